@@ -1,0 +1,51 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes .venv and installs what it lacks, once.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+METADATA := setup.cfg setup.py pyproject.toml
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: setup demo test test-slow lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       sample photos -> shards -> three stages -> submission.csv, in minutes on a laptop"
+	@echo "make test       lint, types and tests      make test-slow  the long proofs"
+	@echo "make bench      the benchmarks, small      make clean      removes .venv and demo/"
+
+# `python -c` refuses an old Python with a sentence before pip's own, longer answer.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 14) else f"carclf needs Python 3.11 to 3.13, and {sys.executable} is {sys.version.split()[0]}: run make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(METADATA) | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,demo]'
+	@touch $@
+
+$(VENV)/.dev: $(METADATA) | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,dev]'
+	@touch $@ $(VENV)/.demo
+
+setup: $(VENV)/.dev
+
+demo: $(VENV)/.demo
+	$(PY) benchmarks/demo.py --output=demo
+
+lint: $(VENV)/.dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+# The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py).
+test: lint
+	$(PY) -m pytest
+	KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest tests/model tests/recipe
+
+test-slow: $(VENV)/.dev
+	$(PY) -m pytest -m slow
+
+bench: $(VENV)/.dev
+	$(PY) benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) demo

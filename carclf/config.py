@@ -1,0 +1,218 @@
+"""Every option once: a frozen dataclass field is the flag, its default, its help and its place in stage.json."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from absl import flags
+
+from carclf.errors import UserError
+
+T = TypeVar("T")
+
+
+def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str = "Options") -> Any:
+    """A dataclass field that is also a flag.
+
+    Args:
+      default: the value without the flag; its annotation (str, int, float, bool) is the flag's type.
+      help: one or two sentences for `--help`.
+      choices: the allowed values of a string option; empty means any.
+      group: the heading under which `--help` lists it.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "group": group})
+
+
+def define_flags(options: type) -> flags.FlagValues:
+    """A flag registry of its own (nothing global) with one absl flag per field of the dataclass `options`."""
+    values = flags.FlagValues()
+    types = typing.get_type_hints(options)
+    define: dict[type, Any] = {
+        str: flags.DEFINE_string,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_boolean,
+    }
+    for field in dataclasses.fields(options):
+        choices, text = field.metadata["choices"], field.metadata["help"]
+        if choices:
+            flags.DEFINE_enum(field.name, field.default, list(choices), text, flag_values=values)
+        else:
+            define[types[field.name]](field.name, field.default, text, flag_values=values)
+    return values
+
+
+def from_flags(options: type[T], values: flags.FlagValues) -> T:
+    """The dataclass `options` filled from parsed flags.
+
+    Raises:
+      UserError: what `options.__post_init__` finds wrong.
+    """
+    return options(**{field.name: values[field.name].value for field in dataclasses.fields(options)})  # type: ignore[arg-type]
+
+
+def to_dict(options: Any) -> dict[str, Any]:
+    """The options as a JSON-ready mapping, every field included."""
+    return dataclasses.asdict(options)
+
+
+def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
+    """The dataclass `options` from what `to_dict` gave; a missing key takes its default.
+
+    Raises:
+      UserError: a key that no field has: the file is of a newer carclf.
+    """
+    names = {field.name for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    if unknown := sorted(set(mapping) - names):
+        raise UserError(
+            f"The stored options hold {', '.join(unknown)}, which this version of carclf does not know: "
+            "use the version that wrote them, or a newer one."
+        )
+    return options(**mapping)
+
+
+def changed_options(options: Any) -> dict[str, Any]:
+    """The fields that differ from their defaults: what a page about a run shows."""
+    return {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if getattr(options, f.name) != f.default}
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """(height, width) in pixels from '300' or '384x512' (height first).
+
+    Raises:
+      UserError: the text is neither form, or a side is below 8 or above 4096.
+    """
+    sides = text.lower().split("x")
+    if len(sides) not in (1, 2) or not all(side.strip().isdecimal() for side in sides):
+        raise UserError(f"--image_size={text} is not a size: write 300, or HEIGHTxWIDTH such as 384x512.")
+    height, width = int(sides[0]), int(sides[-1])
+    if not (8 <= height <= 4096 and 8 <= width <= 4096):
+        raise UserError(f"--image_size={text} is out of range: sides between 8 and 4096 pixels are possible.")
+    return height, width
+
+
+def _refuse(condition: bool, name: str, value: object, rule: str) -> None:
+    if condition:
+        raise UserError(f"--{name}={value} is not possible: {rule}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Every option of `python -m carclf.train`: one stage, or several by name."""
+
+    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
+    run: str = option("", "Folder of this run, or a bare name inside --runs.", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up and made.", group="Data and run")
+    stages: str = option(
+        "", "Train these stages, one after the other: names of flag files, a,b,c.", group="Data and run"
+    )
+    init_from: str = option("", "Run whose best weights this stage starts from.", group="Data and run")
+    overwrite: bool = option(False, "Train again where the run folder holds a run.", group="Data and run")
+    val_fold: int = option(0, "The fold that is held out for validation.", group="Data and run")
+    seed: int = option(42, "Seed of initial weights, order, augmentation and dropout.", group="Data and run")
+
+    image_size: str = option("224", "Network input in pixels: 300, or HEIGHTxWIDTH such as 384x512.", group="Images")
+    fit: str = option(
+        "squash",
+        "How a photo meets the image's shape: squashed, centre-cropped, or padded with its edge.",
+        choices=("squash", "crop", "pad"),
+        group="Images",
+    )
+    fill: str = option(
+        "edge", "What lies outside a photo.", choices=("edge", "reflect", "constant"), group="Images"
+    )
+    augment: str = option(
+        "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"
+    )
+
+    backbone: str = option("efficientnet_b0", "A row of carclf.model.backbones.BACKBONES.", group="Model")
+    weights: str = option("imagenet", "Backbone weights of a first stage: imagenet, none, or a file.", group="Model")
+    head_width: int = option(128, "Width of the head's hidden layer.", group="Model")
+    dropout: float = option(0.25, "Dropout before the last layer.", group="Model")
+    l2: float = option(0.01, "L2 penalty on the head's hidden layer.", group="Model")
+    unfreeze: str = option("all", "Backbone layers to train: head (none), a fraction from the top, all.", group="Model")
+    train_batch_norm: bool = option(False, "Also train the backbone's BatchNorm layers.", group="Model")
+
+    batch_size: int = option(32, "Photos a step over all devices.", group="Optimisation")
+    epochs: int = option(10, "Epochs at the most.", group="Optimisation")
+    steps: int = option(0, "Steps an epoch; 0 is the whole training set.", group="Optimisation")
+    patience: int = option(5, "Epochs without a better val_accuracy before stopping; 0 never.", group="Optimisation")
+    optimizer: str = option("adam", "adam, nadam, adamax, adamw or sgd.", group="Optimisation")
+    amsgrad: bool = option(False, "AMSGrad, for the optimizers that have it.", group="Optimisation")
+    weight_decay: float = option(0.0, "Decoupled weight decay.", group="Optimisation")
+    clip_norm: float = option(0.0, "Clip the gradient's global norm; 0 never.", group="Optimisation")
+    label_smoothing: float = option(0.0, "Share of each target spread over all classes.", group="Optimisation")
+    learning_rate: float = option(1e-3, "The schedule's highest learning rate.", group="Optimisation")
+    schedule: str = option("exponential", "A row of carclf.model.schedules.SCHEDULES.", group="Optimisation")
+    lr_decay: float = option(0.9, "Factor an epoch of the exponential schedule.", group="Optimisation")
+    warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", group="Optimisation")
+
+    device: str = option(
+        "auto",
+        "auto takes a TPU, else every GPU, else the CPU.",
+        choices=("auto", "cpu", "gpu", "mirrored", "tpu"),
+        group="Device",
+    )
+    precision: str = option(
+        "auto",
+        "auto is 16 bits on GPU and TPU, float32 on the CPU.",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        group="Device",
+    )
+    cpu_devices: int = option(1, "Split the CPU into so many devices, to rehearse several.", group="Device")
+
+    def __post_init__(self) -> None:
+        """Refuses values that no part of the program could work with."""
+        parse_image_size(self.image_size)
+        for name in ("batch_size", "epochs", "head_width", "cpu_devices"):
+            _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
+        for name in ("steps", "patience", "val_fold", "l2", "weight_decay", "clip_norm", "warmup_epochs", "seed"):
+            _refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
+        for name in ("dropout", "label_smoothing"):
+            _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")
+        _refuse(not self.learning_rate > 0, "learning_rate", self.learning_rate, "it must be above 0")
+        _refuse(not 0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "it must lie in (0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Every option of `python -m carclf.evaluate`."""
+
+    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
+    tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
+    batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
+    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        _refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
+        _require_flags(self, "run", "data")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """Every option of `python -m carclf.predict`."""
+
+    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
+    output: str = option("submission.csv", "The submission to write.", group="Data and run")
+    sample: str = option("", "Sample submission to follow instead of the data set's own.", group="Data and run")
+    probabilities: str = option("", "Also write every probability to this CSV file.", group="Data and run")
+    tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
+    batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
+    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        _refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
+        _require_flags(self, "run", "data", "output")
+
+
+def _require_flags(options: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(options, name):
+            raise UserError(f"--{name} is missing: see --help for what it takes.")

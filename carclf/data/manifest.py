@@ -1,0 +1,252 @@
+"""dataset.json: what a data set holds, file by file. A folder without it is not a data set."""
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from carclf.data import storage
+from carclf.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "dataset.json"
+SPLITS = ("train", "extra", "test")
+ID_SPLITS = ("train", "test")  # rows of `extra` photos follow those of `train` in the same list
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file.
+
+    Attributes:
+      file: its path inside the data set, with forward slashes.
+      split: 'train', 'extra' (trained on, never held out) or 'test'.
+      fold: the fold it belongs to; None for 'extra' and 'test'.
+      count: records in it.
+      bytes: its exact size.
+      sha256: the hash of the whole file, hexadecimal.
+    """
+
+    file: str
+    split: str
+    fold: int | None
+    count: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassEntry:
+    """One class.
+
+    Attributes:
+      label: in 0..K−1.
+      category: the label as the source writes it, and as a submission must.
+      name: what people call it; the category itself unless named.
+      count: its training photos, external ones not counted.
+    """
+
+    label: int
+    category: str
+    name: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ListFile:
+    """A CSV beside the shards: its path inside the data set, its rows, the SHA-256 of its bytes."""
+
+    file: str
+    count: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A data set, as its dataset.json says.
+
+    Attributes:
+      directory: where it was loaded from; not part of the file.
+      fingerprint: hash of input and options (hexadecimal): equal fingerprints mean equal bytes.
+      classes: in order of their labels.
+      shards: in reading order.
+      ids: the list of photos of 'train' (external ones at its end) and of 'test'.
+      lists: other CSVs by name: 'rejected', 'duplicates', 'sample-submission' (where there was one).
+      options: the converter's options that decide bytes.
+      source: what the input was recognised as, and how many photos were read, stored and rejected.
+      format_version: of the file.
+    """
+
+    directory: str
+    fingerprint: str
+    classes: tuple[ClassEntry, ...]
+    shards: tuple[Shard, ...]
+    ids: Mapping[str, ListFile]
+    lists: Mapping[str, ListFile]
+    options: Mapping[str, Any]
+    source: Mapping[str, Any]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes' names in order of their labels."""
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def class_labels(self) -> tuple[str, ...]:
+        """What a submission writes for each label."""
+        return tuple(entry.category for entry in self.classes)
+
+    @property
+    def class_count(self) -> int:
+        """The number of classes, K."""
+        return len(self.classes)
+
+    @property
+    def class_map_sha256(self) -> str:
+        """Hash of the map from label to category and name: equal for data sets whose labels mean the same."""
+        pairs = [[entry.label, entry.category, entry.name] for entry in self.classes]
+        return hashlib.sha256(json.dumps(pairs, ensure_ascii=True).encode()).hexdigest()
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The numbers of the training folds, ascending."""
+        return tuple(sorted({shard.fold for shard in self.shards if shard.fold is not None}))
+
+    @property
+    def max_side(self) -> int:
+        """The longest side that a stored photo may have, pixels."""
+        return int(self.options["max_side"])
+
+    @property
+    def sample_submission(self) -> str | None:
+        """The path of the sample submission, or None where the input had none."""
+        entry = self.lists.get("sample-submission")
+        return storage.join(self.directory, entry.file) if entry else None
+
+    def photos(self, split: str, folds: Iterable[int] | None = None) -> int:
+        """How many photos `shards_of` with the same arguments hold."""
+        return sum(shard.count for shard in self.shards_of(split, folds=folds))
+
+    def shards_of(self, split: str, *, folds: Iterable[int] | None = None) -> tuple[Shard, ...]:
+        """The shards of a split in reading order, of the folds given or of all.
+
+        Raises:
+          UserError: a fold that the data set does not have.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}.")
+        wanted = None if folds is None else set(folds)
+        if wanted is not None and (unknown := sorted(wanted - set(self.folds))):
+            raise UserError(f"The data set {self.directory} has no fold {unknown[0]}: its folds are {list(self.folds)}.")
+        return tuple(s for s in self.shards if s.split == split and (wanted is None or s.fold in wanted))
+
+    def read_ids(self, split: str) -> "pd.DataFrame":
+        """The photos of 'train' (then the external ones) or 'test' in row order.
+
+        Columns: id (string), label (int64, −1 in 'test'), class_name (string), fold (int64; −1 in 'test' and for
+        external photos), height and width (int64, pixels), sha256 (of the stored JPEG), source (path in the input).
+
+        Raises:
+          UserError: the list is missing or is not the one the data set was written with.
+        """
+        import pandas as pd
+
+        content = self.read_list(self.ids[split])
+        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
+        return frame.astype(dict.fromkeys(("label", "fold", "height", "width"), "int64"))
+
+    def read_list(self, entry: ListFile) -> bytes:
+        """The bytes of one of the CSVs.
+
+        Raises:
+          UserError: it is missing or its hash differs.
+        """
+        path = storage.join(self.directory, entry.file)
+        content = storage.read_bytes(path) if storage.size_bytes(path) is not None else b""
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            state = "was changed" if content else "is missing"
+            raise UserError(f"{path} {state} since the data set was written: convert the photos again with --overwrite.")
+        return content
+
+
+def to_json(manifest: Manifest) -> bytes:
+    """The bytes of dataset.json."""
+    content = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest) if f.name != "directory"}
+    content = {"format_version": content.pop("format_version"), **content}
+    return (json.dumps(content, default=dataclasses.asdict, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def from_json(content: bytes, *, directory: str) -> Manifest:
+    """The manifest that `to_json` wrote; `directory` is where its files lie.
+
+    Raises:
+      UserError: not JSON, of a newer format, or without a field it must have.
+    """
+    path = storage.join(directory, MANIFEST_FILE)
+    try:
+        parsed = json.loads(content)
+        version = int(parsed["format_version"])
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{path} has format {version} and this carclf reads up to {FORMAT_VERSION}: update carclf, or convert the "
+                "photos again with this one."
+            )
+        return Manifest(
+            directory=directory,
+            fingerprint=str(parsed["fingerprint"]),
+            classes=tuple(ClassEntry(**entry) for entry in parsed["classes"]),
+            shards=tuple(Shard(**entry) for entry in parsed["shards"]),
+            ids={name: ListFile(**parsed["ids"][name]) for name in ID_SPLITS},
+            lists={name: ListFile(**entry) for name, entry in parsed["lists"].items()},
+            options=dict(parsed["options"]),
+            source=dict(parsed["source"]),
+            format_version=version,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}): convert the photos again with --overwrite."
+        ) from None
+
+
+def load_manifest(directory: str) -> Manifest:
+    """The data set in `directory`, with every shard present and of its exact size (hashes are for `--verify`).
+
+    Raises:
+      UserError: no such folder, no dataset.json in it, a damaged or newer one, a shard missing or of another size.
+    """
+    directory = str(directory)
+    if not storage.is_folder(directory):
+        raise UserError(
+            f"There is no folder {directory}: make a data set with python tools/make_tfrecords.py --input=PHOTOS "
+            f"--output={directory}"
+        )
+    path = storage.join(directory, MANIFEST_FILE)
+    if storage.size_bytes(path) is None:
+        raise UserError(
+            f"{directory} is not a data set (it has no {MANIFEST_FILE}): make one with python tools/make_tfrecords.py "
+            f"--input=PHOTOS --output={directory}"
+        )
+    manifest = from_json(storage.read_bytes(path), directory=directory)
+    for shard in manifest.shards:
+        check_size(manifest, shard)
+    return manifest
+
+
+def check_size(manifest: Manifest, shard: Shard) -> None:
+    """Refuses a shard that is missing or has another size than dataset.json says.
+
+    Raises:
+      UserError: as said.
+    """
+    path = storage.join(manifest.directory, shard.file)
+    size = storage.size_bytes(path)
+    if size == shard.bytes:
+        return
+    found = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"
+    raise UserError(f"The shard {path} {found}: copy the data set again, or convert the photos again with --overwrite.")

@@ -1,0 +1,120 @@
+"""The one layer under every path of a data set: local disks by the standard library, `gs://` and the like by tf.io.gfile."""
+
+import contextlib
+import os
+import uuid
+from typing import IO, Any, cast
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path is a URL of an object store rather than a local file."""
+    return "://" in path
+
+
+def join(folder: str, name: str) -> str:
+    """The path of `name` (forward slashes) inside `folder`, local or remote."""
+    return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.join(folder, *name.split("/"))
+
+
+def _gfile() -> Any:
+    import tensorflow as tf  # local paths never pay for this import
+
+    return tf.io.gfile
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder exists at `path`; on object stores, whether anything lies under it."""
+    return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def size_bytes(path: str) -> int | None:
+    """The size of the file at `path` in bytes, or None where there is no file."""
+    if not is_remote(path):
+        return os.stat(path).st_size if os.path.isfile(path) else None
+    gfile = _gfile()
+    return int(gfile.stat(path).length) if gfile.exists(path) and not gfile.isdir(path) else None
+
+
+def open_binary(path: str, mode: str = "rb") -> IO[bytes]:
+    """A binary file object to read ('rb') or write ('wb') `path`."""
+    return cast(IO[bytes], _gfile().GFile(path, mode) if is_remote(path) else open(path, mode))
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole content of the file at `path`."""
+    with open_binary(path) as file:
+        return file.read()
+
+
+def make_folder(path: str) -> None:
+    """Makes the folder `path` and its parents; one that exists is left as it is."""
+    if is_remote(path):
+        _gfile().makedirs(path)
+    else:
+        os.makedirs(path, exist_ok=True)
+
+
+def names_in(folder: str) -> list[str]:
+    """The sorted names of files and folders directly in `folder`; none where it does not exist."""
+    if not is_folder(folder):
+        return []
+    return sorted(str(name).rstrip("/") for name in (_gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)))
+
+
+def remove(path: str) -> None:
+    """Removes the file `path`, or the folder with everything in it; what does not exist is no error."""
+    if is_remote(path):
+        gfile = _gfile()
+        if gfile.isdir(path):
+            gfile.rmtree(path)
+        elif gfile.exists(path):
+            gfile.remove(path)
+    elif os.path.isdir(path) and not os.path.islink(path):
+        for name in os.listdir(path):
+            remove(os.path.join(path, name))
+        os.rmdir(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+
+
+def temporary_name(path: str) -> str:
+    """A name beside `path` that nobody else uses; `.tmp` marks it as nobody's data."""
+    return f"{path}.{uuid.uuid4().hex[:12]}.tmp"
+
+
+def commit(temporary: str, path: str) -> None:
+    """Renames a finished temporary file to `path` in one atomic step; its bytes are on the disk before the name is."""
+    if is_remote(path):
+        _gfile().rename(temporary, path, overwrite=True)
+        return
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(os.path.dirname(path) or ".")
+
+
+def write_atomic(path: str, content: bytes) -> None:
+    """Replaces the file at `path` by `content` in one atomic step: a reader sees the old bytes or the new, never a part."""
+    if is_remote(path):
+        with open_binary(path, "wb") as file:  # an object appears whole, when its upload is closed
+            file.write(content)
+        return
+    temporary = temporary_name(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+        commit(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def _sync_folder(folder: str) -> None:
+    if os.name != "posix":  # Windows cannot open a folder, and needs no such sync
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Runs and photos to probabilities, metrics and a submission."""

@@ -1,0 +1,235 @@
+"""The table of backbones: what each network is called, what input it wants, and how to build it without weights."""
+
+import dataclasses
+import difflib
+import importlib
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from carclf.errors import UserError
+
+if TYPE_CHECKING:  # the table itself is read by flag help, which must not wait for Keras
+    import keras
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1. Source: Krizhevsky et al. 2012 data, as in torchvision
+IMAGENET_STDDEV = (0.229, 0.224, 0.225)
+
+RAW = (0.0, 255.0)
+PLUS_MINUS_ONE = (-1.0, 1.0)  # Source: keras.applications.imagenet_utils, mode "tf"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """One row of `BACKBONES`.
+
+    Attributes:
+      name: the canonical name, as stored in a run.
+      builder: "module:function"; called with include_top=False, weights=None, input_shape=(H, W, 3).
+      default_size: the side in pixels that the published weights were trained with.
+      minimal_size: the smallest side in pixels that the builder accepts.
+      blocks: name prefixes of the layers that open each block, from the input up. A block reaches to the next one;
+        what comes before the first (padding, normalization) belongs to it.
+      input_range: the lowest and highest value that the network wants; (0, 255) where it rescales inside.
+      has_imagenet_weights: whether `--weights=imagenet` can be had.
+      learned_normalization: the network begins with a Normalization layer whose state is part of its weights files.
+      aliases: other names that users type.
+    """
+
+    name: str
+    builder: str
+    default_size: int
+    minimal_size: int = 32
+    blocks: tuple[str, ...]
+    input_range: tuple[float, float] = RAW
+    has_imagenet_weights: bool = True
+    learned_normalization: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def rescaling(self) -> tuple[float, float]:
+        """(scale, offset) that take an image from 0..255 to `input_range`."""
+        low, high = self.input_range
+        return (high - low) / 255.0, low
+
+
+def _efficientnet(variant: str, default_size: int) -> Backbone:
+    return Backbone(
+        name=f"efficientnet_{variant}",
+        builder=f"keras.applications:EfficientNet{variant.upper()}",
+        default_size=default_size,
+        blocks=("stem", *(f"block{n}" for n in range(1, 8)), "top"),
+        learned_normalization=True,
+        aliases=(variant,),
+    )
+
+
+def _efficientnet_v2(variant: str, default_size: int, block_count: int = 6) -> Backbone:
+    return Backbone(
+        name=f"efficientnet_v2_{variant}",
+        builder=f"keras.applications:EfficientNetV2{variant.upper()}",
+        default_size=default_size,
+        blocks=("stem", *(f"block{n}" for n in range(1, block_count + 1)), "top"),
+        aliases=(f"v2{variant}",),
+    )
+
+
+def _convnext(variant: str) -> Backbone:
+    prefix = f"convnext_{variant}"
+    stages = (f"{prefix}_stage_0", *(f"{prefix}_downsampling_block_{n}" for n in range(3)))
+    return Backbone(
+        name=prefix,
+        builder=f"keras.applications:ConvNeXt{variant.title()}",
+        default_size=224,
+        blocks=(f"{prefix}_stem", *stages),
+    )
+
+
+_ROWS = (
+    _efficientnet("b0", 224),
+    _efficientnet("b1", 240),
+    _efficientnet("b2", 260),
+    _efficientnet("b3", 300),
+    _efficientnet("b4", 380),
+    _efficientnet("b5", 456),
+    _efficientnet("b6", 528),
+    _efficientnet("b7", 600),
+    _efficientnet_v2("b0", 224),
+    _efficientnet_v2("b1", 240),
+    _efficientnet_v2("b2", 260),
+    _efficientnet_v2("b3", 300),
+    _efficientnet_v2("s", 384),
+    _efficientnet_v2("m", 480, block_count=7),
+    _efficientnet_v2("l", 480, block_count=7),
+    Backbone(
+        name="xception",
+        builder="keras.applications:Xception",
+        default_size=299,
+        minimal_size=71,
+        blocks=tuple(f"block{n}_" for n in range(1, 15)),
+        input_range=PLUS_MINUS_ONE,
+    ),
+    Backbone(
+        name="mobilenet_v2",
+        builder="keras.applications:MobileNetV2",
+        default_size=224,
+        blocks=("Conv1", "expanded_conv_", *(f"block_{n}_" for n in range(1, 17)), "Conv_1"),
+        input_range=PLUS_MINUS_ONE,
+    ),
+    Backbone(
+        name="resnet50_v2",
+        builder="keras.applications:ResNet50V2",
+        default_size=224,
+        blocks=("conv1_", "conv2_", "conv3_", "conv4_", "conv5_"),
+        input_range=PLUS_MINUS_ONE,
+    ),
+    _convnext("tiny"),
+    _convnext("small"),
+    Backbone(
+        name="tiny",
+        builder="carclf.model.tiny:tiny_network",
+        default_size=96,
+        minimal_size=16,
+        blocks=("stem_", "block1_", "block2_", "block3_"),
+        has_imagenet_weights=False,
+        input_range=PLUS_MINUS_ONE,
+    ),
+)
+BACKBONES: dict[str, Backbone] = {row.name: row for row in _ROWS}
+
+
+def find_backbone(name: str) -> Backbone:
+    """The row that `name` means: `efficientnet_b3`, `EfficientNetB3` and `b3` are one.
+
+    Raises:
+      UserError: no row has that name; the nearest name and the whole list are given.
+    """
+    known = {_squash(spelling): row for row in _ROWS for spelling in (row.name, *row.aliases)}
+    if row := known.get(_squash(name)):
+        return row
+    near = difflib.get_close_matches(_squash(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {known[near[0]].name}? " if near else ""
+    raise UserError(f"There is no backbone {name!r}: {hint}Known are {', '.join(BACKBONES)}.")
+
+
+def _squash(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def check_image_size(row: Backbone, image_size: tuple[int, int]) -> None:
+    """Returns nothing.
+
+    Raises:
+      UserError: a side (height, width in pixels) below what the network accepts.
+    """
+    if min(image_size) < row.minimal_size:
+        height, width = image_size
+        raise UserError(
+            f"{row.name} needs images of at least {row.minimal_size}x{row.minimal_size} pixels, not {height}x{width}: "
+            "raise --image_size."
+        )
+
+
+def build_backbone(row: Backbone, *, image_size: tuple[int, int]) -> "keras.Model":
+    """A randomly initialised `keras.Model` named "backbone": float32 [B, H, W, 3] in `row.input_range` → [B, h, w, D].
+
+    Its output is the last feature map, after its activation: what Grad-CAM looks at. Its layers are exactly those of
+    `keras.applications` without the top, in Keras's order and with Keras's names, so that a fraction of the layers
+    means what it means elsewhere. The spatial shape is fixed, as XLA wants it, while no weight depends on it.
+
+    Raises:
+      UserError: the image is smaller than the network accepts.
+    """
+    import keras
+
+    check_image_size(row, image_size)
+    network = _call_builder(row, weights=None, input_shape=(*image_size, 3))
+    # Wrapped instead of renamed: some builders read meaning out of `name`.
+    backbone = keras.Model(network.input, network.output, name="backbone")
+    if row.learned_normalization:
+        set_imagenet_normalization(backbone)
+    return backbone
+
+
+def build_imagenet_backbone(row: Backbone) -> "keras.Model":
+    """Keras's own network with its ImageNet weights, at its default size; may download.
+
+    Raises:
+      Exception: whatever Keras raises when the download fails.
+    """
+    return _call_builder(row, weights="imagenet", input_shape=(row.default_size, row.default_size, 3))
+
+
+def _call_builder(row: Backbone, *, weights: str | None, input_shape: tuple[int, int, int]) -> "keras.Model":
+    module, function = row.builder.split(":")
+    build = getattr(importlib.import_module(module), function)
+    return build(include_top=False, weights=weights, input_shape=input_shape)
+
+
+def normalization_layer(backbone: "keras.Model") -> "keras.layers.Normalization":
+    """The Normalization layer at the input of a network with `learned_normalization`."""
+    import keras
+
+    return next(layer for layer in backbone.layers if isinstance(layer, keras.layers.Normalization))
+
+
+def set_imagenet_normalization(backbone: "keras.Model") -> None:
+    """Makes the network see (x/255 − mean) / stddev, with or without weights.
+
+    Keras leaves the layer at mean 0, variance 1 until weights are loaded; its published weights store the standard
+    deviation as the variance and correct that by one more Rescaling layer, which is only built for
+    `weights="imagenet"`. One structure with one fixed state serves every case here.
+    Source: keras/src/applications/efficientnet.py and tensorflow issue 49930.
+    """
+    layer = normalization_layer(backbone)
+    layer.adapt_mean.assign(IMAGENET_MEAN)
+    layer.adapt_variance.assign([stddev**2 for stddev in IMAGENET_STDDEV])
+    layer.finalize_state()
+
+
+def split_blocks(backbone: "keras.Model", row: Backbone) -> list[list["keras.layers.Layer"]]:
+    """The layers of the backbone cut into `len(row.blocks)` blocks, in order from the input up."""
+    names = [layer.name for layer in backbone.layers]
+    starts = [next(i for i, name in enumerate(names) if name.startswith(prefix)) for prefix in row.blocks]
+    edges = [0, *starts[1:], len(names)]
+    return [backbone.layers[start:end] for start, end in itertools.pairwise(edges)]

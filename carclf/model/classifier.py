@@ -1,0 +1,151 @@
+"""Backbone and head: rendered images to logits, and which of their layers learn."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import keras
+from keras import layers
+
+from carclf.errors import UserError
+from carclf.model.backbones import RAW, build_backbone, find_backbone
+from carclf.model.weights import load_backbone_weights
+
+
+def build_classifier(
+    *,
+    backbone: str,
+    weights: str,
+    class_count: int,
+    image_size: tuple[int, int],
+    head_width: int = 128,
+    dropout: float = 0.25,
+    l2: float = 0.01,
+) -> keras.Model:
+    """A `keras.Model` named "classifier": float32 [B, H, W, 3] in 0..255 → logits [B, K], float32 in any precision.
+
+    Its `.weights.h5` fits the same model at any other image size. Its layers: `input_range` (a Rescaling, only where
+    the backbone does not rescale inside), `backbone` (a nested model) and the head's `head_pool`, `head_dense`,
+    `head_norm`, `head_relu`, `head_dropout`, `logits`.
+
+    Args:
+      backbone: a name in `BACKBONES`, or one of its spellings.
+      weights: "imagenet", "none" or the path of a weights file of the backbone.
+      class_count: K, at least 2.
+      image_size: (height, width) in pixels.
+      head_width: units of the hidden layer.
+      dropout: fraction of the hidden units dropped in training, in [0, 1).
+      l2: factor of the hidden layer's kernel penalty, which Keras adds to the loss.
+
+    Raises:
+      UserError: an unknown backbone, an image size or weights that do not fit it, fewer than two classes, a dropout
+        outside its range.
+
+    Source: the head is the 2020 notebook's: pooling, Dense 128 without bias, l2 0.01, BatchNorm, ReLU, Dropout 0.25.
+    """
+    if class_count < 2:
+        raise UserError(f"A classifier needs at least 2 classes, and the data set has {class_count}: check its labels.")
+    if not 0.0 <= dropout < 1.0:
+        raise UserError(f"Dropout is {dropout}: give a fraction of at least 0 and below 1.")
+    row = find_backbone(backbone)
+    network = build_backbone(row, image_size=image_size)
+    load_backbone_weights(network, row, weights)
+    inputs = keras.Input((*image_size, 3), dtype="float32", name="image")
+    x = inputs
+    if row.input_range != RAW:
+        x = layers.Rescaling(*row.rescaling, dtype="float32", name="input_range")(x)
+    x = network(x)
+    x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+    regularizer = keras.regularizers.L2(l2) if l2 else None
+    x = layers.Dense(head_width, use_bias=False, kernel_regularizer=regularizer, name="head_dense")(x)
+    x = layers.BatchNormalization(name="head_norm")(x)
+    x = layers.ReLU(name="head_relu")(x)
+    x = layers.Dropout(dropout, name="head_dropout")(x)
+    logits = layers.Dense(class_count, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name="classifier")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainableSummary:
+    """What `set_trainable` left learning. `str()` is a line for people."""
+
+    backbone_layers: int
+    unfrozen_backbone_layers: int
+    batch_norm_layers: int
+    trainable_batch_norm_layers: int
+    weight_count: int
+    trainable_weight_count: int
+
+    def __str__(self) -> str:
+        layers_said = f"the head and the last {self.unfrozen_backbone_layers} of {self.backbone_layers} backbone layers"
+        norms_said = f"{self.trainable_batch_norm_layers} of the backbone's {self.batch_norm_layers} BatchNorm layers"
+        weights_said = f"{self.trainable_weight_count:,} of {self.weight_count:,} weights"
+        return f"trainable: {layers_said}, with {norms_said}: {weights_said}"
+
+
+def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) -> TrainableSummary:
+    """What learns from now on; the model must be compiled after this, not before. The head always learns.
+
+    Args:
+      model: what `build_classifier` gave.
+      unfreeze: "head", "all", or a fraction such as "0.5": that part of the backbone's layers, counted from its end,
+        as `keras.Model.layers` counts them (the notebook unfroze the last 192 of EfficientNetB3's 384).
+      train_batch_norm: whether BatchNorm layers among the unfrozen ones learn too. A frozen one uses its stored
+        statistics and never updates them.
+
+    Raises:
+      UserError: `unfreeze` is none of these.
+    """
+    backbone = model.get_layer("backbone")
+    fraction = _unfreeze_fraction(unfreeze)
+    count = len(backbone.layers)
+    first_trainable = count - round(fraction * count)
+    backbone.trainable = True
+    for index, layer in enumerate(backbone.layers):
+        layer.trainable = index >= first_trainable
+        for norm in _batch_norm_layers(layer):
+            norm.trainable = layer.trainable and train_batch_norm
+    norms = list(_batch_norm_layers(backbone))
+    return TrainableSummary(
+        backbone_layers=count,
+        unfrozen_backbone_layers=count - first_trainable,
+        batch_norm_layers=len(norms),
+        trainable_batch_norm_layers=sum(norm.trainable for norm in norms),
+        weight_count=model.count_params(),
+        trainable_weight_count=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+    )
+
+
+def _unfreeze_fraction(unfreeze: str) -> float:
+    named = {"head": 0.0, "all": 1.0}
+    if unfreeze in named:
+        return named[unfreeze]
+    try:
+        fraction = float(unfreeze)
+    except ValueError:
+        fraction = math.nan
+    if not 0.0 < fraction <= 1.0:
+        raise UserError(f"--unfreeze is {unfreeze!r}: give head, all, or a fraction of the layers such as 0.5.")
+    return fraction
+
+
+def _batch_norm_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        yield layer
+    for inner in getattr(layer, "layers", ()):
+        yield from _batch_norm_layers(inner)
+
+
+def synchronize_batch_norm(model: keras.Model) -> int:
+    """How many BatchNorm layers now take their batch statistics over all replicas.
+
+    Without it each replica of a MirroredStrategy follows its own share of the batch and the moving statistics drift
+    apart in silence. `keras.applications` does not expose the option; setting it on built layers works. On JAX nothing
+    is to be done (0): one program sees the whole batch.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return 0
+    norms = list(_batch_norm_layers(model))
+    for norm in norms:
+        norm.synchronized = True
+    return len(norms)

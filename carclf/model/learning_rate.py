@@ -1,0 +1,30 @@
+"""A schedule as Keras wants it: computed from the optimizer's own step counter, inside the train step."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from carclf.model.schedules import Schedule
+
+
+@keras.saving.register_keras_serializable(package="carclf")
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """float32 [] learning rate of an integer step, equal to `Schedule.at` to float32 precision."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of optimizer step `step`."""
+        factor = self.schedule.factor(keras.ops.cast(step, "int32"), keras.ops)
+        return keras.ops.cast(self.schedule.learning_rate * factor, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """The attributes of the schedule."""
+        return dataclasses.asdict(self.schedule)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LearningRate":
+        """The schedule with these attributes."""
+        return cls(Schedule(**config))

@@ -1,0 +1,29 @@
+"""Render in front of a classifier: the one model that trains, validates and predicts."""
+
+import keras
+
+from carclf.model.render import Render
+
+INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}
+
+
+def build_photo_classifier(
+    classifier: keras.Model, *, image_size: tuple[int, int], canvas_size: int, fill: str, mixing: bool, erasing: bool
+) -> keras.Model:
+    """A model from the pipeline's arrays to logits float32 [B, K]; it shares the classifier's variables.
+
+    Inputs, by name: canvas uint8 [B, C, C, 3] and, in float32, extent [B, 2], geometry [B, 3, 3], colour [B, 3, 4],
+    mix [B, 5], erase [B, 7], as `carclf.data.pipeline` gives them.
+
+    Args:
+      classifier: image float32 [B, H, W, 3] in 0..255 → logits [B, K].
+      image_size: (H, W) in pixels.
+      canvas_size: C in pixels.
+      fill: what lies outside a photo, see `Render`.
+      mixing: whether `mix` is applied; False spares its cost.
+      erasing: whether `erase` is applied; False spares its cost.
+    """
+    inputs = {"canvas": keras.Input((canvas_size, canvas_size, 3), dtype="uint8", name="canvas")}
+    inputs |= {name: keras.Input(shape, dtype="float32", name=name) for name, shape in INPUT_SHAPES.items()}
+    image = Render(image_size=image_size, fill=fill, mixing=mixing, erasing=erasing, name="render")(inputs)
+    return keras.Model(inputs, classifier(image), name="photo_classifier")

@@ -1,0 +1,322 @@
+"""Render: canvases and matrices in, network input out. One interpolation from JPEG pixels to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from carclf.model.compile import gather_rows, xla
+
+Tensor = Any
+Fill = Literal["edge", "reflect", "constant"]
+FILLS: tuple[Fill, ...] = ("edge", "reflect", "constant")
+
+# A photo reduced by more than this is averaged from 2x2 samples an output pixel.
+REDUCTION = 1.5
+# Distance of those samples from the output pixel's centre, in output pixels: at a reduction of exactly 2 they
+# then weigh the photo's pixels 1:3:3:1, as Pillow's antialiased bilinear filter does.
+SAMPLE_OFFSET = 0.375
+
+
+def render(
+    canvas: Tensor,
+    extent: Tensor,
+    geometry: Tensor,
+    colour: Tensor,
+    mix: Tensor | None = None,
+    erase: Tensor | None = None,
+    *,
+    image_size: tuple[int, int],
+    fill: Fill = "edge",
+    fill_value: float = 0.0,
+) -> Tensor:
+    """Returns the images that the matrices make of the photos: float32 [B, H, W, 3] in 0..255.
+
+    Every output pixel is mapped into the photo and interpolated between its four neighbours; then come colour, the
+    one clip to 0..255, mixing, erasing. All shapes are static when those of the arguments are, so XLA compiles it.
+
+    Args:
+        canvas: uint8 [B, C, C, 3], photo in the top-left corner.
+        extent: float32 [B, 2], (height, width) of the photo in pixels.
+        geometry: float32 [B, 3, 3], output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge to edge.
+        colour: float32 [B, 3, 4], affine map of RGB in 0..255.
+        mix: float32 [B, 5], lambda and pasted box, or None where nothing is mixed; B must then be even.
+        erase: float32 [B, 7], box and RGB, or None where nothing is erased.
+        image_size: (H, W) in pixels.
+        fill: what lies outside the photo: its `edge` pixel, its mirror image (`reflect`), or a `constant`.
+        fill_value: that constant, 0..255, before colour.
+    """
+    pixels = _pixel_map(extent, geometry)
+    image = ops.clip(
+        _sample(canvas, extent, pixels, colour, image_size=image_size, fill=fill, fill_value=fill_value), 0.0, 255.0
+    )
+    if mix is not None:
+        image = _mix(image, mix)
+    if erase is not None:
+        image = _erase(image, erase)
+    return image
+
+
+def _sample(
+    canvas: Tensor,
+    extent: Tensor,
+    pixels: Tensor,
+    colour: Tensor,
+    *,
+    image_size: tuple[int, int],
+    fill: Fill,
+    fill_value: float,
+) -> Tensor:
+    """Returns the interpolated and recoloured photos before the clip, float32 [B, H, W, 3].
+
+    The three branches give the same image wherever more than one applies, so no photo depends on its batch. Each
+    holds its own gather: XLA turns a conditional without one into a select, which computes every branch.
+    """
+    reduced = ops.cast(_reductions(pixels, image_size=image_size) > REDUCTION, "float32")
+    off_diagonal = colour[:, :, :3] * np.float32(1.0 - np.eye(3))
+
+    def sample(offset: Tensor) -> Tensor:
+        return _interpolate(
+            canvas, extent, pixels, offset, image_size=image_size, fill=fill, fill_value=fill_value
+        )
+
+    def averaged() -> Tensor:
+        step = reduced * (SAMPLE_OFFSET * np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32))
+        signs = np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]], np.float32)
+        total = sum(sample(step * sign) for sign in signs)
+        return _recolour(_divide(total, 4.0, extent), colour)
+
+    def full_colour() -> Tensor:
+        return _recolour(_divide(sample(ops.zeros_like(extent)), 1.0, extent), colour)
+
+    def diagonal_colour() -> Tensor:
+        return _scale_channels(sample(ops.zeros_like(extent)), colour)
+
+    def once() -> Tensor:
+        return ops.cond(ops.any(off_diagonal != 0.0), full_colour, diagonal_colour)
+
+    return ops.cond(ops.any(reduced > 0.0), averaged, once)
+
+
+def _divide(image: Tensor, count: float, extent: Tensor) -> Tensor:
+    """Returns image / count, for a count that XLA cannot know beforehand.
+
+    XLA takes a division for expensive and keeps its result instead of computing it again for each of its users.
+    Without it the whole interpolation runs three times, once for every channel that `_recolour` reads.
+    """
+    hidden = ops.where(extent[:, :1] >= 0.0, np.float32(count), np.float32(0.0))
+    return image / hidden[:, None, None]
+
+
+def _pixel_map(extent: Tensor, geometry: Tensor) -> Tensor:
+    """Returns [B, 3, 3]: output (u, v, 1) to homogeneous photo pixels, x_px = (u + 1) / 2 * W - 0.5."""
+    half_height, half_width = extent[:, 0:1] / 2.0, extent[:, 1:2] / 2.0
+    across = half_width * geometry[:, 0] + (half_width - 0.5) * geometry[:, 2]
+    down = half_height * geometry[:, 1] + (half_height - 0.5) * geometry[:, 2]
+    return ops.stack([across, down, geometry[:, 2]], axis=1)
+
+
+def _centres(size: int) -> np.ndarray:
+    """Returns the u of the pixel centres of a side, float32, exactly antisymmetric so that flips are exact."""
+    return ((2.0 * np.arange(size) + 1.0 - size) / size).astype(np.float32)
+
+
+def _reductions(pixels: Tensor, *, image_size: tuple[int, int]) -> Tensor:
+    """Returns [B, 2]: photo pixels per output pixel at the centre, along the output's x and y."""
+    x, y, z = pixels[:, 0], pixels[:, 1], pixels[:, 2]
+    scale = z[:, 2:3]
+    across = (x[:, :2] - x[:, 2:3] / scale * z[:, :2]) / scale
+    down = (y[:, :2] - y[:, 2:3] / scale * z[:, :2]) / scale
+    step = np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32)
+    return ops.sqrt(across * across + down * down) * step
+
+
+def _interpolate(
+    canvas: Tensor,
+    extent: Tensor,
+    pixels: Tensor,
+    offset: Tensor,
+    *,
+    image_size: tuple[int, int],
+    fill: Fill,
+    fill_value: float,
+) -> Tensor:
+    """Returns one bilinear sample an output pixel, float32 [B, H, W, 3], offset [B, 2] in (u, v) from its centre."""
+    x, y = _positions(pixels, offset, image_size=image_size)
+    last = ops.maximum(extent, 1.0) - 1.0
+    last_x, last_y = last[:, 1][:, None, None], last[:, 0][:, None, None]
+    if fill == "reflect":
+        x, y = _reflect(x, last_x), _reflect(y, last_y)
+    image = _gather(canvas, ops.clip(x, 0.0, last_x), ops.clip(y, 0.0, last_y), last_x, last_y)
+    if fill == "constant":
+        covered = _coverage(x, last_x) * _coverage(y, last_y)
+        image = fill_value + (image - fill_value) * covered[..., None]
+    return image
+
+
+def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Returns the photo pixel (x, y) of every output pixel, float32 [B, H, W] each."""
+    height, width = image_size
+    u = _centres(width)[None, None, :] + offset[:, 0][:, None, None]
+    v = _centres(height)[None, :, None] + offset[:, 1][:, None, None]
+    x, y, z = (
+        pixels[:, row, 0][:, None, None] * u + pixels[:, row, 1][:, None, None] * v + pixels[:, row, 2][:, None, None]
+        for row in range(3)
+    )
+    return x / z, y / z
+
+
+def _reflect(position: Tensor, last: Tensor) -> Tensor:
+    period = 2.0 * (last + 1.0)
+    folded = ops.mod(position + 0.5, period)
+    return ops.minimum(folded, period - folded) - 0.5
+
+
+def _coverage(position: Tensor, last: Tensor) -> Tensor:
+    """Returns the bilinear weight of the photo against what lies outside, 0..1."""
+    return ops.clip(ops.minimum(position + 1.0, last + 1.0 - position), 0.0, 1.0)
+
+
+def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor) -> Tensor:
+    """Returns the canvas at (x, y) [B, H, W], which lie within the photo: float32 [B, H, W, 3]."""
+    batch, rows, columns = ops.shape(canvas)[:3]
+    table = ops.reshape(canvas, (-1, 3))
+    # The upper left neighbour is never the last pixel, so that the other three need no bounds of their own; on
+    # a side of one pixel they carry no weight.
+    left = ops.maximum(ops.minimum(ops.floor(x), last_x - 1.0), 0.0)
+    top = ops.maximum(ops.minimum(ops.floor(y), last_y - 1.0), 0.0)
+    across, down = x - left, y - top
+    first = ops.cast(top, "int32") * columns + ops.cast(left, "int32")
+    first = first + (ops.arange(batch, dtype="int32") * (rows * columns))[:, None, None]
+    lower_right = across * down
+    neighbours = (
+        (first, 1.0 - across - down + lower_right),
+        (first + 1, across - lower_right),
+        (first + columns, down - lower_right),
+        (first + columns + 1, lower_right),
+    )
+    return sum(ops.cast(gather_rows(table, index), "float32") * weight[..., None] for index, weight in neighbours)
+
+
+def _recolour(image: Tensor, colour: Tensor) -> Tensor:
+    """Returns colour [B, 3, 4] applied to every pixel, by explicit sums over the channels."""
+    matrix = colour[:, None, None]
+    return sum((matrix[..., index] * image[..., index : index + 1] for index in range(3)), matrix[..., 3])
+
+
+def _scale_channels(image: Tensor, colour: Tensor) -> Tensor:
+    """Returns a diagonal colour [B, 3, 4] applied to every pixel."""
+    diagonal = ops.stack([colour[:, index, index] for index in range(3)], axis=-1)
+    return image * diagonal[:, None, None] + colour[:, None, None, :, 3]
+
+
+def _inside(box: Tensor, *, image_size: tuple[int, int]) -> Tensor:
+    """Returns the bool mask [B, H, W, 1] of the pixels whose centre lies in box [B, 4], in fractions."""
+    height, width = image_size
+    y = ((np.arange(height) + 0.5) / height).astype(np.float32)[None, :, None, None]
+    x = ((np.arange(width) + 0.5) / width).astype(np.float32)[None, None, :, None]
+    y0, x0, y1, x1 = (box[:, index][:, None, None, None] for index in range(4))
+    return ops.logical_and(ops.logical_and(y >= y0, y < y1), ops.logical_and(x >= x0, x < x1))
+
+
+def _mix(image: Tensor, mix: Tensor) -> Tensor:
+    """Returns each photo mixed with the other of its pair, 2k with 2k + 1."""
+    _, height, width, _ = image.shape
+    pairs = ops.reshape(image, (-1, 2, height, width, 3))
+    partner = ops.reshape(ops.flip(pairs, axis=1), (-1, height, width, 3))
+    box = mix[:, 1:]
+    empty = ops.logical_or(box[:, 0] >= box[:, 2], box[:, 1] >= box[:, 3])[:, None, None, None]
+    share = mix[:, 0][:, None, None, None]
+    pasted = ops.cast(_inside(box, image_size=(height, width)), "float32")
+    weight = ops.where(empty, 1.0 - share, pasted)
+    return image + (partner - image) * weight
+
+
+def _erase(image: Tensor, erase: Tensor) -> Tensor:
+    """Returns the images with the pixels of each box replaced by its colour."""
+    _, height, width, _ = image.shape
+    return ops.where(_inside(erase[:, :4], image_size=(height, width)), erase[:, None, None, 4:], image)
+
+
+class Render(keras.layers.Layer):
+    """The layer that makes network input of a batch, in training, validation, prediction and TTA alike.
+
+    Call it with a mapping that holds `canvas`, `extent`, `geometry` and `colour`, and `mix` and `erase` where the
+    layer was made for them; see `render` for their shapes. Other keys are ignored. It has no weights, computes in
+    float32 under any precision policy, and returns float32 [B, H, W, 3] in 0..255.
+
+    Args:
+        image_size: (H, W) of the output in pixels.
+        fill: `edge`, `reflect` or `constant`.
+        fill_value: value of `constant`, 0..255.
+        mixing: apply `mix`.
+        erasing: apply `erase`.
+        jit: compile with XLA, whatever surrounds the layer. Turn it off to export the model.
+
+    Raises:
+        ValueError: an option is out of range, a key is missing, or an odd batch is to be mixed.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: tuple[int, int],
+        fill: Fill = "edge",
+        fill_value: float = 0.0,
+        mixing: bool = False,
+        erasing: bool = False,
+        jit: bool = True,
+        name: str | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
+        if fill not in FILLS:
+            raise ValueError(f"fill must be one of {', '.join(FILLS)}. Received: fill={fill!r}")
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.fill: Fill = fill
+        self.fill_value = float(fill_value)
+        self.mixing = mixing
+        self.erasing = erasing
+        self.jit = jit
+        self.built = True
+        self._function = xla(self._render) if jit else self._render
+
+    def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Returns the images, float32 [B, H, W, 3] in 0..255."""
+        names = ["canvas", "extent", "geometry", "colour"]
+        names += ["mix"] * self.mixing + ["erase"] * self.erasing
+        missing = [name for name in names if name not in inputs]
+        if missing:
+            raise ValueError(f"Render needs {', '.join(missing)}. Received: {', '.join(inputs)}")
+        batch = inputs["canvas"].shape[0]
+        if self.mixing and batch is not None and batch % 2:
+            raise ValueError(f"Render mixes photos in pairs. Received: a batch of {batch}")
+        return self._function(*(inputs[name] for name in names))
+
+    def _render(self, canvas: Tensor, extent: Tensor, geometry: Tensor, colour: Tensor, *rest: Tensor) -> Tensor:
+        mix = rest[0] if self.mixing else None
+        erase = rest[-1] if self.erasing else None
+        return render(
+            canvas, extent, geometry, colour, mix, erase,
+            image_size=self.image_size, fill=self.fill, fill_value=self.fill_value,
+        )
+
+    def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> keras.KerasTensor:
+        """Returns the symbolic output without tracing the kernel."""
+        return keras.KerasTensor((inputs["canvas"].shape[0], *self.image_size, 3), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "fill": self.fill,
+            "fill_value": self.fill_value,
+            "mixing": self.mixing,
+            "erasing": self.erasing,
+            "jit": self.jit,
+        }

@@ -1,0 +1,207 @@
+"""The table of learning-rate schedules: functions of the step, in plain Python and inside a train step alike."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from carclf.errors import UserError
+
+PUBLISHED_CONSTANT_EPOCHS = 5  # Source: the 2020 notebook as published: lr * tf.math.exp(decay_rate) from epoch 5 on
+PUBLISHED_DECAY_RATE = -0.05
+ONE_CYCLE_RISE_FRACTION = 0.3  # Source: Smith & Topin 2018, with the constants of fastai and PyTorch
+ONE_CYCLE_START_DIVISOR = 25.0
+ONE_CYCLE_FINAL_DIVISOR = 25.0e4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A learning rate for every step of a stage.
+
+    Attributes:
+      name: a key of `SCHEDULES`.
+      learning_rate: the highest rate, reached at the end of the warm-up.
+      steps_per_epoch: optimizer steps in an epoch.
+      epochs: epochs in the stage, warm-up included.
+      warmup_epochs: epochs of linear rise before the schedule's own clock starts; may be a fraction.
+      decay: factor per epoch (exponential, cyclic_exp_range) or per period (step), in (0, 1].
+      period_epochs: epochs between two drops (step), or of half a cycle (cyclic_*).
+      lowest_fraction: what the low end of cosine and of the cycles is, as a fraction of `learning_rate`.
+    """
+
+    name: str
+    learning_rate: float
+    steps_per_epoch: int
+    epochs: int
+    warmup_epochs: float = 0.0
+    decay: float = 0.9
+    period_epochs: float = 2.0
+    lowest_fraction: float = 0.0
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the warm-up."""
+        return round(self.warmup_epochs * self.steps_per_epoch)
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps after the warm-up."""
+        return self.epochs * self.steps_per_epoch - self.warmup_steps
+
+    def at(self, step: int) -> float:
+        """The rate used by optimizer step `step`, counted from 0 at the start of the stage."""
+        return float(self.learning_rate * self.factor(np.asarray(step), np))
+
+    def factor(self, step: Any, xp: Any) -> Any:
+        """The rate at `step` (an integer array) as a fraction of `learning_rate`; `xp` is NumPy or `keras.ops`.
+
+        The epoch comes from an integer division: in float32 the first step of an epoch could count as the one before.
+        """
+        own_step = xp.maximum(step - self.warmup_steps, 0)
+        epoch = _float(xp.floor_divide(own_step, self.steps_per_epoch), xp)
+        after = SCHEDULES[self.name](_float(own_step, xp), epoch, self, xp)
+        if not self.warmup_steps:
+            return after
+        rising = (_float(step, xp) + 1.0) / self.warmup_steps
+        return xp.where(step < self.warmup_steps, rising, after)
+
+
+Curve = Callable[[Any, Any, Schedule, Any], Any]
+"""(step, epoch, schedule, xp) → fraction of the learning rate; step and epoch are whole floats counted from the end of
+the warm-up, xp is NumPy or keras.ops."""
+
+
+def constant(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """1 always."""
+    return xp.ones_like(step)
+
+
+def exponential(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """decay^epoch, constant within an epoch. Source: the notebook's log (0.9^epoch)."""
+    return xp.power(schedule.decay, epoch)
+
+
+def published(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """1 for five epochs, then e^−0.05 less with every epoch. Source: the notebook's published code."""
+    return xp.exp(PUBLISHED_DECAY_RATE * xp.maximum(epoch - (PUBLISHED_CONSTANT_EPOCHS - 1.0), 0.0))
+
+
+def step(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """One factor `decay` after every `period_epochs`."""
+    return xp.power(schedule.decay, xp.floor(epoch / schedule.period_epochs))
+
+
+def cosine(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """Half a cosine from 1 to `lowest_fraction` over the steps. Source: Loshchilov & Hutter 2017, equation 5."""
+    progress = xp.minimum(step / schedule.decay_steps, 1.0)
+    return _between(schedule.lowest_fraction, 1.0, 0.5 * (1.0 + xp.cos(math.pi * progress)))
+
+
+def one_cycle(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """A cosine rise from 1/25 over 30 % of the steps, then a cosine fall to 1/250000, reached at the last step.
+
+    Source: Smith & Topin 2018, section 3; shape and constants as in torch.optim.lr_scheduler.OneCycleLR.
+    """
+    last = max(schedule.decay_steps - 1, 1)
+    top = max(ONE_CYCLE_RISE_FRACTION * schedule.decay_steps - 1.0, 1e-6)
+    rise = 0.5 * (1.0 - xp.cos(math.pi * xp.minimum(step / top, 1.0)))
+    fall = 0.5 * (1.0 + xp.cos(math.pi * xp.minimum(xp.maximum(step - top, 0.0) / max(last - top, 1e-6), 1.0)))
+    return xp.where(
+        step <= top,
+        _between(1.0 / ONE_CYCLE_START_DIVISOR, 1.0, rise),
+        _between(1.0 / ONE_CYCLE_FINAL_DIVISOR, 1.0, fall),
+    )
+
+
+def cyclic_triangular(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """A triangle wave between `lowest_fraction` and 1. Source: Smith 2017, section 3.2."""
+    _, height = _triangle(step, schedule, xp)
+    return _between(schedule.lowest_fraction, 1.0, height)
+
+
+def cyclic_triangular2(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """The triangle wave with half the height in every next cycle. Source: Smith 2017, section 3.2."""
+    cycle, height = _triangle(step, schedule, xp)
+    return _between(schedule.lowest_fraction, 1.0, height * xp.power(0.5, cycle - 1.0))
+
+
+def cyclic_exp_range(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """The triangle wave with its height shrinking by `decay` an epoch, at every step. Source: as above."""
+    _, height = _triangle(step, schedule, xp)
+    return _between(schedule.lowest_fraction, 1.0, height * xp.power(schedule.decay, step / schedule.steps_per_epoch))
+
+
+SCHEDULES: dict[str, Curve] = {
+    "constant": constant,
+    "exponential": exponential,
+    "published": published,
+    "step": step,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "cyclic_triangular": cyclic_triangular,
+    "cyclic_triangular2": cyclic_triangular2,
+    "cyclic_exp_range": cyclic_exp_range,
+}
+SELF_WARMING = ("one_cycle", "cyclic_triangular", "cyclic_triangular2", "cyclic_exp_range")
+
+
+def build_schedule(
+    name: str,
+    *,
+    learning_rate: float,
+    steps_per_epoch: int,
+    epochs: int,
+    warmup_epochs: float = 0.0,
+    decay: float = 0.9,
+    period_epochs: float = 2.0,
+    lowest_fraction: float = 0.0,
+) -> Schedule:
+    """The `Schedule` of that name; the arguments are its attributes.
+
+    Raises:
+      UserError: an unknown name, a value out of range, or a warm-up for a schedule that rises by itself.
+    """
+    if name not in SCHEDULES:
+        near = difflib.get_close_matches(name, SCHEDULES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"There is no schedule {name!r}: {hint}Known are {', '.join(SCHEDULES)}.")
+    checks = {
+        f"the learning rate is {learning_rate}: give a number above 0": 0.0 < learning_rate < math.inf,
+        f"an epoch has {steps_per_epoch} steps: lower --batch_size": steps_per_epoch >= 1,
+        f"there are {epochs} epochs: give at least 1": epochs >= 1,
+        f"the warm-up takes {warmup_epochs} of {epochs} epochs: leave some": 0.0 <= warmup_epochs < epochs,
+        f"decay is {decay}: give a factor above 0 and at most 1": 0.0 < decay <= 1.0,
+        f"the period is {period_epochs} epochs: give a number above 0": 0.0 < period_epochs < math.inf,
+        f"the lowest fraction is {lowest_fraction}: give one from 0 to 1": 0.0 <= lowest_fraction <= 1.0,
+        f"{name} rises by itself: leave out the warm-up": not (warmup_epochs and name in SELF_WARMING),
+    }
+    if wrong := [sentence for sentence, holds in checks.items() if not holds]:
+        raise UserError(f"The schedule {name} cannot be made: {wrong[0]}.")
+    return Schedule(
+        name=name,
+        learning_rate=learning_rate,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        warmup_epochs=warmup_epochs,
+        decay=decay,
+        period_epochs=period_epochs,
+        lowest_fraction=lowest_fraction,
+    )
+
+
+def _float(values: Any, xp: Any) -> Any:
+    return xp.cast(values, "float32") if hasattr(xp, "cast") else np.asarray(values, np.float64)
+
+
+def _between(low: float, high: float, share: Any) -> Any:
+    return low + (high - low) * share
+
+
+def _triangle(step: Any, schedule: Schedule, xp: Any) -> tuple[Any, Any]:
+    """The number of the cycle, from 1, and the height in it, 0..1."""
+    half_cycle_steps = schedule.period_epochs * schedule.steps_per_epoch
+    cycle = xp.floor(1.0 + step / (2.0 * half_cycle_steps))
+    return cycle, xp.maximum(0.0, 1.0 - xp.abs(step / half_cycle_steps - 2.0 * cycle + 1.0))

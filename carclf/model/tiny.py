@@ -1,0 +1,36 @@
+"""The smallest network that learns shapes from scratch on two CPU cores: for tests and the demo."""
+
+import keras
+from keras import layers
+
+BLOCK_WIDTHS = (64, 128, 192)
+STEM_WIDTH = 32
+# A run of a few hundred steps is over before Keras's default (0.99) has followed the statistics.
+NORM_MOMENTUM = 0.9
+
+
+def tiny_network(
+    *, input_shape: tuple[int, int, int], include_top: bool = False, weights: str | None = None
+) -> keras.Model:
+    """A fully convolutional `keras.Model`: float [B, H, W, 3] in −1..1 → [B, H/16, W/16, 192].
+
+    The signature is that of `keras.applications`.
+
+    Raises:
+      ValueError: a top or weights are asked for: there are none.
+    """
+    if include_top or weights is not None:
+        raise ValueError(f"tiny has neither a top nor weights. Received: {include_top=}, {weights=}")
+    inputs = keras.Input(input_shape)
+    x = _convolution(inputs, STEM_WIDTH, name="stem", strides=2)
+    for number, width in enumerate(BLOCK_WIDTHS, start=1):
+        # Pooling before the convolution: four times fewer multiplications, and the last map stays worth looking at.
+        x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
+        x = _convolution(x, width, name=f"block{number}")
+    return keras.Model(inputs, x, name="tiny")
+
+
+def _convolution(x: keras.KerasTensor, width: int, *, name: str, strides: int = 1) -> keras.KerasTensor:
+    x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)

@@ -1,0 +1,199 @@
+"""Pretrained weights of a backbone: Keras's own download, or a local HDF5 file that is checked before it is read."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from carclf.errors import UserError
+from carclf.model.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STDDEV,
+    Backbone,
+    build_imagenet_backbone,
+    normalization_layer,
+    set_imagenet_normalization,
+)
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load_backbone_weights(backbone: keras.Model, row: Backbone, weights: str) -> None:
+    """Fills `backbone` in place; returns nothing.
+
+    Args:
+      backbone: what `build_backbone(row, ...)` gave.
+      row: the backbone's row.
+      weights: "none" (leave it random), "imagenet" (Keras's download, cached by Keras), or the path of an HDF5 file:
+        `.weights.h5` of Keras 3 or the `…_notop.h5` of Keras's own release.
+
+    Raises:
+      UserError: the row has no such weights, the download failed, or the file is missing, unsafe, or does not fit this
+        backbone to the last tensor. After an error the backbone's values are undefined.
+    """
+    if weights == "none":
+        return
+    if weights == "imagenet":
+        backbone.set_weights(_imagenet_donor(row).get_weights())
+    else:
+        load_weights_file(backbone, Path(weights).expanduser(), model_name=f"the backbone {row.name}")
+    if row.learned_normalization:
+        _check_normalization(backbone, row, weights)
+        set_imagenet_normalization(backbone)
+
+
+def _imagenet_donor(row: Backbone) -> keras.Model:
+    if not row.has_imagenet_weights:
+        raise UserError(f"The backbone {row.name} has no ImageNet weights: use --weights=none.")
+    try:
+        return build_imagenet_backbone(row)
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        if not (isinstance(error, OSError) or str(error).startswith(("URL fetch failure", "Incomplete or corrupted"))):
+            raise
+        raise UserError(
+            f"The ImageNet weights of {row.name} could not be downloaded ({str(error).rstrip('. ')}): fetch that file "
+            "on a machine with a network and give it as --weights=FILE, or train from scratch with --weights=none."
+        ) from None
+
+
+def load_weights_file(model: keras.Model, path: Path, *, model_name: str) -> None:
+    """Fills every weight of `model` from an HDF5 file, whatever the file's suffix; returns nothing.
+
+    Args:
+      model: any built model.
+      path: a weights file of Keras 3, or of Keras's older layer-by-layer format.
+      model_name: how an error calls the model.
+
+    Raises:
+      UserError: as for `load_backbone_weights`.
+    """
+    found, is_keras_3 = _read_shapes(path)
+    wanted = _keras_3_shapes(model) if is_keras_3 else _ordered_shapes(model)
+    if difference := _first_difference(found, wanted, is_keras_3=is_keras_3):
+        raise UserError(f"The weights file {path} does not fit {model_name}: {difference}; give the file made for it.")
+    with tempfile.TemporaryDirectory() as folder:
+        # Keras tells its two formats apart by the file's suffix alone.
+        link = Path(folder) / ("file.weights.h5" if is_keras_3 else "file.h5")
+        link.symlink_to(path.resolve())
+        try:
+            model.load_weights(str(link))
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).strip().split("\n")[0].rstrip(".")
+            raise UserError(
+                f"The weights file {path} could not be read into {model_name} ({reason}): give an undamaged file."
+            ) from None
+
+
+def _read_shapes(path: Path) -> tuple[Shapes, bool]:
+    """The shape of every tensor in the file, and whether it is in Keras 3's format."""
+    if not path.is_file():
+        raise UserError(f"There is no weights file {path}: give imagenet, none, or the path of an existing file.")
+    if not h5py.is_hdf5(path):
+        raise UserError(f"{path} is not an HDF5 weights file: give a .weights.h5 or a Keras …_notop.h5 file.")
+    try:
+        with h5py.File(path, "r") as file:
+            datasets = dict(_walk_datasets(file, path))
+            if "layer_names" in file.attrs or "layer_names0" in file.attrs or "model_weights" in file:
+                return _layer_by_layer_shapes(file), False
+            # A compiled model is saved with its optimizer's state, which no backbone needs.
+            return {name: shape for name, shape in datasets.items() if not name.startswith("optimizer/")}, True
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"The weights file {path} is damaged ({error}): fetch it again.") from None
+
+
+def _walk_datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every dataset, refusing whatever would make HDF5 open another file."""
+    pending: list[tuple[str, h5py.Group]] = [("", file)]
+    seen = set()
+    while pending:
+        prefix, group = pending.pop()
+        for name in group:
+            full_name = f"{prefix}{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UserError(f"The weights file {path} is refused: {full_name} is a link to somewhere else.")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise UserError(f"The weights file {path} is refused: {full_name} is stored under two names.")
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                pending.append((f"{full_name}/", item))
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise UserError(f"The weights file {path} is refused: {full_name} keeps its values in other files.")
+                yield full_name, item.shape or ()
+
+
+def _keras_3_shapes(model: keras.Model) -> Shapes:
+    """What the model itself would save: the only public statement of Keras's names inside the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.weights.h5"
+        model.save_weights(str(path))
+        with h5py.File(path, "r") as file:
+            return {name: shape for name, shape in _walk_datasets(file, path) if not name.startswith("optimizer/")}
+
+
+def _layer_by_layer_shapes(file: h5py.File) -> Shapes:
+    """Shapes in the order in which the older format is read: by position, names do not count."""
+    root = file.get("model_weights", file)
+    shapes: Shapes = {}
+    for layer in _string_attribute(root.attrs, "layer_names"):
+        for index, weight in enumerate(_string_attribute(root[layer].attrs, "weight_names")):
+            shapes[f"{layer}#{index}"] = root[layer][weight].shape
+    return shapes
+
+
+def _string_attribute(attributes: Mapping[str, np.ndarray], name: str) -> list[str]:
+    """A list of strings that Keras may have cut into name0, name1, … for HDF5's sake."""
+    keys = [name] if name in attributes else []
+    while f"{name}{len(keys)}" in attributes:
+        keys.append(f"{name}{len(keys)}")
+    values = [value for key in keys for value in attributes[key]]
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _ordered_shapes(model: keras.Model) -> Shapes:
+    return {
+        f"{layer.name}#{index}": tuple(weight.shape)
+        for layer in model.layers
+        for index, weight in enumerate(layer.trainable_weights + layer.non_trainable_weights)
+    }
+
+
+def _first_difference(found: Shapes, wanted: Shapes, *, is_keras_3: bool) -> str:
+    """What differs, in a few words; empty when the file fits to the last tensor."""
+    if is_keras_3:
+        pairs = [(name, found.get(name), wanted.get(name)) for name in sorted(found | wanted)]
+    else:
+        slots = itertools.zip_longest(found.items(), wanted.values(), fillvalue=None)
+        pairs = [(slot[0] if slot else "the end", slot[1] if slot else None, shape) for slot, shape in slots]
+    for name, in_file, in_model in pairs:
+        if in_file != in_model:
+            counts = f"{len(found)} tensors in the file, {len(wanted)} in the model"
+            return f"at {name} the file has {_say(in_file)} and the model {_say(in_model)} ({counts})"
+    return ""
+
+
+def _say(shape: tuple[int, ...] | None) -> str:
+    return "nothing" if shape is None else "shape " + "x".join(map(str, shape)) if shape else "a single number"
+
+
+def _check_normalization(backbone: keras.Model, row: Backbone, weights: str) -> None:
+    """Refuses weights that were trained on another input than `set_imagenet_normalization` makes."""
+    layer = normalization_layer(backbone)
+    mean, variance = np.ravel(layer.adapt_mean), np.ravel(layer.adapt_variance)
+    stddev = np.asarray(IMAGENET_STDDEV)
+    published, exact = np.allclose(variance, stddev, atol=1e-3), np.allclose(variance, stddev**2, atol=1e-3)
+    if not (np.allclose(mean, IMAGENET_MEAN, atol=1e-3) and (published or exact)):
+        raise UserError(
+            f"The weights {weights} of {row.name} normalise their input with mean {_numbers(mean)} and variance "
+            f"{_numbers(variance)} instead of ImageNet's: give a file made from Keras's ImageNet weights."
+        )
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"

@@ -1,0 +1,78 @@
+"""`python -m carclf.predict`: the test photos' classes, as the competition wants them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carclf import runs
+from carclf.config import PredictOptions
+from carclf.door import run_door
+from carclf.errors import UserError
+
+if TYPE_CHECKING:
+    from carclf.data.manifest import Manifest
+
+DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
+
+The file has exactly the Ids of the sample submission, in its order; otherwise none is written.
+Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
+
+
+def main(options: PredictOptions) -> None:
+    """Predicts and writes the submission."""
+    loaded = runs.load_runs(options.run, runs=options.runs)
+
+    from carclf.data.manifest import load_manifest
+    from carclf.inference import submission
+    from carclf.recipe import parse_views
+
+    manifest = load_manifest(options.data)
+    views = parse_views(options.tta)
+    if not manifest.photos("test"):
+        raise UserError(f"The data set {manifest.directory} has no test photos: convert it with a test folder.")
+    sample = _sample_path(options.sample, manifest)
+    header, order = submission.read_sample(sample) if sample else (["Id", "Category"], None)
+
+    from carclf.training.device import select_device
+
+    device = select_device(options.device, precision=loaded[0].options.precision)
+    print(device.describe(), flush=True)
+
+    from carclf.inference.predictor import mean_predictions, predict_run
+
+    with device.scope():
+        predictions = mean_predictions(
+            [
+                predict_run(
+                    run, manifest=manifest, split="test", views=views, batch_size=options.batch_size, jit=device.jit
+                )
+                for run in loaded
+            ]
+        )
+    ids = manifest.read_ids("test")["id"].iloc[predictions.rows].tolist()
+    rows = submission.write_submission(
+        output=Path(options.output),
+        ids=ids,
+        probabilities=predictions.probabilities,
+        class_labels=manifest.class_labels,
+        header=header,
+        order=order,
+    )
+    print(f"Submission: {options.output} ({rows} rows, {len(views)} views of {len(loaded)} run(s))")
+    if options.probabilities:
+        submission.write_probabilities(
+            output=Path(options.probabilities),
+            ids=ids,
+            probabilities=predictions.probabilities,
+            class_names=manifest.class_names,
+            id_name=header[0],
+        )
+        print(f"Probabilities: {options.probabilities}")
+
+
+def _sample_path(sample: str, manifest: "Manifest") -> Path | None:
+    """The sample submission to follow: the one given, else the data set's own, else none."""
+    return Path(sample) if sample else manifest.sample_submission
+
+
+if __name__ == "__main__":
+    run_door(main, PredictOptions, description=DESCRIPTION)

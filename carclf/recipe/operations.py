@@ -1,0 +1,415 @@
+"""The operations a recipe can name. A new one is a function here and its row in `RECIPES`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from carclf.recipe import colour, geometry, mixing
+
+Array = npt.NDArray[np.float64]
+Value = float | str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What an operation may know about the output.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        strength: 0 makes every operation the identity, 1 is the recipe as written.
+    """
+
+    image_size: tuple[int, int]
+    strength: float = 1.0
+
+    @property
+    def aspect(self) -> float:
+        """Width divided by height."""
+        return self.image_size[1] / self.image_size[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Argument:
+    """One argument of an operation.
+
+    Attributes:
+        low: least value allowed.
+        high: greatest value allowed.
+        default: its value when left out; `REQUIRED` when it must be given.
+        words: texts that may stand in place of a number.
+    """
+
+    low: float
+    high: float
+    default: Value = "required"
+    words: tuple[str, ...] = ()
+
+
+REQUIRED = "required"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One row of `RECIPES`.
+
+    Attributes:
+        kind: what `draw` returns: `geometry` [B, 3, 3] as in `carclf.recipe.geometry`; `colour` [B, 4, 4] as in
+            `carclf.recipe.colour`; `both`, a pair of those; `mix` [B, 5]; `erase` [B, 7] as in `Draws`.
+        draw: called with uniforms [n, B], the frame, and the arguments by name.
+        uniforms: n, the uniforms `draw` needs for one photo.
+        arguments: in the order in which they can be written.
+        chance: default of the argument `p` that every operation has, the share of photos it touches.
+        scales_chance: True where the strength multiplies `p`, because the operation has no size to multiply.
+    """
+
+    kind: str
+    draw: Callable[..., object]
+    uniforms: int = 0
+    arguments: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
+    chance: float = 1.0
+    scales_chance: bool = False
+
+
+def _symmetric(uniform: Array, half_width: float) -> Array:
+    return (2.0 * uniform - 1.0) * half_width
+
+
+def _span(low: float, high: float | None, strength: float) -> tuple[float, float]:
+    """Returns the range of a factor: (low, high), or 1 +- low where only one number was given."""
+    if high is None:
+        low, high = 1.0 - low, 1.0 + low
+    if not 0.0 <= low <= high:
+        raise ValueError(f"the factors must be 0 <= low <= high, not {low:g} to {high:g}")
+    return 1.0 + (low - 1.0) * strength, 1.0 + (high - 1.0) * strength
+
+
+def _factor(uniform: Array, low: float, high: float | None, strength: float) -> Array:
+    first, last = _span(low, high, strength)
+    return first + (last - first) * uniform
+
+
+# --- geometry ------------------------------------------------------------------------------------------------
+
+
+def flip(uniform: Array, frame: Frame) -> Array:
+    """Mirrors left and right."""
+    return geometry.scaling(-1.0, 1.0, batch=uniform.shape[1])
+
+
+def vflip(uniform: Array, frame: Frame) -> Array:
+    """Mirrors top and bottom."""
+    return geometry.scaling(1.0, -1.0, batch=uniform.shape[1])
+
+
+def rotate(uniform: Array, frame: Frame, *, degrees: float) -> Array:
+    """Turns about the centre by an angle uniform in +-degrees, positive counter-clockwise as seen."""
+    return geometry.rotation(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)), aspect=frame.aspect)
+
+
+def shift(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
+    """Moves by independent uniform fractions, within +-x of the width and +-y (default x) of the height."""
+    across = _symmetric(uniform[0], x * frame.strength)
+    down = _symmetric(uniform[1], (x if y is None else y) * frame.strength)
+    return geometry.translation(across, down, batch=uniform.shape[1])
+
+
+def zoom(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
+    """Magnifies by a factor uniform in 1 +- x, both ways alike; with y, width and height independently."""
+    across = _factor(uniform[0], x, None, frame.strength)
+    down = across if y is None else _factor(uniform[1], y, None, frame.strength)
+    return geometry.scaling(1.0 / across, 1.0 / down, batch=uniform.shape[1])
+
+
+def shear(uniform: Array, frame: Frame, *, x: float, y: float) -> Array:
+    """Shears by angles uniform in +-x degrees horizontally, then in +-y degrees vertically."""
+    across, down = (_symmetric(uniform[index], np.deg2rad(size * frame.strength)) for index, size in ((0, x), (1, y)))
+    return geometry.shearing(np.tan(across), np.tan(down), aspect=frame.aspect)
+
+
+def perspective(uniform: Array, frame: Frame, *, distortion: float) -> Array:
+    """Shows at each corner a point displaced, in u and in v, by a uniform +-distortion of half the picture."""
+    square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    return geometry.homography(square + _symmetric(uniform.T.reshape(-1, 4, 2), distortion * frame.strength))
+
+
+def crop(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float) -> Array:
+    """Enlarges a window: area uniform in low..high, width/height log-uniform in 1/ratio..ratio, place uniform.
+
+    Both are relative to the fitted picture; a side longer than the picture's is cut to it.
+    """
+    if low > high:
+        raise ValueError(f"the areas must be low <= high, not {low:g} to {high:g}")
+    area = 1.0 - frame.strength * (1.0 - (low + (high - low) * uniform[0]))
+    stretch = np.exp(_symmetric(uniform[1], np.log(ratio) * frame.strength))
+    width, height = np.minimum(np.sqrt(area * stretch), 1.0), np.minimum(np.sqrt(area / stretch), 1.0)
+    centre_x, centre_y = _symmetric(uniform[2], 1.0) * (1.0 - width), _symmetric(uniform[3], 1.0) * (1.0 - height)
+    return geometry.window(centre_x, centre_y, width, height, batch=uniform.shape[1])
+
+
+# --- colour --------------------------------------------------------------------------------------------------
+
+
+def brightness(uniform: Array, frame: Frame, *, low: float, high: float | None, add: float) -> Array:
+    """Multiplies by a factor uniform in low..high (one number d: 1 +- d) and adds a uniform +-add of 255."""
+    offset = _symmetric(uniform[1], add * frame.strength)
+    return colour.gain(_factor(uniform[0], low, high, frame.strength), offset[:, None])
+
+
+def contrast(uniform: Array, frame: Frame, *, low: float, high: float | None) -> Array:
+    """Stretches about 127.5 by a factor uniform in low..high (one number d: 1 +- d)."""
+    return colour.contrast(_factor(uniform[0], low, high, frame.strength))
+
+
+def saturation(uniform: Array, frame: Frame, *, low: float, high: float | None) -> Array:
+    """Multiplies the distance from grey by a factor uniform in low..high (one number d: 1 +- d)."""
+    return colour.saturation(_factor(uniform[0], low, high, frame.strength))
+
+
+def hue(uniform: Array, frame: Frame, *, degrees: float) -> Array:
+    """Turns the colours in YIQ by an angle uniform in +-degrees."""
+    return colour.hue(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)))
+
+
+def grayscale(uniform: Array, frame: Frame) -> Array:
+    """Removes colour, with the weights of tf.image.rgb_to_grayscale."""
+    return colour.grayscale(uniform.shape[1])
+
+
+def channel_shift(uniform: Array, frame: Frame, *, add: float) -> Array:
+    """Adds a uniform +-add of 255 to each channel independently."""
+    return colour.gain(np.ones(uniform.shape[1]), _symmetric(uniform.T, add * frame.strength))
+
+
+# --- erasing and mixing --------------------------------------------------------------------------------------
+
+
+def _filled(box: Array, uniform: Array, fill: float | str) -> Array:
+    rgb = uniform.T * 255.0 if fill == "random" else np.full((len(box), 3), fill)
+    return np.concatenate([box, rgb], axis=1)
+
+
+def erase(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float, fill: float | str) -> Array:
+    """Covers a box: area uniform in low..high, width/height in pixels log-uniform in 1/ratio..ratio, place uniform.
+
+    The box lies inside the picture (a side longer than the picture's is cut to it) and has one colour: `fill`, or
+    one uniform in the RGB cube. Source: Zhong et al., "Random Erasing Data Augmentation", 2017, section 3.
+    """
+    if low > high:
+        raise ValueError(f"the areas must be low <= high, not {low:g} to {high:g}")
+    area = low + (high - low) * uniform[0]
+    stretch = np.exp(_symmetric(uniform[1], np.log(ratio))) / frame.aspect
+    width, height = np.minimum(np.sqrt(area * stretch), 1.0), np.minimum(np.sqrt(area / stretch), 1.0)
+    centre_x, centre_y = 0.5 + (uniform[2] - 0.5) * (1.0 - width), 0.5 + (uniform[3] - 0.5) * (1.0 - height)
+    box = mixing.boxes(centre_y, centre_x, height, width, image_size=frame.image_size)
+    return _filled(box, uniform[4:7], fill)
+
+
+def cutout(uniform: Array, frame: Frame, *, size: float, fill: float | str) -> Array:
+    """Covers a square with sides of `size` times the shorter side, its centre uniform, cut at the picture's edges.
+
+    Source: DeVries, Taylor, "Improved Regularization of CNNs with Cutout", 2017, section 3.2.
+    """
+    sides = [np.full(uniform.shape[1], size * min(frame.image_size) / side) for side in frame.image_size]
+    box = mixing.boxes(uniform[0], uniform[1], *sides, image_size=frame.image_size)
+    return _filled(box, uniform[2:5], fill)
+
+
+def mixup(uniform: Array, frame: Frame, *, alpha: float) -> Array:
+    """Blends the photos of a pair, lambda ~ Beta(alpha, alpha) of one's own.
+
+    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017, section 2.
+    """
+    share = 1.0 - frame.strength * (1.0 - mixing.symmetric_beta(uniform[0], uniform[1], alpha=alpha))
+    return np.concatenate([share[:, None], np.zeros((len(share), 4))], axis=1)
+
+
+def cutmix(uniform: Array, frame: Frame, *, alpha: float) -> Array:
+    """Pastes a box of the partner: area 1 - Beta(alpha, alpha), the picture's shape, centre uniform, cut at edges.
+
+    Lambda is then the share of one's own pixels, exactly. Source: Yun et al., "CutMix", 2019, section 3.1.
+    """
+    share = mixing.symmetric_beta(uniform[0], uniform[1], alpha=alpha)
+    side = np.sqrt(frame.strength * (1.0 - share))
+    box = mixing.boxes(uniform[2], uniform[3], side, side, image_size=frame.image_size)
+    return np.concatenate([1.0 - mixing.areas(box)[:, None], box], axis=1)
+
+
+# --- policies ------------------------------------------------------------------------------------------------
+
+# Sizes at magnitude 10. Source: Cubuk et al., "RandAugment", 2019, and its reference implementation
+# (tensorflow/tpu, models/official/efficientnet/autoaugment.py: rotate 30 degrees, shear 0.3, translate 100 of
+# 224 pixels, enhance 1 +- 0.9), restricted to the operations that are matrices.
+_POLICY = {
+    "identity": 0.0,
+    "rotate": np.deg2rad(30.0),
+    "shear_x": 0.3,
+    "shear_y": 0.3,
+    "shift_x": 100 / 224,
+    "shift_y": 100 / 224,
+    "brightness": 0.9,
+    "contrast": 0.9,
+    "saturation": 0.9,
+}
+
+
+def _policy_step(choice: Array, level: Array, frame: Frame) -> tuple[Array, Array]:
+    """Returns geometry [B, 3, 3] and colour [B, 4, 4] of one chosen operation a photo.
+
+    Args:
+        choice: [B], uniform in (0, 1): which row of the policy.
+        level: [B], signed share of its size at magnitude 10.
+        frame: the output.
+    """
+    chosen = np.minimum((choice * len(_POLICY)).astype(int), len(_POLICY) - 1)
+    size = {name: np.where(chosen == index, level * top, 0.0) for index, (name, top) in enumerate(_POLICY.items())}
+    # Only one of the sizes is not zero, so the order of these products does not matter.
+    moved = (
+        geometry.rotation(size["rotate"], aspect=frame.aspect)
+        @ geometry.shearing(size["shear_x"], size["shear_y"], aspect=frame.aspect)
+        @ geometry.translation(size["shift_x"], size["shift_y"], batch=len(choice))
+    )
+    coloured = (
+        colour.gain(1.0 + size["brightness"])
+        @ colour.contrast(1.0 + size["contrast"])
+        @ colour.saturation(1.0 + size["saturation"])
+    )
+    return moved, coloured
+
+
+MAX_POLICY_STEPS = 8
+
+
+def randaugment(uniform: Array, frame: Frame, *, n: float, m: float) -> tuple[Array, Array]:
+    """Applies n operations in a row, each uniform among 9 matrix operations, at magnitude m of 10, sign random.
+
+    The operations: identity, rotate, shear x and y, shift x and y, brightness, contrast, saturation.
+    """
+    if n != int(n):
+        raise ValueError(f"n counts operations, so it must be whole, not {n:g}")
+    moved, coloured = geometry.identity(uniform.shape[1]), colour.identity(uniform.shape[1])
+    for step in range(int(n)):
+        sign = np.where(uniform[2 * step + 1] < 0.5, -1.0, 1.0)
+        step_moved, step_coloured = _policy_step(uniform[2 * step], sign * (m / 10.0 * frame.strength), frame)
+        moved, coloured = moved @ step_moved, step_coloured @ coloured
+    return moved, coloured
+
+
+def trivial(uniform: Array, frame: Frame) -> tuple[Array, Array]:
+    """Applies one of the operations of `randaugment`, its magnitude uniform in -10..10.
+
+    Source: Müller, Hutter, "TrivialAugment", 2021, section 3 (its RandAugment space).
+    """
+    return _policy_step(uniform[0], _symmetric(uniform[1], frame.strength), frame)
+
+
+_LOW = Argument(low=0.0, high=10.0)
+_HIGH = Argument(low=0.0, high=10.0, default=None)
+_FACTORS = {"low": _LOW, "high": _HIGH}
+_FILL = Argument(low=0.0, high=255.0, default="random", words=("random",))
+_RATIO = Argument(low=1.0, high=100.0, default=4 / 3)
+
+RECIPES: dict[str, Operation] = {
+    "flip": Operation(kind="geometry", draw=flip, chance=0.5, scales_chance=True),
+    "vflip": Operation(kind="geometry", draw=vflip, chance=0.5, scales_chance=True),
+    "rotate": Operation(
+        kind="geometry", draw=rotate, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}
+    ),
+    "shift": Operation(
+        kind="geometry",
+        draw=shift,
+        uniforms=2,
+        arguments={"x": Argument(low=0.0, high=1.0), "y": Argument(low=0.0, high=1.0, default=None)},
+    ),
+    "zoom": Operation(
+        kind="geometry",
+        draw=zoom,
+        uniforms=2,
+        arguments={"x": Argument(low=0.0, high=0.9), "y": Argument(low=0.0, high=0.9, default=None)},
+    ),
+    "shear": Operation(
+        kind="geometry",
+        draw=shear,
+        uniforms=2,
+        arguments={"x": Argument(low=0.0, high=60.0), "y": Argument(low=0.0, high=60.0, default=0.0)},
+    ),
+    "perspective": Operation(
+        kind="geometry", draw=perspective, uniforms=8, arguments={"distortion": Argument(low=0.0, high=0.45)}
+    ),
+    "crop": Operation(
+        kind="geometry",
+        draw=crop,
+        uniforms=4,
+        arguments={
+            "low": Argument(low=0.01, high=1.0, default=0.08),
+            "high": Argument(low=0.01, high=1.0, default=1.0),
+            "ratio": _RATIO,
+        },
+    ),
+    "brightness": Operation(
+        kind="colour",
+        draw=brightness,
+        uniforms=2,
+        arguments={
+            "low": Argument(low=0.0, high=10.0, default=0.0),
+            "high": _HIGH,
+            "add": Argument(low=0.0, high=255.0, default=0.0),
+        },
+    ),
+    "contrast": Operation(kind="colour", draw=contrast, uniforms=1, arguments=_FACTORS),
+    "saturation": Operation(kind="colour", draw=saturation, uniforms=1, arguments=_FACTORS),
+    "hue": Operation(kind="colour", draw=hue, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}),
+    "grayscale": Operation(kind="colour", draw=grayscale, chance=0.2, scales_chance=True),
+    "channel_shift": Operation(
+        kind="colour", draw=channel_shift, uniforms=3, arguments={"add": Argument(low=0.0, high=255.0)}
+    ),
+    "erase": Operation(
+        kind="erase",
+        draw=erase,
+        uniforms=7,
+        chance=0.5,
+        scales_chance=True,
+        arguments={
+            "low": Argument(low=0.0, high=1.0, default=0.02),
+            "high": Argument(low=0.0, high=1.0, default=0.33),
+            "ratio": Argument(low=1.0, high=100.0, default=10 / 3),
+            "fill": _FILL,
+        },
+    ),
+    "cutout": Operation(
+        kind="erase",
+        draw=cutout,
+        uniforms=5,
+        scales_chance=True,
+        arguments={"size": Argument(low=0.0, high=2.0), "fill": Argument(
+            low=0.0, high=255.0, default=0.0, words=("random",))},
+    ),
+    "mixup": Operation(
+        kind="mix", draw=mixup, uniforms=2, arguments={"alpha": Argument(low=0.01, high=100.0, default=0.2)}
+    ),
+    "cutmix": Operation(
+        kind="mix", draw=cutmix, uniforms=4, arguments={"alpha": Argument(low=0.01, high=100.0, default=1.0)}
+    ),
+    "randaugment": Operation(
+        kind="both",
+        draw=randaugment,
+        uniforms=2 * MAX_POLICY_STEPS,
+        arguments={
+            "n": Argument(low=0.0, high=MAX_POLICY_STEPS, default=2.0),
+            "m": Argument(low=0.0, high=10.0, default=9.0),
+        },
+    ),
+    "trivial": Operation(kind="both", draw=trivial, uniforms=2),
+}
+
+# Recipes that have a name of their own, usable alone and inside a chain.
+NAMED_RECIPES: dict[str, str] = {
+    "none": "",
+    "clean": "",
+    # Source: the 2020 notebook's ImageDataGenerator (rotation 10, width and height shift 0.1, brightness 0.5 to
+    # 1.5, horizontal flip), in the order in which Keras 2 applied them.
+    "notebook": "rotate(10)|shift(0.1)|flip|brightness(0.5,1.5)",
+}

@@ -1,0 +1,159 @@
+"""A run on disk: where it is, what it was made with, and how it ended. JSON and file names only."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from carclf import config
+from carclf.errors import UserError
+
+FORMAT_VERSION = 1
+STAGE_FILE = "stage.json"
+METRICS_FILE = "metrics.json"  # written last: a run that has it is finished
+BEST_WEIGHTS = "best.weights.h5"
+LAST_WEIGHTS = "last.weights.h5"
+HISTORY_FILE = "history.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What `stage.json` and `metrics.json` of a run directory say.
+
+    Attributes:
+      directory: the run's folder.
+      options: every resolved option of the training.
+      class_names: the classes in order of their label.
+      class_map_sha256: hash of the label map, equal for data sets that agree on it.
+      data_fingerprint: fingerprint of the data set (and so of the split) trained on.
+      max_side: longest side of its stored photos in pixels, which decides the canvas.
+      stage: the whole of stage.json.
+      metrics: the whole of metrics.json, or None while the run is unfinished.
+    """
+
+    directory: Path
+    options: config.TrainOptions
+    class_names: tuple[str, ...]
+    class_map_sha256: str
+    data_fingerprint: str
+    max_side: int
+    stage: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, which is the stage's unless the user chose another."""
+        return self.directory.name
+
+    @property
+    def best_weights(self) -> Path:
+        """The file of the weights with the best validation accuracy.
+
+        Raises:
+          UserError: the run has none yet.
+        """
+        path = self.directory / BEST_WEIGHTS
+        if not path.is_file():
+            raise UserError(f"The run {self.directory} has no {BEST_WEIGHTS} yet: train it to the end of an epoch first.")
+        return path
+
+
+def run_path(name: str, *, runs: str) -> Path:
+    """The folder of a run: a bare name lies inside `runs`, anything with a slash is a path of its own."""
+    return Path(name).expanduser() if os.sep in name or "/" in name else Path(runs).expanduser() / name
+
+
+def load_run(directory: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+      UserError: there is none, or its files cannot be read by this version.
+    """
+    stage_file = directory / STAGE_FILE
+    if not directory.is_dir():
+        raise UserError(f"There is no run folder {directory}: {make_it(directory.name)}.")
+    if not stage_file.is_file():
+        raise UserError(f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {make_it(directory.name)}.")
+    stage = _read_json(stage_file)
+    if stage.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{stage_file} has format version {stage.get('format_version')} and this carclf reads {FORMAT_VERSION}: "
+            "use the version of carclf that wrote it."
+        )
+    metrics_file = directory / METRICS_FILE
+    try:
+        data = stage["data"]
+        return Run(
+            directory=directory,
+            options=config.from_dict(config.TrainOptions, stage["options"]),
+            class_names=tuple(data["class_names"]),
+            class_map_sha256=data["class_map_sha256"],
+            data_fingerprint=data["fingerprint"],
+            max_side=int(data["max_side"]),
+            stage=stage,
+            metrics=_read_json(metrics_file) if metrics_file.is_file() else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{stage_file} lacks or garbles {error}: restore the file, or train the run again.") from None
+
+
+def load_runs(names: str, *, runs: str) -> list[Run]:
+    """The runs of a comma-separated list.
+
+    Raises:
+      UserError: one is missing, or two disagree on the classes.
+    """
+    loaded = [load_run(run_path(name.strip(), runs=runs)) for name in names.split(",") if name.strip()]
+    if not loaded:
+        raise UserError(f"--run={names!r} names no run: give runs/NAME, or several with commas.")
+    for run in loaded[1:]:
+        if run.class_map_sha256 != loaded[0].class_map_sha256:
+            raise UserError(
+                f"The runs {loaded[0].directory} and {run.directory} were trained on different classes "
+                f"({len(loaded[0].class_names)} and {len(run.class_names)}): average runs of one data set only."
+            )
+    return loaded
+
+
+def make_it(name: str) -> str:
+    """The command that makes a run of that name, for error texts."""
+    return f"make it with python -m carclf.train --stage={name} --data=DIR"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON so that the file is either the old or the new one, whatever happens."""
+    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file by temporary name, fsync and rename, so that no reader ever meets half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it, or train the run again.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object: restore it, or train the run again.")
+    return content

@@ -1,0 +1,380 @@
+"""`python -m carclf.train`: trains one stage, or several, each from the best weights of the one before."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carclf import config, runs
+from carclf.config import TrainOptions
+from carclf.door import expand_flagfiles, find_stage, run_door
+from carclf.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+    from carclf.data.manifest import Manifest
+    from carclf.data.pipeline import Framing
+    from carclf.model.schedules import Schedule
+    from carclf.recipe import Recipe
+    from carclf.training.device import Device
+    from carclf.training.stage import StageResult
+
+DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
+
+--flagfile=PATH reads options from a file, --stage=NAME from an installed stage; what follows them overrides them.
+Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"""
+
+
+def main(options: TrainOptions) -> int:
+    """Trains; 0 also when there was nothing left to do."""
+    if not options.data:
+        raise UserError("--data is missing: give the folder that tools/make_tfrecords.py wrote, such as --data=data/cars.")
+    if options.stages:
+        return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
+    return train_one_stage(options)
+
+
+def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
+    """The exit code of the first stage that fails, or 0. Each stage is a process of its own, with its own memory.
+
+    Args:
+      stages: names of flag files.
+      arguments: the command line; what it holds besides `--stages` overrides the options of every stage.
+
+    Raises:
+      UserError: a name has no flag file.
+    """
+    paths = [find_stage(stage) for stage in stages]
+    shared = _without_stages(expand_flagfiles(arguments))
+    for number, (stage, path) in enumerate(zip(stages, paths, strict=True), start=1):
+        print(f"Stage {number} of {len(stages)}: {stage}", flush=True)
+        code = subprocess.run([sys.executable, "-m", "carclf.train", f"--flagfile={path}", *shared]).returncode
+        if code:
+            print(f"The stage {stage} ended with exit code {code}: the stages after it were not started.", file=sys.stderr)
+            return code if code > 0 else 1
+    return 0
+
+
+def _without_stages(arguments: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    pending = list(arguments)
+    while pending:
+        argument = pending.pop(0)
+        if argument.lstrip("-") == "stages":  # written as two words
+            pending = pending[1:]
+        elif not argument.lstrip("-").startswith("stages="):
+            kept.append(argument)
+    return kept
+
+
+def train_one_stage(options: TrainOptions) -> int:
+    """Trains the stage that the options describe, evaluates its best weights, and writes the run's files."""
+    directory = runs.run_path(options.run or "run", runs=options.runs)
+    if (directory / runs.METRICS_FILE).is_file() and not options.overwrite:
+        accuracy = (runs.load_run(directory).metrics or {})["val_accuracy"]
+        print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
+        return 0
+
+    from carclf.data.manifest import load_manifest
+    from carclf.training.lineage import check_split, load_parent
+
+    manifest = load_manifest(options.data)
+    parent = None
+    if options.init_from:
+        parent = load_parent(
+            runs.run_path(options.init_from, runs=options.runs),
+            data=options.data,
+            backbone=options.backbone,
+            head_width=options.head_width,
+        )
+    check_split(manifest, val_fold=options.val_fold, parent=parent)
+
+    from carclf.training.device import select_device
+
+    device = select_device(options.device, precision=options.precision, cpu_devices=options.cpu_devices)
+    print(device.describe(), flush=True)
+
+    # Keras is imported only from here on, when its backend has been chosen.
+    plan = plan_stage(options, manifest=manifest, replicas=device.replicas)
+    with device.scope():
+        classifier = make_classifier(options, class_count=manifest.class_count, parent=parent)
+        model = compile_model(options, classifier=classifier, plan=plan, device=device)
+    describe_plan(options, plan=plan, replicas=device.replicas)
+    run = begin_run(options, directory=directory, manifest=manifest, plan=plan, device=device, parent=parent)
+    result = fit(options, model=model, classifier=classifier, run=run, manifest=manifest, plan=plan)
+    finish_run(options, model=model, classifier=classifier, run=run, result=result, manifest=manifest, plan=plan, device=device)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What follows from options and data set together.
+
+    Attributes:
+      framing: image size, canvas and fit.
+      recipe: the augmentation.
+      train_folds: every fold but the one held out.
+      train_photos: in them, external photos included.
+      val_photos: in the fold held out.
+      steps_per_epoch: full batches.
+      schedule: learning rate by step.
+    """
+
+    framing: "Framing"
+    recipe: "Recipe"
+    train_folds: list[int]
+    train_photos: int
+    val_photos: int
+    steps_per_epoch: int
+    schedule: "Schedule"
+
+
+def plan_stage(options: TrainOptions, *, manifest: "Manifest", replicas: int) -> Plan:
+    """The plan of a stage.
+
+    Raises:
+      UserError: an option that does not fit the data set or the device.
+    """
+    from carclf.data.pipeline import Framing, canvas_side
+    from carclf.model.schedules import build_schedule
+    from carclf.recipe import parse_recipe
+    from carclf.training.lineage import check_batch
+
+    image_size = config.parse_image_size(options.image_size)
+    recipe = parse_recipe(options.augment)
+    train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
+    train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
+    steps = options.steps or train_photos // options.batch_size
+    check_batch(
+        batch_size=options.batch_size, replicas=replicas, mixes=recipe.mixes, steps=steps, train_photos=train_photos
+    )
+    return Plan(
+        framing=Framing(
+            image_size=image_size,
+            canvas_size=canvas_side(image_size=image_size, max_side=manifest.max_side),
+            fit=options.fit,
+        ),
+        recipe=recipe,
+        train_folds=train_folds,
+        train_photos=train_photos,
+        val_photos=manifest.photos("train", [options.val_fold]),
+        steps_per_epoch=steps,
+        schedule=build_schedule(
+            options.schedule,
+            learning_rate=options.learning_rate,
+            steps_per_epoch=steps,
+            epochs=options.epochs,
+            warmup_epochs=options.warmup_epochs,
+            decay=options.lr_decay,
+        ),
+    )
+
+
+def make_classifier(options: TrainOptions, *, class_count: int, parent: runs.Run | None) -> "keras.Model":
+    """The classifier with its first weights: the parent's best, or the backbone's own."""
+    import keras
+
+    from carclf.model.classifier import build_classifier, set_trainable
+    from carclf.model.weights import load_weights_file
+
+    keras.utils.set_random_seed(options.seed)
+    classifier = build_classifier(
+        backbone=options.backbone,
+        weights="none" if parent else options.weights,
+        class_count=class_count,
+        image_size=config.parse_image_size(options.image_size),
+        head_width=options.head_width,
+        dropout=options.dropout,
+        l2=options.l2,
+    )
+    if parent:
+        load_weights_file(classifier, parent.best_weights, model_name=f"the classifier of {parent.directory}")
+    summary = set_trainable(classifier, unfreeze=options.unfreeze, train_batch_norm=options.train_batch_norm)
+    print(f"Model: {options.backbone} at {options.image_size} px, {summary}.")
+    return classifier
+
+
+def compile_model(
+    options: TrainOptions, *, classifier: "keras.Model", plan: Plan, device: "Device"
+) -> "keras.Model":
+    """The photo classifier, ready for `fit` on this device."""
+    from carclf.model.optimizers import build_optimizer
+    from carclf.training.stage import build_training_model
+
+    optimizer = build_optimizer(
+        options.optimizer,
+        schedule=plan.schedule,
+        amsgrad=options.amsgrad,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+    )
+    return build_training_model(
+        classifier,
+        framing=plan.framing,
+        fill=options.fill,
+        mixing=plan.recipe.mixes,
+        erasing=plan.recipe.erases,
+        optimizer=optimizer,
+        device=device,
+    )
+
+
+def describe_plan(options: TrainOptions, *, plan: Plan, replicas: int) -> None:
+    """Prints what a practitioner checks before a long run."""
+    print(
+        f"Data: {plan.train_photos} training photos, {plan.steps_per_epoch} steps of {options.batch_size} an epoch "
+        f"({options.batch_size // replicas} a device); {plan.val_photos} validation photos (fold {options.val_fold})."
+    )
+    print(f"Learning rate: {options.schedule} from {plan.schedule.at(0):.3g}.", flush=True)
+
+
+def begin_run(
+    options: TrainOptions,
+    *,
+    directory: Path,
+    manifest: "Manifest",
+    plan: Plan,
+    device: "Device",
+    parent: runs.Run | None,
+) -> runs.Run:
+    """The run, after writing its stage.json and augmentation.png."""
+    from carclf.report.augmentation import draw_recipe
+    from carclf.training.stage import describe_stage
+
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / runs.METRICS_FILE).unlink(missing_ok=True)
+    content = describe_stage(
+        name=directory.name,
+        options=config.to_dict(options),
+        device=device,
+        data={
+            "directory": str(manifest.directory),
+            "fingerprint": manifest.fingerprint,
+            "class_names": list(manifest.class_names),
+            "class_map_sha256": manifest.class_map_sha256,
+            "max_side": manifest.max_side,
+            "train_photos": plan.train_photos,
+            "val_photos": plan.val_photos,
+        },
+        parent=parent
+        and {
+            "run": str(parent.directory),
+            "stage": parent.stage["stage"],
+            "val_accuracy": (parent.metrics or {})["val_accuracy"],
+        },
+    )
+    runs.write_json(directory / runs.STAGE_FILE, content)
+    draw_recipe(
+        manifest,
+        folds=plan.train_folds,
+        framing=plan.framing,
+        recipe=plan.recipe,
+        fill=options.fill,
+        seed=options.seed,
+        path=directory / "augmentation.png",
+    )
+    return runs.load_run(directory)
+
+
+def fit(
+    options: TrainOptions,
+    *,
+    model: "keras.Model",
+    classifier: "keras.Model",
+    run: runs.Run,
+    manifest: "Manifest",
+    plan: Plan,
+) -> "StageResult":
+    """How the training ended."""
+    from carclf.data.pipeline import training_batches, validation_batches
+    from carclf.recipe import parse_recipe
+    from carclf.training.stage import fit_stage
+
+    train_data = training_batches(
+        manifest=manifest,
+        folds=plan.train_folds,
+        framing=plan.framing,
+        recipe=plan.recipe,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        seed=options.seed,
+        steps_per_epoch=plan.steps_per_epoch,
+        label_smoothing=options.label_smoothing,
+    )
+    val_data = validation_batches(
+        manifest=manifest,
+        folds=[options.val_fold],
+        framing=plan.framing,
+        recipe=parse_recipe(""),
+        batch_size=options.batch_size,
+    )
+    return fit_stage(
+        model,
+        classifier=classifier,
+        directory=run.directory,
+        train_data=train_data,
+        val_data=val_data,
+        epochs=options.epochs,
+        steps_per_epoch=plan.steps_per_epoch,
+        batch_size=options.batch_size,
+        patience=options.patience,
+        schedule=plan.schedule,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+def finish_run(
+    options: TrainOptions,
+    *,
+    model: "keras.Model",
+    classifier: "keras.Model",
+    run: runs.Run,
+    result: "StageResult",
+    manifest: "Manifest",
+    plan: Plan,
+    device: "Device",
+) -> None:
+    """Evaluates the best weights and writes the run's last files; metrics.json marks it finished."""
+    from carclf.inference.evaluation import evaluate_predictions
+    from carclf.inference.predictor import predict_photos
+    from carclf.model.weights import load_weights_file
+    from carclf.recipe import parse_views
+    from carclf.report.run_files import CLEAN, write_evaluation
+
+    with device.scope():
+        load_weights_file(classifier, run.best_weights, model_name="the classifier that wrote it")
+        predictions = predict_photos(
+            photo_classifier=model,
+            framing=plan.framing,
+            manifest=manifest,
+            split="train",
+            folds=[options.val_fold],
+            views=parse_views(CLEAN),
+            batch_size=options.batch_size,
+            seed=options.seed,
+            jit=device.jit,
+        )
+    evaluation = evaluate_predictions(predictions, manifest)
+    page = write_evaluation(
+        run,
+        evaluation=evaluation,
+        manifest=manifest,
+        tta=CLEAN,
+        runs_folder=options.runs,
+        fit={
+            "best_epoch": result.best_epoch,
+            "epochs": len(result.history),
+            "train_seconds": round(result.train_seconds, 3),
+        },
+    )
+    print(f"Seconds: {result.train_seconds:.0f} in all, {result.train_seconds / len(result.history):.1f} an epoch.")
+    print(f"Validation accuracy {evaluation.summary()}, best at epoch {result.best_epoch}.")
+    print(f"Report: {page}")
+    print(f"Next: python -m carclf.predict --run={run.directory} --data={options.data}")
+
+
+if __name__ == "__main__":
+    run_door(main, TrainOptions, description=DESCRIPTION)

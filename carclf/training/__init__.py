@@ -1,0 +1,1 @@
+"""What surrounds a fit: device, run directory, callbacks, the stage itself."""

@@ -1,0 +1,100 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carclf.errors import UserError
+from carclf.inference import submission
+
+IDS = ["00012.jpg", "7.jpg", "NA", "ü, 1.jpg"]
+PROBABILITIES = np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [1.0, 0.0]])
+LABELS = ["0", "10"]
+
+
+def write(path, **changes):
+    arguments = {"output": path, "ids": IDS, "probabilities": PROBABILITIES, "class_labels": LABELS} | changes
+    return submission.write_submission(**arguments)
+
+
+def test_the_sample_decides_header_and_order(tmp_path):
+    order = IDS[::-1]
+    assert write(tmp_path / "s.csv", header=["image", "model"], order=order) == 4
+    frame = pd.read_csv(tmp_path / "s.csv", dtype=str, keep_default_na=False)
+    assert list(frame.columns) == ["image", "model"]
+    assert frame["image"].tolist() == order
+    assert frame["model"].tolist() == ["0", "10", "0", "10"]
+
+
+def test_line_ends_are_those_of_the_competition(tmp_path):
+    write(tmp_path / "s.csv")
+    content = (tmp_path / "s.csv").read_bytes()
+    assert content.startswith(b"Id,Category\n00012.jpg,10\n")
+    assert b"\r" not in content
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"order": IDS[:3]}, "1 photos are not in the sample, such as 'ü, 1.jpg'"),
+        ({"order": [*IDS, "foreign.jpg"]}, "1 of the sample's have no photo, such as 'foreign.jpg'"),
+        ({"ids": ["7.jpg", *IDS[1:]]}, "predicted twice"),
+        ({"probabilities": np.where(PROBABILITIES == 0.6, np.nan, PROBABILITIES)}, r"not finite \(first: NA\)"),
+        ({"probabilities": np.full((4, 2), np.inf)}, "4 photos have probabilities that are not finite"),
+    ],
+)
+def test_otherwise_no_file_is_written_and_an_old_one_stays(tmp_path, changes, text):
+    path = tmp_path / "s.csv"
+    path.write_text("old")
+    with pytest.raises(UserError, match=text):
+        write(path, **changes)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["s.csv"]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_size=1), min_size=1, unique=True))
+def test_any_id_survives_the_round_trip(tmp_path_factory, ids):
+    path = tmp_path_factory.mktemp("ids") / "s.csv"
+    probabilities = np.tile([0.3, 0.7], (len(ids), 1))
+    submission.write_submission(output=path, ids=ids, probabilities=probabilities, class_labels=LABELS)
+    header, order = submission.read_sample(path)
+    assert header == ["Id", "Category"]
+    assert order == ids
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Id,Category\na,0\na,0\n", "names the Id 'a' twice"),
+        ("Id,Category\n", "0 rows"),
+        ("Id\na\n", "1 columns"),
+        ("", "cannot be read as CSV"),
+    ],
+)
+def test_a_sample_that_is_none_is_refused(tmp_path, content, text):
+    path = tmp_path / "sample.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=text):
+        submission.read_sample(path)
+
+
+def test_a_missing_sample_is_named(tmp_path):
+    with pytest.raises(UserError, match="no sample submission .*gone.csv"):
+        submission.read_sample(tmp_path / "gone.csv")
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="could not be written"):
+        write(tmp_path / "file" / "s.csv")
+
+
+def test_probabilities_come_with_top_class_and_margin(tmp_path):
+    submission.write_probabilities(
+        output=tmp_path / "p.csv", ids=IDS, probabilities=PROBABILITIES, class_names=["saloon", "van"]
+    )
+    frame = pd.read_csv(tmp_path / "p.csv", dtype={"Id": str}, keep_default_na=False)
+    assert frame["Id"].tolist() == IDS
+    assert frame[["saloon", "van"]].to_numpy() == pytest.approx(PROBABILITIES)
+    assert frame["top_class"].tolist() == ["van", "saloon", "van", "saloon"]
+    assert frame["margin"].tolist() == pytest.approx([0.8, 0.6, 0.2, 1.0])

@@ -1,0 +1,72 @@
+import dataclasses
+import json
+
+import pytest
+
+from carclf import config
+from carclf.config import TrainOptions, option
+from carclf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    text: str = option("a", "Text.")
+    number: int = option(3, "Number.")
+    share: float = option(0.5, "Share.")
+    switch: bool = option(False, "Switch.")
+    kind: str = option("x", "Kind.", choices=("x", "y"))
+
+
+def test_every_field_becomes_a_flag_of_its_type():
+    values = config.define_flags(Options)
+    values(["program", "--text=b", "--number=7", "--share=0.25", "--switch", "--kind=y"])
+    assert config.from_flags(Options, values) == Options("b", 7, 0.25, True, "y")
+
+
+def test_options_survive_json():
+    options = TrainOptions(image_size="384x512", amsgrad=False, learning_rate=3e-4)
+    stored = json.loads(json.dumps(config.to_dict(options)))
+    assert config.from_dict(TrainOptions, stored) == options
+
+
+def test_options_of_an_older_version_take_defaults():
+    assert config.from_dict(TrainOptions, {"epochs": 3}) == TrainOptions(epochs=3)
+
+
+def test_options_of_a_newer_version_are_named():
+    with pytest.raises(UserError, match="hold warp_speed, which this version of carclf does not know"):
+        config.from_dict(TrainOptions, {"warp_speed": 9})
+
+
+def test_changed_options_are_those_that_differ_from_the_default():
+    assert config.changed_options(TrainOptions(epochs=3, fit="crop")) == {"epochs": 3, "fit": "crop"}
+
+
+@pytest.mark.parametrize(("text", "size"), [("300", (300, 300)), ("384x512", (384, 512)), ("384X512", (384, 512))])
+def test_image_size(text, size):
+    assert config.parse_image_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "big", "3x4x5", "-4", "0", "4x300", "5000", "300px"])
+def test_bad_image_size_is_one_sentence(text):
+    with pytest.raises(UserError, match="--image_size="):
+        config.parse_image_size(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("batch_size", 0, "at least 1"),
+        ("epochs", 0, "at least 1"),
+        ("patience", -1, "0 or more"),
+        ("val_fold", -1, "0 or more"),
+        ("dropout", 1.0, "lie in"),
+        ("label_smoothing", -0.1, "lie in"),
+        ("learning_rate", 0.0, "above 0"),
+        ("learning_rate", float("nan"), "above 0"),
+        ("lr_decay", 1.5, "lie in"),
+    ],
+)
+def test_impossible_options_are_refused_with_their_value(name, value, rule):
+    with pytest.raises(UserError, match=f"--{name}={value}.*{rule}"):
+        TrainOptions(**{name: value})

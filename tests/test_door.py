@@ -1,0 +1,124 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from carclf import door
+from carclf.config import PredictOptions, TrainOptions
+from carclf.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+DOORS = {
+    "train": ["-m", "carclf.train"],
+    "evaluate": ["-m", "carclf.evaluate"],
+    "predict": ["-m", "carclf.predict"],
+    "sample": ["-m", "carclf.sample"],
+    "make_tfrecords": ["tools/make_tfrecords.py"],
+}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def assert_one_sentence(answer: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert answer.returncode == 2, answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+    for part in parts:
+        assert part in answer.stderr
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_help_answers_within_a_second(name):
+    seconds = []
+    for _ in range(3):  # the best of three: the promise is about our imports, not about a busy machine
+        started = time.perf_counter()
+        answer = run(*DOORS[name], "--help")
+        seconds.append(time.perf_counter() - started)
+        assert answer.returncode == 0
+        assert "Example:" in answer.stdout
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_mistyped_flag_is_one_sentence(name):
+    assert_one_sentence(run(*DOORS[name], "--outputt=x"), "outputt", "--help")
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_stray_argument_is_one_sentence(name):
+    assert_one_sentence(run(*DOORS[name], "stray"), "stray", "--name=value")
+
+
+def test_later_flags_override_a_flag_file(tmp_path):
+    file = tmp_path / "a.flags"
+    file.write_text("# comment\n--epochs=3\n\n--batch_size=4\n")
+    options = door.parse_command_line(TrainOptions, [f"--flagfile={file}", "--epochs=5"], description="")
+    assert (options.epochs, options.batch_size) == (5, 4)
+
+
+def test_flag_files_nest_beside_themselves(tmp_path):
+    (tmp_path / "base.flags").write_text("--epochs=3\n--seed=9\n")
+    (tmp_path / "stage.flags").write_text("--flagfile=base.flags\n--epochs=4\n")
+    options = door.parse_command_line(TrainOptions, ["--flagfile", str(tmp_path / "stage.flags")], description="")
+    assert (options.epochs, options.seed) == (4, 9)
+
+
+def test_a_flag_file_that_includes_itself_is_refused(tmp_path):
+    file = tmp_path / "loop.flags"
+    file.write_text("--flagfile=loop.flags\n")
+    with pytest.raises(UserError, match="includes itself"):
+        door.expand_flagfiles([f"--flagfile={file}"])
+
+
+def test_a_missing_flag_file_is_named():
+    with pytest.raises(UserError, match="no flag file 'nowhere/b3_512.flags': the stage of that name is --stage=b3_512"):
+        door.expand_flagfiles(["--flagfile=nowhere/b3_512.flags"])
+
+
+def test_a_stage_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = door.parse_command_line(TrainOptions, ["--stage=b3_512"], description="")
+    assert (options.image_size, options.batch_size, options.init_from) == ("512", 8, "b3_300_all")
+
+
+def test_a_mistyped_stage_suggests_the_nearest():
+    with pytest.raises(UserError, match="no stage 'b3_521': did you mean b3_512"):
+        door.find_stage("b3_521")
+
+
+def test_required_flags_are_named():
+    with pytest.raises(UserError, match="--data is missing"):
+        PredictOptions(run="runs/a")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (UserError("It is\n broken."), 2, "Error: It is broken.\n"),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
+        (None, 0, ""),
+    ],
+)
+def test_how_a_door_closes(raised, code, said, monkeypatch, capsys):
+    def main(options):
+        if raised is not None:
+            raise raised
+
+    monkeypatch.setattr(sys, "argv", ["door"])
+    with pytest.raises(SystemExit) as exit_info:
+        door.run_door(main, TrainOptions, description="")
+    assert exit_info.value.code == code
+    assert capsys.readouterr().err == said
+
+
+def test_the_unexpected_keeps_its_traceback(monkeypatch):
+    def main(options):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys, "argv", ["door"])
+    with pytest.raises(ZeroDivisionError):
+        door.run_door(main, TrainOptions, description="")

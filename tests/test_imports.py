@@ -1,0 +1,145 @@
+"""Imports go down only, and each room needs only the frameworks it may."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "carclf"
+
+# The floors of the house, from the ground up: a module may import from lower floors and from its own room.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("__init__", "errors", "config", "runs", "recipe"),
+    ("convert", "data", "model", "samples"),
+    ("training", "inference"),
+    ("report",),
+    ("door", "train", "predict", "evaluate", "sample"),
+)
+# On the ground floor, which has no rooms, the order is finer.
+GROUND = {"__init__": set(), "errors": set(), "config": {"errors"}, "recipe": {"errors"}, "runs": {"errors", "config"}}
+# Shards are written in the converter's room with the record format of the data room.
+SIDEWAYS = {("convert", "data")}
+FORBIDDEN_FRAMEWORKS = {
+    "recipe": {"tensorflow", "keras", "jax"},
+    "model": {"tensorflow", "jax"},
+    "data": {"keras", "jax"},
+    "convert": {"keras", "jax"},
+}
+ALLOWED_LAZY = {("carclf/model/compile.py", "tensorflow"), ("carclf/model/compile.py", "jax")}
+HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "numpy", "PIL"}
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
+    """(imported module, whether the import runs when the module is imported) of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names = [f"{base}.{alias.name}" if base == "carclf" else base for alias in node.names]
+        else:
+            continue
+        for name in names:
+            yield name, node in tree.body
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    is_module = len(parts) > 1 and any((PACKAGE / name).exists() for name in (parts[1], f"{parts[1]}.py"))
+    return parts[1] if is_module else "__init__"
+
+
+def floor_of(room: str) -> int:
+    for number, rooms in enumerate(FLOORS):
+        if room in rooms:
+            return number
+    raise AssertionError(f"carclf/{room} has no floor yet: add it to FLOORS in {Path(__file__).name}")
+
+
+def files() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room_of_file(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def violation(room: str, imported: str) -> str | None:
+    """What is wrong with a file of `room` importing from the room `imported`, or None."""
+    if room == imported or imported == "__init__":
+        return None
+    here, there = floor_of(room), floor_of(imported)
+    if here == 0 and imported not in GROUND[room]:
+        return f"{room} imports {imported}, which does not lie below it"
+    if there > here:
+        return f"{room} imports {imported} from a floor above"
+    if there == here and here > 0 and (room, imported) not in SIDEWAYS and here != len(FLOORS) - 1:
+        return f"{room} imports its neighbour {imported}"
+    if there == here == len(FLOORS) - 1 and imported != "door":
+        return f"the door {room} imports the door {imported}"
+    return None
+
+
+@pytest.mark.parametrize("path", files(), ids=relative)
+def test_imports_go_down_only(path):
+    found = [name for name, _ in imports_of(path) if name.split(".")[0] == "carclf"]
+    wrong = [text for name in found if (text := violation(room_of_file(path), room_of(name)))]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", files(), ids=relative)
+def test_rooms_import_only_their_frameworks(path):
+    forbidden = FORBIDDEN_FRAMEWORKS.get(room_of_file(path), set())
+    found = {
+        (name.split(".")[0], at_import)
+        for name, at_import in imports_of(path)
+        if name.split(".")[0] in forbidden
+        and not (not at_import and (relative(path), name.split(".")[0]) in ALLOWED_LAZY)
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("door", FLOORS[-1])
+def test_doors_import_nothing_heavy_before_their_flags_are_parsed(door):
+    program = f"import sys, carclf.{door}; print(sorted({HEAVY!r} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_no_module_is_called_utils():
+    assert [relative(path) for path in files() if "util" in path.stem] == []
+
+
+@pytest.mark.parametrize(
+    ("room", "imported"),
+    [
+        ("data", "model"),
+        ("model", "data"),
+        ("recipe", "config"),
+        ("config", "runs"),
+        ("data", "inference"),
+        ("inference", "training"),
+        ("training", "report"),
+        ("report", "train"),
+        ("train", "predict"),
+    ],
+)
+def test_a_wrong_import_is_found(room, imported):
+    assert violation(room, imported) is not None
+
+
+@pytest.mark.parametrize(
+    ("room", "imported"), [("train", "report"), ("report", "inference"), ("convert", "data"), ("train", "door")]
+)
+def test_a_right_import_is_not(room, imported):
+    assert violation(room, imported) is None

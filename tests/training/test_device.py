@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carclf.errors import UserError
+from carclf.training import device
+
+ROOT = Path(__file__).parents[2]
+
+
+def choose(arguments: str, **environment: str) -> str:
+    """What `select_device` said, in a process of its own, since a choice is for life."""
+    program = f"""
+from carclf.errors import UserError
+from carclf.training.device import select_device
+try:
+    print(select_device({arguments}).describe())
+except UserError as error:
+    print("refused:", error)
+"""
+    env = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | environment
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=env, timeout=300)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        ("'auto'", {}, "Device: 1 CPU, Keras on tensorflow, float32, training step not compiled by XLA."),
+        ("'mirrored', cpu_devices=2", {}, "Device: 2 CPUs, Keras on tensorflow, float32, training step not compiled"),
+        ("'auto'", {"KERAS_BACKEND": "jax"}, "Device: 1 CPU, Keras on jax, float32, training step compiled by XLA."),
+        ("'auto', cpu_devices=2", {"KERAS_BACKEND": "jax"}, "Device: 2 CPUs, Keras on jax"),
+        ("'cpu', precision='mixed_bfloat16'", {}, "mixed_bfloat16"),
+    ],
+)
+def test_the_choice_is_said_in_one_line(arguments, environment, said):
+    assert said in choose(arguments, **environment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        ("'gpu'", {}, "refused: --device=gpu was asked for and TensorFlow sees no GPU"),
+        ("'mirrored'", {}, "refused: --device=mirrored needs several devices and this machine shows 1 CPU"),
+        ("'tpu'", {}, "refused: --device=tpu was asked for and JAX sees only CPU"),
+        ("'tpu'", {"KERAS_BACKEND": "tensorflow"}, "refused: --device=tpu needs Keras on JAX"),
+        ("'auto'", {"KERAS_BACKEND": "torch"}, "refused: KERAS_BACKEND=torch is not supported"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_never_replaced(arguments, environment, said):
+    assert choose(arguments, **environment).startswith(said)
+
+
+def test_a_missing_backend_names_the_extra(monkeypatch):
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(UserError, match=r"tensorflow is not installed.*pip install 'carclf\[cpu\]'"):
+        device.select_device("auto")
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "policy"),
+    [
+        ("cpu", None, "float32"),
+        ("gpu", (6, 0), "mixed_float16"),
+        ("gpu", (7, 5), "mixed_float16"),
+        ("gpu", (8, 0), "mixed_bfloat16"),
+        ("gpu", (9, 0), "mixed_bfloat16"),
+        ("tpu", None, "mixed_bfloat16"),
+    ],
+)
+def test_precision_follows_the_device(kind, capability, policy):
+    assert device._policy("auto", kind, capability=capability) == policy
+    assert device._policy("float32", kind, capability=capability) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("device_flag", "variable", "wanted"),
+    [("auto", None, False), ("auto", "TPU_NAME", True), ("cpu", "TPU_NAME", False), ("tpu", None, True)],
+)
+def test_a_present_tpu_chooses_jax(device_flag, variable, wanted, monkeypatch):
+    for name in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(device.glob, "glob", lambda pattern: [])
+    if variable:
+        monkeypatch.setenv(variable, "local")
+    assert device._wants_tpu(device_flag) is wanted
