@@ -3,20 +3,24 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from absl import flags
 
 from carclf.errors import UserError
 
 T = TypeVar("T")
+# What lies outside a photo: its edge pixel, its mirror image, or a constant.
+Fill = Literal["edge", "reflect", "constant"]
+FILLS: tuple[Fill, ...] = typing.get_args(Fill)
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str = "Options") -> Any:
     """A dataclass field that is also a flag.
 
     Args:
-      default: the value without the flag; its annotation (str, int, float, bool) is the flag's type.
+      default: the value without the flag; its annotation (str, int, float, bool, or a Literal of the choices) is the
+        flag's type.
       help: one or two sentences for `--help`.
       choices: the allowed values of a string option; empty means any.
       group: the heading under which `--help` lists it.
@@ -74,7 +78,9 @@ def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
 
 def changed_options(options: Any) -> dict[str, Any]:
     """The fields that differ from their defaults: what a page about a run shows."""
-    return {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if getattr(options, f.name) != f.default}
+    return {
+        f.name: getattr(options, f.name) for f in dataclasses.fields(options) if getattr(options, f.name) != f.default
+    }
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
@@ -119,9 +125,7 @@ class TrainOptions:
         choices=("squash", "crop", "pad"),
         group="Images",
     )
-    fill: str = option(
-        "edge", "What lies outside a photo.", choices=("edge", "reflect", "constant"), group="Images"
-    )
+    fill: Fill = option("edge", "What lies outside a photo.", choices=FILLS, group="Images")
     augment: str = option(
         "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"
     )
@@ -184,7 +188,9 @@ class EvaluateOptions:
     data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
     tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
     batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
-    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device")
+    device: str = option(
+        "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
+    )
 
     def __post_init__(self) -> None:
         """Refuses a call without what it needs."""
@@ -204,7 +210,9 @@ class PredictOptions:
     probabilities: str = option("", "Also write every probability to this CSV file.", group="Data and run")
     tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
     batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
-    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device")
+    device: str = option(
+        "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
+    )
 
     def __post_init__(self) -> None:
         """Refuses a call without what it needs."""

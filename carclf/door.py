@@ -81,7 +81,11 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
         if argument.startswith("-") and name in ("flagfile", "stage"):
             if not separator:
                 value = pending.pop(0) if pending else ""
-            path = find_stage(value) if name == "stage" else _find_flagfile(value, beside=seen[-1].parent if seen else None)
+            path = (
+                find_stage(value)
+                if name == "stage"
+                else _find_flagfile(value, beside=seen[-1].parent if seen else None)
+            )
             if path.resolve() in seen:
                 raise UserError(f"The flag file {path} includes itself: remove its --flagfile line.")
             result += expand_flagfiles(_flagfile_lines(path), seen=(*seen, path.resolve()))

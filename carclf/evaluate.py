@@ -4,7 +4,7 @@ from carclf import runs
 from carclf.config import EvaluateOptions
 from carclf.door import run_door
 
-DESCRIPTION = """Scores a run, or the mean of several, on its held-out fold, and writes its metrics.json and report.html.
+DESCRIPTION = """Scores a run, or the mean of several, on the held-out fold; writes metrics.json and report.html.
 
 Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='clean|flip|zoom(1.1)'"""
 
@@ -48,7 +48,9 @@ def main(options: EvaluateOptions) -> None:
     names = "|".join(view.name for view in views)
     print(f"Accuracy of {' + '.join(run.name for run in loaded)} in views {names}: {evaluation.summary()}.")
     if len(loaded) == 1:
-        page = write_evaluation(loaded[0], evaluation=evaluation, manifest=manifest, tta=names, runs_folder=options.runs)
+        page = write_evaluation(
+            loaded[0], evaluation=evaluation, manifest=manifest, tta=names, runs_folder=options.runs
+        )
         print(f"Report: {page}")
 
 

@@ -1,15 +1,11 @@
 """`python -m carclf.predict`: the test photos' classes, as the competition wants them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from carclf import runs
 from carclf.config import PredictOptions
 from carclf.door import run_door
 from carclf.errors import UserError
-
-if TYPE_CHECKING:
-    from carclf.data.manifest import Manifest
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
 
@@ -29,8 +25,8 @@ def main(options: PredictOptions) -> None:
     views = parse_views(options.tta)
     if not manifest.photos("test"):
         raise UserError(f"The data set {manifest.directory} has no test photos: convert it with a test folder.")
-    sample = _sample_path(options.sample, manifest)
-    header, order = submission.read_sample(sample) if sample else (["Id", "Category"], None)
+    sample = options.sample or manifest.sample_submission
+    header, order = submission.read_sample(Path(sample)) if sample else (["Id", "Category"], None)
 
     from carclf.training.device import select_device
 
@@ -67,11 +63,6 @@ def main(options: PredictOptions) -> None:
             id_name=header[0],
         )
         print(f"Probabilities: {options.probabilities}")
-
-
-def _sample_path(sample: str, manifest: "Manifest") -> Path | None:
-    """The sample submission to follow: the one given, else the data set's own, else none."""
-    return Path(sample) if sample else manifest.sample_submission
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ class Run:
         """
         path = self.directory / BEST_WEIGHTS
         if not path.is_file():
-            raise UserError(f"The run {self.directory} has no {BEST_WEIGHTS} yet: train it to the end of an epoch first.")
+            raise UserError(
+                f"The run {self.directory} has no {BEST_WEIGHTS} yet: train it to the end of an epoch first."
+            )
         return path
 
 
@@ -76,7 +78,9 @@ def load_run(directory: Path) -> Run:
     if not directory.is_dir():
         raise UserError(f"There is no run folder {directory}: {make_it(directory.name)}.")
     if not stage_file.is_file():
-        raise UserError(f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {make_it(directory.name)}.")
+        raise UserError(
+            f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {make_it(directory.name)}."
+        )
     stage = _read_json(stage_file)
     if stage.get("format_version") != FORMAT_VERSION:
         raise UserError(

@@ -31,7 +31,9 @@ Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"
 def main(options: TrainOptions) -> int:
     """Trains; 0 also when there was nothing left to do."""
     if not options.data:
-        raise UserError("--data is missing: give the folder that tools/make_tfrecords.py wrote, such as --data=data/cars.")
+        raise UserError(
+            "--data is missing: give the folder that tools/make_tfrecords.py wrote, such as --data=data/cars."
+        )
     if options.stages:
         return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
     return train_one_stage(options)
@@ -53,7 +55,9 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
         print(f"Stage {number} of {len(stages)}: {stage}", flush=True)
         code = subprocess.run([sys.executable, "-m", "carclf.train", f"--flagfile={path}", *shared]).returncode
         if code:
-            print(f"The stage {stage} ended with exit code {code}: the stages after it were not started.", file=sys.stderr)
+            print(
+                f"The stage {stage} ended with exit code {code}: the stages after it were not started.", file=sys.stderr
+            )
             return code if code > 0 else 1
     return 0
 
@@ -105,7 +109,9 @@ def train_one_stage(options: TrainOptions) -> int:
     describe_plan(options, plan=plan, replicas=device.replicas)
     run = begin_run(options, directory=directory, manifest=manifest, plan=plan, device=device, parent=parent)
     result = fit(options, model=model, classifier=classifier, run=run, manifest=manifest, plan=plan)
-    finish_run(options, model=model, classifier=classifier, run=run, result=result, manifest=manifest, plan=plan, device=device)
+    finish_run(
+        options, model=model, classifier=classifier, run=run, result=result, manifest=manifest, plan=plan, device=device
+    )
     return 0
 
 
@@ -197,9 +203,7 @@ def make_classifier(options: TrainOptions, *, class_count: int, parent: runs.Run
     return classifier
 
 
-def compile_model(
-    options: TrainOptions, *, classifier: "keras.Model", plan: Plan, device: "Device"
-) -> "keras.Model":
+def compile_model(options: TrainOptions, *, classifier: "keras.Model", plan: Plan, device: "Device") -> "keras.Model":
     """The photo classifier, ready for `fit` on this device."""
     from carclf.model.optimizers import build_optimizer
     from carclf.training.stage import build_training_model
@@ -259,8 +263,9 @@ def begin_run(
             "train_photos": plan.train_photos,
             "val_photos": plan.val_photos,
         },
-        parent=parent
-        and {
+        parent=None
+        if parent is None
+        else {
             "run": str(parent.directory),
             "stage": parent.stage["stage"],
             "val_accuracy": (parent.metrics or {})["val_accuracy"],

@@ -48,3 +48,86 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         print(f"\nUnlisted skip (tests/allowed_skips.txt): {test}: {reason}")
     if unlisted and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+CLASS_COLOURS = ((210, 60, 60), (60, 200, 60), (60, 60, 210))
+
+
+def write_dataset(directory: Path, *, folds: int = 3, photos_a_fold: int = 8, test_photos: int = 5, max_side: int = 64):
+    """A committed data set of small noise photos whose colour is their class; written without the converter."""
+    import hashlib
+    import io
+
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image
+
+    from carclf.data import manifest, records
+
+    rng = np.random.default_rng(0)
+    sizes = [(48, 64), (64, 48), (64, 64), (30, 40)]
+    directory.mkdir(parents=True)
+    shards, lists, counts = [], {"train": [], "test": []}, [0, 0, 0]
+
+    def write(name: str, *, split: str, fold: int | None, count: int) -> None:
+        with tf.io.TFRecordWriter(str(directory / name)) as writer:
+            for _ in range(count):
+                row = len(lists[split])
+                label, (height, width) = row % 3, sizes[row % 4]
+                pixels = rng.normal(CLASS_COLOURS[label], 25, (height, width, 3)).clip(0, 255).astype(np.uint8)
+                buffer = io.BytesIO()
+                Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+                encoded = buffer.getvalue()
+                sha256 = hashlib.sha256(encoded).hexdigest()
+                known = split == "train"
+                photo = f"{split}{row:03d}.jpg"
+                example = records.build_example(
+                    encoded=encoded,
+                    height=height,
+                    width=width,
+                    filename=photo,
+                    sha256=sha256,
+                    row=row,
+                    label=label if known else -1,
+                    class_name=f"class {label}" if known else "",
+                )
+                writer.write(example)
+                counts[label] += known
+                fold_number, shown = (fold, label) if known else (-1, -1)
+                lists[split].append(f"{photo},{shown},class {label},{fold_number},{height},{width},{sha256},{photo}")
+        content = (directory / name).read_bytes()
+        shards.append(manifest.Shard(name, split, fold, count, len(content), hashlib.sha256(content).hexdigest()))
+
+    for fold in range(folds):
+        half = photos_a_fold // 2
+        write(f"train-fold{fold}-0.tfrecord", split="train", fold=fold, count=half)
+        write(f"train-fold{fold}-1.tfrecord", split="train", fold=fold, count=photos_a_fold - half)
+    if test_photos:
+        write("test-0.tfrecord", split="test", fold=None, count=test_photos)
+
+    def write_list(name: str, text: str) -> "manifest.ListFile":
+        (directory / name).write_text(text)
+        return manifest.ListFile(name, text.count("\n") - 1, hashlib.sha256(text.encode()).hexdigest())
+
+    header = "id,label,class_name,fold,height,width,sha256,source"
+    sample = "Id,Category\n" + "".join(f"{line.split(',')[0]},0\n" for line in reversed(lists["test"]))
+    made = manifest.Manifest(
+        directory=str(directory),
+        fingerprint=hashlib.sha256(repr((folds, photos_a_fold, test_photos)).encode()).hexdigest(),
+        classes=tuple(manifest.ClassEntry(k, str(k * 5), f"class {k}", counts[k]) for k in range(3)),
+        shards=tuple(shards),
+        ids={
+            split: write_list(f"ids-{split}.csv", "\n".join([header, *lines]) + "\n") for split, lines in lists.items()
+        },
+        lists={"sample-submission": write_list("sample-submission.csv", sample)},
+        options={"max_side": max_side},
+        source={},
+    )
+    (directory / manifest.MANIFEST_FILE).write_bytes(manifest.to_json(made))
+    return manifest.load_manifest(str(directory))
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory):
+    """Three folds of 8 photos and 5 test photos in 3 classes; read only."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "set")

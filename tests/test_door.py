@@ -75,7 +75,9 @@ def test_a_flag_file_that_includes_itself_is_refused(tmp_path):
 
 
 def test_a_missing_flag_file_is_named():
-    with pytest.raises(UserError, match="no flag file 'nowhere/b3_512.flags': the stage of that name is --stage=b3_512"):
+    with pytest.raises(
+        UserError, match=r"no flag file 'nowhere/b3_512\.flags': the stage of that name is --stage=b3_512"
+    ):
         door.expand_flagfiles(["--flagfile=nowhere/b3_512.flags"])
 
 

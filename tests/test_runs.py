@@ -36,12 +36,12 @@ def test_bare_names_lie_in_the_runs_folder(name, path):
 
 
 def test_a_missing_run_names_the_command_that_makes_it(tmp_path):
-    with pytest.raises(UserError, match="no run folder .*b3_512: make it with python -m carclf.train --stage=b3_512"):
+    with pytest.raises(UserError, match=r"no run folder .*b3_512: make it with python -m carclf\.train --stage=b3_512"):
         runs.load_run(tmp_path / "b3_512")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is not a run, since it has no stage.json"):
+    with pytest.raises(UserError, match=r"is not a run, since it has no stage\.json"):
         runs.load_run(tmp_path)
 
 

@@ -143,7 +143,7 @@ class Manifest:
             raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}.")
         wanted = None if folds is None else set(folds)
         if wanted is not None and (unknown := sorted(wanted - set(self.folds))):
-            raise UserError(f"The data set {self.directory} has no fold {unknown[0]}: its folds are {list(self.folds)}.")
+            raise UserError(f"{self.directory} has no fold {unknown[0]}: its folds are {list(self.folds)}.")
         return tuple(s for s in self.shards if s.split == split and (wanted is None or s.fold in wanted))
 
     def read_ids(self, split: str) -> "pd.DataFrame":
@@ -171,7 +171,7 @@ class Manifest:
         content = storage.read_bytes(path) if storage.size_bytes(path) is not None else b""
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             state = "was changed" if content else "is missing"
-            raise UserError(f"{path} {state} since the data set was written: convert the photos again with --overwrite.")
+            raise UserError(f"{path} {state} since the conversion: convert the photos again with --overwrite.")
         return content
 
 
@@ -194,8 +194,8 @@ def from_json(content: bytes, *, directory: str) -> Manifest:
         version = int(parsed["format_version"])
         if version > FORMAT_VERSION:
             raise UserError(
-                f"{path} has format {version} and this carclf reads up to {FORMAT_VERSION}: update carclf, or convert the "
-                "photos again with this one."
+                f"{path} has format {version} and this carclf reads up to {FORMAT_VERSION}: update carclf, or convert "
+                "the photos again with this one."
             )
         return Manifest(
             directory=directory,

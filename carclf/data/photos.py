@@ -1,11 +1,10 @@
 """Single photos out of the shards, for people to look at."""
 
-import os
 from collections.abc import Collection, Iterable
 
 import tensorflow as tf
 
-from carclf.data import records
+from carclf.data import records, storage
 from carclf.data.manifest import Manifest
 
 
@@ -14,7 +13,7 @@ def read_photos(
 ) -> dict[int, bytes]:
     """The stored JPEG bytes of the photos at `rows` of a split, by row; reads until all are found."""
     wanted, found = set(rows), {}
-    files = [os.path.join(manifest.directory, shard.file) for shard in manifest.shards_of(split, folds=folds)]
+    files = [storage.join(manifest.directory, shard.file) for shard in manifest.shards_of(split, folds=folds)]
     for record in tf.data.TFRecordDataset(files) if wanted else ():
         photo = tf.io.parse_single_example(record, records.features())
         row = int(photo["image/row"])

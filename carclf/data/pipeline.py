@@ -1,4 +1,4 @@
-"""Shards to batches of canvases and the small arrays that Render needs: the host only decodes JPEG and draws numbers."""
+"""Shards to batches of canvases and the small arrays Render needs: the host only decodes JPEG and draws numbers."""
 
 import dataclasses
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from carclf.data import records
+from carclf.data import records, storage
 from carclf.data.manifest import Manifest, Shard
 from carclf.recipe import Recipe, View, mix_targets
 
@@ -89,7 +89,7 @@ def training_batches(
       shuffle_records: size of the shuffle buffer in records.
     """
     shards = [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra")]
-    files = [os.path.join(manifest.directory, shard.file) for shard in shards]
+    files = [storage.join(manifest.directory, shard.file) for shard in shards]
     per_epoch = steps_per_epoch or sum(shard.count for shard in shards) // batch_size
     first_epoch, first_step = divmod(start_step, per_epoch)
 
@@ -121,10 +121,10 @@ def training_batches(
 def validation_batches(
     *, manifest: Manifest, folds: Iterable[int], framing: Framing, batch_size: int, recipe: Recipe
 ) -> tf.data.Dataset:
-    """Every photo of `folds` once, in shard order, never shuffled: (inputs, target, weight) as `training_batches` gives.
+    """Every photo of `folds` once, in shard order: (inputs, target, weight) as `training_batches` gives them.
 
-    The last batch is filled with empty photos of weight 0, so no photo is lost and no shape changes. `recipe` is the
-    identity (`parse_recipe("")`), unless a validation as augmented as the training is wanted.
+    Nothing is shuffled. The last batch is filled with empty photos of weight 0, so no photo is lost and no shape
+    changes. `recipe` is the identity (`parse_recipe("")`), unless a validation as augmented as the training is wanted.
     """
     dataset = complete_batches(manifest=manifest, split="train", folds=folds, framing=framing, batch_size=batch_size)
     dataset = _with_draws(dataset, recipe=recipe, framing=framing, seed=0, class_count=manifest.class_count)
@@ -140,7 +140,7 @@ def complete_batches(
     epoch int64 [B] (0).
     """
     shards = manifest.shards_of(split, folds=folds)
-    files = [os.path.join(manifest.directory, shard.file) for shard in shards]
+    files = [storage.join(manifest.directory, shard.file) for shard in shards]
     dataset = tf.data.TFRecordDataset(files).map(lambda record: (record, tf.constant(0, tf.int64)))
     dataset = _canvas_batches(dataset, canvas_size=framing.canvas_size, batch_size=batch_size, drop_remainder=False)
     dataset = dataset.map(lambda batch: _pad_batch(batch, batch_size=batch_size, canvas_size=framing.canvas_size))
@@ -285,7 +285,7 @@ def _with_draws(
             seed=seed, epoch=int(epoch[0]), row=row, extent=extent, image_size=framing.image_size, fit=framing.fit
         )
         target = label_targets(label, class_count=class_count, label_smoothing=label_smoothing)
-        target = mix_targets(target, draws.mix)
+        target = mix_targets(target, draws.mix) if recipe.mixes else target
         weight = np.where(row >= 0, target @ weights, 0).astype(np.float32)
         return draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
 
@@ -305,7 +305,7 @@ def _with_draws(
 
 
 def label_targets(label: np.ndarray, *, class_count: int, label_smoothing: float = 0.0) -> np.ndarray:
-    """float32 [B, K]: one-hot, `label_smoothing` of it spread evenly; an unknown label (−1) is the even distribution."""
+    """float32 [B, K]: one-hot, with `label_smoothing` spread evenly; an unknown label (−1) is the even distribution."""
     one_hot = np.eye(class_count, dtype=np.float32)[np.maximum(label, 0)]
     smoothing = np.where(label < 0, 1.0, label_smoothing)[:, None]
     return (one_hot * (1 - smoothing) + smoothing / class_count).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The record of one photo: its feature names (those of TF-Slim and the TF Model Garden), how to build one, how to parse it."""
+"""The record of one photo: its feature names (those of TF-Slim and the TF Model Garden), building one, parsing one."""
 
 from typing import Any
 

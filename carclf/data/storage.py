@@ -1,7 +1,9 @@
-"""The one layer under every path of a data set: local disks by the standard library, `gs://` and the like by tf.io.gfile."""
+"""The one layer under every path of a data set: local disks by the standard library, `gs://` by tf.io.gfile."""
 
 import contextlib
+import hashlib
 import os
+import re
 import uuid
 from typing import IO, Any, cast
 
@@ -14,6 +16,16 @@ def is_remote(path: str) -> bool:
 def join(folder: str, name: str) -> str:
     """The path of `name` (forward slashes) inside `folder`, local or remote."""
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.join(folder, *name.split("/"))
+
+
+def parent(name: str) -> str:
+    """The folder of `name` (forward slashes), "" for a bare name."""
+    return name.rpartition("/")[0]
+
+
+def sha256(content: bytes) -> str:
+    """The hash of `content`, 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _gfile() -> Any:
@@ -58,7 +70,8 @@ def names_in(folder: str) -> list[str]:
     """The sorted names of files and folders directly in `folder`; none where it does not exist."""
     if not is_folder(folder):
         return []
-    return sorted(str(name).rstrip("/") for name in (_gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)))
+    names = _gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)
+    return sorted(str(name).rstrip("/") for name in names)
 
 
 def remove(path: str) -> None:
@@ -79,8 +92,13 @@ def remove(path: str) -> None:
 
 
 def temporary_name(path: str) -> str:
-    """A name beside `path` that nobody else uses; `.tmp` marks it as nobody's data."""
+    """A name beside `path` that nobody else uses and `is_temporary` knows."""
     return f"{path}.{uuid.uuid4().hex[:12]}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one of `temporary_name`: nobody's data, unless its writer is at work."""
+    return re.search(r"\.[0-9a-f]{12}\.tmp$", name) is not None
 
 
 def commit(temporary: str, path: str) -> None:
@@ -95,7 +113,7 @@ def commit(temporary: str, path: str) -> None:
 
 
 def write_atomic(path: str, content: bytes) -> None:
-    """Replaces the file at `path` by `content` in one atomic step: a reader sees the old bytes or the new, never a part."""
+    """Replaces the file at `path` by `content` in one atomic step: a reader sees the old or the new, never a part."""
     if is_remote(path):
         with open_binary(path, "wb") as file:  # an object appears whole, when its upload is closed
             file.write(content)

@@ -24,7 +24,9 @@ def read_sample(path: Path) -> tuple[list[str], list[str]]:
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as CSV ({error}): give the competition's own sample.") from None
     if frame.shape[1] != 2 or frame.empty:
-        raise UserError(f"{path} has {frame.shape[1]} columns and {len(frame)} rows: a sample has an Id and a label column.")
+        raise UserError(
+            f"{path} has {frame.shape[1]} columns and {len(frame)} rows: a sample has an Id and a label column."
+        )
     ids = frame.iloc[:, 0].tolist()
     if repeated := frame.iloc[:, 0][frame.iloc[:, 0].duplicated()].tolist():
         raise UserError(f"{path} names the Id {repeated[0]!r} twice: give the competition's own sample.")
@@ -72,9 +74,8 @@ def write_probabilities(
       UserError: a probability is not finite; no file is written then.
     """
     _check_probabilities(ids, probabilities)
-    columns: Mapping[str, Sequence[object]] = {id_name: list(ids)} | {
-        name: probabilities[:, k].round(7) for k, name in enumerate(class_names)
-    }
+    columns: dict[str, list[str] | np.ndarray] = {id_name: list(ids)}
+    columns |= {name: probabilities[:, k].round(7) for k, name in enumerate(class_names)}
     frame = pd.DataFrame(columns)
     ordered = np.sort(probabilities, axis=1)
     frame["top_class"] = [class_names[k] for k in probabilities.argmax(axis=1)]
@@ -116,4 +117,6 @@ def _write_csv(frame: pd.DataFrame, output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         runs.write_atomically(output, buffer.getvalue().encode())
     except OSError as error:
-        raise UserError(f"{output} could not be written ({error.strerror}): free space or choose another --output.") from None
+        raise UserError(
+            f"{output} could not be written ({error.strerror}): free space or choose another --output."
+        ) from None

@@ -2,13 +2,14 @@
 
 import keras
 
+from carclf.config import Fill
 from carclf.model.render import Render
 
 INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}
 
 
 def build_photo_classifier(
-    classifier: keras.Model, *, image_size: tuple[int, int], canvas_size: int, fill: str, mixing: bool, erasing: bool
+    classifier: keras.Model, *, image_size: tuple[int, int], canvas_size: int, fill: Fill, mixing: bool, erasing: bool
 ) -> keras.Model:
     """A model from the pipeline's arrays to logits float32 [B, K]; it shares the classifier's variables.
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from carclf.config import FILLS, Fill
 from carclf.model.compile import gather_rows, xla
 
 Tensor = Any
-Fill = Literal["edge", "reflect", "constant"]
-FILLS: tuple[Fill, ...] = ("edge", "reflect", "constant")
 
 # A photo reduced by more than this is averaged from 2x2 samples an output pixel.
 REDUCTION = 1.5
@@ -42,7 +41,8 @@ def render(
     Args:
         canvas: uint8 [B, C, C, 3], photo in the top-left corner.
         extent: float32 [B, 2], (height, width) of the photo in pixels.
-        geometry: float32 [B, 3, 3], output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge to edge.
+        geometry: float32 [B, 3, 3], output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge to edge;
+            its last row gives a positive number for every point on this side of the horizon.
         colour: float32 [B, 3, 4], affine map of RGB in 0..255.
         mix: float32 [B, 5], lambda and pasted box, or None where nothing is mixed; B must then be even.
         erase: float32 [B, 7], box and RGB, or None where nothing is erased.
@@ -52,7 +52,9 @@ def render(
     """
     pixels = _pixel_map(extent, geometry)
     image = ops.clip(
-        _sample(canvas, extent, pixels, colour, image_size=image_size, fill=fill, fill_value=fill_value), 0.0, 255.0
+        _sample(canvas, extent, pixels, colour, image_size=image_size, fill=fill, fill_value=fill_value),
+        0.0,
+        255.0,
     )
     if mix is not None:
         image = _mix(image, mix)
@@ -80,14 +82,12 @@ def _sample(
     off_diagonal = colour[:, :, :3] * np.float32(1.0 - np.eye(3))
 
     def sample(offset: Tensor) -> Tensor:
-        return _interpolate(
-            canvas, extent, pixels, offset, image_size=image_size, fill=fill, fill_value=fill_value
-        )
+        return _interpolate(canvas, extent, pixels, offset, image_size=image_size, fill=fill, fill_value=fill_value)
 
     def averaged() -> Tensor:
         step = reduced * (SAMPLE_OFFSET * np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32))
-        signs = np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]], np.float32)
-        total = sum(sample(step * sign) for sign in signs)
+        corner = [sample(step * np.array([x, y], np.float32)) for y in (-1.0, 1.0) for x in (-1.0, 1.0)]
+        total = (corner[0] + corner[1]) + (corner[2] + corner[3])  # in this order flips stay exact
         return _recolour(_divide(total, 4.0, extent), colour)
 
     def full_colour() -> Tensor:
@@ -167,6 +167,8 @@ def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int]) -
         pixels[:, row, 0][:, None, None] * u + pixels[:, row, 1][:, None, None] * v + pixels[:, row, 2][:, None, None]
         for row in range(3)
     )
+    # What a perspective puts beyond the horizon lies infinitely far outside the photo.
+    z = ops.maximum(z, np.float32(1e-6))
     return x / z, y / z
 
 
@@ -301,8 +303,15 @@ class Render(keras.layers.Layer):
         mix = rest[0] if self.mixing else None
         erase = rest[-1] if self.erasing else None
         return render(
-            canvas, extent, geometry, colour, mix, erase,
-            image_size=self.image_size, fill=self.fill, fill_value=self.fill_value,
+            canvas,
+            extent,
+            geometry,
+            colour,
+            mix,
+            erase,
+            image_size=self.image_size,
+            fill=self.fill,
+            fill_value=self.fill_value,
         )
 
     def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> keras.KerasTensor:

@@ -3,9 +3,11 @@
 NumPy only: this package touches no pixels and imports neither TensorFlow nor Keras.
 """
 
-from carclf.recipe.chain import Draws, Recipe, parse_recipe, signature
+from carclf.recipe.chain import Recipe, parse_recipe
+from carclf.recipe.draws import Draws
 from carclf.recipe.geometry import FITS
 from carclf.recipe.mixing import mix_targets
+from carclf.recipe.operation import signature
 from carclf.recipe.operations import NAMED_RECIPES, RECIPES
 from carclf.recipe.views import VIEWS, View, parse_views
 

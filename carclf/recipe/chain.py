@@ -1,46 +1,25 @@
-"""A recipe: a chain of operations bound to their arguments, and the arrays it draws for a batch."""
+"""A recipe: a chain of operations bound to their arguments, and how it draws for a batch."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from carclf.errors import UserError
-from carclf.recipe import colour, counter, geometry
+from carclf.recipe import counter, geometry
+from carclf.recipe.draws import Accumulator, Array, Draws
 from carclf.recipe.grammar import Term, parse_terms, unknown_name
-from carclf.recipe.operations import NAMED_RECIPES, RECIPES, REQUIRED, Argument, Frame, Operation, Value
-
-Float32 = npt.NDArray[np.float32]
-Array = npt.NDArray[np.float64]
+from carclf.recipe.operation import Argument, Frame, Operation, Value, bind_arguments, usage
+from carclf.recipe.operations import NAMED_RECIPES, RECIPES
 
 _CHANCE = Argument(low=0.0, high=1.0)
 # Blocks of one operation's first, second, … use in a recipe start this far apart.
 _BLOCKS_PER_USE = 1 << 16
 # Rows, epochs and the streams of views share the 32-bit counter words with nobody else.
 MAX_EPOCH = 1 << 31
-
-
-@dataclasses.dataclass(frozen=True)
-class Draws:
-    """Everything Render needs to know about a batch, besides its photos.
-
-    Attributes:
-        geometry: float32 [B, 3, 3], maps homogeneous output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge
-            to edge, x right and y down.
-        colour: float32 [B, 3, 4], affine map of RGB in 0..255.
-        mix: float32 [B, 5], lambda of one's own photo and the pasted box (y0, x0, y1, x1) in fractions; an empty
-            box is mixup, lambda 1 is nothing. The partner of photo 2k is photo 2k + 1.
-        erase: float32 [B, 7], box (y0, x0, y1, x1) in fractions and its RGB in 0..255; an empty box is nothing.
-    """
-
-    geometry: Float32
-    colour: Float32
-    mix: Float32
-    erase: Float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,14 +134,14 @@ class Recipe:
             raise UserError(
                 f"recipe {self.spec!r} mixes photos in pairs, but a batch holds {len(row)}: use an even batch size."
             )
-        row = np.asarray(row, np.int64)
+        rows = np.asarray(row, np.int64)
         frame = Frame(image_size=image_size, strength=strength)
-        drawn = _Accumulator(geometry.fitting(extent, aspect=frame.aspect, fit=fit))
+        drawn = Accumulator(geometry.fitting(extent, aspect=frame.aspect, fit=fit))
         if self.steps and strength > 0.0:
-            self._apply(drawn, self._uniforms(seed=seed, stream=stream, row=row), frame)
-        return drawn.finish(padding=row < 0)
+            self._apply(drawn, self._uniforms(seed=seed, stream=stream, row=rows), frame)
+        return drawn.finish(padding=rows < 0)
 
-    def _apply(self, drawn: _Accumulator, uniforms: list[Array], frame: Frame) -> None:
+    def _apply(self, drawn: Accumulator, uniforms: list[Array], frame: Frame) -> None:
         for step, uniform in zip(self.steps, uniforms, strict=True):
             operation = step.operation
             chance = step.chance * (frame.strength if operation.scales_chance else 1.0)
@@ -186,59 +165,6 @@ class Recipe:
         blocks = [block for step in self.steps for block in step.blocks]
         counts = [len(step.blocks) for step in self.steps]
         return blocks, counts, np.repeat([step.operation.kind == "mix" for step in self.steps], counts)
-
-
-class _Accumulator:
-    """The arrays of a batch while the steps of a recipe are applied to them."""
-
-    def __init__(self, base: Array) -> None:
-        batch = len(base)
-        self.geometry = base
-        self.colour: Array | None = None
-        self.mix = np.tile(np.array([1.0, 0.0, 0.0, 0.0, 0.0]), (batch, 1))
-        self.mix_priority = np.zeros(batch)
-        self.erase = np.zeros((batch, 7))
-
-    def add(self, kind: str, result: object, *, fires: npt.NDArray[np.bool_] | None, priority: Array) -> None:
-        """Applies one step's result to the photos where it fires (None: everywhere)."""
-        if kind == "both":
-            moved, coloured = result  # type: ignore[misc]
-            self.add("geometry", moved, fires=fires, priority=priority)
-            self.add("colour", coloured, fires=fires, priority=priority)
-            return
-        assert isinstance(result, np.ndarray)
-        batch = len(self.geometry)
-        where = None if fires is None else fires.reshape(-1, *(1,) * (result.ndim - 1))
-        if kind == "geometry":
-            step = result if where is None else np.where(where, result, geometry.identity(batch))
-            self.geometry = self.geometry @ step
-        elif kind == "colour":
-            step = result if where is None else np.where(where, result, colour.identity(batch))
-            self.colour = step if self.colour is None else step @ self.colour
-        elif kind == "erase":
-            self.erase = result if where is None else np.where(where, result, self.erase)
-        else:
-            wins = priority > self.mix_priority
-            wins = wins if fires is None else wins & fires
-            self.mix = np.where(wins[:, None], result, self.mix)
-            self.mix_priority = np.where(wins, priority, self.mix_priority)
-
-    def finish(self, *, padding: npt.NDArray[np.bool_]) -> Draws:
-        """Returns the draws, with the identity in the rows of padding and in the pairs that hold one."""
-        batch = len(padding)
-        matrices = colour.identity(batch) if self.colour is None else self.colour
-        if padding.any():
-            self.geometry = np.where(padding[:, None, None], geometry.identity(batch), self.geometry)
-            matrices = np.where(padding[:, None, None], colour.identity(batch), matrices)
-            self.erase = np.where(padding[:, None], 0.0, self.erase)
-            in_pair = padding if batch % 2 else np.repeat(padding.reshape(-1, 2).any(axis=1), 2)
-            self.mix = np.where(in_pair[:, None], np.array([1.0, 0.0, 0.0, 0.0, 0.0]), self.mix)
-        return Draws(
-            geometry=self.geometry.astype(np.float32),
-            colour=matrices[:, :3].astype(np.float32),
-            mix=self.mix.astype(np.float32),
-            erase=self.erase.astype(np.float32),
-        )
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -272,7 +198,9 @@ def _expanded(text: str) -> list[Term]:
 
 
 def _bind(term: Term, operation: Operation, *, use: int) -> Step:
-    arguments = bind_arguments(term, {**operation.arguments, "p": dataclasses.replace(_CHANCE, default=operation.chance)})
+    arguments = bind_arguments(
+        term, {**operation.arguments, "p": dataclasses.replace(_CHANCE, default=operation.chance)}
+    )
     chance = arguments.pop("p")
     assert isinstance(chance, float)
     step = Step(term.name, tuple(arguments.items()), chance, use)
@@ -281,55 +209,3 @@ def _bind(term: Term, operation: Operation, *, use: int) -> Step:
     except ValueError as error:
         raise UserError(f"{term.text!r} cannot be drawn: {error}; {usage(term.name, operation.arguments)}.") from error
     return step
-
-
-def bind_arguments(term: Term, arguments: Mapping[str, Argument]) -> dict[str, Value]:
-    """Returns the value of every argument of a term, checked against its limits.
-
-    Raises:
-        UserError: an argument is missing, unknown, given twice, no number, or outside its limits.
-    """
-    how = usage(term.name, {name: argument for name, argument in arguments.items() if name != "p"})
-    if len(term.positional) > len(arguments):
-        raise UserError(f"{term.text!r} has {len(term.positional)} arguments, {how}.")
-    given = list(zip(arguments, term.positional, strict=False)) + list(term.keywords)
-    values: dict[str, Value] = {name: argument.default for name, argument in arguments.items()}
-    for position, (name, text) in enumerate(given):
-        if name not in arguments or name in dict(given[:position]):
-            raise UserError(f"{term.text!r} has an argument {name!r} that is unknown or given twice, {how}.")
-        values[name] = _value(text, arguments[name], name=name, term=term, how=how)
-    missing = [name for name, value in values.items() if value == REQUIRED]
-    if missing:
-        raise UserError(f"{term.text!r} lacks {', '.join(missing)}, {how}.")
-    return values
-
-
-def _value(text: str, argument: Argument, *, name: str, term: Term, how: str) -> Value:
-    if text in argument.words:
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not argument.low <= number <= argument.high:
-        words = "".join(f" or {word}" for word in argument.words)
-        limits = f"{argument.low:g} to {argument.high:g}{words}"
-        raise UserError(f"{term.text!r} has {name}={text}, which must be {limits}, {how}.")
-    return number
-
-
-def usage(name: str, arguments: Mapping[str, Argument]) -> str:
-    """Returns `write name(a, b=1)`."""
-    return f"write {signature(name, arguments)}"
-
-
-def signature(name: str, arguments: Mapping[str, Argument]) -> str:
-    """Returns `name(a, b=1)`, or the bare name of something without arguments."""
-    if not arguments:
-        return name
-    written = [key if value.default in (REQUIRED, None) else f"{key}={_short(value.default)}" for key, value in arguments.items()]
-    return f"{name}({', '.join(written)})"
-
-
-def _short(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

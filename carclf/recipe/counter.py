@@ -16,7 +16,7 @@ _SHIFT = np.uint64(32)
 # Multipliers of the two halves and the Weyl increments of the key. Source: Salmon et al. 2011, table 2
 # and Random123's philox.h (PHILOX_M4x32_0/1, PHILOX_W32_0/1).
 _MULTIPLIERS = np.array([[0xD251_1F53], [0xCD9E_8D57]], np.uint64)
-_WEYL = np.array([[0x9E37_79B9], [0xBB67_AE85]], np.uint64)
+_WEYL_STEPS = np.outer(np.array([0x9E37_79B9, 0xBB67_AE85], np.uint64), np.arange(_ROUNDS, dtype=np.uint64))
 
 
 def philox(counter: npt.NDArray[np.uint64], key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -32,7 +32,7 @@ def philox(counter: npt.NDArray[np.uint64], key: npt.NDArray[np.uint64]) -> npt.
     Source: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011, section 3.3.
     """
     even, odd = counter[0::2], counter[1::2]
-    round_keys = (key[:, None] + _WEYL * np.arange(_ROUNDS, dtype=np.uint64)) & _MASK
+    round_keys = (key[:, None] + _WEYL_STEPS) & _MASK
     for index in range(_ROUNDS):
         product = _MULTIPLIERS * even
         even = (product >> _SHIFT)[::-1] ^ odd

@@ -58,8 +58,14 @@ def shearing(x: Array, y: Array, *, aspect: float) -> Array:
     return across @ down
 
 
-def window(centre_x: Array | float, centre_y: Array | float, width: Array | float, height: Array | float, *,
-           batch: int) -> Array:
+def window(
+    centre_x: Array | float,
+    centre_y: Array | float,
+    width: Array | float,
+    height: Array | float,
+    *,
+    batch: int,
+) -> Array:
     """Returns the maps that enlarge a window of the picture to the whole output.
 
     Args:

@@ -34,9 +34,7 @@ def boxes(centre_y: Array, centre_x: Array, height: Array, width: Array, *, imag
             inside a box is exactly its area.
     """
     size = np.array([*image_size, *image_size], np.float64)
-    edges = np.stack(
-        [centre_y - height / 2, centre_x - width / 2, centre_y + height / 2, centre_x + width / 2], axis=1
-    )
+    edges = np.stack([centre_y - height / 2, centre_x - width / 2, centre_y + height / 2, centre_x + width / 2], axis=1)
     snapped: Array = np.round(np.clip(edges, 0.0, 1.0) * size) / size
     return snapped * (areas(snapped) > 0)[:, None]
 

@@ -1,77 +1,16 @@
-"""The operations a recipe can name. A new one is a function here and its row in `RECIPES`."""
+"""The operations a recipe can name. A new one is a function here and its row in `RECIPES`.
+
+Every function takes uniforms [n, B] in (0, 1), the frame and its arguments by name, and documents the distribution
+it draws from; what it returns is said by the `kind` of its row.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
-
 import numpy as np
-import numpy.typing as npt
 
 from carclf.recipe import colour, geometry, mixing
-
-Array = npt.NDArray[np.float64]
-Value = float | str | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Frame:
-    """What an operation may know about the output.
-
-    Attributes:
-        image_size: (height, width) in pixels.
-        strength: 0 makes every operation the identity, 1 is the recipe as written.
-    """
-
-    image_size: tuple[int, int]
-    strength: float = 1.0
-
-    @property
-    def aspect(self) -> float:
-        """Width divided by height."""
-        return self.image_size[1] / self.image_size[0]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Argument:
-    """One argument of an operation.
-
-    Attributes:
-        low: least value allowed.
-        high: greatest value allowed.
-        default: its value when left out; `REQUIRED` when it must be given.
-        words: texts that may stand in place of a number.
-    """
-
-    low: float
-    high: float
-    default: Value = "required"
-    words: tuple[str, ...] = ()
-
-
-REQUIRED = "required"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Operation:
-    """One row of `RECIPES`.
-
-    Attributes:
-        kind: what `draw` returns: `geometry` [B, 3, 3] as in `carclf.recipe.geometry`; `colour` [B, 4, 4] as in
-            `carclf.recipe.colour`; `both`, a pair of those; `mix` [B, 5]; `erase` [B, 7] as in `Draws`.
-        draw: called with uniforms [n, B], the frame, and the arguments by name.
-        uniforms: n, the uniforms `draw` needs for one photo.
-        arguments: in the order in which they can be written.
-        chance: default of the argument `p` that every operation has, the share of photos it touches.
-        scales_chance: True where the strength multiplies `p`, because the operation has no size to multiply.
-    """
-
-    kind: str
-    draw: Callable[..., object]
-    uniforms: int = 0
-    arguments: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
-    chance: float = 1.0
-    scales_chance: bool = False
+from carclf.recipe.operation import Argument, Array, Frame, Operation
+from carclf.recipe.policies import MAX_POLICY_STEPS, randaugment, trivial
 
 
 def _symmetric(uniform: Array, half_width: float) -> Array:
@@ -146,17 +85,22 @@ def crop(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float)
     area = 1.0 - frame.strength * (1.0 - (low + (high - low) * uniform[0]))
     stretch = np.exp(_symmetric(uniform[1], np.log(ratio) * frame.strength))
     width, height = np.minimum(np.sqrt(area * stretch), 1.0), np.minimum(np.sqrt(area / stretch), 1.0)
-    centre_x, centre_y = _symmetric(uniform[2], 1.0) * (1.0 - width), _symmetric(uniform[3], 1.0) * (1.0 - height)
+    centre_x, centre_y = (
+        _symmetric(uniform[2], 1.0) * (1.0 - width),
+        _symmetric(uniform[3], 1.0) * (1.0 - height),
+    )
     return geometry.window(centre_x, centre_y, width, height, batch=uniform.shape[1])
 
 
 # --- colour --------------------------------------------------------------------------------------------------
 
 
-def brightness(uniform: Array, frame: Frame, *, low: float, high: float | None, add: float) -> Array:
+def brightness(uniform: Array, frame: Frame, *, low: float | None, high: float | None, add: float) -> Array:
     """Multiplies by a factor uniform in low..high (one number d: 1 +- d) and adds a uniform +-add of 255."""
+    if low is None and (high is not None or not add):
+        raise ValueError("give low, low and high, or add")
     offset = _symmetric(uniform[1], add * frame.strength)
-    return colour.gain(_factor(uniform[0], low, high, frame.strength), offset[:, None])
+    return colour.gain(_factor(uniform[0], low or 0.0, high, frame.strength), offset[:, None])
 
 
 def contrast(uniform: Array, frame: Frame, *, low: float, high: float | None) -> Array:
@@ -238,74 +182,6 @@ def cutmix(uniform: Array, frame: Frame, *, alpha: float) -> Array:
     return np.concatenate([1.0 - mixing.areas(box)[:, None], box], axis=1)
 
 
-# --- policies ------------------------------------------------------------------------------------------------
-
-# Sizes at magnitude 10. Source: Cubuk et al., "RandAugment", 2019, and its reference implementation
-# (tensorflow/tpu, models/official/efficientnet/autoaugment.py: rotate 30 degrees, shear 0.3, translate 100 of
-# 224 pixels, enhance 1 +- 0.9), restricted to the operations that are matrices.
-_POLICY = {
-    "identity": 0.0,
-    "rotate": np.deg2rad(30.0),
-    "shear_x": 0.3,
-    "shear_y": 0.3,
-    "shift_x": 100 / 224,
-    "shift_y": 100 / 224,
-    "brightness": 0.9,
-    "contrast": 0.9,
-    "saturation": 0.9,
-}
-
-
-def _policy_step(choice: Array, level: Array, frame: Frame) -> tuple[Array, Array]:
-    """Returns geometry [B, 3, 3] and colour [B, 4, 4] of one chosen operation a photo.
-
-    Args:
-        choice: [B], uniform in (0, 1): which row of the policy.
-        level: [B], signed share of its size at magnitude 10.
-        frame: the output.
-    """
-    chosen = np.minimum((choice * len(_POLICY)).astype(int), len(_POLICY) - 1)
-    size = {name: np.where(chosen == index, level * top, 0.0) for index, (name, top) in enumerate(_POLICY.items())}
-    # Only one of the sizes is not zero, so the order of these products does not matter.
-    moved = (
-        geometry.rotation(size["rotate"], aspect=frame.aspect)
-        @ geometry.shearing(size["shear_x"], size["shear_y"], aspect=frame.aspect)
-        @ geometry.translation(size["shift_x"], size["shift_y"], batch=len(choice))
-    )
-    coloured = (
-        colour.gain(1.0 + size["brightness"])
-        @ colour.contrast(1.0 + size["contrast"])
-        @ colour.saturation(1.0 + size["saturation"])
-    )
-    return moved, coloured
-
-
-MAX_POLICY_STEPS = 8
-
-
-def randaugment(uniform: Array, frame: Frame, *, n: float, m: float) -> tuple[Array, Array]:
-    """Applies n operations in a row, each uniform among 9 matrix operations, at magnitude m of 10, sign random.
-
-    The operations: identity, rotate, shear x and y, shift x and y, brightness, contrast, saturation.
-    """
-    if n != int(n):
-        raise ValueError(f"n counts operations, so it must be whole, not {n:g}")
-    moved, coloured = geometry.identity(uniform.shape[1]), colour.identity(uniform.shape[1])
-    for step in range(int(n)):
-        sign = np.where(uniform[2 * step + 1] < 0.5, -1.0, 1.0)
-        step_moved, step_coloured = _policy_step(uniform[2 * step], sign * (m / 10.0 * frame.strength), frame)
-        moved, coloured = moved @ step_moved, step_coloured @ coloured
-    return moved, coloured
-
-
-def trivial(uniform: Array, frame: Frame) -> tuple[Array, Array]:
-    """Applies one of the operations of `randaugment`, its magnitude uniform in -10..10.
-
-    Source: Müller, Hutter, "TrivialAugment", 2021, section 3 (its RandAugment space).
-    """
-    return _policy_step(uniform[0], _symmetric(uniform[1], frame.strength), frame)
-
-
 _LOW = Argument(low=0.0, high=10.0)
 _HIGH = Argument(low=0.0, high=10.0, default=None)
 _FACTORS = {"low": _LOW, "high": _HIGH}
@@ -315,9 +191,7 @@ _RATIO = Argument(low=1.0, high=100.0, default=4 / 3)
 RECIPES: dict[str, Operation] = {
     "flip": Operation(kind="geometry", draw=flip, chance=0.5, scales_chance=True),
     "vflip": Operation(kind="geometry", draw=vflip, chance=0.5, scales_chance=True),
-    "rotate": Operation(
-        kind="geometry", draw=rotate, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}
-    ),
+    "rotate": Operation(kind="geometry", draw=rotate, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}),
     "shift": Operation(
         kind="geometry",
         draw=shift,
@@ -354,7 +228,7 @@ RECIPES: dict[str, Operation] = {
         draw=brightness,
         uniforms=2,
         arguments={
-            "low": Argument(low=0.0, high=10.0, default=0.0),
+            "low": Argument(low=0.0, high=10.0, default=None),
             "high": _HIGH,
             "add": Argument(low=0.0, high=255.0, default=0.0),
         },
@@ -384,8 +258,10 @@ RECIPES: dict[str, Operation] = {
         draw=cutout,
         uniforms=5,
         scales_chance=True,
-        arguments={"size": Argument(low=0.0, high=2.0), "fill": Argument(
-            low=0.0, high=255.0, default=0.0, words=("random",))},
+        arguments={
+            "size": Argument(low=0.0, high=2.0),
+            "fill": Argument(low=0.0, high=255.0, default=0.0, words=("random",)),
+        },
     ),
     "mixup": Operation(
         kind="mix", draw=mixup, uniforms=2, arguments={"alpha": Argument(low=0.01, high=100.0, default=0.2)}

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from carclf.errors import UserError
 from carclf.recipe import geometry
-from carclf.recipe.chain import MAX_EPOCH, Draws, Recipe, bind_arguments, parse_recipe
+from carclf.recipe.chain import MAX_EPOCH, Recipe, parse_recipe
+from carclf.recipe.draws import Draws
 from carclf.recipe.grammar import Term, parse_term, split_outside, unknown_name
-from carclf.recipe.operations import Argument
+from carclf.recipe.operation import Argument, bind_arguments
 
 Array = npt.NDArray[np.float64]
 # A named part of a view and the map of the output it stands for: called with the aspect, gives [1, 3, 3].
@@ -35,8 +36,12 @@ class ViewKind:
     arguments: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
 
 
+def _named(suffix: str, matrix: Array) -> Part:
+    return suffix, lambda aspect: matrix
+
+
 def _one(matrix: Array) -> list[Part]:
-    return [("", lambda aspect: matrix)]
+    return [_named("", matrix)]
 
 
 def clean() -> list[Part]:
@@ -79,10 +84,7 @@ def five_crop(*, fraction: float) -> list[Part]:
         "bottom-right": (edge, edge),
         "centre": (0.0, 0.0),
     }
-    return [
-        (f"/{place}", lambda aspect, at=at: geometry.window(*at, fraction, fraction, batch=1))  # type: ignore[misc]
-        for place, at in places.items()
-    ]
+    return [_named(f"/{place}", geometry.window(x, y, fraction, fraction, batch=1)) for place, (x, y) in places.items()]
 
 
 _SIDE = Argument(low=-1.0, high=1.0)
@@ -106,7 +108,7 @@ class View:
         name: unique within what `parse_views` returned.
         maps: the maps of a fixed view, the first one acting on the photo first.
         recipe: what a random view draws from; None for a fixed one.
-        index: number of a random view among the draws of its kind.
+        index: number of a random view among the random ones.
     """
 
     name: str
@@ -156,7 +158,8 @@ def parse_views(text: str) -> tuple[View, ...]:
     """
     views: list[View] = []
     for part in split_outside(text if text.strip() else "clean", "|"):
-        views.extend(_random_views(part) if part.startswith("random") else _fixed_views(part))
+        drawn = sum(view.recipe is not None for view in views)
+        views.extend(_random_views(part, first=drawn) if part.startswith("random") else _fixed_views(part))
     names = [view.name for view in views]
     for name in names:
         if names.count(name) > 1:
@@ -180,7 +183,7 @@ def _parts(term: Term) -> list[Part]:
     return kind.parts(**bind_arguments(term, kind.arguments))
 
 
-def _random_views(part: str) -> list[View]:
+def _random_views(part: str, *, first: int) -> list[View]:
     term = parse_term(part)
     if term.name != "random":
         raise unknown_name(term.name, what="view", known=[*VIEWS, "random"])
@@ -192,4 +195,4 @@ def _random_views(part: str) -> list[View]:
     recipe = parse_recipe(term.positional[1] if len(term.positional) == 2 else "notebook")
     if recipe.mixes:
         raise UserError(f"{part!r} mixes photos, which no prediction can: remove mixup and cutmix.")
-    return [View(f"{part}/{index}", recipe=recipe, index=index) for index in range(count)]
+    return [View(f"{part}/{index}", recipe=recipe, index=first + index) for index in range(count)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from carclf.config import Fill
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import Framing, complete_batches
 from carclf.model.render import Render
@@ -17,15 +18,13 @@ DRAWS = 8
 
 
 def draw_recipe(
-    manifest: Manifest, *, folds: list[int], framing: Framing, recipe: Recipe, fill: str, seed: int, path: Path
+    manifest: Manifest, *, folds: list[int], framing: Framing, recipe: Recipe, fill: Fill, seed: int, path: Path
 ) -> None:
     """Writes a picture of the first photos of `folds`, each beside its draws of the first epochs."""
     batches = complete_batches(manifest=manifest, split="train", folds=folds, framing=framing, batch_size=PHOTOS)
     (batch,) = itertools.islice(batches.as_numpy_iterator(), 1)
     # Without XLA: a picture is not worth a compilation.
-    layer = Render(
-        image_size=framing.image_size, fill=fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False
-    )
+    layer = Render(image_size=framing.image_size, fill=fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False)
     augmented = []
     for epoch in range(DRAWS):
         draws = recipe.draw(

@@ -90,9 +90,9 @@ def _parents(run: runs.Run, *, runs_folder: str) -> list[runs.Run]:
 
 
 def _thumbnails(evaluation: Evaluation, manifest: Manifest, *, val_fold: int) -> dict[str, bytes]:
-    ids = [mistake.id for mistake in evaluation.mistakes[:MISTAKES_SHOWN]]
+    shown = {mistake.id for mistake in evaluation.mistakes[:MISTAKES_SHOWN]}
     photos = manifest.read_ids("train")
-    rows = {int(row): name for row, name in photos["id"].items() if name in set(ids)}
+    rows = {row: name for row, name in enumerate(photos["id"]) if name in shown}
     found = read_photos(manifest, split="train", folds=[val_fold], rows=rows)
     return {rows[row]: _thumbnail(encoded) for row, encoded in found.items()}
 

@@ -123,9 +123,7 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str) -> Devi
     # Under MirroredStrategy jit_compile breaks in Keras 3, and on a CPU XLA makes training many times slower.
     jit = kind == "gpu" and not mirrored
     strategy = tf.distribute.MirroredStrategy(names) if mirrored else None
-    return Device(
-        kind=kind, backend="tensorflow", replicas=len(names), precision=policy, jit=jit, strategy=strategy
-    )
+    return Device(kind=kind, backend="tensorflow", replicas=len(names), precision=policy, jit=jit, strategy=strategy)
 
 
 def _gpu_capability(gpus: list[Any]) -> tuple[int, int]:

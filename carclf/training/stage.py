@@ -13,6 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from carclf import __version__, runs
+from carclf.config import Fill
 from carclf.data.pipeline import Framing
 from carclf.errors import UserError
 from carclf.model.classifier import synchronize_batch_norm
@@ -41,7 +42,7 @@ def build_training_model(
     classifier: keras.Model,
     *,
     framing: Framing,
-    fill: str,
+    fill: Fill,
     mixing: bool,
     erasing: bool,
     optimizer: keras.optimizers.Optimizer,
@@ -126,8 +127,9 @@ def fit_stage(
             verbose=verbose,
         )
     except tf.errors.ResourceExhaustedError:
+        image_size = model.get_layer("render").image_size
         raise UserError(
-            f"The device ran out of memory at batch {batch_size} and image size {model.get_layer('render').image_size}: "
+            f"The device ran out of memory at batch {batch_size} and image size {image_size}: "
             "lower --batch_size or --image_size."
         ) from None
     except tf.errors.DataLossError as error:
@@ -178,7 +180,9 @@ def _git_commit() -> str | None:
     if not (clone / ".git").exists():
         return None
     try:
-        answer = subprocess.run(["git", "-C", str(clone), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(
+            ["git", "-C", str(clone), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None

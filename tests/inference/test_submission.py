@@ -52,7 +52,9 @@ def test_otherwise_no_file_is_written_and_an_old_one_stays(tmp_path, changes, te
     assert [p.name for p in tmp_path.iterdir()] == ["s.csv"]
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_size=1), min_size=1, unique=True))
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_size=1), min_size=1, unique=True)
+)
 def test_any_id_survives_the_round_trip(tmp_path_factory, ids):
     path = tmp_path_factory.mktemp("ids") / "s.csv"
     probabilities = np.tile([0.3, 0.7], (len(ids), 1))
@@ -79,7 +81,7 @@ def test_a_sample_that_is_none_is_refused(tmp_path, content, text):
 
 
 def test_a_missing_sample_is_named(tmp_path):
-    with pytest.raises(UserError, match="no sample submission .*gone.csv"):
+    with pytest.raises(UserError, match=r"no sample submission .*gone\.csv"):
         submission.read_sample(tmp_path / "gone.csv")
 
 

@@ -136,6 +136,12 @@ BLOCKS = ("stem", "block1", "block2", "block3")
         ("all", False, HEAD | {f"{block}_conv" for block in BLOCKS}),
         ("all", True, HEAD | {f"{block}_{kind}" for block in BLOCKS for kind in ("conv", "bn")}),
         ("0.5", False, HEAD | {"block2_conv", "block3_conv"}),
+        (
+            "0.6875",
+            False,
+            HEAD | {"block1_conv", "block2_conv", "block3_conv"},
+        ),  # 11 of 16 layers: block1_conv is the first
+        ("0.625", False, HEAD | {"block2_conv", "block3_conv"}),
         ("0.5", True, HEAD | {"block2_conv", "block2_bn", "block3_conv", "block3_bn"}),
     ],
 )

@@ -22,7 +22,9 @@ except UserError as error:
     print("refused:", error)
 """
     env = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | environment
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=env, timeout=300)
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=env, timeout=300
+    )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.strip().splitlines()[-1]
 

@@ -1,0 +1,331 @@
+"""From photos to a data set: list, judge, group, split, write, commit."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from carclf.convert import dataset, duplicates, folds, labels, lists, scan, shards
+from carclf.convert.duplicates import Group
+from carclf.convert.layout import Inventory, take_inventory
+from carclf.convert.options import ConvertOptions
+from carclf.convert.photos import Photo, Rejection
+from carclf.convert.scan import Verdict
+from carclf.convert.shards import Record
+from carclf.convert.workers import Workers, worker_count
+from carclf.data import manifest as manifests
+from carclf.data import storage
+from carclf.data.manifest import ClassEntry, Manifest
+from carclf.errors import UserError
+
+BYTE_OPTIONS = ("max_side", "folds", "split", "seed", "limit", "near_duplicates")  # the flags that decide bytes
+
+
+def convert(options: ConvertOptions) -> Manifest | None:
+    """The data set written to `options.output` (or found finished there); None after a dry run.
+
+    Raises:
+      UserError: the input is not understood, photos are bad under --on_bad=fail, the output holds another data set and
+        --overwrite is not given, or the disk is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            local = not options.dry_run and not storage.is_remote(options.output)
+            spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else scratch
+            inventory = _inventory(options, spool=spool)
+            count = worker_count(options.workers, photos=len(inventory.photos))
+            with Workers(count, scan.prepare, inventory.sources, options.max_side, options.near_duplicates) as workers:
+                return _convert(options, inventory, workers)
+    except OSError as error:
+        path = f" {error.filename}" if error.filename else ""
+        raise UserError(
+            f"The conversion stopped at{path} ({error.strerror or error}): free space or mend it, then run the same "
+            "command again; finished shards are kept."
+        ) from None
+
+
+def _convert(options: ConvertOptions, inventory: Inventory, workers: Workers) -> Manifest | None:
+    existing = None if options.dry_run else _existing(options.output)
+    if existing and (finished := _finished(existing, options, inventory, workers)):
+        return finished
+    verdicts = scan.judge_photos(workers, inventory.photos)
+    judged = _Judged.of(inventory, verdicts)
+    _report(judged)
+    if options.dry_run:
+        return None
+    _stop_if_bad(options, judged)
+    fingerprint = fingerprint_of(options, inventory, [verdict.source_sha256 for verdict in verdicts])
+    return _write(options, judged, fingerprint, workers)
+
+
+def _inventory(options: ConvertOptions, *, spool: str) -> Inventory:
+    inventory = take_inventory(options, spool=spool)
+    if options.limit:
+        inventory = _limited(inventory, options)
+    print(inventory.describe(), flush=True)
+    for note in inventory.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    return inventory
+
+
+def _limited(inventory: Inventory, options: ConvertOptions) -> Inventory:
+    """At most `limit` training photos, every class in proportion, and test photos at the same rate; no sample."""
+    splits = Counter(photo.split for photo in inventory.photos)
+    categories = labels.order_categories(photo.category for photo in inventory.photos)
+    kept: list[Photo] = []
+    for split, total in sorted(splits.items()):
+        photos = [photo for photo in inventory.photos if photo.split == split]
+        chosen = folds.stratified_subset(
+            ids=[photo.id for photo in photos],
+            labels=[categories.index(photo.category) for photo in photos],
+            size=min(total, -(-total * options.limit // splits["train"])),
+            seed=options.seed,
+        )
+        kept += [photos[index] for index in chosen]
+    left_out = "The sample submission was left out: with --limit not all of its photos are there."
+    notes = (*inventory.notes, *([left_out] if inventory.sample_submission else []))
+    return dataclasses.replace(inventory, photos=tuple(kept), sample_submission=None, notes=notes)
+
+
+def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Sequence[bytes]) -> str:
+    """The hash of input and options, hexadecimal: equal ones mean equal bytes.
+
+    It covers every photo's split, Id, category and content, so a changed byte is always noticed; never a time or a
+    path of this machine, so that the same photos in a zip, a folder or on another disk are the same input. A rerun
+    therefore reads and hashes all photos, which takes a fraction of the time that decoding them does.
+
+    Args:
+      options: those in BYTE_OPTIONS count, and the contents of --classes and --keep_folds.
+      inventory: the photos.
+      digests: the SHA-256 of each photo's bytes, in the same order; b"" where it could not be read.
+    """
+    settings: dict[str, Any] = {name: getattr(options, name) for name in BYTE_OPTIONS}
+    settings |= {"format": manifests.FORMAT_VERSION, "records": shards.RECORDS_A_SHARD}
+    settings["classes"] = labels.class_names(options.classes) if options.classes else []
+    settings["keep_folds"] = sorted(kept_folds(options).items())
+    sample = inventory.sample_submission
+    settings["sample"] = hashlib.sha256(sample).hexdigest() if sample is not None else None
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for photo, content in zip(inventory.photos, digests, strict=True):
+        digest.update(json.dumps([photo.split, photo.id, photo.category, content.hex()]).encode())
+    for rejection in inventory.rejected:
+        digest.update(json.dumps([rejection.split, rejection.id, rejection.category, rejection.reason]).encode())
+    return digest.hexdigest()
+
+
+def _existing(directory: str) -> Manifest | None:
+    path = storage.join(directory, manifests.MANIFEST_FILE)
+    if storage.size_bytes(path) is None:
+        return None
+    try:
+        return manifests.load_manifest(directory)
+    except UserError as error:
+        print(f"Note: the data set found there cannot be used: {error}", file=sys.stderr)
+        return Manifest(directory, "", (), (), {}, {}, {}, {})
+
+
+def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, workers: Workers) -> Manifest | None:
+    """The data set that is already there, if it is this one; what a kill after its commit left undone is done."""
+    digests = scan.hash_photos(workers, inventory.photos)
+    if existing.fingerprint == fingerprint_of(options, inventory, digests):
+        dataset.copy_lists(existing)
+        dataset.clean(existing)
+        print(f"{options.output} holds this data set already: nothing to do.")
+        return existing
+    if not options.overwrite:
+        raise UserError(
+            f"{options.output} holds a data set of other photos or options: add --overwrite to replace it, or choose "
+            "another --output."
+        )
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """The input after the first pass: photos that will be stored, their verdicts, and what will not be."""
+
+    inventory: Inventory
+    photos: tuple[Photo, ...]
+    verdicts: tuple[Verdict, ...]
+    rejected: tuple[Rejection, ...]
+
+    @classmethod
+    def of(cls, inventory: Inventory, verdicts: Sequence[Verdict]) -> "_Judged":
+        pairs = list(zip(inventory.photos, verdicts, strict=True))
+        shown = [source.shown for source in inventory.sources]
+        bad = [
+            Rejection(p.id, p.split, p.category, v.reason, _shown(shown[p.entry.source], p.entry.name))
+            for p, v in pairs
+            if v.reason
+        ]
+        rejected = tuple(sorted([*inventory.rejected, *bad], key=lambda r: (r.split, r.id, r.path)))
+        good = [(p, v) for p, v in pairs if not v.reason]
+        return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected)
+
+    def shown(self, photo: Photo) -> str:
+        return _shown(self.inventory.sources[photo.entry.source].shown, photo.entry.name)
+
+    def counts(self) -> dict[str, Any]:
+        """How many photos were read, stored and rejected, by split, and in each by category."""
+        stored = Counter((p.split, p.category) for p in self.photos)
+        rejected = Counter((r.split, r.category) for r in self.rejected)
+        result: dict[str, Any] = {}
+        for split in manifests.SPLITS:
+            categories = labels.order_categories(category for of, category in stored | rejected if of == split)
+            if not categories:
+                continue
+            by_category = {c: _counted(stored[split, c], rejected[split, c]) for c in categories}
+            totals = {key: sum(counts[key] for counts in by_category.values()) for key in _counted(0, 0)}
+            result[split] = totals | ({} if split == "test" else {"categories": by_category})
+        return result
+
+
+def _counted(stored: int, rejected: int) -> dict[str, int]:
+    return {"read": stored + rejected, "stored": stored, "rejected": rejected}
+
+
+def _shown(source: str, name: str) -> str:
+    return f"{source}/{name}" if source else name
+
+
+def _report(judged: _Judged) -> None:
+    for split, counts in judged.counts().items():
+        print(f"{split}: {counts['read']:,} read = {counts['stored']:,} stored + {counts['rejected']:,} rejected")
+    changed = sum(not verdict.verbatim for verdict in judged.verdicts)
+    print(f"{len(judged.photos) - changed:,} photos are kept byte for byte, {changed:,} are encoded once", flush=True)
+    for rejection in judged.rejected[:5]:
+        print(f"rejected: {rejection.path or rejection.id}: {rejection.reason}", file=sys.stderr)
+
+
+def _stop_if_bad(options: ConvertOptions, judged: _Judged) -> None:
+    if judged.rejected and options.on_bad == "fail":
+        storage.make_folder(options.output)
+        path = storage.join(options.output, "rejected.csv")
+        storage.write_atomic(path, _rejected_csv(judged.rejected))
+        first = judged.rejected[0]
+        raise UserError(
+            f"{len(judged.rejected)} photos cannot be used (first: {first.path or first.id}: {first.reason}; all are "
+            f"in {path}): mend or remove them, or leave them out with --on_bad=skip."
+        )
+    if not any(photo.split == "train" for photo in judged.photos):
+        raise UserError(f"None of the training photos of {options.input} can be used: see --dry_run for the reasons.")
+
+
+def _rejected_csv(rejected: Iterable[Rejection]) -> bytes:
+    return lists.to_csv(lists.REJECTED_COLUMNS, [(r.id, r.split, r.category, r.reason, r.path) for r in rejected])
+
+
+def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: Workers) -> Manifest:
+    folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
+    classes = labels.name_classes(
+        [photo.category for photo in judged.photos if photo.split == "train"], options.classes
+    )
+    _check_external(judged, [category for category, _ in classes])
+    groups = duplicates.find_groups(judged.photos, judged.verdicts, near=options.near_duplicates)
+    fold_of = _folds(options, judged, categories=[category for category, _ in classes], groups=groups)
+    records = _records(judged, fold_of, classes)
+    written = dataset.write_shards(
+        directory,
+        list(shards.plan_shards(records, folder=folder, seed=options.seed)),
+        stored_bytes=sum(verdict.stored_bytes for verdict in judged.verdicts),
+        workers=workers,
+    )
+    lists_of = _lists(judged, groups, fold_of)
+    paths = [(photo, judged.shown(photo)) for photo in judged.photos]
+    ids_of = {split: dataset.ids_csv(paths, records, split=split) for split in manifests.ID_SPLITS}
+    count = Counter(photo.category for photo in judged.photos if photo.split == "train")
+    manifest = Manifest(
+        directory=directory,
+        fingerprint=fingerprint,
+        classes=tuple(ClassEntry(label, key, name, count[key]) for label, (key, name) in enumerate(classes)),
+        shards=tuple(written),
+        ids={split: dataset.write_list(directory, folder, f"ids-{split}", *part) for split, part in ids_of.items()},
+        lists={name: dataset.write_list(directory, folder, name, *part) for name, part in lists_of.items()},
+        options={name: getattr(options, name) for name in BYTE_OPTIONS},
+        source={"layout": judged.inventory.layout, "counts": judged.counts(), "notes": list(judged.inventory.notes)},
+    )
+    storage.write_atomic(storage.join(directory, manifests.MANIFEST_FILE), manifests.to_json(manifest))
+    dataset.copy_lists(manifest)
+    dataset.clean(manifest)
+    return manifest
+
+
+def _records(
+    judged: _Judged, fold_of: Sequence[int | None], classes: Sequence[tuple[str, str]]
+) -> list[tuple[str, int | None, Record]]:
+    label_of = {category: label for label, (category, _) in enumerate(classes)}
+    rows = dataset.number_rows(judged.photos)
+    return [
+        (photo.split, fold, dataset.build_record(photo, verdict, row=row, label_of=label_of, names=classes))
+        for photo, verdict, fold, row in zip(judged.photos, judged.verdicts, fold_of, rows, strict=True)
+    ]
+
+
+def _lists(judged: _Judged, groups: Sequence[Group], fold_of: Sequence[int | None]) -> dict[str, tuple[bytes, int]]:
+    """(content, rows) of the CSVs about the photos, by name."""
+    rows = duplicates.duplicate_rows(groups, judged.photos, fold_of)
+    content = {
+        "rejected": (_rejected_csv(judged.rejected), len(judged.rejected)),
+        "duplicates": (lists.to_csv(lists.DUPLICATE_COLUMNS, rows), len(rows)),
+    }
+    if judged.inventory.sample_submission is not None:
+        tests = sum(photo.split == "test" for photo in judged.photos)
+        content["sample-submission"] = (judged.inventory.sample_submission, tests)
+    return content
+
+
+def _folds(
+    options: ConvertOptions, judged: _Judged, *, categories: Sequence[str], groups: Sequence[Group]
+) -> list[int | None]:
+    """The fold of every photo; None where it has none."""
+    numbers = duplicates.fold_groups(groups, photos=len(judged.photos))
+    training = [index for index, photo in enumerate(judged.photos) if photo.split == "train"]
+    ids = [judged.photos[index].id for index in training]
+    label = [categories.index(judged.photos[index].category) for index in training]
+    if (fraction := options.first_files_fraction) is not None:
+        chosen = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)
+    else:
+        kept = kept_folds(options)
+        grouped = [numbers[index] for index in training]
+        for text in folds.bridges(ids=ids, groups=grouped, kept=kept):
+            print(f"Note: {text}", file=sys.stderr)
+        chosen = folds.stratified_folds(
+            ids=ids, labels=label, groups=grouped, folds=options.folds, seed=options.seed, kept=kept
+        )
+    result: list[int | None] = [None] * len(judged.photos)
+    for index, fold in zip(training, chosen, strict=True):
+        result[index] = fold
+    return result
+
+
+def kept_folds(options: ConvertOptions) -> dict[str, int]:
+    """Id → fold of the photos whose folds --keep_folds keeps; empty without it.
+
+    Raises:
+      UserError: it is no data set, or has more folds than --folds.
+    """
+    if not options.keep_folds:
+        return {}
+    old = manifests.load_manifest(options.keep_folds.removesuffix(manifests.MANIFEST_FILE).rstrip("/") or ".")
+    ids = old.read_ids("train")
+    kept = {photo: int(fold) for photo, fold in zip(ids["id"], ids["fold"], strict=True) if fold >= 0}
+    if kept and max(kept.values()) >= options.folds:
+        raise UserError(
+            f"--keep_folds={options.keep_folds} has {max(kept.values()) + 1} folds and --folds={options.folds}: give "
+            "the same number."
+        )
+    return kept
+
+
+def _check_external(judged: _Judged, categories: Sequence[str]) -> None:
+    lost = sorted({p.category for p in judged.photos if p.split == "extra"} - set(categories))
+    if lost:
+        raise UserError(
+            f"No training photo of {labels.named(lost)} can be used, and --external has some: mend the training "
+            "photos, or remove that class."
+        )

@@ -1,0 +1,169 @@
+"""What a conversion leaves on disk: rows and records of the judged photos, shards, lists, and what is cleaned away."""
+
+import contextlib
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from carclf.convert import lists, shards
+from carclf.convert.photos import Photo
+from carclf.convert.progress import Progress
+from carclf.convert.scan import Verdict
+from carclf.convert.shards import Plan, Record
+from carclf.convert.workers import Workers
+from carclf.data import storage
+from carclf.data.manifest import ID_SPLITS, ListFile, Manifest, Shard
+from carclf.errors import UserError
+
+SPOOL_FOLDER = "spool.tmp"
+FOLDER_DIGITS = 16  # of the fingerprint, in the name of the shards' folder
+SHARD_FOLDER = re.compile(rf"[0-9a-f]{{{FOLDER_DIGITS}}}")
+RECORD_BYTES = 512  # of a record, besides its photo: names, hashes, framing
+SPARE_BYTES = 64 * 2**20  # for lists, receipts and the file system's own needs
+
+
+def number_rows(photos: Sequence[Photo]) -> list[int]:
+    """The row of every photo in its split's ids: training photos, then the external ones; test photos on their own."""
+    first = {"train": 0, "extra": sum(photo.split == "train" for photo in photos), "test": 0}
+    seen: Counter[str] = Counter()
+    rows = []
+    for photo in photos:
+        rows.append(first[photo.split] + seen[photo.split])
+        seen[photo.split] += 1
+    return rows
+
+
+def build_record(
+    photo: Photo, verdict: Verdict, *, row: int, label_of: Mapping[str, int], names: Sequence[tuple[str, str]]
+) -> Record:
+    """One photo as its shard will hold it.
+
+    Args:
+      photo: of the input.
+      verdict: on it.
+      row: from `number_rows`.
+      label_of: category → label.
+      names: (category, name) of every class in order of its label.
+    """
+    label = -1 if photo.split == "test" else label_of[photo.category]
+    return Record(
+        id=photo.id,
+        row=row,
+        label=label,
+        class_name="" if label < 0 else names[label][1],
+        source=photo.entry.source,
+        name=photo.entry.name,
+        source_sha256=verdict.source_sha256,
+        stored_sha256=verdict.stored_sha256,
+        height=verdict.height,
+        width=verdict.width,
+    )
+
+
+def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Workers) -> list[Shard]:
+    """The shards of a data set in reading order; those that an interrupted run has finished are kept.
+
+    Args:
+      directory: the data set.
+      plans: from `plan_shards`.
+      stored_bytes: of all photos together, to see beforehand that the disk has room.
+      workers: prepared by `carclf.convert.scan.prepare`.
+
+    Raises:
+      UserError: the disk is full or will be, or a photo changed since it was judged.
+    """
+    for folder in sorted({storage.parent(plan.file) for plan in plans}):
+        storage.make_folder(storage.join(directory, folder))
+        _remove_temporaries(storage.join(directory, folder))
+    finished = {plan.file: shard for plan in plans if (shard := shards.finished_shard(directory, plan))}
+    if finished:
+        print(f"{len(finished)} of {len(plans)} shards are finished already and are kept", flush=True)
+    records = sum(len(plan.records) for plan in plans)
+    _check_space(directory, stored_bytes + RECORD_BYTES * records - sum(shard.bytes for shard in finished.values()))
+    missing = [plan for plan in plans if plan.file not in finished]
+    with Progress("written", total=sum(len(plan.records) for plan in missing)) as progress:
+        for shard in workers.map(shards.write_shard, ((directory, plan) for plan in missing)):
+            finished[shard.file] = shard
+            progress.add(shard.count)
+    return [finished[plan.file] for plan in plans]
+
+
+def _check_space(directory: str, needed: int) -> None:
+    if storage.is_remote(directory):
+        return
+    free = shutil.disk_usage(directory).free
+    if free < needed + SPARE_BYTES:
+        raise UserError(
+            f"{directory} needs {(needed + SPARE_BYTES) / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: free space, or "
+            "choose another --output."
+        )
+
+
+def ids_csv(
+    photos: Iterable[tuple[Photo, str]], records: Sequence[tuple[str, int | None, Record]], *, split: str
+) -> tuple[bytes, int]:
+    """(content, rows) of ids-train.csv (external photos at its end) or ids-test.csv, in row order.
+
+    Args:
+      photos: each with its path in the input, in the order of `records`.
+      records: (split, fold, record).
+      split: 'train' or 'test'.
+    """
+    wanted = ("test",) if split == "test" else ("train", "extra")
+    rows = [
+        (
+            r.id,
+            r.label,
+            r.class_name,
+            -1 if fold is None else fold,
+            r.height,
+            r.width,
+            r.stored_sha256.hex(),
+            path,
+            r.row,
+        )
+        for (_, path), (of, fold, r) in zip(photos, records, strict=True)
+        if of in wanted
+    ]
+    rows.sort(key=lambda row: row[-1])
+    return lists.to_csv(lists.ID_COLUMNS, [row[:-1] for row in rows]), len(rows)
+
+
+def write_list(directory: str, folder: str, name: str, content: bytes, count: int) -> ListFile:
+    """The entry of a CSV, after writing it beside the shards, where no older data set is touched."""
+    file = f"{folder}/{name}.csv"
+    storage.write_atomic(storage.join(directory, file), content)
+    return ListFile(file, count, storage.sha256(content))
+
+
+def copy_lists(manifest: Manifest) -> None:
+    """Puts the CSVs of a committed data set where people look for them: directly in its folder."""
+    for name, entry in [*manifest.lists.items(), *((f"ids-{split}", manifest.ids[split]) for split in ID_SPLITS)]:
+        content = manifest.read_list(entry)
+        path = storage.join(manifest.directory, f"{name}.csv")
+        if storage.size_bytes(path) != len(content) or storage.read_bytes(path) != content:
+            storage.write_atomic(path, content)
+    if "sample-submission" not in manifest.lists:  # of a data set that this one has replaced
+        storage.remove(storage.join(manifest.directory, "sample-submission.csv"))
+
+
+def clean(manifest: Manifest) -> None:
+    """Removes what a committed data set no longer needs: older shards, receipts, temporary files, unpacked archives."""
+    directory = manifest.directory
+    kept = manifest.fingerprint[:FOLDER_DIGITS]
+    for name in storage.names_in(directory):
+        if name == SPOOL_FOLDER or (SHARD_FOLDER.fullmatch(name) and name != kept):
+            storage.remove(storage.join(directory, name))
+    _remove_temporaries(directory)
+    _remove_temporaries(storage.join(directory, kept))
+    for name in storage.names_in(storage.join(directory, kept)):
+        if name.endswith(shards.RECEIPT):
+            storage.remove(storage.join(storage.join(directory, kept), name))
+
+
+def _remove_temporaries(folder: str) -> None:
+    for name in storage.names_in(folder):
+        if storage.is_temporary(name):
+            with contextlib.suppress(OSError):
+                storage.remove(storage.join(folder, name))

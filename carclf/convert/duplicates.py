@@ -1,0 +1,111 @@
+"""Photos that are the same picture: which stay together in one fold, and which a reader should look at."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from carclf.convert.photos import Photo
+from carclf.convert.scan import Verdict
+
+LARGEST_GROUP = 20  # more photos than that would tear a hole into the other folds: reported, not kept together
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Photos that show the same picture: indices into the photos, ascending; 'exact' (same bytes) or 'near'."""
+
+    kind: str
+    members: tuple[int, ...]
+
+
+def exact_groups(verdicts: Sequence[Verdict]) -> list[Group]:
+    """The photos with equal bytes, before or after conversion."""
+    by_digest: dict[bytes, list[int]] = collections.defaultdict(list)
+    for index, verdict in enumerate(verdicts):
+        by_digest[verdict.stored_sha256].append(index)
+    return [Group("exact", tuple(members)) for members in by_digest.values() if len(members) > 1]
+
+
+def find_groups(photos: Sequence[Photo], verdicts: Sequence[Verdict], *, near: bool) -> list[Group]:
+    """Exact groups, then near ones, each in the order of their first photo; a near group holds its exact copies too.
+
+    Args:
+      photos: of all splits, so that a test photo among the training photos is found.
+      verdicts: on each of them.
+      near: whether photos that only look alike are searched.
+    """
+    exact = exact_groups(verdicts)
+    return [*exact, *_near_groups(verdicts, exact)] if near and len(photos) > 1 else exact
+
+
+def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group]) -> list[Group]:
+    from carclf.convert.likeness import similar_pairs
+
+    copies = {group.members[0]: group.members for group in exact}
+    hidden = {member for group in exact for member in group.members[1:]}
+    shown = [index for index in range(len(verdicts)) if index not in hidden]
+    looks = np.frombuffer(b"".join(verdicts[index].look for index in shown), np.uint8).reshape(len(shown), -1)
+    linked = _complete_linkage(*similar_pairs(looks))
+    groups = [sorted(i for place in members for i in copies.get(shown[place], (shown[place],))) for members in linked]
+    return [Group("near", tuple(members)) for members in sorted(groups)]
+
+
+def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[int]]:
+    """Groups of at least two in which every photo is alike to every other: chains of likeness do not grow.
+
+    Pairs are taken from the most alike down; two groups become one if all of their pairs are there.
+    """
+    alike: dict[int, set[int]] = collections.defaultdict(set)
+    for one, other in pairs.tolist():
+        alike[one].add(other)
+        alike[other].add(one)
+    group_of = {photo: {photo} for photo in alike}
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -correlations.round(6)))
+    for one, other in pairs[order].tolist():
+        first, second = group_of[one], group_of[other]
+        if first is not second and all(second <= alike[photo] for photo in first):
+            first |= second
+            for photo in second:
+                group_of[photo] = first
+    return [group for photo, group in sorted(group_of.items()) if photo == min(group) and len(group) > 1]
+
+
+def fold_groups(groups: Sequence[Group], *, photos: int) -> list[int]:
+    """The number of each photo's group for the folds: its own unless it stands in a group of at most LARGEST_GROUP."""
+    numbers = list(range(photos))
+    for group in groups:
+        if len(group.members) <= LARGEST_GROUP:
+            for member in group.members:
+                numbers[member] = min(numbers[m] for m in group.members)
+    return numbers
+
+
+def duplicate_rows(
+    groups: Sequence[Group], photos: Sequence[Photo], folds: Sequence[int | None]
+) -> list[tuple[object, ...]]:
+    """The rows of duplicates.csv (`carclf.convert.lists.DUPLICATE_COLUMNS`)."""
+    return [
+        (number, group.kind, photos[i].split, photos[i].id, photos[i].category, _fold(folds[i]), note)
+        for number, group in enumerate(groups)
+        for note in [note_on(group, photos)]
+        for i in group.members
+    ]
+
+
+def note_on(group: Group, photos: Sequence[Photo]) -> str:
+    """What a reader should know of a group: 'train/test leak', 'different labels', 'too large to keep together'."""
+    splits = {photos[i].split for i in group.members}
+    labels = {photos[i].category for i in group.members if photos[i].split != "test"}
+    found = {
+        "train/test leak": "test" in splits and len(splits) > 1,
+        "external and training": {"train", "extra"} <= splits,
+        "different labels": len(labels) > 1,
+        "too large to keep together": len(group.members) > LARGEST_GROUP,
+    }
+    return "; ".join(text for text, holds in found.items() if holds)
+
+
+def _fold(fold: int | None) -> object:
+    return "" if fold is None else fold

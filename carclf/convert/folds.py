@@ -1,0 +1,107 @@
+"""Which fold a training photo belongs to: from Ids, labels, groups and seed alone."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+
+def order_key(seed: int, photo_id: str) -> bytes:
+    """The place of a photo in the seed's random order, the same wherever it is computed."""
+    return hashlib.blake2b(f"{seed}:{photo_id}".encode(), digest_size=16).digest()
+
+
+def stratified_folds(
+    *,
+    ids: Sequence[str],
+    labels: Sequence[int],
+    groups: Sequence[int],
+    folds: int,
+    seed: int,
+    kept: Mapping[str, int] | None = None,
+) -> list[int]:
+    """The fold of every photo: every class spread within ±1 where groups allow, a group always in one fold.
+
+    Groups are dealt one by one, the largest first and otherwise in the seed's random order, each to the fold that has
+    fewest photos of its classes so far (then fewest in all).
+
+    Args:
+      ids: of the photos.
+      labels: of the photos.
+      groups: photos of one number stay together.
+      folds: how many.
+      seed: of the order.
+      kept: Id → the fold a photo keeps, and its group with it; among several, the fold of most of its photos.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    dealt = sorted(members.values(), key=lambda group: (-len(group), min(order_key(seed, ids[i]) for i in group)))
+    by_class = [[0] * folds for _ in range(max(labels, default=-1) + 1)]
+    totals, result = [0] * folds, [0] * len(ids)
+    kept = kept or {}
+    fixed = [group for group in dealt if any(ids[i] in kept for i in group)]
+    free = [group for group in dealt if not any(ids[i] in kept for i in group)]
+    for together in fixed + free:
+        votes = Counter(kept[ids[i]] for i in together if ids[i] in kept)
+        if votes:
+            fold = min(votes, key=lambda f: (-votes[f], f))
+        else:
+            counts = [sum(by_class[labels[i]][f] for i in together) for f in range(folds)]
+            fold = min(range(folds), key=lambda f: (counts[f], totals[f], f))
+        for i in together:
+            result[i] = kept.get(ids[i], fold)
+            by_class[labels[i]][result[i]] += 1
+            totals[result[i]] += 1
+    return result
+
+
+def bridges(*, ids: Sequence[str], groups: Sequence[int], kept: Mapping[str, int]) -> list[str]:
+    """One sentence for every new photo that looks like photos of two kept folds: one of them may leak to the other."""
+    members: dict[int, list[str]] = defaultdict(list)
+    for photo_id, group in zip(ids, groups, strict=True):
+        members[group].append(photo_id)
+    result = []
+    for together in members.values():
+        old = {kept[photo_id] for photo_id in together if photo_id in kept}
+        new = [photo_id for photo_id in together if photo_id not in kept]
+        if len(old) > 1 and new:
+            result.append(
+                f"{', '.join(new[:3])} shows the same picture as kept photos of the folds "
+                f"{', '.join(map(str, sorted(old)))}: they stay apart, so one may have seen the other."
+            )
+    return result
+
+
+def first_files_folds(*, ids: Sequence[str], labels: Sequence[int], fraction: float) -> list[int]:
+    """Fold 0 for the first int(fraction · n) of each class's n photos, sorted by Id as a string; fold 1 for the others.
+
+    Source: the notebook's `ImageDataGenerator(validation_split=fraction)`, which splits the sorted files of each class.
+    """
+    result = [1] * len(ids)
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        members[label].append(index)
+    for indices in members.values():
+        for index in sorted(indices, key=lambda i: ids[i])[: int(fraction * len(indices))]:
+            result[index] = 0
+    return result
+
+
+def stratified_subset(*, ids: Sequence[str], labels: Sequence[int], size: int, seed: int) -> list[int]:
+    """The indices, ascending, of `size` photos drawn by the seed, every class in proportion (largest remainders)."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        members[label].append(index)
+    if size >= len(ids):
+        return list(range(len(ids)))
+    shares = {label: size * len(indices) / len(ids) for label, indices in members.items()}
+    taken = {label: int(share) for label, share in shares.items()}
+    missing = size - sum(taken.values())
+    for label in sorted(shares, key=lambda k: (taken[k] - shares[k], k))[:missing]:
+        taken[label] += 1
+    chosen = [
+        index
+        for label, indices in members.items()
+        for index in sorted(indices, key=lambda i: order_key(seed, ids[i]))[: taken[label]]
+    ]
+    return sorted(chosen)

@@ -1,0 +1,165 @@
+"""Label files and classes: any CSV with an Id and a label column; labels are strings, mapped to numbers once."""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Sequence
+
+from carclf.errors import UserError
+
+ID_COLUMNS = ("id", "image_id", "imageid", "image/filename", "filename", "file_name", "file", "image", "img", "path")
+LABEL_COLUMNS = (
+    "category",
+    "label",
+    "labels",
+    "class",
+    "image/class/label",
+    "image/class/text",
+    "class_name",
+    "class_id",
+    "target",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelFile:
+    """A CSV of Ids, with or without labels.
+
+    Attributes:
+      shown: its name in messages.
+      labels: Id → label, in the file's order; the label is "" where there is no such column.
+      repeated: Ids that stand there more than once, always with one label.
+    """
+
+    shown: str
+    labels: dict[str, str]
+    repeated: tuple[str, ...]
+
+
+def named(items: Sequence[str]) -> str:
+    """The first five of `items`, for a message."""
+    return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")
+
+
+def read_label_file(
+    content: bytes, *, shown: str, id_column: str = "", label_column: str = "", with_labels: bool = True
+) -> LabelFile:
+    """Reads a CSV; every cell stays the string it is.
+
+    Args:
+      content: its bytes, UTF-8; separated by commas, semicolons or tabs.
+      shown: its name in messages.
+      id_column: header of the Ids; "" recognises one of ID_COLUMNS, or takes the first column.
+      label_column: header of the labels; "" recognises one of LABEL_COLUMNS, or takes the other of two.
+      with_labels: whether there must be a label column.
+
+    Raises:
+      UserError: not UTF-8, no rows, no such column, an empty Id, or an Id with two labels.
+    """
+    rows = _rows(content, shown)
+    header = [cell.strip() for cell in rows[0]]
+    ids = _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=0)
+    label = None
+    if with_labels:
+        other = 1 - ids if len(header) == 2 else None
+        label = _column(header, label_column, LABEL_COLUMNS, shown, flag="label_column", otherwise=other, taken=ids)
+    labels: dict[str, str] = {}
+    repeated: dict[str, None] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header) or not row[ids]:
+            raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells or no Id: correct the file.")
+        text = row[label].strip() if label is not None else ""
+        if label is not None and not text:
+            raise UserError(f"{shown} line {number} has no label for {row[ids]}: correct the file.")
+        if row[ids] in labels:
+            if labels[row[ids]] != text:
+                raise UserError(f"{shown} gives {row[ids]} the labels {labels[row[ids]]} and {text}: correct the file.")
+            repeated[row[ids]] = None
+        labels[row[ids]] = text
+    return LabelFile(shown, labels, tuple(repeated))
+
+
+def _rows(content: bytes, shown: str) -> list[list[str]]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
+    except csv.Error as error:
+        raise UserError(f"{shown} is not CSV ({error}): correct the file.") from None
+    if len(rows) < 2:
+        raise UserError(f"{shown} has no rows below its header: give a CSV with Ids.")
+    return rows
+
+
+def _column(
+    header: list[str],
+    wanted: str,
+    known: Iterable[str],
+    shown: str,
+    *,
+    flag: str,
+    otherwise: int | None,
+    taken: int | None = None,
+) -> int:
+    if wanted:
+        if wanted not in header:
+            raise UserError(f"{shown} has no column {wanted!r}: its columns are {', '.join(header)}.")
+        return header.index(wanted)
+    lowered = [name.lower() for name in header]
+    found = next((lowered.index(name) for name in known if name in lowered and lowered.index(name) != taken), otherwise)
+    if found is None:
+        raise UserError(f"{shown} has the columns {', '.join(header)}: say which one to read with --{flag}=NAME.")
+    return found
+
+
+def order_categories(categories: Iterable[str]) -> list[str]:
+    """The different categories in the order of their labels: numbers by value, 10 after 9; words by spelling."""
+    different = set(categories)
+    if all(text.isdecimal() for text in different):
+        return sorted(different, key=lambda text: (int(text), text))
+    return sorted(different)
+
+
+def name_classes(categories: Iterable[str], classes: str) -> list[tuple[str, str]]:
+    """(category, name) of every class in order of its label.
+
+    Args:
+      categories: of all training photos.
+      classes: the flag: names with commas, or a file of one name a line; "" leaves the categories as names.
+
+    Raises:
+      UserError: the names do not fit the categories.
+    """
+    ordered = order_categories(categories)
+    if not classes:
+        return [(category, category) for category in ordered]
+    names = class_names(classes)
+    if set(ordered) <= set(names):  # the names are the categories: they say the order
+        return [(name, name) for name in names]
+    if len(names) == len(ordered) and all(text.isdecimal() for text in ordered):
+        return list(zip(ordered, names, strict=True))
+    outside = [category for category in ordered if category not in names]
+    raise UserError(
+        f"--classes names {len(names)} classes and there are {len(ordered)}; not among the names: {named(outside)}."
+    )
+
+
+def class_names(classes: str) -> list[str]:
+    """The names that --classes gives: with commas, or one a line in a file.
+
+    Raises:
+      UserError: a name twice, or none.
+    """
+    if os.path.isfile(classes):
+        with open(classes, encoding="utf-8-sig") as file:
+            names = [line.strip() for line in file if line.strip()]
+    else:
+        names = [name.strip() for name in classes.split(",") if name.strip()]
+    if len(set(names)) != len(names) or not names:
+        raise UserError(f"--classes={classes} names a class twice or none: give every name once.")
+    return names

@@ -1,0 +1,198 @@
+"""Recognises what the input is, and lists its photos."""
+
+import dataclasses
+import itertools
+import os
+import re
+from collections import Counter
+from pathlib import PurePosixPath
+
+from carclf.convert.labels import LabelFile, named, read_label_file
+from carclf.convert.options import ConvertOptions
+from carclf.convert.photos import Findings, Photo, Rejection, by_folder, by_label, cross_checked, unlabelled
+from carclf.convert.sources import Entry, Source
+from carclf.convert.tree import TEST_FOLDERS, TRAIN_FOLDERS, VALIDATION_FOLDERS, Tree, is_photo, open_tree, under
+from carclf.errors import UserError
+
+SAMPLE_FILE = re.compile(r"^sample[-_ ]?submission.*\.csv$", re.IGNORECASE)
+LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]labels)\.csv$", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """The input, listed.
+
+    Attributes:
+      layout: what it was recognised as.
+      sources: of the entries.
+      photos: to be judged, sorted by split and Id.
+      rejected: files that must not be read, and Ids without a file.
+      sample_submission: the bytes of the sample, or None.
+      notes: harmless findings, one sentence each.
+    """
+
+    layout: str
+    sources: tuple[Source, ...]
+    photos: tuple[Photo, ...]
+    rejected: tuple[Rejection, ...] = ()
+    sample_submission: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line: the layout, photos, classes."""
+        splits = Counter(photo.split for photo in self.photos)
+        classes = len({photo.category for photo in self.photos if photo.split == "train"})
+        extra = f" and {splits['extra']:,} external" if splits["extra"] else ""
+        return (
+            f"recognised: {self.layout}, {splits['train']:,} training{extra} and {splits['test']:,} test photos in "
+            f"{classes} classes"
+        )
+
+
+def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
+    """Lists the photos of `options.input` (and `options.external`); reads no photo.
+
+    Args:
+      options: of the converter.
+      spool: a folder for archives that lie deflated in an archive; made only if there are any.
+
+    Raises:
+      UserError: nothing is there, or it is not understood, or labels and photos contradict each other.
+    """
+    tree = open_tree(options.input, first_source=0, spool=spool, flag="input")
+    recognise = _listed if options.labels else _train_and_test if under(tree.entries, TRAIN_FOLDERS) else _classes
+    findings = Findings(notes=list(tree.notes))
+    layout, photos, sample = recognise(tree, options, findings)
+    if not any(photo.split == "train" for photo in photos):
+        raise UserError(
+            f"--input={options.input} was read as {layout} and has no training photos: give class folders, the "
+            "competition's zip or folder, or --labels=CSV."
+        )
+    trees = [tree]
+    if options.external:
+        trees.append(open_tree(options.external, first_source=len(tree.sources), spool=spool, flag="external"))
+        photos += _external(trees[1], photos, options, findings)
+    for one in trees:
+        findings.rejected += [_refused(entry) for entry in one.refused]
+    return Inventory(
+        layout=layout,
+        sources=tuple(source for one in trees for source in one.sources),
+        photos=_in_order(photos),
+        rejected=tuple(sorted(findings.rejected, key=lambda r: (r.split, r.id, r.path))),
+        sample_submission=sample,
+        notes=tuple(findings.notes),
+    )
+
+
+def _train_and_test(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
+    """train/ (class folders, or flat with train.csv), perhaps validation/, perhaps test/."""
+    entries = under(tree.entries, TRAIN_FOLDERS + VALIDATION_FOLDERS)
+    label_entry, sample_entry = _root_file(tree, LABEL_FILE), _root_file(tree, SAMPLE_FILE)
+    labels = _parse_labels(tree.read(label_entry), label_entry.path, options) if label_entry else None
+    if any(e.path.count("/") >= 2 for e in entries if is_photo(e)):
+        photos = by_folder(entries, depth=1, split="train", findings=findings)
+        photos = cross_checked(photos, labels, findings=findings) if labels else photos
+    elif labels:
+        photos = by_label(entries, labels, split="train", findings=findings)
+    else:
+        raise UserError(
+            "The photos of train/ lie in no class folders and no train.csv is beside it: give --labels=CSV."
+        )
+    sample = tree.read(sample_entry) if sample_entry else None
+    shown = sample_entry.path if sample_entry else ""
+    photos += _test_photos(under(tree.entries, TEST_FOLDERS), _test_ids(sample, shown, options), findings)
+    kind = "competition" if labels or sample else "train and test class folders in a"
+    return f"{kind} {tree.container}", photos, sample
+
+
+def _classes(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
+    """Class folders at the root, or loose photos with train.csv beside them; perhaps test/."""
+    test_entries = under(tree.entries, TEST_FOLDERS)
+    taken = {entry.path for entry in test_entries}
+    entries = [entry for entry in tree.entries if entry.path not in taken]
+    label_entry, sample_entry = _root_file(tree, LABEL_FILE), _root_file(tree, SAMPLE_FILE)
+    if label_entry and not any("/" in entry.path and is_photo(entry) for entry in entries):
+        labels = _parse_labels(tree.read(label_entry), label_entry.path, options)
+        photos = by_label(entries, labels, split="train", findings=findings)
+        layout = f"{tree.container} of photos with {label_entry.path}"
+    else:
+        photos = by_folder(entries, depth=0, split="train", findings=findings)
+        layout = f"{tree.container} of class folders"
+    sample = tree.read(sample_entry) if sample_entry and test_entries else None
+    shown = sample_entry.path if sample_entry else ""
+    return layout, photos + _test_photos(test_entries, _test_ids(sample, shown, options), findings), sample
+
+
+def _listed(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
+    """--labels: every photo by its Id, wherever it lies under the input."""
+    labels = _parse_labels(_file_bytes(options.labels, "labels"), os.path.basename(options.labels), options)
+    sample = _file_bytes(options.test_csv, "test_csv") if options.test_csv else None
+    ids = _test_ids(sample, os.path.basename(options.test_csv), options)
+    test_entries = under(tree.entries, TEST_FOLDERS)
+    taken = {entry.path for entry in test_entries}
+    entries = [entry for entry in tree.entries if entry.path not in taken]
+    if ids and not test_entries:  # training and test photos in one folder: the two files tell them apart
+        test_entries = entries
+    photos = by_label(entries, labels, split="train", findings=findings, elsewhere=ids)
+    photos += _test_photos(test_entries, ids, findings, elsewhere=labels)
+    return f"{tree.container} of photos with {labels.shown}", photos, sample
+
+
+def _test_photos(
+    entries: list[Entry], ids: LabelFile | None, findings: Findings, *, elsewhere: LabelFile | None = None
+) -> list[Photo]:
+    if ids is None:
+        return unlabelled(entries, depth=1, split="test", findings=findings)
+    return by_label(entries, ids, split="test", findings=findings, elsewhere=elsewhere)
+
+
+def _test_ids(sample: bytes | None, shown: str, options: ConvertOptions) -> LabelFile | None:
+    if options.test_csv:
+        sample, shown = _file_bytes(options.test_csv, "test_csv"), os.path.basename(options.test_csv)
+    return read_label_file(sample, shown=shown, with_labels=False) if sample is not None else None
+
+
+def _root_file(tree: Tree, pattern: re.Pattern[str]) -> Entry | None:
+    found = [entry for entry in tree.entries if "/" not in entry.path and pattern.match(entry.path)]
+    if len(found) > 1:
+        raise UserError(f"The input holds {named([e.path for e in found])} side by side: keep the one that counts.")
+    return found[0] if found else None
+
+
+def _file_bytes(path: str, flag: str) -> bytes:
+    if not os.path.isfile(path):
+        raise UserError(f"There is no file --{flag}={path}: give an existing CSV.")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _parse_labels(content: bytes, shown: str, options: ConvertOptions) -> LabelFile:
+    return read_label_file(content, shown=shown, id_column=options.id_column, label_column=options.label_column)
+
+
+def _external(tree: Tree, photos: list[Photo], options: ConvertOptions, findings: Findings) -> list[Photo]:
+    findings.notes += tree.notes
+    extra = by_folder(tree.entries, depth=0, split="extra", findings=findings)
+    foreign = sorted({p.category for p in extra} - {p.category for p in photos if p.split == "train"})
+    if foreign:
+        raise UserError(
+            f"--external={options.external} has class folders that the training photos lack ({named(foreign)}): rename "
+            "or remove them."
+        )
+    taken = {photo.id for photo in photos if photo.split == "train"}
+    return [dataclasses.replace(p, id=f"external/{p.entry.path}") if p.id in taken else p for p in extra]
+
+
+def _refused(entry: Entry) -> Rejection:
+    folders = set(entry.path.lower().split("/")[:-1])
+    split = "test" if folders & set(TEST_FOLDERS) else "train"
+    return Rejection(PurePosixPath(entry.path).name, split, "", entry.problem, entry.path)
+
+
+def _in_order(photos: list[Photo]) -> tuple[Photo, ...]:
+    """Sorted by split and Id, so that the order of directories cannot matter; Ids proved unique."""
+    ordered = sorted(photos, key=lambda photo: (photo.split, photo.id))
+    for one, other in itertools.pairwise(ordered):
+        if (one.split, one.id) == (other.split, other.id):
+            raise UserError(f"The Id {one.id} stands for {one.entry.path} and {other.entry.path}: rename one of them.")
+    return tuple(ordered)

@@ -1,0 +1,18 @@
+"""The CSV files of a data set: Ids, rejected photos, duplicates."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+ID_COLUMNS = ("id", "label", "class_name", "fold", "height", "width", "sha256", "source")
+REJECTED_COLUMNS = ("id", "split", "category", "reason", "source")
+DUPLICATE_COLUMNS = ("group", "kind", "split", "id", "category", "fold", "note")
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """The bytes of a CSV: UTF-8, LF, quoted where needed; the header is always there."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,194 @@
+"""The photos of an input and their Ids: by class folder, by a CSV, or plain."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from carclf.convert.labels import LabelFile, named
+from carclf.convert.sources import Entry
+from carclf.convert.tree import is_photo
+from carclf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo of the input, not yet read.
+
+    Attributes:
+      id: unique within its split.
+      split: 'train', 'extra' or 'test'.
+      category: its label as the input writes it; "" for test photos.
+      entry: where its bytes are.
+    """
+
+    id: str
+    split: str
+    category: str
+    entry: Entry
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejection:
+    """What was not stored.
+
+    Attributes:
+      id: of the photo.
+      split: as in `Photo`.
+      category: as in `Photo`.
+      reason: in words.
+      path: in the input; "" where there is no file.
+    """
+
+    id: str
+    split: str
+    category: str
+    reason: str
+    path: str
+
+
+@dataclasses.dataclass
+class Findings:
+    """What listing the photos brings to light: refused photos, and sentences about harmless things."""
+
+    rejected: list[Rejection] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def by_folder(entries: Sequence[Entry], *, depth: int, split: str, findings: Findings) -> list[Photo]:
+    """The photos of class folders; `depth` is the number of folders above the classes."""
+    usable = _photos_only(entries, findings)
+    loose = [e.path for e in usable if e.path.count("/") <= depth]
+    if loose:
+        findings.notes.append(f"{len(loose)} photos lie in no class folder and were left out: {named(loose)}.")
+    usable = [e for e in usable if e.path.count("/") > depth]
+    ids = _ids_of(usable, depth=depth)
+    return [Photo(i, split, e.path.split("/")[depth], e) for i, e in zip(ids, usable, strict=True)]
+
+
+def unlabelled(entries: Sequence[Entry], *, depth: int, split: str, findings: Findings) -> list[Photo]:
+    """Every photo, without a category; `depth` is the number of folders above them that are no part of an Id."""
+    usable = _photos_only(entries, findings)
+    return [Photo(i, split, "", e) for i, e in zip(_ids_of(usable, depth=depth), usable, strict=True)]
+
+
+def by_label(
+    entries: Sequence[Entry], labels: LabelFile, *, split: str, findings: Findings, elsewhere: LabelFile | None = None
+) -> list[Photo]:
+    """The photos that `labels` names, under its Ids; an Id without a photo is rejected, other photos are noted.
+
+    Args:
+      entries: where to look.
+      labels: Ids, and categories where the file has them.
+      split: of the photos.
+      findings: is added to.
+      elsewhere: another file whose photos may lie among `entries`.
+
+    Raises:
+      UserError: an Id fits several photos, or a photo several Ids.
+    """
+    usable = _photos_only(entries, findings)
+    lookup = _Lookup(usable, labels.shown)
+    photos: dict[str, Photo] = {}
+    for photo_id, category in labels.labels.items():
+        entry = lookup.get(photo_id)
+        if entry is None:
+            findings.rejected.append(_missing(photo_id, labels, split=split))
+        elif entry.path in photos:
+            raise UserError(
+                f"{labels.shown} names {entry.path} as {photos[entry.path].id} and as {photo_id}: correct it."
+            )
+        else:
+            photos[entry.path] = Photo(photo_id, split, category, entry)
+    other = _Lookup(usable, elsewhere.shown) if elsewhere else None
+    known = {found.path for i in elsewhere.labels if (found := other.get(i))} if elsewhere and other else set()
+    left = [e.path for e in usable if e.path not in photos and e.path not in known]
+    if left:
+        findings.notes.append(f"{len(left)} photos are not in {labels.shown} and were left out: {named(left)}.")
+    if labels.repeated:
+        findings.notes.append(f"{labels.shown} names {len(labels.repeated)} Ids repeatedly: {named(labels.repeated)}.")
+    return list(photos.values())
+
+
+def cross_checked(photos: Sequence[Photo], labels: LabelFile, *, findings: Findings) -> list[Photo]:
+    """The photos of class folders under the CSV's Ids.
+
+    Raises:
+      UserError: a photo lies in another class's folder than the CSV says.
+    """
+    by_path = {photo.entry.path: photo for photo in photos}
+    lookup, wrong = _Lookup([photo.entry for photo in photos], labels.shown), []
+    for photo_id, category in labels.labels.items():
+        entry = lookup.get(photo_id)
+        if entry is None:
+            findings.rejected.append(_missing(photo_id, labels, split="train"))
+        elif by_path[entry.path].category != category:
+            wrong.append(f"{entry.path} ({labels.shown}: {category})")
+        else:
+            by_path[entry.path] = dataclasses.replace(by_path[entry.path], id=photo_id)
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} photos lie in another class's folder than {labels.shown} says: {named(wrong)}; correct the "
+            "one or the other."
+        )
+    unlisted = [photo.entry.path for photo in by_path.values() if photo.id not in labels.labels]
+    if unlisted:
+        findings.notes.append(
+            f"{len(unlisted)} photos are not in {labels.shown} and took their folder's label: {named(unlisted)}."
+        )
+    return list(by_path.values())
+
+
+def _missing(photo_id: str, labels: LabelFile, *, split: str) -> Rejection:
+    reason = f"named in {labels.shown}, but there is no such photo"
+    return Rejection(photo_id, split, labels.labels[photo_id], reason, "")
+
+
+def _photos_only(entries: Iterable[Entry], findings: Findings) -> list[Entry]:
+    photos, others = [], []
+    for entry in entries:
+        if is_photo(entry):
+            photos.append(entry)
+        elif not entry.path.lower().endswith(".csv"):
+            others.append(entry.path)
+    if others:
+        findings.notes.append(f"{len(others)} files are no photos and were left out: {named(others)}.")
+    return photos
+
+
+def _ids_of(entries: Sequence[Entry], *, depth: int) -> list[str]:
+    """Unique Ids: the file name; where several files share it, the path below `depth` folders, or the whole path."""
+    names = [PurePosixPath(entry.path).name for entry in entries]
+    below = ["/".join(entry.path.split("/")[depth:]) for entry in entries]
+    name_count, below_count = Counter(names), Counter(below)
+    return [
+        name if name_count[name] == 1 else short if below_count[short] == 1 else entry.path
+        for name, short, entry in zip(names, below, entries, strict=True)
+    ]
+
+
+class _Lookup:
+    """Finds the photo of an Id: by its path, the end of its path, its name, or these without extension."""
+
+    def __init__(self, entries: Iterable[Entry], shown: str) -> None:
+        self._shown = shown
+        self._found: dict[str, list[Entry]] = {}
+        for entry in entries:
+            for key in _keys(entry):
+                self._found.setdefault(key, []).append(entry)
+
+    def get(self, photo_id: str) -> Entry | None:
+        found = self._found.get(photo_id, [])
+        if len(found) > 1:  # an extension written out beats one left out
+            found = [e for e in found if e.path == photo_id or e.path.endswith(f"/{photo_id}")] or found
+        if len(found) > 1:
+            paths = named([entry.path for entry in found])
+            raise UserError(f"{self._shown} names {photo_id} and there are {paths}: write the path, or remove one.")
+        return found[0] if found else None
+
+
+def _keys(entry: Entry) -> set[str]:
+    parts = entry.path.split("/")
+    tails = {"/".join(parts[start:]) for start in range(len(parts))}
+    suffix = PurePosixPath(entry.path).suffix
+    return tails | ({tail.removesuffix(suffix) for tail in tails} if suffix else set())

@@ -1,0 +1,121 @@
+"""The first pass: every photo is read, hashed and judged, many at a time; only numbers come back."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from carclf.convert import decoder
+from carclf.convert.photos import Photo
+from carclf.convert.progress import Progress
+from carclf.convert.sources import Reader, Source
+from carclf.convert.workers import Workers
+
+PHOTOS_A_TASK = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of a photo after judging it; its pixels are gone.
+
+    Attributes:
+      source_sha256: digest of the input's bytes; b"" if they could not be read.
+      stored_sha256: digest of the stored bytes; b"" if it was rejected.
+      stored_bytes: their number.
+      height: as stored, pixels.
+      width: as stored, pixels.
+      reason: why it was rejected, or "".
+      look: what it looks like (`carclf.convert.likeness`), or b"".
+    """
+
+    source_sha256: bytes
+    stored_sha256: bytes = b""
+    stored_bytes: int = 0
+    height: int = 0
+    width: int = 0
+    reason: str = ""
+    look: bytes = b""
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the input's own bytes are stored."""
+        return self.source_sha256 == self.stored_sha256
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a worker knows: where photos lie, and how to store them."""
+
+    reader: Reader
+    max_side: int
+    looks: bool
+
+
+def prepare(sources: tuple[Source, ...], max_side: int, looks: bool) -> Context:
+    """The state of a worker of this pass and the next."""
+    return Context(Reader(sources), max_side, looks)
+
+
+def hash_photos(workers: Workers, photos: Sequence[Photo]) -> list[bytes]:
+    """The SHA-256 digest of every photo's bytes, b"" where they cannot be read; nothing is decoded."""
+    with Progress("hashed", total=len(photos)) as progress:
+        return [digest for part in _map(workers, _hash_task, photos, progress) for digest in part]
+
+
+def judge_photos(workers: Workers, photos: Sequence[Photo]) -> list[Verdict]:
+    """The verdict on every photo."""
+    with Progress("judged", total=len(photos)) as progress:
+        return [verdict for part in _map(workers, _judge_task, photos, progress) for verdict in part]
+
+
+def _map(workers: Workers, function: Any, photos: Sequence[Photo], progress: Progress) -> Iterator[list[Any]]:
+    places = ((photo.entry.source, photo.entry.name) for photo in photos)
+    tasks = iter(lambda: list(itertools.islice(places, PHOTOS_A_TASK)), [])
+    for part in workers.map(function, tasks):
+        progress.add(len(part))
+        yield part
+
+
+def _hash_task(context: Context, task: list[tuple[int, str]]) -> list[bytes]:
+    return [_hash_one(context, source, name) for source, name in task]
+
+
+def _hash_one(context: Context, source: int, name: str) -> bytes:
+    try:
+        return hashlib.sha256(context.reader.read(source, name)).digest()
+    except OSError:
+        return b""
+
+
+def _judge_task(context: Context, task: list[tuple[int, str]]) -> list[Verdict]:
+    decoder.prepare()
+    with decoder.quiet():
+        return [_judge_one(context, source, name) for source, name in task]
+
+
+def _judge_one(context: Context, source: int, name: str) -> Verdict:
+    from carclf.convert.judge import UnusableError, judge
+
+    try:
+        raw = context.reader.read(source, name)
+    except OSError as error:
+        return Verdict(b"", reason=f"cannot be read: {error.strerror or error}")
+    digest = hashlib.sha256(raw).digest()
+    try:
+        stored = judge(raw, max_side=context.max_side)
+    except UnusableError as error:
+        return Verdict(digest, reason=str(error))
+    look = b""
+    if context.looks:
+        from carclf.convert.likeness import look_of
+
+        look = look_of(stored.reduced)
+    return Verdict(
+        digest,
+        digest if stored.verbatim else hashlib.sha256(stored.encoded).digest(),
+        len(stored.encoded),
+        stored.height,
+        stored.width,
+        look=look,
+    )

@@ -1,0 +1,253 @@
+"""Where photos lie: folders, zips, and zips inside zips, read in place. Hostile members are refused by name."""
+
+import dataclasses
+import io
+import os
+import re
+import shutil
+import stat
+import struct
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO
+
+from carclf.errors import UserError
+
+MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
+MAX_RATIO = 200  # deflate reaches about 1,000; photos are compressed already and stay below 2
+RATIO_FREE_BYTES = 2**20  # small members may shrink as they like: a flat PNG or BMP does
+CLUTTER = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A folder or a zip.
+
+    Attributes:
+      path: of the folder or the file on disk.
+      shown: how messages and lists name it; no folder of this machine is part of it.
+      is_zip: whether it is an archive.
+      offset: where the archive begins inside the file (a stored zip inside another).
+      size: its length in bytes; −1 is to the end of the file.
+    """
+
+    path: str
+    shown: str
+    is_zip: bool
+    offset: int = 0
+    size: int = -1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a source.
+
+    Attributes:
+      path: where it lies in the whole input, with forward slashes.
+      source: index of its source.
+      name: its name inside the source.
+      size: in bytes.
+      problem: why it must not be read, or "".
+    """
+
+    path: str
+    source: int
+    name: str
+    size: int
+    problem: str = ""
+
+
+class _Window(io.RawIOBase):
+    """A part of a file as a file of its own."""
+
+    def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
+        self._file, self._offset, self._size, self._at = file, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self._file.seek(self._offset + self._at)
+        content = self._file.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def open_archive(source: Source) -> zipfile.ZipFile:
+    """The zip of a source.
+
+    Raises:
+      UserError: it is damaged or no zip.
+    """
+    try:
+        file: IO[bytes] = open(source.path, "rb")  # noqa: SIM115 - the archive owns it
+        if source.size >= 0:
+            file = io.BufferedReader(_Window(file, source.offset, source.size))
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{source.shown} cannot be read as a zip ({error}): download it again.") from None
+
+
+class Reader:
+    """Reads files of the sources; a process opens each archive once."""
+
+    def __init__(self, sources: tuple[Source, ...]) -> None:
+        self._sources = sources
+        self._archives: dict[int, zipfile.ZipFile] = {}
+
+    def read(self, source: int, name: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+          OSError: it cannot be read, is damaged (a zip's CRC is checked), or is longer than MAX_PHOTO_BYTES.
+        """
+        if not self._sources[source].is_zip:
+            with open(os.path.join(self._sources[source].path, *name.split("/")), "rb") as file:
+                return _bounded(file, os.fstat(file.fileno()).st_size)
+        archive = self._archives.get(source)
+        if archive is None:
+            archive = self._archives[source] = open_archive(self._sources[source])
+        try:
+            info = archive.getinfo(name)
+            with archive.open(info) as member:
+                return _bounded(member, info.file_size)
+        except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+            raise OSError(f"damaged in the zip: {error}") from None
+        except Exception as error:  # zlib, lzma and bz2 have errors of their own
+            if isinstance(error, OSError):
+                raise
+            raise OSError(f"damaged in the zip: {error}") from None
+
+
+def _bounded(file: IO[bytes], size: int) -> bytes:
+    content = file.read(min(size, MAX_PHOTO_BYTES) + 1)
+    if len(content) > MAX_PHOTO_BYTES:
+        raise OSError(f"larger than {MAX_PHOTO_BYTES // 2**20} MB")
+    return content
+
+
+def name_problem(name: str) -> str:
+    """Why a file of this name must not be read, or "": it leaves the root, or cannot be written to a list."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
+        return "absolute path"
+    if ".." in parts:
+        return "path leaves the archive"
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in name):
+        return "control characters in the name"
+    return "backslash in the name" if "\\" in name else ""
+
+
+def _member_problem(info: zipfile.ZipInfo, *, nested_zip: bool) -> str:
+    mode = info.external_attr >> 16
+    if problem := name_problem(info.filename):
+        return problem
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return "symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
+    if info.flag_bits & 1:
+        return "encrypted"
+    if nested_zip:
+        return ""
+    if info.file_size > MAX_PHOTO_BYTES:
+        return f"larger than {MAX_PHOTO_BYTES // 2**20} MB"
+    if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
+        return f"compressed more than {MAX_RATIO}:1"
+    return ""
+
+
+def archive_entries(archive: zipfile.ZipFile, *, source: int, prefix: str = "") -> list[Entry]:
+    """The files of a zip, clutter left out; those that must not be read carry a problem."""
+    entries = []
+    times = Counter(info.filename for info in archive.infolist())
+    for info in archive.infolist():
+        if info.is_dir() or CLUTTER.search(info.filename):
+            continue
+        problem = _member_problem(info, nested_zip=is_nested_zip(info.filename))
+        if times[info.filename] > 1:  # which of them counts, readers disagree about
+            problem = problem or "more than once in the zip"
+        entries.append(Entry(prefix + info.filename, source, info.filename, info.file_size, problem))
+    return entries
+
+
+def is_nested_zip(name: str) -> bool:
+    """Whether a file is taken for an archive of its own by its name."""
+    return name.lower().endswith(".zip")
+
+
+def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
+    """The files under a folder, clutter left out; symbolic links that leave the folder carry a problem."""
+    inside = os.path.realpath(root) + os.sep
+    return sorted(_walk(root, "", inside, source, prefix), key=lambda entry: entry.path)
+
+
+def _walk(root: str, below: str, inside: str, source: int, prefix: str) -> Iterator[Entry]:
+    with os.scandir(os.path.join(root, below)) as found:
+        for item in found:
+            name = f"{below}{item.name}"
+            if CLUTTER.search(name):
+                continue
+            if item.is_dir(follow_symlinks=False):
+                yield from _walk(root, f"{name}/", inside, source, prefix)
+                continue
+            problem = name_problem(name)
+            if item.is_symlink() and not os.path.realpath(item.path).startswith(inside):
+                problem = "symbolic link that leaves the folder"
+            elif not item.is_file():
+                problem = "symbolic link to a folder" if item.is_dir() else "not a regular file"
+            size = 0 if problem else item.stat().st_size
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            yield Entry(prefix + (shown if problem else name), source, name, size, problem)
+
+
+def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: str) -> Source:
+    """A zip inside a zip as a source of its own: a window on the outer file where it is stored, as they mostly are.
+
+    Where it is deflated, seeking in it would unpack it from the start each time, so the archive (not its photos) is
+    unpacked once into the folder `spool`.
+
+    Raises:
+      UserError: the disk has no room for that.
+    """
+    info, shown = archive.getinfo(name), f"{outer.shown}/{name}"
+    if info.compress_type == zipfile.ZIP_STORED:
+        with open(outer.path, "rb") as file:
+            file.seek(info.header_offset)
+            magic, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        if magic != b"PK\x03\x04":
+            raise UserError(f"{outer.shown} is damaged at {name}: download it again.")
+        offset = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+        return Source(outer.path, shown, True, offset, info.file_size)
+    os.makedirs(spool, exist_ok=True)
+    free = shutil.disk_usage(spool).free
+    if free < info.file_size + 2**26:
+        raise UserError(
+            f"Unpacking {shown} needs {info.file_size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free in the output: "
+            "free space, or unpack the zip elsewhere and give that folder."
+        )
+    path = os.path.join(spool, f"{info.CRC:08x}-{info.file_size}.archive")
+    if not os.path.exists(path):
+        try:
+            with archive.open(info) as member, open(f"{path}.tmp", "wb") as file:
+                shutil.copyfileobj(member, file, 2**20)
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise UserError(f"{shown} is damaged ({error}): download it again.") from None
+        os.replace(f"{path}.tmp", path)
+    return Source(path, shown, True)

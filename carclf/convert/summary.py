@@ -1,0 +1,20 @@
+"""What a conversion tells its user at the end."""
+
+from carclf.data.manifest import Manifest
+
+
+def summary(manifest: Manifest) -> str:
+    """A few lines: photos, classes, folds, what to look at, the next command."""
+    size = sum(shard.bytes for shard in manifest.shards)
+    photos = {split: manifest.photos(split) for split in ("train", "extra", "test")}
+    external = f" and {photos['extra']:,} external" if photos["extra"] else ""
+    lines = [
+        f"{manifest.directory}: {photos['train']:,} training{external} and {photos['test']:,} test photos of "
+        f"{manifest.class_count} classes in {len(manifest.shards)} shards, {size / 1e6:,.1f} MB; "
+        f"{len(manifest.folds)} folds.",
+    ]
+    for name, what in (("rejected", "photos were left out"), ("duplicates", "photos look like another")):
+        if count := manifest.lists[name].count:
+            lines.append(f"{count:,} {what}: see {manifest.directory}/{name}.csv")
+    lines.append(f"Next: python -m carclf.train --stage=b0_112 --data={manifest.directory}")
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""Several processes that map a function over tasks in order, or this one alone; no process outlives its parent."""
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from carclf.errors import UserError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+PHOTOS_A_WORKER = 512  # with fewer, starting a process (TensorFlow's import) takes longer than it saves
+AHEAD = 3  # tasks in flight a worker: none waits, and memory does not grow with their number
+
+_state: Any = None  # what `prepare` returned in this process
+
+
+class Workers:
+    """Processes that are kept alive between passes; with one worker, everything happens in this process."""
+
+    def __init__(self, count: int, prepare: Callable[..., Any], *arguments: Any) -> None:
+        self.count = count
+        self._prepare, self._arguments = prepare, arguments
+        self._local: Any = None
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        if self.count > 1:
+            # A forked copy of a process with threads may hang; a spawned one starts clean.
+            self._pool = ProcessPoolExecutor(
+                self.count,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._prepare, self._arguments),
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """function(state, task) for every task, in order; `state` is what `prepare` returned in that process.
+
+        Raises:
+          UserError: a worker was killed, most likely for want of memory.
+        """
+        if self._pool is None:
+            if self._local is None:
+                self._local = self._prepare(*self._arguments)
+            for task in tasks:
+                yield function(self._local, task)
+            return
+        try:
+            yield from self._map_in_pool(self._pool, function, tasks)
+        except BrokenProcessPool:
+            raise UserError(
+                "A worker process was killed, most likely because memory ran out: run again with a lower --workers; "
+                "finished shards are kept."
+            ) from None
+
+    def _map_in_pool(
+        self, pool: ProcessPoolExecutor, function: Callable[[Any, Task], Result], tasks: Iterable[Task]
+    ) -> Iterator[Result]:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(_call, function, task))
+                if len(waiting) >= self.count * AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def worker_count(wanted: int, *, photos: int) -> int:
+    """`wanted`, or where it is 0 one a CPU that may be used, but none for fewer than PHOTOS_A_WORKER photos."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wanted or max(1, min(cpus, photos // PHOTOS_A_WORKER))
+
+
+def _begin(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    global _state
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _state = prepare(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        with contextlib.suppress(OSError):
+            parent.join()
+        os._exit(1)
+
+
+def _call(function: Callable[[Any, Task], Result], task: Task) -> Result:
+    return function(_state, task)

@@ -1,0 +1,219 @@
+"""Probabilities and labels to the figures that people compare: NumPy only, so that any tool can use it."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from carclf.errors import UserError
+
+MISTAKES = 50
+CONFUSED_PAIRS = 10
+Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+SUM_TOLERANCE = 1e-3  # probabilities of a 16-bit softmax add up to 1 no better than this
+
+
+class ClassScore(NamedTuple):
+    """How one class fared; precision, recall and f1 in 0..1, 0 where they are undefined (as scikit-learn's are)."""
+
+    name: str
+    photos: int
+    precision: float
+    recall: float
+    f1: float
+
+
+class ConfusedPair(NamedTuple):
+    """How many `photos` of class `true` were taken for class `predicted`."""
+
+    true: str
+    predicted: str
+    photos: int
+
+
+class Mistake(NamedTuple):
+    """A photo whose likeliest class is not its label; `probability` (0..1) is that of `predicted`."""
+
+    id: str
+    true: str
+    predicted: str
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The figures of one set of predictions.
+
+    Attributes:
+      photos: how many were scored.
+      accuracy: share whose likeliest class is the label, 0..1.
+      accuracy_low: lower end of its 95 % Wilson interval.
+      accuracy_high: upper end.
+      log_loss: mean cross-entropy in nats.
+      top3_accuracy: share whose label is among the three likeliest classes; 1 with three classes or fewer.
+      macro_f1: mean F1 of the classes that occur as a label or as a prediction.
+      per_class: one score a class, in order of the labels.
+      confusion: int64 [K, K], photos by true class (row) and predicted class (column).
+      most_confused: the largest off-diagonal counts, largest first.
+      mistakes: the most confident ones, most confident first: the likeliest mislabels.
+    """
+
+    photos: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    log_loss: float
+    top3_accuracy: float
+    macro_f1: float
+    per_class: tuple[ClassScore, ...]
+    confusion: np.ndarray
+    most_confused: tuple[ConfusedPair, ...]
+    mistakes: tuple[Mistake, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON-ready types, every field under its own name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        tables = ("per_class", "most_confused", "mistakes")
+        return values | {
+            "confusion": self.confusion.tolist(),
+            **{name: [entry._asdict() for entry in values[name]] for name in tables},
+        }
+
+    def summary(self) -> str:
+        """Accuracy, its interval and the number of photos, such as '0.912 (95 % interval 0.88–0.94) on 400 photos'."""
+        interval = f"{self.accuracy_low:.2f}–{self.accuracy_high:.2f}"
+        return f"{self.accuracy:.3f} (95 % interval {interval}) on {self.photos} photo{'s' * (self.photos != 1)}"
+
+
+def evaluate(
+    *, probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], class_names: Sequence[str]
+) -> Evaluation:
+    """The evaluation of predictions against the truth. Of equally likely classes the first counts as predicted.
+
+    Args:
+      probabilities: float [N, K], each row in 0..1 and adding up to 1.
+      labels: int [N], in 0..K-1.
+      ids: N photo ids.
+      class_names: K names.
+
+    Raises:
+      UserError: there is no photo, or a probability is not finite.
+      ValueError: the shapes disagree, a label is no class, or a row is not a distribution.
+    """
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
+    _check(probabilities, labels, ids, class_names)
+    photos, classes = probabilities.shape
+    labels = labels.astype(np.int64)
+    predicted = probabilities.argmax(axis=1)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    correct = int(np.trace(confusion))
+    low, high = wilson_interval(correct, photos)
+    scores = _class_scores(confusion, class_names)
+    seen = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
+    return Evaluation(
+        photos=photos,
+        accuracy=correct / photos,
+        accuracy_low=low,
+        accuracy_high=high,
+        log_loss=_log_loss(probabilities, labels),
+        top3_accuracy=float(np.mean(_rank_of_label(probabilities, labels) < 3)),
+        macro_f1=float(np.mean([score.f1 for score, occurs in zip(scores, seen, strict=True) if occurs])),
+        per_class=scores,
+        confusion=confusion,
+        most_confused=_most_confused(confusion, class_names),
+        mistakes=_mistakes(probabilities, labels, predicted, ids=ids, class_names=class_names),
+    )
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """The 95 % interval (low, high) of a share, `correct` of `total`; unlike the normal one it never leaves 0..1.
+
+    Raises:
+      ValueError: `total` is below 1, or `correct` is not in 0..total.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
+    """
+    if total < 1 or not 0 <= correct <= total:
+        raise ValueError(f"No share has an interval unless 0 <= correct <= total and total >= 1: {correct} of {total}.")
+    share, weight = correct / total, Z_95**2 / total
+    centre = (share + weight / 2) / (1 + weight)
+    reach = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+    # The two ends are exact there; rounding would leave 1e-17 on the wrong side.
+    return (0.0 if correct == 0 else centre - reach), (1.0 if correct == total else centre + reach)
+
+
+def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], class_names: Sequence[str]) -> None:
+    photos, classes = len(ids), len(class_names)
+    if probabilities.shape != (photos, classes) or labels.shape != (photos,):
+        raise ValueError(
+            f"{photos} ids and {classes} classes need probabilities [{photos}, {classes}] and labels [{photos}]. "
+            f"Received: probabilities {list(probabilities.shape)}, labels {list(labels.shape)}."
+        )
+    if not photos:
+        raise UserError("There is no photo to evaluate: choose a --val_fold that holds some.")
+    broken = ~np.isfinite(probabilities).all(axis=1)
+    if broken.any():
+        first = ids[int(broken.argmax())]
+        raise UserError(
+            f"{int(broken.sum())} of {photos} photos have probabilities that are not finite, {first} "
+            "first: the weights are damaged or 16 bits overflowed, so train again or use --precision=float32."
+        )
+    uneven = (probabilities < 0).any(axis=1) | (abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE)
+    if uneven.any():
+        row = int(uneven.argmax())
+        raise ValueError(
+            f"Each row must be probabilities that add up to 1. Received: {probabilities[row]} for {ids[row]}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"Labels must be integers in 0..{classes - 1}. Received: {np.unique(labels)}.")
+
+
+def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    of_label = probabilities[np.arange(len(labels)), labels]
+    # One certain mistake must not make the mean infinite. Source: scikit-learn's log_loss clips at the same value.
+    return float(-np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0)).mean())
+
+
+def _rank_of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes come before the label's, int64 [N]; of equals the first comes first, as in argmax."""
+    of_label = probabilities[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(probabilities.shape[1])[None] < labels[:, None]
+    return ((probabilities > of_label) | ((probabilities == of_label) & earlier)).sum(axis=1)
+
+
+def _class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ClassScore, ...]:
+    hits, photos, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision = hits / np.maximum(predicted, 1)
+    recall = hits / np.maximum(photos, 1)
+    f1 = 2 * hits / np.maximum(photos + predicted, 1)
+    return tuple(
+        ClassScore(name, int(photos[k]), float(precision[k]), float(recall[k]), float(f1[k]))
+        for k, name in enumerate(class_names)
+    )
+
+
+def _most_confused(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ConfusedPair, ...]:
+    counts = np.where(np.eye(len(confusion), dtype=bool), 0, confusion).ravel()
+    order = np.argsort(-counts, kind="stable")[:CONFUSED_PAIRS]
+    pairs = [(*divmod(int(place), len(confusion)), int(counts[place])) for place in order if counts[place]]
+    return tuple(ConfusedPair(class_names[true], class_names[other], count) for true, other, count in pairs)
+
+
+def _mistakes(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    ids: Sequence[str],
+    class_names: Sequence[str],
+) -> tuple[Mistake, ...]:
+    wrong = np.flatnonzero(predicted != labels)
+    confidence = probabilities[wrong, predicted[wrong]]
+    order = np.argsort(-confidence, kind="stable")[:MISTAKES]
+    return tuple(
+        Mistake(ids[row], class_names[labels[row]], class_names[predicted[row]], float(probability))
+        for row, probability in zip(wrong[order], confidence[order], strict=True)
+    )

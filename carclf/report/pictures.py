@@ -1,0 +1,215 @@
+"""Figures as files, and as SVG that follows the colours of the page it is put in. No pyplot, so no global figure."""
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from carclf import runs
+
+# What a chart shows: the columns of history.csv, their legend and their colour below.
+CURVES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "Accuracy": (("accuracy", "training, augmented", "train"), ("val_accuracy", "validation", "val")),
+    "Loss": (("loss", "training, augmented", "train"), ("val_loss", "validation", "val")),
+    "Learning rate": (("learning_rate", "", "val"),),
+    "Seconds": (("seconds", "", "val"),),
+}
+PRINT_COLOURS = {"ink": "#30363d", "grid": "#d8dee4", "train": "#d9822b", "val": "#1f6feb", "best": "#8b949e"}
+# Stand-ins that become CSS variables of the page, and so light or dark.
+PAGE_COLOURS = {"ink": "#010101", "grid": "#020202", "train": "#030303", "val": "#040404", "best": "#050505"}
+TABLE_BACKGROUND, TABLE_INK = "#1b1f24", "#d0d7de"  # photos look right on a dark table
+MARKED_EPOCHS = 30  # more points than these are drawn without a dot each
+WRITTEN_CLASSES = 30  # more classes than these are drawn without names and counts
+NAME_LENGTH = 24
+DOTS_PER_INCH = 110
+
+
+def draw_history(history: pd.DataFrame, *, path: Path, title: str) -> None:
+    """Writes accuracy, loss, learning rate and seconds by epoch.
+
+    Args:
+      history: one row an epoch, with the columns of history.csv.
+      path: the picture; its suffix (.png, .svg) decides the format.
+      title: above it.
+    """
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    figure.suptitle(_wrapped(title, width=90), parse_math=False)
+    for place, name in enumerate(CURVES, start=1):
+        axes = figure.add_subplot(2, 2, place)
+        _draw_curves(axes, history, name=name, colours=PRINT_COLOURS)
+        axes.set_title(name, fontsize=10)
+    _save(figure, path)
+
+
+def curve_svg(history: pd.DataFrame, *, name: str, best_epoch: int | None) -> Markup:
+    """An inline `<svg>` of one row of `CURVES`, coloured by the CSS variables --ink, --grid, --train, --val, --best.
+
+    Args:
+      history: one row an epoch, with the columns of history.csv.
+      name: a key of `CURVES`.
+      best_epoch: counted from 1, marked by a dashed line.
+    """
+    figure = Figure(figsize=(4.3, 2.9), layout="constrained")
+    _draw_curves(figure.add_subplot(), history, name=name, colours=PAGE_COLOURS, best_epoch=best_epoch)
+    return _inline_svg(figure, label=f"{name} by epoch", colours=PAGE_COLOURS)
+
+
+def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: Path, title: str) -> None:
+    """Writes the confusion matrix: photos counted, each row coloured by its share of the true class.
+
+    Args:
+      confusion: int [K, K], rows true, columns predicted.
+      class_names: K names.
+      path: the picture; its suffix decides the format.
+      title: above it.
+    """
+    classes = len(class_names)
+    written = classes <= WRITTEN_CLASSES
+    side = 2.4 + 0.42 * classes if written else 9.0
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.add_subplot()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(_wrapped(title, width=int(7 * side)), parse_math=False, fontsize=11)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if written:
+        names = [plain_text(name) for name in class_names]
+        axes.set_xticks(range(classes), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(classes), names, parse_math=False)
+        for true, predicted in zip(*np.nonzero(confusion), strict=True):
+            ink = "white" if share[true, predicted] > 0.5 else PRINT_COLOURS["ink"]
+            count = f"{confusion[true, predicted]}"
+            axes.text(predicted, true, count, ha="center", va="center", color=ink, fontsize=9)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    _save(figure, path)
+
+
+def draw_augmentation(originals: Sequence[np.ndarray], augmented: np.ndarray, *, path: Path, title: str) -> None:
+    """Writes a table of photos: each original in the first column, what the recipe made of it beside it.
+
+    Args:
+      originals: n photos, uint8 [height, width, 3], of any sizes.
+      augmented: uint8, or float32 in 0..255, [n, draws, H, W, 3].
+      path: the picture; its suffix decides the format.
+      title: above it.
+
+    Raises:
+      ValueError: the two do not belong together.
+    """
+    if augmented.ndim != 5 or augmented.shape[-1] != 3 or len(originals) != len(augmented) or not len(originals):
+        raise ValueError(
+            f"There must be draws [n, draws, H, W, 3] for each of n >= 1 originals. "
+            f"Received: {len(originals)} originals, draws {list(augmented.shape)}."
+        )
+    rows, draws, height, width, _ = augmented.shape
+    columns, cell = draws + 1, 1.35
+    tall = cell * height / width
+    figure = Figure(figsize=(columns * cell, rows * tall + 0.75), layout="constrained", facecolor=TABLE_BACKGROUND)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
+    heading = _wrapped(title, width=14 * columns)
+    figure.suptitle(heading, parse_math=False, fontsize=10, color=TABLE_INK)
+    for row, original in enumerate(originals):
+        for column, pixels in enumerate([original, *augmented[row]]):
+            axes = figure.add_subplot(rows, columns, row * columns + column + 1)
+            image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+            axes.imshow(_letterboxed(image, aspect=width / height))
+            axes.set_axis_off()
+            if row == 0:
+                name = "photo" if column == 0 else f"draw {column}"
+                axes.set_title(name, fontsize=8, color=TABLE_INK)
+    _save(figure, path)
+
+
+def plain_text(text: str, *, length: int = NAME_LENGTH) -> str:
+    """`text` as one short line that any font can draw: what is not printable becomes '·', the middle '…'."""
+    line = "".join(sign if sign.isprintable() else "·" for sign in text)
+    if len(line) <= length:
+        return line
+    tail = (length - 1) // 3
+    return f"{line[: length - 1 - tail]}…{line[len(line) - tail :]}"
+
+
+def _wrapped(title: str, *, width: int) -> str:
+    return textwrap.fill(plain_text(title, length=3 * width), width)
+
+
+def _letterboxed(image: np.ndarray, *, aspect: float) -> np.ndarray:
+    """The image in the middle of the smallest canvas of `aspect` (width / height) that holds it."""
+    height, width, _ = image.shape
+    tall, wide = max(height, round(width / aspect)), max(width, round(height * aspect))
+    background = [int(TABLE_BACKGROUND[start : start + 2], 16) for start in (1, 3, 5)]
+    canvas = np.full((tall, wide, 3), background, np.uint8)
+    top, left = (tall - height) // 2, (wide - width) // 2
+    canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def _draw_curves(
+    axes: Axes, history: pd.DataFrame, *, name: str, colours: Mapping[str, str], best_epoch: int | None = None
+) -> None:
+    marker = "o" if len(history) <= MARKED_EPOCHS else ""
+    for column, legend, colour in CURVES[name]:
+        if column in history and history[column].notna().any():
+            axes.plot(
+                history["epoch"], history[column], label=legend, color=colours[colour], marker=marker, markersize=3.5
+            )
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=colours["best"], linestyle="--", linewidth=1, zorder=0)
+    rates = history.get("learning_rate", pd.Series(dtype=float)).dropna()
+    if name == "Learning rate" and (rates > 0).any() and rates.max() > 20 * rates[rates > 0].min():
+        axes.set_yscale("log")
+    if name == "Learning rate" and axes.get_yscale() == "linear":
+        axes.yaxis.set_major_formatter("{x:g}")
+    if name == "Seconds":
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel("epoch", fontsize=9, color=colours["ink"])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    axes.grid(color=colours["grid"], linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", labelsize=9, colors=colours["grid"], labelcolor=colours["ink"])
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(colours["grid"])
+    if axes.lines and len(CURVES[name]) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=colours["ink"])
+
+
+def _inline_svg(figure: Figure, *, label: str, colours: Mapping[str, str]) -> Markup:
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    file = io.StringIO()
+    # Text stays text, in the page's own font. The salt keeps ids of two charts on one page apart, and runs the same.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"^<svg[^>]*?viewBox=\"([^\"]*)\"[^>]*>", r'<svg class="chart" viewBox="\1" role="img">', svg)
+    svg = re.sub(r"\s*<style.*?</style>", "", svg, flags=re.DOTALL)  # it would govern the whole page
+    svg = re.sub(r'<g id="[\w.]+_\d+">', "<g>", svg)  # figure_1, axes_1: the same in every chart
+    for name, colour in colours.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return Markup(svg.replace(' role="img">', f' role="img" aria-label="{escape(label)}">', 1))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; the page shows it in the reader's fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(buffer, format=path.suffix.lstrip("."), dpi=DOTS_PER_INCH)
+    runs.write_atomically(path, buffer.getvalue())

@@ -1,0 +1,86 @@
+"""`python -m carclf.sample`: draws the built-in data set, in the competition's layout."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from carclf.config import option
+from carclf.door import run_door
+from carclf.errors import UserError
+
+DESCRIPTION = """Draws a data set of cars of ten kinds in the competition's exact layout, and the true labels of the
+test photos in solution.csv: what the demo and the tests train on, free of any download and of any licence.
+
+Example: python -m carclf.sample --output=data/sample --photos=1600"""
+
+# Every kind needs a training photo; so many Ids of six digits there are.
+PHOTOS = (10, 700_000)
+SIDES_PX = (32, 4096)
+WORKERS = (0, 1024)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleOptions:
+    """Every option of `python -m carclf.sample`."""
+
+    output: str = option("", "Folder to make.")
+    photos: int = option(1600, "Training photos in all, the ten kinds in equal parts; a quarter as many test photos.")
+    seed: int = option(42, "Another seed draws other photos; the same one draws the same bytes.")
+    width: int = option(640, "Width of a photo in pixels; one in twelve is upright instead.")
+    height: int = option(480, "Height of a photo in pixels.")
+    zip: bool = option(False, "Write the competition's zip of zips instead of folders.")
+    workers: int = option(0, "Processes; 0 is one a CPU.")
+
+    def __post_init__(self) -> None:
+        """Refuses values that no sample could have."""
+        if not self.output:
+            raise UserError("--output is missing: give the folder to make.")
+        for name, (low, high) in (
+            ("photos", PHOTOS),
+            ("seed", (0, 2**63 - 1)),
+            ("width", SIDES_PX),
+            ("height", SIDES_PX),
+            ("workers", WORKERS),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"--{name}={getattr(self, name)} is not possible: it must be between {low} and {high}.")
+
+
+def main(options: SampleOptions) -> None:
+    """Draws and writes the sample."""
+    from tqdm import tqdm
+
+    from carclf.samples import dataset
+    from carclf.samples.workers import worker_count
+
+    output = Path(options.output).expanduser()
+    output = output if output.name else output.resolve()
+    chosen = {key: value for key, value in dataclasses.asdict(options).items() if key not in ("output", "workers")}
+    description = {"format": dataset.FORMAT, **chosen}
+    if dataset.check_output(output, description=description):
+        print(f"{output} holds this sample already: nothing to do.")
+        return
+    train, test = dataset.plan_photos(photos=options.photos, seed=options.seed)
+    try:
+        with tqdm(total=len(train) + len(test), unit=" photos", disable=None, file=sys.stderr) as bar:
+            dataset.write_competition(
+                output,
+                train=train,
+                test=test,
+                seed=options.seed,
+                size=(options.width, options.height),
+                zipped=options.zip,
+                workers=worker_count(options.workers, photos=len(train) + len(test)),
+                description=description,
+                on_photo=bar.update,
+            )
+    except OSError as error:
+        raise UserError(
+            f"{output} could not be written ({error.strerror}): free space, or give another folder."
+        ) from None
+    made = output / dataset.ZIP_FILE if options.zip else output
+    print(f"{made}: {len(train):,} training and {len(test):,} test photos; true labels in {output / 'solution.csv'}.")
+
+
+if __name__ == "__main__":
+    run_door(main, SampleOptions, description=DESCRIPTION)

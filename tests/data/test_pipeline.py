@@ -1,0 +1,189 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from carclf.data import pipeline
+from carclf.data.photos import read_photos
+from carclf.data.pipeline import Framing
+from carclf.recipe import parse_recipe, parse_views
+
+FRAMING = Framing(image_size=(32, 32), canvas_size=64)
+NOTEBOOK = parse_recipe("notebook")
+
+
+def training(dataset, **changes):
+    arguments = {
+        "manifest": dataset, "folds": [0, 1, 2], "framing": FRAMING, "recipe": NOTEBOOK, "batch_size": 5, "epochs": 2,
+        "seed": 7,
+    }  # fmt: skip
+    return list(pipeline.training_batches(**(arguments | changes)).as_numpy_iterator())
+
+
+def canvases(batches) -> list[bytes]:
+    """What identifies each photo: its pixels."""
+    return [canvas.tobytes() for inputs, _, _ in batches for canvas in inputs["canvas"]]
+
+
+@pytest.mark.parametrize(
+    ("image_size", "max_side", "side"),
+    [
+        ((224, 224), 640, 320),
+        ((300, 300), 640, 640),
+        ((512, 512), 640, 640),
+        ((384, 512), 640, 640),
+        ((112, 112), 640, 160),
+        ((64, 64), 640, 80),
+        ((600, 600), 640, 640),
+        ((96, 96), 300, 150),
+    ],
+)
+def test_canvas_side_leaves_detail_for_zooming(image_size, max_side, side):
+    assert pipeline.canvas_side(image_size=image_size, max_side=max_side) == side
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas_size", "decoded"),
+    [
+        ((48, 64), 64, (48, 64)),
+        ((48, 64), 63, (24, 32)),
+        ((48, 64), 32, (24, 32)),
+        ((65, 31), 33, (33, 16)),
+        ((64, 64), 8, (8, 8)),
+    ],
+)
+def test_photos_are_decoded_as_little_reduced_as_fits(size, canvas_size, decoded):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((*size, 3), 99, np.uint8)).save(buffer, "JPEG")
+    canvas = pipeline.decode_for_canvas(tf.constant(buffer.getvalue()), size=tf.constant(size), canvas_size=canvas_size)
+    assert canvas.shape == (*decoded, 3)
+    assert int(np.ptp(canvas.numpy())) <= 2
+
+
+def test_contracts_of_a_training_batch(dataset):
+    inputs, target, weight = training(dataset, recipe=parse_recipe("notebook|mixup(0.4)|erase"), batch_size=4)[0]
+    shapes = {name: (array.dtype.name, array.shape) for name, array in inputs.items()}
+    assert shapes == {
+        "canvas": ("uint8", (4, 64, 64, 3)),
+        "extent": ("float32", (4, 2)),
+        "geometry": ("float32", (4, 3, 3)),
+        "colour": ("float32", (4, 3, 4)),
+        "mix": ("float32", (4, 5)),
+        "erase": ("float32", (4, 7)),
+    }
+    assert (target.dtype.name, target.shape, weight.tolist()) == ("float32", (4, 3), [1, 1, 1, 1])
+    assert target.sum(axis=1) == pytest.approx(np.ones(4))
+
+
+def test_photos_lie_in_the_top_left_corner_of_zeros(dataset):
+    inputs, _, _ = training(dataset)[0]
+    for canvas, (height, width) in zip(inputs["canvas"], inputs["extent"].astype(int), strict=True):
+        assert canvas[:height, :width].any(axis=-1).mean() > 0.99
+        assert not canvas[height:].any()
+        assert not canvas[:, width:].any()
+
+
+def test_an_epoch_shows_no_photo_twice_and_drops_another_remainder_each_time(dataset):
+    photos = canvases(training(dataset, epochs=6))
+    epochs = [photos[20 * e : 20 * (e + 1)] for e in range(6)]
+    assert all(len(set(epoch)) == 20 for epoch in epochs)
+    assert len({frozenset(epoch) for epoch in epochs}) > 1
+    assert len({tuple(epoch) for epoch in epochs}) == 6
+
+
+def test_order_and_draws_are_a_function_of_the_seed(dataset):
+    first, again, other = training(dataset), training(dataset), training(dataset, seed=8)
+    tf.nest.map_structure(np.testing.assert_array_equal, first, again)
+    assert canvases(first) != canvases(other)
+
+
+@pytest.mark.parametrize("start_step", [1, 3, 4, 6])
+def test_a_start_in_the_middle_continues_the_same_run(dataset, start_step):
+    whole, rest = training(dataset), training(dataset, start_step=start_step)
+    tf.nest.map_structure(np.testing.assert_array_equal, whole[start_step:], rest)
+
+
+def test_draws_belong_to_the_photo_not_to_the_batch(dataset):
+    def geometry_by_photo(batch_size):
+        batches = training(dataset, batch_size=batch_size, epochs=1)
+        return {
+            canvas.tobytes(): matrix.tobytes()
+            for inputs, _, _ in batches
+            for canvas, matrix in zip(inputs["canvas"], inputs["geometry"], strict=True)
+        }
+
+    small, large = geometry_by_photo(4), geometry_by_photo(12)
+    assert len(small) == len(large) == 24
+    assert small == large
+
+
+def test_draws_change_with_the_epoch(dataset):
+    batches = training(dataset, batch_size=24, epochs=2)
+    by_photo = [
+        {c.tobytes(): g.tobytes() for c, g in zip(inputs["canvas"], inputs["geometry"], strict=True)}
+        for inputs, _, _ in batches
+    ]
+    assert all(by_photo[0][photo] != by_photo[1][photo] for photo in by_photo[0])
+
+
+def test_only_the_asked_folds_are_read(dataset):
+    held_out = set(canvases(pipeline_validation(dataset, folds=[1], batch_size=8)))
+    assert len(held_out) == 8
+    assert not held_out & set(canvases(training(dataset, folds=[0, 2])))
+
+
+def pipeline_validation(dataset, *, folds, batch_size=5):
+    return list(
+        pipeline.validation_batches(
+            manifest=dataset, folds=folds, framing=FRAMING, batch_size=batch_size, recipe=parse_recipe("")
+        ).as_numpy_iterator()
+    )
+
+
+def test_validation_is_complete_clean_and_padded(dataset):
+    batches = pipeline_validation(dataset, folds=[1])
+    weights = np.concatenate([weight for _, _, weight in batches])
+    assert weights.tolist() == [1] * 8 + [0] * 2
+    assert all(inputs["canvas"].shape == (5, 64, 64, 3) for inputs, _, _ in batches)
+    geometry = np.concatenate([inputs["geometry"] for inputs, _, _ in batches])
+    colour = np.concatenate([inputs["colour"] for inputs, _, _ in batches])
+    np.testing.assert_array_equal(geometry, np.tile(np.eye(3), (10, 1, 1)))
+    np.testing.assert_array_equal(colour, np.tile(np.eye(3, 4), (10, 1, 1)))
+    labels = np.concatenate([target for _, target, _ in batches])[:8].argmax(axis=1)
+    assert labels.tolist() == dataset.read_ids("train").query("fold == 1")["label"].tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 11])
+def test_every_photo_comes_once_in_every_view(dataset, batch_size):
+    views = parse_views("clean|flip|random(2)")
+    batches = list(
+        pipeline.view_batches(
+            manifest=dataset, split="test", framing=FRAMING, batch_size=batch_size, views=views, seed=3
+        ).as_numpy_iterator()
+    )
+    rows = np.stack([batch["row"] for batch in batches])
+    assert rows.shape == (len(views) * -(-5 // batch_size), batch_size)
+    assert sorted(rows[rows >= 0].tolist()) == sorted([0, 1, 2, 3, 4] * 4)
+    one_photo = [batch["geometry"][0] for batch in batches[:4]]
+    np.testing.assert_array_equal(one_photo[0], np.eye(3))
+    np.testing.assert_array_equal(one_photo[1], np.diag([-1.0, 1.0, 1.0]))
+    assert not np.array_equal(one_photo[2], one_photo[3])
+
+
+def test_class_weights_become_sample_weights(dataset):
+    batches = training(dataset, class_weights=np.array([1.0, 2.0, 4.0]))
+    for _, target, weight in batches:
+        np.testing.assert_allclose(weight, target @ [1, 2, 4])
+
+
+def test_targets():
+    targets = pipeline.label_targets(np.array([2, -1]), class_count=4, label_smoothing=0.2)
+    np.testing.assert_allclose(targets, [[0.05, 0.05, 0.85, 0.05], [0.25] * 4], rtol=1e-6)
+
+
+def test_stored_photos_are_found_by_row(dataset):
+    found = read_photos(dataset, split="train", folds=[1], rows=[9, 14])
+    assert sorted(found) == [9, 14]
+    assert all(encoded.startswith(b"\xff\xd8") for encoded in found.values())

@@ -1,0 +1,400 @@
+"""Render: exact against references written apart from it, and the same image wherever it runs."""
+
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from carclf.model.render import Render, render
+from carclf.recipe import parse_recipe
+
+CANVAS = 48
+HAS_TENSORFLOW = keras.backend.backend() == "tensorflow"
+IDENTITY = np.eye(3, dtype=np.float32)[None]
+PLAIN = np.eye(3, 4, dtype=np.float32)[None]
+
+
+def photo_like(height, width, *, seed=0):
+    """uint8 [height, width, 3] with the 1/f spectrum of photos."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
+    spectrum = np.fft.fft2(rng.standard_normal((3, height, width))) / np.maximum(frequency, 1 / max(height, width))
+    waves = np.fft.ifft2(spectrum).real
+    scaled = 127.5 + 45 * waves / np.maximum(waves.std(axis=(1, 2), keepdims=True), 1e-9)
+    return np.clip(scaled, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def smooth(height, width):
+    """float64 [height, width, 3], slow waves well within gamut."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 9 + phase) * np.cos(y / 7 - phase) for phase in (0.0, 1.0, 2.0)]
+    return 127.5 + 80 * np.stack(waves, axis=-1)
+
+
+def on_canvas(*photos, size=CANVAS):
+    """The photos on canvases whose unused part is white noise, which must never be seen."""
+    noise = np.random.default_rng(1).integers(0, 256, (len(photos), size, size, 3))
+    canvas = noise.astype(np.uint8)
+    for index, photo in enumerate(photos):
+        canvas[index, : photo.shape[0], : photo.shape[1]] = photo
+    return canvas, np.float32([photo.shape[:2] for photo in photos])
+
+
+def run(photo, *, image_size, geometry=IDENTITY, colour=PLAIN, **options):
+    canvas, extent = on_canvas(photo, size=max(2, *photo.shape[:2]))
+    return np.asarray(render(canvas, extent, geometry, colour, image_size=image_size, **options))[0]
+
+
+def reference(photo, geometry, colour, *, image_size, fill, fill_value=0.0):
+    """float64 [H, W, 3] by the definitions: no reduction, one photo, one pixel after the other in meaning."""
+    height, width = photo.shape[:2]
+    rows, columns = image_size
+    v, u = np.meshgrid((2 * np.arange(rows) + 1) / rows - 1, (2 * np.arange(columns) + 1) / columns - 1, indexing="ij")
+    point = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.asarray(geometry, np.float64).T
+    x = (point[..., 0] / point[..., 2] + 1) / 2 * width - 0.5
+    y = (point[..., 1] / point[..., 2] + 1) / 2 * height - 0.5
+
+    def pixel(row, column):
+        if fill == "reflect":
+            row, column = (
+                np.minimum(index % (2 * size), 2 * size - 1 - index % (2 * size))
+                for index, size in ((row, height), (column, width))
+            )
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        values = photo[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)].astype(np.float64)
+        return np.where(inside[..., None], values, fill_value) if fill == "constant" else values
+
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = (x - left)[..., None], (y - top)[..., None]
+    upper = pixel(top, left) * (1 - fx) + pixel(top, left + 1) * fx
+    lower = pixel(top + 1, left) * (1 - fx) + pixel(top + 1, left + 1) * fx
+    image = upper * (1 - fy) + lower * fy
+    matrix = np.asarray(colour, np.float64)
+    return np.clip(image @ matrix[:, :3].T + matrix[:, 3], 0, 255)
+
+
+def psnr(left, right):
+    return 10 * np.log10(255**2 / np.maximum(np.mean((left - right) ** 2), 1e-12))
+
+
+# --- geometry
+
+
+@pytest.mark.parametrize(
+    ("extent", "image_size", "decibels"),
+    [
+        ((48, 64), (48, 64), 90),
+        ((48, 64), (64, 64), 40),
+        ((48, 64), (100, 130), 40),
+        ((30, 50), (224, 224), 40),
+        ((1, 1), (8, 8), 90),
+        ((1, 9), (8, 20), 40),
+        ((96, 128), (48, 64), 40),
+        ((96, 128), (96, 64), 40),
+        ((96, 64), (40, 40), 32),
+        ((120, 160), (50, 64), 32),
+    ],
+)
+def test_identity_equals_pillows_bilinear_resize(extent, image_size, decibels):
+    photo = photo_like(*extent)
+    pillow = np.stack(
+        [
+            np.asarray(Image.fromarray(photo[..., channel].astype(np.float32)).resize(image_size[::-1], Image.BILINEAR))
+            for channel in range(3)
+        ],
+        axis=-1,
+    )
+    assert psnr(run(photo, image_size=image_size), pillow) >= decibels
+
+
+@pytest.mark.parametrize("image_size", [(48, 40), (37, 53), (224, 192), (20, 17)])
+@pytest.mark.parametrize("text", ["flip(1)", "vflip(1)", "flip(1)|vflip(1)"])
+def test_flips_are_exact(image_size, text):
+    photo = photo_like(48, 40)
+    geometry = (
+        parse_recipe(text)
+        .draw(seed=0, epoch=0, row=np.array([0]), extent=np.float32([[48, 40]]), image_size=image_size)
+        .geometry
+    )
+    plain = run(photo, image_size=image_size)
+    expected = plain[:, ::-1] if "flip" in text.split("|") or text.startswith("flip") else plain
+    expected = expected[::-1] if "vflip" in text else expected
+    np.testing.assert_array_equal(run(photo, image_size=image_size, geometry=geometry), expected)
+
+
+@functools.cache
+def compiled(image_size, fill):
+    return Render(image_size=image_size, fill=fill, fill_value=50.0)
+
+
+TEXTS = ["rotate(180)", "shift(0.5)", "zoom(0.3,0.2)", "shear(30,20)", "perspective(0.3)", "crop(0.4)"]
+TEXTS += ["flip|rotate(30)|shift(0.2)", "hue(90)", "saturation(0,2)|rotate(9)", "contrast(0.5)|brightness(0.5,1.5,20)"]
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(TEXTS),
+    st.sampled_from(["edge", "reflect", "constant"]),
+    st.tuples(st.integers(1, CANVAS), st.integers(1, CANVAS)),
+    st.sampled_from(["squash", "crop", "pad"]),
+    st.integers(0, 2**31),
+)
+def test_equals_the_reference_for_any_angle_extent_and_border(text, fill, extent, fit, seed):
+    image_size = (50, 64)
+    photo = photo_like(*extent, seed=seed)
+    canvas, extents = on_canvas(photo)
+    draws = parse_recipe(text).draw(
+        seed=seed, epoch=0, row=np.array([3]), extent=extents, image_size=image_size, fit=fit
+    )
+    inputs = {"canvas": canvas, "extent": extents, "geometry": draws.geometry, "colour": draws.colour}
+    image = np.asarray(compiled(image_size, fill)(inputs))[0]
+    expected = reference(photo, draws.geometry[0], draws.colour[0], image_size=image_size, fill=fill, fill_value=50.0)
+    scale = np.abs(draws.geometry[0]).max() * np.abs(draws.colour[0, :, :3]).sum(axis=1).max()
+    np.testing.assert_allclose(image, expected, atol=0.02 * scale)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("rotate(10)", "shift(0.05)"), ("shift(0.05)", "rotate(10)"), ("zoom(0.2)", "shear(9)"),
+     ("rotate(10)", "perspective(0.1)"), ("hue(30)", "contrast(0.8,1)"), ("saturation(0.5,1)", "brightness(0.8,1)")],
+)  # fmt: skip
+def test_a_chain_equals_its_operations_one_by_one(first, second):
+    size = (96, 112)
+    photo = np.round(smooth(*size)).astype(np.uint8)
+
+    def draw(text):
+        return parse_recipe(text).draw(seed=5, epoch=0, row=np.array([8]), extent=np.float32([size]), image_size=size)
+
+    image = photo
+    for text in (first, second):
+        draws = draw(text)
+        image = run(image, image_size=size, geometry=draws.geometry, colour=draws.colour)
+        image = np.round(image).astype(np.uint8)
+    draws = draw(f"{first}|{second}")
+    at_once = run(photo, image_size=size, geometry=draws.geometry, colour=draws.colour)
+    inner = (slice(24, -24), slice(24, -24))  # where nothing leaves the frame
+    assert np.abs(at_once - image)[inner].max() < 2.5
+    assert np.abs(at_once - image)[inner].mean() < 0.8
+
+
+def test_beyond_the_horizon_of_a_perspective_is_the_border():
+    geometry = np.float32([[[1, 0, 0], [0, 1, 0], [2.0, 0, 1]]])  # z = 1 + 2u turns negative left of u = -1/2
+    image = run(photo_like(48, 48), image_size=(48, 48), geometry=geometry)
+    assert np.isfinite(image).all()
+
+
+# --- colour
+
+
+COLOURS = ["brightness(0.5,1.5)", "brightness(add=60)", "contrast(0.5,1.5)", "saturation(0,2)", "hue(180)"]
+COLOURS += ["grayscale(1)", "channel_shift(60)", "brightness(0.5,1.5)|contrast(0.5)|saturation(0.9)|hue(40)"]
+
+
+@pytest.mark.parametrize("text", COLOURS)
+def test_colour_equals_float64_to_a_thousandth(text):
+    photos = [photo_like(16, 16, seed=seed) for seed in range(6)]
+    canvas, extent = on_canvas(*photos, size=16)
+    draws = parse_recipe(text).draw(seed=1, epoch=0, row=np.arange(6), extent=extent, image_size=(16, 16))
+    images = np.asarray(render(canvas, extent, draws.geometry, draws.colour, image_size=(16, 16)))
+    for photo, image, matrix in zip(photos, images, draws.colour.astype(np.float64), strict=True):
+        expected = np.clip(photo.astype(np.float64) @ matrix[:, :3].T + matrix[:, 3], 0, 255)
+        np.testing.assert_allclose(image, expected, atol=1e-3)
+
+
+@pytest.mark.skipif(not HAS_TENSORFLOW, reason="compares with tf.image: needs the TensorFlow backend")
+def test_additive_brightness_and_grayscale_equal_tf_image():
+    import tensorflow as tf
+
+    photo = photo_like(16, 16)
+    exact = tf.cast(photo, tf.float32)
+    for text, oracle in (
+        (
+            "brightness(add=60)",
+            lambda matrix: tf.clip_by_value(tf.image.adjust_brightness(exact, matrix[0, 3]), 0, 255),
+        ),
+        ("grayscale(1)", lambda matrix: tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(exact))),
+    ):
+        draws = parse_recipe(text).draw(
+            seed=1, epoch=0, row=np.array([0]), extent=np.float32([[16, 16]]), image_size=(16, 16)
+        )
+        image = run(photo, image_size=(16, 16), colour=draws.colour)
+        np.testing.assert_allclose(image, oracle(draws.colour[0]).numpy(), atol=1e-3)
+
+
+# --- batches, mixing, erasing
+
+
+def batch(text, *, count=6, image_size=(32, 40), jit=True):
+    photos = [photo_like(20 + 4 * index, 46 - 3 * index, seed=index) for index in range(count)]
+    canvas, extent = on_canvas(*photos)
+    recipe = parse_recipe(text)
+    draws = recipe.draw(seed=4, epoch=1, row=np.arange(count), extent=extent, image_size=image_size)
+    fields = {name: getattr(draws, name) for name in ("geometry", "colour", "mix", "erase")}
+    layer = Render(image_size=image_size, mixing=recipe.mixes, erasing=recipe.erases, jit=jit)
+    return layer, {"canvas": canvas, "extent": extent} | fields
+
+
+def test_no_photo_depends_on_its_batch():
+    """One batch mixes the fast path, full colour and 2x2 samples; alone, each photo takes its own path."""
+    layer, inputs = batch("zoom(0.6)|saturation(0.5,p=0.3)|brightness(0.5,1.5)", image_size=(24, 24), jit=False)
+    together = np.asarray(layer(inputs))
+    for index in range(6):
+        alone = np.asarray(layer({name: array[index : index + 1] for name, array in inputs.items()}))[0]
+        np.testing.assert_allclose(together[index], alone, atol=1e-3)
+
+
+def test_mixing_and_erasing_equal_numpy():
+    layer, inputs = batch("rotate(20)|cutmix(1,p=0.5)|erase(0.1,0.4)", count=8)
+    inputs["mix"][4:6] = [0.3, 0, 0, 0, 0]
+    assert (inputs["mix"][:, 0] == 1).any()
+    plain = np.asarray(
+        render(*(inputs[name] for name in ("canvas", "extent", "geometry", "colour")), image_size=(32, 40))
+    )
+    expected = np.empty_like(plain)
+    kinds = set()
+    for index, (share, *box) in enumerate(inputs["mix"].astype(np.float64)):
+        own, partner = plain[index], plain[index ^ 1]
+        y0, x0, y1, x1 = np.round(np.array(box) * [32, 40, 32, 40]).astype(int)
+        expected[index] = own
+        if y1 > y0:
+            expected[index, y0:y1, x0:x1] = partner[y0:y1, x0:x1]
+            assert (y1 - y0) * (x1 - x0) == pytest.approx((1 - share) * 32 * 40, abs=1e-3)
+        else:
+            expected[index] = share * own + (1 - share) * partner
+        kinds.add("box" if y1 > y0 else "blend" if share < 1 else "nothing")
+        box = inputs["erase"][index]
+        y0, x0, y1, x1 = np.round(box[:4] * [32, 40, 32, 40]).astype(int)
+        expected[index, y0:y1, x0:x1] = box[4:]
+        kinds.add("erased" if y1 > y0 else "whole")
+    assert kinds == {"box", "blend", "nothing", "erased", "whole"}
+    np.testing.assert_allclose(np.asarray(layer(inputs)), expected, atol=0.02)
+
+
+def test_padding_with_no_extent_is_harmless():
+    layer, inputs = batch("notebook", jit=False)
+    inputs["extent"][3:] = 0
+    inputs["geometry"][3:] = IDENTITY
+    assert np.isfinite(np.asarray(layer(inputs))).all()
+
+
+# --- the layer
+
+
+def test_without_xla_the_image_is_the_same():
+    layer, inputs = batch("notebook|hue(20)|mixup|erase")
+    plain = Render(**(layer.get_config() | {"jit": False}))
+    np.testing.assert_allclose(np.asarray(layer(inputs)), np.asarray(plain(inputs)), atol=0.05)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_inside_a_model_that_fits_and_predicts_in_bfloat16(jit_compile):
+    layer, inputs = batch("notebook|mixup|erase", count=4)
+    expected = np.asarray(layer(inputs))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        symbolic = {name: keras.Input(array.shape[1:], dtype=array.dtype, name=name) for name, array in inputs.items()}
+        image = Render(image_size=(32, 40), mixing=True, erasing=True)(symbolic)
+        assert (image.dtype, tuple(image.shape)) == ("float32", (None, 32, 40, 3))
+        pooled = keras.layers.Dense(2, dtype="float32")(keras.layers.GlobalAveragePooling2D()(image))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    if not jit_compile:
+        predicted = keras.Model(symbolic, image).predict(inputs, batch_size=4, verbose=0)
+        np.testing.assert_allclose(predicted, expected, atol=0.05)
+    model = keras.Model(symbolic, pooled)
+    model.compile("sgd", "mse", jit_compile=jit_compile)
+    history = model.fit(inputs, np.zeros((4, 2)), batch_size=4, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_configuration_survives():
+    layer = Render(image_size=(8, 9), fill="constant", fill_value=7, mixing=True, erasing=True, jit=False, name="r")
+    assert Render.from_config(layer.get_config()).get_config() == layer.get_config()
+    assert layer.weights == []
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "message"),
+    [
+        ({"fill": "wrap"}, {}, "fill must be one of edge, reflect, constant. Received: fill='wrap'"),
+        ({"mixing": True}, {"mix": None}, "Render needs mix. Received: canvas"),
+        ({"mixing": True}, {}, "Render mixes photos in pairs. Received: a batch of 3"),
+    ],
+)
+def test_refusals(options, change, message):
+    _, inputs = batch("mixup|erase", count=4)
+    inputs = {name: array[:3] for name, array in inputs.items() if name not in change}
+    with pytest.raises(ValueError, match=message):
+        Render(image_size=(8, 8), **options)(inputs)
+
+
+# --- other backends and several devices
+
+OTHER_BACKEND = """
+import importlib.abc, sys
+class NoTensorFlow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "tensorflow":
+            raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+sys.meta_path.insert(0, NoTensorFlow())
+import numpy as np
+import keras
+from carclf.model.render import Render
+inputs = dict(np.load(sys.argv[1]))
+assert keras.backend.backend() == "jax"
+options = dict(image_size=(32, 40), mixing=True, erasing=True)
+images = {fill: np.asarray(Render(fill=fill, **options)(inputs)) for fill in ("edge", "reflect", "constant")}
+np.savez(sys.argv[2], **images)
+"""
+
+REPLICAS = """
+import sys
+import numpy as np
+import tensorflow as tf
+import keras
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from carclf.model.render import Render
+inputs = dict(np.load(sys.argv[1]))
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    symbolic = {name: keras.Input(array.shape[1:], dtype=array.dtype, name=name) for name, array in inputs.items()}
+    model = keras.Model(symbolic, Render(image_size=(32, 40), mixing=True, erasing=True)(symbolic))
+    model.compile(jit_compile=False)
+np.savez(sys.argv[2], edge=model.predict(tf.data.Dataset.from_tensors(inputs), verbose=0))
+"""
+
+
+def in_another_process(script, backend, inputs, directory: Path):
+    np.savez(directory / "inputs.npz", **inputs)
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    arguments = [sys.executable, "-c", script, str(directory / "inputs.npz"), str(directory / "images.npz")]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(np.load(directory / "images.npz"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX beside the backend under test")
+def test_jax_without_tensorflow_gives_the_same_image(tmp_path):
+    _, inputs = batch("notebook|perspective(0.2)|zoom(0.6)|hue(30)|mixup(1,p=0.6)|cutmix|erase", count=8)
+    images = in_another_process(OTHER_BACKEND, "jax", inputs, tmp_path)
+    for fill, image in images.items():
+        here = np.asarray(Render(image_size=(32, 40), mixing=True, erasing=True, fill=fill)(inputs))
+        assert np.abs(image - here).max() <= 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_TENSORFLOW, reason="MirroredStrategy needs the TensorFlow backend")
+def test_two_replicas_give_the_same_image(tmp_path):
+    layer, inputs = batch("notebook|mixup|erase", count=8)
+    images = in_another_process(REPLICAS, "tensorflow", inputs, tmp_path)
+    np.testing.assert_allclose(images["edge"], np.asarray(layer(inputs)), atol=0.05)

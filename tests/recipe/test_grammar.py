@@ -1,0 +1,119 @@
+"""The text of recipes: what is understood, and what every mistake is told."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carclf.errors import UserError
+from carclf.recipe import NAMED_RECIPES, RECIPES, VIEWS, known_operations, parse_recipe, parse_views
+
+
+def steps(text):
+    return [(step.name, dict(step.arguments), step.chance) for step in parse_recipe(text).steps]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "none", "clean", "none|clean"])
+def test_the_identity_recipe_has_no_steps(text):
+    recipe = parse_recipe(text)
+    assert recipe.steps == ()
+    assert not recipe.mixes
+    assert not recipe.erases
+
+
+def test_arguments_by_place_by_name_and_by_default():
+    assert steps("rotate(10)") == [("rotate", {"degrees": 10.0}, 1.0)]
+    assert steps(" rotate( degrees = 10 , p=0.25 ) ") == [("rotate", {"degrees": 10.0}, 0.25)]
+    assert steps("flip(0.3)|shift(0.1)") == [("flip", {}, 0.3), ("shift", {"x": 0.1, "y": None}, 1.0)]
+    assert steps("erase(0.1,0.2,fill=127)|cutmix") == [
+        ("erase", {"low": 0.1, "high": 0.2, "ratio": 10 / 3, "fill": 127.0}, 0.5),
+        ("cutmix", {"alpha": 1.0}, 1.0),
+    ]
+
+
+def test_a_named_recipe_expands_inside_a_chain():
+    assert steps("notebook") == steps("rotate(10)|shift(0.1)|flip|brightness(0.5,1.5)")
+    assert steps("notebook|cutmix(0.5)") == [*steps("notebook"), ("cutmix", {"alpha": 0.5}, 1.0)]
+
+
+@pytest.mark.parametrize(("text", "mixes", "erases"), [("mixup", True, False), ("flip|cutout(0.2)", False, True)])
+def test_mixing_and_erasing_are_known_beforehand(text, mixes, erases):
+    recipe = parse_recipe(text)
+    assert (recipe.mixes, recipe.erases, recipe.spec) == (mixes, erases, text)
+
+
+MISTAKES = [
+    ("rotat(10)", "no augmentation 'rotat', did you mean 'rotate'? known are: brightness, "),
+    ("xyzzy", "no augmentation 'xyzzy'; known are: brightness, "),
+    ("rotate", "'rotate' lacks degrees, write rotate(degrees"),
+    ("rotate(200)", "degrees=200, which must be 0 to 180"),
+    ("rotate(nan)", "degrees=nan, which must be 0 to 180"),
+    ("rotate(ten)", "degrees=ten, which must be 0 to 180"),
+    ("rotate(10,angle=3)", "argument 'angle' that is unknown or given twice"),
+    ("rotate(10,degrees=3)", "argument 'degrees' that is unknown or given twice"),
+    ("rotate(1,2,3)", "has 3 arguments"),
+    ("rotate(10,p=1.5)", "p=1.5, which must be 0 to 1"),
+    ("rotate(degrees=10,0.5)", "a bare argument after a named one"),
+    ("rotate(10", "unmatched parenthesis"),
+    ("rotate)10(", "unmatched parenthesis"),
+    ("flip||vflip", "an empty part"),
+    ("flip vflip", "is not an operation"),
+    ("brightness(1.5,0.5)", "the factors must be 0 <= low <= high, not 1.5 to 0.5"),
+    ("brightness", "give low, low and high, or add"),
+    ("contrast(1.5)", "not -0.5 to 2.5"),
+    ("crop(0.9,0.5)", "the areas must be low <= high"),
+    ("erase(0.3,0.1)", "the areas must be low <= high"),
+    ("erase(fill=blue)", "fill=blue, which must be 0 to 255 or random"),
+    ("randaugment(1.5,9)", "n counts operations, so it must be whole, not 1.5"),
+    ("erase|cutout(0.2)", "erases twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES)
+def test_mistakes_in_recipes(text, message):
+    with pytest.raises(UserError) as caught:
+        parse_recipe(text)
+    assert message in str(caught.value)
+
+
+VIEW_MISTAKES = [
+    ("flop", "no view 'flop', did you mean 'flip'? known are: clean, "),
+    ("flip|flip", "view 'flip' appears twice"),
+    ("zoom", "'zoom' lacks factor, write zoom(factor)"),
+    ("zoom(0)", "factor=0, which must be 0.1 to 10"),
+    ("random", "write random(10) or random(10, recipe)"),
+    ("random(0)", "asks for 0 views"),
+    ("random(ten)", "write random(10) or random(10, recipe)"),
+    ("random(3,rotat(3))", "no augmentation 'rotat'"),
+    ("random(3,flip|mixup)", "mixes photos, which no prediction can"),
+    ("randomly(3)", "no view 'randomly'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), VIEW_MISTAKES)
+def test_mistakes_in_views(text, message):
+    with pytest.raises(UserError) as caught:
+        parse_views(text)
+    assert message in str(caught.value)
+
+
+@given(st.text(alphabet="fliprotae()|,=+.0123 _", max_size=25))
+def test_any_text_is_parsed_or_refused_in_one_sentence(text):
+    for parse in (parse_recipe, parse_views):
+        try:
+            parse(text)
+        except UserError as error:
+            told = str(error)
+        else:
+            told = "understood."
+        assert told.endswith(".")
+
+
+def test_the_help_names_everything():
+    text = known_operations()
+    for name in [*RECIPES, *NAMED_RECIPES, *VIEWS, "random"]:
+        assert f"\n  {name}" in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_operation_documents_its_distribution(name):
+    assert RECIPES[name].draw.__doc__

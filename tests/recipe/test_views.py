@@ -1,0 +1,85 @@
+"""Views: names, where they look, and the purity of the random ones."""
+
+import numpy as np
+import pytest
+
+from carclf.recipe import parse_recipe, parse_views
+
+EXTENT = np.tile(np.float32([480, 640]), (3, 1))
+ROW = np.array([5, 9, -1])
+
+
+def draw(view, *, row=ROW, seed=1, fit="squash"):
+    return view.draw(seed=seed, row=row, extent=EXTENT[: len(row)], image_size=(64, 64), fit=fit)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ["clean"]),
+        ("clean|flip", ["clean", "flip"]),
+        ("zoom(1.1)|flip+zoom(1.1)", ["zoom(1.1)", "flip+zoom(1.1)"]),
+        ("random(2)", ["random(2)/0", "random(2)/1"]),
+        ("random(1,rotate(10)|flip)|clean", ["random(1,rotate(10)|flip)/0", "clean"]),
+        ("five_crop", [f"five_crop/{place}" for place in
+                       ("top-left", "top-right", "bottom-left", "bottom-right", "centre")]),
+    ],
+)  # fmt: skip
+def test_names(text, names):
+    assert [view.name for view in parse_views(text)] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "corner"),
+    [
+        ("clean", (1.0, 1.0)),
+        ("flip", (-1.0, 1.0)),
+        ("vflip", (1.0, -1.0)),
+        ("zoom(2)", (0.5, 0.5)),
+        ("shift(0.05)", (0.9, 1.0)),
+        ("shift(0,-0.1)", (1.0, 1.2)),
+        ("rotate(90)", (-1.0, 1.0)),
+        ("flip+shift(0.1)", (-0.8, 1.0)),
+        ("shift(0.1)+flip", (-1.2, 1.0)),
+    ],
+)
+def test_what_a_view_shows_in_its_lower_right_corner(text, corner):
+    (view,) = parse_views(text)
+    draws = draw(view)
+    np.testing.assert_allclose(draws.geometry[0] @ [1, 1, 1], [*corner, 1], atol=1e-6)
+    np.testing.assert_array_equal(draws.geometry[1], draws.geometry[0])
+    np.testing.assert_array_equal(draws.geometry[2], np.eye(3))
+    np.testing.assert_array_equal(draws.colour, np.tile(np.eye(3, 4), (3, 1, 1)))
+
+
+def test_five_crops_cover_the_corners_and_the_centre():
+    views = parse_views("five_crop(0.5)")
+    centres = [tuple(draw(view).geometry[0, :2, 2]) for view in views]
+    assert centres == [(-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0, 0)]
+
+
+def test_a_fit_applies_beneath_a_view():
+    (view,) = parse_views("zoom(2)")
+    np.testing.assert_allclose(draw(view, fit="crop").geometry[0] @ [1, 1, 1], [0.375, 0.5, 1])
+
+
+def test_random_views_draw_from_the_recipe_apart_from_every_epoch():
+    views = parse_views("random(3,rotate(10)|flip)")
+    recipe = parse_recipe("rotate(10)|flip")
+    drawn = [draw(view).geometry[0] for view in views]
+    epochs = [
+        recipe.draw(seed=1, epoch=epoch, row=ROW, extent=EXTENT, image_size=(64, 64)).geometry[0] for epoch in range(50)
+    ]
+    assert len({matrix.tobytes() for matrix in drawn + epochs}) == 53
+    np.testing.assert_array_equal(drawn[0], draw(views[0], row=np.array([5])).geometry[0])
+    assert (drawn[0] != draw(views[0], seed=2).geometry[0]).any()
+    np.testing.assert_array_equal(draw(views[0]).geometry[2], np.eye(3))
+
+
+def test_the_default_recipe_of_random_views_is_the_notebooks():
+    assert parse_views("random(1)")[0].recipe.steps == parse_recipe("notebook").steps
+
+
+def test_random_views_of_two_groups_do_not_share_draws():
+    first, second = parse_views("random(1,rotate(10))|random(1,rotate(10)|flip(0))")
+    assert (draw(first).geometry[0] != draw(second).geometry[0]).any()

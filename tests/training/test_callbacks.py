@@ -1,0 +1,81 @@
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from carclf.errors import UserError
+from carclf.training import callbacks
+
+
+def logs(accuracy: float, cross_entropy: float) -> dict[str, float]:
+    return {
+        "accuracy": accuracy, "cross_entropy": cross_entropy, "loss": 9.0,
+        "val_accuracy": accuracy, "val_cross_entropy": cross_entropy, "val_loss": 9.0,
+    }  # fmt: skip
+
+
+def small_model(value: float) -> keras.Model:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.full((1, 1), value)])
+    return model
+
+
+def test_best_weights_follow_accuracy_then_cross_entropy(tmp_path):
+    model = small_model(0)
+    best = callbacks.BestWeights(model, tmp_path / "best.weights.h5")
+    scores = [(0.5, 1.0), (0.7, 0.9), (0.6, 0.1), (0.7, 0.8), (0.7, 0.85)]
+    for epoch, (accuracy, cross_entropy) in enumerate(scores):
+        model.set_weights([np.full((1, 1), epoch)])
+        best.on_epoch_end(epoch, logs(accuracy, cross_entropy))
+    assert (best.best_epoch, best.best_accuracy) == (4, 0.7)
+    loaded = small_model(-1)
+    loaded.load_weights(tmp_path / "best.weights.h5")
+    assert loaded.get_weights()[0].item() == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+def test_a_failed_save_keeps_the_old_weights(tmp_path, monkeypatch):
+    path = tmp_path / "best.weights.h5"
+    callbacks.save_weights(small_model(1), path)
+    old = path.read_bytes()
+
+    def broken(self, target):
+        with open(target, "wb") as file:
+            file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Sequential, "save_weights", broken)
+    with pytest.raises(OSError, match="No space"):
+        callbacks.save_weights(small_model(2), path)
+    assert path.read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_names_the_step(loss):
+    guard = callbacks.StopOnNonFiniteLoss(steps_per_epoch=10)
+    guard.on_epoch_begin(2)
+    guard.on_train_batch_end(3, {"loss": 1.0})
+    with pytest.raises(UserError, match=r"epoch 3, step 5 \(step 25 of the run\): lower --learning_rate"):
+        guard.on_train_batch_end(4, {"loss": loss})
+
+
+def test_timing_and_history(tmp_path, monkeypatch):
+    clock = iter([0.0, 4.0, 5.0, 10.0, 14.0, 16.0])
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(clock))
+    timing = callbacks.TimingCallback(images_per_epoch=200, learning_rate_at=lambda epoch: 0.1 * 0.5**epoch)
+    history = callbacks.HistoryFile(tmp_path / "history.csv")
+    for epoch in range(2):
+        results = logs(0.5, 1.5)
+        timing.on_epoch_begin(epoch)
+        timing.on_train_batch_end(9)
+        timing.on_epoch_end(epoch, results)
+        history.on_epoch_end(epoch, results)
+    assert timing.seconds == [5.0, 6.0]
+    assert timing.total_seconds == 11.0
+    frame = pd.read_csv(tmp_path / "history.csv")
+    assert list(frame.columns) == list(callbacks.HISTORY_COLUMNS)
+    assert frame.to_dict("list") == {
+        "epoch": [1, 2], "loss": [1.5, 1.5], "accuracy": [0.5, 0.5], "val_loss": [1.5, 1.5], "val_accuracy": [0.5, 0.5],
+        "learning_rate": [0.1, 0.05], "seconds": [5.0, 6.0], "images_per_second": [50.0, 50.0],
+    }  # fmt: skip
