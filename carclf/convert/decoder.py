@@ -35,7 +35,7 @@ def decode(encoded: bytes, *, ratio: int = 1) -> np.ndarray:
         with tf.device("/CPU:0"):
             image = tf.io.decode_jpeg(encoded, channels=3, ratio=ratio, fancy_upscaling=True, dct_method="INTEGER_FAST")
     except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError(str(error.message).split("[Op")[0].strip()) from None
+        raise ValueError(str(error.message).split("[Op")[0].split("}}")[-1].strip()) from None  # less its own names
     return np.asarray(image)
 
 

@@ -23,7 +23,7 @@ UPRIGHT = {  # EXIF orientation → what turns the photo upright; 1 is upright. 
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-READABLE = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -136,8 +136,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _encode(image: Image.Image, *, max_side: int) -> tuple[bytes, int, int]:
-    turn = UPRIGHT.get(_orientation(image))
     image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG far larger than that is decoded at a fraction of its size
+    image.load()  # a PNG may say its orientation at its end, and Pillow turns a TIFF upright while loading
+    turn = UPRIGHT.get(_orientation(image))
     smaller = _reduced(_filterable(image), max_side=max_side)
     rgb = _rgb(smaller if turn is None else smaller.transpose(turn))
     buffer = io.BytesIO()
