@@ -14,9 +14,12 @@ def main(options: EvaluateOptions) -> None:
     loaded = runs.load_runs(options.run, runs=options.runs)
 
     from carclf.data.manifest import load_manifest
+    from carclf.inference.compatibility import check_classes, held_out_fold
     from carclf.recipe import parse_views
 
     manifest = load_manifest(options.data)
+    check_classes(loaded, manifest)
+    fold = held_out_fold(loaded, manifest)
     views = parse_views(options.tta)
 
     from carclf.training.device import select_device
@@ -24,11 +27,10 @@ def main(options: EvaluateOptions) -> None:
     device = select_device(options.device, precision=loaded[0].options.precision)
     print(device.describe(), flush=True)
 
-    from carclf.inference.evaluation import evaluate_predictions, held_out_fold
+    from carclf.inference.evaluation import evaluate_predictions
     from carclf.inference.predictor import mean_predictions, predict_run
     from carclf.report.run_files import write_evaluation
 
-    fold = held_out_fold(loaded, manifest)
     with device.scope():
         predictions = mean_predictions(
             [

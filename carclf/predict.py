@@ -19,14 +19,19 @@ def main(options: PredictOptions) -> None:
 
     from carclf.data.manifest import load_manifest
     from carclf.inference import submission
+    from carclf.inference.compatibility import check_classes
     from carclf.recipe import parse_views
 
     manifest = load_manifest(options.data)
+    check_classes(loaded, manifest)
     views = parse_views(options.tta)
     if not manifest.photos("test"):
         raise UserError(f"The data set {manifest.directory} has no test photos: convert it with a test folder.")
     sample = options.sample or manifest.sample_submission
     header, order = submission.read_sample(Path(sample)) if sample else (["Id", "Category"], None)
+    submission.check_ids(
+        manifest.read_ids("test")["id"].tolist(), order=order
+    )  # before an hour of work, and again after
 
     from carclf.training.device import select_device
 

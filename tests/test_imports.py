@@ -13,14 +13,21 @@ PACKAGE = ROOT / "carclf"
 
 # The floors of the house, from the ground up: a module may import from lower floors and from its own room.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "errors", "config", "runs", "recipe"),
+    ("__init__", "errors", "config", "quiet", "runs", "recipe"),
     ("convert", "data", "model", "samples"),
     ("training", "inference"),
     ("report",),
     ("door", "train", "predict", "evaluate", "sample"),
 )
 # On the ground floor, which has no rooms, the order is finer.
-GROUND = {"__init__": set(), "errors": set(), "config": {"errors"}, "recipe": {"errors"}, "runs": {"errors", "config"}}
+GROUND = {
+    "__init__": set(),
+    "errors": set(),
+    "config": {"errors"},
+    "quiet": set(),
+    "recipe": {"errors"},
+    "runs": {"errors", "config"},
+}
 # Shards are written in the converter's room with the record format of the data room.
 SIDEWAYS = {("convert", "data")}
 FORBIDDEN_FRAMEWORKS = {

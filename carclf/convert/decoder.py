@@ -3,9 +3,12 @@
 import contextlib
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 
 import numpy as np
+
+from carclf.quiet import without_start_messages
 
 REDUCED_SIDE_PX = 32  # the reduced image keeps at least this many pixels a side, where the photo has them
 RATIOS = (8, 4, 2)
@@ -13,14 +16,18 @@ RATIOS = (8, 4, 2)
 
 def prepare() -> None:
     """Imports TensorFlow; in a worker with one thread and no GPU: photos, not operations, are what runs in parallel."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if multiprocessing.parent_process() is None:
+    if "tensorflow" in sys.modules:
         return
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    import tensorflow as tf
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    in_worker = multiprocessing.parent_process() is not None
+    if in_worker:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    with without_start_messages():
+        import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+        if in_worker:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def decode(encoded: bytes, *, ratio: int = 1) -> np.ndarray:

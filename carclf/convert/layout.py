@@ -5,11 +5,19 @@ import itertools
 import os
 import re
 from collections import Counter
-from pathlib import PurePosixPath
 
 from carclf.convert.labels import LabelFile, named, read_label_file
 from carclf.convert.options import ConvertOptions
-from carclf.convert.photos import Findings, Photo, Rejection, by_folder, by_label, cross_checked, unlabelled
+from carclf.convert.photos import (
+    Findings,
+    Photo,
+    Rejection,
+    by_folder,
+    by_label,
+    cross_checked,
+    keys_of,
+    unlabelled,
+)
 from carclf.convert.sources import Entry, Source
 from carclf.convert.tree import TEST_FOLDERS, TRAIN_FOLDERS, VALIDATION_FOLDERS, Tree, is_photo, open_tree, under
 from carclf.errors import UserError
@@ -72,13 +80,11 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     if options.external:
         trees.append(open_tree(options.external, first_source=len(tree.sources), spool=spool, flag="external"))
         photos += _external(trees[1], photos, options, findings)
-    for one in trees:
-        findings.rejected += [_refused(entry) for entry in one.refused]
     return Inventory(
         layout=layout,
         sources=tuple(source for one in trees for source in one.sources),
         photos=_in_order(photos),
-        rejected=tuple(sorted(findings.rejected, key=lambda r: (r.split, r.id, r.path))),
+        rejected=tuple(sorted(_with_refused(findings.rejected, trees, photos), key=lambda r: (r.split, r.id, r.path))),
         sample_submission=sample,
         notes=tuple(findings.notes),
     )
@@ -183,10 +189,28 @@ def _external(tree: Tree, photos: list[Photo], options: ConvertOptions, findings
     return [dataclasses.replace(p, id=f"external/{p.entry.path}") if p.id in taken else p for p in extra]
 
 
-def _refused(entry: Entry) -> Rejection:
-    folders = set(entry.path.lower().split("/")[:-1])
-    split = "test" if folders & set(TEST_FOLDERS) else "train"
-    return Rejection(PurePosixPath(entry.path).name, split, "", entry.problem, entry.path)
+def _with_refused(rejected: list[Rejection], trees: list[Tree], photos: list[Photo]) -> list[Rejection]:
+    """The rejections and the files that must not be read; an Id whose photo is such a file counts once, as that."""
+    categories = {photo.category for photo in photos} | {rejection.category for rejection in rejected}
+    refused = [(entry, _refused(entry, categories)) for tree in trees for entry in tree.refused]
+    places = {(file.split, key): place for place, (entry, file) in enumerate(refused) for key in keys_of(entry)}
+    result, named_ones = [], set()
+    for rejection in rejected:
+        place = places.get((rejection.split, rejection.id)) if not rejection.path else None
+        if place is not None and place not in named_ones:
+            named_ones.add(place)
+            file = refused[place][1]
+            rejection = dataclasses.replace(rejection, reason=file.reason, path=file.path)
+        result.append(rejection)
+    return result + [file for place, (_, file) in enumerate(refused) if place not in named_ones]
+
+
+def _refused(entry: Entry, categories: set[str]) -> Rejection:
+    *folders, name = entry.path.split("/")
+    if {folder.lower().removesuffix(".zip") for folder in folders} & set(TEST_FOLDERS):
+        return Rejection(name, "test", "", entry.problem, entry.path)
+    category = next((folder for folder in folders if folder in categories), "")
+    return Rejection(name, "train", category, entry.problem, entry.path)
 
 
 def _in_order(photos: list[Photo]) -> tuple[Photo, ...]:

@@ -95,9 +95,7 @@ def by_label(
         if entry is None:
             findings.rejected.append(_missing(photo_id, labels, split=split))
         elif entry.path in photos:
-            raise UserError(
-                f"{labels.shown} names {entry.path} as {photos[entry.path].id} and as {photo_id}: correct it."
-            )
+            raise _named_twice(entry.path, photos[entry.path].id, photo_id, labels)
         else:
             photos[entry.path] = Photo(photo_id, split, category, entry)
     other = _Lookup(usable, elsewhere.shown) if elsewhere else None
@@ -105,8 +103,7 @@ def by_label(
     left = [e.path for e in usable if e.path not in photos and e.path not in known]
     if left:
         findings.notes.append(f"{len(left)} photos are not in {labels.shown} and were left out: {named(left)}.")
-    if labels.repeated:
-        findings.notes.append(f"{labels.shown} names {len(labels.repeated)} Ids repeatedly: {named(labels.repeated)}.")
+    _note_repeated(labels, findings)
     return list(photos.values())
 
 
@@ -114,29 +111,44 @@ def cross_checked(photos: Sequence[Photo], labels: LabelFile, *, findings: Findi
     """The photos of class folders under the CSV's Ids.
 
     Raises:
-      UserError: a photo lies in another class's folder than the CSV says.
+      UserError: a photo lies in another class's folder than the CSV says, or an Id fits several photos, or a photo
+        several Ids.
     """
     by_path = {photo.entry.path: photo for photo in photos}
     lookup, wrong = _Lookup([photo.entry for photo in photos], labels.shown), []
+    listed: dict[str, str] = {}
     for photo_id, category in labels.labels.items():
         entry = lookup.get(photo_id)
         if entry is None:
             findings.rejected.append(_missing(photo_id, labels, split="train"))
+        elif entry.path in listed:
+            raise _named_twice(entry.path, listed[entry.path], photo_id, labels)
         elif by_path[entry.path].category != category:
             wrong.append(f"{entry.path} ({labels.shown}: {category})")
         else:
+            listed[entry.path] = photo_id
             by_path[entry.path] = dataclasses.replace(by_path[entry.path], id=photo_id)
     if wrong:
         raise UserError(
             f"{len(wrong)} photos lie in another class's folder than {labels.shown} says: {named(wrong)}; correct the "
             "one or the other."
         )
-    unlisted = [photo.entry.path for photo in by_path.values() if photo.id not in labels.labels]
+    unlisted = [path for path in by_path if path not in listed]
     if unlisted:
         findings.notes.append(
             f"{len(unlisted)} photos are not in {labels.shown} and took their folder's label: {named(unlisted)}."
         )
+    _note_repeated(labels, findings)
     return list(by_path.values())
+
+
+def _note_repeated(labels: LabelFile, findings: Findings) -> None:
+    if labels.repeated:
+        findings.notes.append(f"{labels.shown} names {len(labels.repeated)} Ids repeatedly: {named(labels.repeated)}.")
+
+
+def _named_twice(path: str, one: str, other: str, labels: LabelFile) -> UserError:
+    return UserError(f"{labels.shown} names {path} as {one} and as {other}: correct it.")
 
 
 def _missing(photo_id: str, labels: LabelFile, *, split: str) -> Rejection:
@@ -174,7 +186,7 @@ class _Lookup:
         self._shown = shown
         self._found: dict[str, list[Entry]] = {}
         for entry in entries:
-            for key in _keys(entry):
+            for key in keys_of(entry):
                 self._found.setdefault(key, []).append(entry)
 
     def get(self, photo_id: str) -> Entry | None:
@@ -187,7 +199,8 @@ class _Lookup:
         return found[0] if found else None
 
 
-def _keys(entry: Entry) -> set[str]:
+def keys_of(entry: Entry) -> set[str]:
+    """The Ids that may mean a file: its path and the ends of it, with and without extension."""
     parts = entry.path.split("/")
     tails = {"/".join(parts[start:]) for start in range(len(parts))}
     suffix = PurePosixPath(entry.path).suffix

@@ -8,6 +8,7 @@ import shutil
 import stat
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -91,6 +92,18 @@ class _Window(io.RawIOBase):
         super().close()
 
 
+class _Archive(zipfile.ZipFile):
+    """A zip that closes its file, too."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        super().__init__(file)
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
 def open_archive(source: Source) -> zipfile.ZipFile:
     """The zip of a source.
 
@@ -99,10 +112,14 @@ def open_archive(source: Source) -> zipfile.ZipFile:
     """
     try:
         file: IO[bytes] = open(source.path, "rb")  # noqa: SIM115 - the archive owns it
-        if source.size >= 0:
-            file = io.BufferedReader(_Window(file, source.offset, source.size))
-        return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
+    except OSError as error:
+        raise UserError(f"{source.shown} cannot be read ({error.strerror}): give a file that can.") from None
+    if source.size >= 0:
+        file = io.BufferedReader(_Window(file, source.offset, source.size))
+    try:
+        return _Archive(file)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError) as error:
+        file.close()
         raise UserError(f"{source.shown} cannot be read as a zip ({error}): download it again.") from None
 
 
@@ -146,6 +163,8 @@ def _bounded(file: IO[bytes], size: int) -> bytes:
 
 def name_problem(name: str) -> str:
     """Why a file of this name must not be read, or "": it leaves the root, or cannot be written to a list."""
+    if not name:
+        return "no name"
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
         return "absolute path"
@@ -164,9 +183,7 @@ def _member_problem(info: zipfile.ZipInfo, *, nested_zip: bool) -> str:
         return "symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
     if info.flag_bits & 1:
         return "encrypted"
-    if nested_zip:
-        return ""
-    if info.file_size > MAX_PHOTO_BYTES:
+    if info.file_size > MAX_PHOTO_BYTES and not nested_zip:
         return f"larger than {MAX_PHOTO_BYTES // 2**20} MB"
     if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         return f"compressed more than {MAX_RATIO}:1"
@@ -177,13 +194,14 @@ def archive_entries(archive: zipfile.ZipFile, *, source: int, prefix: str = "") 
     """The files of a zip, clutter left out; those that must not be read carry a problem."""
     entries = []
     times = Counter(info.filename for info in archive.infolist())
-    for info in archive.infolist():
-        if info.is_dir() or CLUTTER.search(info.filename):
+    for name in times:
+        info = archive.getinfo(name)
+        if name.endswith("/") or CLUTTER.search(name):
             continue
-        problem = _member_problem(info, nested_zip=is_nested_zip(info.filename))
-        if times[info.filename] > 1:  # which of them counts, readers disagree about
+        problem = _member_problem(info, nested_zip=is_nested_zip(name))
+        if times[name] > 1:  # which of them counts, readers disagree about
             problem = problem or "more than once in the zip"
-        entries.append(Entry(prefix + info.filename, source, info.filename, info.file_size, problem))
+        entries.append(Entry(prefix + name, source, name, info.file_size, problem))
     return entries
 
 
@@ -210,8 +228,8 @@ def _walk(root: str, below: str, inside: str, source: int, prefix: str) -> Itera
             problem = name_problem(name)
             if item.is_symlink() and not os.path.realpath(item.path).startswith(inside):
                 problem = "symbolic link that leaves the folder"
-            elif not item.is_file():
-                problem = "symbolic link to a folder" if item.is_dir() else "not a regular file"
+            elif not (os.path.isfile(item.path) if item.is_symlink() else item.is_file()):  # a link may be endless
+                problem = "symbolic link to a folder" if os.path.isdir(item.path) else "not a regular file"
             size = 0 if problem else item.stat().st_size
             shown = name.encode("utf-8", "backslashreplace").decode()
             yield Entry(prefix + (shown if problem else name), source, name, size, problem)
@@ -229,10 +247,11 @@ def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: 
     info, shown = archive.getinfo(name), f"{outer.shown}/{name}"
     if info.compress_type == zipfile.ZIP_STORED:
         with open(outer.path, "rb") as file:
-            file.seek(info.header_offset)
-            magic, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        if magic != b"PK\x03\x04":
+            file.seek(max(info.header_offset, 0))
+            header = file.read(_LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             raise UserError(f"{outer.shown} is damaged at {name}: download it again.")
+        _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
         offset = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
         return Source(outer.path, shown, True, offset, info.file_size)
     os.makedirs(spool, exist_ok=True)
@@ -247,7 +266,7 @@ def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: 
         try:
             with archive.open(info) as member, open(f"{path}.tmp", "wb") as file:
                 shutil.copyfileobj(member, file, 2**20)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError) as error:
             raise UserError(f"{shown} is damaged ({error}): download it again.") from None
         os.replace(f"{path}.tmp", path)
     return Source(path, shown, True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import threading
 from collections import deque
@@ -45,6 +46,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._local = None  # closes the archives that it holds
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -93,6 +95,8 @@ def worker_count(wanted: int, *, photos: int) -> int:
 def _begin(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     global _state
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # TensorFlow takes a second to take itself down, and there is nothing of ours left to write.
+    multiprocessing.util.Finalize(None, os._exit, args=(0,), exitpriority=100)
     _state = prepare(*arguments)
 
 

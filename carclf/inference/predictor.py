@@ -9,7 +9,6 @@ import numpy as np
 from carclf import config
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import Framing, canvas_side, view_batches
-from carclf.errors import UserError
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.weights import load_weights_file
@@ -28,20 +27,6 @@ class Predictions:
 
     rows: np.ndarray
     probabilities: np.ndarray
-
-
-def check_classes(run: Run, manifest: Manifest) -> None:
-    """Returns nothing when run and data set agree on the classes.
-
-    Raises:
-      UserError: they do not.
-    """
-    if run.class_map_sha256 != manifest.class_map_sha256:
-        raise UserError(
-            f"The run {run.directory} was trained on {len(run.class_names)} classes ({_some(run.class_names)}) and the "
-            f"data set {manifest.directory} has {manifest.class_count} ({_some(manifest.class_names)}): "
-            "use the data set of the run, or train on this one."
-        )
 
 
 def load_classifier(run: Run) -> tuple[keras.Model, Framing]:
@@ -115,12 +100,11 @@ def predict_run(
     batch_size: int,
     jit: bool,
 ) -> Predictions:
-    """`predict_photos` with a run's best weights, size, fit and fill.
+    """`predict_photos` with a run's best weights, size, fit and fill; see `carclf.inference.compatibility` first.
 
     Raises:
-      UserError: the run and the data set have different classes, or its weights do not load.
+      UserError: its weights are missing or do not load.
     """
-    check_classes(run, manifest)
     classifier, framing = load_classifier(run)
     photo_classifier = build_photo_classifier(
         classifier,
@@ -154,7 +138,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities float64 [N, K] of logits [N, K]."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -1,7 +1,7 @@
 """The gate to submission.csv: exactly the sample's Ids, each once, in its order, or no file at all."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +57,35 @@ def write_submission(
     """
     _check_probabilities(ids, probabilities)
     labels = [class_labels[k] for k in probabilities.argmax(axis=1)]
+    check_ids(ids, order=order)
     by_id = dict(zip(ids, labels, strict=True))
     wanted = list(ids) if order is None else list(order)
-    _check_ids(by_id, ids=ids, wanted=wanted)
     frame = pd.DataFrame({header[0]: wanted, header[1]: [by_id[i] for i in wanted]})
     _write_csv(frame, output)
     return len(frame)
+
+
+def check_ids(ids: Sequence[str], *, order: Sequence[str] | None) -> None:
+    """Returns nothing when the photos are exactly those of the sample, each once.
+
+    Args:
+      ids: of the photos.
+      order: the sample's Ids, or None for no sample.
+
+    Raises:
+      UserError: they are not.
+    """
+    if len(set(ids)) != len(ids):
+        raise UserError("An Id stands for two photos, so nothing was written: convert the photos again.")
+    if order is None:
+        return
+    missing, extra = sorted(set(order) - set(ids)), sorted(set(ids) - set(order))
+    if missing or extra:
+        raise UserError(
+            f"The data set and the sample submission do not hold the same Ids ({len(missing)} of the sample's have no "
+            f"photo{_first(missing)}; {len(extra)} photos are not in the sample{_first(extra)}), so nothing was "
+            "written: give the right sample with --sample=FILE, or convert the right photos."
+        )
 
 
 def write_probabilities(
@@ -90,19 +113,6 @@ def _check_probabilities(ids: Sequence[str], probabilities: np.ndarray) -> None:
         raise UserError(
             f"{int((~finite).sum())} photos have probabilities that are not finite (first: {', '.join(bad)}), so "
             "nothing was written: train the run again with a lower --learning_rate or --precision=float32."
-        )
-
-
-def _check_ids(by_id: Mapping[str, str], *, ids: Sequence[str], wanted: Sequence[str]) -> None:
-    if len(by_id) != len(ids):
-        raise UserError("An Id was predicted twice, so nothing was written: convert the photos again.")
-    missing = [i for i in wanted if i not in by_id]
-    extra = sorted(set(by_id) - set(wanted))
-    if missing or extra:
-        raise UserError(
-            f"The data set and the sample submission do not hold the same Ids ({len(missing)} of the sample's have no "
-            f"photo{_first(missing)}; {len(extra)} photos are not in the sample{_first(extra)}), so nothing was "
-            "written: give the right sample with --sample=FILE, or convert the right photos."
         )
 
 

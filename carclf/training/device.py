@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from carclf.errors import UserError
+from carclf.quiet import without_start_messages
 
 DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -62,16 +63,16 @@ def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1)
     os.environ["KERAS_BACKEND"] = backend
     _require("tensorflow", why="decodes the photos on every device")
     _require("keras", why="holds the models")
-    if backend == "tensorflow":
-        chosen = _tensorflow_device(device, cpu_devices=cpu_devices, precision=precision)
-    elif backend == "jax":
-        _require("jax", why="is the backend for TPUs")
-        chosen = _jax_device(device, cpu_devices=cpu_devices, precision=precision)
-    else:
+    if backend not in ("tensorflow", "jax"):
         raise UserError(f"KERAS_BACKEND={backend} is not supported: unset it, or set it to tensorflow or jax.")
-    import keras
+    if backend == "jax":
+        _require("jax", why="is the backend for TPUs")
+    choose = _tensorflow_device if backend == "tensorflow" else _jax_device
+    with without_start_messages():
+        chosen = choose(device, cpu_devices=cpu_devices, precision=precision)
+        import keras
 
-    keras.config.set_dtype_policy(chosen.precision)
+        keras.config.set_dtype_policy(chosen.precision)
     return chosen
 
 

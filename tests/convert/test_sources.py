@@ -1,5 +1,6 @@
 """Archives are streamed, not extracted: hostile members are refused by name, and nothing leaves the output."""
 
+import contextlib
 import io
 import os
 import stat
@@ -10,7 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from carclf.convert.layout import take_inventory
+from carclf.convert.options import ConvertOptions
 from carclf.convert.sources import MAX_PHOTO_BYTES, Reader, Source, name_problem
 from carclf.errors import UserError
 from tests.convert.inputs import (
@@ -106,7 +111,6 @@ HOSTILE = {
     "encrypted": (member("0/secret.jpg"), {"flags": 1}, "0/secret.jpg", "encrypted"),
     "CRC": (member("0/damaged.jpg"), {"crc": 1}, "0/damaged.jpg", "damaged in the zip: Bad CRC-32"),
     "longer than said": (deflated("0/long.jpg", drawn(7)), {"size": 99}, "0/long.jpg", "damaged in the zip"),
-    "shorter than said": (deflated("0/short.jpg", drawn(7)), {"size": 9999}, "0/short.jpg", "damaged in the zip"),
     "no deflate": (deflated("0/odd.jpg", drawn(7)), {"method": 0}, "0/odd.jpg", "damaged in the zip"),
     "unknown method": (member("0/odd.jpg"), {"method": 99}, "0/odd.jpg", "damaged in the zip"),
 }
@@ -136,7 +140,7 @@ def test_a_hostile_member_is_refused_by_name_and_the_others_are_kept(tmp_path, o
     assert sorted(ids_of(manifest)) == sorted(Path(name).name for name in GOOD)
     (row,) = rejected(tmp_path / "out")
     assert row["source"].removeprefix("cars.zip/") == path
-    assert row["reason"].startswith(reason)
+    assert reason in row["reason"]
     assert outside() == before
 
 
@@ -175,6 +179,27 @@ def test_a_flat_bitmap_may_shrink_as_much_as_it_likes(tmp_path):
     assert "flat.bmp" in ids_of(manifest)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    inner=st.booleans(),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
+)
+def test_whatever_a_directory_says_photos_are_read_or_refused(tmp_path_factory, inner, changes):
+    folder = tmp_path_factory.mktemp("changed")
+    raw = bytearray(zipped({"train.zip": zipped(GOOD)}) if inner else zipped(GOOD, deflated=True))
+    start = raw.rindex(b"PK\x05\x06") - (60 if inner else 300)
+    for place, value in changes:
+        raw[start + int(place * (len(raw) - start))] = value
+    (folder / "cars.zip").write_bytes(raw)
+    with contextlib.suppress(UserError):
+        options = ConvertOptions(input=str(folder / "cars.zip"), output=str(folder / "out"))
+        inventory = take_inventory(options, spool=str(folder / "spool"))
+        reader = Reader(inventory.sources)
+        for photo in inventory.photos:
+            with contextlib.suppress(OSError):
+                reader.read(photo.entry.source, photo.entry.name)
+
+
 def test_a_photo_beyond_the_limit_is_not_read_into_memory(tmp_path):
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(MAX_PHOTO_BYTES + 1)
@@ -184,21 +209,21 @@ def test_a_photo_beyond_the_limit_is_not_read_into_memory(tmp_path):
 
 def test_what_is_no_zip_is_one_sentence(tmp_path):
     (tmp_path / "cars.zip").write_bytes(b"<html>")
-    with pytest.raises(UserError, match="cars.zip cannot be read as a zip .* download it again"):
+    with pytest.raises(UserError, match=r"cars\.zip cannot be read as a zip .* download it again"):
         converted(tmp_path / "cars.zip", tmp_path / "out")
 
 
 def test_a_zip_that_lost_its_end_is_one_sentence(tmp_path):
     (tmp_path / "cars.zip").write_bytes(zipped(GOOD)[:-40])
-    with pytest.raises(UserError, match="cars.zip cannot be read as a zip .* download it again"):
+    with pytest.raises(UserError, match=r"cars\.zip cannot be read as a zip .* download it again"):
         converted(tmp_path / "cars.zip", tmp_path / "out")
 
 
 def nested(*, inside_deflated: bool) -> bytes:
     files = competition()
     inner = {
-        f"{name}.zip": zipped({path: files[path] for path in files if path.startswith(name)})
-        for name in ("train", "test")
+        f"{name}.zip": zipped({path: files[path] for path in files if path.startswith(folder)})
+        for name, folder in (("train", "train/"), ("test", "test_upload/"))
     }
     lists = {path: files[path] for path in files if path.endswith(".csv")}
     return zipped(lists | inner, deflated=inside_deflated)
@@ -219,7 +244,6 @@ def test_a_zip_in_a_zip_is_read_without_extraction(tmp_path, outside, inside_def
 
 def test_a_deflated_zip_in_a_zip_leaves_nothing_after_a_dry_run(tmp_path, outside):
     from carclf.convert.converter import convert
-    from carclf.convert.options import ConvertOptions
 
     (tmp_path / "cars.zip").write_bytes(nested(inside_deflated=True))
     before = outside()
@@ -239,7 +263,7 @@ def test_a_hostile_member_of_a_nested_zip_is_refused_by_name(tmp_path, outside, 
     assert len(ids_of(manifest)) == len(GOOD)
     (row,) = rejected(tmp_path / "out")
     assert row["source"].removeprefix("cars.zip/") == f"train.zip/{path}"
-    assert row["reason"].startswith(reason)
+    assert reason in row["reason"]
     assert outside() == before
 
 
@@ -256,7 +280,7 @@ def test_a_damaged_nested_zip_is_one_sentence(tmp_path):
     at = raw.index(b"train.zip") + 200
     raw[at : at + 50] = b"\xff" * 50
     (tmp_path / "cars.zip").write_bytes(raw)
-    with pytest.raises(UserError, match=r"cars.zip/train.zip is damaged .* download it again"):
+    with pytest.raises(UserError, match=r"cars\.zip/train\.zip is damaged .* download it again"):
         converted(tmp_path / "cars.zip", tmp_path / "out")
 
 
@@ -326,7 +350,7 @@ def test_a_refused_photo_that_the_list_names_is_one_photo(tmp_path, kind):
     manifest = converted(source, tmp_path / "out", on_bad="skip")
     (row,) = rejected(tmp_path / "out")
     assert (row["id"], row["split"], row["category"]) == (Path(path).name, "train", "0")
-    assert row["reason"].startswith(reason)
+    assert reason in row["reason"]
     assert manifest.source["counts"]["train"]["read"] == len(GOOD) + 1
     assert manifest.source["counts"]["train"]["categories"]["0"] == {"read": 3, "stored": 2, "rejected": 1}
 
@@ -335,3 +359,12 @@ def test_a_refused_member_counts_in_its_class(tmp_path):
     add, fields, _, _ = HOSTILE["encrypted"]
     manifest = converted(hostile_zip(tmp_path / "cars.zip", add, **fields), tmp_path / "out", on_bad="skip")
     assert manifest.source["counts"]["train"]["categories"]["0"] == {"read": 3, "stored": 2, "rejected": 1}
+
+
+@pytest.mark.parametrize("folder", ["test/", "test_upload/", ""])
+def test_a_refused_member_of_the_test_photos_counts_there(tmp_path, folder):
+    inner = zipped({f"{folder}{name}.jpg": drawn(number) for number, name in enumerate("ab")})
+    inner = with_fields(inner, f"{folder}b.jpg", flags=1)
+    source = write_zip(tmp_path / "cars.zip", {"train.zip": zipped(GOOD), "test.zip": inner})
+    manifest = converted(source, tmp_path / "out", on_bad="skip")
+    assert manifest.source["counts"]["test"] == {"read": 2, "stored": 1, "rejected": 1}

@@ -38,7 +38,7 @@ def test_line_ends_are_those_of_the_competition(tmp_path):
     [
         ({"order": IDS[:3]}, "1 photos are not in the sample, such as 'ü, 1.jpg'"),
         ({"order": [*IDS, "foreign.jpg"]}, "1 of the sample's have no photo, such as 'foreign.jpg'"),
-        ({"ids": ["7.jpg", *IDS[1:]]}, "predicted twice"),
+        ({"ids": ["7.jpg", *IDS[1:]]}, "An Id stands for two photos"),
         ({"probabilities": np.where(PROBABILITIES == 0.6, np.nan, PROBABILITIES)}, r"not finite \(first: NA\)"),
         ({"probabilities": np.full((4, 2), np.inf)}, "4 photos have probabilities that are not finite"),
     ],

@@ -1,0 +1,74 @@
+"""Runs a command and watches the memory of its processes."""
+
+import dataclasses
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from carclf.errors import UserError
+
+SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """How a command ran.
+
+    Attributes:
+      seconds: from its start to its end.
+      process_mb: the most private memory that any one of its processes held, MB.
+      total_mb: the most private memory that all of them held at one moment, MB.
+      output: what it printed.
+    """
+
+    seconds: float
+    process_mb: float
+    total_mb: float
+    output: str
+
+
+def run_measured(command: Sequence[str]) -> Measured:
+    """Runs a command to its end.
+
+    Raises:
+      UserError: it ended with another exit code than 0.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peaks = {"process": 0.0, "total": 0.0}
+    watcher = threading.Thread(target=_watch, args=(process, peaks), daemon=True)
+    watcher.start()
+    output, errors = process.communicate()
+    watcher.join()
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        raise UserError(f"{' '.join(command)} ended with exit code {process.returncode}: {errors.strip()[-2000:]}")
+    return Measured(seconds, peaks["process"], peaks["total"], output)
+
+
+def _watch(process: "subprocess.Popen[str]", peaks: dict[str, float]) -> None:
+    while process.poll() is None:
+        held = [_private_mb(one) for one in [process.pid, *_descendants(process.pid)]]
+        peaks["process"] = max(peaks["process"], *held)
+        peaks["total"] = max(peaks["total"], sum(held))
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _descendants(process: int) -> list[int]:
+    try:
+        tasks = os.listdir(f"/proc/{process}/task")
+        children = [int(n) for task in tasks for n in Path(f"/proc/{process}/task/{task}/children").read_text().split()]
+    except OSError:  # it has just ended
+        return []
+    return children + [one for child in children for one in _descendants(child)]
+
+
+def _private_mb(process: int) -> float:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024

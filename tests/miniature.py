@@ -1,0 +1,26 @@
+"""Run by test_stages.py: trains stage files in miniature, one after the other in one process, and reports each."""
+
+import json
+import sys
+import traceback
+
+from carclf import train
+from carclf.config import TrainOptions
+from carclf.door import parse_command_line
+
+MINIATURE = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=4", "--epochs=2", "--steps=2")
+
+
+def main() -> None:
+    paths, shared = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+    results = {}
+    for path in paths:
+        try:
+            options = parse_command_line(TrainOptions, [f"--flagfile={path}", *MINIATURE, *shared], description="")
+            results[path] = str(train.main(options))
+        except Exception:
+            results[path] = traceback.format_exc()
+    print(json.dumps(results))
+
+
+main()

@@ -1,0 +1,86 @@
+"""Every file in stages/ runs, in miniature, through the real door; chains find their parents."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carclf import door
+from carclf.config import TrainOptions
+from carclf.runs import load_run
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "stages").glob("*.flags"))
+
+
+def options_of(path: Path) -> TrainOptions:
+    return door.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
+
+
+# A stage names its run; base.flags is shared by stages, and all.flags and demo.flags run several.
+STAGES = {path: options for path in FILES if (options := options_of(path)).run}
+SCHEDULES = {path: options for path in FILES if (options := options_of(path)).stages}
+
+
+def in_order(stages: dict[Path, TrainOptions]) -> list[Path]:
+    """Parents before their children."""
+    by_run, ordered = {options.run: path for path, options in stages.items()}, []
+
+    def add(path: Path) -> None:
+        if (parent := stages[path].init_from) and by_run[parent] not in ordered:
+            add(by_run[parent])
+        if path not in ordered:
+            ordered.append(path)
+
+    for path in stages:
+        add(path)
+    return ordered
+
+
+def test_every_file_is_a_stage_a_schedule_or_the_base():
+    assert {path.name for path in FILES} == {path.name for path in (*STAGES, *SCHEDULES)} | {"base.flags"}
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
+def test_a_stage_is_called_what_its_run_is_called_and_begins_with_its_command(path):
+    assert STAGES[path].run == path.stem
+    first, second = path.read_text().splitlines()[:2]
+    assert first.startswith(f"# python -m carclf.train --flagfile=stages/{path.name} --data=")
+    assert second.startswith("# ")
+
+
+@pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.stem)
+def test_a_schedule_names_stages_that_exist_in_the_order_of_their_parents(path):
+    names = SCHEDULES[path].stages.split(",")
+    stages = [options_of(door.find_stage(name)) for name in names]
+    for number, stage in enumerate(stages):
+        assert not stage.init_from or stage.init_from in [earlier.run for earlier in stages[:number]]
+
+
+def test_every_stage_runs_in_miniature(dataset, tmp_path):
+    shared = [f"--data={dataset.directory}", f"--runs={tmp_path}", "--device=cpu"]
+    answer = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "tests" / "miniature.py"),
+            json.dumps(list(map(str, in_order(STAGES)))),
+            json.dumps(shared),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=600,
+    )
+    assert answer.returncode == 0, answer.stderr
+    results = json.loads(answer.stdout.strip().splitlines()[-1])
+    assert {Path(path).name: said for path, said in results.items() if said != "0"} == {}
+    for options in STAGES.values():
+        run = load_run(tmp_path / options.run)
+        assert run.metrics is not None
+        assert run.metrics["val_photos"] == 8
+        parent = run.stage["parent"]
+        assert (parent or {"stage": ""})["stage"] == options.init_from
