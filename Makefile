@@ -23,7 +23,7 @@ $(VENV)/.demo: $(METADATA) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(METADATA) | $(VENV)/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,bench,dev]'
 	@touch $@ $(VENV)/.demo
 
 setup: $(VENV)/.dev

@@ -49,7 +49,7 @@ def similar_pairs(looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     details = np.concatenate([_details(part, margins=MARGINS[:1])[:, 0] for part in _chunks(thumbnails)])
     hashes = np.concatenate([perceptual_hash(part) for part in _chunks(thumbnails)])
     orders = [np.random.default_rng(band).permutation(64) for band in range(BANDS)]
-    bands = [(order, *_sorted(_permuted(hashes, order))) for order in orders]
+    bands = [(order, *_sorted(_permuted(hashes, order), band=band)) for band, order in enumerate(orders)]
     keys, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for start in range(0, len(thumbnails), CHUNK):
         part = thumbnails[start : start + CHUNK]
@@ -111,15 +111,15 @@ def _proposed(
     Args:
       queries: uint64 [n, 25], the window hashes of the photos `first`, `first` + 1, …
       hashes: uint64 [N], of all whole photos.
-      bands: orders of bits, each with the photos' places and hashes in that order.
+      bands: orders of bits, each with the photos' places and hashes in that order, and the lengths of equal runs.
       first: number of the first photo.
     """
     windows = queries.shape[1]
     flat = queries.reshape(-1)
     owners = np.repeat(np.arange(first, first + len(queries)), windows)
     found = [np.zeros(0, np.int64)]
-    for order, places, values in bands:
-        position = np.searchsorted(values, _permuted(flat, order))
+    for order, places, values, runs in bands:
+        position = _positions(_permuted(flat, order), owners, values, runs)
         for step in range(-NEIGHBOURS, NEIGHBOURS):
             other = places[np.clip(position + step, 0, len(places) - 1)]
             near = np.flatnonzero((other != owners) & (_distance(flat, hashes[other]) <= MAX_DISTANCE))
@@ -140,9 +140,30 @@ def _scores(
     return np.concatenate(scores)
 
 
-def _sorted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    places = np.argsort(values, kind="stable")
-    return places, values[places]
+def _sorted(values: np.ndarray, *, band: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(places, values, runs): ascending, equal ones mixed differently in every band; how many equal each from it on."""
+    places = np.lexsort((_mixed(np.arange(len(values)), band), values))
+    ordered = values[places]
+    ends = np.searchsorted(ordered, ordered, side="right")
+    return places, ordered, ends - np.arange(len(values))
+
+
+def _positions(queries: np.ndarray, owners: np.ndarray, values: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """Where to look for the neighbours of the queries: among many photos of one hash, somewhere between them.
+
+    Not always at the first of them: of a dozen equal hashes, only the first few would ever be compared.
+    """
+    first = np.searchsorted(values, queries)
+    inside = np.minimum(first, len(values) - 1)
+    run = np.where(values[inside] == queries, runs[inside], 0)
+    spread = NEIGHBOURS + _mixed(owners, BANDS) % np.maximum(run - 2 * NEIGHBOURS + 1, 1)
+    return np.asarray(first + np.where(run > 2 * NEIGHBOURS, spread, run // 2))
+
+
+def _mixed(numbers: np.ndarray, band: int) -> np.ndarray:
+    """uint32: what sorts the numbers in an order of the band's own (Knuth's multiplicative hash)."""
+    factor = 2654435761 * (2 * band + 1) % 2**32
+    return (numbers.astype(np.uint64) * np.uint64(factor) % np.uint64(2**32)).astype(np.uint32)
 
 
 def _permuted(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:

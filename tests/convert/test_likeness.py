@@ -114,7 +114,7 @@ def test_copies_are_found_among_other_photos(originals, original_looks, kind):
     found = pairs_in(np.concatenate([original_looks, copies]))
     wanted = {(number, ORIGINALS + number) for number in range(ORIGINALS)}
     assert len(found & wanted) >= 0.95 * ORIGINALS
-    assert found <= wanted
+    assert len(found - wanted) <= 0.01 * ORIGINALS
 
 
 def test_planted_copies_are_grouped_with_their_originals_and_with_nothing_else(originals):
@@ -124,6 +124,12 @@ def test_planted_copies_are_grouped_with_their_originals_and_with_nothing_else(o
     assert {group.kind for group in groups} == {"near"}
     assert len(groups) >= 95
     assert all(group.members[1] == ORIGINALS + group.members[0] for group in groups)
+
+
+@pytest.mark.parametrize("copies", [5, 9, 24, 40])
+def test_of_many_copies_of_one_picture_every_two_are_alike(original_looks, copies):
+    found = pairs_in(np.concatenate([original_looks, np.repeat(original_looks[:1], copies - 1, axis=0)]))
+    assert len(found) >= 0.99 * copies * (copies - 1) / 2
 
 
 def test_photos_without_detail_are_like_nothing():
@@ -208,11 +214,11 @@ def test_a_data_set_lists_its_duplicates_and_loses_none(tmp_path):
     assert [(row["group"], row["kind"], row["split"], row["id"], row["category"], row["note"]) for row in rows] == [
         ("0", "exact", "train", "0.jpg", "0", ""),
         ("0", "exact", "train", "copy.jpg", "0", ""),
-        ("1", "near", "train", "0.jpg", "0", "different labels"),
-        ("1", "near", "train", "again.jpg", "1", "different labels"),
-        ("1", "near", "train", "copy.jpg", "0", "different labels"),
-        ("2", "near", "test", "leak.jpg", "", "train/test leak"),
-        ("2", "near", "train", "5.jpg", "2", "train/test leak"),
+        ("1", "near", "test", "leak.jpg", "", "train/test leak"),
+        ("1", "near", "train", "5.jpg", "2", "train/test leak"),
+        ("2", "near", "train", "0.jpg", "0", "different labels"),
+        ("2", "near", "train", "again.jpg", "1", "different labels"),
+        ("2", "near", "train", "copy.jpg", "0", "different labels"),
     ]
     folds = {row["id"]: row["fold"] for row in rows}
     assert folds["0.jpg"] == folds["copy.jpg"] == folds["again.jpg"]
@@ -236,7 +242,7 @@ def test_alike_photos_stay_in_one_fold_if_they_are_searched(tmp_path, search):
 
 def test_a_group_too_large_for_one_fold_is_reported_and_spread(tmp_path):
     picture = opened(drawn(0, size=SIZE))
-    files = class_folders(6) | {f"9/{quality}.jpg": encoded(picture, quality=quality) for quality in range(50, 74)}
+    files = class_folders(6, first=100) | {f"9/{q}.jpg": encoded(picture, quality=q) for q in range(50, 74)}
     manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out", folds=3)
     rows = duplicates(manifest)
     assert (len(rows), {row["note"] for row in rows}) == (24, {"too large to keep together"})

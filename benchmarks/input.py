@@ -1,0 +1,392 @@
+"""The input path beside its limit and beside other tools: shards to batches, with and without Render on the same cores.
+
+Every way reads the same photos and does the notebook's augmentation (rotate, shift, flip, brightness); the limit only
+decodes. Ways take turns, and medians count.
+Example: python benchmarks/input.py --photos=data/cars --json=input.json"""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from carclf.config import option
+from carclf.door import run_door
+from carclf.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOL = ROOT / "tools" / "make_tfrecords.py"
+PHOTO_PX = (640, 480)
+SIZES = (224, 512)
+RECIPE = "notebook"
+Rate = Callable[[float], float]
+"""Runs for so many seconds and gives images a second."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputOptions:
+    """Every option of this benchmark."""
+
+    photos: str = option("", "Folder of class folders of JPEG photos; they are made 640x480 first.")
+    most: int = option(400, "Photos to take.")
+    batch_size: int = option(32, "Photos a batch.")
+    seconds: float = option(4.0, "Seconds a measurement.")
+    repeats: int = option(3, "Measurements of each way, in turn.")
+    peers: bool = option(True, "Also measure other tools, where they are installed.")
+    sizes: str = option("224,512", "Image sizes, pixels.")
+    json: str = option("", "Also write the figures to this file.")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without photos."""
+        if not self.photos:
+            raise UserError("--photos is missing: give a folder of JPEG photos.")
+
+
+def main(options: InputOptions) -> None:
+    """Measures and prints."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from carclf.training.device import select_device
+
+    select_device("cpu")
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+        photos = prepare_photos(Path(options.photos), Path(scratch) / "photos", most=options.most)
+        figures: dict[str, Any] = {"photos": len(photos), "mean_bytes": mean_bytes(photos), "sizes": {}}
+        data = convert(Path(scratch) / "photos", Path(scratch) / "data")
+        for size in [int(text) for text in options.sizes.split(",")]:
+            figures["sizes"][size] = measure_size(size, data, photos, options)
+            print(table(size, figures["sizes"][size]), flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def prepare_photos(source: Path, folder: Path, *, most: int) -> list[Path]:
+    """640x480 JPEG photos of quality 90 in class folders, so that every way reads the same.
+
+    Raises:
+      UserError: there are no photos.
+    """
+    from PIL import Image, ImageOps
+
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    step = max(1, len(found) // most)
+    chosen = found[::step][:most]
+    if not chosen:
+        raise UserError(f"There is no JPEG photo under --photos={source}: give another folder.")
+    made = []
+    for number, path in enumerate(chosen):
+        target = folder / str(number % 2) / f"{number:05d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as photo:
+            upright = ImageOps.exif_transpose(photo).convert("RGB")
+            upright.resize(PHOTO_PX, Image.Resampling.LANCZOS).save(target, quality=90)
+        made.append(target)
+    return made
+
+
+def mean_bytes(photos: Sequence[Path]) -> int:
+    """Bytes of a photo on average."""
+    return sum(path.stat().st_size for path in photos) // len(photos)
+
+
+def convert(photos: Path, output: Path) -> str:
+    """The folder of the data set made of the photos."""
+    command = [sys.executable, str(TOOL), f"--input={photos}", f"--output={output}", "--folds=2", "--nonear_duplicates"]
+    subprocess.run(command, check=True, capture_output=True)
+    return str(output)
+
+
+def measure_size(size: int, data: str, photos: Sequence[Path], options: InputOptions) -> dict[str, Any]:
+    """Images a second of every way at one size: lists of measurements, medians, and ratios to the limit."""
+    ways: dict[str, Rate] = {"limit": limit(photos, size=size)}
+    ways |= our_ways(data, size=size, batch_size=options.batch_size)
+    ways |= render_ways(data, size=size, batch_size=options.batch_size)
+    if options.peers:
+        ways |= peers(photos[0].parent.parent, size=size, batch_size=options.batch_size)
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(options.repeats):
+        for name, rate in ways.items():
+            rates[name].append(rate(options.seconds))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    return {"rates": rates, "median": median, "flow": flow(data, size=size, options=options)}
+
+
+def count_images(batches: Iterator[int], seconds: float) -> float:
+    """Images a second of an iterator that gives the number of images in each batch; the first three are not counted."""
+    for _ in range(3):
+        next(batches)
+    started, images = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started) < seconds:
+        images += next(batches)
+    return images / elapsed
+
+
+def limit(photos: Sequence[Path], *, size: int) -> Rate:
+    """libjpeg-turbo alone, a thread a core, on bytes in memory: half size by DCT where our canvas is half."""
+    import simplejpeg
+
+    encoded = [path.read_bytes() for path in photos]
+    cores = os.cpu_count() or 2
+    half = {"min_height": PHOTO_PX[1] // 2, "min_width": PHOTO_PX[0] // 2, "min_factor": 2} if size <= 256 else {}
+
+    def decode(content: bytes) -> int:
+        return int(simplejpeg.decode_jpeg(content, fastdct=True, fastupsample=True, **half).shape[0] > 0)
+
+    def rate(seconds: float) -> float:
+        with ThreadPoolExecutor(cores) as pool:
+            decoded: list[int] = []
+            started = time.perf_counter()
+            while (elapsed := time.perf_counter() - started) < seconds:
+                decoded += pool.map(decode, encoded)
+            return len(decoded) / elapsed
+
+    return rate
+
+
+def our_batches(data: str, *, size: int, batch_size: int) -> Any:
+    """The training batches of carclf, without end."""
+    from carclf.data.manifest import load_manifest
+    from carclf.data.pipeline import Framing, canvas_side, training_batches
+    from carclf.recipe import parse_recipe
+
+    manifest = load_manifest(data)
+    canvas = canvas_side(image_size=(size, size), max_side=manifest.max_side)
+    return training_batches(
+        manifest=manifest,
+        folds=manifest.folds,
+        framing=Framing(image_size=(size, size), canvas_size=canvas),
+        recipe=parse_recipe(RECIPE),
+        batch_size=batch_size,
+        epochs=10_000,
+        seed=1,
+    )
+
+
+def our_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
+    """carclf: the host alone, and host and Render on the same cores."""
+    from carclf.model.render import Render
+
+    layer = Render(image_size=(size, size))
+
+    def host(seconds: float) -> float:
+        batches = iter(our_batches(data, size=size, batch_size=batch_size))
+        return count_images((int(inputs["canvas"].shape[0]) for inputs, _, _ in batches), seconds)
+
+    def rendered(seconds: float) -> float:
+        batches = iter(our_batches(data, size=size, batch_size=batch_size))
+        return count_images((int(layer(inputs).shape[0]) for inputs, _, _ in batches), seconds)
+
+    return {"carclf, host": host, "carclf, host and Render": rendered}
+
+
+def render_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
+    """Render on one ready batch, beside a plain version of it and beside the same recipe in Keras layers."""
+    import keras
+    import tensorflow as tf
+
+    from carclf.model.render import Render
+
+    inputs, _, _ = next(iter(our_batches(data, size=size, batch_size=batch_size)))
+    layers = keras.Sequential(
+        [
+            keras.layers.Resizing(size, size),
+            keras.layers.RandomFlip("horizontal"),
+            keras.layers.RandomRotation(10 / 360, fill_mode="nearest"),
+            keras.layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
+            keras.layers.RandomBrightness(0.5),
+        ]
+    )
+    photos = tf.cast(inputs["canvas"], tf.float32)
+    plain = tf.function(lambda batch: plain_render(batch, size=size), jit_compile=True, autograph=False)
+    augment = tf.function(lambda images: layers(images, training=True))
+    layer = Render(image_size=(size, size))
+    functions: dict[str, Callable[[], Any]] = {
+        "Render": lambda: layer(inputs),
+        "plain render (einsum)": lambda: plain(inputs),
+        "Keras layers": lambda: augment(photos),
+    }
+
+    def timed(function: Callable[[], Any]) -> Rate:
+        def batches() -> Iterator[int]:
+            while True:
+                function().numpy()
+                yield batch_size
+
+        return lambda seconds: count_images(batches(), seconds)
+
+    return {name: timed(function) for name, function in functions.items()}
+
+
+def plain_render(batch: dict[str, Any], *, size: int) -> Any:
+    """What the contract of Render says, written down plainly: four gathers of pixels, one einsum for the colours."""
+    import tensorflow as tf
+
+    canvas, extent = batch["canvas"], batch["extent"]
+    count, side = canvas.shape[0], canvas.shape[1]
+    centres = (2.0 * tf.range(size, dtype=tf.float32) + 1.0 - size) / size
+    v, u = tf.meshgrid(centres, centres, indexing="ij")
+    points = tf.stack([u, v, tf.ones_like(u)], axis=-1)
+    mapped = tf.einsum("bij,hwj->bhwi", batch["geometry"], points)
+    mapped = mapped[..., :2] / mapped[..., 2:]
+    wide, high = extent[:, 1, None, None], extent[:, 0, None, None]
+    x = tf.clip_by_value((mapped[..., 0] + 1) * wide / 2 - 0.5, 0.0, wide - 1)
+    y = tf.clip_by_value((mapped[..., 1] + 1) * high / 2 - 0.5, 0.0, high - 1)
+    left, top = tf.floor(x), tf.floor(y)
+    image = tf.zeros([count, size, size, 3])
+    table = tf.reshape(tf.cast(canvas, tf.float32), [-1, 3])
+    first = tf.range(count)[:, None, None] * side * side
+    for down in (0, 1):
+        for across in (0, 1):
+            column, row = tf.minimum(left + across, wide - 1), tf.minimum(top + down, high - 1)
+            weight = (x - left if across else 1 - (x - left)) * (y - top if down else 1 - (y - top))
+            index = first + tf.cast(row, tf.int32) * side + tf.cast(column, tf.int32)
+            image += weight[..., None] * tf.gather(table, index)
+    image = tf.einsum("bij,bhwj->bhwi", batch["colour"][:, :, :3], image) + batch["colour"][:, None, None, :, 3]
+    return tf.clip_by_value(image, 0.0, 255.0)
+
+
+def peers(folder: Path, *, size: int, batch_size: int) -> dict[str, Rate]:
+    """Other tools as their users run them, those that are installed."""
+    found: dict[str, Rate] = {}
+    if importlib.util.find_spec("scipy"):
+        found["ImageDataGenerator"] = lambda seconds: image_data_generator(folder, size, batch_size, seconds)
+    found["image_dataset_from_directory and Keras layers"] = lambda seconds: keras_guide(
+        folder, size, batch_size, seconds
+    )
+    if all(importlib.util.find_spec(name) for name in ("torch", "albumentations", "cv2")):
+        found["torch and albumentations, 2 workers"] = lambda seconds: torch_loader(folder, size, batch_size, seconds)
+    return found
+
+
+def image_data_generator(folder: Path, size: int, batch_size: int, seconds: float) -> float:
+    """The notebook's way."""
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    generator = ImageDataGenerator(
+        rotation_range=10,
+        width_shift_range=0.1,
+        height_shift_range=0.1,
+        brightness_range=[0.5, 1.5],
+        horizontal_flip=True,
+    )
+    batches = generator.flow_from_directory(str(folder), target_size=(size, size), batch_size=batch_size, shuffle=True)
+    return count_images((len(next(batches)[0]) for _ in iter(int, 1)), seconds)
+
+
+def keras_guide(folder: Path, size: int, batch_size: int, seconds: float) -> float:
+    """The Keras guide's way."""
+    import keras
+
+    layers = keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal"),
+            keras.layers.RandomRotation(10 / 360),
+            keras.layers.RandomTranslation(0.1, 0.1),
+            keras.layers.RandomBrightness(0.5),
+        ]
+    )
+    photos = keras.utils.image_dataset_from_directory(
+        str(folder), image_size=(size, size), batch_size=batch_size, verbose=False
+    ).repeat()
+    batches = iter(photos.map(lambda x, y: layers(x, training=True), num_parallel_calls=2).prefetch(2))
+    return count_images((int(batch.shape[0]) for batch in batches), seconds)
+
+
+def torch_loader(folder: Path, size: int, batch_size: int, seconds: float) -> float:
+    """DataLoader, OpenCV and albumentations with two workers."""
+    import albumentations
+    import cv2
+    import torch
+
+    files = sorted(str(path) for path in folder.rglob("*.jpg"))
+    cv2.setNumThreads(0)
+    transform = albumentations.Compose(
+        [
+            albumentations.Resize(size, size),
+            albumentations.HorizontalFlip(),
+            albumentations.Affine(rotate=(-10, 10), translate_percent=0.1),
+            albumentations.RandomBrightnessContrast(brightness_limit=0.5, contrast_limit=0, p=1),
+        ]
+    )
+
+    class Photos(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 10**6
+
+        def __getitem__(self, index: int) -> Any:
+            pixels = cv2.cvtColor(cv2.imread(files[index % len(files)]), cv2.COLOR_BGR2RGB)
+            return transform(image=pixels)["image"]
+
+    loader = torch.utils.data.DataLoader(Photos(), batch_size, num_workers=2, multiprocessing_context="fork")
+    return count_images((len(batch.float()) for batch in loader), seconds)
+
+
+def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
+    """Where the time of a batch goes: milliseconds that each step adds to those before it, host steps on all cores."""
+    import tensorflow as tf
+
+    from carclf.data import pipeline, records, storage
+    from carclf.data.manifest import load_manifest
+    from carclf.model.render import Render
+
+    manifest = load_manifest(data)
+    files = [storage.join(manifest.directory, shard.file) for shard in manifest.shards]
+    canvas = pipeline.canvas_side(image_size=(size, size), max_side=manifest.max_side)
+
+    def decode(record: Any) -> Any:
+        photo = tf.io.parse_single_example(record, records.features())
+        extent = tf.stack([photo["image/height"], photo["image/width"]])
+        return pipeline.decode_for_canvas(photo["image/encoded"], size=extent, canvas_size=canvas)
+
+    read = tf.data.TFRecordDataset(files).repeat()
+    decoded = read.map(decode, num_parallel_calls=pipeline.PARALLEL_CALLS)
+    batched = decoded.padded_batch(options.batch_size, padded_shapes=[canvas, canvas, 3])
+
+    def milliseconds(batches: Iterator[int]) -> float:
+        return 1000 * options.batch_size / count_images(batches, options.seconds / 2)
+
+    def of(dataset: Any, group: int) -> Iterator[int]:
+        elements = iter(dataset.prefetch(2).with_options(pipeline._options()))
+        while True:
+            for _ in range(group):
+                next(elements)
+            yield options.batch_size
+
+    layer = Render(image_size=(size, size))
+    whole = iter(our_batches(data, size=size, batch_size=options.batch_size))
+    inputs, _, _ = next(whole)
+    totals = {
+        "read": milliseconds(of(read, options.batch_size)),
+        "decode": milliseconds(of(decoded, options.batch_size)),
+        "batch": milliseconds(of(batched, 1)),
+        "draw and hand over": milliseconds(options.batch_size for _ in whole),
+    }
+    before = [0.0, *totals.values()]
+    added = {name: total - earlier for (name, total), earlier in zip(totals.items(), before, strict=False)}
+    added["render"] = milliseconds(options.batch_size for _ in iter(lambda: layer(inputs).numpy() is None, True))
+    return added
+
+
+def table(size: int, figures: dict[str, Any]) -> str:
+    """The figures of one size as people read them."""
+    median = figures["median"]
+    lines = ["", f"{size} px, images a second (median, least, most)"]
+    for name, values in figures["rates"].items():
+        share = f"{median[name] / median['limit']:>8.2f} of the limit" if name != "limit" else ""
+        lines.append(f"  {name:<48}{median[name]:>8,.0f}{min(values):>8,.0f}{max(values):>8,.0f}{share}")
+    for name in ("plain render (einsum)", "Keras layers"):
+        lines.append(f"  Render is {median['Render'] / median[name]:.2f} times {name}")
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in figures["flow"].items())
+    lines.append(f"  milliseconds a batch, added by each step: {parts}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_door(main, InputOptions, description=__doc__ or "")
