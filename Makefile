@@ -39,7 +39,7 @@ lint: $(VENV)/.dev
 # The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py).
 test: lint
 	$(PY) -m pytest
-	KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest tests/model tests/recipe
+	KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest tests/model tests/recipe tests/oracle
 
 test-slow: $(VENV)/.dev
 	$(PY) -m pytest -m slow

@@ -192,7 +192,11 @@ def _external(tree: Tree, photos: list[Photo], options: ConvertOptions, findings
 def _with_refused(rejected: list[Rejection], trees: list[Tree], photos: list[Photo]) -> list[Rejection]:
     """The rejections and the files that must not be read; an Id whose photo is such a file counts once, as that."""
     categories = {photo.category for photo in photos} | {rejection.category for rejection in rejected}
-    refused = [(entry, _refused(entry, categories)) for tree in trees for entry in tree.refused]
+    refused = [
+        (entry, _refused(entry, categories, external=number > 0))
+        for number, tree in enumerate(trees)
+        for entry in tree.refused
+    ]
     places = {(file.split, key): place for place, (entry, file) in enumerate(refused) for key in keys_of(entry)}
     result, named_ones = [], set()
     for rejection in rejected:
@@ -205,12 +209,12 @@ def _with_refused(rejected: list[Rejection], trees: list[Tree], photos: list[Pho
     return result + [file for place, (_, file) in enumerate(refused) if place not in named_ones]
 
 
-def _refused(entry: Entry, categories: set[str]) -> Rejection:
+def _refused(entry: Entry, categories: set[str], *, external: bool) -> Rejection:
     *folders, name = entry.path.split("/")
-    if {folder.lower().removesuffix(".zip") for folder in folders} & set(TEST_FOLDERS):
+    if not external and {folder.lower().removesuffix(".zip") for folder in folders} & set(TEST_FOLDERS):
         return Rejection(name, "test", "", entry.problem, entry.path)
     category = next((folder for folder in folders if folder in categories), "")
-    return Rejection(name, "train", category, entry.problem, entry.path)
+    return Rejection(name, "extra" if external else "train", category, entry.problem, entry.path)
 
 
 def _in_order(photos: list[Photo]) -> tuple[Photo, ...]:

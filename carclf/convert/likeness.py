@@ -19,7 +19,8 @@ NEIGHBOURS = 4  # places to look at on either side, in each order
 MAX_DISTANCE = 10  # bits of 64 by which the hashes of a proposed pair may differ
 MIN_CORRELATION = 0.94  # measured on 1,935 car photos: of cropped, brightened and recompressed copies 98 % lie above
 LEAST_DETAIL = 16.0  # length of a filtered thumbnail below which it shows nothing but noise
-CHUNK = 512  # photos or pairs at a time, which bounds memory
+CHUNK = 512  # photos at a time, which bounds memory
+PAIRS = 1024  # pairs at a time; those of one photo follow each other
 
 
 def look_of(reduced: np.ndarray) -> bytes:
@@ -46,16 +47,14 @@ def similar_pairs(looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     thumbnails = looks.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     if len(thumbnails) < 2:
         return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-    details = np.concatenate([_details(part, margins=MARGINS[:1])[:, 0] for part in _chunks(thumbnails)])
     hashes = np.concatenate([perceptual_hash(part) for part in _chunks(thumbnails)])
     orders = [np.random.default_rng(band).permutation(64) for band in range(BANDS)]
     bands = [(order, *_sorted(_permuted(hashes, order), band=band)) for band, order in enumerate(orders)]
     keys, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for start in range(0, len(thumbnails), CHUNK):
-        part = thumbnails[start : start + CHUNK]
-        owner, window, other = _proposed(_window_hashes(part), hashes, bands, first=start)
-        seen, place = np.unique(owner - start, return_inverse=True)  # most photos are like no other
-        score = _scores(_details(part[seen]), place, window, details, other)
+        queries = _window_hashes(thumbnails[start : start + CHUNK])
+        owner, window, other = _proposed(queries, hashes, bands, first=start)
+        score = _scores(thumbnails, owner, window, other)
         found = score >= MIN_CORRELATION
         low, high = np.minimum(owner, other)[found], np.maximum(owner, other)[found]
         keys.append(low * len(thumbnails) + high)
@@ -123,20 +122,22 @@ def _proposed(
         for step in range(-NEIGHBOURS, NEIGHBOURS):
             other = places[np.clip(position + step, 0, len(places) - 1)]
             near = np.flatnonzero((other != owners) & (_distance(flat, hashes[other]) <= MAX_DISTANCE))
-            found.append(near * len(hashes) + other[near])
+            found.append(near * len(hashes) + other[near].astype(np.int64))
     packed = np.unique(np.concatenate(found))
     query, other = packed // len(hashes), packed % len(hashes)
     return first + query // windows, query % windows, other
 
 
-def _scores(
-    parts: np.ndarray, owner: np.ndarray, window: np.ndarray, wholes: np.ndarray, other: np.ndarray
-) -> np.ndarray:
-    """float32 [P]: the correlation of window `window` of photo `owner` of `parts` with photo `other` of `wholes`."""
+def _scores(thumbnails: np.ndarray, owner: np.ndarray, window: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """float32 [P]: the correlation of window `window` of photo `owner` with photo `other`, all int64 [P]."""
     scores = [np.zeros(0, np.float32)]
-    for start in range(0, len(owner), CHUNK):
-        here = slice(start, start + CHUNK)
-        scores.append(np.einsum("pi,pi->p", parts[owner[here], window[here]], wholes[other[here]]))
+    for start in range(0, len(owner), PAIRS):
+        here = slice(start, start + PAIRS)
+        parts, part_of = np.unique(owner[here], return_inverse=True)
+        wholes, whole_of = np.unique(other[here], return_inverse=True)
+        windows = _details(thumbnails[parts])[part_of, window[here]]
+        photos = _details(thumbnails[wholes], margins=MARGINS[:1])[whole_of, 0]
+        scores.append(np.einsum("pi,pi->p", windows, photos))
     return np.concatenate(scores)
 
 

@@ -1,6 +1,7 @@
 """Every option of the converter."""
 
 import dataclasses
+import os
 import re
 
 from carclf.config import option
@@ -74,9 +75,19 @@ class ConvertOptions:
             raise UserError(f"--split={self.split} is not known: write stratified, or first_files:0.05.")
         if self.keep_folds and self.split != "stratified":
             raise UserError("--keep_folds and --split=first_files exclude each other: give one of them.")
+        if self.keep_folds and self.output and _folder(self.keep_folds) == _folder(self.output):
+            raise UserError(
+                f"--keep_folds={self.keep_folds} is the data set that would be replaced, and afterwards it would keep "
+                "other folds: give another --output."
+            )
 
     @property
     def first_files_fraction(self) -> float | None:
         """The share of each class that the notebook's split holds out, or None for the stratified split."""
         match = re.fullmatch(rf"{FIRST_FILES}:(0?\.\d+)", self.split)
         return float(match[1]) if match and 0 < float(match[1]) < 1 else None
+
+
+def _folder(path: str) -> str:
+    path = path.removesuffix("dataset.json")
+    return path.rstrip("/") if "://" in path else os.path.abspath(path)

@@ -16,6 +16,7 @@ from carclf.errors import UserError
 
 RECORDS_A_SHARD = 900  # about 75 MB at the competition's 80 kB
 SMALL_FOLD = 256  # a larger fold has at least two shards, so that two readers can share it
+FILE_NAMES = {"extra": "train-extra", "test": "test"}
 RECEIPT = ".receipt"  # beside a finished shard until the data set is committed
 
 
@@ -71,7 +72,7 @@ def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: st
         ordered = sorted(parts[split, fold], key=lambda record: order_key(seed, record.id))
         count = -(-len(ordered) // RECORDS_A_SHARD)
         count = max(count, 2) if len(ordered) > SMALL_FOLD else count
-        name = f"{split}-fold{fold}" if fold is not None else split
+        name = f"{split}-fold{fold}" if fold is not None else FILE_NAMES[split]
         for number in range(count):
             start, stop = (len(ordered) * n // count for n in (number, number + 1))
             file = f"{folder}/{name}-{number:05d}-of-{count:05d}.tfrecord"

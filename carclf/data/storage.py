@@ -114,13 +114,9 @@ def commit(temporary: str, path: str) -> None:
 
 def write_atomic(path: str, content: bytes) -> None:
     """Replaces the file at `path` by `content` in one atomic step: a reader sees the old or the new, never a part."""
-    if is_remote(path):
-        with open_binary(path, "wb") as file:  # an object appears whole, when its upload is closed
-            file.write(content)
-        return
     temporary = temporary_name(path)
     try:
-        with open(temporary, "wb") as file:
+        with open_binary(temporary, "wb") as file:
             file.write(content)
         commit(temporary, path)
     except BaseException:

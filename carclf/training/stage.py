@@ -73,7 +73,19 @@ def build_training_model(
         ],
         jit_compile=device.jit,
     )
+    _create_variables(model)
     return model
+
+
+def _create_variables(model: keras.Model) -> None:
+    """Makes the variables of optimizer and metrics, which Keras leaves to the first train step.
+
+    TensorFlow traces a step that makes variables twice: this spares a third of the time until the first step ends.
+    """
+    model.optimizer.build(model.trainable_variables)
+    empty = keras.ops.zeros((1, model.output_shape[-1]))
+    model.compute_metrics(x=None, y=empty, y_pred=empty, sample_weight=keras.ops.zeros((1,)))
+    model.reset_metrics()
 
 
 def fit_stage(

@@ -235,6 +235,13 @@ def test_folds_that_cannot_be_kept_are_one_sentence(tmp_path, options, said):
         converted(folder, tmp_path / "new", keep_folds=f"{old.directory}/dataset.json", **options)
 
 
+@pytest.mark.parametrize("name", ["", "/", "/dataset.json", "/../out/dataset.json"])
+def test_a_data_set_cannot_keep_the_folds_of_what_it_replaces(tmp_path, name):
+    folder = write_files(tmp_path / "cars", class_folders(3))
+    with pytest.raises(UserError, match=r"is the data set that would be replaced.*: give another --output"):
+        converted(folder, tmp_path / "out", keep_folds=f"{tmp_path}/out{name}", overwrite=True)
+
+
 def test_folds_of_no_data_set_cannot_be_kept(tmp_path):
     folder = write_files(tmp_path / "cars", class_folders(3))
     with pytest.raises(UserError, match="is not a data set"):
