@@ -181,6 +181,8 @@ def _member_problem(info: zipfile.ZipInfo, *, nested_zip: bool) -> str:
         return problem
     if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return "symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
+    if info.header_offset < 0:
+        return "damaged in the zip"
     if info.flag_bits & 1:
         return "encrypted"
     if info.file_size > MAX_PHOTO_BYTES and not nested_zip:
@@ -247,7 +249,7 @@ def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: 
     info, shown = archive.getinfo(name), f"{outer.shown}/{name}"
     if info.compress_type == zipfile.ZIP_STORED:
         with open(outer.path, "rb") as file:
-            file.seek(max(info.header_offset, 0))
+            file.seek(info.header_offset)
             header = file.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             raise UserError(f"{outer.shown} is damaged at {name}: download it again.")

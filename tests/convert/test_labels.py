@@ -44,6 +44,11 @@ def test_columns_may_stand_in_any_order(header):
     assert read(f"{header}\na,{'0,' * filler}1.jpg\nb,{'0,' * filler}2.jpg\n") == LABELS
 
 
+def test_a_byte_order_mark_is_no_part_of_a_header():
+    text = "\ufeffCategory,x,Id\na,0,1.jpg\nb,0,2.jpg\n"
+    assert read(text) == read(text, label_column="Category") == LABELS
+
+
 def test_headers_may_be_given():
     text = "Id,Category,Foto,Marke\nx,y,1.jpg,a\nx,y,2.jpg,b\n"
     assert read(text, id_column="Foto", label_column="Marke") == LABELS

@@ -140,7 +140,7 @@ def test_a_hostile_member_is_refused_by_name_and_the_others_are_kept(tmp_path, o
     assert sorted(ids_of(manifest)) == sorted(Path(name).name for name in GOOD)
     (row,) = rejected(tmp_path / "out")
     assert row["source"].removeprefix("cars.zip/") == path
-    assert reason in row["reason"]
+    assert row["reason"].removeprefix("cannot be read: ").startswith(reason)
     assert outside() == before
 
 
@@ -263,7 +263,7 @@ def test_a_hostile_member_of_a_nested_zip_is_refused_by_name(tmp_path, outside, 
     assert len(ids_of(manifest)) == len(GOOD)
     (row,) = rejected(tmp_path / "out")
     assert row["source"].removeprefix("cars.zip/") == f"train.zip/{path}"
-    assert reason in row["reason"]
+    assert row["reason"].removeprefix("cannot be read: ").startswith(reason)
     assert outside() == before
 
 
@@ -350,7 +350,8 @@ def test_a_refused_photo_that_the_list_names_is_one_photo(tmp_path, kind):
     manifest = converted(source, tmp_path / "out", on_bad="skip")
     (row,) = rejected(tmp_path / "out")
     assert (row["id"], row["split"], row["category"]) == (Path(path).name, "train", "0")
-    assert reason in row["reason"]
+    assert row["source"].endswith(f"train.zip/{path}")
+    assert row["reason"].removeprefix("cannot be read: ").startswith(reason)
     assert manifest.source["counts"]["train"]["read"] == len(GOOD) + 1
     assert manifest.source["counts"]["train"]["categories"]["0"] == {"read": 3, "stored": 2, "rejected": 1}
 

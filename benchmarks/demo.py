@@ -1,0 +1,143 @@
+"""`make demo`: the whole way on drawn photos, by the commands that a user types, and the score beside a control.
+
+Example: python benchmarks/demo.py --output=demo"""
+
+import csv
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from carclf.config import option
+from carclf.door import run_door
+from carclf.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAST_ACCURACY = 0.90
+MOST_CONTROL = 0.50
+LAST_RUN = "demo_3"
+VIEWS = "clean|flip|zoom(1.1)|flip+zoom(1.1)"
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoOptions:
+    """Every option of the demo."""
+
+    output: str = option("demo", "Folder for photos, data set, runs and submission; what is finished there is kept.")
+    photos: int = option(1600, "Training photos to draw, and a quarter as many test photos.")
+    width: int = option(320, "Width of a drawn photo in pixels.")
+    height: int = option(240, "Height of a drawn photo in pixels.")
+    seed: int = option(42, "Seed of photos, folds and training.")
+    json: str = option("", "Also write the figures to this file.")
+
+
+def main(options: DemoOptions) -> int:
+    """Runs every step; 1 where the submission or the control misses its mark."""
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    seconds = {}
+    for name, command in steps(output, options).items():
+        started = time.perf_counter()
+        run(command)
+        seconds[name] = time.perf_counter() - started
+    started = time.perf_counter()
+    control = control_accuracy(output / "photos")
+    seconds["control"] = time.perf_counter() - started
+    accuracy, photos = score(output / "submission.csv", output / "photos" / "solution.csv")
+    figures = {"accuracy": accuracy, "control_accuracy": control, "test_photos": photos, "seconds": seconds}
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(closing_lines(figures, output))
+    return judge(accuracy=accuracy, control=control)
+
+
+def steps(output: Path, options: DemoOptions) -> dict[str, list[str]]:
+    """The commands by name, in order, without the interpreter."""
+    data = f"--data={output / 'data'}"
+    runs = f"--runs={output / 'runs'}"
+    size = [f"--width={options.width}", f"--height={options.height}"]
+    return {
+        "draw": [
+            *("-m", "carclf.sample", f"--output={output / 'photos'}", f"--photos={options.photos}"),
+            *(*size, f"--seed={options.seed}"),
+        ],
+        "convert": [
+            *("tools/make_tfrecords.py", f"--input={output / 'photos'}", f"--output={output / 'data'}"),
+            f"--seed={options.seed}",
+        ],
+        "train": [
+            *("-m", "carclf.train", "--flagfile=stages/demo.flags", data, runs),
+            f"--seed={options.seed}",
+        ],
+        "evaluate": ["-m", "carclf.evaluate", f"--run={LAST_RUN}", runs, data, f"--tta={VIEWS}"],
+        "predict": [
+            *("-m", "carclf.predict", f"--run={LAST_RUN}", runs, data, f"--tta={VIEWS}"),
+            f"--output={output / 'submission.csv'}",
+        ],
+    }
+
+
+def run(command: list[str]) -> None:
+    """Shows a command as one types it and runs it.
+
+    Raises:
+      UserError: it failed.
+    """
+    print(f"\n$ python {shlex.join(command)}", flush=True)
+    paths = [str(ROOT / word) if word.startswith("tools/") else word for word in command]
+    paths = [word.replace("=stages/", f"={ROOT}/stages/") for word in paths]
+    if code := subprocess.run([sys.executable, *paths]).returncode:
+        raise UserError(f"The step above ended with exit code {code}: see what it says.")
+
+
+def control_accuracy(photos: Path) -> float:
+    """Test accuracy of a logistic regression on 16x16 pixels."""
+    from sample_control import measure_control
+
+    return float(measure_control(photos)["control_accuracy"])
+
+
+def score(submission: Path, solution: Path) -> tuple[float, int]:
+    """(accuracy, photos) of a submission against the true labels."""
+
+    def labels(path: Path) -> dict[str, str]:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["Id"]: row["Category"] for row in csv.DictReader(file)}
+
+    said, true = labels(submission), labels(solution)
+    return sum(said[photo] == label for photo, label in true.items()) / len(true), len(true)
+
+
+def closing_lines(figures: dict[str, Any], output: Path) -> str:
+    """What a newcomer should see last."""
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in figures["seconds"].items())
+    return "\n".join(
+        [
+            "",
+            f"Time: {sum(figures['seconds'].values()):.0f} s ({parts}).",
+            f"Accuracy on {figures['test_photos']} test photos: {figures['accuracy']:.3f}; the control, a logistic "
+            f"regression on 16x16 pixels: {figures['control_accuracy']:.3f}.",
+            f"Submission: {output / 'submission.csv'}",
+            f"Report: {output / 'runs' / LAST_RUN / 'report.html'}",
+        ]
+    )
+
+
+def judge(*, accuracy: float, control: float) -> int:
+    """0 where both marks are met, else 1, after saying which is missed."""
+    missed = []
+    if accuracy < LEAST_ACCURACY:
+        missed.append(f"the submission's accuracy is {accuracy:.3f}, below {LEAST_ACCURACY:.2f}")
+    if control > MOST_CONTROL:
+        missed.append(f"the control's accuracy is {control:.3f}, above {MOST_CONTROL:.2f}")
+    if missed:
+        print(f"The demo missed its mark: {' and '.join(missed)}.", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    run_door(main, DemoOptions, description=__doc__ or "")

@@ -1,0 +1,63 @@
+"""What the README shows works: its Python runs, the flags of its commands exist, the files it names are there."""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carclf.config import EvaluateOptions, PredictOptions, TrainOptions
+from carclf.convert.options import ConvertOptions
+from carclf.door import parse_command_line
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPTIONS = {"train": TrainOptions, "evaluate": EvaluateOptions, "predict": PredictOptions}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python ")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_flags_of_a_command_exist(command):
+    _, *arguments = shlex.split(command)
+    if arguments[0] == "-m":
+        name = arguments[1].removeprefix("carclf.")
+        assert importlib.util.find_spec(arguments[1])
+        options, flags = OPTIONS[name], arguments[2:]
+    else:
+        assert (ROOT / arguments[0]).is_file()
+        options, flags = ConvertOptions, arguments[1:]
+    assert parse_command_line(options, flags, description="") is not None
+
+
+def test_records_are_read_by_plain_tensorflow_as_shown(dataset):
+    (program,) = blocks("python")
+    assert len([line for line in program.splitlines() if line.strip()]) <= 7
+    shown = program.replace("data/cars/*/train-fold", f"{dataset.directory}/train-fold")
+    answer = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+    assert re.fullmatch(r"\(\d+, \d+, 3\) [012]", answer.stdout.strip())
+
+
+def test_the_files_it_names_are_there():
+    named = re.findall(r"`((?:tools|stages|tests|carclf|benchmarks|docs)/[\w./-]+\.\w+)`|\]\(([\w./-]+)\)", README)
+    paths = [path for pair in named for path in pair if path]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
+def test_every_stage_is_in_its_table():
+    table = README[README.index("## Stages") :]
+    stages = [path.stem for path in (ROOT / "stages").glob("*.flags")]
+    rows = [stage for stage in stages if stage not in ("base", "all", "demo", "mobilenet_v2_224_all")]
+    assert [stage for stage in rows if f"`{stage}`" not in table] == []
