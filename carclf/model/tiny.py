@@ -26,11 +26,17 @@ def tiny_network(
     for number, width in enumerate(BLOCK_WIDTHS, start=1):
         # Pooling before the convolution: four times fewer multiplications, and the last map stays worth looking at.
         x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
+        # Normalization follows the pooling, not the convolution, since it takes as long as either: it then has a
+        # quarter of the numbers to go through, and a step takes two thirds of the time.
+        x = _activation(x, name="stem" if number == 1 else f"block{number - 1}")
         x = _convolution(x, width, name=f"block{number}")
-    return keras.Model(inputs, x, name="tiny")
+    return keras.Model(inputs, _activation(x, name=f"block{len(BLOCK_WIDTHS)}"), name="tiny")
 
 
 def _convolution(x: keras.KerasTensor, width: int, *, name: str, strides: int = 1) -> keras.KerasTensor:
-    x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
+
+
+def _activation(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
     x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)

@@ -154,7 +154,7 @@ def validation_files(folder: Path, fraction: float) -> set[str]:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    numbers=st.lists(st.integers(0, 300_000), min_size=1, max_size=60, unique=True),
+    numbers=st.lists(st.integers(0, 300_000), min_size=40, max_size=60, unique=True),
     fraction=st.sampled_from([0.05, 0.1, 0.15, 0.29, 0.57]),
 )
 def test_the_first_files_are_those_that_the_notebook_held_out(tmp_path_factory, numbers, fraction):

@@ -179,7 +179,7 @@ def test_a_flat_bitmap_may_shrink_as_much_as_it_likes(tmp_path):
     assert "flat.bmp" in ids_of(manifest)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     inner=st.booleans(),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
