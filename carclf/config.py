@@ -206,6 +206,12 @@ class PredictOptions:
     runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
     data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
     output: str = option("submission.csv", "The submission to write.", group="Data and run")
+    split: str = option(
+        "test",
+        "The test photos, or val: the fold that the run held out.",
+        choices=("test", "val"),
+        group="Data and run",
+    )
     sample: str = option("", "Sample submission to follow instead of the data set's own.", group="Data and run")
     probabilities: str = option("", "Also write every probability to this CSV file.", group="Data and run")
     tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")

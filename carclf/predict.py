@@ -19,19 +19,25 @@ def main(options: PredictOptions) -> None:
 
     from carclf.data.manifest import load_manifest
     from carclf.inference import submission
-    from carclf.inference.compatibility import check_classes
+    from carclf.inference.compatibility import check_classes, held_out_fold
     from carclf.recipe import parse_views
 
     manifest = load_manifest(options.data)
     check_classes(loaded, manifest)
+    held_out = options.split == "val"
+    split, folds = ("train", [held_out_fold(loaded, manifest)]) if held_out else ("test", None)
     views = parse_views(options.tta)
-    if not manifest.photos("test"):
-        raise UserError(f"The data set {manifest.directory} has no test photos: convert it with a test folder.")
-    sample = options.sample or manifest.sample_submission
+    if not manifest.photos(split, folds):
+        raise UserError(
+            f"The data set {manifest.directory} has no test photos: convert it with a test folder, or predict the "
+            "held-out fold with --split=val."
+        )
+    sample = options.sample or (None if held_out else manifest.sample_submission)
     header, order = submission.read_sample(Path(sample)) if sample else (["Id", "Category"], None)
-    submission.check_ids(
-        manifest.read_ids("test")["id"].tolist(), order=order
-    )  # before an hour of work, and again after
+    photos = manifest.read_ids(split)
+    if folds:
+        photos = photos[photos["fold"].isin(folds)]
+    submission.check_ids(photos["id"].tolist(), order=order)  # now, not after an hour of work
 
     from carclf.training.device import select_device
 
@@ -44,12 +50,18 @@ def main(options: PredictOptions) -> None:
         predictions = mean_predictions(
             [
                 predict_run(
-                    run, manifest=manifest, split="test", views=views, batch_size=options.batch_size, jit=device.jit
+                    run,
+                    manifest=manifest,
+                    split=split,
+                    folds=folds,
+                    views=views,
+                    batch_size=options.batch_size,
+                    jit=device.jit,
                 )
                 for run in loaded
             ]
         )
-    ids = manifest.read_ids("test")["id"].iloc[predictions.rows].tolist()
+    ids = photos["id"].loc[predictions.rows].tolist()
     rows = submission.write_submission(
         output=Path(options.output),
         ids=ids,

@@ -1,6 +1,7 @@
 """One photo walks all the way: drawn, converted, trained on in two stages, evaluated, predicted, submitted."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,6 @@ def run(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedPro
 
 
 def environment() -> dict[str, str]:
-    import os
-
     return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
@@ -97,6 +96,16 @@ def test_an_ensemble_is_the_mean_of_its_runs(home):
 
     first, second, both = (probabilities(runs) for runs in ("first", "second", "first,second"))
     np.testing.assert_allclose(both, (first + second) / 2, atol=2e-7)
+
+
+def test_the_held_out_fold_can_be_predicted(home):
+    run("-m", "carclf.predict", "--run=first", "--data=data", "--split=val", "--output=out/val.csv", folder=home)
+    predicted, ids = read_csv(home / "out" / "val.csv"), read_csv(home / "data" / "ids-train.csv")
+    held_out = ids[ids["fold"] == "0"]
+    assert predicted["Id"].tolist() == held_out["id"].tolist()
+    accuracy = np.mean(predicted["Category"].to_numpy() == held_out["class_name"].to_numpy())
+    metrics = json.loads((home / "runs" / "first" / "metrics.json").read_text())
+    assert accuracy == pytest.approx(metrics["val_accuracy"])
 
 
 def test_the_same_seed_gives_the_same_run(home):

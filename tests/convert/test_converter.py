@@ -108,6 +108,8 @@ def shuffled_scandir(monkeypatch) -> None:
 def test_the_bytes_depend_on_photos_and_options_only(tmp_path, monkeypatch, reference, change):
     monkeypatch.setattr(shards, "RECORDS_A_SHARD", 20)
     source = mixed_zip(tmp_path) if change == "zip" else write_files(tmp_path / "elsewhere", mixed())
+    if change == "two workers":
+        monkeypatch.setattr(scan, "PHOTOS_A_TASK", 3)  # more tasks than are ever in flight
     if change == "directory order":
         shuffled_scandir(monkeypatch)
     if change == "old files":
