@@ -15,6 +15,7 @@ from absl import flags
 from carclf import config
 from carclf.errors import UserError
 
+FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's own default is 1, which we keep for the unexpected
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
@@ -35,6 +36,11 @@ def run_door(main: Callable[[Any], int | None], options: type, *, description: s
         sys.stdout.flush()
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         code = USAGE_ERROR
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in FRAMEWORKS:
+            raise
+        print(f"Error: {missing_framework(str(error.name))}", file=sys.stderr)
+        code = USAGE_ERROR
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         code = 130
@@ -42,6 +48,14 @@ def run_door(main: Callable[[Any], int | None], options: type, *, description: s
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code or 0)
+
+
+def missing_framework(name: str) -> str:
+    """The sentence for a framework that is not installed: they are extras, which a bare install leaves out."""
+    return (
+        f"{name.split('.')[0]} is not installed, which this command needs: pip install 'carclf[cpu]', or [gpu] or "
+        "[tpu] instead (one of them, since they share folders)."
+    )
 
 
 def parse_command_line(options: type, arguments: Sequence[str], *, description: str) -> Any | None:

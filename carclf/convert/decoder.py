@@ -16,7 +16,7 @@ RATIOS = (8, 4, 2)
 
 def prepare() -> None:
     """Imports TensorFlow; in a worker with one thread and no GPU: photos, not operations, are what runs in parallel."""
-    if "tensorflow" in sys.modules:
+    if sys.modules.get("tensorflow"):
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     in_worker = multiprocessing.parent_process() is not None

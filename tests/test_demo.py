@@ -1,0 +1,78 @@
+"""The demo: how it scores and judges, what it runs, and, slowly, the whole way on few photos."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "benchmarks" / "demo.py"
+
+
+@pytest.fixture(scope="module")
+def demo():
+    spec = importlib.util.spec_from_file_location("demo", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["demo"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["demo"]
+
+
+def write_labels(path: Path, labels: dict[str, int]) -> Path:
+    path.write_text("Id,Category\n" + "".join(f"{photo},{label}\n" for photo, label in labels.items()))
+    return path
+
+
+def test_the_score_goes_by_id_not_by_order(demo, tmp_path):
+    solution = write_labels(tmp_path / "solution.csv", {"1.jpg": 3, "2.jpg": 4, "3.jpg": 5, "4.jpg": 6})
+    submission = write_labels(tmp_path / "submission.csv", {"4.jpg": 6, "2.jpg": 4, "3.jpg": 0, "1.jpg": 3})
+    assert demo.score(submission, solution) == (0.75, 4)
+
+
+def test_a_photo_without_an_answer_is_no_score(demo, tmp_path):
+    solution = write_labels(tmp_path / "solution.csv", {"1.jpg": 3, "2.jpg": 4})
+    with pytest.raises(KeyError, match=r"2\.jpg"):
+        demo.score(write_labels(tmp_path / "submission.csv", {"1.jpg": 3}), solution)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "control", "code", "said"),
+    [
+        (0.90, 0.50, 0, ""),
+        (0.89, 0.30, 1, "the submission's accuracy is 0.890, below 0.90."),
+        (0.95, 0.51, 1, "the control's accuracy is 0.510, above 0.50."),
+        (0.10, 0.60, 1, "below 0.90 and the control's accuracy is 0.600"),
+    ],
+)
+def test_a_missed_mark_is_exit_code_1_and_a_sentence(demo, capsys, accuracy, control, code, said):
+    assert demo.judge(accuracy=accuracy, control=control) == code
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == code
+
+
+def test_the_last_lines_name_accuracy_control_submission_and_report(demo, tmp_path):
+    figures = {"accuracy": 0.96, "control_accuracy": 0.33, "test_photos": 400, "seconds": {"draw": 10.0, "train": 80.0}}
+    *_, accuracy, submission, report = demo.closing_lines(figures, tmp_path).splitlines()
+    assert "0.960" in accuracy
+    assert "0.330" in accuracy
+    assert submission.endswith("submission.csv")
+    assert report.endswith("demo_3/report.html")
+
+
+@pytest.mark.slow
+def test_the_whole_way_runs_and_runs_again(tmp_path):
+    """Few photos teach too little, so the mark is missed: exit code 1, with every file there."""
+    command = [sys.executable, str(SCRIPT), f"--output={tmp_path / 'demo'}", "--photos=200", f"--json={tmp_path / 'f'}"]
+    for again in (False, True):
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
+        figures = json.loads((tmp_path / "f").read_text())
+        assert answer.returncode == (figures["accuracy"] < 0.90 or figures["control_accuracy"] > 0.50)
+        assert (tmp_path / "demo" / "submission.csv").read_text().count("\n") == 51
+        assert (tmp_path / "demo" / "runs" / "demo_3" / "report.html").is_file()
+        assert list(figures["seconds"]) == ["draw", "convert", "train", "evaluate", "predict", "control"]
+        assert ("is finished" in answer.stdout) == again
