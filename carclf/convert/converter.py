@@ -226,7 +226,7 @@ def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: 
         [photo.category for photo in judged.photos if photo.split == "train"], options.classes
     )
     _check_external(judged, [category for category, _ in classes])
-    groups = duplicates.find_groups(judged.photos, judged.verdicts, near=options.near_duplicates)
+    groups = duplicates.find_groups(judged.photos, judged.verdicts, near=options.near_duplicates, workers=workers)
     fold_of = _folds(options, judged, categories=[category for category, _ in classes], groups=groups)
     records = _records(judged, fold_of, classes)
     written = dataset.write_shards(

@@ -2,14 +2,21 @@
 
 import collections
 import dataclasses
+import functools
+import os
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 
+from carclf.convert import likeness
 from carclf.convert.photos import Photo
 from carclf.convert.scan import Verdict
+from carclf.convert.workers import Workers
 
 LARGEST_GROUP = 20  # more photos than that would tear a hole into the other folds: reported, not kept together
+
+LEAST_SHARED = 2048  # fewer photos are searched sooner than they are handed out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,28 +35,50 @@ def exact_groups(verdicts: Sequence[Verdict]) -> list[Group]:
     return [Group("exact", tuple(members)) for members in by_digest.values() if len(members) > 1]
 
 
-def find_groups(photos: Sequence[Photo], verdicts: Sequence[Verdict], *, near: bool) -> list[Group]:
+def find_groups(
+    photos: Sequence[Photo], verdicts: Sequence[Verdict], *, near: bool, workers: Workers | None = None
+) -> list[Group]:
     """Exact groups, then near ones, each in the order of their first photo; a near group holds its exact copies too.
 
     Args:
       photos: of all splits, so that a test photo among the training photos is found.
       verdicts: on each of them.
       near: whether photos that only look alike are searched.
+      workers: processes to share the search; None searches in this one.
     """
     exact = exact_groups(verdicts)
-    return [*exact, *_near_groups(verdicts, exact)] if near and len(photos) > 1 else exact
+    return [*exact, *_near_groups(verdicts, exact, workers)] if near and len(photos) > 1 else exact
 
 
-def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group]) -> list[Group]:
-    from carclf.convert.likeness import similar_pairs
-
+def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group], workers: Workers | None) -> list[Group]:
     copies = {group.members[0]: group.members for group in exact}
     hidden = {member for group in exact for member in group.members[1:]}
     shown = [index for index in range(len(verdicts)) if index not in hidden]
     looks = np.frombuffer(b"".join(verdicts[index].look for index in shown), np.uint8).reshape(len(shown), -1)
-    linked = _complete_linkage(*similar_pairs(looks))
+    linked = _complete_linkage(*_similar_pairs(looks, workers))
     groups = [sorted(i for place in members for i in copies.get(shown[place], (shown[place],))) for members in linked]
     return [Group("near", tuple(members)) for members in sorted(groups)]
+
+
+def _similar_pairs(looks: np.ndarray, workers: Workers | None) -> tuple[np.ndarray, np.ndarray]:
+    """`likeness.similar_pairs`, its parts shared among the workers, who read the looks from a file."""
+    if workers is None or workers.count < 2 or len(looks) < LEAST_SHARED:
+        return likeness.similar_pairs(looks)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "looks.npy")
+        np.save(path, looks)
+        tasks = ((path, start) for start in likeness.search_starts(len(looks)))
+        return likeness.merge_pairs(workers.map(_search, tasks), photos=len(looks))
+
+
+def _search(state: object, task: tuple[str, int]) -> likeness.Found:
+    path, start = task
+    return likeness.search(_index(path), start)
+
+
+@functools.lru_cache(maxsize=1)
+def _index(path: str) -> likeness.Index:
+    return likeness.build_index(np.load(path))
 
 
 def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[int]]:

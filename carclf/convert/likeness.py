@@ -1,7 +1,8 @@
 """Which photos show the same picture: a perceptual hash proposes pairs, a comparison of thumbnails decides."""
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,25 @@ def look_of(reduced: np.ndarray) -> bytes:
     return grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX).tobytes()
 
 
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What the search for photos that look alike needs of all photos.
+
+    Attributes:
+      thumbnails: uint8 [N, 16, 16].
+      hashes: uint64 [N], of the whole photos.
+      bands: for each order of bits: the order, the photos' places and their hashes in it.
+    """
+
+    thumbnails: np.ndarray
+    hashes: np.ndarray
+    bands: tuple[tuple[np.ndarray, ...], ...]
+
+
+Found = tuple[np.ndarray, np.ndarray]
+"""(keys, scores) of pairs: smaller · N + larger number, int64 [P]; correlation, float32 [P]."""
+
+
 def similar_pairs(looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(pairs, correlations): int64 [P, 2], ascending in each row, and float32 [P] in 0.94..1 of photos that look alike.
 
@@ -44,25 +64,41 @@ def similar_pairs(looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
       looks: uint8 [N, 256], from `look_of`.
     """
+    index = build_index(looks)
+    return merge_pairs([search(index, start) for start in search_starts(len(looks))], photos=len(looks))
+
+
+def build_index(looks: np.ndarray) -> Index:
+    """The index of `looks`, uint8 [N, 256]."""
     thumbnails = looks.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    if len(thumbnails) < 2:
-        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-    hashes = np.concatenate([perceptual_hash(part) for part in _chunks(thumbnails)])
+    hashes = np.concatenate([np.zeros(0, np.uint64), *(perceptual_hash(part) for part in _chunks(thumbnails))])
     orders = [np.random.default_rng(band).permutation(64) for band in range(BANDS)]
-    bands = [(order, *_sorted(_permuted(hashes, order), band=band)) for band, order in enumerate(orders)]
-    keys, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for start in range(0, len(thumbnails), CHUNK):
-        queries = _window_hashes(thumbnails[start : start + CHUNK])
-        owner, window, other = _proposed(queries, hashes, bands, first=start)
-        score = _scores(thumbnails, owner, window, other)
-        found = score >= MIN_CORRELATION
-        low, high = np.minimum(owner, other)[found], np.maximum(owner, other)[found]
-        keys.append(low * len(thumbnails) + high)
-        scores.append(score[found])
+    bands = ((order, *_sorted(_permuted(hashes, order), band=band)) for band, order in enumerate(orders))
+    return Index(thumbnails, hashes, tuple(bands))
+
+
+def search_starts(photos: int) -> range:
+    """The starts of the parts in which `search` goes through so many photos; one photo is like no other."""
+    return range(0, photos if photos > 1 else 0, CHUNK)
+
+
+def search(index: Index, start: int) -> Found:
+    """The pairs found from the CHUNK photos beginning at `start`; parts are independent of each other."""
+    queries = _window_hashes(index.thumbnails[start : start + CHUNK])
+    owner, window, other = _proposed(queries, index.hashes, index.bands, first=start)
+    score = _scores(index.thumbnails, owner, window, other)
+    found = score >= MIN_CORRELATION
+    low, high = np.minimum(owner, other)[found], np.maximum(owner, other)[found]
+    return low * len(index.hashes) + high, score[found]
+
+
+def merge_pairs(parts: Iterable[Found], *, photos: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `similar_pairs` returns, from all parts of the search; a pair found from both sides takes its best score."""
+    keys, scores = zip((np.zeros(0, np.int64), np.zeros(0, np.float32)), *parts, strict=True)
     key, where = np.unique(np.concatenate(keys), return_inverse=True)
     best = np.zeros(len(key), np.float32)
     np.maximum.at(best, where, np.concatenate(scores))
-    return np.stack([key // len(thumbnails), key % len(thumbnails)], axis=1), best
+    return np.stack([key // max(photos, 1), key % max(photos, 1)], axis=1), best
 
 
 def perceptual_hash(thumbnails: np.ndarray) -> np.ndarray:

@@ -257,3 +257,19 @@ def test_the_folds_of_real_photos_are_even(tmp_path):
         share = len(photos) / 5
         counts = [int((photos["fold"] == fold).sum()) for fold in range(5)]
         assert all(abs(count - share) <= max(0.05 * share, 1) for count in counts), (label, counts)
+
+
+def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
+    from carclf.convert import duplicates, scan
+    from carclf.convert.workers import Workers
+
+    rng = np.random.default_rng(5)
+    looks = rng.integers(0, 256, (1200, 256), dtype=np.uint8)
+    looks[600:640] = np.clip(looks[:40].astype(int) + rng.integers(-6, 7, (40, 256)), 0, 255)
+    alone = similar_pairs(looks)
+    assert {tuple(pair) for pair in alone[0].tolist()} == {(n, 600 + n) for n in range(40)}
+    monkeypatch.setattr(duplicates, "LEAST_SHARED", 1)
+    with Workers(2, scan.prepare, (), 640, True) as workers:
+        shared = duplicates._similar_pairs(looks, workers)
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_array_equal(one, other)
