@@ -18,7 +18,7 @@ LABELS = {"1.jpg": "a", "2.jpg": "b"}
 ANY_TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 FILE_NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc",), exclude_characters="/\\\x7f"), min_size=1, max_size=12
-).filter(lambda name: not name.startswith("."))
+).filter(lambda name: not name.startswith(".") and name[1:2] != ":")  # hidden files; drives
 
 
 def read(text: str | bytes, **arguments) -> dict[str, str]:
