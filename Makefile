@@ -37,9 +37,10 @@ lint: $(VENV)/.dev
 	$(PY) -m mypy
 
 # The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py).
+# Two processes: most tests wait for one core.
 test: lint
-	$(PY) -m pytest
-	KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest tests/model tests/recipe tests/oracle
+	$(PY) -m pytest --numprocesses=2 --dist=loadfile
+	KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
 
 test-slow: $(VENV)/.dev
 	$(PY) -m pytest -m slow
