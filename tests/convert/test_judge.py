@@ -99,7 +99,7 @@ def exif(orientation: int) -> Image.Exif:
         {"quality": 90, "exif": b"Exif\0\0 which is no Exif at all"},
         {"quality": 90, "dpi": (300, 300), "icc_profile": b"no profile"},
     ],
-    ids=str,
+    ids=lambda saved: "-".join(saved) or "plain",
 )
 def test_a_clean_baseline_jpeg_is_kept_byte_for_byte(options):
     raw = encoded(IMAGE, **options)
