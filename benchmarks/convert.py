@@ -12,12 +12,13 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from measuring import scratch_folder
 
 from carclf.config import option
 from carclf.door import run_door
@@ -51,10 +52,10 @@ def main(options: BenchmarkOptions) -> None:
     found = sorted(path for path in Path(options.photos).rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"There is no JPEG photo under --photos={options.photos}: give another folder.")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-        folder = prepare_photos(found, Path(scratch) / "photos", count=options.count)
-        few = prepare_photos(found, Path(scratch) / "few", count=FEW)
-        figures = measure(folder, few, Path(scratch), workers=options.workers, repeats=options.repeats)
+    with scratch_folder() as scratch:
+        folder = prepare_photos(found, scratch / "photos", count=options.count)
+        few = prepare_photos(found, scratch / "few", count=FEW)
+        figures = measure(folder, few, scratch, workers=options.workers, repeats=options.repeats)
     print(table(figures))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -6,11 +6,10 @@ import dataclasses
 import io
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from measuring import run_measured
+from measuring import run_measured, scratch_folder
 
 from carclf.config import option
 from carclf.door import run_door
@@ -33,8 +32,8 @@ def main(options: MemoryOptions) -> None:
     """Measures and prints."""
     figures = []
     for count in [int(text) for text in options.counts.split(",")]:
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-            draw(Path(scratch) / "photos", count)
+        with scratch_folder() as scratch:
+            draw(scratch / "photos", count)
             flags = [f"--input={scratch}/photos", f"--output={scratch}/data", f"--workers={options.workers}"]
             measured = run_measured([sys.executable, str(TOOL), *flags])
         figures.append(

@@ -11,12 +11,13 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from measuring import scratch_folder
 
 from carclf.config import option
 from carclf.door import run_door
@@ -56,10 +57,10 @@ def main(options: InputOptions) -> None:
     from carclf.training.device import select_device
 
     select_device("cpu")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-        photos = prepare_photos(Path(options.photos), Path(scratch) / "photos", most=options.most)
+    with scratch_folder() as scratch:
+        photos = prepare_photos(Path(options.photos), scratch / "photos", most=options.most)
         figures: dict[str, Any] = {"photos": len(photos), "mean_bytes": mean_bytes(photos), "sizes": {}}
-        data = convert(Path(scratch) / "photos", Path(scratch) / "data")
+        data = convert(scratch / "photos", scratch / "data")
         for size in [int(text) for text in options.sizes.split(",")]:
             figures["sizes"][size] = measure_size(size, data, photos, options)
             print(table(size, figures["sizes"][size]), flush=True)

@@ -1,11 +1,13 @@
 """Runs a command and watches the memory of its processes."""
 
+import contextlib
 import dataclasses
 import os
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from carclf.errors import UserError
@@ -28,6 +30,14 @@ class Measured:
     process_mb: float
     total_mb: float
     output: str
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for what a benchmark writes, gone at its end: in bench/, which git ignores, on the current disk."""
+    Path("bench").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir="bench") as folder:
+        yield Path(folder)
 
 
 def run_measured(command: Sequence[str]) -> Measured:
