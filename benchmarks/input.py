@@ -6,6 +6,7 @@ Example: python benchmarks/input.py --photos=data/cars --json=input.json"""
 
 import dataclasses
 import importlib.util
+import itertools
 import json
 import os
 import statistics
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from measuring import scratch_folder
 
 from carclf.config import option
@@ -331,47 +333,50 @@ def torch_loader(folder: Path, size: int, batch_size: int, seconds: float) -> fl
 
 def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     """Where the time of a batch goes: milliseconds that each step adds to those before it, host steps on all cores."""
-    import tensorflow as tf
-
-    from carclf.data import pipeline, records, storage
+    from carclf.data import index, loader
+    from carclf.data.decoder import decode, fitting_ratios
     from carclf.data.manifest import load_manifest
+    from carclf.data.pipeline import canvas_side
     from carclf.model.render import Render
 
     manifest = load_manifest(data)
-    files = [storage.join(manifest.directory, shard.file) for shard in manifest.shards]
-    canvas = pipeline.canvas_side(image_size=(size, size), max_side=manifest.max_side)
+    entries = index.read_index(manifest)
+    canvas = canvas_side(image_size=(size, size), max_side=manifest.max_side)
+    photos = loader.PhotoLoader(manifest, entries, numbers=np.arange(len(entries)), canvas_size=canvas)
+    ratios = fitting_ratios(np.stack([entries["height"], entries["width"]], axis=1), canvas_size=canvas)
+    pool = ThreadPoolExecutor(loader.usable_cores())
 
-    def decode(record: Any) -> Any:
-        photo = tf.io.parse_single_example(record, records.features())
-        extent = tf.stack([photo["image/height"], photo["image/width"]])
-        return pipeline.decode_for_canvas(photo["image/encoded"], size=extent, canvas_size=canvas)
+    def batch_of(step: Callable[[int], Any]) -> Callable[[np.ndarray], Any]:
+        """One step for every photo of a batch, a few photos a task as the loader does it."""
 
-    read = tf.data.TFRecordDataset(files).repeat()
-    decoded = read.map(decode, num_parallel_calls=pipeline.PARALLEL_CALLS)
-    batched = decoded.padded_batch(options.batch_size, padded_shapes=[canvas, canvas, 3])
+        def part(places: np.ndarray) -> None:
+            for place in places:
+                step(place)
 
-    def milliseconds(batches: Iterator[int]) -> float:
-        return 1000 * options.batch_size / count_images(batches, options.seconds / 2)
+        return lambda places: list(pool.map(part, np.split(places, len(places) // loader.PHOTOS_A_TASK)))
 
-    def of(dataset: Any, group: int) -> Iterator[int]:
-        elements = iter(dataset.prefetch(2).with_options(pipeline._options()))
-        while True:
-            for _ in range(group):
-                next(elements)
-            yield options.batch_size
+    def milliseconds(function: Callable[[np.ndarray], Any]) -> float:
+        def batches() -> Iterator[int]:
+            for number in itertools.count():
+                function((np.arange(options.batch_size) + number * options.batch_size) % len(entries))
+                yield options.batch_size
 
-    layer = Render(image_size=(size, size))
+        return 1000 * options.batch_size / count_images(batches(), options.seconds / 2)
+
     whole = iter(our_batches(data, size=size, batch_size=options.batch_size))
     inputs, _, _ = next(whole)
+    layer = Render(image_size=(size, size))
+    read = batch_of(lambda place: index.read_photo(manifest, entries[place]))
+    decoded = batch_of(lambda place: decode(index.read_photo(manifest, entries[place]), ratio=int(ratios[place])))
     totals = {
-        "read": milliseconds(of(read, options.batch_size)),
-        "decode": milliseconds(of(decoded, options.batch_size)),
-        "batch": milliseconds(of(batched, 1)),
-        "draw and hand over": milliseconds(options.batch_size for _ in whole),
+        "read": milliseconds(read),
+        "decode": milliseconds(decoded),
+        "batch": milliseconds(photos.load),
+        "draw and hand over": milliseconds(lambda _: next(whole)),
     }
     before = [0.0, *totals.values()]
     added = {name: total - earlier for (name, total), earlier in zip(totals.items(), before, strict=False)}
-    added["render"] = milliseconds(options.batch_size for _ in iter(lambda: layer(inputs).numpy() is None, True))
+    added["render"] = milliseconds(lambda _: layer(inputs).numpy())
     return added
 
 

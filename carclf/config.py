@@ -130,6 +130,12 @@ class TrainOptions:
         "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"
     )
 
+    cache: str = option(
+        "none",
+        "Keep decoded photos for the next epochs, if they fit: none, ram, or a folder that later runs use too.",
+        group="Images",
+    )
+
     backbone: str = option("efficientnet_b0", "A row of carclf.model.backbones.BACKBONES.", group="Model")
     weights: str = option("imagenet", "Backbone weights of a first stage: imagenet, none, or a file.", group="Model")
     head_width: int = option(128, "Width of the head's hidden layer.", group="Model")

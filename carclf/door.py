@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from carclf import config
-from carclf.errors import UserError
+from carclf.errors import UserError, sentence_in
 
 FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's own default is 1, which we keep for the unexpected
@@ -47,6 +47,12 @@ def run_door(main: Callable[[Any], int | None], options: type, *, description: s
     except BrokenPipeError:  # `| head` closed our output: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        if (sentence := sentence_in(error)) is None:
+            raise
+        sys.stdout.flush()
+        print(f"Error: {sentence}", file=sys.stderr)
+        code = USAGE_ERROR
     sys.exit(code or 0)
 
 

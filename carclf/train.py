@@ -15,6 +15,7 @@ from carclf.errors import UserError
 if TYPE_CHECKING:
     import keras
 
+    from carclf.data.cache import DecodedCache
     from carclf.data.manifest import Manifest
     from carclf.data.pipeline import Framing
     from carclf.model.schedules import Schedule
@@ -298,6 +299,7 @@ def fit(
     from carclf.recipe import parse_recipe
     from carclf.training.stage import fit_stage
 
+    cache = decoded_cache(options, manifest=manifest, plan=plan)
     train_data = training_batches(
         manifest=manifest,
         folds=plan.train_folds,
@@ -308,6 +310,7 @@ def fit(
         seed=options.seed,
         steps_per_epoch=plan.steps_per_epoch,
         label_smoothing=options.label_smoothing,
+        cache=cache,
     )
     val_data = validation_batches(
         manifest=manifest,
@@ -315,6 +318,7 @@ def fit(
         framing=plan.framing,
         recipe=parse_recipe(""),
         batch_size=options.batch_size,
+        cache=cache,
     )
     return fit_stage(
         model,
@@ -328,6 +332,24 @@ def fit(
         patience=options.patience,
         schedule=plan.schedule,
         verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+def decoded_cache(options: TrainOptions, *, manifest: "Manifest", plan: Plan) -> "DecodedCache | None":
+    """The cache that `--cache` asks for, if there is room for the photos of training and validation."""
+    if options.cache == "none":
+        return None
+    from carclf.data.cache import open_cache
+    from carclf.data.index import read_index, select
+
+    index = read_index(manifest)
+    shards = [*manifest.shards_of("train"), *manifest.shards_of("extra")]
+    return open_cache(
+        options.cache,
+        manifest=manifest,
+        index=index,
+        wanted=select(manifest, index, shards),
+        canvas_size=plan.framing.canvas_size,
     )
 
 

@@ -56,18 +56,18 @@ def write_dataset(directory: Path, *, folds: int = 3, photos_a_fold: int = 8, te
     import io
 
     import numpy as np
-    import tensorflow as tf
     from PIL import Image
 
-    from carclf.data import manifest, records
+    from carclf.data import index, manifest, records
 
     rng = np.random.default_rng(0)
     sizes = [(48, 64), (64, 48), (64, 64), (30, 40)]
     directory.mkdir(parents=True)
-    shards, lists, counts = [], {"train": [], "test": []}, [0, 0, 0]
+    shards, entries, lists, counts = [], [], {"train": [], "test": []}, [0, 0, 0]
 
     def write(name: str, *, split: str, fold: int | None, count: int) -> None:
-        with tf.io.TFRecordWriter(str(directory / name)) as writer:
+        written = []
+        with open(directory / name, "wb") as file:
             for _ in range(count):
                 row = len(lists[split])
                 label, (height, width) = row % 3, sizes[row % 4]
@@ -88,11 +88,14 @@ def write_dataset(directory: Path, *, folds: int = 3, photos_a_fold: int = 8, te
                     label=label if known else -1,
                     class_name=f"class {label}" if known else "",
                 )
-                writer.write(example)
+                file.write(records.frame(example))
+                fields = {"height": height, "width": width, "row": row, "label": label if known else -1}
+                written.append((example, encoded, fields))
                 counts[label] += known
                 fold_number, shown = (fold, label) if known else (-1, -1)
                 lists[split].append(f"{photo},{shown},class {label},{fold_number},{height},{width},{sha256},{photo}")
         content = (directory / name).read_bytes()
+        entries.append(index.index_shard(written))
         shards.append(manifest.Shard(name, split, fold, count, len(content), hashlib.sha256(content).hexdigest()))
 
     for fold in range(folds):
@@ -106,6 +109,8 @@ def write_dataset(directory: Path, *, folds: int = 3, photos_a_fold: int = 8, te
         (directory / name).write_text(text)
         return manifest.ListFile(name, text.count("\n") - 1, hashlib.sha256(text.encode()).hexdigest())
 
+    (directory / "photos.npy").write_bytes(index.to_npy(entries))
+    places = hashlib.sha256((directory / "photos.npy").read_bytes()).hexdigest()
     header = "id,label,class_name,fold,height,width,sha256,source"
     sample = "Id,Category\n" + "".join(f"{line.split(',')[0]},0\n" for line in reversed(lists["test"]))
     made = manifest.Manifest(
@@ -117,6 +122,7 @@ def write_dataset(directory: Path, *, folds: int = 3, photos_a_fold: int = 8, te
             split: write_list(f"ids-{split}.csv", "\n".join([header, *lines]) + "\n") for split, lines in lists.items()
         },
         lists={"sample-submission": write_list("sample-submission.csv", sample)},
+        index=manifest.ListFile("photos.npy", sum(counts) + test_photos, places),
         options={"max_side": max_side},
         source={},
     )

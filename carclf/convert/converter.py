@@ -20,7 +20,7 @@ from carclf.convert.shards import Record
 from carclf.convert.workers import Workers, worker_count
 from carclf.data import manifest as manifests
 from carclf.data import storage
-from carclf.data.manifest import ClassEntry, Manifest
+from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
 
 BYTE_OPTIONS = ("max_side", "folds", "split", "seed", "limit", "near_duplicates")  # the flags that decide bytes
@@ -126,7 +126,7 @@ def _existing(directory: str) -> Manifest | None:
         return manifests.load_manifest(directory)
     except UserError as error:
         print(f"Note: the data set found there cannot be used: {error}", file=sys.stderr)
-        return Manifest(directory, "", (), (), {}, {}, {}, {})
+        return Manifest(directory, "", (), (), {}, {}, ListFile("", 0, ""), {}, {})
 
 
 def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, workers: Workers) -> Manifest | None:
@@ -243,9 +243,10 @@ def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: 
         directory=directory,
         fingerprint=fingerprint,
         classes=tuple(ClassEntry(label, key, name, count[key]) for label, (key, name) in enumerate(classes)),
-        shards=tuple(written),
+        shards=tuple(one.shard for one in written),
         ids={split: dataset.write_list(directory, folder, f"ids-{split}", *part) for split, part in ids_of.items()},
         lists={name: dataset.write_list(directory, folder, name, *part) for name, part in lists_of.items()},
+        index=dataset.write_index(directory, folder, written),
         options={name: getattr(options, name) for name in BYTE_OPTIONS},
         source={"layout": judged.inventory.layout, "counts": judged.counts(), "notes": list(judged.inventory.notes)},
     )

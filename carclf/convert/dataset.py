@@ -10,13 +10,14 @@ from carclf.convert import lists, shards
 from carclf.convert.photos import Photo
 from carclf.convert.progress import Progress
 from carclf.convert.scan import Verdict
-from carclf.convert.shards import Plan, Record
+from carclf.convert.shards import Plan, Record, Written
 from carclf.convert.workers import Workers
-from carclf.data import storage
-from carclf.data.manifest import ID_SPLITS, ListFile, Manifest, Shard
+from carclf.data import index, storage
+from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
 from carclf.errors import UserError
 
 SPOOL_FOLDER = "spool.tmp"
+INDEX_FILE = "photos.npy"
 FOLDER_DIGITS = 16  # of the fingerprint, in the name of the shards' folder
 SHARD_FOLDER = re.compile(rf"[0-9a-f]{{{FOLDER_DIGITS}}}")
 RECORD_BYTES = 512  # of a record, besides its photo: names, hashes, framing
@@ -61,8 +62,10 @@ def build_record(
     )
 
 
-def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Workers) -> list[Shard]:
-    """The shards of a data set in reading order; those that an interrupted run has finished are kept.
+def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Workers) -> list[Written]:
+    """The shards of a data set in reading order, with the places of their photos.
+
+    Those that an interrupted run has finished are kept.
 
     Args:
       directory: the data set.
@@ -76,16 +79,17 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
     for folder in sorted({storage.parent(plan.file) for plan in plans}):
         storage.make_folder(storage.join(directory, folder))
         _remove_temporaries(storage.join(directory, folder))
-    finished = {plan.file: shard for plan in plans if (shard := shards.finished_shard(directory, plan))}
+    finished = {plan.file: written for plan in plans if (written := shards.finished_shard(directory, plan))}
     if finished:
         print(f"{len(finished)} of {len(plans)} shards are finished already and are kept", flush=True)
     records = sum(len(plan.records) for plan in plans)
-    _check_space(directory, stored_bytes + RECORD_BYTES * records - sum(shard.bytes for shard in finished.values()))
+    kept_bytes = sum(written.shard.bytes for written in finished.values())
+    _check_space(directory, stored_bytes + RECORD_BYTES * records - kept_bytes)
     missing = [plan for plan in plans if plan.file not in finished]
     with Progress("written", total=sum(len(plan.records) for plan in missing)) as progress:
-        for shard in workers.map(shards.write_shard, ((directory, plan) for plan in missing)):
-            finished[shard.file] = shard
-            progress.add(shard.count)
+        for written in workers.map(shards.write_shard, ((directory, plan) for plan in missing)):
+            finished[written.shard.file] = written
+            progress.add(written.shard.count)
     return [finished[plan.file] for plan in plans]
 
 
@@ -135,6 +139,14 @@ def write_list(directory: str, folder: str, name: str, content: bytes, count: in
     file = f"{folder}/{name}.csv"
     storage.write_atomic(storage.join(directory, file), content)
     return ListFile(file, count, storage.sha256(content))
+
+
+def write_index(directory: str, folder: str, written: Sequence[Written]) -> ListFile:
+    """The entry of the index, after writing it beside the shards."""
+    content = index.to_npy([one.entries for one in written])
+    file = f"{folder}/{INDEX_FILE}"
+    storage.write_atomic(storage.join(directory, file), content)
+    return ListFile(file, sum(one.shard.count for one in written), storage.sha256(content))
 
 
 def copy_lists(manifest: Manifest) -> None:

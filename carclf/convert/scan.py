@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from carclf.convert import decoder
+from carclf.convert.judge import UnusableError, judge
+from carclf.convert.likeness import look_of
 from carclf.convert.photos import Photo
 from carclf.convert.progress import Progress
 from carclf.convert.sources import Reader, Source
@@ -89,14 +90,10 @@ def _hash_one(context: Context, source: int, name: str) -> bytes:
 
 
 def _judge_task(context: Context, task: list[tuple[int, str]]) -> list[Verdict]:
-    decoder.prepare()
-    with decoder.quiet():
-        return [_judge_one(context, source, name) for source, name in task]
+    return [_judge_one(context, source, name) for source, name in task]
 
 
 def _judge_one(context: Context, source: int, name: str) -> Verdict:
-    from carclf.convert.judge import UnusableError, judge
-
     try:
         raw = context.reader.read(source, name)
     except OSError as error:
@@ -108,8 +105,6 @@ def _judge_one(context: Context, source: int, name: str) -> Verdict:
         return Verdict(digest, reason=str(error))
     look = b""
     if context.looks:
-        from carclf.convert.likeness import look_of
-
         look = look_of(stored.reduced)
     return Verdict(
         digest,

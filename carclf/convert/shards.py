@@ -6,11 +6,15 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from typing import IO
 
-from carclf.convert import decoder
+import numpy as np
+
 from carclf.convert.folds import order_key
+from carclf.convert.judge import judge
 from carclf.convert.scan import Context
-from carclf.data import storage
+from carclf.data import records, storage
+from carclf.data.index import ENTRY, index_shard
 from carclf.data.manifest import Shard
 from carclf.errors import UserError
 
@@ -79,41 +83,48 @@ def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: st
             yield Plan(file, split, fold, tuple(ordered[start:stop]))
 
 
-def finished_shard(directory: str, plan: Plan) -> Shard | None:
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A finished shard and where its photos lie, ENTRY [count] (`carclf.data.index`)."""
+
+    shard: Shard
+    entries: np.ndarray
+
+
+def finished_shard(directory: str, plan: Plan) -> Written | None:
     """The shard of an earlier, interrupted run, or None: it counts only with its receipt and its exact bytes."""
     path = storage.join(directory, plan.file)
     receipt = path + RECEIPT
     if storage.size_bytes(path) is None or storage.size_bytes(receipt) is None:
         return None
     try:
-        shard = Shard(**json.loads(storage.read_bytes(receipt)))
-    except (ValueError, TypeError):
+        content = json.loads(storage.read_bytes(receipt))
+        shard = Shard(**content["shard"])
+        entries = np.array([tuple(entry) for entry in content["entries"]], ENTRY)
+    except (ValueError, TypeError, KeyError):
         return None
     expected = dataclasses.replace(shard, file=plan.file, split=plan.split, fold=plan.fold, count=len(plan.records))
-    return shard if shard == expected and hash_file(path) == (shard.bytes, shard.sha256) else None
+    whole = shard == expected and len(entries) == shard.count and hash_file(path) == (shard.bytes, shard.sha256)
+    return Written(shard, entries) if whole else None
 
 
-def write_shard(context: Context, task: tuple[str, Plan]) -> Shard:
+def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
     """Writes one shard under a temporary name, hashes what is on the disk, renames it and leaves a receipt.
 
     Raises:
       UserError: a photo changed since it was judged, or the disk refuses.
     """
     directory, plan = task
-    decoder.prepare()
-    import tensorflow as tf
-
     path = storage.join(directory, plan.file)
     temporary = storage.temporary_name(path)
     try:
-        with decoder.quiet(), tf.io.TFRecordWriter(temporary) as writer:
-            for record in plan.records:
-                writer.write(_example(context, record))
+        with storage.open_binary(temporary, "wb") as file:
+            entries = index_shard(_written(file, context, plan))
         size, sha256 = hash_file(temporary)
-        shard = Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256)
+        written = Written(Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256), entries)
         storage.commit(temporary, path)
-        storage.write_atomic(path + RECEIPT, json.dumps(dataclasses.asdict(shard)).encode())
-    except (OSError, tf.errors.OpError) as error:
+        storage.write_atomic(path + RECEIPT, _receipt(written))
+    except storage.errors() as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
         raise UserError(
             f"{path} could not be written ({reason}): free space or choose another --output, then run the same command "
@@ -122,7 +133,29 @@ def write_shard(context: Context, task: tuple[str, Plan]) -> Shard:
     finally:
         with contextlib.suppress(OSError):
             storage.remove(temporary)
-    return shard
+    return written
+
+
+def _written(file: IO[bytes], context: Context, plan: Plan) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:
+    """What `index_shard` wants to know of each record, after writing it."""
+    for record in plan.records:
+        encoded = _stored_bytes(context, record)
+        example = records.build_example(
+            encoded=encoded,
+            height=record.height,
+            width=record.width,
+            filename=record.id,
+            sha256=record.stored_sha256.hex(),
+            label=record.label,
+            class_name=record.class_name,
+            row=record.row,
+        )
+        file.write(records.frame(example))
+        yield example, encoded, {name: getattr(record, name) for name in ("height", "width", "label", "row")}
+
+
+def _receipt(written: Written) -> bytes:
+    return json.dumps({"shard": dataclasses.asdict(written.shard), "entries": written.entries.tolist()}).encode()
 
 
 def hash_file(path: str) -> tuple[int, str]:
@@ -135,21 +168,6 @@ def hash_file(path: str) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _example(context: Context, record: Record) -> bytes:
-    from carclf.data.records import build_example
-
-    return build_example(
-        encoded=_stored_bytes(context, record),
-        height=record.height,
-        width=record.width,
-        filename=record.id,
-        sha256=record.stored_sha256.hex(),
-        label=record.label,
-        class_name=record.class_name,
-        row=record.row,
-    )
-
-
 def _stored_bytes(context: Context, record: Record) -> bytes:
     try:
         raw = context.reader.read(record.source, record.name)
@@ -159,6 +177,4 @@ def _stored_bytes(context: Context, record: Record) -> bytes:
         raise UserError(f"{record.name} changed while it was converted: run the same command again.")
     if record.stored_sha256 == record.source_sha256:
         return raw
-    from carclf.convert.judge import judge
-
     return judge(raw, max_side=context.max_side).encoded

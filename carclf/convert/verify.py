@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from carclf.convert import decoder
 from carclf.convert.progress import Progress
 from carclf.convert.workers import Workers, worker_count
 from carclf.data import manifest as manifests
-from carclf.data import storage
+from carclf.data import records, storage
+from carclf.data.decoder import decode
+from carclf.data.index import read_index
 from carclf.data.manifest import Manifest, Shard
 from carclf.errors import UserError
 
@@ -73,8 +74,18 @@ def table(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _prepare(manifest: Manifest) -> tuple[Manifest, dict[str, Photos]]:
-    return manifest, {split: _photos(manifest, split) for split in manifests.ID_SPLITS}
+@dataclasses.dataclass(frozen=True)
+class _Expected:
+    """What a data set says of itself: its manifest, its lists by split, its index."""
+
+    manifest: Manifest
+    lists: dict[str, Photos]
+    index: np.ndarray
+
+
+def _prepare(manifest: Manifest) -> _Expected:
+    lists = {split: _photos(manifest, split) for split in manifests.ID_SPLITS}
+    return _Expected(manifest, lists, read_index(manifest))
 
 
 def _photos(manifest: Manifest, split: str) -> Photos:
@@ -83,27 +94,28 @@ def _photos(manifest: Manifest, split: str) -> Photos:
     return Photos(ids["label"].to_numpy(np.int64), size, tuple(ids["sha256"]), tuple(ids["id"]))
 
 
-def _verify_shard(state: tuple[Manifest, dict[str, Photos]], shard: Shard) -> list[int]:
+def _verify_shard(expected: _Expected, shard: Shard) -> list[int]:
     """The rows of the shard's records."""
-    decoder.prepare()
-    manifest, lists = state
+    manifest = expected.manifest
     path = storage.join(manifest.directory, shard.file)
-    with storage.open_binary(path) as file:
-        content = file.read()
+    content = storage.read_bytes(path)
     if len(content) != shard.bytes or storage.sha256(content) != shard.sha256:
         raise UserError(f"The shard {path} is not the one that was written (its SHA-256 differs): {AGAIN}.")
-    photos = lists["test" if shard.split == "test" else "train"]
-    with decoder.quiet():
-        rows = [
-            _verify_record(record, photos, manifest=manifest, where=f"record {number} of {path}")
-            for number, record in enumerate(_records(content, path))
-        ]
-    if len(rows) != shard.count:
-        raise UserError(f"The shard {path} has {len(rows)} records instead of {shard.count}: {AGAIN}.")
-    return rows
+    photos = expected.lists["test" if shard.split == "test" else "train"]
+    entries = expected.index[expected.index["shard"] == manifest.shards.index(shard)]
+    found = list(_records(content, path))
+    if len(found) != shard.count:
+        raise UserError(f"The shard {path} has {len(found)} records instead of {shard.count}: {AGAIN}.")
+    for number, ((start, record), entry) in enumerate(zip(found, entries, strict=True)):
+        where = f"record {number} of {path}"
+        if not 0 <= entry["row"] < len(photos.id):
+            raise UserError(f"{where} says row {entry['row']} and the list has {len(photos.id)}: {AGAIN}.")
+        _verify_record(record, start, entry, photos, manifest=manifest, where=where)
+    return [int(row) for row in entries["row"]]
 
 
-def _records(content: bytes, path: str) -> Iterator[bytes]:
+def _records(content: bytes, path: str) -> Iterator[tuple[int, bytes]]:
+    """(start, content) of every record."""
     at = 0
     while at < len(content):
         if at + LENGTH.size > len(content):
@@ -112,25 +124,61 @@ def _records(content: bytes, path: str) -> Iterator[bytes]:
         at += LENGTH.size
         if at + length + 4 > len(content):
             raise UserError(f"The shard {path} ends inside a record: {AGAIN}.")
-        yield content[at : at + length]
+        yield at, content[at : at + length]
         at += length + 4
 
 
-def _verify_record(record: bytes, photos: Photos, *, manifest: Manifest, where: str) -> int:
-    import tensorflow as tf
+def _verify_record(
+    record: bytes, start: int, entry: np.void, photos: Photos, *, manifest: Manifest, where: str
+) -> None:
+    """Builds the record that lists and index ask for, of the photo that is there, and compares."""
+    row = int(entry["row"])
+    label = int(photos.label[row])
+    encoded = record[entry["photo_start"] :][: entry["photo_bytes"]]
+    height, width = photos.size[row].tolist()
+    wanted = records.build_example(
+        encoded=encoded,
+        height=height,
+        width=width,
+        filename=photos.id[row],
+        sha256=photos.sha256[row],
+        label=label,
+        class_name=manifest.classes[label].name if 0 <= label < manifest.class_count else "",
+        row=row,
+    )
+    if record != wanted or storage.sha256(encoded) != photos.sha256[row]:
+        _name_difference(record, row, photos, manifest=manifest, where=where)
+    places = ("start", "bytes", "label", "height", "width")
+    if tuple(entry[name] for name in places) != (start, len(record), label, height, width):
+        raise UserError(f"{where} lies elsewhere, or holds something else, than {manifest.index.file} says: {AGAIN}.")
+    try:
+        decoded = decode(encoded)
+    except ValueError as error:
+        raise UserError(f"{where} ({photos.id[row]}) does not decode ({error}): {AGAIN}.") from None
+    if list(decoded.shape) != [height, width, 3]:
+        raise UserError(
+            f"{where} ({photos.id[row]}) decodes to {list(decoded.shape)} instead of {[height, width, 3]}: {AGAIN}."
+        )
+
+
+def _name_difference(record: bytes, row: int, photos: Photos, *, manifest: Manifest, where: str) -> None:
+    """Refuses a record that is not the wanted one, saying in what they differ.
+
+    Raises:
+      UserError: always.
+    """
+    import tensorflow as tf  # only to read what nobody here has written
 
     example = tf.train.Example.FromString(record)
     feature: dict[str, Any] = dict(example.features.feature)
     encoded = feature["image/encoded"].bytes_list.value[0]
-    row, label = (feature[name].int64_list.value[0] for name in ("image/row", "image/class/label"))
+    label = feature["image/class/label"].int64_list.value[0]
     size = [feature[name].int64_list.value[0] for name in ("image/height", "image/width")]
-    if not 0 <= row < len(photos.id):
-        raise UserError(f"{where} says row {row} and the list has {len(photos.id)}: {AGAIN}.")
-    digest = hashlib.sha256(encoded).hexdigest()
     said = {
+        "row": (feature["image/row"].int64_list.value[0], row),
         "Id": (feature["image/filename"].bytes_list.value[0].decode(), photos.id[row]),
         "SHA-256": (feature["image/key/sha256"].bytes_list.value[0].decode(), photos.sha256[row]),
-        "photo": (digest, photos.sha256[row]),
+        "photo": (hashlib.sha256(encoded).hexdigest(), photos.sha256[row]),
         "label": (label, photos.label[row]),
         "size": (size, photos.size[row].tolist()),
         "class name": (
@@ -141,10 +189,4 @@ def _verify_record(record: bytes, photos: Photos, *, manifest: Manifest, where: 
     for name, (found, wanted) in said.items():
         if found != wanted:
             raise UserError(f"{where} has the {name} {found} instead of {wanted}: {AGAIN}.")
-    try:
-        decoded = decoder.decode(encoded)
-    except ValueError as error:
-        raise UserError(f"{where} ({photos.id[row]}) does not decode ({error}): {AGAIN}.") from None
-    if list(decoded.shape) != [*size, 3]:
-        raise UserError(f"{where} ({photos.id[row]}) decodes to {list(decoded.shape)} instead of {size}: {AGAIN}.")
-    return int(row)
+    raise UserError(f"{where} is not the record that {manifest.index.file} and the lists describe: {AGAIN}.")

@@ -13,7 +13,7 @@ from carclf.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "dataset.json"
 SPLITS = ("train", "extra", "test")
 ID_SPLITS = ("train", "test")  # rows of `extra` photos follow those of `train` in the same list
@@ -59,7 +59,7 @@ class ClassEntry:
 
 @dataclasses.dataclass(frozen=True)
 class ListFile:
-    """A CSV beside the shards: its path inside the data set, its rows, the SHA-256 of its bytes."""
+    """A CSV, or the index, beside the shards: its path inside the data set, its rows, the SHA-256 of its bytes."""
 
     file: str
     count: int
@@ -77,6 +77,7 @@ class Manifest:
       shards: in reading order.
       ids: the list of photos of 'train' (external ones at its end) and of 'test'.
       lists: other CSVs by name: 'rejected', 'duplicates', 'sample-submission' (where there was one).
+      index: where every photo lies in the shards (`carclf.data.index`).
       options: the converter's options that decide bytes.
       source: what the input was recognised as, and how many photos were read, stored and rejected.
       format_version: of the file.
@@ -88,6 +89,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     ids: Mapping[str, ListFile]
     lists: Mapping[str, ListFile]
+    index: ListFile
     options: Mapping[str, Any]
     source: Mapping[str, Any]
     format_version: int = FORMAT_VERSION
@@ -162,7 +164,7 @@ class Manifest:
         return frame.astype(dict.fromkeys(("label", "fold", "height", "width"), "int64"))
 
     def read_list(self, entry: ListFile) -> bytes:
-        """The bytes of one of the CSVs.
+        """The bytes of one of the CSVs, or of the index.
 
         Raises:
           UserError: it is missing or its hash differs.
@@ -197,6 +199,11 @@ def from_json(content: bytes, *, directory: str) -> Manifest:
                 f"{path} has format {version} and this carclf reads up to {FORMAT_VERSION}: update carclf, or convert "
                 "the photos again with this one."
             )
+        if version < FORMAT_VERSION:
+            raise UserError(
+                f"{path} has the older format {version} and this carclf reads {FORMAT_VERSION}: convert the photos "
+                "again with --overwrite."
+            )
         return Manifest(
             directory=directory,
             fingerprint=str(parsed["fingerprint"]),
@@ -204,6 +211,7 @@ def from_json(content: bytes, *, directory: str) -> Manifest:
             shards=tuple(Shard(**entry) for entry in parsed["shards"]),
             ids={name: ListFile(**parsed["ids"][name]) for name in ID_SPLITS},
             lists={name: ListFile(**entry) for name, entry in parsed["lists"].items()},
+            index=ListFile(**parsed["index"]),
             options=dict(parsed["options"]),
             source=dict(parsed["source"]),
             format_version=version,

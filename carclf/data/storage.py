@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import sys
 import uuid
 from typing import IO, Any, cast
 
@@ -32,6 +33,12 @@ def _gfile() -> Any:
     import tensorflow as tf  # local paths never pay for this import
 
     return tf.io.gfile
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What reading and writing may raise: OSError, and TensorFlow's own where an object store was used."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (OSError, tensorflow.errors.OpError) if tensorflow else (OSError,)
 
 
 def is_folder(path: str) -> bool:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from carclf import __version__, runs
 from carclf.config import Fill
 from carclf.data.pipeline import Framing
-from carclf.errors import UserError
+from carclf.errors import DamagedShardError, UserError, sentence_in
 from carclf.model.classifier import synchronize_batch_norm
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.schedules import Schedule
@@ -118,7 +118,8 @@ def fit_stage(
       verbose: 1 draws a progress bar, 2 prints a line an epoch, 0 is silent.
 
     Raises:
-      UserError: the loss is not finite, the device is out of memory, or a shard is damaged.
+      UserError: the loss is not finite, or the device is out of memory.
+      DamagedShardError: a photo cannot be read.
     """
     timing = TimingCallback(
         images_per_epoch=steps_per_epoch * batch_size,
@@ -144,11 +145,10 @@ def fit_stage(
             f"The device ran out of memory at batch {batch_size} and image size {image_size}: "
             "lower --batch_size or --image_size."
         ) from None
-    except tf.errors.DataLossError as error:
-        raise UserError(
-            f"A shard is damaged ({error.message}): name it with python tools/make_tfrecords.py --verify=DIR and "
-            "convert the photos again."
-        ) from None
+    except tf.errors.UnknownError as error:  # from the data set's own threads
+        if (sentence := sentence_in(error)) is None:
+            raise
+        raise DamagedShardError(sentence) from None
     save_weights(classifier, directory / runs.LAST_WEIGHTS)
     return StageResult(history=history.frame(), best_epoch=best.best_epoch, train_seconds=timing.total_seconds)
 

@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from carclf.convert import verify
 from carclf.data import manifest as manifests
 from carclf.data import storage
-from carclf.errors import UserError
+from carclf.errors import UserError, sentence_in
 from tests.conftest import write_dataset
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,8 +77,22 @@ def test_training_never_reads_a_flipped_byte_silently(copy):
     batches = complete_batches(
         manifest=copy, split="train", framing=Framing(image_size=(32, 32), canvas_size=64), batch_size=4
     )
-    with pytest.raises(tf.errors.DataLossError, match=r"corrupted record.*"):
+    with pytest.raises(tf.errors.UnknownError) as caught:
         list(batches)
+    assert re.search(rf"{path.name} is damaged at row \d+ \(its checksum differs\)", sentence_in(caught.value))
+
+
+def test_an_index_that_lies_is_found(copy):
+    path = Path(copy.directory) / copy.index.file
+    entries = np.load(path)
+    entries["label"][1] = 2
+    np.save(path, entries)
+    with pytest.raises(UserError, match=r"photos.npy was changed since the conversion"):
+        verify.verify(copy.directory, workers=1)
+    changed = dataclasses.replace(copy.index, sha256=storage.sha256(path.read_bytes()))
+    rehash(copy, keep={"index": changed})
+    with pytest.raises(UserError, match=r"record 1 of .* holds something else, than photos.npy says"):
+        verify.verify(copy.directory, workers=1)
 
 
 def test_a_missing_shard_is_named(copy):
@@ -122,7 +138,8 @@ def break_a_photo(manifest) -> None:
     records = [bytes(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
     example = tf.train.Example.FromString(records[0])
     encoded = example.features.feature["image/encoded"].bytes_list.value
-    encoded[0] = encoded[0][: len(encoded[0]) // 2]
+    kept = len(encoded[0]) // 2
+    encoded[0] = encoded[0][:kept] + bytes(len(encoded[0]) - kept)
     old = example.features.feature["image/key/sha256"].bytes_list.value[0].decode()
     example.features.feature["image/key/sha256"].bytes_list.value[0] = storage.sha256(encoded[0]).encode()
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -154,7 +171,7 @@ def test_a_photo_twice_and_another_not_at_all_is_found(copy):
     second = first + int.from_bytes(content[first : first + 8], "little") + 16
     path.write_bytes(content[:first] + content[:first] + content[second:])
     rehash(copy)
-    with pytest.raises(UserError, match="not each once"):
+    with pytest.raises(UserError, match=rf"record 1 of .*{path.name} has the row 0 instead of 1"):
         verify.verify(copy.directory, workers=1)
 
 
@@ -186,8 +203,15 @@ def test_a_folder_without_dataset_json_is_no_data_set(tmp_path):
         verify.verify(str(tmp_path))
 
 
+def test_dataset_json_of_an_older_version_is_refused(copy):
+    path = Path(copy.directory) / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
+    with pytest.raises(UserError, match="has the older format 1 and this carclf reads 2"):
+        verify.verify(copy.directory)
+
+
 def test_dataset_json_of_a_newer_version_is_refused(copy):
     path = Path(copy.directory) / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
-    with pytest.raises(UserError, match="has format 99 and this carclf reads up to 1"):
+    with pytest.raises(UserError, match="has format 99 and this carclf reads up to 2"):
         verify.verify(copy.directory)

@@ -1,9 +1,6 @@
-import io
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from carclf.data import pipeline
 from carclf.data.photos import read_photos
@@ -42,24 +39,6 @@ def canvases(batches) -> list[bytes]:
 )
 def test_canvas_side_leaves_detail_for_zooming(image_size, max_side, side):
     assert pipeline.canvas_side(image_size=image_size, max_side=max_side) == side
-
-
-@pytest.mark.parametrize(
-    ("size", "canvas_size", "decoded"),
-    [
-        ((48, 64), 64, (48, 64)),
-        ((48, 64), 63, (24, 32)),
-        ((48, 64), 32, (24, 32)),
-        ((65, 31), 33, (33, 16)),
-        ((64, 64), 8, (8, 8)),
-    ],
-)
-def test_photos_are_decoded_as_little_reduced_as_fits(size, canvas_size, decoded):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((*size, 3), 99, np.uint8)).save(buffer, "JPEG")
-    canvas = pipeline.decode_for_canvas(tf.constant(buffer.getvalue()), size=tf.constant(size), canvas_size=canvas_size)
-    assert canvas.shape == (*decoded, 3)
-    assert int(np.ptp(canvas.numpy())) <= 2
 
 
 def test_contracts_of_a_training_batch(dataset):

@@ -1,0 +1,138 @@
+"""Photos by number to canvases: read, decoded by a thread a core, straight into the memory that a batch is made of."""
+
+import os
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from carclf.data.cache import DecodedCache
+from carclf.data.decoder import decode, fitting_ratios
+from carclf.data.index import read_photo
+from carclf.data.manifest import Manifest
+from carclf.errors import DamagedShardError
+
+PHOTOS_A_TASK = 4  # decoded by one thread in a row: handing over costs a twentieth of decoding one
+ALIGNMENT = 64  # bytes; TensorFlow takes over an array that is aligned so, and copies any other
+REMOTE_THREADS = 32  # an object store answers slowly, and many at a time
+
+
+class PhotoLoader:
+    """Decodes photos of a data set into batches of canvases; any thread may call it, several at a time."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        entries: np.ndarray,
+        *,
+        numbers: np.ndarray,
+        canvas_size: int,
+        cache: DecodedCache | None = None,
+    ) -> None:
+        """A loader of the photos `entries`.
+
+        Args:
+          manifest: the data set.
+          entries: `carclf.data.index.ENTRY` [N], the photos.
+          numbers: int [N], their numbers in the whole index, by which the cache knows them.
+          canvas_size: side C of the canvas in pixels.
+          cache: of decoded photos; None decodes them anew each time.
+        """
+        self._manifest, self._entries, self._numbers = manifest, entries, numbers
+        self._cache = cache
+        sizes = np.stack([entries["height"], entries["width"]], axis=1).astype(np.int64)
+        self._ratios = fitting_ratios(sizes, canvas_size=canvas_size)
+        self.extents = -(-sizes // self._ratios[:, None])
+        self._canvases = _CanvasPool(canvas_size)
+        self._threads = ThreadPoolExecutor(_thread_count(manifest.directory), thread_name_prefix="decode")
+
+    def load(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(canvas, extent): uint8 [B, C, C, 3], zeros outside the photos, and float32 [B, 2] (height, width), pixels.
+
+        The canvases' memory is used again once nobody holds the array any longer.
+
+        Args:
+          places: int [B], places of photos in `entries`; −1 is padding, an empty canvas of extent 1 x 1.
+
+        Raises:
+          DamagedShardError: a photo cannot be read.
+        """
+        canvas, used = self._canvases.take(len(places))
+        parts = [slice(start, start + PHOTOS_A_TASK) for start in range(0, len(places), PHOTOS_A_TASK)]
+        tasks = [self._threads.submit(self._fill, canvas[part], used[part], places[part]) for part in parts]
+        for task in tasks:
+            task.result()
+        extent = np.where(places[:, None] < 0, 1, self.extents[places] if len(self.extents) else 1)
+        return canvas, extent.astype(np.float32)
+
+    def _fill(self, canvas: np.ndarray, used: np.ndarray, places: np.ndarray) -> None:
+        for pixels, before, place in zip(canvas, used, places, strict=True):
+            height, width = (0, 0) if place < 0 else self.extents[place]
+            pixels[height : before[0], : before[1]] = 0  # what an earlier, larger photo left
+            pixels[:height, width : before[1]] = 0
+            before[:] = height, width
+            if place >= 0:
+                self._fill_one(pixels, place, height, width)
+
+    def _fill_one(self, canvas: np.ndarray, place: int, height: int, width: int) -> None:
+        if self._cache is not None:
+            pixels = self._cache.pixels(self._numbers[place])
+            if not self._cache.held[self._numbers[place]]:
+                self._decode(place, pixels)
+                self._cache.held[self._numbers[place]] = True
+            canvas[:height, :width] = pixels
+        elif width == canvas.shape[1]:
+            self._decode(place, canvas[:height])  # a photo as wide as the canvas has its rows without gaps there
+        else:
+            canvas[:height, :width] = self._decode(place, None)
+
+    def _decode(self, place: int, out: np.ndarray | None) -> np.ndarray:
+        entry = self._entries[place]
+        encoded = read_photo(self._manifest, entry)
+        try:
+            return decode(encoded, ratio=int(self._ratios[place]), out=out)
+        except ValueError as error:
+            shard = self._manifest.shards[entry["shard"]].file
+            raise DamagedShardError(
+                f"The photo at row {entry['row']} of {self._manifest.directory}/{shard} does not decode ({error}): "
+                "convert the photos again with --overwrite."
+            ) from None
+
+
+class _CanvasPool:
+    """Batches of canvases whose memory goes round: a fresh one would be cleared and mapped by the system each time."""
+
+    def __init__(self, canvas_size: int) -> None:
+        self._canvas_size = canvas_size
+        self._free: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """(canvas, used): uint8 [count, C, C, 3], and int64 [count, 2], the part of each that is not zero."""
+        free = self._free.setdefault(count, [])
+        try:
+            base, used = free.pop()
+        except IndexError:
+            base, used = self._new(count)
+        # NumPy makes a memoryview of its own here, which every view of the canvas keeps alive, however it was sliced
+        # (a slice of an array would keep `base` alone): its end tells that the memory is free again.
+        lent = np.frombuffer(base.reshape(-1).data, np.uint8)
+        assert isinstance(lent.base, memoryview)
+        weakref.finalize(lent.base, free.append, (base, used)).atexit = False
+        return lent.reshape(base.shape), used
+
+    def _new(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (count, self._canvas_size, self._canvas_size, 3)
+        memory = np.zeros(np.prod(shape) + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        return memory[start : start + np.prod(shape)].reshape(shape), np.zeros((count, 2), np.int64)
+
+
+def usable_cores() -> int:
+    """The number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _thread_count(directory: str) -> int:
+    from carclf.data import storage
+
+    return REMOTE_THREADS if storage.is_remote(directory) else usable_cores()

@@ -1,0 +1,139 @@
+"""Canvases: right, whoever decodes them, and in memory that goes round without anybody noticing."""
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from carclf.data import loader as loaders
+from carclf.data.cache import open_cache
+from carclf.data.decoder import decode
+from carclf.data.index import read_index, read_photo
+from carclf.data.loader import PhotoLoader
+from carclf.errors import DamagedShardError
+from tests.conftest import write_dataset
+
+
+def make(dataset, *, canvas_size=64, cache=None) -> PhotoLoader:
+    entries = read_index(dataset)
+    return PhotoLoader(dataset, entries, numbers=np.arange(len(entries)), canvas_size=canvas_size, cache=cache)
+
+
+def expected(dataset, place: int, *, canvas_size: int, ratio: int) -> np.ndarray:
+    pixels = decode(read_photo(dataset, read_index(dataset)[place]), ratio=ratio)
+    canvas = np.zeros((canvas_size, canvas_size, 3), np.uint8)
+    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return canvas
+
+
+@pytest.mark.parametrize(("canvas_size", "ratio"), [(64, 1), (32, 2), (70, 1)])
+def test_canvases_hold_the_photos_in_zeros(dataset, canvas_size, ratio):
+    photos = make(dataset, canvas_size=canvas_size)
+    rng = np.random.default_rng(0)
+    for _ in range(12):  # the same memory, with other photos each time
+        places = rng.integers(-1, 29, 7)
+        canvas, extent = photos.load(places)
+        for pixels, (height, width), place in zip(canvas, extent, places, strict=True):
+            if place < 0:
+                assert (height, width) == (1, 1)
+                assert not pixels.any()
+                continue
+            ratio_of = 1 if max(read_index(dataset)[place][["height", "width"]].item()) <= canvas_size else ratio
+            np.testing.assert_array_equal(pixels, expected(dataset, place, canvas_size=canvas_size, ratio=ratio_of))
+        del canvas, pixels
+
+
+def test_memory_goes_round_only_when_nobody_holds_it(dataset):
+    photos = make(dataset)
+    held, _ = photos.load(np.array([0, 1]))
+    before = held.copy()
+    other, _ = photos.load(np.array([2, 3]))
+    assert not np.shares_memory(held, other)
+    part = other[0]  # holds all of it
+    address = other.ctypes.data
+    del other
+    third, _ = photos.load(np.array([4, 5]))
+    assert third.ctypes.data != address
+    del part
+    fourth, _ = photos.load(np.array([6, 7]))
+    assert fourth.ctypes.data == address
+    np.testing.assert_array_equal(held, before)
+
+
+def test_tensorflow_takes_the_memory_over_without_a_copy(dataset):
+    photos = make(dataset)
+    made = []
+
+    def batch(number: int) -> np.ndarray:
+        canvas, _ = photos.load(np.array([0, 1, 2]) + number)
+        made.append(canvas.ctypes.data)
+        return canvas
+
+    data = tf.data.Dataset.range(6).map(lambda n: tf.numpy_function(batch, [n], tf.uint8, stateful=False))
+    kept = list(data)  # all are held at once
+    assert sorted(np.asarray(memoryview(tensor)).ctypes.data for tensor in kept) == sorted(made)
+    assert len(set(made)) == 6
+    kept.clear()
+    del data
+    gc.collect()
+
+
+def test_two_batches_at_once(dataset):
+    photos = make(dataset)
+    orders = [np.random.default_rng(seed).permutation(29) for seed in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(photos.load, orders))
+    for order, (canvas, extent) in zip(orders, results, strict=True):
+        again, extent_again = photos.load(order)
+        np.testing.assert_array_equal(canvas, again)
+        np.testing.assert_array_equal(extent, extent_again)
+
+
+def test_the_number_of_threads_changes_nothing(dataset, monkeypatch):
+    results = []
+    for threads in (1, 5):
+        monkeypatch.setattr(loaders, "usable_cores", lambda threads=threads: threads)
+        results.append(make(dataset).load(np.arange(29))[0])
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("where", ["ram", "folder"])
+def test_a_cached_photo_is_the_decoded_one_and_is_not_read_again(tmp_path, where, monkeypatch, capsys):
+    dataset = write_dataset(tmp_path / "set")
+    index = read_index(dataset)
+    place = "ram" if where == "ram" else str(tmp_path / "cache")
+
+    def cache():
+        return open_cache(place, manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64)
+
+    plain, extent = make(dataset).load(np.arange(29))
+    photos = make(dataset, cache=cache())
+    assert "Cache: 29 decoded photos take 0.00 GB of the" in capsys.readouterr().out
+    first, _ = photos.load(np.arange(29))
+    np.testing.assert_array_equal(first, plain)
+
+    def nothing_is_read(*_):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(loaders, "read_photo", nothing_is_read)
+    again = photos if where == "ram" else make(dataset, cache=cache())  # a later run finds the folder's
+    second, second_extent = again.load(np.arange(29)[::-1])
+    np.testing.assert_array_equal(second[::-1], plain)
+    np.testing.assert_array_equal(second_extent[::-1], extent)
+
+
+def test_a_cache_without_room_is_left_out_and_said(dataset, monkeypatch, capsys):
+    monkeypatch.setattr("carclf.data.cache._free_memory", lambda: 1000)
+    index = read_index(dataset)
+    assert open_cache("ram", manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64) is None
+    assert "too much for the 0.0 GB free in memory: each epoch decodes anew" in capsys.readouterr().out
+
+
+def test_a_photo_that_does_not_decode_is_named(tmp_path, monkeypatch):
+    dataset = write_dataset(tmp_path / "set")
+    photos = make(dataset)
+    monkeypatch.setattr(loaders, "read_photo", lambda manifest, entry: memoryview(b"\xff\xd8\xff nothing"))
+    with pytest.raises(DamagedShardError, match=r"The photo at row 3 of .*tfrecord does not decode \(.+\): convert"):
+        photos.load(np.array([3]))
