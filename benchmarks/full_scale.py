@@ -105,8 +105,9 @@ def draw(folder: Path, train: list[tuple[str, int]], test: list[tuple[str, int]]
     from tqdm import tqdm
 
     from carclf.samples import dataset
+    from carclf.samples.drawing import PHOTOS_A_WORKER
     from carclf.samples.kinds import KINDS
-    from carclf.samples.workers import worker_count
+    from carclf.workers import worker_count
 
     total = len(train) + len(test)
     started = time.perf_counter()
@@ -117,7 +118,7 @@ def draw(folder: Path, train: list[tuple[str, int]], test: list[tuple[str, int]]
             test=[(name, number % len(KINDS)) for number, (name, _) in enumerate(test)],
             seed=42,
             size=(options.width, options.height),
-            workers=worker_count(options.workers, photos=total),
+            workers=worker_count(options.workers, photos=total, photos_a_worker=PHOTOS_A_WORKER),
             on_photo=bar.update,
         )
     print(f"{total:,} photos drawn in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)

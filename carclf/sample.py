@@ -51,7 +51,8 @@ def main(options: SampleOptions) -> None:
     from tqdm import tqdm
 
     from carclf.samples import dataset
-    from carclf.samples.workers import worker_count
+    from carclf.samples.drawing import PHOTOS_A_WORKER
+    from carclf.workers import worker_count
 
     output = Path(options.output).expanduser()
     output = output if output.name else output.resolve()
@@ -70,7 +71,7 @@ def main(options: SampleOptions) -> None:
                 seed=options.seed,
                 size=(options.width, options.height),
                 zipped=options.zip,
-                workers=worker_count(options.workers, photos=len(train) + len(test)),
+                workers=worker_count(options.workers, photos=len(train) + len(test), photos_a_worker=PHOTOS_A_WORKER),
                 description=description,
                 on_photo=bar.update,
             )

@@ -17,11 +17,11 @@ from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo, Rejection
 from carclf.convert.scan import Verdict
 from carclf.convert.shards import Record
-from carclf.convert.workers import Workers, worker_count
 from carclf.data import manifest as manifests
 from carclf.data import storage
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
+from carclf.workers import Workers, worker_count
 
 BYTE_OPTIONS = ("max_side", "folds", "split", "seed", "limit", "near_duplicates")  # the flags that decide bytes
 
@@ -38,7 +38,7 @@ def convert(options: ConvertOptions) -> Manifest | None:
             local = not options.dry_run and not storage.is_remote(options.output)
             spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else scratch
             inventory = _inventory(options, spool=spool)
-            count = worker_count(options.workers, photos=len(inventory.photos))
+            count = worker_count(options.workers, photos=len(inventory.photos), photos_a_worker=scan.PHOTOS_A_WORKER)
             with Workers(count, scan.prepare, inventory.sources, options.max_side, options.near_duplicates) as workers:
                 return _convert(options, inventory, workers)
     except OSError as error:

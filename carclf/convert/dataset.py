@@ -11,10 +11,10 @@ from carclf.convert.photos import Photo
 from carclf.convert.progress import Progress
 from carclf.convert.scan import Verdict
 from carclf.convert.shards import Plan, Record, Written
-from carclf.convert.workers import Workers
 from carclf.data import index, storage
 from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
 from carclf.errors import UserError
+from carclf.workers import Workers
 
 SPOOL_FOLDER = "spool.tmp"
 INDEX_FILE = "photos.npy"

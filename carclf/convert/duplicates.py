@@ -12,7 +12,7 @@ import numpy as np
 from carclf.convert import likeness
 from carclf.convert.photos import Photo
 from carclf.convert.scan import Verdict
-from carclf.convert.workers import Workers
+from carclf.workers import Workers
 
 LARGEST_GROUP = 20  # more photos than that would tear a hole into the other folds: reported, not kept together
 

@@ -11,9 +11,10 @@ from carclf.convert.likeness import look_of
 from carclf.convert.photos import Photo
 from carclf.convert.progress import Progress
 from carclf.convert.sources import Reader, Source
-from carclf.convert.workers import Workers
+from carclf.workers import Workers
 
 PHOTOS_A_TASK = 32
+PHOTOS_A_WORKER = 512  # with fewer, starting a process takes longer than it saves
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,16 +1,17 @@
 """Photos by number to canvases: read, decoded by a thread a core, straight into the memory that a batch is made of."""
 
-import os
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from carclf.data import storage
 from carclf.data.cache import DecodedCache
 from carclf.data.decoder import decode, fitting_ratios
 from carclf.data.index import read_photo
 from carclf.data.manifest import Manifest
 from carclf.errors import DamagedShardError
+from carclf.workers import usable_cores
 
 PHOTOS_A_TASK = 4  # decoded by one thread in a row: handing over costs a twentieth of decoding one
 ALIGNMENT = 64  # bytes; TensorFlow takes over an array that is aligned so, and copies any other
@@ -127,12 +128,5 @@ class _CanvasPool:
         return memory[start : start + np.prod(shape)].reshape(shape), np.zeros((count, 2), np.int64)
 
 
-def usable_cores() -> int:
-    """The number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _thread_count(directory: str) -> int:
-    from carclf.data import storage
-
     return REMOTE_THREADS if storage.is_remote(directory) else usable_cores()

@@ -10,10 +10,11 @@ import tensorflow as tf
 from carclf.data.cache import DecodedCache
 from carclf.data.decoder import DCT_RATIOS
 from carclf.data.index import read_index, select
-from carclf.data.loader import PhotoLoader, usable_cores
+from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.order import epoch_order
 from carclf.recipe import Recipe, View, mix_targets
+from carclf.workers import usable_cores
 
 CANVAS_MARGIN = 1.25  # decoded pixels per output pixel at the least, so that zooming and rotating lose no detail
 BATCHES_AT_ONCE = 2  # so that no core waits for the last photo of a batch

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from carclf.errors import UserError
+from carclf.samples.drawing import draw_photos
 from carclf.samples.kinds import KINDS
 from carclf.samples.palette import generator
-from carclf.samples.workers import draw_photos
 
 DESCRIPTION_FILE = "sample.json"
 SOLUTION_FILE = "solution.csv"

@@ -1,7 +1,4 @@
-"""Run by test_kills.py: converts in forked children that are killed, and reports what each kill left behind.
-
-TensorFlow is imported once, before the first fork and before any operation: a kill then costs a fraction of a second.
-"""
+"""Run by test_kills.py: converts in forked children that are killed, and reports what each kill left behind."""
 
 import hashlib
 import json
@@ -11,8 +8,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-
-import tensorflow  # noqa: F401 - see above
 
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions

@@ -533,3 +533,20 @@ def test_the_door_refuses_in_one_sentence(tmp_path):
 def test_options_that_no_conversion_could_have_are_refused(change, said):
     with pytest.raises(UserError, match=said):
         ConvertOptions(**({"input": "in", "output": "out"} | change))
+
+
+def test_converting_and_verifying_need_no_tensorflow(tmp_path):
+    """In every process: the block is inherited through sitecustomize."""
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
+    source = write_files(tmp_path / "cars", class_folders(6))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "blocked")}
+    for arguments in ([f"--input={source}", f"--output={tmp_path / 'out'}"], [f"--verify={tmp_path / 'out'}"]):
+        answer = subprocess.run(
+            [sys.executable, str(ROOT / "tools/make_tfrecords.py"), "--workers=2", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        assert (answer.returncode, answer.stderr.count("Traceback")) == (0, 0), answer.stderr
+    assert "is whole: every hash, every count and every photo was checked" in answer.stdout

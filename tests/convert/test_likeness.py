@@ -261,7 +261,7 @@ def test_the_folds_of_real_photos_are_even(tmp_path):
 
 def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
     from carclf.convert import duplicates, scan
-    from carclf.convert.workers import Workers
+    from carclf.workers import Workers
 
     rng = np.random.default_rng(5)
     looks = rng.integers(0, 256, (1200, 256), dtype=np.uint8)

@@ -10,7 +10,7 @@ import pytest
 
 from carclf.errors import UserError
 from carclf.samples import dataset
-from carclf.samples.workers import draw_photos, worker_count
+from carclf.samples.drawing import draw_photos
 
 SIZE = (48, 32)
 TRAIN = [("10.jpg", 0), ("11.jpg", 0), ("9.jpg", 7), *((f"{n}.jpg", n % 10) for n in range(100, 130))]
@@ -85,11 +85,6 @@ def test_any_ids_can_be_drawn_one_by_one_and_in_order():
     drawn = draw_photos(((f"{n}.jpg", 0) for n in range(10**9)), seed=0, size=SIZE)
     assert [next(drawn)[0] for _ in range(3)] == ["0.jpg", "1.jpg", "2.jpg"]
     drawn.close()
-
-
-def test_few_photos_are_drawn_in_this_process():
-    assert worker_count(0, photos=40) == 1
-    assert worker_count(3, photos=40) == 3
 
 
 DESCRIPTION = {"format": 1, "photos": 8, "seed": 5, "zip": False}

@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import multiprocessing.util
 import os
 import threading
 from collections import deque
@@ -17,7 +16,6 @@ from carclf.errors import UserError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-PHOTOS_A_WORKER = 512  # with fewer, starting a process (TensorFlow's import) takes longer than it saves
 AHEAD = 3  # tasks in flight a worker: none waits, and memory does not grow with their number
 
 _state: Any = None  # what `prepare` returned in this process
@@ -66,8 +64,8 @@ class Workers:
             yield from self._map_in_pool(self._pool, function, tasks)
         except BrokenProcessPool:
             raise UserError(
-                "A worker process was killed, most likely because memory ran out: run again with a lower --workers; "
-                "finished shards are kept."
+                "A worker process was killed, most likely because memory ran out: run the same command again with a "
+                "lower --workers."
             ) from None
 
     def _map_in_pool(
@@ -86,17 +84,19 @@ class Workers:
                 future.cancel()
 
 
-def worker_count(wanted: int, *, photos: int) -> int:
-    """`wanted`, or where it is 0 one a CPU that may be used, but none for fewer than PHOTOS_A_WORKER photos."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return wanted or max(1, min(cpus, photos // PHOTOS_A_WORKER))
+def usable_cores() -> int:
+    """The number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_count(wanted: int, *, photos: int, photos_a_worker: int) -> int:
+    """`wanted`, or where it is 0 one a usable core, but none for fewer than `photos_a_worker` photos."""
+    return wanted or max(1, min(usable_cores(), photos // photos_a_worker))
 
 
 def _begin(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     global _state
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # TensorFlow takes a second to take itself down, and there is nothing of ours left to write.
-    multiprocessing.util.Finalize(None, os._exit, args=(0,), exitpriority=100)
     _state = prepare(*arguments)
 
 

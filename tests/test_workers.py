@@ -1,0 +1,53 @@
+import os
+import signal
+import time
+
+import pytest
+
+from carclf.errors import UserError
+from carclf.workers import Workers, usable_cores, worker_count
+
+
+def test_few_photos_stay_in_this_process():
+    assert worker_count(0, photos=40, photos_a_worker=50) == 1
+    assert worker_count(0, photos=10**6, photos_a_worker=50) == usable_cores()
+    assert worker_count(3, photos=40, photos_a_worker=50) == 3
+
+
+def prepare(offset):
+    return offset
+
+
+def add(offset, number):
+    time.sleep(0.02 * (number % 3 == 0))  # later tasks end first
+    return offset + number
+
+
+def process(_, number):
+    return os.getpid()
+
+
+def die(_, number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_results_come_in_the_order_of_the_tasks(count):
+    with Workers(count, prepare, 100) as workers:
+        assert list(workers.map(add, range(20))) == list(range(100, 120))
+        assert list(workers.map(add, iter([3, 2]))) == [103, 102]
+
+
+def test_one_worker_is_this_process_and_two_are_others():
+    with Workers(1, prepare, 0) as workers:
+        assert set(workers.map(process, range(3))) == {os.getpid()}
+    with Workers(2, prepare, 0) as workers:
+        assert os.getpid() not in set(workers.map(process, range(8)))
+
+
+def test_a_killed_worker_is_one_sentence():
+    with (
+        Workers(2, prepare, 0) as workers,
+        pytest.raises(UserError, match="A worker process was killed, most likely because memory ran out"),
+    ):
+        list(workers.map(die, range(4)))
