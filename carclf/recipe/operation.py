@@ -59,7 +59,9 @@ class Operation:
     Attributes:
         kind: what `draw` returns: `geometry` [B, 3, 3] as in `carclf.recipe.geometry`; `colour` [B, 4, 4] as in
             `carclf.recipe.colour`; `both`, a pair of those; `mix` [B, 5]; `erase` [B, 7] as in `Draws`.
-        draw: called with uniforms [n, B], the frame, and the arguments by name.
+        draw: called with uniforms [n, B], the frame, and the arguments by name; its docstring begins with what it
+            does, in one line.
+        example: a recipe of it alone, strong enough to be seen: what the catalogue of augmentations shows.
         uniforms: n, the uniforms `draw` needs for one photo.
         arguments: in the order in which they can be written.
         chance: default of the argument `p` that every operation has, the share of photos it touches.
@@ -68,10 +70,16 @@ class Operation:
 
     kind: str
     draw: Callable[..., object]
+    example: str
     uniforms: int = 0
     arguments: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
     chance: float = 1.0
     scales_chance: bool = False
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line: the first of its function's docstring."""
+        return (self.draw.__doc__ or "").strip().partition("\n")[0]
 
 
 def bind_arguments(term: Term, arguments: Mapping[str, Argument]) -> dict[str, Value]:

@@ -189,33 +189,47 @@ _FILL = Argument(low=0.0, high=255.0, default="random", words=("random",))
 _RATIO = Argument(low=1.0, high=100.0, default=4 / 3)
 
 RECIPES: dict[str, Operation] = {
-    "flip": Operation(kind="geometry", draw=flip, chance=0.5, scales_chance=True),
-    "vflip": Operation(kind="geometry", draw=vflip, chance=0.5, scales_chance=True),
-    "rotate": Operation(kind="geometry", draw=rotate, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}),
+    "flip": Operation(kind="geometry", draw=flip, example="flip", chance=0.5, scales_chance=True),
+    "vflip": Operation(kind="geometry", draw=vflip, example="vflip", chance=0.5, scales_chance=True),
+    "rotate": Operation(
+        kind="geometry",
+        draw=rotate,
+        example="rotate(30)",
+        uniforms=1,
+        arguments={"degrees": Argument(low=0.0, high=180.0)},
+    ),
     "shift": Operation(
         kind="geometry",
         draw=shift,
+        example="shift(0.2)",
         uniforms=2,
         arguments={"x": Argument(low=0.0, high=1.0), "y": Argument(low=0.0, high=1.0, default=None)},
     ),
     "zoom": Operation(
         kind="geometry",
         draw=zoom,
+        example="zoom(0.3)",
         uniforms=2,
         arguments={"x": Argument(low=0.0, high=0.9), "y": Argument(low=0.0, high=0.9, default=None)},
     ),
     "shear": Operation(
         kind="geometry",
         draw=shear,
+        example="shear(20)",
         uniforms=2,
         arguments={"x": Argument(low=0.0, high=60.0), "y": Argument(low=0.0, high=60.0, default=0.0)},
     ),
     "perspective": Operation(
-        kind="geometry", draw=perspective, uniforms=8, arguments={"distortion": Argument(low=0.0, high=0.45)}
+        kind="geometry",
+        draw=perspective,
+        example="perspective(0.2)",
+        uniforms=8,
+        arguments={"distortion": Argument(low=0.0, high=0.45)},
     ),
     "crop": Operation(
         kind="geometry",
         draw=crop,
+        example="crop(0.2,0.8)",
         uniforms=4,
         arguments={
             "low": Argument(low=0.01, high=1.0, default=0.08),
@@ -226,6 +240,7 @@ RECIPES: dict[str, Operation] = {
     "brightness": Operation(
         kind="colour",
         draw=brightness,
+        example="brightness(0.4,1.6)",
         uniforms=2,
         arguments={
             "low": Argument(low=0.0, high=10.0, default=None),
@@ -233,16 +248,23 @@ RECIPES: dict[str, Operation] = {
             "add": Argument(low=0.0, high=255.0, default=0.0),
         },
     ),
-    "contrast": Operation(kind="colour", draw=contrast, uniforms=1, arguments=_FACTORS),
-    "saturation": Operation(kind="colour", draw=saturation, uniforms=1, arguments=_FACTORS),
-    "hue": Operation(kind="colour", draw=hue, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}),
-    "grayscale": Operation(kind="colour", draw=grayscale, chance=0.2, scales_chance=True),
+    "contrast": Operation(kind="colour", draw=contrast, example="contrast(0.3,1.7)", uniforms=1, arguments=_FACTORS),
+    "saturation": Operation(kind="colour", draw=saturation, example="saturation(0,2)", uniforms=1, arguments=_FACTORS),
+    "hue": Operation(
+        kind="colour", draw=hue, example="hue(60)", uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}
+    ),
+    "grayscale": Operation(kind="colour", draw=grayscale, example="grayscale(p=0.5)", chance=0.2, scales_chance=True),
     "channel_shift": Operation(
-        kind="colour", draw=channel_shift, uniforms=3, arguments={"add": Argument(low=0.0, high=255.0)}
+        kind="colour",
+        draw=channel_shift,
+        example="channel_shift(50)",
+        uniforms=3,
+        arguments={"add": Argument(low=0.0, high=255.0)},
     ),
     "erase": Operation(
         kind="erase",
         draw=erase,
+        example="erase(p=1)",
         uniforms=7,
         chance=0.5,
         scales_chance=True,
@@ -256,6 +278,7 @@ RECIPES: dict[str, Operation] = {
     "cutout": Operation(
         kind="erase",
         draw=cutout,
+        example="cutout(0.4)",
         uniforms=5,
         scales_chance=True,
         arguments={
@@ -264,21 +287,30 @@ RECIPES: dict[str, Operation] = {
         },
     ),
     "mixup": Operation(
-        kind="mix", draw=mixup, uniforms=2, arguments={"alpha": Argument(low=0.01, high=100.0, default=0.2)}
+        kind="mix",
+        draw=mixup,
+        example="mixup(1)",
+        uniforms=2,
+        arguments={"alpha": Argument(low=0.01, high=100.0, default=0.2)},
     ),
     "cutmix": Operation(
-        kind="mix", draw=cutmix, uniforms=4, arguments={"alpha": Argument(low=0.01, high=100.0, default=1.0)}
+        kind="mix",
+        draw=cutmix,
+        example="cutmix",
+        uniforms=4,
+        arguments={"alpha": Argument(low=0.01, high=100.0, default=1.0)},
     ),
     "randaugment": Operation(
         kind="both",
         draw=randaugment,
+        example="randaugment(2,9)",
         uniforms=2 * MAX_POLICY_STEPS,
         arguments={
             "n": Argument(low=0.0, high=MAX_POLICY_STEPS, default=2.0),
             "m": Argument(low=0.0, high=10.0, default=9.0),
         },
     ),
-    "trivial": Operation(kind="both", draw=trivial, uniforms=2),
+    "trivial": Operation(kind="both", draw=trivial, example="trivial", uniforms=2),
 }
 
 # Recipes that have a name of their own, usable alone and inside a chain.
