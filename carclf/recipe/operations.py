@@ -18,7 +18,7 @@ def _symmetric(uniform: Array, half_width: float) -> Array:
 
 
 def _span(low: float, high: float | None, strength: float) -> tuple[float, float]:
-    """Returns the range of a factor: (low, high), or 1 +- low where only one number was given."""
+    """Returns the range of a factor: (low, high), or 1 ± low where only one number was given."""
     if high is None:
         low, high = 1.0 - low, 1.0 + low
     if not 0.0 <= low <= high:
@@ -45,32 +45,32 @@ def vflip(uniform: Array, frame: Frame) -> Array:
 
 
 def rotate(uniform: Array, frame: Frame, *, degrees: float) -> Array:
-    """Turns about the centre by an angle uniform in +-degrees, positive counter-clockwise as seen."""
+    """Turns about the centre by an angle uniform in ±degrees, positive counter-clockwise as seen."""
     return geometry.rotation(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)), aspect=frame.aspect)
 
 
 def shift(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
-    """Moves by independent uniform fractions, within +-x of the width and +-y (default x) of the height."""
+    """Moves by independent uniform fractions, within ±x of the width and ±y (default x) of the height."""
     across = _symmetric(uniform[0], x * frame.strength)
     down = _symmetric(uniform[1], (x if y is None else y) * frame.strength)
     return geometry.translation(across, down, batch=uniform.shape[1])
 
 
 def zoom(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
-    """Magnifies by a factor uniform in 1 +- x, both ways alike; with y, width and height independently."""
+    """Magnifies by a factor uniform in 1 ± x, both ways alike; with y, width and height independently."""
     across = _factor(uniform[0], x, None, frame.strength)
     down = across if y is None else _factor(uniform[1], y, None, frame.strength)
     return geometry.scaling(1.0 / across, 1.0 / down, batch=uniform.shape[1])
 
 
 def shear(uniform: Array, frame: Frame, *, x: float, y: float) -> Array:
-    """Shears by angles uniform in +-x degrees horizontally, then in +-y degrees vertically."""
+    """Shears by angles uniform in ±x degrees horizontally, then in ±y degrees vertically."""
     across, down = (_symmetric(uniform[index], np.deg2rad(size * frame.strength)) for index, size in ((0, x), (1, y)))
     return geometry.shearing(np.tan(across), np.tan(down), aspect=frame.aspect)
 
 
 def perspective(uniform: Array, frame: Frame, *, distortion: float) -> Array:
-    """Shows at each corner a point displaced, in u and in v, by a uniform +-distortion of half the picture."""
+    """Shows at each corner a point displaced, in u and in v, by a uniform ±distortion of half the picture."""
     square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     return geometry.homography(square + _symmetric(uniform.T.reshape(-1, 4, 2), distortion * frame.strength))
 
@@ -96,7 +96,7 @@ def crop(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float)
 
 
 def brightness(uniform: Array, frame: Frame, *, low: float | None, high: float | None, add: float) -> Array:
-    """Multiplies by a factor uniform in low..high (one number d: 1 +- d) and adds a uniform +-add of 255."""
+    """Multiplies by a factor uniform in low..high (one number d: 1 ± d) and adds a uniform ±add, of 255."""
     if low is None and (high is not None or not add):
         raise ValueError("give low, low and high, or add")
     offset = _symmetric(uniform[1], add * frame.strength)
@@ -104,17 +104,17 @@ def brightness(uniform: Array, frame: Frame, *, low: float | None, high: float |
 
 
 def contrast(uniform: Array, frame: Frame, *, low: float, high: float | None) -> Array:
-    """Stretches about 127.5 by a factor uniform in low..high (one number d: 1 +- d)."""
+    """Stretches about 127.5 by a factor uniform in low..high (one number d: 1 ± d)."""
     return colour.contrast(_factor(uniform[0], low, high, frame.strength))
 
 
 def saturation(uniform: Array, frame: Frame, *, low: float, high: float | None) -> Array:
-    """Multiplies the distance from grey by a factor uniform in low..high (one number d: 1 +- d)."""
+    """Multiplies the distance from grey by a factor uniform in low..high (one number d: 1 ± d)."""
     return colour.saturation(_factor(uniform[0], low, high, frame.strength))
 
 
 def hue(uniform: Array, frame: Frame, *, degrees: float) -> Array:
-    """Turns the colours in YIQ by an angle uniform in +-degrees."""
+    """Turns the colours in YIQ by an angle uniform in ±degrees."""
     return colour.hue(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)))
 
 
@@ -124,7 +124,7 @@ def grayscale(uniform: Array, frame: Frame) -> Array:
 
 
 def channel_shift(uniform: Array, frame: Frame, *, add: float) -> Array:
-    """Adds a uniform +-add of 255 to each channel independently."""
+    """Adds to each channel independently a uniform ±add, of 255."""
     return colour.gain(np.ones(uniform.shape[1]), _symmetric(uniform.T, add * frame.strength))
 
 
