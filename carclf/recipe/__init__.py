@@ -39,4 +39,4 @@ def known_operations() -> str:
 
 
 def _line(left: str, text: str | None) -> str:
-    return f"  {left:<44} {(text or '').strip().splitlines()[0]}"
+    return f"  {left:<52} {(text or '').strip().splitlines()[0]}"

@@ -96,7 +96,7 @@ def crop(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float)
 
 
 def brightness(uniform: Array, frame: Frame, *, low: float | None, high: float | None, add: float) -> Array:
-    """Multiplies by a factor uniform in low..high (one number d: 1 ± d) and adds a uniform ±add, of 255."""
+    """Multiplies by a factor uniform in low..high (one number d: 1 ± d) and adds a uniform ±add (0..255)."""
     if low is None and (high is not None or not add):
         raise ValueError("give low, low and high, or add")
     offset = _symmetric(uniform[1], add * frame.strength)
@@ -124,7 +124,7 @@ def grayscale(uniform: Array, frame: Frame) -> Array:
 
 
 def channel_shift(uniform: Array, frame: Frame, *, add: float) -> Array:
-    """Adds to each channel independently a uniform ±add, of 255."""
+    """Adds a uniform ±add (0..255) to each channel independently."""
     return colour.gain(np.ones(uniform.shape[1]), _symmetric(uniform.T, add * frame.strength))
 
 

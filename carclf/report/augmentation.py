@@ -13,7 +13,7 @@ from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.model.render import Render
-from carclf.recipe import RECIPES, Recipe, parse_recipe
+from carclf.recipe import NAMED_RECIPES, RECIPES, Recipe, parse_recipe
 from carclf.report.pictures import draw_augmentation, stacked
 
 PHOTOS = 4
@@ -52,7 +52,8 @@ def draw_recipe(
 ) -> None:
     """Writes a picture of photos of `folds`, each beside its draws of the first epochs.
 
-    Where the recipe mixes, the first column shows under each photo the one it is mixed with.
+    Where the recipe mixes, the first column shows under each photo the one it is mixed with; in training the order
+    of the epoch makes the pairs.
 
     Raises:
       UserError: the folds hold no photo.
@@ -62,7 +63,13 @@ def draw_recipe(
     # Without XLA: one recipe is not worth a compilation.
     layer = Render(image_size=look.image_size, fill=look.fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False)
     originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
-    draw_augmentation(originals[:count], drawn[:count], path=path, title=recipe.spec or "no augmentation")
+    draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
+
+
+def _title(recipe: Recipe) -> str:
+    meaning = NAMED_RECIPES.get(recipe.spec)
+    named = f"{recipe.spec}: {meaning}" if meaning else recipe.spec or "no augmentation"
+    return f"{named}; under each photo the one it is mixed with" if recipe.mixes else named
 
 
 def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path: Path) -> None:

@@ -129,3 +129,9 @@ def test_the_help_names_everything():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_operation_documents_its_distribution(name):
     assert RECIPES[name].draw.__doc__
+    assert RECIPES[name].summary.endswith(".")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_example_of_an_operation_is_that_operation_alone(name):
+    assert [step[0] for step in steps(RECIPES[name].example)] == [name]
