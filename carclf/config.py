@@ -232,6 +232,37 @@ class PredictOptions:
         _require_flags(self, "run", "data", "output")
 
 
+@dataclasses.dataclass(frozen=True)
+class ExploreOptions:
+    """Every option of `python -m carclf.explore`."""
+
+    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data")
+    output: str = option("augmentation.png", "The picture to write: .png, .jpg, .svg or .pdf.", group="Data")
+    augment: str = option(
+        "notebook",
+        "Recipe to draw, as in carclf.train; all draws every operation there is, one a row, and prints how it is "
+        "written.",
+        group="Augmentation",
+    )
+    photos: int = option(4, "Photos drawn, of different classes; all draws one photo.", group="Augmentation")
+    draws: int = option(8, "Draws of each photo, those of the first epochs.", group="Augmentation")
+    seed: int = option(42, "Seed of the draws: a training of the same seed draws the same.", group="Augmentation")
+    image_size: str = option("224", "As in carclf.train.", group="Images")
+    fit: str = option("squash", "As in carclf.train.", choices=("squash", "crop", "pad"), group="Images")
+    fill: Fill = option("edge", "As in carclf.train.", choices=FILLS, group="Images")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs, and values that no picture could have."""
+        _require_flags(self, "data", "output")
+        parse_image_size(self.image_size)
+        _refuse(not 1 <= self.photos <= 32, "photos", self.photos, "it must be between 1 and 32")
+        _refuse(not 1 <= self.draws <= 32, "draws", self.draws, "it must be between 1 and 32")
+        _refuse(self.seed < 0, "seed", self.seed, "it must be 0 or more")
+        suffixes = (".png", ".jpg", ".svg", ".pdf")
+        named = self.output.lower().endswith(suffixes)
+        _refuse(not named, "output", self.output, f"it must end with one of {', '.join(suffixes)}")
+
+
 def _require_flags(options: Any, *names: str) -> None:
     for name in names:
         if not getattr(options, name):

@@ -246,7 +246,7 @@ def begin_run(
     parent: runs.Run | None,
 ) -> runs.Run:
     """The run, after writing its stage.json and augmentation.png."""
-    from carclf.report.augmentation import draw_recipe
+    from carclf.report.augmentation import Look, draw_recipe
     from carclf.training.stage import describe_stage
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -276,10 +276,8 @@ def begin_run(
     draw_recipe(
         manifest,
         folds=plan.train_folds,
-        framing=plan.framing,
         recipe=plan.recipe,
-        fill=options.fill,
-        seed=options.seed,
+        look=Look(image_size=plan.framing.image_size, fit=options.fit, fill=options.fill, seed=options.seed),
         path=directory / "augmentation.png",
     )
     return runs.load_run(directory)

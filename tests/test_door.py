@@ -14,6 +14,7 @@ DOORS = {
     "train": ["-m", "carclf.train"],
     "evaluate": ["-m", "carclf.evaluate"],
     "predict": ["-m", "carclf.predict"],
+    "explore": ["-m", "carclf.explore"],
     "sample": ["-m", "carclf.sample"],
     "make_tfrecords": ["tools/make_tfrecords.py"],
 }

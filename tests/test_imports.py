@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("convert", "data", "model", "samples"),
     ("training", "inference"),
     ("report",),
-    ("door", "train", "predict", "evaluate", "sample"),
+    ("door", "train", "predict", "evaluate", "explore", "sample"),
 )
 # On the ground floor, which has no rooms, the order is finer.
 GROUND = {

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import EvaluateOptions, PredictOptions, TrainOptions
+from carclf.config import EvaluateOptions, ExploreOptions, PredictOptions, TrainOptions
 from carclf.convert.options import ConvertOptions
 from carclf.door import parse_command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-OPTIONS = {"train": TrainOptions, "evaluate": EvaluateOptions, "predict": PredictOptions}
+OPTIONS = {
+    "train": TrainOptions,
+    "evaluate": EvaluateOptions,
+    "predict": PredictOptions,
+    "explore": ExploreOptions,
+}
 
 
 def blocks(language: str) -> list[str]:

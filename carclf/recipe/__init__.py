@@ -29,7 +29,7 @@ __all__ = [
 def known_operations() -> str:
     """Returns help text: one line for every augmentation, named recipe and view."""
     lines = ["Augmentations (each also takes p=, the share of photos it touches):"]
-    lines += [_line(signature(name, row.arguments), row.draw.__doc__) for name, row in RECIPES.items()]
+    lines += [_line(signature(name, row.arguments), row.summary) for name, row in RECIPES.items()]
     lines += ["Named recipes:"]
     lines += [_line(name, text or "no augmentation") for name, text in NAMED_RECIPES.items()]
     lines += ["Views:"]
@@ -39,4 +39,4 @@ def known_operations() -> str:
 
 
 def _line(left: str, text: str | None) -> str:
-    return f"  {left:<44} {(text or '').strip().splitlines()[0]}"
+    return f"  {left:<52} {(text or '').strip().splitlines()[0]}"

@@ -190,22 +190,26 @@ def parse_recipe(text: str) -> Recipe:
 def _expanded(text: str) -> list[Term]:
     terms: list[Term] = []
     for term in parse_terms(text):
-        if term.name in NAMED_RECIPES and not term.positional and not term.keywords:
-            terms.extend(parse_terms(NAMED_RECIPES[term.name]))
-        else:
+        if term.name not in NAMED_RECIPES:
             terms.append(term)
+        elif term.positional or term.keywords:
+            meaning = NAMED_RECIPES[term.name] or "no operation at all"
+            raise UserError(
+                f"{term.text!r} has arguments, and the named recipe takes none: write {term.name}, which is {meaning}."
+            )
+        else:
+            terms.extend(parse_terms(NAMED_RECIPES[term.name]))
     return terms
 
 
 def _bind(term: Term, operation: Operation, *, use: int) -> Step:
-    arguments = bind_arguments(
-        term, {**operation.arguments, "p": dataclasses.replace(_CHANCE, default=operation.chance)}
-    )
+    allowed = {**operation.arguments, "p": dataclasses.replace(_CHANCE, default=operation.chance)}
+    arguments = bind_arguments(term, allowed)
     chance = arguments.pop("p")
     assert isinstance(chance, float)
     step = Step(term.name, tuple(arguments.items()), chance, use)
     try:
         step.draw(np.full((operation.uniforms, 1), 0.5), Frame(image_size=(8, 8)))
     except ValueError as error:
-        raise UserError(f"{term.text!r} cannot be drawn: {error}; {usage(term.name, operation.arguments)}.") from error
+        raise UserError(f"{term.text!r} cannot be drawn: {error}; {usage(term.name, allowed)}.") from error
     return step

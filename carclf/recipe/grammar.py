@@ -89,6 +89,9 @@ def parse_terms(text: str) -> list[Term]:
 def unknown_name(name: str, *, what: str, known: Iterable[str]) -> UserError:
     """Returns the error that says `name` is unknown, suggests the nearest and lists all known names."""
     known = sorted(known)
-    nearest = difflib.get_close_matches(name, known, n=1)
+    lowered = name.lower()
+    # `trivialaugment` begins with the name that is meant, though by its letters another is nearer.
+    begun = [candidate for candidate in known if lowered.startswith(candidate)]
+    nearest = begun[-1:] or difflib.get_close_matches(lowered, known, n=1)
     hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
     return UserError(f"there is no {what} {name!r}{hint} known are: {', '.join(known)}.")

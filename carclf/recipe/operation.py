@@ -59,7 +59,9 @@ class Operation:
     Attributes:
         kind: what `draw` returns: `geometry` [B, 3, 3] as in `carclf.recipe.geometry`; `colour` [B, 4, 4] as in
             `carclf.recipe.colour`; `both`, a pair of those; `mix` [B, 5]; `erase` [B, 7] as in `Draws`.
-        draw: called with uniforms [n, B], the frame, and the arguments by name.
+        draw: called with uniforms [n, B], the frame, and the arguments by name; its docstring begins with what it
+            does, in one line.
+        example: a recipe of it alone, strong enough to be seen: what the catalogue of augmentations shows.
         uniforms: n, the uniforms `draw` needs for one photo.
         arguments: in the order in which they can be written.
         chance: default of the argument `p` that every operation has, the share of photos it touches.
@@ -68,26 +70,34 @@ class Operation:
 
     kind: str
     draw: Callable[..., object]
+    example: str
     uniforms: int = 0
     arguments: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
     chance: float = 1.0
     scales_chance: bool = False
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line: the first of its function's docstring."""
+        return (self.draw.__doc__ or "").strip().partition("\n")[0]
 
 
 def bind_arguments(term: Term, arguments: Mapping[str, Argument]) -> dict[str, Value]:
     """Returns the value of every argument of a term, checked against its limits.
 
     Raises:
-        UserError: an argument is missing, unknown, given twice, no number, or outside its limits.
+        UserError: an argument is missing, empty, unknown, given twice, no number, or outside its limits.
     """
-    how = usage(term.name, {name: argument for name, argument in arguments.items() if name != "p"})
+    how = usage(term.name, arguments)
     if len(term.positional) > len(arguments):
         raise UserError(f"{term.text!r} has {len(term.positional)} arguments, {how}.")
     given = list(zip(arguments, term.positional, strict=False)) + list(term.keywords)
     values: dict[str, Value] = {name: argument.default for name, argument in arguments.items()}
     for position, (name, text) in enumerate(given):
-        if name not in arguments or name in dict(given[:position]):
-            raise UserError(f"{term.text!r} has an argument {name!r} that is unknown or given twice, {how}.")
+        if name not in arguments:
+            raise UserError(f"{term.text!r} has an unknown argument {name!r}, {how}.")
+        if name in dict(given[:position]):
+            raise UserError(f"{term.text!r} gives {name} twice, {how}.")
         values[name] = _value(text, arguments[name], name=name, term=term, how=how)
     missing = [name for name, value in values.items() if value == REQUIRED]
     if missing:
@@ -96,6 +106,8 @@ def bind_arguments(term: Term, arguments: Mapping[str, Argument]) -> dict[str, V
 
 
 def _value(text: str, argument: Argument, *, name: str, term: Term, how: str) -> Value:
+    if not text:
+        raise UserError(f"{term.text!r} has an empty argument, {how}.")
     if text in argument.words:
         return text
     try:
@@ -115,14 +127,16 @@ def usage(name: str, arguments: Mapping[str, Argument]) -> str:
 
 
 def signature(name: str, arguments: Mapping[str, Argument]) -> str:
-    """Returns `name(a, b=1)`, or the bare name of something without arguments."""
+    """Returns `name(a, b=1, [c])`, c being one that may be left out, or the bare name of something without any."""
     if not arguments:
         return name
-    written = [
-        key if value.default in (REQUIRED, None) else f"{key}={_short(value.default)}"
-        for key, value in arguments.items()
-    ]
-    return f"{name}({', '.join(written)})"
+    return f"{name}({', '.join(_written(key, value.default) for key, value in arguments.items())})"
+
+
+def _written(name: str, default: Value) -> str:
+    if default == REQUIRED:
+        return name
+    return f"[{name}]" if default is None else f"{name}={_short(default)}"
 
 
 def _short(value: Value) -> str:

@@ -18,7 +18,7 @@ def _symmetric(uniform: Array, half_width: float) -> Array:
 
 
 def _span(low: float, high: float | None, strength: float) -> tuple[float, float]:
-    """Returns the range of a factor: (low, high), or 1 +- low where only one number was given."""
+    """Returns the range of a factor: (low, high), or 1 ± low where only one number was given."""
     if high is None:
         low, high = 1.0 - low, 1.0 + low
     if not 0.0 <= low <= high:
@@ -45,32 +45,32 @@ def vflip(uniform: Array, frame: Frame) -> Array:
 
 
 def rotate(uniform: Array, frame: Frame, *, degrees: float) -> Array:
-    """Turns about the centre by an angle uniform in +-degrees, positive counter-clockwise as seen."""
+    """Turns about the centre by an angle uniform in ±degrees, positive counter-clockwise as seen."""
     return geometry.rotation(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)), aspect=frame.aspect)
 
 
 def shift(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
-    """Moves by independent uniform fractions, within +-x of the width and +-y (default x) of the height."""
+    """Moves by independent uniform fractions, within ±x of the width and ±y (default x) of the height."""
     across = _symmetric(uniform[0], x * frame.strength)
     down = _symmetric(uniform[1], (x if y is None else y) * frame.strength)
     return geometry.translation(across, down, batch=uniform.shape[1])
 
 
 def zoom(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
-    """Magnifies by a factor uniform in 1 +- x, both ways alike; with y, width and height independently."""
+    """Magnifies by a factor uniform in 1 ± x, both ways alike; with y, width and height independently."""
     across = _factor(uniform[0], x, None, frame.strength)
     down = across if y is None else _factor(uniform[1], y, None, frame.strength)
     return geometry.scaling(1.0 / across, 1.0 / down, batch=uniform.shape[1])
 
 
 def shear(uniform: Array, frame: Frame, *, x: float, y: float) -> Array:
-    """Shears by angles uniform in +-x degrees horizontally, then in +-y degrees vertically."""
+    """Shears by angles uniform in ±x degrees horizontally, then in ±y degrees vertically."""
     across, down = (_symmetric(uniform[index], np.deg2rad(size * frame.strength)) for index, size in ((0, x), (1, y)))
     return geometry.shearing(np.tan(across), np.tan(down), aspect=frame.aspect)
 
 
 def perspective(uniform: Array, frame: Frame, *, distortion: float) -> Array:
-    """Shows at each corner a point displaced, in u and in v, by a uniform +-distortion of half the picture."""
+    """Shows at each corner a point displaced, in u and in v, by a uniform ±distortion of half the picture."""
     square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     return geometry.homography(square + _symmetric(uniform.T.reshape(-1, 4, 2), distortion * frame.strength))
 
@@ -96,7 +96,7 @@ def crop(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float)
 
 
 def brightness(uniform: Array, frame: Frame, *, low: float | None, high: float | None, add: float) -> Array:
-    """Multiplies by a factor uniform in low..high (one number d: 1 +- d) and adds a uniform +-add of 255."""
+    """Multiplies by a factor uniform in low..high (one number d: 1 ± d) and adds a uniform ±add (0..255)."""
     if low is None and (high is not None or not add):
         raise ValueError("give low, low and high, or add")
     offset = _symmetric(uniform[1], add * frame.strength)
@@ -104,17 +104,17 @@ def brightness(uniform: Array, frame: Frame, *, low: float | None, high: float |
 
 
 def contrast(uniform: Array, frame: Frame, *, low: float, high: float | None) -> Array:
-    """Stretches about 127.5 by a factor uniform in low..high (one number d: 1 +- d)."""
+    """Stretches about 127.5 by a factor uniform in low..high (one number d: 1 ± d)."""
     return colour.contrast(_factor(uniform[0], low, high, frame.strength))
 
 
 def saturation(uniform: Array, frame: Frame, *, low: float, high: float | None) -> Array:
-    """Multiplies the distance from grey by a factor uniform in low..high (one number d: 1 +- d)."""
+    """Multiplies the distance from grey by a factor uniform in low..high (one number d: 1 ± d)."""
     return colour.saturation(_factor(uniform[0], low, high, frame.strength))
 
 
 def hue(uniform: Array, frame: Frame, *, degrees: float) -> Array:
-    """Turns the colours in YIQ by an angle uniform in +-degrees."""
+    """Turns the colours in YIQ by an angle uniform in ±degrees."""
     return colour.hue(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)))
 
 
@@ -124,7 +124,7 @@ def grayscale(uniform: Array, frame: Frame) -> Array:
 
 
 def channel_shift(uniform: Array, frame: Frame, *, add: float) -> Array:
-    """Adds a uniform +-add of 255 to each channel independently."""
+    """Adds a uniform ±add (0..255) to each channel independently."""
     return colour.gain(np.ones(uniform.shape[1]), _symmetric(uniform.T, add * frame.strength))
 
 
@@ -189,33 +189,47 @@ _FILL = Argument(low=0.0, high=255.0, default="random", words=("random",))
 _RATIO = Argument(low=1.0, high=100.0, default=4 / 3)
 
 RECIPES: dict[str, Operation] = {
-    "flip": Operation(kind="geometry", draw=flip, chance=0.5, scales_chance=True),
-    "vflip": Operation(kind="geometry", draw=vflip, chance=0.5, scales_chance=True),
-    "rotate": Operation(kind="geometry", draw=rotate, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}),
+    "flip": Operation(kind="geometry", draw=flip, example="flip", chance=0.5, scales_chance=True),
+    "vflip": Operation(kind="geometry", draw=vflip, example="vflip", chance=0.5, scales_chance=True),
+    "rotate": Operation(
+        kind="geometry",
+        draw=rotate,
+        example="rotate(30)",
+        uniforms=1,
+        arguments={"degrees": Argument(low=0.0, high=180.0)},
+    ),
     "shift": Operation(
         kind="geometry",
         draw=shift,
+        example="shift(0.2)",
         uniforms=2,
         arguments={"x": Argument(low=0.0, high=1.0), "y": Argument(low=0.0, high=1.0, default=None)},
     ),
     "zoom": Operation(
         kind="geometry",
         draw=zoom,
+        example="zoom(0.3)",
         uniforms=2,
         arguments={"x": Argument(low=0.0, high=0.9), "y": Argument(low=0.0, high=0.9, default=None)},
     ),
     "shear": Operation(
         kind="geometry",
         draw=shear,
+        example="shear(20)",
         uniforms=2,
         arguments={"x": Argument(low=0.0, high=60.0), "y": Argument(low=0.0, high=60.0, default=0.0)},
     ),
     "perspective": Operation(
-        kind="geometry", draw=perspective, uniforms=8, arguments={"distortion": Argument(low=0.0, high=0.45)}
+        kind="geometry",
+        draw=perspective,
+        example="perspective(0.2)",
+        uniforms=8,
+        arguments={"distortion": Argument(low=0.0, high=0.45)},
     ),
     "crop": Operation(
         kind="geometry",
         draw=crop,
+        example="crop(0.2,0.8)",
         uniforms=4,
         arguments={
             "low": Argument(low=0.01, high=1.0, default=0.08),
@@ -226,6 +240,7 @@ RECIPES: dict[str, Operation] = {
     "brightness": Operation(
         kind="colour",
         draw=brightness,
+        example="brightness(0.4,1.6)",
         uniforms=2,
         arguments={
             "low": Argument(low=0.0, high=10.0, default=None),
@@ -233,16 +248,23 @@ RECIPES: dict[str, Operation] = {
             "add": Argument(low=0.0, high=255.0, default=0.0),
         },
     ),
-    "contrast": Operation(kind="colour", draw=contrast, uniforms=1, arguments=_FACTORS),
-    "saturation": Operation(kind="colour", draw=saturation, uniforms=1, arguments=_FACTORS),
-    "hue": Operation(kind="colour", draw=hue, uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}),
-    "grayscale": Operation(kind="colour", draw=grayscale, chance=0.2, scales_chance=True),
+    "contrast": Operation(kind="colour", draw=contrast, example="contrast(0.3,1.7)", uniforms=1, arguments=_FACTORS),
+    "saturation": Operation(kind="colour", draw=saturation, example="saturation(0,2)", uniforms=1, arguments=_FACTORS),
+    "hue": Operation(
+        kind="colour", draw=hue, example="hue(60)", uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}
+    ),
+    "grayscale": Operation(kind="colour", draw=grayscale, example="grayscale(p=0.5)", chance=0.2, scales_chance=True),
     "channel_shift": Operation(
-        kind="colour", draw=channel_shift, uniforms=3, arguments={"add": Argument(low=0.0, high=255.0)}
+        kind="colour",
+        draw=channel_shift,
+        example="channel_shift(50)",
+        uniforms=3,
+        arguments={"add": Argument(low=0.0, high=255.0)},
     ),
     "erase": Operation(
         kind="erase",
         draw=erase,
+        example="erase(p=1)",
         uniforms=7,
         chance=0.5,
         scales_chance=True,
@@ -256,6 +278,7 @@ RECIPES: dict[str, Operation] = {
     "cutout": Operation(
         kind="erase",
         draw=cutout,
+        example="cutout(0.4)",
         uniforms=5,
         scales_chance=True,
         arguments={
@@ -264,21 +287,30 @@ RECIPES: dict[str, Operation] = {
         },
     ),
     "mixup": Operation(
-        kind="mix", draw=mixup, uniforms=2, arguments={"alpha": Argument(low=0.01, high=100.0, default=0.2)}
+        kind="mix",
+        draw=mixup,
+        example="mixup(1)",
+        uniforms=2,
+        arguments={"alpha": Argument(low=0.01, high=100.0, default=0.2)},
     ),
     "cutmix": Operation(
-        kind="mix", draw=cutmix, uniforms=4, arguments={"alpha": Argument(low=0.01, high=100.0, default=1.0)}
+        kind="mix",
+        draw=cutmix,
+        example="cutmix",
+        uniforms=4,
+        arguments={"alpha": Argument(low=0.01, high=100.0, default=1.0)},
     ),
     "randaugment": Operation(
         kind="both",
         draw=randaugment,
+        example="randaugment(2,9)",
         uniforms=2 * MAX_POLICY_STEPS,
         arguments={
             "n": Argument(low=0.0, high=MAX_POLICY_STEPS, default=2.0),
             "m": Argument(low=0.0, high=10.0, default=9.0),
         },
     ),
-    "trivial": Operation(kind="both", draw=trivial, uniforms=2),
+    "trivial": Operation(kind="both", draw=trivial, example="trivial", uniforms=2),
 }
 
 # Recipes that have a name of their own, usable alone and inside a chain.

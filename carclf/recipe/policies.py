@@ -9,7 +9,7 @@ from carclf.recipe.operation import Array, Frame
 
 # Sizes at magnitude 10. Source: Cubuk et al., "RandAugment", 2019, and its reference implementation
 # (tensorflow/tpu, models/official/efficientnet/autoaugment.py: rotate 30 degrees, shear 0.3, translate 100 of
-# 224 pixels, enhance 1 +- 0.9), restricted to the operations that are matrices.
+# 224 pixels, enhance 1 ± 0.9), restricted to the operations that are matrices.
 _POLICY = {
     "identity": 0.0,
     "rotate": np.deg2rad(30.0),

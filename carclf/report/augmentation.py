@@ -1,48 +1,154 @@
-"""What a recipe does to photos: originals beside their draws."""
+"""What recipes do to photos: originals beside their draws, for one recipe or for every operation there is."""
 
-import itertools
+import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from carclf.config import Fill
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import Framing, complete_batches
+from carclf.data.photos import read_photos
+from carclf.errors import UserError
 from carclf.model.render import Render
-from carclf.recipe import Recipe
-from carclf.report.pictures import draw_augmentation
+from carclf.recipe import NAMED_RECIPES, RECIPES, Recipe, parse_recipe
+from carclf.report.pictures import draw_augmentation, stacked
 
 PHOTOS = 4
 DRAWS = 8
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """How photos are shown: what the training that is pictured would be told.
+
+    Attributes:
+      image_size: (height, width) of the rendered image in pixels.
+      fit: 'squash', 'crop' or 'pad'.
+      fill: what lies outside a photo.
+      seed: of the draws.
+      draws: how many of each photo, those of the first epochs.
+    """
+
+    image_size: tuple[int, int]
+    fit: str
+    fill: Fill
+    seed: int
+    draws: int = DRAWS
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """A photo as it is stored: its row in the training split, and its pixels, uint8 [height, width, 3]."""
+
+    row: int
+    pixels: np.ndarray
+
+
 def draw_recipe(
-    manifest: Manifest, *, folds: list[int], framing: Framing, recipe: Recipe, fill: Fill, seed: int, path: Path
+    manifest: Manifest, *, folds: Iterable[int], recipe: Recipe, look: Look, path: Path, photos: int = PHOTOS
 ) -> None:
-    """Writes a picture of the first photos of `folds`, each beside its draws of the first epochs."""
-    batches = complete_batches(manifest=manifest, split="train", folds=folds, framing=framing, batch_size=PHOTOS)
-    (batch,) = itertools.islice(batches.as_numpy_iterator(), 1)
-    # Without XLA: a picture is not worth a compilation.
-    layer = Render(image_size=framing.image_size, fill=fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False)
-    augmented = []
-    for epoch in range(DRAWS):
-        draws = recipe.draw(
-            seed=seed,
-            epoch=epoch,
-            row=batch["row"],
-            extent=batch["extent"],
-            image_size=framing.image_size,
-            fit=framing.fit,
-        )
-        arrays = {name: getattr(draws, name) for name in ("geometry", "colour", "mix", "erase")}
-        inputs = {"canvas": batch["canvas"], "extent": batch["extent"]} | arrays
-        tensors = {name: keras.ops.convert_to_tensor(array) for name, array in inputs.items()}
-        augmented.append(keras.ops.convert_to_numpy(layer(tensors)))
-    originals = [
-        canvas[: int(height), : int(width)]
-        for canvas, (height, width), row in zip(batch["canvas"], batch["extent"], batch["row"], strict=True)
-        if row >= 0
+    """Writes a picture of photos of `folds`, each beside its draws of the first epochs.
+
+    Where the recipe mixes, the first column shows under each photo the one it is mixed with; in training the order
+    of the epoch makes the pairs.
+
+    Raises:
+      UserError: the folds hold no photo.
+    """
+    shown = training_photos(manifest, folds=folds, count=photos + photos % 2 * recipe.mixes)
+    count = min(photos, len(shown))
+    # Without XLA: one recipe is not worth a compilation.
+    layer = Render(image_size=look.image_size, fill=look.fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False)
+    originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
+    draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
+
+
+def _title(recipe: Recipe) -> str:
+    meaning = NAMED_RECIPES.get(recipe.spec)
+    named = f"{recipe.spec}: {meaning}" if meaning else recipe.spec or "no augmentation"
+    return f"{named}; under each photo the one it is mixed with" if recipe.mixes else named
+
+
+def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path: Path) -> None:
+    """Writes a picture with one row for each operation of `RECIPES`: its example, drawn on one and the same photo.
+
+    Raises:
+      UserError: the folds hold no photo.
+    """
+    photos = training_photos(manifest, folds=folds, count=2)
+    pair = (photos * 2)[:2]
+    # One layer for all: it mixes and erases nothing where a recipe does not.
+    layer = Render(image_size=look.image_size, fill=look.fill, mixing=True, erasing=True)
+    rows = [
+        originals_and_draws(pair, recipe=parse_recipe(row.example), look=look, layer=layer) for row in RECIPES.values()
     ]
-    pictures = np.stack(augmented, axis=1)[: len(originals)]
-    draw_augmentation(originals, pictures, path=path, title=recipe.spec or "no augmentation")
+    draw_augmentation(
+        [originals[0] for originals, _ in rows],
+        np.stack([drawn[0] for _, drawn in rows]),
+        labels=[f"{row.example}   {row.summary}" for row in RECIPES.values()],
+        path=path,
+        title=f"The photo and {look.draws} draws of each operation",
+    )
+
+
+def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> list[Photo]:
+    """The first photos of the first of `folds`, different classes first; fewer where there are not so many.
+
+    Raises:
+      UserError: the folds hold no photo.
+    """
+    listed = manifest.read_ids("train")
+    listed = listed[listed["fold"].isin(list(folds))]
+    turn = listed.groupby(["fold", "label"]).cumcount()
+    chosen = listed.assign(turn=turn).sort_values(["fold", "turn"], kind="stable").head(count)
+    if chosen.empty:
+        raise UserError(f"{manifest.directory} has no training photos to draw: convert some with --input.")
+    rows = [int(row) for row in chosen.index]
+    encoded = read_photos(manifest, split="train", folds=sorted(set(chosen["fold"])), rows=rows)
+    return [Photo(row, decode(encoded[row])) for row in rows]
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """The whole photo by the decoder that trains, uint8 [height, width, 3]."""
+    pixels = tf.io.decode_jpeg(encoded, channels=3, fancy_upscaling=True, dct_method="INTEGER_FAST").numpy()
+    assert isinstance(pixels, np.ndarray)
+    return pixels
+
+
+def originals_and_draws(
+    photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """For each photo the picture of its original, and its draws, uint8 [draws, H, W, 3].
+
+    Where the recipe mixes, the original has its partner under it; a photo left over is mixed with the first.
+    """
+    if not recipe.mixes:
+        return [photo.pixels for photo in photos], _draws(photos, recipe=recipe, look=look, layer=layer)
+    paired = [*photos, *photos[: len(photos) % 2]]
+    originals = [stacked(photo.pixels, paired[index ^ 1].pixels) for index, photo in enumerate(photos)]
+    return originals, _draws(paired, recipe=recipe, look=look, layer=layer)[: len(photos)]
+
+
+def _draws(photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render) -> np.ndarray:
+    """What training makes of the photos in the first epochs, uint8 [n, draws, H, W, 3].
+
+    Training decodes a photo much larger than the image at a DCT ratio, so its pixels may be a little smoother.
+    """
+    extent = np.array([photo.pixels.shape[:2] for photo in photos], np.float32)
+    canvas = np.zeros((len(photos), *[int(extent.max())] * 2, 3), np.uint8)
+    for place, photo in zip(canvas, photos, strict=True):
+        height, width, _ = photo.pixels.shape
+        place[:height, :width] = photo.pixels
+    rows = np.array([photo.row for photo in photos])
+    drawn = []
+    for epoch in range(look.draws):
+        draws = recipe.draw(
+            seed=look.seed, epoch=epoch, row=rows, extent=extent, image_size=look.image_size, fit=look.fit
+        )
+        arrays = {"canvas": canvas, "extent": extent} | dataclasses.asdict(draws)
+        image = layer({name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()})
+        drawn.append(np.rint(keras.ops.convert_to_numpy(image)).astype(np.uint8))
+    return np.stack(drawn, axis=1)

@@ -34,6 +34,8 @@ MARKED_EPOCHS = 30  # more points than these are drawn without a dot each
 WRITTEN_CLASSES = 30  # more classes than these are drawn without names and counts
 NAME_LENGTH = 24
 DOTS_PER_INCH = 110
+# A table of photos: the side of a place in it, what is left free between two, the height of a line of text.
+CELL_INCHES, GAP_INCHES, TEXT_INCHES = 1.35, 0.05, 0.19
 
 
 def draw_history(history: pd.DataFrame, *, path: Path, title: str) -> None:
@@ -97,7 +99,9 @@ def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: P
     _save(figure, path)
 
 
-def draw_augmentation(originals: Sequence[np.ndarray], augmented: np.ndarray, *, path: Path, title: str) -> None:
+def draw_augmentation(
+    originals: Sequence[np.ndarray], augmented: np.ndarray, *, path: Path, title: str, labels: Sequence[str] = ()
+) -> None:
     """Writes a table of photos: each original in the first column, what the recipe made of it beside it.
 
     Args:
@@ -105,32 +109,60 @@ def draw_augmentation(originals: Sequence[np.ndarray], augmented: np.ndarray, *,
       augmented: uint8, or float32 in 0..255, [n, draws, H, W, 3].
       path: the picture; its suffix decides the format.
       title: above it.
+      labels: n texts, one above each row; none instead names the columns.
 
     Raises:
-      ValueError: the two do not belong together.
+      ValueError: they do not belong together.
     """
     if augmented.ndim != 5 or augmented.shape[-1] != 3 or len(originals) != len(augmented) or not len(originals):
         raise ValueError(
             f"There must be draws [n, draws, H, W, 3] for each of n >= 1 originals. "
             f"Received: {len(originals)} originals, draws {list(augmented.shape)}."
         )
+    if len(labels) not in (0, len(originals)):
+        raise ValueError(f"There must be one label a row, or none. Received: {len(labels)} of {len(originals)}.")
     rows, draws, height, width, _ = augmented.shape
-    columns, cell = draws + 1, 1.35
-    tall = cell * height / width
-    figure = Figure(figsize=(columns * cell, rows * tall + 0.75), layout="constrained", facecolor=TABLE_BACKGROUND)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
-    heading = _wrapped(title, width=14 * columns)
-    figure.suptitle(heading, parse_math=False, fontsize=10, color=TABLE_INK)
+    heading = _wrapped(title, width=14 * (draws + 1))
+    strip = TEXT_INCHES * (1 + heading.count("\n") + (0 if labels else 1)) + GAP_INCHES
+    tall = CELL_INCHES * height / width
+    row_inches = tall + (TEXT_INCHES if labels else 0.0)
+    size = ((draws + 1) * CELL_INCHES, strip + rows * row_inches)
+    figure = Figure(figsize=size, facecolor=TABLE_BACKGROUND)
+
+    def write(text: str, *, x: float, top: float, align: str = "center", points: int = 8) -> None:
+        place = (x / size[0], 1 - top / size[1])
+        figure.text(*place, text, ha=align, va="top", fontsize=points, color=TABLE_INK, parse_math=False)
+
+    write(heading, x=size[0] / 2, top=GAP_INCHES, points=10)
+    if not labels:
+        for column in range(draws + 1):
+            name = f"draw {column}" if column else "photo"
+            write(name, x=(column + 0.5) * CELL_INCHES, top=strip - TEXT_INCHES)
     for row, original in enumerate(originals):
+        bottom = strip + (row + 1) * row_inches
+        if labels:
+            text = plain_text(labels[row], length=20 * (draws + 1))
+            write(text, x=GAP_INCHES, top=bottom - row_inches + GAP_INCHES, align="left")
         for column, pixels in enumerate([original, *augmented[row]]):
-            axes = figure.add_subplot(rows, columns, row * columns + column + 1)
+            left, low = column * CELL_INCHES + GAP_INCHES / 2, size[1] - bottom + GAP_INCHES / 2
+            wide, high = CELL_INCHES - GAP_INCHES, tall - GAP_INCHES
+            axes = figure.add_axes((left / size[0], low / size[1], wide / size[0], high / size[1]))
             image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-            axes.imshow(_letterboxed(image, aspect=width / height))
+            axes.imshow(_letterboxed(image, aspect=width / height), aspect="auto")
             axes.set_axis_off()
-            if row == 0:
-                name = "photo" if column == 0 else f"draw {column}"
-                axes.set_title(name, fontsize=8, color=TABLE_INK)
     _save(figure, path)
+
+
+def stacked(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Two photos, uint8 [height, width, 3], as one, centred above each other on the colour of the table."""
+    wide = max(upper.shape[1], lower.shape[1])
+    gap = max(1, wide // 40)
+    canvas = _table(upper.shape[0] + gap + lower.shape[0], wide)
+    for top, image in ((0, upper), (upper.shape[0] + gap, lower)):
+        height, width, _ = image.shape
+        left = (wide - width) // 2
+        canvas[top : top + height, left : left + width] = image
+    return canvas
 
 
 def plain_text(text: str, *, length: int = NAME_LENGTH) -> str:
@@ -150,11 +182,15 @@ def _letterboxed(image: np.ndarray, *, aspect: float) -> np.ndarray:
     """The image in the middle of the smallest canvas of `aspect` (width / height) that holds it."""
     height, width, _ = image.shape
     tall, wide = max(height, round(width / aspect)), max(width, round(height * aspect))
-    background = [int(TABLE_BACKGROUND[start : start + 2], 16) for start in (1, 3, 5)]
-    canvas = np.full((tall, wide, 3), background, np.uint8)
+    canvas = _table(tall, wide)
     top, left = (tall - height) // 2, (wide - width) // 2
     canvas[top : top + height, left : left + width] = image
     return canvas
+
+
+def _table(height: int, width: int) -> np.ndarray:
+    background = [int(TABLE_BACKGROUND[start : start + 2], 16) for start in (1, 3, 5)]
+    return np.full((height, width, 3), background, np.uint8)
 
 
 def _draw_curves(

@@ -48,9 +48,21 @@ MISTAKES = [
     ("rotate(200)", "degrees=200, which must be 0 to 180"),
     ("rotate(nan)", "degrees=nan, which must be 0 to 180"),
     ("rotate(ten)", "degrees=ten, which must be 0 to 180"),
-    ("rotate(10,angle=3)", "argument 'angle' that is unknown or given twice"),
-    ("rotate(10,degrees=3)", "argument 'degrees' that is unknown or given twice"),
-    ("rotate(1,2,3)", "has 3 arguments"),
+    ("rotate(10,angle=3)", "has an unknown argument 'angle', write rotate(degrees, p=1)."),
+    ("rotate(10,degrees=3)", "gives degrees twice, write rotate(degrees, p=1)."),
+    ("rotate(1,2,3)", "has 3 arguments, write rotate(degrees, p=1)."),
+    ("rotate(10,)", "has an empty argument, write rotate(degrees, p=1)."),
+    ("rotate(flip)", "degrees=flip, which must be 0 to 180, write rotate(degrees, p=1)."),
+    ("flip(rotate(10))", "p=rotate(10), which must be 0 to 1, write flip(p=0.5)."),
+    ("shift(10)", "x=10, which must be 0 to 1, write shift(x, [y], p=1)."),
+    ("Flip", "did you mean 'flip'?"),
+    ("ROTATE(10)", "did you mean 'rotate'?"),
+    ("trivialaugment", "did you mean 'trivial'?"),
+    ("channelshift(9)", "did you mean 'channel_shift'?"),
+    ("notebook(0.5)", "takes none: write notebook, which is rotate(10)|shift(0.1)|flip|brightness(0.5,1.5)."),
+    ("none(1)", "takes none: write none, which is no operation at all."),
+    ("flip,rotate(10)", "is not an operation: write name or name(1, 2), joined by '|'"),
+    ("erase(0.5)", "not 0.5 to 0.33; write erase(low=0.02, high=0.33, ratio=3.33, fill=random, p=0.5)."),
     ("rotate(10,p=1.5)", "p=1.5, which must be 0 to 1"),
     ("rotate(degrees=10,0.5)", "a bare argument after a named one"),
     ("rotate(10", "unmatched parenthesis"),
@@ -117,3 +129,9 @@ def test_the_help_names_everything():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_operation_documents_its_distribution(name):
     assert RECIPES[name].draw.__doc__
+    assert RECIPES[name].summary.endswith(".")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_example_of_an_operation_is_that_operation_alone(name):
+    assert [step[0] for step in steps(RECIPES[name].example)] == [name]

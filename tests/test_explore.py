@@ -1,0 +1,92 @@
+"""The door: the picture it writes, what it prints, and how it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from carclf.config import ExploreOptions
+from carclf.errors import UserError
+from carclf.explore import EVERY_OPERATION
+from carclf.recipe import NAMED_RECIPES, RECIPES
+
+ROOT = Path(__file__).parent.parent
+
+
+def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "carclf.explore", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def refused(*arguments: str) -> str:
+    answer = explore(*arguments)
+    assert answer.returncode == 2, answer.stderr
+    (line,) = answer.stderr.strip().splitlines()
+    return line
+
+
+def test_a_recipe_is_drawn_into_a_folder_that_is_made(tmp_path, dataset):
+    path = tmp_path / "new" / "picture.png"
+    answer = explore(
+        f"--data={dataset.directory}", "--augment=flip|mixup", "--image_size=32", "--photos=2", "--draws=3",
+        f"--output={path}",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == f"Picture: {path}\n"
+    assert answer.stderr == ""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+
+
+def test_all_draws_and_explains_every_operation(tmp_path, dataset):
+    path = tmp_path / "all.jpg"
+    answer = explore(
+        f"--data={dataset.directory}", "--augment=all", "--image_size=32", "--draws=2", f"--output={path}"
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    for name, row in RECIPES.items():
+        assert f"\n  {name}" in answer.stdout
+        assert row.summary in answer.stdout
+    with Image.open(path) as image:
+        assert image.height > 100 * len(RECIPES)
+
+
+def test_no_recipe_is_called_all():
+    assert EVERY_OPERATION not in {**RECIPES, **NAMED_RECIPES}
+
+
+def test_a_mistyped_recipe_is_one_sentence(dataset):
+    line = refused(f"--data={dataset.directory}", "--augment=rotat(10)")
+    assert line.startswith("Error: there is no augmentation 'rotat', did you mean 'rotate'?")
+    assert "perspective" in line
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path):
+    assert "There is no folder" in refused(f"--data={tmp_path / 'nowhere'}")
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, dataset):
+    (tmp_path / "file").write_text("")
+    line = refused(f"--data={dataset.directory}", "--image_size=32", f"--output={tmp_path / 'file' / 'a.png'}")
+    assert "could not be written" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": ""}, "--data is missing"),
+        ({"output": ""}, "--output is missing"),
+        ({"output": "eda.txt"}, "--output=eda.txt is not possible: it must end with one of .png"),
+        ({"photos": 0}, "--photos=0 is not possible"),
+        ({"photos": 33}, "--photos=33 is not possible"),
+        ({"draws": 0}, "--draws=0 is not possible"),
+        ({"seed": -1}, "--seed=-1 is not possible"),
+        ({"image_size": "big"}, "--image_size=big is not a size"),
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        ExploreOptions(**{"data": "set", **options})
