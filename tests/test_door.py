@@ -127,26 +127,25 @@ def test_the_unexpected_keeps_its_traceback(monkeypatch):
         door.run_door(main, TrainOptions, description="")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["tools/make_tfrecords.py", "--input=photos", "--output=data", "--dry_run"],
-        ["-m", "carclf.train", "--data=set", "--backbone=tiny", "--weights=none"],
-    ],
-)
-def test_a_missing_framework_names_the_extra(tmp_path, dataset, arguments):
-    (tmp_path / "photos" / "a").mkdir(parents=True)
-    (tmp_path / "photos" / "a" / "1.jpg").write_bytes(b"\xff\xd8\xff")
-    (tmp_path / "set").symlink_to(dataset.directory)
-    target = arguments[1] if arguments[0] == "-m" else str(ROOT / arguments[0])
-    how = "run_module" if arguments[0] == "-m" else "run_path"
-    flags = arguments[2:] if arguments[0] == "-m" else arguments[1:]
+def test_a_missing_framework_names_the_extra(tmp_path, dataset):
+    arguments = ["carclf.train", f"--data={dataset.directory}", "--backbone=tiny", "--weights=none"]
     program = (
-        f"import runpy, sys; sys.modules['tensorflow'] = None; sys.argv = {[target, *flags]!r}; "
-        f"sys.path.insert(0, {str(ROOT)!r}); runpy.{how}({target!r}, run_name='__main__')"
+        f"import runpy, sys; sys.modules['tensorflow'] = None; sys.argv = {arguments!r}; "
+        f"sys.path.insert(0, {str(ROOT)!r}); runpy.run_module('carclf.train', run_name='__main__')"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert answer.returncode == 2, answer.stderr
     assert "Traceback" not in answer.stderr
     assert "tensorflow is not installed" in answer.stderr.splitlines()[-1]
     assert "pip install 'carclf[cpu]'" in answer.stderr
+
+
+def test_a_sentence_that_a_framework_wrapped_is_shown_alone(monkeypatch, capsys):
+    def main(options):
+        text = "2 root error(s)\n  UNKNOWN: DamagedShardError: The shard x is damaged: copy it again.\nTraceback (most"
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(sys, "argv", ["door"])
+    with pytest.raises(SystemExit) as caught:
+        door.run_door(main, TrainOptions, description="")
+    assert (caught.value.code, capsys.readouterr().err) == (2, "Error: The shard x is damaged: copy it again.\n")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from carclf.config import Fill
+from carclf.data.decoder import decode
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
@@ -109,13 +109,6 @@ def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> 
     rows = [int(row) for row in chosen.index]
     encoded = read_photos(manifest, split="train", folds=sorted(set(chosen["fold"])), rows=rows)
     return [Photo(row, decode(encoded[row])) for row in rows]
-
-
-def decode(encoded: bytes) -> np.ndarray:
-    """The whole photo by the decoder that trains, uint8 [height, width, 3]."""
-    pixels = tf.io.decode_jpeg(encoded, channels=3, fancy_upscaling=True, dct_method="INTEGER_FAST").numpy()
-    assert isinstance(pixels, np.ndarray)
-    return pixels
 
 
 def originals_and_draws(
