@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 
 from carclf.data import loader as loaders
+from carclf.data import storage
 from carclf.data.cache import open_cache
 from carclf.data.decoder import decode
 from carclf.data.index import read_index, read_photo
 from carclf.data.loader import PhotoLoader
+from carclf.data.manifest import load_manifest
 from carclf.errors import DamagedShardError
 from tests.conftest import write_dataset
 
@@ -137,3 +139,15 @@ def test_a_photo_that_does_not_decode_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(loaders, "read_photo", lambda manifest, entry: memoryview(b"\xff\xd8\xff nothing"))
     with pytest.raises(DamagedShardError, match=r"The photo at row 3 of .*tfrecord does not decode \(.+\): convert"):
         photos.load(np.array([3]))
+
+
+def test_an_object_store_is_read_as_a_disk_is(dataset):
+    """TensorFlow's file system in memory stands in for gs://."""
+    remote = "ram://loader/set"
+    names = ["dataset.json", dataset.index.file, *(shard.file for shard in dataset.shards)]
+    for name in names:
+        storage.write_atomic(storage.join(remote, name), storage.read_bytes(storage.join(dataset.directory, name)))
+    canvas, extent = make(load_manifest(remote)).load(np.arange(-1, 29))
+    local_canvas, local_extent = make(dataset).load(np.arange(-1, 29))
+    np.testing.assert_array_equal(canvas, local_canvas)
+    np.testing.assert_array_equal(extent, local_extent)
