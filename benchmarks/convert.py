@@ -23,6 +23,7 @@ from measuring import scratch_folder
 from carclf.config import option
 from carclf.door import run_door
 from carclf.errors import UserError
+from carclf.quiet import without_start_messages
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
@@ -178,7 +179,8 @@ def plain_script(folder: Path, output: Path, processes: int) -> None:
 
 def write_task(photos: Sequence[str], file: str) -> None:
     """Writes a shard."""
-    import tensorflow as tf
+    with without_start_messages():
+        import tensorflow as tf
 
     with tf.io.TFRecordWriter(file) as writer:
         for path in photos:

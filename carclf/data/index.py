@@ -23,6 +23,7 @@ ENTRY = np.dtype(
         ("row", "<i4"),  # in the split's ids
     ]
 )
+FIRST_BYTES = 32  # of a photo, by which it is looked for
 
 
 def index_shard(records: Iterable[tuple[bytes, bytes, dict[str, int]]]) -> np.ndarray:
@@ -33,11 +34,19 @@ def index_shard(records: Iterable[tuple[bytes, bytes, dict[str, int]]]) -> np.nd
     """
     entries, start = [], HEAD_BYTES
     for record, photo, fields in records:
-        place = record.index(photo)
+        place = _place(record, photo)
         values = (fields[name] for name in ("height", "width", "label", "row"))
         entries.append((0, start, len(record), place, len(photo), *values))
         start += len(record) + CHECKSUM_BYTES + HEAD_BYTES
     return np.array(entries, ENTRY)
+
+
+def _place(record: bytes, photo: bytes) -> int:
+    """Where the photo begins in the record. (`bytes.index` of all of it is 20 times slower.)"""
+    place = record.index(photo[:FIRST_BYTES])
+    while record[place : place + len(photo)] != photo:
+        place = record.index(photo[:FIRST_BYTES], place + 1)
+    return place
 
 
 def to_npy(shards: Sequence[np.ndarray]) -> bytes:
