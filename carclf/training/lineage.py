@@ -1,8 +1,10 @@
 """What a stage may inherit: the checks that come before the first import of a framework."""
 
+import dataclasses
 from pathlib import Path
 
 from carclf import runs
+from carclf.config import TrainOptions
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 
@@ -36,8 +38,16 @@ def load_parent(path: Path, *, data: str, backbone: str, head_width: int) -> run
     return parent
 
 
-def check_split(manifest: Manifest, *, val_fold: int, parent: runs.Run | None) -> None:
-    """Returns nothing when the validation fold exists and the parent never trained on it.
+def check_split(
+    manifest: Manifest, *, val_fold: int, parent: runs.Run | None, allow_change: bool = False
+) -> str | None:
+    """None when the validation fold exists and the parent never trained on it; a warning where that is allowed.
+
+    Args:
+      manifest: the data set.
+      val_fold: the fold that this stage holds out.
+      parent: the run that this stage starts from.
+      allow_change: whether the parent may have trained on photos that validate this stage.
 
     Raises:
       UserError: the fold does not exist, or the parent had other classes, another split or another fold.
@@ -48,18 +58,36 @@ def check_split(manifest: Manifest, *, val_fold: int, parent: runs.Run | None) -
             f"{min(manifest.folds)} to {max(manifest.folds)}."
         )
     if parent is None:
-        return
+        return None
     if parent.class_map_sha256 != manifest.class_map_sha256:
         raise UserError(
             f"The parent run {parent.directory} has {len(parent.class_names)} classes, which are not the "
             f"{manifest.class_count} of {manifest.directory}: choose a parent trained on this data set."
         )
-    if (parent.data_fingerprint, parent.options.val_fold) != (manifest.fingerprint, val_fold):
-        raise UserError(
-            f"The parent run {parent.directory} held out fold {parent.options.val_fold} of data "
-            f"{parent.data_fingerprint[:12]} and this stage fold {val_fold} of {manifest.fingerprint[:12]}, so it has "
-            "trained on photos that would validate it: use the data set and fold of the parent."
-        )
+    if (parent.data_fingerprint, parent.options.val_fold) == (manifest.fingerprint, val_fold):
+        return None
+    found = (
+        f"The parent run {parent.directory} held out fold {parent.options.val_fold} of data "
+        f"{parent.data_fingerprint[:12]} and this stage fold {val_fold} of {manifest.fingerprint[:12]}, so it has "
+        "trained on photos that would validate it"
+    )
+    if allow_change:
+        return f"{found}: the validation accuracy of this stage will be too good."
+    raise UserError(
+        f"{found}: use the data set and fold of the parent, or add --allow_split_change and distrust the accuracy."
+    )
+
+
+# What two stages of one chain differ in anyway, or what changes nothing of the result.
+NEVER_TOLD = ("data", "run", "runs", "stages", "init_from", "overwrite", "cache", "weights", "device", "cpu_devices")
+
+
+def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
+    """One line: what this stage does otherwise than the one it starts from."""
+    names = [field.name for field in dataclasses.fields(TrainOptions) if field.name not in NEVER_TOLD]
+    pairs = ((name, getattr(parent.options, name), getattr(options, name)) for name in names)
+    changes = [f"{name} {before} → {after}" for name, before, after in pairs if before != after]
+    return f"Against {parent.name}: {', '.join(changes) or 'nothing changes'}."
 
 
 def check_batch(*, batch_size: int, replicas: int, mixes: bool, steps: int, train_photos: int) -> None:

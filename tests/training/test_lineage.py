@@ -90,3 +90,17 @@ def test_a_batch_that_cannot_be_shared_is_refused(changes, text):
     arguments = {"batch_size": 12, "replicas": 1, "mixes": False, "steps": 8, "train_photos": 100} | changes
     with pytest.raises(UserError, match=text):
         lineage.check_batch(**arguments)
+
+
+def test_a_change_of_the_split_may_be_allowed_and_is_told(parent_folder, dataset):
+    warning = lineage.check_split(dataset, val_fold=2, parent=load(parent_folder), allow_change=True)
+    assert "held out fold 1 of data" in warning
+    assert "the validation accuracy of this stage will be too good" in warning
+
+
+def test_what_a_stage_changes_is_one_line(parent_folder):
+    parent = load(parent_folder)
+    options = dataclasses.replace(parent.options, image_size="512", learning_rate=1e-4, run="x", overwrite=True)
+    said = lineage.describe_changes(parent, options)
+    assert said == "Against b3_head: image_size 224 → 512, learning_rate 0.001 → 0.0001."
+    assert lineage.describe_changes(parent, parent.options) == "Against b3_head: nothing changes."

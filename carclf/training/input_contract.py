@@ -1,0 +1,50 @@
+"""Does what reaches the backbone have the range that its weights were trained with? Measured before the first step."""
+
+import keras
+import numpy as np
+
+from carclf.errors import UserError
+from carclf.model.backbones import Backbone
+
+TOLERANCE = 0.02  # of the range, by which rounding may leave it
+LEAST_SPAN = 0.02  # of the range, which even dim photos fill; images that were rescaled twice fill 0.004 of it
+
+
+def check_input_contract(classifier: keras.Model, row: Backbone, images: np.ndarray) -> None:
+    """Returns nothing when images are at the backbone's input what its weights expect, and are rescaled once.
+
+    Args:
+      classifier: from `carclf.model.classifier.build_classifier`.
+      row: of its backbone.
+      images: float32 [B, H, W, 3], as Render gives them.
+
+    Raises:
+      UserError: the range is another one, or the backbone rescales once more; both are said with what was measured.
+    """
+    outside = [layer for layer in classifier.layers if layer.name == "input_range"]
+    reached = np.asarray(images)
+    for layer in outside:
+        reached = keras.ops.convert_to_numpy(layer(reached))
+    _check_range(reached, row.input_range, where=f"what reaches the backbone {row.name}")
+    inner = [layer for layer in classifier.get_layer("backbone").layers if isinstance(layer, keras.layers.Rescaling)]
+    for layer in inner:
+        rescaled = keras.ops.convert_to_numpy(layer(reached))
+        if np.ptp(rescaled) < LEAST_SPAN:
+            raise _refusal(
+                f"what the backbone {row.name} sees after its own rescaling", rescaled, "spreading over 1 or 2"
+            )
+
+
+def _check_range(images: np.ndarray, expected: tuple[float, float], *, where: str) -> None:
+    low, high = expected
+    margin = TOLERANCE * (high - low)
+    outside = images.min() < low - margin or images.max() > high + margin
+    if outside or np.ptp(images) < LEAST_SPAN * (high - low):
+        raise _refusal(where, images, f"{low:g} to {high:g}")
+
+
+def _refusal(where: str, images: np.ndarray, wanted: str) -> UserError:
+    return UserError(
+        f"The input is scaled wrongly: {where} lies in {images.min():.4g} to {images.max():.4g} instead of {wanted}, "
+        "as its weights were trained; look at input_range of the backbone's row, and at the photos."
+    )
