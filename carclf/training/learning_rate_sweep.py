@@ -1,0 +1,90 @@
+"""Which learning rate to take: a few hundred steps at rates that rise from very small to far too large."""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+LOWEST, HIGHEST = 1e-7, 1.0
+SMOOTHING = 0.95  # of the loss, with the bias of its beginning taken out
+DIVERGED = 4.0  # times the lowest smoothed loss: every higher rate is worse. Source: fastai, LRFinder
+LEAST_STEPS = 20
+LEAST_FALL = 0.02  # of the first loss: less is noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What was measured: learning_rate and loss (of one batch each), float64 [N], in the order of the steps."""
+
+    learning_rate: np.ndarray
+    loss: np.ndarray
+
+    @property
+    def smoothed(self) -> np.ndarray:
+        """The loss as an exponential moving average, float64 [N]."""
+        average, averages = 0.0, []
+        for step, loss in enumerate(self.loss, start=1):
+            average = SMOOTHING * average + (1 - SMOOTHING) * loss
+            averages.append(average / (1 - SMOOTHING**step))
+        return np.array(averages)
+
+    def suggestion(self) -> float | None:
+        """The rate at which the smoothed loss falls most steeply over the rate's logarithm; None if it never falls.
+
+        Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3, as fastai reads it.
+        """
+        if len(self.loss) < LEAST_STEPS:
+            return None
+        loss = self.smoothed
+        end = int(np.argmin(loss)) + 1
+        if end < LEAST_STEPS // 2 or loss[0] - loss.min() < LEAST_FALL * loss[0]:
+            return None
+        slope = np.gradient(loss[:end], np.log(self.learning_rate[:end]))
+        return float(self.learning_rate[int(np.argmin(slope))])
+
+    def frame(self) -> pd.DataFrame:
+        """One row a step: learning_rate, loss, smoothed."""
+        return pd.DataFrame({"learning_rate": self.learning_rate, "loss": self.loss, "smoothed": self.smoothed})
+
+
+def sweep_learning_rates(model: keras.Model, batches: Any, *, steps: int) -> Sweep:
+    """Trains `model` for at most `steps` steps at exponentially rising rates, until the loss diverges.
+
+    The model is spoilt afterwards.
+
+    Args:
+      model: compiled with an optimizer whose learning rate is a number, not a schedule.
+      batches: (inputs, target, weight) for at least `steps` steps.
+      steps: at the most.
+    """
+    watcher = _RisingRate(steps)
+    model.fit(batches, steps_per_epoch=steps, epochs=1, callbacks=[watcher], shuffle=False, verbose=0)
+    return Sweep(np.array(watcher.rates), np.array(watcher.losses))
+
+
+class _RisingRate(keras.callbacks.Callback):
+    """Sets the rate before each step and notes that step's own loss."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self._steps = steps
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        share = batch / max(self._steps - 1, 1)
+        self.model.optimizer.learning_rate = LOWEST * (HIGHEST / LOWEST) ** share
+        self.model.reset_metrics()  # so that the loss told at the end of the step is the step's own
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            self.model.stop_training = True
+            return
+        self.rates.append(float(self.model.optimizer.learning_rate))
+        self.losses.append(loss)
+        smoothed = Sweep(np.array(self.rates), np.array(self.losses)).smoothed
+        self.model.stop_training = len(smoothed) > LEAST_STEPS and smoothed[-1] > DIVERGED * smoothed.min()
