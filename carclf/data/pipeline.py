@@ -116,7 +116,9 @@ def training_batches(
         )
 
     shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
-    return _dataset(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(_inputs_target_weight)
+    return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
+        _inputs_target_weight
+    )
 
 
 def validation_batches(
@@ -134,6 +136,23 @@ def validation_batches(
     changes. `recipe` is the identity (`parse_recipe("")`), unless a validation as augmented as the training is wanted.
     """
     shards = manifest.shards_of("train", folds=folds)
+    return ordered_batches(
+        manifest=manifest, shards=shards, framing=framing, batch_size=batch_size, recipe=recipe, cache=cache
+    )
+
+
+def ordered_batches(
+    *,
+    manifest: Manifest,
+    shards: Sequence[Shard],
+    framing: Framing,
+    batch_size: int,
+    recipe: Recipe,
+    seed: int = 0,
+    epoch: int = 0,
+    cache: DecodedCache | None = None,
+) -> tf.data.Dataset:
+    """Every photo of `shards` once, in their order, drawn as in `epoch`; else as `validation_batches` gives them."""
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
@@ -144,14 +163,14 @@ def validation_batches(
             entries=_entries(entries, places),
             recipe=recipe,
             framing=framing,
-            seed=0,
-            epoch=0,
+            seed=seed,
+            epoch=epoch,
             label_smoothing=0.0,
             class_weights=np.ones(manifest.class_count, np.float32),
         )
 
     shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
-    return _dataset(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
+    return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
 
 
 def complete_batches(
@@ -173,7 +192,7 @@ def complete_batches(
         "label": (tf.int32, (batch_size,)),
         "row": (tf.int32, (batch_size,)),
     }
-    return _dataset(range(_batch_count(entries, batch_size)), batch, shapes)
+    return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes)
 
 
 def view_batches(
@@ -294,10 +313,15 @@ def _inputs_target_weight(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Ten
     return batch, target, weight
 
 
-def _dataset(numbers: range, batch: Callable[[int], tuple[np.ndarray, ...]], shapes: Shapes) -> tf.data.Dataset:
+def numbered_batches(numbers: range, batch: Callable[[int], tuple[np.ndarray, ...]], shapes: Shapes) -> tf.data.Dataset:
     """What `batch` makes of each number, by name and in order, a few made ahead.
 
     Work is done by `batch`'s own threads: the queue needs none but those that wait for them.
+
+    Args:
+      numbers: of the batches.
+      batch: the arrays of one, in the order of `shapes`.
+      shapes: dtype and shape of every array.
     """
     types = [dtype for dtype, _ in shapes.values()]
 

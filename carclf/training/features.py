@@ -1,0 +1,105 @@
+"""Training the head at full speed: a frozen backbone runs once for each photo and draw, and what it makes is kept."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from carclf.config import Fill
+from carclf.data.cache import DecodedCache
+from carclf.data.manifest import Manifest, Shard
+from carclf.data.pipeline import Framing, ordered_batches
+from carclf.model.photo_classifier import build_photo_classifier
+from carclf.recipe import Recipe, parse_recipe
+
+FOLDER = "features"  # in the run's folder
+HEAD_LAYERS = ("head_dense", "head_norm", "head_relu", "head_dropout", "logits")
+
+
+def build_head_model(classifier: keras.Model) -> keras.Model:
+    """The part of the classifier behind the pooling: features float32 [B, D] → logits [B, K]; it shares variables."""
+    features = keras.Input((classifier.get_layer("head_pool").output.shape[-1],), name="features")
+    x = features
+    for name in HEAD_LAYERS:
+        x = classifier.get_layer(name)(x)
+    return keras.Model(features, x, name="head")
+
+
+def compute_features(
+    classifier: keras.Model,
+    *,
+    manifest: Manifest,
+    train_shards: Sequence[Shard],
+    val_shards: Sequence[Shard],
+    framing: Framing,
+    fill: Fill,
+    recipe: Recipe,
+    views: int,
+    seed: int,
+    batch_size: int,
+    jit: bool,
+    directory: Path,
+    cache: DecodedCache | None = None,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """(training, validation): for each draw float32 [N, D] of the training photos, and float32 [M, D], undrawn.
+
+    Each is a file in `directory` under its final name only when it is complete; those that are there are taken.
+
+    Args:
+      classifier: whose backbone stays as it is.
+      manifest: the data set.
+      train_shards: what the head will be trained on.
+      val_shards: what it will be validated on.
+      framing: image size, canvas and fit.
+      fill: what lies outside a photo.
+      recipe: the augmentation; it must not mix.
+      views: how many draws of each training photo, those of the first epochs.
+      seed: of the draws.
+      batch_size: photos a step.
+      jit: whether the step is compiled by XLA.
+      directory: for the files; belongs to one run.
+      cache: of decoded photos.
+    """
+    pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)
+    extractor = build_photo_classifier(
+        pooled,
+        image_size=framing.image_size,
+        canvas_size=framing.canvas_size,
+        fill=fill,
+        mixing=False,
+        erasing=recipe.erases,
+    )
+    extractor.compile(jit_compile=jit)
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def features(name: str, shards: Sequence[Shard], recipe: Recipe, epoch: int) -> np.ndarray:
+        path = directory / f"{name}.npy"
+        if not path.is_file():
+            photos = sum(shard.count for shard in shards)
+            print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)
+            data = ordered_batches(
+                manifest=manifest,
+                shards=shards,
+                framing=framing,
+                batch_size=batch_size,
+                recipe=recipe,
+                seed=seed,
+                epoch=epoch,
+                cache=cache,
+            )
+            _write(path, extractor.predict(data.map(lambda inputs, *_: inputs), verbose=0)[:photos])
+        return np.load(path, mmap_mode="r")
+
+    training = [features(f"train-{view}", train_shards, recipe, view) for view in range(views)]
+    return training, features("validation", val_shards, parse_recipe(""), 0)
+
+
+def _write(path: Path, features: np.ndarray) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
+    try:
+        np.save(temporary, np.asarray(features, np.float32), allow_pickle=False)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

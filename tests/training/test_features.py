@@ -1,0 +1,102 @@
+"""Features that are kept are what the network would have made of the photos of each epoch."""
+
+import keras
+import numpy as np
+import pytest
+
+from carclf.data.features import feature_batches, ordered_feature_batches
+from carclf.data.pipeline import Framing, training_batches, validation_batches
+from carclf.model.classifier import build_classifier
+from carclf.model.photo_classifier import build_photo_classifier
+from carclf.recipe import parse_recipe
+from carclf.training.features import build_head_model, compute_features
+
+FRAMING = Framing(image_size=(32, 32), canvas_size=64)
+RECIPE = parse_recipe("notebook")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(32, 32))
+
+
+def compute(classifier, dataset, directory, *, views=2, **changes):
+    arguments = {
+        "manifest": dataset, "train_shards": dataset.shards_of("train", folds=[0, 2]),
+        "val_shards": dataset.shards_of("train", folds=[1]), "framing": FRAMING, "fill": "edge", "recipe": RECIPE,
+        "views": views, "seed": 7, "batch_size": 5, "jit": False, "directory": directory,
+    }  # fmt: skip
+    return compute_features(classifier, **(arguments | changes))
+
+
+def photo_classifier(classifier) -> keras.Model:
+    return build_photo_classifier(
+        classifier, image_size=(32, 32), canvas_size=64, fill="edge", mixing=False, erasing=False
+    )
+
+
+def test_the_head_on_features_says_what_the_classifier_says_of_the_photos(classifier, dataset, tmp_path):
+    training, validation = compute(classifier, dataset, tmp_path)
+    head, whole = build_head_model(classifier), photo_classifier(classifier)
+    shards = dataset.shards_of("train", folds=[0, 2])
+    stored = feature_batches(training, manifest=dataset, shards=shards, batch_size=4, epochs=2, seed=7)
+    drawn = training_batches(
+        manifest=dataset, folds=[0, 2], framing=FRAMING, recipe=RECIPE, batch_size=4, epochs=2, seed=7
+    )
+    for (features, target, weight), (inputs, wanted, wanted_weight) in zip(stored, drawn, strict=True):
+        np.testing.assert_allclose(head(features), whole(inputs), atol=1e-5)
+        np.testing.assert_array_equal(target, wanted)
+        np.testing.assert_array_equal(weight, wanted_weight)
+    ordered = ordered_feature_batches(
+        validation, manifest=dataset, shards=dataset.shards_of("train", folds=[1]), batch_size=5
+    )
+    clean = validation_batches(manifest=dataset, folds=[1], framing=FRAMING, batch_size=5, recipe=parse_recipe(""))
+    for (features, target, weight), (inputs, wanted, wanted_weight) in zip(ordered, clean, strict=True):
+        real = np.asarray(weight) > 0
+        np.testing.assert_array_equal(weight, wanted_weight)
+        np.testing.assert_allclose(np.asarray(head(features))[real], np.asarray(whole(inputs))[real], atol=1e-5)
+        np.testing.assert_array_equal(np.asarray(target)[real], np.asarray(wanted)[real])
+
+
+def test_draws_come_round(classifier, dataset, tmp_path):
+    training, _ = compute(classifier, dataset, tmp_path, views=2)
+    assert not np.array_equal(training[0], training[1])
+    shards = dataset.shards_of("train", folds=[0, 2])
+    batches = feature_batches(training, manifest=dataset, shards=shards, batch_size=16, epochs=3, seed=7)
+    epochs = [np.sort(np.asarray(features), axis=0) for features, _, _ in batches]
+    np.testing.assert_array_equal(epochs[0], epochs[2])
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_a_start_in_the_middle_continues_the_same_run(classifier, dataset, tmp_path):
+    training, _ = compute(classifier, dataset, tmp_path)
+    shards = dataset.shards_of("train", folds=[0, 2])
+    arguments = {"manifest": dataset, "shards": shards, "batch_size": 4, "epochs": 2, "seed": 7}
+    whole = list(feature_batches(training, **arguments).as_numpy_iterator())
+    rest = list(feature_batches(training, **arguments, start_step=5).as_numpy_iterator())
+    assert len(rest) == 3
+    for one, other in zip(whole[5:], rest, strict=True):
+        for array, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, same)
+
+
+def test_what_is_there_is_not_computed_again(classifier, dataset, tmp_path, capsys):
+    first, validation = compute(classifier, dataset, tmp_path, views=1)
+    assert capsys.readouterr().out.count("the backbone looks at") == 2
+    again, validation_again = compute(classifier, dataset, tmp_path, views=2)
+    assert capsys.readouterr().out.count("the backbone looks at") == 1  # the second draw
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(validation, validation_again)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train-0.npy", "train-1.npy", "validation.npy"]
+
+
+def test_training_the_head_trains_the_classifier(classifier, dataset, tmp_path):
+    head = build_head_model(classifier)
+    head.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
+    training, _ = compute(classifier, dataset, tmp_path)
+    before = classifier.get_layer("logits").kernel.numpy().copy()
+    shards = dataset.shards_of("train", folds=[0, 2])
+    data = feature_batches(training, manifest=dataset, shards=shards, batch_size=4, epochs=1, seed=0)
+    head.fit(data, epochs=1, verbose=0, shuffle=False)
+    assert not np.array_equal(before, classifier.get_layer("logits").kernel.numpy())
