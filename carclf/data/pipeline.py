@@ -91,7 +91,7 @@ def training_batches(
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
       cache: of decoded photos; None decodes each epoch anew.
     """
-    shards = [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra")]
+    shards = training_shards(manifest, folds)
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
@@ -119,6 +119,22 @@ def training_batches(
     return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
         _inputs_target_weight
     )
+
+
+def training_shards(manifest: Manifest, folds: Iterable[int]) -> list[Shard]:
+    """What is trained on: the shards of the folds, then the external ones."""
+    return [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra")]
+
+
+def training_rows(
+    *, manifest: Manifest, folds: Iterable[int], batch_size: int, seed: int, step: int, steps_per_epoch: int
+) -> list[int]:
+    """The rows of the photos in the batch of one step, with the arguments given to `training_batches`."""
+    index = read_index(manifest)
+    entries = index[select(manifest, index, training_shards(manifest, folds))]
+    epoch, number = divmod(step, steps_per_epoch)
+    places = epoch_order(entries["shard"], seed=seed, epoch=epoch)[number * batch_size : (number + 1) * batch_size]
+    return [int(row) for row in entries["row"][places]]
 
 
 def validation_batches(

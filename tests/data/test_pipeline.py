@@ -98,6 +98,18 @@ def test_draws_belong_to_the_photo_not_to_the_batch(dataset):
     assert small == large
 
 
+def test_the_rows_of_a_step_are_those_of_its_batch(dataset):
+    """A photo's class is its row modulo 3, so the targets of a batch tell its rows up to that."""
+    batches = training(dataset, folds=[0, 2])
+    for step, (_, target, _) in enumerate(batches):
+        rows = pipeline.training_rows(
+            manifest=dataset, folds=[0, 2], batch_size=5, seed=7, step=step, steps_per_epoch=3
+        )
+        assert [row % 3 for row in rows] == target.argmax(axis=1).tolist()
+        assert len(set(rows)) == 5
+        assert not set(rows) & set(range(8, 16))
+
+
 def test_draws_change_with_the_epoch(dataset):
     batches = training(dataset, batch_size=24, epochs=2)
     by_photo = [
