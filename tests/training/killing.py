@@ -3,14 +3,12 @@
 TensorFlow and Keras are imported once, before the first fork and before any operation: a run then costs seconds.
 """
 
-import contextlib
 import json
 import os
-import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import matplotlib.pyplot  # noqa: F401 - see above
 import numpy as np
 import tensorflow  # noqa: F401 - see above
 
-from carclf import config, runs, train
+from carclf import config, train
 from carclf.config import TrainOptions
 from carclf.errors import Preempted, UserError
 from carclf.training import saving
@@ -49,7 +47,8 @@ def half_a_file(function: Callable[..., Any], signal_number: int, *, number: int
         function(file, **arrays)
         if next(calls) == number:
             file.flush()
-            os.truncate(file.name, file.tell() // 2)
+            if signal_number == signal.SIGKILL:
+                os.truncate(file.name, file.tell() // 2)
             os.kill(os.getpid(), signal_number)
 
     return wrapped
@@ -74,8 +73,7 @@ def place(moment: str, number: int, signal_number: int) -> None:
     elif moment == "save":
         saving.CheckpointFolder.write = dying(function=saving.CheckpointFolder.write, **before)
     else:
-        assert moment == "time"
-        os.setpgid(0, 0)
+        raise ValueError(f"Unknown moment. Received: {moment}")
 
 
 def start(options: dict[str, Any], *, log: Path, trap: tuple[str, int, int] | None = None) -> int:
@@ -106,7 +104,7 @@ def start(options: dict[str, Any], *, log: Path, trap: tuple[str, int, int] | No
 
 
 def ended(child: int) -> int:
-    """How it ended: its exit code, or −9 when it was killed."""
+    """How it ended: its exit code, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -114,13 +112,6 @@ def train_through(options: dict[str, Any], traps: list[tuple[str, int, int]], *,
     """How each child ended: one with each trap in turn, then children without until one finishes."""
     codes = [ended(start(options, log=log, trap=trap)) for trap in traps]
     return [*codes, ended(start(options, log=log))]
-
-
-def random_traps(rng: random.Random, *, kills: int) -> Iterator[tuple[str, int, int]]:
-    """Moments of every kind, in a random order."""
-    moments = ["step", "step", "step", "half written", "before rename", "after rename", "validation", "save"]
-    for _ in range(kills):
-        yield rng.choice(moments), rng.randint(1, 5), signal.SIGKILL
 
 
 def main() -> None:
