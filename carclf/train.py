@@ -74,7 +74,7 @@ def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
     """A function that runs a command and returns its exit code; SIGTERM is the command's to obey.
 
     Raises:
-      Preempted: SIGTERM came while no command was running; the function raises it.
+      Preempted: SIGTERM came while no command was running, or before one could obey; the function raises it.
     """
     running: list[subprocess.Popen[bytes]] = []
     came = []
@@ -91,7 +91,10 @@ def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
         try:
             if came:  # before there was anybody to pass it on to
                 process.send_signal(signal.SIGTERM)
-            return process.wait()
+            code = process.wait()
+            if code == -signal.SIGTERM:
+                raise Preempted("Stopped by SIGTERM before the stage had begun: the same command goes on with it.")
+            return code
         except KeyboardInterrupt:
             process.wait()  # the terminal has told it, too
             raise
@@ -348,7 +351,6 @@ def begin_run(
             "val_accuracy": (parent.metrics or {})["val_accuracy"],
         },
     )
-    runs.write_json(directory / runs.STAGE_FILE, content)
     draw_recipe(
         manifest,
         folds=plan.train_folds,
@@ -358,6 +360,7 @@ def begin_run(
         seed=options.seed,
         path=directory / "augmentation.png",
     )
+    runs.write_json(directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
     return runs.load_run(directory)
 
 

@@ -133,3 +133,47 @@ def test_sigterm_while_saving_or_while_going_on(dataset, tmp_path):
     codes = train(dataset, tmp_path, {"golden": [], "told": told})
     assert codes["told"] == [75, 75, 75, 75, 0]
     assert_same_run(tmp_path / "told", tmp_path / "golden")
+
+
+@pytest.mark.slow
+def test_two_replicas_save_and_go_on(dataset, tmp_path):
+    killed: list[Trap] = [("step", 5, KILL), ("validation", 2, KILL), ("step", 2, TERM)]
+    codes = train(dataset, tmp_path, {"golden": [], "killed": killed}, cpu_devices=2, batch_size=4)
+    assert codes["killed"] == [-KILL, -KILL, 75, 0]
+    assert "Device: 2 CPUs" in (tmp_path / "killed.log").read_text()
+    ours, theirs = (arrays_of(tmp_path / name / runs.LAST_WEIGHTS) for name in ("killed", "golden"))
+    for key, values in theirs.items():  # each replica has its own dropout, of which one state is kept
+        np.testing.assert_allclose(ours[key], values, atol=0.02, err_msg=key)
+
+
+@pytest.mark.slow
+def test_a_schedule_stopped_by_sigterm_is_gone_on_with_by_the_same_command(dataset, tmp_path):
+    command = [
+        sys.executable, "-m", "carclf.train", "--stages=demo_1,demo_2", f"--data={dataset.directory}", "--epochs=2",
+        f"--runs={tmp_path}", "--image_size=32", "--batch_size=2", "--device=cpu", "--save_every=2",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def run(until: str) -> tuple[int, str]:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=tmp_path
+        ) as process:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if until and until in line:
+                    process.terminate()
+        return process.returncode, said
+
+    code, said = run("Epoch 2/2")
+    assert code == 75, said
+    assert "Stopped by SIGTERM: step " in said
+    assert "The stage demo_1 ended with exit code 75: the stages after it were not started." in said
+    code, said = run("Stage 2 of 2")
+    assert code == 75, said
+    assert "Going on from step " in said
+    code, said = run("")
+    assert code == 0, said
+    assert "demo_1 is finished" in said
+    assert (tmp_path / "demo_2" / runs.METRICS_FILE).is_file()

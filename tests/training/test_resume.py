@@ -241,6 +241,14 @@ def test_sigterm_is_passed_on_to_the_running_stage_and_no_other_is_started():
     assert said == "75\nStopped by SIGTERM between two stages: the same command goes on with the next.\n"
 
 
+def test_a_stage_that_sigterm_meets_unprepared_counts_as_preempted():
+    with (
+        train.passing_on_sigterm() as run_process,
+        pytest.raises(Preempted, match="before the stage had begun: the same command goes on"),
+    ):
+        run_process([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"])
+
+
 def test_copies_of_checkpoints_are_found_by_their_names_alone(tmp_path):
     from carclf.training.checkpoint import stored_checkpoints
 
