@@ -121,13 +121,15 @@ class OurFit:
     def run(self, steps: int) -> tuple[float, int]:
         """(seconds a step, traces) of one fit."""
         from carclf.training.callbacks import StopOnNonFiniteLoss, TimingCallback
+        from carclf.training.saving import Position
 
         timing = TimingCallback(images_per_epoch=steps * self._batch_size, learning_rate_at=lambda _: 1e-3)
+        position = Position(steps_per_epoch=steps)
         before = self._traces
         self._model.fit(
             self._batches,
             steps_per_epoch=steps,
-            callbacks=[timing, StopOnNonFiniteLoss(steps_per_epoch=steps)],
+            callbacks=[position, timing, StopOnNonFiniteLoss(position=position, rows_of_step=lambda _: [])],
             shuffle=False,
             verbose=0,
         )

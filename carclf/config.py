@@ -115,6 +115,13 @@ class TrainOptions:
     )
     init_from: str = option("", "Run whose best weights this stage starts from.", group="Data and run")
     overwrite: bool = option(False, "Train again where the run folder holds a run.", group="Data and run")
+    resume: bool = option(True, "Go on where an unfinished run of the same stage was cut off.", group="Data and run")
+    resume_from: str = option(
+        "", "Go on from a copy of a lost session's run, which is only read.", group="Data and run"
+    )
+    save_every: int = option(
+        200, "Steps between two checkpoints; 0 saves at the end of each epoch only.", group="Data and run"
+    )
     val_fold: int = option(0, "The fold that is held out for validation.", group="Data and run")
     seed: int = option(42, "Seed of initial weights, order, augmentation and dropout.", group="Data and run")
 
@@ -153,6 +160,11 @@ class TrainOptions:
     weight_decay: float = option(0.0, "Decoupled weight decay.", group="Optimisation")
     clip_norm: float = option(0.0, "Clip the gradient's global norm; 0 never.", group="Optimisation")
     label_smoothing: float = option(0.0, "Share of each target spread over all classes.", group="Optimisation")
+    ema_momentum: float = option(
+        0.0,
+        "Validate and keep an exponential average of the weights with this momentum, such as 0.999; 0 does not.",
+        group="Optimisation",
+    )
     learning_rate: float = option(1e-3, "The schedule's highest learning rate.", group="Optimisation")
     schedule: str = option("exponential", "A row of carclf.model.schedules.SCHEDULES.", group="Optimisation")
     lr_decay: float = option(0.9, "Factor an epoch of the exponential schedule.", group="Optimisation")
@@ -177,12 +189,25 @@ class TrainOptions:
         parse_image_size(self.image_size)
         for name in ("batch_size", "epochs", "head_width", "cpu_devices"):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
-        for name in ("steps", "patience", "val_fold", "l2", "weight_decay", "clip_norm", "warmup_epochs", "seed"):
+        for name in (
+            "steps",
+            "patience",
+            "val_fold",
+            "l2",
+            "weight_decay",
+            "clip_norm",
+            "warmup_epochs",
+            "seed",
+            "save_every",
+        ):
             _refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
-        for name in ("dropout", "label_smoothing"):
+        for name in ("dropout", "label_smoothing", "ema_momentum"):
             _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")
         _refuse(not self.learning_rate > 0, "learning_rate", self.learning_rate, "it must be above 0")
         _refuse(not 0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "it must lie in (0, 1]")
+        if self.resume_from:
+            _refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run is to start anew")
+            _refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")
 
 
 @dataclasses.dataclass(frozen=True)

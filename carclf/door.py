@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 from absl import flags
 
 from carclf import config
-from carclf.errors import UserError, sentence_in
+from carclf.errors import Preempted, UserError, sentence_in
 
 FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's own default is 1, which we keep for the unexpected
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and worth starting again
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
 
@@ -41,9 +42,13 @@ def run_door(main: Callable[[Any], int | None], options: type, *, description: s
             raise
         print(f"Error: {missing_framework(str(error.name))}", file=sys.stderr)
         code = USAGE_ERROR
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "Stopped.", file=sys.stderr)
         code = 130
+    except Preempted as error:
+        sys.stdout.flush()
+        print(error, file=sys.stderr)
+        code = PREEMPTED
     except BrokenPipeError:  # `| head` closed our output: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

@@ -14,6 +14,13 @@ class DamagedShardError(UserError):
     """A shard does not hold what its data set says; the message names it."""
 
 
+class Preempted(BaseException):
+    """The machine is being taken away (SIGTERM) and everything is saved: one sentence, exit code 75.
+
+    Like KeyboardInterrupt it is no Exception, so that nothing on its way mistakes it for a failure of its own.
+    """
+
+
 def sentence_in(error: BaseException) -> str | None:
     """The sentence of a UserError, also of one that a framework has wrapped in an error of its own; or None."""
     if isinstance(error, UserError):

@@ -17,6 +17,7 @@ METRICS_FILE = "metrics.json"  # written last: a run that has it is finished
 BEST_WEIGHTS = "best.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 HISTORY_FILE = "history.csv"
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)

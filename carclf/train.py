@@ -1,16 +1,19 @@
 """`python -m carclf.train`: trains one stage, or several, each from the best weights of the one before."""
 
+import contextlib
 import dataclasses
+import functools
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import config, runs
 from carclf.config import TrainOptions
 from carclf.door import expand_flagfiles, find_stage, run_door
-from carclf.errors import UserError
+from carclf.errors import Preempted, UserError
 
 if TYPE_CHECKING:
     import keras
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from carclf.model.schedules import Schedule
     from carclf.recipe import Recipe
     from carclf.training.device import Device
+    from carclf.training.preemption import Preemption
+    from carclf.training.resume import Start
     from carclf.training.stage import StageResult
 
 DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
@@ -52,15 +57,56 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
     """
     paths = [find_stage(stage) for stage in stages]
     shared = _without_stages(expand_flagfiles(arguments))
-    for number, (stage, path) in enumerate(zip(stages, paths, strict=True), start=1):
-        print(f"Stage {number} of {len(stages)}: {stage}", flush=True)
-        code = subprocess.run([sys.executable, "-m", "carclf.train", f"--flagfile={path}", *shared]).returncode
-        if code:
-            print(
-                f"The stage {stage} ended with exit code {code}: the stages after it were not started.", file=sys.stderr
-            )
-            return code if code > 0 else 1
+    with passing_on_sigterm() as run_process:
+        for number, (stage, path) in enumerate(zip(stages, paths, strict=True), start=1):
+            print(f"Stage {number} of {len(stages)}: {stage}", flush=True)
+            code = run_process([sys.executable, "-m", "carclf.train", f"--flagfile={path}", *shared])
+            if code:
+                print(
+                    f"The stage {stage} ended with exit code {code}: the stages after it were not started.",
+                    file=sys.stderr,
+                )
+                return code if code > 0 else 1
     return 0
+
+
+@contextlib.contextmanager
+def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
+    """A function that runs a command and returns its exit code; SIGTERM is the command's to obey.
+
+    Raises:
+      Preempted: SIGTERM came while no command was running, or before one could obey; the function raises it.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+    came = []
+
+    def pass_on(number: int, frame: object) -> None:
+        came.append(number)
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+
+    def run_process(command: Sequence[str]) -> int:
+        if came:
+            raise Preempted("Stopped by SIGTERM between two stages: the same command goes on with the next.")
+        running[:] = [process := subprocess.Popen(command)]
+        try:
+            if came:  # before there was anybody to pass it on to
+                process.send_signal(signal.SIGTERM)
+            code = process.wait()
+            if code == -signal.SIGTERM:
+                raise Preempted("Stopped by SIGTERM before the stage had begun: the same command goes on with it.")
+            return code
+        except KeyboardInterrupt:
+            process.wait()  # the terminal has told it, too
+            raise
+        finally:
+            running.clear()
+
+    previous = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield run_process
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _without_stages(arguments: Sequence[str]) -> list[str]:
@@ -76,24 +122,41 @@ def _without_stages(arguments: Sequence[str]) -> list[str]:
 
 
 def train_one_stage(options: TrainOptions) -> int:
-    """Trains the stage that the options describe, evaluates its best weights, and writes the run's files."""
+    """0 after training the stage that the options describe, or when it was finished already.
+
+    Raises:
+      Preempted: SIGTERM has come; what it says is how to go on.
+      KeyboardInterrupt: likewise.
+    """
+    from carclf.training.preemption import Preemption
+    from carclf.training.resume import where_it_stands
+
     directory = runs.run_path(options.run or "run", runs=options.runs)
     if (directory / runs.METRICS_FILE).is_file() and not options.overwrite:
         accuracy = (runs.load_run(directory).metrics or {})["val_accuracy"]
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
+    try:
+        with Preemption().watching() as preemption:
+            train_run(options, directory=directory, preemption=preemption)
+    except (Preempted, KeyboardInterrupt) as error:
+        name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
+        raise type(error)(f"Stopped by {name}: {where_it_stands(directory)}.") from None
+    return 0
 
+
+def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption") -> None:
+    """Trains or goes on training, evaluates the best weights, and writes the run's files."""
     from carclf.data.manifest import load_manifest
     from carclf.training.lineage import check_split, load_parent
+    from carclf.training.resume import decide_start, find_parent
 
     manifest = load_manifest(options.data)
+    start = decide_start(directory, options=options, manifest=manifest)
     parent = None
     if options.init_from:
         parent = load_parent(
-            runs.run_path(options.init_from, runs=options.runs),
-            data=options.data,
-            backbone=options.backbone,
-            head_width=options.head_width,
+            find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
         )
     check_split(manifest, val_fold=options.val_fold, parent=parent)
 
@@ -108,12 +171,23 @@ def train_one_stage(options: TrainOptions) -> int:
         classifier = make_classifier(options, class_count=manifest.class_count, parent=parent)
         model = compile_model(options, classifier=classifier, plan=plan, device=device)
     describe_plan(options, plan=plan, replicas=device.replicas)
-    run = begin_run(options, directory=directory, manifest=manifest, plan=plan, device=device, parent=parent)
-    result = fit(options, model=model, classifier=classifier, run=run, manifest=manifest, plan=plan)
+    run = begin_run(
+        options, directory=directory, start=start, manifest=manifest, plan=plan, device=device, parent=parent
+    )
+    result = fit(
+        options,
+        model=model,
+        classifier=classifier,
+        run=run,
+        start=start,
+        manifest=manifest,
+        plan=plan,
+        device=device,
+        preemption=preemption,
+    )
     finish_run(
         options, model=model, classifier=classifier, run=run, result=result, manifest=manifest, plan=plan, device=device
     )
-    return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +289,7 @@ def compile_model(options: TrainOptions, *, classifier: "keras.Model", plan: Pla
         amsgrad=options.amsgrad,
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
+        ema_momentum=options.ema_momentum,
     )
     return build_training_model(
         classifier,
@@ -240,17 +315,22 @@ def begin_run(
     options: TrainOptions,
     *,
     directory: Path,
+    start: "Start",
     manifest: "Manifest",
     plan: Plan,
     device: "Device",
     parent: runs.Run | None,
 ) -> runs.Run:
-    """The run, after writing its stage.json and augmentation.png."""
+    """The run, after writing its stage.json and augmentation.png, or as it is when it goes on."""
     from carclf.report.augmentation import Look, draw_recipe
+    from carclf.training.resume import Start, check_precision, prepare_folder
     from carclf.training.stage import describe_stage
 
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / runs.METRICS_FILE).unlink(missing_ok=True)
+    prepare_folder(directory, start=start, options=options)
+    if start is Start.GO_ON:
+        run = runs.load_run(directory)
+        check_precision(run, device)
+        return run
     content = describe_stage(
         name=directory.name,
         options=config.to_dict(options),
@@ -272,7 +352,6 @@ def begin_run(
             "val_accuracy": (parent.metrics or {})["val_accuracy"],
         },
     )
-    runs.write_json(directory / runs.STAGE_FILE, content)
     draw_recipe(
         manifest,
         folds=plan.train_folds,
@@ -280,6 +359,7 @@ def begin_run(
         look=Look(image_size=plan.framing.image_size, fit=options.fit, fill=options.fill, seed=options.seed),
         path=directory / "augmentation.png",
     )
+    runs.write_json(directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
     return runs.load_run(directory)
 
 
@@ -289,16 +369,21 @@ def fit(
     model: "keras.Model",
     classifier: "keras.Model",
     run: runs.Run,
+    start: "Start",
     manifest: "Manifest",
     plan: Plan,
+    device: "Device",
+    preemption: "Preemption",
 ) -> "StageResult":
     """How the training ended."""
-    from carclf.data.pipeline import training_batches, validation_batches
+    from carclf.data.pipeline import training_batches, training_rows, validation_batches
     from carclf.recipe import parse_recipe
-    from carclf.training.stage import fit_stage
+    from carclf.training.resume import Start, identity_of
+    from carclf.training.stage import Saving, fit_stage, setting_of
 
     cache = decoded_cache(options, manifest=manifest, plan=plan)
-    train_data = training_batches(
+    train_data_from = functools.partial(
+        training_batches,
         manifest=manifest,
         folds=plan.train_folds,
         framing=plan.framing,
@@ -322,13 +407,29 @@ def fit(
         model,
         classifier=classifier,
         directory=run.directory,
-        train_data=train_data,
+        train_data_from=lambda step: train_data_from(start_step=step),
         val_data=val_data,
         epochs=options.epochs,
         steps_per_epoch=plan.steps_per_epoch,
         batch_size=options.batch_size,
         patience=options.patience,
+        averaged=options.ema_momentum > 0,
         schedule=plan.schedule,
+        rows_of_step=lambda step: training_rows(
+            manifest=manifest,
+            folds=plan.train_folds,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            step=step,
+            steps_per_epoch=plan.steps_per_epoch,
+        ),
+        saving=Saving(
+            identity=identity_of(options, manifest),
+            every_steps=options.save_every,
+            resume=start is not Start.ANEW,
+            preemption=preemption,
+            setting=setting_of(device),
+        ),
         verbose=1 if sys.stdout.isatty() else 2,
     )
 
@@ -339,9 +440,10 @@ def decoded_cache(options: TrainOptions, *, manifest: "Manifest", plan: Plan) ->
         return None
     from carclf.data.cache import open_cache
     from carclf.data.index import read_index, select
+    from carclf.data.pipeline import training_shards
 
     index = read_index(manifest)
-    shards = [*manifest.shards_of("train"), *manifest.shards_of("extra")]
+    shards = training_shards(manifest, manifest.folds)
     return open_cache(
         options.cache,
         manifest=manifest,

@@ -7,7 +7,7 @@ import pytest
 
 from carclf import door
 from carclf.config import PredictOptions, TrainOptions
-from carclf.errors import UserError
+from carclf.errors import Preempted, UserError
 
 ROOT = Path(__file__).parent.parent
 DOORS = {
@@ -103,6 +103,8 @@ def test_required_flags_are_named():
     [
         (UserError("It is\n broken."), 2, "Error: It is broken.\n"),
         (KeyboardInterrupt(), 130, "Stopped.\n"),
+        (KeyboardInterrupt("Stopped at 7."), 130, "Stopped at 7.\n"),
+        (Preempted("Saved at 7."), 75, "Saved at 7.\n"),
         (None, 0, ""),
     ],
 )

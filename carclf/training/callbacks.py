@@ -1,9 +1,10 @@
 """What happens between epochs: timing, history, best weights, and a stop at the first loss that is not a number."""
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pandas as pd
 
 from carclf import runs
 from carclf.errors import UserError
+from carclf.training.averaging import AverageWeights
+from carclf.training.saving import Position
 
 HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"
@@ -21,10 +24,10 @@ HISTORY_COLUMNS = (
 class TimingCallback(keras.callbacks.Callback):
     """Adds seconds, images_per_second and learning_rate to the logs of each epoch, and keeps the total.
 
-    Put it first: later callbacks see what it adds. Source: the notebook's callback of the same name.
+    Put it early: later callbacks see what it adds. Source: the notebook's callback of the same name.
 
     Attributes:
-      seconds: of each finished epoch, validation included.
+      seconds: of each finished epoch, validation included; of an interrupted one, what its parts took.
     """
 
     def __init__(self, *, images_per_epoch: int, learning_rate_at: Callable[[int], float]) -> None:
@@ -33,10 +36,20 @@ class TimingCallback(keras.callbacks.Callback):
         self._images_per_epoch = images_per_epoch
         self._learning_rate_at = learning_rate_at
         self._started = self._trained = 0.0
+        self._before = 0.0  # seconds that the running epoch took before it was interrupted
+
+    def state(self) -> dict[str, Any]:
+        """The seconds of every epoch, the running one last."""
+        return {"seconds": self.seconds, "running": time.perf_counter() - self._started}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        self.seconds, self._before = list(state["seconds"]), state["running"]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's clock."""
-        self._started = self._trained = time.perf_counter()
+        self._trained = time.perf_counter()
+        self._started, self._before = self._trained - self._before, 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes when training, as opposed to validation, was last at work."""
@@ -67,6 +80,15 @@ class HistoryFile(keras.callbacks.Callback):
         self._path = path
         self.rows: list[dict[str, Any]] = []
 
+    def state(self) -> dict[str, Any]:
+        """Every row."""
+        return {"rows": self.rows}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave, and rewrites the file, which may know epochs that are yet to come."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self._write()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Appends the epoch, counted from 1."""
         logs = logs or {}
@@ -76,26 +98,41 @@ class HistoryFile(keras.callbacks.Callback):
             "val_loss": logs["val_cross_entropy"],
         }
         self.rows.append({name: row.get(name) for name in HISTORY_COLUMNS})
-        runs.write_atomically(self._path, self.frame().to_csv(index=False, lineterminator="\n").encode())
+        self._write()
 
     def frame(self) -> pd.DataFrame:
         """One row an epoch, the columns of `HISTORY_COLUMNS`."""
         return pd.DataFrame(self.rows, columns=list(HISTORY_COLUMNS))
 
+    def _write(self) -> None:
+        runs.write_atomically(self._path, self.frame().to_csv(index=False, lineterminator="\n").encode())
+
 
 class BestWeights(keras.callbacks.Callback):
     """Saves the classifier whenever val_accuracy rises, or equals the best with a lower cross-entropy.
+
+    With `average` it is the averaged weights that are saved, as it is those that were validated.
 
     Attributes:
       best_epoch: counted from 1; 0 before the first epoch has ended.
       best_accuracy: its val_accuracy.
     """
 
-    def __init__(self, classifier: keras.Model, path: Path) -> None:
+    def __init__(self, classifier: keras.Model, path: Path, *, average: AverageWeights | None = None) -> None:
         super().__init__()
-        self._classifier, self._path = classifier, path
+        self._classifier, self._path, self._average = classifier, path, average
         self._best = (-math.inf, -math.inf)
         self.best_epoch = 0
+
+    def state(self) -> dict[str, Any]:
+        """The best epoch and its score."""
+        return {"epoch": self.best_epoch, "score": list(self._best) if self.best_epoch else None}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave; the file is the checkpoint's business."""
+        if state["score"] is not None:
+            accuracy, negative_entropy = state["score"]
+            self._best, self.best_epoch = (accuracy, negative_entropy), state["epoch"]
 
     @property
     def best_accuracy(self) -> float:
@@ -108,20 +145,51 @@ class BestWeights(keras.callbacks.Callback):
         score = (float(logs["val_accuracy"]), -float(logs["val_cross_entropy"]))
         if score > self._best:
             self._best, self.best_epoch = score, epoch + 1
-            save_weights(self._classifier, self._path)
+            with self._average.in_model() if self._average else contextlib.nullcontext():
+                save_weights(self._classifier, self._path)
+
+
+class StopWithoutProgress(keras.callbacks.Callback):
+    """Stops after `patience` epochs without a higher val_accuracy.
+
+    Keras's EarlyStopping forgets what it has seen whenever a `fit` begins.
+    """
+
+    def __init__(self, *, patience: int) -> None:
+        super().__init__()
+        self._patience = patience
+        self._best, self._waited = -1.0, 0
+
+    def state(self) -> dict[str, Any]:
+        """The best val_accuracy and the epochs since."""
+        return {"best": self._best, "waited": self._waited}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        self._best, self._waited = state["best"], state["waited"]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compares; stops."""
+        accuracy = float((logs or {})["val_accuracy"])
+        if accuracy > self._best:
+            self._best, self._waited = accuracy, 0
+            return
+        self._waited += 1
+        if self._waited >= self._patience:
+            self.model.stop_training = True
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends the run at the first step whose loss is NaN or infinite; weights saved before stay as they are."""
+    """Ends the run at the first step whose loss is NaN or infinite; what was saved before stays as it is.
 
-    def __init__(self, *, steps_per_epoch: int) -> None:
+    Args:
+      position: where the run stands.
+      rows_of_step: the rows of the photos in the batch of a step, counted from 0.
+    """
+
+    def __init__(self, *, position: Position, rows_of_step: Callable[[int], Sequence[int]]) -> None:
         super().__init__()
-        self._steps_per_epoch = steps_per_epoch
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers the epoch."""
-        self._epoch = epoch
+        self._position, self._rows_of_step = position, rows_of_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Checks the loss.
@@ -131,10 +199,13 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         """
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
+            position = self._position
+            rows = ", ".join(map(str, self._rows_of_step(position.step - 1)))
             raise UserError(
-                f"The loss became {loss} at epoch {self._epoch + 1}, step {batch + 1} "
-                f"(step {self._epoch * self._steps_per_epoch + batch + 1} of the run): lower --learning_rate, set "
-                "--clip_norm=1, or use --precision=float32; the best weights of earlier epochs are kept."
+                f"The loss became {loss} at epoch {position.epoch + 1}, step {position.step_in_epoch} "
+                f"(step {position.step} of the run), on a batch of the training photos in rows {rows}: lower "
+                "--learning_rate, set --clip_norm=1, or use --precision=float32; the last checkpoint and the best "
+                "weights of earlier epochs are kept."
             )
 
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import importlib.metadata
+import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,19 @@ from carclf.errors import DamagedShardError, UserError, sentence_in
 from carclf.model.classifier import synchronize_batch_norm
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.schedules import Schedule
-from carclf.training.callbacks import BestWeights, HistoryFile, StopOnNonFiniteLoss, TimingCallback, save_weights
+from carclf.training.averaging import AverageWeights
+from carclf.training.callbacks import (
+    BestWeights,
+    HistoryFile,
+    StopOnNonFiniteLoss,
+    StopWithoutProgress,
+    TimingCallback,
+    save_weights,
+)
+from carclf.training.checkpoint import CheckpointFolder
 from carclf.training.device import Device
+from carclf.training.preemption import Preemption
+from carclf.training.saving import CheckpointSaver, ModelState, Position, Resumable, run_epoch_end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,55 +100,88 @@ def _create_variables(model: keras.Model) -> None:
     model.reset_metrics()
 
 
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """How a stage is saved and gone on with.
+
+    Attributes:
+      identity: what a checkpoint must share with this run (`carclf.training.resume.identity_of`).
+      every_steps: steps between two checkpoints; 0 is at the end of each epoch only.
+      resume: whether to go on from the folder's newest valid checkpoint.
+      preemption: whether SIGTERM has come.
+      setting: what, besides a checkpoint, decides each bit of the result.
+    """
+
+    identity: Mapping[str, str]
+    every_steps: int
+    resume: bool
+    preemption: Preemption
+    setting: Mapping[str, Any]
+
+
 def fit_stage(
     model: keras.Model,
     *,
     classifier: keras.Model,
     directory: Path,
-    train_data: tf.data.Dataset,
+    train_data_from: Callable[[int], tf.data.Dataset],
     val_data: tf.data.Dataset,
     epochs: int,
     steps_per_epoch: int,
     batch_size: int,
     patience: int,
+    averaged: bool,
     schedule: Schedule,
+    rows_of_step: Callable[[int], Sequence[int]],
+    saving: Saving,
     verbose: int,
 ) -> StageResult:
-    """Trains `model` and leaves best.weights.h5, last.weights.h5 and history.csv in `directory`.
+    """Trains `model` and leaves best.weights.h5, last.weights.h5, history.csv and checkpoints/ in `directory`.
 
     Args:
       model: compiled, from `build_training_model`.
       classifier: the part of it whose weights are saved.
       directory: the run's folder.
-      train_data: (inputs, target, weight) without end, or for `epochs` epochs.
+      train_data_from: (inputs, target, weight) from a step on, to the last epoch or without end.
       val_data: the whole validation fold.
       epochs: at the most.
       steps_per_epoch: batches.
       batch_size: photos a batch, over all replicas.
       patience: epochs without a better val_accuracy before stopping; 0 never stops.
+      averaged: whether the optimizer averages the weights: then it is the averages that are validated and kept.
       schedule: the learning rate by step, for the history.
+      rows_of_step: the rows of the photos in a step's batch, for an error text.
+      saving: how to save and to go on.
       verbose: 1 draws a progress bar, 2 prints a line an epoch, 0 is silent.
 
     Raises:
-      UserError: the loss is not finite, or the device is out of memory.
+      UserError: the loss is not finite, the device is out of memory, or the disk is full.
       DamagedShardError: a photo cannot be read.
+      Preempted: SIGTERM has come, and the last step is saved.
     """
+    position = Position(steps_per_epoch=steps_per_epoch)
     timing = TimingCallback(
         images_per_epoch=steps_per_epoch * batch_size,
         learning_rate_at=lambda epoch: schedule.at(epoch * steps_per_epoch),
     )
     history = HistoryFile(directory / runs.HISTORY_FILE)
-    best = BestWeights(classifier, directory / runs.BEST_WEIGHTS)
-    stopping = [keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=patience)] if patience else []
-    guard = StopOnNonFiniteLoss(steps_per_epoch=steps_per_epoch)
+    average = [AverageWeights()] if averaged else []
+    best = BestWeights(classifier, directory / runs.BEST_WEIGHTS, average=average[0] if averaged else None)
+    stopping = [StopWithoutProgress(patience=patience)] if patience else []
+    parts: dict[str, Resumable] = {"timing": timing, "history": history, "best": best}
+    if stopping:
+        parts["patience"] = stopping[0]
+    saver = _saver(model, directory=directory, position=position, parts=parts, saving=saving)
+    guard = StopOnNonFiniteLoss(position=position, rows_of_step=rows_of_step)
     try:
-        model.fit(
-            train_data,
-            validation_data=val_data,
+        _fit(
+            model,
+            callbacks=[position, timing, guard, *average, history, best, *stopping, saver],
+            start_step=saver.resume() if saving.resume else 0,
+            train_data_from=train_data_from,
+            val_data=val_data,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
-            callbacks=[timing, guard, history, best, *stopping],
-            shuffle=False,  # the data set already is
             verbose=verbose,
         )
     except tf.errors.ResourceExhaustedError:
@@ -151,6 +196,69 @@ def fit_stage(
         raise DamagedShardError(sentence) from None
     save_weights(classifier, directory / runs.LAST_WEIGHTS)
     return StageResult(history=history.frame(), best_epoch=best.best_epoch, train_seconds=timing.total_seconds)
+
+
+def _fit(
+    model: keras.Model,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback],
+    start_step: int,
+    train_data_from: Callable[[int], tf.data.Dataset],
+    val_data: tf.data.Dataset,
+    epochs: int,
+    steps_per_epoch: int,
+    verbose: int,
+) -> None:
+    """Trains from `start_step` to the end, in one `fit`: a second would average the weights a second time."""
+    epoch, step_in_epoch = divmod(start_step, steps_per_epoch)
+    goes_on = True
+    if start_step and not step_in_epoch:
+        goes_on = run_epoch_end(model, callbacks=callbacks, val_data=val_data, epoch=epoch - 1)
+    if not goes_on or epoch == epochs:
+        model.optimizer.finalize_variable_values(model.trainable_variables)  # as `fit` does at its end
+        return
+    model.fit(
+        train_data_from(start_step),
+        validation_data=val_data,
+        initial_epoch=epoch,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        callbacks=list(callbacks),
+        shuffle=False,  # the data set already is
+        verbose=verbose,
+    )
+
+
+def _saver(
+    model: keras.Model, *, directory: Path, position: Position, parts: Mapping[str, Resumable], saving: Saving
+) -> CheckpointSaver:
+    model_state = ModelState(model)
+    folder = CheckpointFolder(
+        directory / runs.CHECKPOINTS_FOLDER,
+        identity=saving.identity,
+        arrays=model_state.specs(),
+        best_weights=directory / runs.BEST_WEIGHTS,
+    )
+    return CheckpointSaver(
+        folder,
+        model_state=model_state,
+        position=position,
+        parts=parts,
+        save_every=saving.every_steps,
+        preemption=saving.preemption,
+        setting=saving.setting,
+    )
+
+
+def setting_of(device: Device) -> dict[str, Any]:
+    """What decides, besides a checkpoint, each bit of what follows from it."""
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    return {
+        "device": f"{device.replicas} {device.kind}",
+        "backend": device.backend,
+        "threads": threads,
+        "op_determinism": os.environ.get("TF_DETERMINISTIC_OPS") in ("1", "true"),
+    }
 
 
 def describe_stage(

@@ -5,6 +5,7 @@ import pytest
 
 from carclf.errors import UserError
 from carclf.training import callbacks
+from carclf.training.saving import Position
 
 
 def logs(accuracy: float, cross_entropy: float) -> dict[str, float]:
@@ -52,12 +53,32 @@ def test_a_failed_save_keeps_the_old_weights(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_names_the_step(loss):
-    guard = callbacks.StopOnNonFiniteLoss(steps_per_epoch=10)
-    guard.on_epoch_begin(2)
-    guard.on_train_batch_end(3, {"loss": 1.0})
-    with pytest.raises(UserError, match=r"epoch 3, step 5 \(step 25 of the run\): lower --learning_rate"):
-        guard.on_train_batch_end(4, {"loss": loss})
+def test_a_loss_that_is_no_number_names_the_step_and_the_rows(loss):
+    position = Position(steps_per_epoch=10)
+    position.move(23)
+    guard = callbacks.StopOnNonFiniteLoss(position=position, rows_of_step=lambda step: [step, 7])
+    position.on_epoch_begin(2)
+    position.on_train_batch_end(0)
+    guard.on_train_batch_end(0, {"loss": 1.0})
+    position.on_train_batch_end(1)
+    said = r"epoch 3, step 5 \(step 25 of the run\), on a batch of the training photos in rows 24, 7: lower"
+    with pytest.raises(UserError, match=said):
+        guard.on_train_batch_end(1, {"loss": loss})
+
+
+def test_patience_counts_epochs_without_a_higher_accuracy():
+    stopping = callbacks.StopWithoutProgress(patience=2)
+    model = small_model(0)
+    model.stop_training = False
+    stopping.set_model(model)
+    for epoch, accuracy in enumerate([0.5, 0.4, 0.6, 0.6]):
+        stopping.on_epoch_end(epoch, {"val_accuracy": accuracy})
+    assert not model.stop_training
+    again = callbacks.StopWithoutProgress(patience=2)
+    again.set_model(model)
+    again.restore(stopping.state())
+    again.on_epoch_end(4, {"val_accuracy": 0.6})
+    assert model.stop_training
 
 
 def test_timing_and_history(tmp_path, monkeypatch):

@@ -1,0 +1,129 @@
+"""Run by test_kills.py: trains in forked children that are killed or signalled, and reports how each ended.
+
+TensorFlow and Keras are imported once, before the first fork and before any operation: a run then costs seconds.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import matplotlib.pyplot  # noqa: F401 - see above
+import numpy as np
+import tensorflow  # noqa: F401 - see above
+
+from carclf import config, train
+from carclf.config import TrainOptions
+from carclf.errors import Preempted, UserError
+from carclf.training import saving
+
+
+def dying(signal_number: int, *, number: int, before: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, whose call of that number sends this process a signal before or after it."""
+    calls = iter(range(1, 10**9))
+
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        mine = next(calls) == number
+        if mine and before:
+            os.kill(os.getpid(), signal_number)
+        result = function(*arguments, **keywords)
+        if mine and not before:
+            os.kill(os.getpid(), signal_number)
+        return result
+
+    return wrapped
+
+
+def half_a_file(function: Callable[..., Any], signal_number: int, *, number: int) -> Callable[..., Any]:
+    """`np.savez`, killed in its call of that number when half of the file is written."""
+    calls = iter(range(1, 10**9))
+
+    def wrapped(file: Any, **arrays: np.ndarray) -> None:
+        function(file, **arrays)
+        if next(calls) == number:
+            file.flush()
+            if signal_number == signal.SIGKILL:
+                os.truncate(file.name, file.tell() // 2)
+            os.kill(os.getpid(), signal_number)
+
+    return wrapped
+
+
+def place(moment: str, number: int, signal_number: int) -> None:
+    """Sets the trap: the signal comes at the `number`-th such moment of this process."""
+    before = {"signal_number": signal_number, "number": number, "before": True}
+    after = before | {"before": False}
+    if moment == "step":
+        saving.Position.on_train_batch_end = dying(function=saving.Position.on_train_batch_end, **after)
+    elif moment == "validation":
+        saving.CheckpointSaver.on_test_batch_end = dying(function=saving.CheckpointSaver.on_test_batch_end, **before)
+    elif moment == "before rename":
+        os.replace = dying(function=os.replace, **before)
+    elif moment == "after rename":
+        os.replace = dying(function=os.replace, **after)
+    elif moment == "half written":
+        np.savez = half_a_file(np.savez, signal_number, number=number)
+    elif moment == "compiling":
+        keras.Model.compile = dying(function=keras.Model.compile, **after)
+    elif moment == "save":
+        saving.CheckpointFolder.write = dying(function=saving.CheckpointFolder.write, **before)
+    else:
+        raise ValueError(f"Unknown moment. Received: {moment}")
+
+
+def start(options: dict[str, Any], *, log: Path, trap: tuple[str, int, int] | None = None) -> int:
+    """The process number of a child that trains, with a trap set."""
+    child = os.fork()
+    if child:
+        return child
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    code = 1
+    try:
+        if trap:
+            place(*trap)
+        code = train.train_one_stage(config.from_dict(TrainOptions, options))
+    except Preempted as error:
+        print(error)
+        code = 75
+    except UserError as error:
+        print(f"Error: {error}")
+        code = 2
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def ended(child: int) -> int:
+    """How it ended: its exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def train_through(options: dict[str, Any], traps: list[tuple[str, int, int]], *, log: Path) -> list[int]:
+    """How each child ended: one with each trap in turn, then children without until one finishes."""
+    codes = [ended(start(options, log=log, trap=trap)) for trap in traps]
+    return [*codes, ended(start(options, log=log))]
+
+
+def main() -> None:
+    """Answers with JSON: the exit codes of every list of traps."""
+    plan = json.loads(sys.argv[1])
+    results = []
+    for run in plan:
+        started = time.perf_counter()
+        codes = train_through(run["options"], [tuple(trap) for trap in run["traps"]], log=Path(run["log"]))
+        results.append(codes)
+        print(run["options"]["run"], codes, f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
+    print(json.dumps(results))
+
+
+main()

@@ -1,0 +1,107 @@
+"""A stage of a model so small that a `fit` takes a second: for what does not depend on the photos."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from carclf.model.schedules import build_schedule
+from carclf.training.preemption import Preemption
+from carclf.training.saving import ModelState
+from carclf.training.stage import Saving, StageResult, fit_stage
+
+STEPS_PER_EPOCH, EPOCHS, BATCH = 5, 4, 4
+IDENTITY = {"options": "o", "classes": "c", "data": "d"}
+SETTING = {"device": "1 cpu"}
+
+
+_MADE: dict[tuple[bool, int], tuple[keras.Model, dict[str, np.ndarray]]] = {}
+
+
+def small_model(*, ema: bool = True, width: int = 8) -> keras.Model:
+    """Compiled, with dropout, batch statistics and AMSGrad, in its first state; one object, since tracing is slow."""
+    if (ema, width) not in _MADE:
+        model = _make(ema=ema, width=width)
+        _MADE[ema, width] = model, ModelState(model).read()
+    model, first = _MADE[ema, width]
+    ModelState(model).assign(first)
+    return model
+
+
+def _make(*, ema: bool, width: int) -> keras.Model:
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(width, activation="relu")(inputs)
+    x = keras.layers.Dropout(0.4)(keras.layers.BatchNormalization()(x))
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    average = {"use_ema": True, "ema_momentum": 0.8} if ema else {}
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.1, amsgrad=True, **average),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[
+            keras.metrics.CategoricalAccuracy(name="accuracy"),
+            keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
+        ],
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    empty = keras.ops.zeros((1, 3))
+    model.compute_metrics(x=None, y=empty, y_pred=empty, sample_weight=keras.ops.zeros((1,)))
+    model.reset_metrics()
+    return model
+
+
+def batch(step: int, *, poison: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(step)
+    target = np.eye(3, dtype=np.float32)[rng.integers(3, size=BATCH)]
+    inputs = (rng.normal(size=(BATCH, 4)) + target @ rng.normal(size=(3, 4))).astype(np.float32)
+    return inputs, (target * np.float32("nan") if poison else target)
+
+
+def data_from(step: int, *, poisoned_step: int | None = None) -> tf.data.Dataset:
+    batches = [batch(s, poison=s == poisoned_step) for s in range(step, STEPS_PER_EPOCH * EPOCHS)]
+    return tf.data.Dataset.from_tensor_slices(tuple(map(np.stack, zip(*batches, strict=True))))
+
+
+def train(
+    directory: Path,
+    *,
+    model: keras.Model | None = None,
+    resume: bool = True,
+    every_steps: int = 2,
+    patience: int = 0,
+    identity: dict[str, str] = IDENTITY,
+    setting: dict[str, Any] = SETTING,
+    preemption: Preemption | None = None,
+    source: Callable[[int], tf.data.Dataset] = data_from,
+) -> tuple[keras.Model, StageResult]:
+    """The model after the stage, and how that ended."""
+    directory.mkdir(exist_ok=True)
+    model = model or small_model()
+    inputs, target = (np.concatenate(arrays) for arrays in zip(*map(batch, (100, 101, 102)), strict=True))
+    result = fit_stage(
+        model,
+        classifier=model,
+        directory=directory,
+        train_data_from=source,
+        val_data=tf.data.Dataset.from_tensor_slices((inputs, target)).batch(BATCH),
+        epochs=EPOCHS,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        batch_size=BATCH,
+        patience=patience,
+        averaged=getattr(model.optimizer, "use_ema", False),
+        schedule=build_schedule("constant", learning_rate=0.1, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS),
+        rows_of_step=lambda step: [10 * step, 10 * step + 1],
+        saving=Saving(
+            identity=identity,
+            every_steps=every_steps,
+            resume=resume,
+            preemption=preemption or Preemption(),
+            setting=setting,
+        ),
+        verbose=0,
+    )
+    return model, result
