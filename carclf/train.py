@@ -1,12 +1,9 @@
 """`python -m carclf.train`: trains one stage, or several, each from the best weights of the one before."""
 
-import contextlib
 import dataclasses
 import functools
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +52,8 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
     Raises:
       UserError: a name has no flag file.
     """
+    from carclf.training.preemption import passing_on_sigterm
+
     paths = [find_stage(stage) for stage in stages]
     shared = _without_stages(expand_flagfiles(arguments))
     with passing_on_sigterm() as run_process:
@@ -68,45 +67,6 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
                 )
                 return code if code > 0 else 1
     return 0
-
-
-@contextlib.contextmanager
-def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
-    """A function that runs a command and returns its exit code; SIGTERM is the command's to obey.
-
-    Raises:
-      Preempted: SIGTERM came while no command was running, or before one could obey; the function raises it.
-    """
-    running: list[subprocess.Popen[bytes]] = []
-    came = []
-
-    def pass_on(number: int, frame: object) -> None:
-        came.append(number)
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-
-    def run_process(command: Sequence[str]) -> int:
-        if came:
-            raise Preempted("Stopped by SIGTERM between two stages: the same command goes on with the next.")
-        running[:] = [process := subprocess.Popen(command)]
-        try:
-            if came:  # before there was anybody to pass it on to
-                process.send_signal(signal.SIGTERM)
-            code = process.wait()
-            if code == -signal.SIGTERM:
-                raise Preempted("Stopped by SIGTERM before the stage had begun: the same command goes on with it.")
-            return code
-        except KeyboardInterrupt:
-            process.wait()  # the terminal has told it, too
-            raise
-        finally:
-            running.clear()
-
-    previous = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        yield run_process
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _without_stages(arguments: Sequence[str]) -> list[str]:
@@ -323,8 +283,8 @@ def begin_run(
 ) -> runs.Run:
     """The run, after writing its stage.json and augmentation.png, or as it is when it goes on."""
     from carclf.report.augmentation import Look, draw_recipe
+    from carclf.training.description import describe_stage
     from carclf.training.resume import Start, check_precision, prepare_folder
-    from carclf.training.stage import describe_stage
 
     prepare_folder(directory, start=start, options=options)
     if start is Start.GO_ON:

@@ -2,8 +2,9 @@
 
 import contextlib
 import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from carclf.errors import Preempted
@@ -50,3 +51,42 @@ class Preemption:
         self.requested = True
         if not self.unsaved:
             raise Preempted
+
+
+@contextlib.contextmanager
+def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
+    """A function that runs a command and returns its exit code; SIGTERM is the command's to obey.
+
+    Raises:
+      Preempted: SIGTERM came while no command was running, or before one could obey; the function raises it.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+    came = []
+
+    def pass_on(number: int, frame: object) -> None:
+        came.append(number)
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+
+    def run_process(command: Sequence[str]) -> int:
+        if came:
+            raise Preempted("Stopped by SIGTERM between two stages: the same command goes on with the next.")
+        running[:] = [process := subprocess.Popen(command)]
+        try:
+            if came:  # before there was anybody to pass it on to
+                process.send_signal(signal.SIGTERM)
+            code = process.wait()
+            if code == -signal.SIGTERM:
+                raise Preempted("Stopped by SIGTERM before the stage had begun: the same command goes on with it.")
+            return code
+        except KeyboardInterrupt:
+            process.wait()  # the terminal has told it, too
+            raise
+        finally:
+            running.clear()
+
+    previous = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield run_process
+    finally:
+        signal.signal(signal.SIGTERM, previous)

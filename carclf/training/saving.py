@@ -164,10 +164,10 @@ class CheckpointSaver(keras.callbacks.Callback):
         return checkpoint.step
 
     def _compare_setting(self, saved: Mapping[str, Any]) -> None:
-        changed = [f"{name} {saved.get(name)} → {value}" for name, value in self._setting.items()
-                   if saved.get(name) != value]  # fmt: skip
+        changed = [(name, saved.get(name), now) for name, now in self._setting.items() if saved.get(name) != now]
         if changed:
-            print(f"The machine is not the same ({', '.join(changed)}): results may differ in their last bits.")
+            said = ", ".join(f"{name} {then} → {now}" for name, then, now in changed)
+            print(f"The machine is not the same ({said}): results may differ in their last bits.", flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Puts the running means of the interrupted epoch back, which `fit` has just reset."""

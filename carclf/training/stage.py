@@ -1,10 +1,7 @@
 """One stage of training: model, data and callbacks put together, and one `fit`."""
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from carclf import __version__, runs
+from carclf import runs
 from carclf.config import Fill
 from carclf.data.pipeline import Framing
 from carclf.errors import DamagedShardError, UserError, sentence_in
@@ -252,57 +249,11 @@ def _saver(
 
 def setting_of(device: Device) -> dict[str, Any]:
     """What decides, besides a checkpoint, each bit of what follows from it."""
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS has no such
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or cores
     return {
         "device": f"{device.replicas} {device.kind}",
         "backend": device.backend,
         "threads": threads,
         "op_determinism": os.environ.get("TF_DETERMINISTIC_OPS") in ("1", "true"),
     }
-
-
-def describe_stage(
-    *, name: str, options: Mapping[str, Any], device: Device, data: Mapping[str, Any], parent: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What stage.json holds: everything that is needed to understand the run, or to do it again."""
-    return {
-        "format_version": runs.FORMAT_VERSION,
-        "stage": name,
-        "options": dict(options),
-        "device": {
-            "kind": device.kind,
-            "backend": device.backend,
-            "replicas": device.replicas,
-            "precision": device.precision,
-            "jit": device.jit,
-        },
-        "versions": _versions(),
-        "git_commit": _git_commit(),
-        "data": dict(data),
-        "parent": None if parent is None else dict(parent),
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("tensorflow", "tensorflow-cpu", "keras", "jax", "numpy", "pandas", "pillow")
-    versions = {"carclf": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _git_commit() -> str | None:
-    """The commit of the clone that runs, or None for an installed package."""
-    clone = Path(__file__).resolve().parents[2]
-    if not (clone / ".git").exists():
-        return None
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(clone), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None

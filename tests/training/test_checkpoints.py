@@ -186,7 +186,7 @@ def hostile(path: Path, how: str) -> bytes:
         header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n"
         members["0.npy"] = (b"\x93NUMPY\x01\x00v\x00" + header + pickle.dumps([Harmful()])).ljust(len(first), b"\0")
     elif how == "huge":
-        members["0.npy"] = first.replace(b"(4, 8)", b"(4, 8000000000000)").replace(b" " * 13 + b"\n", b"\n")
+        members["0.npy"] = first.replace(b"(4, 8)", b"(4, 8000000000000)").replace(b" " * 12 + b"\n", b"\n")
     out = path.with_suffix(".new")
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if how == "compressed" else zipfile.ZIP_STORED) as archive:
         for name, data in members.items():

@@ -16,7 +16,7 @@ from carclf.config import TrainOptions
 from carclf.errors import Preempted, UserError
 from carclf.training import resume
 from carclf.training.device import Device
-from carclf.training.preemption import Preemption
+from carclf.training.preemption import Preemption, passing_on_sigterm
 from carclf.training.resume import Start
 
 
@@ -214,9 +214,9 @@ def test_sigterm_ends_at_once_what_has_nothing_to_save_and_is_noted_otherwise():
 
 CHAIN = """
 import sys
-from carclf import train
 from carclf.errors import Preempted
-with train.passing_on_sigterm() as run_process:
+from carclf.training.preemption import passing_on_sigterm
+with passing_on_sigterm() as run_process:
     print(run_process([sys.executable, "-c", {program!r}]), flush=True)
     try:
         run_process([sys.executable, "-c", "print('the next')"])
@@ -243,7 +243,7 @@ def test_sigterm_is_passed_on_to_the_running_stage_and_no_other_is_started():
 
 def test_a_stage_that_sigterm_meets_unprepared_counts_as_preempted():
     with (
-        train.passing_on_sigterm() as run_process,
+        passing_on_sigterm() as run_process,
         pytest.raises(Preempted, match="before the stage had begun: the same command goes on"),
     ):
         run_process([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"])
