@@ -174,7 +174,7 @@ def parse_recipe(text: str) -> Recipe:
     operations one is taken for each pair, at random among those that fire.
 
     Raises:
-        UserError: an unknown name, a bad argument, or two operations that erase.
+        UserError: an unknown name, a bad argument (both list the known ones), or two operations that erase.
     """
     steps: list[Step] = []
     for term in _expanded(text):
@@ -190,10 +190,12 @@ def parse_recipe(text: str) -> Recipe:
 def _expanded(text: str) -> list[Term]:
     terms: list[Term] = []
     for term in parse_terms(text):
-        if term.name in NAMED_RECIPES and not term.positional and not term.keywords:
-            terms.extend(parse_terms(NAMED_RECIPES[term.name]))
-        else:
+        if term.name not in NAMED_RECIPES:
             terms.append(term)
+            continue
+        if term.positional or term.keywords:
+            raise UserError(f"{term.text!r} gives arguments to a named recipe, which takes none: write {term.name}.")
+        terms.extend(parse_terms(NAMED_RECIPES[term.name]))
     return terms
 
 

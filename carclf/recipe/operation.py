@@ -80,7 +80,7 @@ def bind_arguments(term: Term, arguments: Mapping[str, Argument]) -> dict[str, V
     Raises:
         UserError: an argument is missing, unknown, given twice, no number, or outside its limits.
     """
-    how = usage(term.name, {name: argument for name, argument in arguments.items() if name != "p"})
+    how = usage(term.name, arguments)
     if len(term.positional) > len(arguments):
         raise UserError(f"{term.text!r} has {len(term.positional)} arguments, {how}.")
     given = list(zip(arguments, term.positional, strict=False)) + list(term.keywords)
