@@ -1,6 +1,7 @@
 """Render: exact against references written apart from it, and the same image wherever it runs."""
 
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from rendering import (
     FILLS,
     IDENTITY,
     IMAGE_SIZE,
+    compiled,
     on_canvas,
     photo_like,
     pillow_resized,
@@ -186,6 +188,33 @@ def test_no_photo_depends_on_its_batch():
     for index in range(6):
         alone = np.asarray(layer({name: array[index : index + 1] for name, array in inputs.items()}))[0]
         np.testing.assert_allclose(together[index], alone, atol=1e-3)
+
+
+# Colours that mix channels, a perspective, and what becomes a reduction below.
+KINDS = ["saturation(0,0.5)|hue(40)", "perspective(0.3)", ""]
+
+
+@pytest.mark.parametrize("kinds", list(itertools.product([False, True], repeat=len(KINDS))), ids=str)
+def test_every_kind_of_photo_in_one_batch_equals_the_reference(kinds):
+    """Each branch of the kernel, taken because of one photo that is not the first, gives the others what they want."""
+    extents = [(40, 48), (48, 31), (20, 48), (48, 48)]
+    draws = [
+        parse_recipe(text if here else "rotate(20)").draw(
+            seed=1, epoch=0, row=np.array([index]), extent=np.float32([extent]), image_size=IMAGE_SIZE
+        )
+        for index, (text, here, extent) in enumerate(zip(["rotate(9)", *KINDS], [False, *kinds], extents, strict=True))
+    ]
+    geometry, colour = (np.concatenate([getattr(draw, field) for draw in draws]) for field in ("geometry", "colour"))
+    if kinds[2]:
+        geometry[3] = np.diag([2.5, 1.0, 1.0])
+    geometry[0] *= 3.0  # a homogeneous matrix may have any positive scale
+    photos = [photo_like(*extent, seed=index) for index, extent in enumerate(extents)]
+    canvas, extent = on_canvas(*photos)
+    inputs = {"canvas": canvas, "extent": extent, "geometry": geometry, "colour": colour}
+    images = np.asarray(compiled("edge")(inputs))
+    for index, photo in enumerate(photos):
+        expected = reference(photo, geometry[index], colour[index], image_size=IMAGE_SIZE, fill="edge")
+        np.testing.assert_allclose(images[index], expected, atol=0.05)
 
 
 def test_mixing_and_erasing_equal_numpy():

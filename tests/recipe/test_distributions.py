@@ -205,6 +205,8 @@ INDEPENDENT = [
     ("channel_shift(30)", [offset(0), offset(1), offset(2)]),
     ("erase(0.1,0.3,2,p=1)", [erased_area, erased_shape, erased_place(0), erased_place(1),
                               *(erased_colour(channel) for channel in range(3))]),
+    ("cutout(0.02,random)", [lambda d: boxes(d)[0], lambda d: boxes(d)[1],
+                             *(erased_colour(channel) for channel in range(3))]),
     ("notebook", [lambda d: np.abs(d.geometry[:, 0, 1]) * np.sign(angle(d) * d.geometry[:, 0, 0]), moved(0), moved(1),
                   lambda d: d.geometry[:, 0, 0] > 0, gain]),
     ("rotate(10)|shift(0.1)|hue(20)|shear(5)", [hue, lambda d: d.geometry[:, 1, 0], moved(0), moved(1)]),
