@@ -7,6 +7,7 @@ import pytest
 
 from carclf.recipe import RECIPES, parse_recipe
 from carclf.recipe.colour import RGB_TO_YIQ, YIQ_TO_RGB
+from carclf.recipe.operation import Frame
 
 SIZE = (96_000, 128_000)  # boxes are rounded to whole pixels; so fine a grid hides no error of a distribution
 ASPECT = SIZE[1] / SIZE[0]
@@ -439,7 +440,17 @@ def test_randaugment_picks_uniformly_from_its_table_at_its_magnitude(magnitude):
     assert_drawn_from(draw(f"randaugment(1,{magnitude})"), signed(magnitude))
 
 
-def test_randaugment_picks_two_and_applies_them_in_order():
+def test_randaugment_applies_its_picks_in_the_order_of_its_uniforms():
+    frame = Frame(image_size=SIZE)
+    uniform = np.random.default_rng(0).random((16, 400))
+    policy = RECIPES["randaugment"].draw
+    (move, paint), (next_move, next_paint) = (policy(uniform[start:], frame, n=1, m=9) for start in (0, 2))
+    both_move, both_paint = policy(uniform, frame, n=2, m=9)
+    np.testing.assert_allclose(both_move, move @ next_move, atol=1e-12)
+    np.testing.assert_allclose(both_paint, next_paint @ paint, atol=1e-9)
+
+
+def test_randaugment_picks_two():
     pairs = itertools.product(signed(9), signed(9))
     assert_drawn_from(draw("randaugment"), [(p * q, after(first, second)) for (p, first), (q, second) in pairs])
 
