@@ -75,31 +75,43 @@ def _sample(
 ) -> Tensor:
     """Returns the interpolated and recoloured photos before the clip, float32 [B, H, W, 3].
 
-    The three branches give the same image wherever more than one applies, so no photo depends on its batch. Each
-    holds its own gather: XLA turns a conditional without one into a select, which computes every branch.
+    The branches give the same image wherever more than one applies, up to rounding, so no photo depends on its
+    batch. Each holds its own gathers: XLA turns a conditional without one into a select, which computes every branch.
     """
     reduced = ops.cast(_reductions(pixels, image_size=image_size) > REDUCTION, "float32")
-    off_diagonal = colour[:, :, :3] * np.float32(1.0 - np.eye(3))
+    step = reduced * (SAMPLE_OFFSET * np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32))
+    projective = ops.logical_not(ops.all(_affine(pixels)))
+    mixes_channels = ops.any(colour[:, :, :3] * np.float32(1.0 - np.eye(3)) != 0.0)
 
-    def sample(offset: Tensor) -> Tensor:
-        return _interpolate(canvas, extent, pixels, offset, image_size=image_size, fill=fill, fill_value=fill_value)
+    def sample(offset: Tensor, *, affine: bool) -> Tensor:
+        return _interpolate(
+            canvas, extent, pixels, offset, image_size=image_size, fill=fill, fill_value=fill_value, affine=affine
+        )
+
+    def four(*, affine: bool) -> Tensor:
+        corner = [sample(step * np.array([x, y], np.float32), affine=affine) for y in (-1.0, 1.0) for x in (-1.0, 1.0)]
+        return (corner[0] + corner[1]) + (corner[2] + corner[3])  # in this order flips stay exact
 
     def averaged() -> Tensor:
-        step = reduced * (SAMPLE_OFFSET * np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32))
-        corner = [sample(step * np.array([x, y], np.float32)) for y in (-1.0, 1.0) for x in (-1.0, 1.0)]
-        total = (corner[0] + corner[1]) + (corner[2] + corner[3])  # in this order flips stay exact
-        return _recolour(_divide(total, 4.0, extent), colour)
+        return ops.cond(
+            ops.logical_or(projective, mixes_channels),
+            lambda: _recolour(_divide(four(affine=False), 4.0, extent), colour),
+            lambda: _scale_channels(four(affine=True) * 0.25, colour),
+        )
 
-    def full_colour() -> Tensor:
-        return _recolour(_divide(sample(ops.zeros_like(extent)), 1.0, extent), colour)
+    def once(*, affine: bool) -> Tensor:
+        centre = ops.zeros_like(extent)
+        return ops.cond(
+            mixes_channels,
+            lambda: _recolour(_divide(sample(centre, affine=affine), 1.0, extent), colour),
+            lambda: _scale_channels(sample(centre, affine=affine), colour),
+        )
 
-    def diagonal_colour() -> Tensor:
-        return _scale_channels(sample(ops.zeros_like(extent)), colour)
-
-    def once() -> Tensor:
-        return ops.cond(ops.any(off_diagonal != 0.0), full_colour, diagonal_colour)
-
-    return ops.cond(ops.any(reduced > 0.0), averaged, once)
+    return ops.cond(
+        ops.any(reduced > 0.0),
+        averaged,
+        lambda: ops.cond(projective, lambda: once(affine=False), lambda: once(affine=True)),
+    )
 
 
 def _divide(image: Tensor, count: float, extent: Tensor) -> Tensor:
@@ -113,11 +125,20 @@ def _divide(image: Tensor, count: float, extent: Tensor) -> Tensor:
 
 
 def _pixel_map(extent: Tensor, geometry: Tensor) -> Tensor:
-    """Returns [B, 3, 3]: output (u, v, 1) to homogeneous photo pixels, x_px = (u + 1) / 2 * W - 0.5."""
+    """Returns [B, 3, 3]: output (u, v, 1) to homogeneous photo pixels, x_px = (u + 1) / 2 * W - 0.5.
+
+    The last row of an affine map is (0, 0, 1).
+    """
     half_height, half_width = extent[:, 0:1] / 2.0, extent[:, 1:2] / 2.0
     across = half_width * geometry[:, 0] + (half_width - 0.5) * geometry[:, 2]
     down = half_height * geometry[:, 1] + (half_height - 0.5) * geometry[:, 2]
-    return ops.stack([across, down, geometry[:, 2]], axis=1)
+    pixels = ops.stack([across, down, geometry[:, 2]], axis=1)
+    return pixels / ops.where(_affine(geometry), geometry[:, 2, 2], 1.0)[:, None, None]
+
+
+def _affine(matrix: Tensor) -> Tensor:
+    """Returns bool [B]: the third coordinate is the same positive number everywhere."""
+    return ops.logical_and(ops.all(matrix[:, 2, :2] == 0.0, axis=1), matrix[:, 2, 2] > 0.0)
 
 
 def _centres(size: int) -> np.ndarray:
@@ -144,9 +165,10 @@ def _interpolate(
     image_size: tuple[int, int],
     fill: Fill,
     fill_value: float,
+    affine: bool,
 ) -> Tensor:
     """Returns one bilinear sample an output pixel, float32 [B, H, W, 3], offset [B, 2] in (u, v) from its centre."""
-    x, y = _positions(pixels, offset, image_size=image_size)
+    x, y = _positions(pixels, offset, image_size=image_size, affine=affine)
     last = ops.maximum(extent, 1.0) - 1.0
     last_x, last_y = last[:, 1][:, None, None], last[:, 0][:, None, None]
     if fill == "reflect":
@@ -158,8 +180,11 @@ def _interpolate(
     return image
 
 
-def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Returns the photo pixel (x, y) of every output pixel, float32 [B, H, W] each."""
+def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int], affine: bool) -> tuple[Tensor, Tensor]:
+    """Returns the photo pixel (x, y) of every output pixel, float32 [B, H, W] each.
+
+    Without the division of a perspective XLA computes them where they are needed instead of storing them.
+    """
     height, width = image_size
     u = _centres(width)[None, None, :] + offset[:, 0][:, None, None]
     v = _centres(height)[None, :, None] + offset[:, 1][:, None, None]
@@ -167,6 +192,8 @@ def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int]) -
         pixels[:, row, 0][:, None, None] * u + pixels[:, row, 1][:, None, None] * v + pixels[:, row, 2][:, None, None]
         for row in range(3)
     )
+    if affine:
+        return x, y
     # What a perspective puts beyond the horizon lies infinitely far outside the photo.
     z = ops.maximum(z, np.float32(1e-6))
     return x / z, y / z

@@ -174,7 +174,7 @@ def parse_recipe(text: str) -> Recipe:
     operations one is taken for each pair, at random among those that fire.
 
     Raises:
-        UserError: an unknown name, a bad argument, or two operations that erase.
+        UserError: an unknown name, a bad argument (both list the known ones), or two operations that erase.
     """
     steps: list[Step] = []
     for term in _expanded(text):

@@ -1,7 +1,7 @@
 """Render: exact against references written apart from it, and the same image wherever it runs."""
 
-import functools
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -10,80 +10,29 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from rendering import (
+    CANVAS,
+    FILLS,
+    IDENTITY,
+    IMAGE_SIZE,
+    compiled,
+    on_canvas,
+    photo_like,
+    pillow_resized,
+    psnr,
+    reductions,
+    reference,
+    rendered,
+    run,
+    smooth,
+)
 
 from carclf.model.render import Render, render
 from carclf.recipe import parse_recipe
 
-CANVAS = 48
 HAS_TENSORFLOW = keras.backend.backend() == "tensorflow"
-IDENTITY = np.eye(3, dtype=np.float32)[None]
-PLAIN = np.eye(3, 4, dtype=np.float32)[None]
-
-
-def photo_like(height, width, *, seed=0):
-    """uint8 [height, width, 3] with the 1/f spectrum of photos."""
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
-    spectrum = np.fft.fft2(rng.standard_normal((3, height, width))) / np.maximum(frequency, 1 / max(height, width))
-    waves = np.fft.ifft2(spectrum).real
-    scaled = 127.5 + 45 * waves / np.maximum(waves.std(axis=(1, 2), keepdims=True), 1e-9)
-    return np.clip(scaled, 0, 255).astype(np.uint8).transpose(1, 2, 0)
-
-
-def smooth(height, width):
-    """float64 [height, width, 3], slow waves well within gamut."""
-    y, x = np.mgrid[:height, :width]
-    waves = [np.sin(x / 9 + phase) * np.cos(y / 7 - phase) for phase in (0.0, 1.0, 2.0)]
-    return 127.5 + 80 * np.stack(waves, axis=-1)
-
-
-def on_canvas(*photos, size=CANVAS):
-    """The photos on canvases whose unused part is white noise, which must never be seen."""
-    noise = np.random.default_rng(1).integers(0, 256, (len(photos), size, size, 3))
-    canvas = noise.astype(np.uint8)
-    for index, photo in enumerate(photos):
-        canvas[index, : photo.shape[0], : photo.shape[1]] = photo
-    return canvas, np.float32([photo.shape[:2] for photo in photos])
-
-
-def run(photo, *, image_size, geometry=IDENTITY, colour=PLAIN, **options):
-    canvas, extent = on_canvas(photo, size=max(2, *photo.shape[:2]))
-    return np.asarray(render(canvas, extent, geometry, colour, image_size=image_size, **options))[0]
-
-
-def reference(photo, geometry, colour, *, image_size, fill, fill_value=0.0):
-    """float64 [H, W, 3] by the definitions: no reduction, one photo, one pixel after the other in meaning."""
-    height, width = photo.shape[:2]
-    rows, columns = image_size
-    v, u = np.meshgrid((2 * np.arange(rows) + 1) / rows - 1, (2 * np.arange(columns) + 1) / columns - 1, indexing="ij")
-    point = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.asarray(geometry, np.float64).T
-    x = (point[..., 0] / point[..., 2] + 1) / 2 * width - 0.5
-    y = (point[..., 1] / point[..., 2] + 1) / 2 * height - 0.5
-
-    def pixel(row, column):
-        if fill == "reflect":
-            row, column = (
-                np.minimum(index % (2 * size), 2 * size - 1 - index % (2 * size))
-                for index, size in ((row, height), (column, width))
-            )
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        values = photo[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)].astype(np.float64)
-        return np.where(inside[..., None], values, fill_value) if fill == "constant" else values
-
-    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    fx, fy = (x - left)[..., None], (y - top)[..., None]
-    upper = pixel(top, left) * (1 - fx) + pixel(top, left + 1) * fx
-    lower = pixel(top + 1, left) * (1 - fx) + pixel(top + 1, left + 1) * fx
-    image = upper * (1 - fy) + lower * fy
-    matrix = np.asarray(colour, np.float64)
-    return np.clip(image @ matrix[:, :3].T + matrix[:, 3], 0, 255)
-
-
-def psnr(left, right):
-    return 10 * np.log10(255**2 / np.maximum(np.mean((left - right) ** 2), 1e-12))
 
 
 # --- geometry
@@ -106,13 +55,7 @@ def psnr(left, right):
 )
 def test_identity_equals_pillows_bilinear_resize(extent, image_size, decibels):
     photo = photo_like(*extent)
-    pillow = np.stack(
-        [
-            np.asarray(Image.fromarray(photo[..., channel].astype(np.float32)).resize(image_size[::-1], Image.BILINEAR))
-            for channel in range(3)
-        ],
-        axis=-1,
-    )
+    pillow = pillow_resized(photo, image_size=image_size)
     assert psnr(run(photo, image_size=image_size), pillow) >= decibels
 
 
@@ -131,33 +74,28 @@ def test_flips_are_exact(image_size, text):
     np.testing.assert_array_equal(run(photo, image_size=image_size, geometry=geometry), expected)
 
 
-@functools.cache
-def compiled(image_size, fill):
-    return Render(image_size=image_size, fill=fill, fill_value=50.0)
-
-
-TEXTS = ["rotate(180)", "shift(0.5)", "zoom(0.3,0.2)", "shear(30,20)", "perspective(0.3)", "crop(0.4)"]
+TEXTS = ["rotate(180)", "shift(0.5)", "zoom(0.3,0.2)", "zoom(0.8,0.8)", "shear(30,20)", "perspective(0.3)", "crop(0.4)"]
 TEXTS += ["flip|rotate(30)|shift(0.2)", "hue(90)", "saturation(0,2)|rotate(9)", "contrast(0.5)|brightness(0.5,1.5,20)"]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(TEXTS),
-    st.sampled_from(["edge", "reflect", "constant"]),
+    st.sampled_from(FILLS),
     st.tuples(st.integers(1, CANVAS), st.integers(1, CANVAS)),
     st.sampled_from(["squash", "crop", "pad"]),
     st.integers(0, 2**31),
 )
 def test_equals_the_reference_for_any_angle_extent_and_border(text, fill, extent, fit, seed):
-    image_size = (50, 64)
     photo = photo_like(*extent, seed=seed)
-    canvas, extents = on_canvas(photo)
-    draws = parse_recipe(text).draw(
-        seed=seed, epoch=0, row=np.array([3]), extent=extents, image_size=image_size, fit=fit
+    recipe = parse_recipe(text)
+    draws = recipe.draw(
+        seed=seed, epoch=0, row=np.array([3]), extent=np.float32([extent]), image_size=IMAGE_SIZE, fit=fit
     )
-    inputs = {"canvas": canvas, "extent": extents, "geometry": draws.geometry, "colour": draws.colour}
-    image = np.asarray(compiled(image_size, fill)(inputs))[0]
-    expected = reference(photo, draws.geometry[0], draws.colour[0], image_size=image_size, fill=fill, fill_value=50.0)
+    reduced = reductions(draws.geometry[0], extent, image_size=IMAGE_SIZE)
+    assume(np.abs(reduced - 1.5).min() > 1e-4)  # where rounding decides between one sample and four
+    image = rendered(photo, geometry=draws.geometry, colour=draws.colour, fill=fill)
+    expected = reference(photo, draws.geometry[0], draws.colour[0], image_size=IMAGE_SIZE, fill=fill)
     scale = np.abs(draws.geometry[0]).max() * np.abs(draws.colour[0, :, :3]).sum(axis=1).max()
     np.testing.assert_allclose(image, expected, atol=0.02 * scale)
 
@@ -250,6 +188,33 @@ def test_no_photo_depends_on_its_batch():
     for index in range(6):
         alone = np.asarray(layer({name: array[index : index + 1] for name, array in inputs.items()}))[0]
         np.testing.assert_allclose(together[index], alone, atol=1e-3)
+
+
+# Colours that mix channels, a perspective, and what becomes a reduction below.
+KINDS = ["saturation(0,0.5)|hue(40)", "perspective(0.3)", ""]
+
+
+@pytest.mark.parametrize("kinds", list(itertools.product([False, True], repeat=len(KINDS))), ids=str)
+def test_every_kind_of_photo_in_one_batch_equals_the_reference(kinds):
+    """Each branch of the kernel, taken because of one photo that is not the first, gives the others what they want."""
+    extents = [(40, 48), (48, 31), (20, 48), (48, 48)]
+    draws = [
+        parse_recipe(text if here else "rotate(20)").draw(
+            seed=1, epoch=0, row=np.array([index]), extent=np.float32([extent]), image_size=IMAGE_SIZE
+        )
+        for index, (text, here, extent) in enumerate(zip(["rotate(9)", *KINDS], [False, *kinds], extents, strict=True))
+    ]
+    geometry, colour = (np.concatenate([getattr(draw, field) for draw in draws]) for field in ("geometry", "colour"))
+    if kinds[2]:
+        geometry[3] = np.diag([2.5, 1.0, 1.0])
+    geometry[0] *= 3.0  # a homogeneous matrix may have any positive scale
+    photos = [photo_like(*extent, seed=index) for index, extent in enumerate(extents)]
+    canvas, extent = on_canvas(*photos)
+    inputs = {"canvas": canvas, "extent": extent, "geometry": geometry, "colour": colour}
+    images = np.asarray(compiled("edge")(inputs))
+    for index, photo in enumerate(photos):
+        expected = reference(photo, geometry[index], colour[index], image_size=IMAGE_SIZE, fill="edge")
+        np.testing.assert_allclose(images[index], expected, atol=0.05)
 
 
 def test_mixing_and_erasing_equal_numpy():

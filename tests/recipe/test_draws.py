@@ -13,8 +13,21 @@ EVERYTHING = (
     "flip|vflip|rotate(10)|shift(0.1)|zoom(0.2,0.1)|shear(10,5)|perspective(0.2)|crop|brightness(0.5,1.5,20)|"
     "contrast(0.2)|saturation(0.5)|hue(20)|grayscale|channel_shift(20)|erase|mixup|cutmix|randaugment|trivial(p=0.5)"
 )
+WITH_SIZES = {
+    "rotate": "rotate(30)", "shift": "shift(0.3)", "zoom": "zoom(0.3)", "shear": "shear(20)",
+    "perspective": "perspective(0.3)", "brightness": "brightness(0.5,1.5,30)", "contrast": "contrast(0.5)",
+    "saturation": "saturation(0.5)", "hue": "hue(40)", "channel_shift": "channel_shift(40)",
+    "cutout": "cutout(0.5)",
+}  # fmt: skip
 SIZE = (96, 128)
-COUNT = 20_000
+PINNED = {
+    "geometry": [0.4724028, 0.5393108, 0.05293836, -0.5600038, 0.6541939, 0.09529173,
+                 0.001239056, 0.007064823, 1.015301],
+    "colour": [1.820142, 0.08630595, 0.2867892, 41.47836, 0.2826656, 2.003889, -0.09331811,
+               41.40431, -0.4769235, 0.7486098, 1.92155, 19.91739],
+    "mix": [0.8623047, 0.4166667, 0.203125, 0.7916667, 0.5703125],
+    "erase": [0.0625, 0.125, 0.6666667, 0.65625, 122.1694, 142.9263, 73.44717],
+}  # fmt: skip
 
 
 def draw(text, *, row, seed=11, epoch=0, extent=None, **options):
@@ -67,6 +80,55 @@ def test_pure_for_any_batch_order_size_and_restart(pairs, seed, epoch, data):
         np.testing.assert_array_equal(getattr(again, field), expected)
 
 
+SINGLE = "|".join(name for name in EVERYTHING.split("|") if name not in ("mixup", "cutmix"))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(-1, 2**31 - 1), min_size=1, max_size=17),
+    st.integers(-(2**40), 2**40),
+    st.integers(0, 2**31 - 1),
+    st.sampled_from(["squash", "crop", "pad"]),
+)
+def test_without_mixing_a_photo_alone_draws_what_it_draws_anywhere(rows, seed, epoch, fit):
+    """Odd batches, a row that comes twice, padding between the photos: neighbours change nothing."""
+    rng = np.random.default_rng(3)
+    extents = np.float32([np.random.default_rng(abs(row)).integers(10, 640, 2) for row in rows])
+    options = {"seed": seed, "epoch": epoch, "fit": fit}
+    order = rng.permutation(len(rows))
+    together = draw(SINGLE, row=np.array(rows)[order], extent=extents[order], **options)
+    for place, index in enumerate(order):
+        alone = draw(SINGLE, row=rows[index : index + 1], extent=extents[index : index + 1], **options)
+        for field in FIELDS:
+            np.testing.assert_array_equal(getattr(together, field)[place], getattr(alone, field)[0])
+
+
+def test_the_type_of_the_row_and_the_order_of_calls_do_not_matter():
+    first = draw(EVERYTHING, row=np.arange(8, dtype=np.int32))
+    np.random.default_rng().random(3)
+    draw("notebook", row=np.arange(100))
+    assert same(first, draw(EVERYTHING, row=np.arange(8, dtype=np.int64)))
+
+
+def test_the_numbers_are_those_of_every_later_version():
+    """A published run must draw the same on any machine; a cosine may differ in its last bit."""
+    draws = draw(EVERYTHING, row=[16, 17], seed=42, epoch=3)
+    for field in FIELDS:
+        np.testing.assert_allclose(getattr(draws, field)[1].ravel(), PINNED[field], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_operation_draws_anew_for_every_row_epoch_and_seed(name):
+    text = WITH_SIZES.get(name, name)
+    rows = np.arange(0, 800, 2)  # the first rows of pairs
+    base = draw(text, row=rows)
+    for change in ({"row": rows + 2}, {"epoch": 1}, {"seed": 12}):
+        other = draw(text, **({"row": rows} | change))
+        differs = [getattr(base, field) != getattr(other, field) for field in FIELDS]
+        changed = np.any([array.reshape(len(rows), -1).any(axis=1) for array in differs], axis=0)
+        assert changed.mean() > (0.2 if RECIPES[name].chance < 1 else 0.8)
+
+
 def test_seed_and_epoch_change_every_photo():
     base = draw("rotate(10)", row=np.arange(50)).geometry
     for change in ({"seed": 12}, {"epoch": 1}):
@@ -88,11 +150,11 @@ def test_the_same_operation_twice_draws_twice():
     assert (np.abs(np.cos(2 * np.arccos(angles.astype(float))) - both) > 1e-6).all()
 
 
-def test_a_chance_touches_that_share_and_changes_no_draw():
-    always = draw("rotate(10)", row=np.arange(COUNT)).geometry
-    sometimes = draw("rotate(10,p=0.3)", row=np.arange(COUNT)).geometry
+def test_a_chance_changes_no_draw():
+    always = draw("rotate(10)", row=np.arange(400)).geometry
+    sometimes = draw("rotate(10,p=0.3)", row=np.arange(400)).geometry
     touched = (sometimes != np.eye(3, dtype=np.float32)).any(axis=(1, 2))
-    assert touched.mean() == pytest.approx(0.3, abs=0.01)
+    assert 0 < touched.mean() < 1
     np.testing.assert_array_equal(sometimes[touched], always[touched])
 
 
@@ -113,12 +175,7 @@ def test_padding_gets_the_identity_and_so_does_its_partner_in_mixing(fit):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_strength_zero_is_the_identity_and_small_strength_is_near_it(name):
-    text = {
-        "rotate": "rotate(30)", "shift": "shift(0.3)", "zoom": "zoom(0.3)", "shear": "shear(20)",
-        "perspective": "perspective(0.3)", "brightness": "brightness(0.5,1.5,30)", "contrast": "contrast(0.5)",
-        "saturation": "saturation(0.5)", "hue": "hue(40)", "channel_shift": "channel_shift(40)",
-        "cutout": "cutout(0.5)",
-    }.get(name, name)  # fmt: skip
+    text = WITH_SIZES.get(name, name)
     rows = np.arange(400)
     identity = draw("", row=rows)
     assert same(draw(text, row=rows, strength=0.0), identity)
@@ -161,104 +218,6 @@ def test_an_odd_batch_is_refused_when_the_recipe_mixes():
     draw("flip|erase", row=[1, 2, 3])
 
 
-# --- distributions
-
-ASPECT = SIZE[1] / SIZE[0]
-
-
-def angle(draws):
-    return np.rad2deg(np.arctan2(-draws.geometry[:, 0, 1].astype(float) * ASPECT, draws.geometry[:, 0, 0]))
-
-
-def erased(draws):
-    box = draws.erase[draws.erase[:, 2] > 0].astype(float)
-    return box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
-
-
-def offset(channel):
-    return lambda draws: draws.colour[:, channel, 3]
-
-
-def gain(draws):
-    return draws.colour[:, 0, 0]
-
-
-# recipe, what to measure, and the documented uniform range of it
-UNIFORM = [
-    ("rotate(10)", angle, -10, 10),
-    ("shift(0.1)", lambda d: d.geometry[:, 0, 2], -0.2, 0.2),
-    ("shift(0.1)", lambda d: d.geometry[:, 1, 2], -0.2, 0.2),
-    ("shift(0.1,0.3)", lambda d: d.geometry[:, 1, 2], -0.6, 0.6),
-    ("zoom(0.2)", lambda d: 1 / d.geometry[:, 0, 0], 0.8, 1.2),
-    ("zoom(0.2,0.4)", lambda d: 1 / d.geometry[:, 1, 1], 0.6, 1.4),
-    ("shear(20)", lambda d: np.rad2deg(np.arctan(-d.geometry[:, 0, 1] * ASPECT)), -20, 20),
-    ("crop(0.2,1,1)", lambda d: d.geometry[:, 0, 0] * d.geometry[:, 1, 1], 0.2, 1.0),
-    ("crop(0.25,0.25,1)", lambda d: d.geometry[:, 0, 2], -0.5, 0.5),
-    ("crop(0.2,0.2,2)", lambda d: np.log2(d.geometry[:, 0, 0] / d.geometry[:, 1, 1]), -1, 1),
-    ("brightness(0.5,1.5)", gain, 0.5, 1.5),
-    ("brightness(0.3)", gain, 0.7, 1.3),
-    ("brightness(add=30)", offset(1), -30, 30),
-    ("contrast(0.5,2)", gain, 0.5, 2),
-    ("saturation(0,2)", lambda d: d.colour[:, 0, 0] - d.colour[:, 1, 0], 0, 2),
-    ("channel_shift(30)", offset(0), -30, 30),
-    ("channel_shift(30)", offset(2), -30, 30),
-    ("erase(fill=random)", lambda d: d.erase[d.erase[:, 2] > 0, 5], 0, 255),
-    ("mixup(1)", lambda d: d.mix[::2, 0], 0, 1),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "measure", "low", "high"), UNIFORM)
-def test_uniform_over_the_documented_range(text, measure, low, high):
-    values = np.sort(np.asarray(measure(draw(text, row=np.arange(COUNT))), float))
-    expected = (np.arange(len(values)) + 0.5) / len(values)
-    distance = np.abs((values - low) / (high - low) - expected).max()
-    assert distance < 1.95 / np.sqrt(len(values))  # Kolmogorov–Smirnov, p = 0.001
-    assert low - 1e-4 <= values[0] < low + 0.01 * (high - low)
-    assert high + 1e-4 >= values[-1] > high - 0.01 * (high - low)
-
-
-@pytest.mark.parametrize(
-    ("text", "touched", "share"),
-    [
-        ("flip", lambda d: d.geometry[:, 0, 0] < 0, 0.5),
-        ("vflip(0.1)", lambda d: d.geometry[:, 1, 1] < 0, 0.1),
-        ("grayscale", lambda d: d.colour[:, 0, 1] > 0, 0.2),
-        ("erase", lambda d: d.erase[:, 2] > 0, 0.5),
-        ("randaugment(1,9)", lambda d: d.geometry[:, 0, 1] != 0, 2 / 9),
-        ("trivial", lambda d: d.colour[:, 0, 0] != 1, 3 / 9),
-    ],
-)
-def test_shares(text, touched, share):
-    assert touched(draw(text, row=np.arange(COUNT))).mean() == pytest.approx(share, abs=0.015)
-
-
-@pytest.mark.parametrize("alpha", [0.1, 0.4, 1.0, 4.0])
-def test_mixup_is_beta(alpha):
-    share = draw(f"mixup({alpha})", row=np.arange(2 * COUNT)).mix[::2, 0].astype(float)
-    assert share.mean() == pytest.approx(0.5, abs=0.015)
-    assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
-    np.testing.assert_allclose(np.mean((share - 0.5) ** 4), 3 / (16 * (2 * alpha + 1) * (2 * alpha + 3)), rtol=0.05)
-
-
-def test_erased_boxes_have_the_documented_area_and_shape():
-    height, width = erased(draw("erase(0.1,0.2,2)", row=np.arange(COUNT)))
-    pixel = 1 / 96  # boxes are rounded to whole pixels
-    area, shape = height * width, np.log(width / height * ASPECT)
-    assert 0.1 - 1.5 * pixel < area.min() < 0.11
-    assert 0.19 < area.max() < 0.2 + 1.5 * pixel
-    assert area.mean() == pytest.approx(0.15, abs=0.002)
-    assert shape.mean() == pytest.approx(0, abs=0.01)
-    assert shape.std() == pytest.approx(np.log(2) / np.sqrt(3), rel=0.03)
-
-
-def test_cutout_is_a_square_in_pixels_cut_at_the_edges():
-    height, width = erased(draw("cutout(0.5)", row=np.arange(COUNT)))
-    assert height.max() * 96 == pytest.approx(48, abs=1)
-    assert width.max() * 128 == pytest.approx(48, abs=1)
-    # The centre is uniform: sides of half the height are cut when it lies in the outer quarter.
-    assert (height * 96 < 47).mean() == pytest.approx(0.5, abs=0.03)
-
-
 # --- mixing
 
 
@@ -281,15 +240,6 @@ def test_lambda_is_exactly_the_share_of_pixels_outside_the_box(text):
     np.testing.assert_allclose(mix[:, 0], 1 - (y1 - y0) * (x1 - x0) / (96 * 128), atol=1e-6)
     empty = (y1 - y0) * (x1 - x0) == 0
     assert (mix[empty] == [1, 0, 0, 0, 0]).all()
-
-
-def test_of_two_mixing_operations_each_pair_gets_one():
-    mix = draw("mixup(1)|cutmix(1)", row=np.arange(COUNT)).mix[::2]
-    boxes = mix[:, 3] > 0
-    assert boxes.mean() == pytest.approx(0.5, abs=0.02)
-    assert (mix[:, 0] < 1).mean() > 0.98
-    never = draw("mixup(1,p=0)|cutmix(1,p=0.25)", row=np.arange(COUNT)).mix[::2]
-    assert (never[:, 0] < 1).mean() == pytest.approx(0.25, abs=0.02)
 
 
 def test_mix_targets():

@@ -41,8 +41,50 @@ def test_mixing_and_erasing_are_known_beforehand(text, mixes, erases):
     assert (recipe.mixes, recipe.erases, recipe.spec) == (mixes, erases, text)
 
 
+# Every augmentation promised, each as a user may write it.
+PROMISED = [
+    "flip", "vflip(0.1)", "rotate(10)", "shift(0.1)", "shift(0.1,0.2)", "zoom(0.2)", "zoom(0.2,0.1)", "shear(10)",
+    "shear(10,5)", "perspective(0.2)", "crop", "crop(0.5,1,1.5)", "brightness(0.5,1.5)", "brightness(0.5)",
+    "brightness(add=30)", "brightness(0.5,1.5,30)", "contrast(0.5,1.5)", "contrast(0.5)", "saturation(0.5,1.5)",
+    "saturation(0.5)", "hue(20)", "grayscale", "channel_shift(20)", "erase", "erase(0.02,0.4,3,127)", "cutout(0.5)",
+    "cutout(0.5,random)", "mixup", "mixup(0.4)", "cutmix", "cutmix(0.5)", "randaugment(2,9)", "trivial",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PROMISED)
+def test_every_promised_augmentation_can_be_written_with_a_chance(text):
+    name = text.partition("(")[0]
+    assert [step[0] for step in steps(text)] == [name]
+    with_chance = f"{text[:-1]},p=0.25)" if text.endswith(")") and name != "vflip" else f"{name}(p=0.25)"
+    assert [(step[0], step[2]) for step in steps(with_chance)] == [(name, 0.25)]
+
+
+def test_nothing_is_promised_and_forgotten_or_known_and_not_promised():
+    assert {text.partition("(")[0] for text in PROMISED} == RECIPES.keys()
+
+
+@pytest.mark.parametrize(("parse", "known"), [(parse_recipe, [*RECIPES, *NAMED_RECIPES]), (parse_views, [*VIEWS])])
+def test_an_unknown_name_is_told_every_known_one(parse, known):
+    with pytest.raises(UserError) as caught:
+        parse("xyzzy(1)")
+    told = str(caught.value).partition("known are: ")[2].removesuffix(".").split(", ")
+    assert set(known) <= set(told)
+
+
+@pytest.mark.parametrize("argument", ["xyzzy=1", "p=2", "p=1,p=1", "1,1,1,1,1,1,1"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_bad_argument_is_told_every_known_one(name, argument):
+    with pytest.raises(UserError) as caught:
+        parse_recipe(f"{name}({argument})")
+    signature = str(caught.value).rpartition("write ")[2]
+    known = [part.partition("=")[0].strip("[]") for part in signature.removeprefix(f"{name}(").removesuffix(").").split(", ")]
+    assert known == [*RECIPES[name].arguments, "p"]
+
+
 MISTAKES = [
     ("rotat(10)", "no augmentation 'rotat', did you mean 'rotate'? known are: brightness, "),
+    ("notebook(3)", "'notebook(3)' has arguments, and the named recipe takes none: write notebook, which is "),
+    ("flip(1.5)", "p=1.5, which must be 0 to 1, write flip(p=0.5)"),
     ("xyzzy", "no augmentation 'xyzzy'; known are: brightness, "),
     ("rotate", "'rotate' lacks degrees, write rotate(degrees"),
     ("rotate(200)", "degrees=200, which must be 0 to 180"),

@@ -1,0 +1,205 @@
+"""Render: what holds for every photo, matrix and border, and what XLA makes of it."""
+
+import re
+import time
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rendering import (
+    CANVAS,
+    FILL_VALUE,
+    FILLS,
+    IDENTITY,
+    IMAGE_SIZE,
+    PLAIN,
+    compiled,
+    photo_like,
+    pillow_resized,
+    psnr,
+    rendered,
+    run,
+)
+
+from carclf.model.render import Render
+from carclf.recipe import VIEWS, geometry, parse_recipe, parse_views
+
+many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+extents = st.tuples(st.integers(1, CANVAS), st.integers(1, CANVAS))
+fills = st.sampled_from(FILLS)
+seeds = st.integers(0, 2**31)
+
+
+@many
+@given(extents, seeds)
+def test_where_nothing_is_reduced_the_identity_is_pillows_resize(extent, seed):
+    photo = photo_like(*extent, seed=seed)
+    assert psnr(rendered(photo), pillow_resized(photo, image_size=IMAGE_SIZE)) >= 40
+
+
+@many
+@given(extents, fills, st.floats(0.3, 4.0), st.floats(0.0, 180.0), seeds)
+def test_flips_are_exact_under_xla(extent, fill, factor, degrees, seed):
+    """Whatever colour or reduction, a flip of the photo gives the same numbers in the mirrored order."""
+    photo = photo_like(*extent, seed=seed)
+    matrix = np.float32(geometry.scaling(factor, factor, batch=1))
+    colour = parse_recipe(f"hue({degrees})").draw(
+        seed=seed, epoch=0, row=np.array([0]), extent=np.ones((1, 2), np.float32), image_size=IMAGE_SIZE
+    )
+    plain = rendered(photo, geometry=matrix, colour=colour.colour, fill=fill)
+    for mirror, mirrored in (([-1, 1, 1], plain[:, ::-1]), ([1, -1, 1], plain[::-1]), ([-1, -1, 1], plain[::-1, ::-1])):
+        flipped = matrix @ np.diag(np.float32(mirror))
+        image = rendered(photo, geometry=flipped, colour=colour.colour, fill=fill)
+        np.testing.assert_array_equal(image, mirrored)
+
+
+VIEW_TEXTS = ["clean|flip|vflip|five_crop(0.3)|random(2)|random(1,perspective(0.45)|crop|randaugment)"]
+VIEW_TEXTS += ["rotate(45)|zoom(0.1)|zoom(10)|shift(1,-1)|rotate(180)+zoom(0.1)+shift(-1)"]
+
+
+@many
+@given(st.sampled_from(VIEW_TEXTS), st.sampled_from(["squash", "crop", "pad"]), extents, fills, seeds, st.data())
+def test_any_view_gives_pixels_of_the_photo_or_of_the_border(text, fit, extent, fill, seed, data):
+    view = data.draw(st.sampled_from(parse_views(text)), label="view")
+    draws = view.draw(seed=seed, row=np.array([1]), extent=np.float32([extent]), image_size=IMAGE_SIZE, fit=fit)
+    photo = photo_like(*extent, seed=seed)
+    image = rendered(photo, geometry=draws.geometry, fill=fill)
+    lowest = np.minimum(photo.min(axis=(0, 1)), FILL_VALUE if fill == "constant" else 255)
+    highest = np.maximum(photo.max(axis=(0, 1)), FILL_VALUE if fill == "constant" else 0)
+    assert (image >= lowest - 1e-2).all()
+    assert (image <= highest + 1e-2).all()
+
+
+def test_every_view_is_among_those():
+    assert {name for name in VIEWS if name not in "|".join(VIEW_TEXTS)} == set()
+
+
+@many
+@given(
+    st.lists(st.floats(-4, 4, width=32), min_size=9, max_size=9),
+    st.tuples(st.integers(0, CANVAS), st.integers(0, CANVAS)),
+    fills,
+)
+def test_any_matrix_and_extent_give_finite_pixels(entries, extent, fill):
+    """Beyond the horizon of a perspective, for a matrix that has no inverse, and for padding without extent."""
+    inputs = {
+        "canvas": np.full((1, CANVAS, CANVAS, 3), 200, np.uint8),
+        "extent": np.float32([extent]),
+        "geometry": np.float32(entries).reshape(1, 3, 3),
+        "colour": PLAIN,
+    }
+    image = np.asarray(compiled(fill)(inputs))
+    assert np.isfinite(image).all()
+    assert image.min() >= FILL_VALUE - 1e-2
+    assert image.max() <= 200 + 1e-2
+
+
+TEXTS = ["", "rotate(180)|shift(0.5)", "zoom(0.8,0.8)", "perspective(0.45)", "shear(60,60)", "saturation(0,2)|crop"]
+
+
+@many
+@given(
+    st.sampled_from(TEXTS), st.sampled_from(["squash", "pad"]), st.integers(1, CANVAS), st.integers(1, CANVAS), fills
+)
+def test_what_lies_beside_the_photo_on_the_canvas_is_never_seen(text, fit, height, width, fill):
+    draws = parse_recipe(text).draw(
+        seed=height,
+        epoch=width,
+        row=np.array([1]),
+        extent=np.float32([[height, width]]),
+        image_size=IMAGE_SIZE,
+        fit=fit,
+    )
+    images = []
+    for garbage in (0, 255):
+        canvas = np.full((1, CANVAS, CANVAS, 3), garbage, np.uint8)
+        canvas[0, :height, :width] = photo_like(height, width)
+        inputs = {"canvas": canvas, "extent": np.float32([[height, width]])}
+        inputs |= {"geometry": draws.geometry, "colour": draws.colour}
+        images.append(np.asarray(compiled(fill)(inputs)))
+    np.testing.assert_array_equal(*images)
+
+
+@pytest.mark.parametrize(("factor", "samples"), [(1.49, 1), (1.51, 4), (2.0, 4), (4.0, 4)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_four_samples_where_a_photo_is_reduced_by_more_than_a_half(factor, samples, axis):
+    """The samples spread along the reduced axis alone: a stripe of one pixel tells one sample from two."""
+    size = (40, 40)
+    photo = np.zeros((*size, 3), np.uint8)
+    stripes = (slice(None, None, 2), slice(None)) if axis == 0 else (slice(None), slice(None, None, 2))
+    photo[stripes] = 255
+    image_size = tuple(round(side / (factor if index == axis else 1.0)) for index, side in enumerate(size))
+    exact = np.eye(3)
+    exact[1 - axis, 1 - axis] = factor * image_size[axis] / size[axis]  # what rounding the size took away
+    image = run(photo, image_size=image_size, geometry=np.float32(exact)[None])
+    centres = (np.arange(image_size[axis]) + 0.5 - image_size[axis] / 2) * factor + size[axis] / 2 - 0.5
+    offsets = [0.0] if samples == 1 else [-0.375 * factor, 0.375 * factor]
+    stripe = 255.0 * (np.arange(size[axis]) % 2 == 0)
+    values = np.mean([np.interp(centres + offset, np.arange(size[axis]), stripe) for offset in offsets], axis=0)
+    profile = np.moveaxis(image, axis, 0)[:, :, 0]
+    np.testing.assert_allclose(profile, np.tile(values[:, None], profile.shape[1]), atol=0.05)
+
+
+# What each operation makes of a photo, in the words of the field, gamut included.
+COLOURS = {
+    "brightness(1.7,1.7)": lambda photo: 1.7 * photo,
+    "brightness(0.4,0.4)": lambda photo: 0.4 * photo,
+    "contrast(2,2)": lambda photo: 127.5 + 2 * (photo - 127.5),
+    "contrast(0,0)": lambda photo: np.full_like(photo, 127.5),
+    "saturation(0,0)": lambda photo: np.repeat(photo @ [[0.299], [0.587], [0.114]], 3, axis=-1),
+    "saturation(2,2)": lambda photo: 2 * photo - photo @ [[0.299], [0.587], [0.114]],
+    "grayscale(1)": lambda photo: np.repeat(photo @ [[0.2989], [0.5870], [0.1140]], 3, axis=-1),
+    "contrast(2,2)|brightness(0.5,0.5)": lambda photo: 0.5 * (127.5 + 2 * (photo - 127.5)),
+}
+
+
+@pytest.mark.parametrize("text", COLOURS)
+def test_a_colour_operation_equals_its_reference(text):
+    photo = photo_like(CANVAS, CANVAS)
+    draws = parse_recipe(text).draw(
+        seed=0, epoch=0, row=np.array([0]), extent=np.float32([[CANVAS, CANVAS]]), image_size=(CANVAS, CANVAS)
+    )
+    image = run(photo, image_size=(CANVAS, CANVAS), colour=draws.colour)
+    np.testing.assert_allclose(image, np.clip(COLOURS[text](photo.astype(np.float64)), 0, 255), atol=1e-3)
+
+
+# --- what XLA makes of it
+
+
+def zeros(*, batch, canvas, image_size):
+    """A batch of identities, with mixing and erasing."""
+    matrices = [np.tile(matrix, (batch, 1, 1)) for matrix in (IDENTITY, PLAIN)]
+    boxes = [np.tile(np.float32([1, 0, 0, 0, 0]), (batch, 1)), np.zeros((batch, 7), np.float32)]
+    extent = np.full((batch, 2), canvas, np.float32)
+    layer = Render(image_size=image_size, mixing=True, erasing=True)
+    return layer, [np.zeros((batch, canvas, canvas, 3), np.uint8), extent, *matrices, *boxes]
+
+
+def hlo_of(layer, arguments):
+    """The text of the kernel before XLA optimises it."""
+    if keras.backend.backend() == "jax":
+        return layer._function.lower(*arguments).as_text("hlo")
+    tensors = [keras.ops.convert_to_tensor(argument) for argument in arguments]
+    return layer._function.experimental_get_compiler_ir(*tensors)(stage="hlo")
+
+
+def test_every_shape_in_the_kernel_is_static():
+    """A bounded dynamic dimension is written `f32[<=4]`; a TPU would compile for each size it meets."""
+    text = hlo_of(*zeros(batch=4, canvas=40, image_size=(32, 36)))
+    assert "f32[4,32,36,3]" in text
+    assert "<=" not in text
+    operations = set(re.findall(r"[\])}] ([a-z][a-z-]+)\(", text))
+    assert "gather" in operations
+    assert operations & {"sort", "scatter", "while", "custom-call", "set-dimension-size", "infeed"} == set()
+
+
+@pytest.mark.parametrize(("size", "canvas"), [(224, 320), (512, 640)])
+def test_it_compiles_in_seconds(size, canvas):
+    """Alone on two cores it takes 3 seconds; of this process, not of the clock, which others share."""
+    layer, arguments = zeros(batch=2, canvas=canvas, image_size=(size, size))
+    keys = ("canvas", "extent", "geometry", "colour", "mix", "erase")
+    started = time.process_time()
+    layer(dict(zip(keys, arguments, strict=True)))
+    assert time.process_time() - started < 10.0
