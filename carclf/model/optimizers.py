@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import functools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -106,7 +105,8 @@ def build_optimizer(
     if factors or follows_metric or (ema_momentum and accumulation_steps > 1):
         from carclf.model.paced import paced
 
-        optimizer_class = functools.partial(paced(optimizer_class), factors=factors or {})
+        optimizer_class = paced(optimizer_class)
+        arguments["factors"] = factors or {}
     optimizer = optimizer_class(
         learning_rate=_learning_rate(schedule),
         weight_decay=weight_decay or row.weight_decay,
