@@ -175,7 +175,8 @@ def build_backbone(row: Backbone, *, image_size: tuple[int, int]) -> "keras.Mode
 
     Its output is the last feature map, after its activation: what Grad-CAM looks at. Its layers are exactly those of
     `keras.applications` without the top, in Keras's order and with Keras's names, so that a fraction of the layers
-    means what it means elsewhere. The spatial shape is fixed, as XLA wants it, while no weight depends on it.
+    means what it means elsewhere. The spatial shape is fixed, as XLA wants it, while no weight depends on it. The
+    attribute `row` says what it is.
 
     Raises:
       UserError: the image is smaller than the network accepts.
@@ -186,6 +187,7 @@ def build_backbone(row: Backbone, *, image_size: tuple[int, int]) -> "keras.Mode
     network = _call_builder(row, weights=None, input_shape=(*image_size, 3))
     # Wrapped instead of renamed: some builders read meaning out of `name`.
     backbone = keras.Model(network.input, network.output, name="backbone")
+    backbone.row = row
     if row.learned_normalization:
         set_imagenet_normalization(backbone)
     return backbone

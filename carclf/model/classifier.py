@@ -8,7 +8,8 @@ import keras
 from keras import layers
 
 from carclf.errors import UserError
-from carclf.model.backbones import RAW, build_backbone, find_backbone
+from carclf.model.backbones import RAW, build_backbone, find_backbone, split_blocks
+from carclf.model.unfreezing import parse_unfreeze
 from carclf.model.weights import load_backbone_weights
 
 
@@ -88,24 +89,37 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
 
     Args:
       model: what `build_classifier` gave.
-      unfreeze: "head", "all", or a fraction such as "0.5": that part of the backbone's layers, counted from its end,
-        as `keras.Model.layers` counts them (the notebook unfroze the last 192 of EfficientNetB3's 384).
+      unfreeze: "head", "all", a fraction such as "0.5" of the backbone's layers, counted from its end as
+        `keras.Model.layers` counts them (the notebook unfroze the last 192 of EfficientNetB3's 384), the lowest block
+        to learn, or "gradual(2)": see `carclf.model.unfreezing.parse_unfreeze`. A gradual one makes all of the backbone
+        trainable here; that a block waits for its epoch is the optimizer's doing, with
+        `carclf.model.unfreezing.learning_factors`.
       train_batch_norm: whether BatchNorm layers among the unfrozen ones learn too. A frozen one uses its stored
         statistics and never updates them.
 
     Raises:
-      UserError: `unfreeze` is none of these.
+      UserError: `unfreeze` is none of these, or is gradual while BatchNorm learns: statistics follow every batch, so
+        those of a waiting block would move.
     """
     backbone = model.get_layer("backbone")
-    fraction = _unfreeze_fraction(unfreeze)
+    unfreezing = parse_unfreeze(unfreeze, backbone.row)
+    if unfreezing.epochs_per_block and train_batch_norm:
+        raise UserError(
+            f"--unfreeze={unfreeze} keeps the backbone's BatchNorm frozen, since its statistics would not wait for "
+            "their epoch: leave out --train_batch_norm."
+        )
     count = len(backbone.layers)
-    first_trainable = count - round(fraction * count)
+    if unfreezing.fraction is not None:
+        first_trainable = count - round(unfreezing.fraction * count)
+    else:
+        frozen_blocks = len(backbone.row.blocks) - len(unfreezing.blocks)
+        first_trainable = sum(map(len, split_blocks(backbone, backbone.row)[:frozen_blocks]))
     backbone.trainable = True
     for index, layer in enumerate(backbone.layers):
         layer.trainable = index >= first_trainable
-        for norm in _batch_norm_layers(layer):
+        for norm in batch_norm_layers(layer):
             norm.trainable = layer.trainable and train_batch_norm
-    norms = list(_batch_norm_layers(backbone))
+    norms = list(batch_norm_layers(backbone))
     return TrainableSummary(
         backbone_layers=count,
         unfrozen_backbone_layers=count - first_trainable,
@@ -116,24 +130,12 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
     )
 
 
-def _unfreeze_fraction(unfreeze: str) -> float:
-    named = {"head": 0.0, "all": 1.0}
-    if unfreeze in named:
-        return named[unfreeze]
-    try:
-        fraction = float(unfreeze)
-    except ValueError:
-        fraction = math.nan
-    if not 0.0 < fraction <= 1.0:
-        raise UserError(f"--unfreeze is {unfreeze!r}: give head, all, or a fraction of the layers such as 0.5.")
-    return fraction
-
-
-def _batch_norm_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
+def batch_norm_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
+    """Every BatchNorm layer in `layer`, itself included, however deep."""
     if isinstance(layer, keras.layers.BatchNormalization):
         yield layer
     for inner in getattr(layer, "layers", ()):
-        yield from _batch_norm_layers(inner)
+        yield from batch_norm_layers(inner)
 
 
 def synchronize_batch_norm(model: keras.Model) -> int:
@@ -145,7 +147,7 @@ def synchronize_batch_norm(model: keras.Model) -> int:
     """
     if keras.backend.backend() != "tensorflow":
         return 0
-    norms = list(_batch_norm_layers(model))
+    norms = list(batch_norm_layers(model))
     for norm in norms:
         norm.synchronized = True
     return len(norms)

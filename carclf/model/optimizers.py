@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from carclf.errors import UserError
@@ -14,6 +15,19 @@ if TYPE_CHECKING:  # the table itself is read by flag help, which must not wait 
 NEVER_DECAYED = ("bias", "gamma", "beta")  # Source: He et al. 2019, "Bag of Tricks", section 3.1: no bias decay
 
 
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """How one variable follows the learning rate; the default is: as it is.
+
+    Attributes:
+      share: of the learning rate, at least 0; at 0 the variable never changes.
+      first_step: the step (a batch, from 0) before which it does not change.
+    """
+
+    share: float = 1.0
+    first_step: int = 0
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerRow:
     """One row of `OPTIMIZERS`.
@@ -22,12 +36,14 @@ class OptimizerRow:
       builder: the class in `keras.optimizers`.
       has_amsgrad: whether it knows the AMSGrad variant.
       weight_decay: decoupled decay when none is given; None for no decay.
+      batch_exponent: the power of the batch size with which its best learning rate grows, see `scaled_learning_rate`.
       arguments: further fixed arguments of the class.
     """
 
     builder: str
     has_amsgrad: bool = False
     weight_decay: float | None = None
+    batch_exponent: float = 0.5
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -36,7 +52,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = {
     "nadam": OptimizerRow(builder="Nadam"),
     "adamax": OptimizerRow(builder="Adamax"),
     "adamw": OptimizerRow(builder="AdamW", has_amsgrad=True, weight_decay=0.004),  # Keras's own default
-    "sgd": OptimizerRow(builder="SGD", arguments={"momentum": 0.9, "nesterov": True}),
+    "sgd": OptimizerRow(builder="SGD", batch_exponent=1.0, arguments={"momentum": 0.9, "nesterov": True}),
 }
 
 
@@ -48,38 +64,50 @@ def build_optimizer(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
     ema_momentum: float = 0.0,
+    accumulation_steps: int = 1,
+    factors: Mapping[str, Factor] | None = None,
+    replicas: int = 1,
 ) -> "keras.optimizers.Optimizer":
-    """A new, unbuilt optimizer.
+    """A new, unbuilt optimizer: Keras's own, or where that does not do, a `carclf.model.paced` one made of it.
 
     Args:
       name: a key of `OPTIMIZERS`.
-      schedule: the learning rate: a schedule, or a number that callbacks may change.
+      schedule: the learning rate by batch: a schedule, or a number that callbacks may change. With the schedule
+        `plateau` the optimizer has the variable that `set_learning_rate_scale` sets.
       amsgrad: the AMSGrad variant.
-      weight_decay: decoupled decay per step, of kernels only; 0 takes the optimizer's own (adamw 0.004, others none).
+      weight_decay: decoupled decay per update, of kernels only; 0 takes the optimizer's own (adamw 0.004, others none).
       clip_norm: the largest global norm of the gradient; 0 does not clip.
       ema_momentum: momentum of an exponential moving average of the weights, in (0, 1); 0 keeps none. The average lies
         beside the weights until `optimizer.finalize_variable_values` swaps it in (`fit` does so at its end).
+      accumulation_steps: batches whose mean gradient makes one update. A schedule still counts batches.
+      factors: by the `path` of a variable, how it follows the learning rate; a variable that is not in it does so as it
+        is. See `carclf.model.unfreezing.learning_factors`.
+      replicas: devices that share a batch.
 
     Raises:
-      UserError: an unknown name, a value out of range, AMSGrad where there is none.
+      UserError: an unknown name, a value out of range, AMSGrad where there is none, accumulation on several devices
+        that TensorFlow drives.
     """
     import keras
 
     row = _find(name)
-    if amsgrad and not row.has_amsgrad:
-        having = " or ".join(name for name, row in OPTIMIZERS.items() if row.has_amsgrad)
-        raise UserError(f"--amsgrad is not for {name}: leave it out, or use {having}.")
-    for flag, value in {"weight_decay": weight_decay, "clip_norm": clip_norm}.items():
-        if not 0.0 <= value < math.inf:
-            raise UserError(f"--{flag} is {value}: give a number of at least 0.")
-    if not 0.0 <= ema_momentum < 1.0:
-        raise UserError(f"--ema_momentum is {ema_momentum}: give 0 for none, or a number below 1 such as 0.999.")
+    _check_optimizer(name, row, amsgrad=amsgrad, weight_decay=weight_decay, clip_norm=clip_norm, ema=ema_momentum)
+    _check_accumulation(accumulation_steps, replicas=replicas, backend=keras.backend.backend())
     arguments = dict(row.arguments)
     if row.has_amsgrad:
         arguments["amsgrad"] = amsgrad
     if ema_momentum:
         arguments |= {"use_ema": True, "ema_momentum": ema_momentum}
-    optimizer = getattr(keras.optimizers, row.builder)(
+    if accumulation_steps > 1:
+        arguments["gradient_accumulation_steps"] = accumulation_steps
+    optimizer_class: Any = getattr(keras.optimizers, row.builder)
+    follows_metric = isinstance(schedule, Schedule) and schedule.follows_metric
+    if factors or follows_metric or (ema_momentum and accumulation_steps > 1):
+        from carclf.model.paced import paced
+
+        optimizer_class = paced(optimizer_class)
+        arguments["factors"] = factors or {}
+    optimizer = optimizer_class(
         learning_rate=_learning_rate(schedule),
         weight_decay=weight_decay or row.weight_decay,
         global_clipnorm=clip_norm or None,
@@ -88,6 +116,63 @@ def build_optimizer(
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=list(NEVER_DECAYED))
     return optimizer
+
+
+def _check_optimizer(
+    name: str, row: OptimizerRow, *, amsgrad: bool, weight_decay: float, clip_norm: float, ema: float
+) -> None:
+    if amsgrad and not row.has_amsgrad:
+        having = " or ".join(name for name, row in OPTIMIZERS.items() if row.has_amsgrad)
+        raise UserError(f"--amsgrad is not for {name}: leave it out, or use {having}.")
+    for flag, value in {"weight_decay": weight_decay, "clip_norm": clip_norm}.items():
+        if not 0.0 <= value < math.inf:
+            raise UserError(f"--{flag} is {value}: give a number of at least 0.")
+    if not 0.0 <= ema < 1.0:
+        raise UserError(f"--ema_momentum is {ema}: give 0 for none, or a number below 1 such as 0.999.")
+
+
+def _check_accumulation(steps: int, *, replicas: int, backend: str) -> None:
+    if steps < 1:
+        raise UserError(f"--accumulation_steps is {steps}: give the number of batches to an update, at least 1.")
+    if steps > 1 and replicas > 1 and backend == "tensorflow":
+        raise UserError(
+            f"--accumulation_steps={steps} does not work on {replicas} devices that TensorFlow drives (Keras cannot "
+            "accumulate under MirroredStrategy): use one device, KERAS_BACKEND=jax, or leave it out."
+        )
+
+
+def set_learning_rate_scale(optimizer: "keras.optimizers.Optimizer", scale: float) -> None:
+    """Returns nothing: from the next step on, the schedule `plateau` runs at `scale` (0..1) times its rate.
+
+    The scale is one of `optimizer.variables`, so that a checkpoint of those holds it.
+
+    Args:
+      optimizer: of a compiled model; also one that Keras has wrapped for float16.
+      scale: what `carclf.model.schedules.plateau_scale` gives.
+
+    Raises:
+      AttributeError: the optimizer was built for another schedule.
+    """
+    getattr(optimizer, "inner_optimizer", optimizer).learning_rate_scale.assign(scale)
+
+
+def scaled_learning_rate(learning_rate: float, *, batch_size: int, reference_batch_size: int, optimizer: str) -> float:
+    """The learning rate for batches of `batch_size` photos where `learning_rate` is right for the reference size.
+
+    Linear in the batch size for SGD, with its square root for the Adam family: the step then keeps its share of noise.
+    `batch_size` counts what makes one update: over all devices, and times the accumulated batches.
+
+    Raises:
+      UserError: an unknown optimizer, or a batch size below 1.
+
+    Source: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1 (linear); Malladi et al. 2022, "On the SDEs
+      and Scaling Rules for Adaptive Gradient Algorithms", definition 5.2 (square root; it also scales the betas, which
+      are left alone here).
+    """
+    for name, size in {"batch_size": batch_size, "reference_batch_size": reference_batch_size}.items():
+        if size < 1:
+            raise UserError(f"--{name} is {size}: give a number of photos, at least 1.")
+    return learning_rate * (batch_size / reference_batch_size) ** _find(optimizer).batch_exponent
 
 
 def _find(name: str) -> OptimizerRow:

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ class Schedule:
       steps_per_epoch: optimizer steps in an epoch.
       epochs: epochs in the stage, warm-up included.
       warmup_epochs: epochs of linear rise before the schedule's own clock starts; may be a fraction.
-      decay: factor per epoch (exponential, cyclic_exp_range) or per period (step), in (0, 1].
-      period_epochs: epochs between two drops (step), or of half a cycle (cyclic_*).
-      lowest_fraction: what the low end of cosine and of the cycles is, as a fraction of `learning_rate`.
+      decay: factor per epoch (exponential, cyclic_exp_range), per period (step) or per drop (plateau), in (0, 1].
+      period_epochs: epochs between two drops (step), without progress before a drop (plateau), or of half a cycle
+        (cyclic_*).
+      lowest_fraction: what the low end of cosine, plateau and the cycles is, as a fraction of `learning_rate`.
     """
 
     name: str
@@ -68,6 +69,11 @@ class Schedule:
         rising = (_float(step, xp) + 1.0) / self.warmup_steps
         return xp.where(step < self.warmup_steps, rising, after)
 
+    @property
+    def follows_metric(self) -> bool:
+        """Whether the rate is also multiplied by a `plateau_scale`, which no function of the step can know."""
+        return self.name == "plateau"
+
 
 Curve = Callable[[Any, Any, Schedule, Any], Any]
 """(step, epoch, schedule, xp) → fraction of the learning rate; step and epoch are whole floats counted from the end of
@@ -77,6 +83,11 @@ the warm-up, xp is NumPy or keras.ops."""
 def constant(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
     """1 always."""
     return xp.ones_like(step)
+
+
+def plateau(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+    """1 always: the optimizer multiplies it by the `plateau_scale` of the epochs before."""
+    return constant(step, epoch, schedule, xp)
 
 
 def exponential(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
@@ -136,6 +147,7 @@ def cyclic_exp_range(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
 
 SCHEDULES: dict[str, Curve] = {
     "constant": constant,
+    "plateau": plateau,
     "exponential": exponential,
     "published": published,
     "step": step,
@@ -190,6 +202,42 @@ def build_schedule(
         period_epochs=period_epochs,
         lowest_fraction=lowest_fraction,
     )
+
+
+def plateau_scale(
+    history: Sequence[float],
+    *,
+    factor: float,
+    patience: float,
+    min_scale: float = 0.0,
+    min_delta: float = 1e-4,
+    larger_is_better: bool = True,
+) -> float:
+    """The scale of the learning rate, in min_scale..1, for the epoch that follows `history`.
+
+    After `patience` epochs that beat the best one by no more than `min_delta` it is multiplied by `factor`, and the
+    count begins again. It is computed from all epochs so far: whoever has the history can resume.
+
+    Args:
+      history: the metric of each finished epoch, validation accuracy for instance.
+      factor: of one drop, in (0, 1].
+      patience: epochs, at least 1; a fraction is rounded up.
+      min_scale: where it stops, in 0..1.
+      min_delta: the smallest gain that counts.
+      larger_is_better: False for a loss.
+
+    Source: keras.callbacks.ReduceLROnPlateau, with no cooldown and its default `min_delta`.
+    """
+    scale, best, waited = 1.0, -math.inf, 0
+    for metric in history:
+        score = metric if larger_is_better else -metric
+        if score - min_delta > best:
+            best, waited = score, 0
+            continue
+        waited += 1
+        if waited >= patience:
+            scale, waited = max(scale * factor, min_scale), 0
+    return scale
 
 
 def _float(values: Any, xp: Any) -> Any:

@@ -176,7 +176,7 @@ def test_half_of_b3_is_the_notebooks_192_of_384():
 
 @pytest.mark.parametrize("unfreeze", ["", "0", "1.5", "-0.5", "nan", "half", "body"])
 def test_a_strange_unfreeze_is_refused(unfreeze):
-    with pytest.raises(UserError, match="give head, all, or a fraction"):
+    with pytest.raises(UserError, match="give head, all, a fraction"):
         set_trainable(tiny(), unfreeze=unfreeze, train_batch_norm=False)
 
 

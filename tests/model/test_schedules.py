@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from carclf.errors import UserError
 from carclf.model.learning_rate import LearningRate
-from carclf.model.schedules import SCHEDULES, SELF_WARMING, build_schedule
+from carclf.model.schedules import SCHEDULES, SELF_WARMING, build_schedule, plateau_scale
 
 STAGE = {"learning_rate": 1e-3, "steps_per_epoch": 10, "epochs": 10}
 FIRST, WARM_END, MIDDLE, LAST = 0, 20, 50, 99  # with two epochs of warm-up; the last is the last step of the stage
@@ -19,6 +20,7 @@ FIRST, WARM_END, MIDDLE, LAST = 0, 20, 50, 99  # with two epochs of warm-up; the
     ("name", "without_warmup", "with_warmup"),
     [
         ("constant", [1.0, 1.0, 1.0, 1.0], [0.05, 1.0, 1.0, 1.0]),
+        ("plateau", [1.0, 1.0, 1.0, 1.0], [0.05, 1.0, 1.0, 1.0]),
         ("exponential", [1.0, 0.81, 0.59049, 0.387420489], [0.05, 1.0, 0.729, 0.4782969]),
         ("published", [1.0, 1.0, 0.951229425, 0.778800783], [0.05, 1.0, 1.0, 0.860707976]),
         ("step", [1.0, 0.9, 0.81, 0.6561], [0.05, 1.0, 0.9, 0.729]),
@@ -83,6 +85,50 @@ def test_one_cycle_follows_the_reference_formula():
     np.testing.assert_allclose([schedule.at(step) for step in range(10)], expected, rtol=1e-9)
 
 
+def test_only_the_plateau_follows_the_metric():
+    assert [name for name in SCHEDULES if build_schedule(name, **STAGE).follows_metric] == ["plateau"]
+
+
+@pytest.mark.parametrize(
+    ("history", "options", "expected"),
+    [
+        ([], {}, 1.0),
+        ([0.5, 0.5], {}, 1.0),  # one epoch without progress
+        ([0.5, 0.5, 0.5], {}, 0.5),
+        ([0.5, 0.4, 0.6, 0.6], {}, 1.0),  # progress begins the count again
+        ([0.5, 0.50009, 0.50005], {}, 0.5),  # less than min_delta is none
+        ([0.5, 0.5, 0.5, 0.5], {}, 0.5),  # a drop begins the count again
+        ([0.5] * 5, {}, 0.25),
+        ([0.5] * 99, {"min_scale": 0.2}, 0.2),
+        ([0.5, 0.4, 0.3], {"larger_is_better": False}, 1.0),
+        ([0.5, 0.6, 0.7], {"larger_is_better": False}, 0.5),
+        ([0.5, math.nan, 0.6], {}, 1.0),
+        ([math.nan, math.nan], {}, 0.5),
+    ],
+)
+def test_the_scale_falls_where_the_metric_stands_still(history, options, expected):
+    assert plateau_scale(history, factor=0.5, patience=2, **options) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    history=st.lists(st.integers(0, 12).map(lambda n: n / 12), max_size=20),
+    patience=st.integers(1, 4),
+    larger_is_better=st.booleans(),
+)
+def test_the_scale_is_that_of_keras(history, patience, larger_is_better):
+    model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=1.0))
+    callback = keras.callbacks.ReduceLROnPlateau(
+        "metric", factor=0.5, patience=patience, mode="max" if larger_is_better else "min", min_lr=0.03125
+    )
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch, metric in enumerate(history):
+        callback.on_epoch_end(epoch, {"metric": metric})
+    ours = plateau_scale(history, factor=0.5, patience=patience, min_scale=0.03125, larger_is_better=larger_is_better)
+    assert ours == model.optimizer.learning_rate
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_keras_sees_the_same_rate_at_every_step(name):
     warmup = 0.0 if name in SELF_WARMING else 1.5
@@ -132,7 +178,7 @@ def test_the_schedule_survives_its_config():
     ("change", "message"),
     [
         ({"name": "cosin"}, "no schedule 'cosin': did you mean cosine"),
-        ({"name": "zzz"}, "Known are constant, exponential"),
+        ({"name": "zzz"}, "Known are constant, plateau, exponential"),
         ({"learning_rate": 0.0}, "learning rate is 0.0"),
         ({"learning_rate": math.nan}, "learning rate is nan"),
         ({"steps_per_epoch": 0}, "lower --batch_size"),

@@ -13,6 +13,7 @@ Keys of the file, `PHOTO` being a key of `PHOTOS` and `FILL` one of its fills:
     cutout/PHOTO/NUMBER    [len(offsets), H, W, 3] uint8, the case of that number in `CUTOUTS`
     random_cutout/PHOTO    [RANDOM_CUTOUTS, H, W, 3] uint8
     schedule/NAME/NUMBER   [len(STEPS)] float64, the case of that number in `CYCLES`
+    focal/GAMMA            [2, len(FOCAL_LOGITS)] float32, the loss of each logit for the label 0 and for the label 1
 """
 
 import dataclasses
@@ -106,6 +107,9 @@ CYCLES = (
 )
 STEPS = (*range(200), 1_000, 1_001, 4_999)
 
+FOCAL_GAMMAS = (0.0, 0.5, 2.0, 5.0)
+FOCAL_LOGITS = (-30.0, -8.0, -2.0, -0.5, 0.0, 0.25, 1.0, 4.0, 12.0, 25.0)
+
 
 def alias_keras() -> None:
     """Points the name `keras` and every name below it at tf_keras.
@@ -173,6 +177,20 @@ def learning_rates(tf: Any, tfa: Any) -> dict[str, np.ndarray]:
     return results
 
 
+def focal_losses(tf: Any, tfa: Any) -> dict[str, np.ndarray]:
+    """Returns the focal losses by key: of one class against the rest, not weighted by α.
+
+    Addons gives one number a photo, summed over its outputs, so that every logit is here a photo with one output.
+    """
+    results = {}
+    logits = tf.constant(FOCAL_LOGITS, tf.float32)[:, None]
+    for gamma in FOCAL_GAMMAS:
+        loss = tfa.losses.SigmoidFocalCrossEntropy(from_logits=True, alpha=0.0, gamma=gamma)
+        labels = (tf.zeros_like(logits), tf.ones_like(logits))
+        results[f"focal/{gamma}"] = np.stack([loss(label, logits).numpy() for label in labels])
+    return results
+
+
 def main(path: str) -> None:
     """Writes the results of every case to `path`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -181,7 +199,7 @@ def main(path: str) -> None:
     import tensorflow as tf
     import tensorflow_addons as tfa
 
-    results = warped(tf, tfa) | covered(tf, tfa) | learning_rates(tf, tfa)
+    results = warped(tf, tfa) | covered(tf, tfa) | learning_rates(tf, tfa) | focal_losses(tf, tfa)
     with open(path, "wb") as file:
         np.savez_compressed(file, **results)
 

@@ -1,4 +1,4 @@
-"""Rotation, shift, cutout and the cyclical rates equal those of TensorFlow Addons, which they replace.
+"""Rotation, shift, cutout, the cyclical rates and the focal loss equal those of TensorFlow Addons, which they replace.
 
 The goldens are Addons' own results (see addons.py), so the comparison runs wherever carclf does. One test makes them
 again where Addons is installed. Make them anew with `python tests/oracle/addons.py tests/oracle/goldens.npz`.
@@ -13,8 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from addons import ANGLES, CUTOUTS, CYCLES, FILL_VALUE, PHOTOS, RANDOM_MASK, SHIFTS, STEPS
+from addons import (
+    ANGLES,
+    CUTOUTS,
+    CYCLES,
+    FILL_VALUE,
+    FOCAL_GAMMAS,
+    FOCAL_LOGITS,
+    PHOTOS,
+    RANDOM_MASK,
+    SHIFTS,
+    STEPS,
+)
 
+from carclf.model.losses import build_loss
 from carclf.model.render import Render
 from carclf.model.schedules import build_schedule
 from carclf.recipe import RECIPES, geometry, mixing
@@ -152,6 +164,21 @@ def test_cyclical_rates(name, number, goldens):
         ours = [schedule.at(step) for step in STEPS]
         # Where a cycle ends at a rate of 0, rounding may leave a few 1e-16 of the highest.
         np.testing.assert_allclose(ours, goldens[f"schedule/{name}/{number}"], rtol=RATE, atol=1e-14 * cycle.highest)
+
+
+@pytest.mark.parametrize("gamma", FOCAL_GAMMAS)
+def test_focal_loss(gamma, goldens):
+    """Addons' one output with a sigmoid is two classes with a softmax, the other logit being 0.
+
+    With more outputs, or soft targets, Addons has another loss: it adds up one-against-the-rest. The losses
+    of certain answers, below 1e-4, are compared absolutely: Addons takes the doubt 1 − p from a rounded p.
+    """
+    logits = np.stack([np.zeros(len(FOCAL_LOGITS)), FOCAL_LOGITS], axis=1).astype(np.float32)
+    loss = build_loss("focal", focal_gamma=gamma)
+    ours = [
+        np.asarray(loss.call(np.tile(np.eye(2, dtype=np.float32)[label], (len(logits), 1)), logits)) for label in (0, 1)
+    ]
+    np.testing.assert_allclose(ours, goldens[f"focal/{gamma}"], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow_addons") is None, reason="extra tfa is not installed")

@@ -1,0 +1,96 @@
+"""Stochastic weight averaging: the mean of several states of a model, and BatchNorm statistics that fit it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from carclf.model.classifier import batch_norm_layers
+
+
+def running_average(
+    average: Sequence[np.ndarray] | None, weights: Sequence[np.ndarray], *, count: int
+) -> list[np.ndarray]:
+    """The mean of `count` + 1 states: float64 for every float array, the newest for any other (counters, seeds).
+
+    All there is to keep between epochs, or in a checkpoint, are this list and the count.
+
+    Args:
+      average: of the states before, or None when there are none.
+      weights: the newest state, as `model.get_weights()` gives it; to set the mean, `model.set_weights` takes it.
+      count: how many states are in `average`.
+
+    Raises:
+      ValueError: the two differ in number or in a shape, or the count does not fit `average`.
+
+    Source: Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima", algorithm 1.
+    """
+    if (average is None) != (count == 0):
+        raise ValueError(f"None goes with a count of 0. Received: {count=}, average is None: {average is None}")
+    newest = [
+        array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+        for array in map(np.asarray, weights)
+    ]
+    if average is None:
+        return newest
+    before, now = ([np.shape(array) for array in state] for state in (average, newest))
+    if before != now:
+        raise ValueError(f"The states do not have the same shapes. Received: {before} and {now}")
+    return [
+        old + (new - old) / (count + 1) if np.issubdtype(new.dtype, np.floating) else new
+        for old, new in zip(average, newest, strict=True)
+    ]
+
+
+def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: bool = False) -> int:
+    """How many BatchNorm layers now hold, as their statistics, the mean of what each batch shows.
+
+    Averaged weights have seen no batch, so the statistics beside them belong to other weights. Every trainable
+    BatchNorm layer gets the mean over the batches of their means, and of their variances, each batch counting alike;
+    the momentum plays no part. Frozen layers keep theirs and use them. The passes are those of training, with dropout.
+
+    Args:
+      model: of images, or of whatever it was built with.
+      batches: its inputs, of one shape; read once.
+      jit: whether the pass is compiled by XLA: on GPU and TPU, not on a CPU under TensorFlow.
+
+    Raises:
+      ValueError: there is no batch; the statistics are unchanged.
+
+    Source: Izmailov et al. 2018, section 3.2, and torch.optim.swa_utils.update_bn.
+    """
+    norms = [norm for norm in batch_norm_layers(model) if norm.trainable]
+    if not norms:
+        return 0
+    moving = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in moving]
+    momenta = [norm.momentum for norm in norms]
+    mean: list[np.ndarray] | None = None
+    try:
+        for norm in norms:
+            norm.momentum = 0.0  # then the statistics after a batch are those of this batch alone
+        forward = _TrainingPass(model)
+        forward.compile(jit_compile=jit)
+        for count, batch in enumerate(batches):
+            forward.predict_on_batch(batch)
+            mean = running_average(mean, [keras.ops.convert_to_numpy(variable) for variable in moving], count=count)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for variable, values in zip(moving, mean or before, strict=True):
+            variable.assign(values)
+    if mean is None:
+        raise ValueError("BatchNorm statistics need at least one batch. Received: none")
+    return len(norms)
+
+
+class _TrainingPass(keras.Model):
+    """A model whose prediction is a training pass; it gives one number, so that nothing large leaves the device."""
+
+    def __init__(self, inner: keras.Model) -> None:
+        super().__init__(name="training_pass")  # a scope of TensorFlow does not begin with _
+        self.inner = inner
+
+    def call(self, inputs: Any) -> Any:
+        return keras.ops.mean(self.inner(inputs, training=True), axis=-1)

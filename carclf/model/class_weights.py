@@ -1,0 +1,75 @@
+"""Weights of classes, for a data set in which some are rare."""
+
+import difflib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from carclf.errors import UserError
+
+
+def balanced_class_weights(counts: Sequence[int]) -> np.ndarray:
+    """float64 [K] inverse to the class sizes, with a mean of 1 over the photos: N / (K · count).
+
+    Args:
+      counts: training photos of each class.
+
+    Raises:
+      UserError: a class has no photo.
+
+    Source: King & Zeng 2001, as in scikit-learn's `class_weight="balanced"`.
+    """
+    sizes = np.asarray(counts, np.float64)
+    if sizes.size == 0 or sizes.min() < 1:
+        raise UserError("Where a class has no training photo weights cannot be balanced: use --class_weights=none.")
+    return sizes.sum() / (sizes.size * sizes)
+
+
+def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Sequence[int]) -> np.ndarray:
+    """float64 [K], by label.
+
+    Args:
+      text: `none` (1 for all), `balanced`, or `name:weight,name:weight`, in which an unnamed class has 1. Given weights
+        are used as they are: a mean over the photos other than 1 acts like another learning rate.
+      class_names: by label.
+      counts: training photos of each class, for `balanced`.
+
+    Raises:
+      UserError: none of these, an unknown class, a class named twice, a weight that is not a number of at least 0, or
+        no weight above 0.
+    """
+    word = text.strip()
+    if word in ("", "none"):
+        return np.ones(len(class_names))
+    if word == "balanced":
+        return balanced_class_weights(counts)
+    weights = np.ones(len(class_names))
+    seen = set()
+    for item in word.split(","):
+        name, weight = _parse_item(item.strip(), class_names)
+        if name in seen:
+            raise UserError(f"--class_weights names {name!r} twice: leave one out.")
+        seen.add(name)
+        weights[list(class_names).index(name)] = weight
+    if not weights.any():
+        raise UserError("--class_weights gives every class the weight 0: nothing would be learnt.")
+    return weights
+
+
+def _parse_item(item: str, class_names: Sequence[str]) -> tuple[str, float]:
+    name, colon, number = item.rpartition(":")
+    if not colon:
+        raise UserError(f"--class_weights has {item!r}: give none, balanced, or NAME:WEIGHT,NAME:WEIGHT.")
+    name = name.strip()
+    if name not in class_names:
+        near = difflib.get_close_matches(name, class_names, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {', '.join(class_names)}.")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not 0.0 <= weight < math.inf:
+        raise UserError(f"--class_weights gives {name!r} the weight {number.strip()!r}: give a number of at least 0.")
+    return name, weight

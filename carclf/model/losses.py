@@ -1,0 +1,74 @@
+"""The table of losses: logits and soft targets to one number a photo."""
+
+import difflib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from carclf.errors import UserError
+
+# Below it the doubt 1 − p counts as this much: its powers below 1 have no finite slope at 0.
+SMALLEST_DOUBT = 1e-7
+
+
+class FocalCrossEntropy(keras.losses.Loss):
+    """Σ_k target_k · (1 − p_k)^γ · (−log p_k) with p = softmax(logits): float32 [B] for two of [B, K].
+
+    It equals `keras.losses.CategoricalFocalCrossentropy` with α = 1 where no probability is below 1e-7. There Keras
+    cuts it off, so that the slope is 0 and a photo that is badly wrong is never learnt; here it keeps its slope.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4, summed over a soft target.
+    """
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__(name="focal", dtype="float32")
+        self.gamma = gamma
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each photo.
+
+        Args:
+          y_true: distributions.
+          y_pred: logits.
+        """
+        log_probability = ops.log_softmax(y_pred, axis=-1)
+        doubt = ops.maximum(-ops.expm1(log_probability), SMALLEST_DOUBT)
+        return -ops.sum(y_true * ops.power(doubt, self.gamma) * log_probability, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The loss's argument."""
+        return {"gamma": self.gamma}
+
+
+def _cross_entropy(focal_gamma: float) -> keras.losses.Loss:
+    return keras.losses.CategoricalCrossentropy(from_logits=True, name="cross_entropy", dtype="float32")
+
+
+LOSSES: dict[str, Callable[[float], keras.losses.Loss]] = {
+    "cross_entropy": _cross_entropy,
+    "focal": FocalCrossEntropy,
+}
+
+
+def build_loss(name: str, *, focal_gamma: float = 2.0) -> keras.losses.Loss:
+    """A `keras.losses.Loss` of targets and logits, both [B, K]; its `call` gives float32 [B], itself the weighted mean.
+
+    Targets are distributions: smoothing and mixing are already in them.
+
+    Args:
+      name: a key of `LOSSES`. "cross_entropy" is Keras's own; "focal" weighs the part of each class by (1 − p)^γ.
+      focal_gamma: γ of "focal", at least 0; at 0 it is the cross-entropy.
+
+    Raises:
+      UserError: an unknown name, or γ out of range.
+    """
+    if name not in LOSSES:
+        near = difflib.get_close_matches(name.lower(), LOSSES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"There is no loss {name!r}: {hint}Known are {', '.join(LOSSES)}.")
+    if not 0.0 <= focal_gamma < math.inf:
+        raise UserError(f"--focal_gamma is {focal_gamma}: give a number of at least 0, such as 2.")
+    return LOSSES[name](focal_gamma)

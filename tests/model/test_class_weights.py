@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carclf.errors import UserError
+from carclf.model.class_weights import balanced_class_weights, parse_class_weights
+
+NAMES = ("Lada 2107", "Lada Niva", "VW: Passat")
+COUNTS = (10, 20, 70)
+
+
+@given(counts=st.lists(st.integers(1, 100_000), min_size=1, max_size=20))
+def test_every_class_weighs_the_same_and_a_photo_one_on_average(counts):
+    weights = balanced_class_weights(counts)
+    totals = weights * counts
+    np.testing.assert_allclose(totals, totals[0])
+    assert totals.sum() / sum(counts) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("none", [1, 1, 1]),
+        ("", [1, 1, 1]),
+        ("balanced", [100 / 30, 100 / 60, 100 / 210]),
+        ("Lada Niva:2.5", [1, 2.5, 1]),
+        (" VW: Passat : 0 , Lada 2107:3", [3, 1, 0]),
+    ],
+)
+def test_what_is_understood(text, expected):
+    weights = parse_class_weights(text, NAMES, counts=COUNTS)
+    assert weights.dtype == np.float64
+    np.testing.assert_allclose(weights, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("balance", "has 'balance': give none, balanced, or NAME:WEIGHT"),
+        ("Lada Niva:2,", "has '': give none"),
+        ("Lada niva:2", "names the class 'Lada niva': did you mean 'Lada Niva'"),
+        ("Audi:2", "'Audi': Known are Lada 2107, Lada Niva, VW: Passat"),
+        ("Lada Niva:x", "gives 'Lada Niva' the weight 'x': give a number of at least 0"),
+        ("Lada Niva:-1", "the weight '-1'"),
+        ("Lada Niva:inf", "the weight 'inf'"),
+        ("Lada Niva:1,Lada Niva:2", "names 'Lada Niva' twice"),
+        ("Lada 2107:0,Lada Niva:0,VW: Passat:0", "every class the weight 0"),
+    ],
+)
+def test_anything_else_is_refused(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_class_weights(text, NAMES, counts=COUNTS)
+
+
+@pytest.mark.parametrize("counts", [[], [3, 0]])
+def test_an_empty_class_cannot_be_balanced(counts):
+    with pytest.raises(UserError, match="cannot be balanced: use --class_weights=none"):
+        balanced_class_weights(counts)
