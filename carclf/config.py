@@ -114,6 +114,12 @@ class TrainOptions:
         "", "Train these stages, one after the other: names of flag files, a,b,c.", group="Data and run"
     )
     init_from: str = option("", "Run whose best weights this stage starts from.", group="Data and run")
+    allow_split_change: bool = option(
+        False, "Start from a run that has trained on photos which validate this one.", group="Data and run"
+    )
+    find_lr: bool = option(
+        False, "Do not train: try rising learning rates, draw the losses, suggest one.", group="Data and run"
+    )
     overwrite: bool = option(False, "Train again where the run folder holds a run.", group="Data and run")
     resume: bool = option(True, "Go on where an unfinished run of the same stage was cut off.", group="Data and run")
     resume_from: str = option(
@@ -133,10 +139,14 @@ class TrainOptions:
         group="Images",
     )
     fill: Fill = option("edge", "What lies outside a photo.", choices=FILLS, group="Images")
+    stretch: bool = option(
+        False, "Map each image's values to 0..255 before colour, as the 2020 notebook's library did.", group="Images"
+    )
     augment: str = option(
         "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"
     )
 
+    augment_validation: bool = option(False, "Validate on augmented photos, as the 2020 notebook did.", group="Images")
     cache: str = option(
         "none",
         "Keep decoded photos for the next epochs, if they fit: none, ram, or a folder that later runs use too.",
@@ -148,8 +158,16 @@ class TrainOptions:
     head_width: int = option(128, "Width of the head's hidden layer.", group="Model")
     dropout: float = option(0.25, "Dropout before the last layer.", group="Model")
     l2: float = option(0.01, "L2 penalty on the head's hidden layer.", group="Model")
-    unfreeze: str = option("all", "Backbone layers to train: head (none), a fraction from the top, all.", group="Model")
+    unfreeze: str = option(
+        "all",
+        "What of the backbone learns: head (nothing), all, a fraction from the top, a block and all above it, or "
+        "gradual(2), a block more every 2 epochs.",
+        group="Model",
+    )
     train_batch_norm: bool = option(False, "Also train the backbone's BatchNorm layers.", group="Model")
+    feature_views: int = option(
+        0, "With --unfreeze=head: keep what the backbone makes of so many draws, and train on that.", group="Model"
+    )
 
     batch_size: int = option(32, "Photos a step over all devices.", group="Optimisation")
     epochs: int = option(10, "Epochs at the most.", group="Optimisation")
@@ -159,6 +177,15 @@ class TrainOptions:
     amsgrad: bool = option(False, "AMSGrad, for the optimizers that have it.", group="Optimisation")
     weight_decay: float = option(0.0, "Decoupled weight decay.", group="Optimisation")
     clip_norm: float = option(0.0, "Clip the gradient's global norm; 0 never.", group="Optimisation")
+    accumulation_steps: int = option(1, "Batches whose mean gradient makes one update.", group="Optimisation")
+    loss: str = option("cross_entropy", "A row of carclf.model.losses.LOSSES.", group="Optimisation")
+    focal_gamma: float = option(2.0, "Exponent of the focal loss.", group="Optimisation")
+    class_weights: str = option(
+        "none", "none, balanced, or NAME:WEIGHT,NAME:WEIGHT, in which an unnamed class has 1.", group="Optimisation"
+    )
+    swa_epochs: int = option(
+        0, "Average the weights of so many last epochs; kept where they validate no worse.", group="Optimisation"
+    )
     label_smoothing: float = option(0.0, "Share of each target spread over all classes.", group="Optimisation")
     ema_momentum: float = option(
         0.0,
@@ -167,7 +194,18 @@ class TrainOptions:
     )
     learning_rate: float = option(1e-3, "The schedule's highest learning rate.", group="Optimisation")
     schedule: str = option("exponential", "A row of carclf.model.schedules.SCHEDULES.", group="Optimisation")
-    lr_decay: float = option(0.9, "Factor an epoch of the exponential schedule.", group="Optimisation")
+    lr_decay: float = option(
+        0.9, "Factor an epoch (exponential), a period (step) or a drop (plateau).", group="Optimisation"
+    )
+    lr_period: float = option(
+        2.0, "Epochs between drops (step), without progress (plateau), of half a cycle.", group="Optimisation"
+    )
+    lr_floor: float = option(
+        0.0, "Low end of cosine, plateau and cycles, as a fraction of --learning_rate.", group="Optimisation"
+    )
+    lr_decay_by_block: float = option(
+        1.0, "Factor of the learning rate from each block of the backbone to the one below.", group="Optimisation"
+    )
     warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", group="Optimisation")
 
     device: str = option(
@@ -187,7 +225,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         """Refuses values that no part of the program could work with."""
         parse_image_size(self.image_size)
-        for name in ("batch_size", "epochs", "head_width", "cpu_devices"):
+        for name in ("batch_size", "epochs", "head_width", "cpu_devices", "accumulation_steps"):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
         for name in (
             "steps",
@@ -199,12 +237,20 @@ class TrainOptions:
             "warmup_epochs",
             "seed",
             "save_every",
+            "feature_views",
+            "swa_epochs",
+            "focal_gamma",
         ):
             _refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
         for name in ("dropout", "label_smoothing", "ema_momentum"):
             _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")
         _refuse(not self.learning_rate > 0, "learning_rate", self.learning_rate, "it must be above 0")
         _refuse(not 0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "it must lie in (0, 1]")
+        _refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")
+        _refuse(self.swa_epochs > 0 and self.ema_momentum > 0, "swa_epochs", self.swa_epochs, "--ema_momentum averages")
+        if self.feature_views:
+            _refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it is for --unfreeze=head")
+            _refuse(self.augment_validation, "feature_views", self.feature_views, "validation would be augmented")
         if self.resume_from:
             _refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run is to start anew")
             _refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from carclf.errors import Preempted, UserError
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    import tensorflow as tf
 
     from carclf.data.cache import DecodedCache
     from carclf.data.manifest import Manifest
@@ -92,7 +94,7 @@ def train_one_stage(options: TrainOptions) -> int:
     from carclf.training.resume import where_it_stands
 
     directory = runs.run_path(options.run or "run", runs=options.runs)
-    if (directory / runs.METRICS_FILE).is_file() and not options.overwrite:
+    if not options.find_lr and (directory / runs.METRICS_FILE).is_file() and not options.overwrite:
         accuracy = (runs.load_run(directory).metrics or {})["val_accuracy"]
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
@@ -105,56 +107,16 @@ def train_one_stage(options: TrainOptions) -> int:
     return 0
 
 
-def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption") -> None:
-    """Trains or goes on training, evaluates the best weights, and writes the run's files."""
-    from carclf.data.manifest import load_manifest
-    from carclf.training.lineage import check_split, load_parent
-    from carclf.training.resume import decide_start, find_parent
-
-    manifest = load_manifest(options.data)
-    start = decide_start(directory, options=options, manifest=manifest)
-    parent = None
-    if options.init_from:
-        parent = load_parent(
-            find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
-        )
-    check_split(manifest, val_fold=options.val_fold, parent=parent)
-
-    from carclf.training.device import select_device
-
-    device = select_device(options.device, precision=options.precision, cpu_devices=options.cpu_devices)
-    print(device.describe(), flush=True)
-
-    # Keras is imported only from here on, when its backend has been chosen.
-    plan = plan_stage(options, manifest=manifest, replicas=device.replicas)
-    with device.scope():
-        classifier = make_classifier(options, class_count=manifest.class_count, parent=parent)
-        model = compile_model(options, classifier=classifier, plan=plan, device=device)
-    describe_plan(options, plan=plan, replicas=device.replicas)
-    run = begin_run(
-        options, directory=directory, start=start, manifest=manifest, plan=plan, device=device, parent=parent
-    )
-    result = fit(
-        options,
-        model=model,
-        classifier=classifier,
-        run=run,
-        start=start,
-        manifest=manifest,
-        plan=plan,
-        device=device,
-        preemption=preemption,
-    )
-    finish_run(
-        options, model=model, classifier=classifier, run=run, result=result, manifest=manifest, plan=plan, device=device
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What follows from options and data set together.
+class Stage:
+    """A stage that is about to be trained, and what follows from its options and the data set together.
 
     Attributes:
+      options: of the command line.
+      directory: of the run.
+      manifest: the data set.
+      parent: the run whose best weights it starts from, or None.
+      device: where it runs.
       framing: image size, canvas and fit.
       recipe: the augmentation.
       train_folds: every fold but the one held out.
@@ -164,6 +126,11 @@ class Plan:
       schedule: learning rate by step.
     """
 
+    options: TrainOptions
+    directory: Path
+    manifest: "Manifest"
+    parent: runs.Run | None
+    device: "Device"
     framing: "Framing"
     recipe: "Recipe"
     train_folds: list[int]
@@ -173,8 +140,49 @@ class Plan:
     schedule: "Schedule"
 
 
-def plan_stage(options: TrainOptions, *, manifest: "Manifest", replicas: int) -> Plan:
-    """The plan of a stage.
+def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption") -> None:
+    """Trains or goes on training, evaluates the best weights, and writes the run's files."""
+    from carclf.data.manifest import load_manifest
+    from carclf.training.lineage import check_split, describe_changes, load_parent
+    from carclf.training.resume import Start, decide_start, find_parent
+
+    manifest = load_manifest(options.data)
+    start = Start.ANEW if options.find_lr else decide_start(directory, options=options, manifest=manifest)
+    parent = None
+    if options.init_from:
+        parent = load_parent(
+            find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
+        )
+        print(describe_changes(parent, options))
+    if warning := check_split(
+        manifest, val_fold=options.val_fold, parent=parent, allow_change=options.allow_split_change
+    ):
+        print(f"Warning: {warning}", file=sys.stderr)
+
+    from carclf.training.device import select_device
+
+    device = select_device(options.device, precision=options.precision, cpu_devices=options.cpu_devices)
+    print(device.describe(), flush=True)
+
+    # Keras is imported only from here on, when its backend has been chosen.
+    stage = plan_stage(options, directory=directory, manifest=manifest, parent=parent, device=device)
+    with device.scope():
+        classifier = make_classifier(stage)
+        model = make_model(stage, classifier)
+    describe_plan(stage)
+    check_input(stage, classifier)
+    if options.find_lr:
+        find_learning_rate(stage, model)
+        return
+    run = begin_run(stage, start=start)
+    result = fit(stage, model=model, classifier=classifier, resume=start is not Start.ANEW, preemption=preemption)
+    finish_run(stage, run=run, model=model, classifier=classifier, result=result)
+
+
+def plan_stage(
+    options: TrainOptions, *, directory: Path, manifest: "Manifest", parent: runs.Run | None, device: "Device"
+) -> Stage:
+    """The stage that the options describe.
 
     Raises:
       UserError: an option that does not fit the data set or the device.
@@ -186,13 +194,27 @@ def plan_stage(options: TrainOptions, *, manifest: "Manifest", replicas: int) ->
 
     image_size = config.parse_image_size(options.image_size)
     recipe = parse_recipe(options.augment)
+    if options.feature_views and recipe.mixes:
+        raise UserError(
+            f"--feature_views={options.feature_views} keeps features of single photos, and --augment={options.augment} "
+            "mixes photos: leave one of the two out."
+        )
     train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
     train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
     steps = options.steps or train_photos // options.batch_size
     check_batch(
-        batch_size=options.batch_size, replicas=replicas, mixes=recipe.mixes, steps=steps, train_photos=train_photos
+        batch_size=options.batch_size,
+        replicas=device.replicas,
+        mixes=recipe.mixes,
+        steps=steps,
+        train_photos=train_photos,
     )
-    return Plan(
+    return Stage(
+        options=options,
+        directory=directory,
+        manifest=manifest,
+        parent=parent,
+        device=device,
         framing=Framing(
             image_size=image_size,
             canvas_size=canvas_side(image_size=image_size, max_side=manifest.max_side),
@@ -210,23 +232,26 @@ def plan_stage(options: TrainOptions, *, manifest: "Manifest", replicas: int) ->
             epochs=options.epochs,
             warmup_epochs=options.warmup_epochs,
             decay=options.lr_decay,
+            period_epochs=options.lr_period,
+            lowest_fraction=options.lr_floor,
         ),
     )
 
 
-def make_classifier(options: TrainOptions, *, class_count: int, parent: runs.Run | None) -> "keras.Model":
+def make_classifier(stage: Stage) -> "keras.Model":
     """The classifier with its first weights: the parent's best, or the backbone's own."""
     import keras
 
     from carclf.model.classifier import build_classifier, set_trainable
     from carclf.model.weights import load_weights_file
 
+    options, parent = stage.options, stage.parent
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(
         backbone=options.backbone,
         weights="none" if parent else options.weights,
-        class_count=class_count,
-        image_size=config.parse_image_size(options.image_size),
+        class_count=stage.manifest.class_count,
+        image_size=stage.framing.image_size,
         head_width=options.head_width,
         dropout=options.dropout,
         l2=options.l2,
@@ -238,71 +263,136 @@ def make_classifier(options: TrainOptions, *, class_count: int, parent: runs.Run
     return classifier
 
 
-def compile_model(options: TrainOptions, *, classifier: "keras.Model", plan: Plan, device: "Device") -> "keras.Model":
+def make_model(stage: Stage, classifier: "keras.Model") -> "keras.Model":
     """The photo classifier, ready for `fit` on this device."""
-    from carclf.model.optimizers import build_optimizer
+    from carclf.model.losses import build_loss
     from carclf.training.stage import build_training_model
 
-    optimizer = build_optimizer(
+    options = stage.options
+    return build_training_model(
+        classifier,
+        framing=stage.framing,
+        fill=options.fill,
+        mixing=stage.recipe.mixes,
+        erasing=stage.recipe.erases,
+        stretch=options.stretch,
+        optimizer=make_optimizer(stage, classifier),
+        loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
+        device=stage.device,
+    )
+
+
+def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers.Optimizer":
+    """A new optimizer; for `--find_lr` one whose learning rate can be set."""
+    from carclf.model.optimizers import build_optimizer
+    from carclf.model.unfreezing import learning_factors
+
+    options = stage.options
+    return build_optimizer(
         options.optimizer,
-        schedule=plan.schedule,
+        schedule=options.learning_rate if options.find_lr else stage.schedule,
         amsgrad=options.amsgrad,
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
         ema_momentum=options.ema_momentum,
-    )
-    return build_training_model(
-        classifier,
-        framing=plan.framing,
-        fill=options.fill,
-        mixing=plan.recipe.mixes,
-        erasing=plan.recipe.erases,
-        optimizer=optimizer,
-        device=device,
+        accumulation_steps=options.accumulation_steps,
+        factors=learning_factors(
+            classifier,
+            unfreeze=options.unfreeze,
+            steps_per_epoch=stage.steps_per_epoch,
+            lr_decay_by_block=options.lr_decay_by_block,
+        ),
+        replicas=stage.device.replicas,
     )
 
 
-def describe_plan(options: TrainOptions, *, plan: Plan, replicas: int) -> None:
+def describe_plan(stage: Stage) -> None:
     """Prints what a practitioner checks before a long run."""
+    from carclf.model.backbones import find_backbone
+    from carclf.model.unfreezing import describe_opening, parse_unfreeze
+
+    options = stage.options
     print(
-        f"Data: {plan.train_photos} training photos, {plan.steps_per_epoch} steps of {options.batch_size} an epoch "
-        f"({options.batch_size // replicas} a device); {plan.val_photos} validation photos (fold {options.val_fold})."
+        f"Data: {stage.train_photos} training photos, {stage.steps_per_epoch} steps of {options.batch_size} an epoch "
+        f"({options.batch_size // stage.device.replicas} a device); {stage.val_photos} validation photos "
+        f"(fold {options.val_fold})."
     )
-    print(f"Learning rate: {options.schedule} from {plan.schedule.at(0):.3g}.", flush=True)
+    if opening := describe_opening(
+        parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
+    ):
+        print(f"{opening[0].upper()}{opening[1:]}.")
+    print(f"Learning rate: {options.schedule} from {stage.schedule.at(0):.3g}.", flush=True)
 
 
-def begin_run(
-    options: TrainOptions,
-    *,
-    directory: Path,
-    start: "Start",
-    manifest: "Manifest",
-    plan: Plan,
-    device: "Device",
-    parent: runs.Run | None,
-) -> runs.Run:
+def check_input(stage: Stage, classifier: "keras.Model") -> None:
+    """Measures what reaches the backbone on the first validation photos.
+
+    Raises:
+      UserError: it is not what the backbone's weights were trained with.
+    """
+    import keras
+
+    from carclf.data.pipeline import validation_batches
+    from carclf.model.backbones import find_backbone
+    from carclf.model.render import Render
+    from carclf.recipe import parse_recipe
+    from carclf.training.input_contract import PHOTOS, check_input_contract
+
+    (batch,) = validation_batches(
+        manifest=stage.manifest,
+        folds=[stage.options.val_fold],
+        framing=stage.framing,
+        batch_size=PHOTOS,
+        recipe=parse_recipe(""),
+    ).take(1)
+    layer = Render(image_size=stage.framing.image_size, fill=stage.options.fill, jit=False)
+    images = keras.ops.convert_to_numpy(layer(batch[0]))
+    check_input_contract(classifier, find_backbone(stage.options.backbone), images)
+
+
+def find_learning_rate(stage: Stage, model: "keras.Model") -> None:
+    """Writes find_lr.csv and find_lr.png into the run's folder, and prints what they suggest."""
+    from carclf.report.pictures import draw_learning_rates
+    from carclf.training.learning_rate_sweep import STEPS, sweep_learning_rates
+
+    data = training_data(stage, cache=None)
+    sweep = sweep_learning_rates(model, data.repeat(), steps=STEPS)
+    suggestion = sweep.suggestion()
+    stage.directory.mkdir(parents=True, exist_ok=True)
+    table, picture = stage.directory / "find_lr.csv", stage.directory / "find_lr.png"
+    sweep.frame().to_csv(table, index=False, lineterminator="\n")
+    draw_learning_rates(sweep.frame(), suggestion=suggestion, path=picture, title=f"Loss by learning rate: {picture}")
+    print(f"{len(sweep.loss)} steps: {table}, {picture}")
+    if suggestion is None:
+        print("No learning rate is suggested: the loss never fell.")
+    else:
+        print(f"Suggested: --learning_rate={suggestion:.2g}, where the loss falls most steeply.")
+
+
+def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
     """The run, after writing its stage.json and augmentation.png, or as it is when it goes on."""
     from carclf.report.augmentation import Look, draw_recipe
     from carclf.training.description import describe_stage
     from carclf.training.resume import Start, check_precision, prepare_folder
 
-    prepare_folder(directory, start=start, options=options)
+    options, manifest, parent = stage.options, stage.manifest, stage.parent
+    prepare_folder(stage.directory, start=start, options=options)
     if start is Start.GO_ON:
-        run = runs.load_run(directory)
-        check_precision(run, device)
+        run = runs.load_run(stage.directory)
+        check_precision(run, stage.device)
         return run
     content = describe_stage(
-        name=directory.name,
+        name=stage.directory.name,
         options=config.to_dict(options),
-        device=device,
+        device=stage.device,
         data={
             "directory": str(manifest.directory),
             "fingerprint": manifest.fingerprint,
             "class_names": list(manifest.class_names),
             "class_map_sha256": manifest.class_map_sha256,
             "max_side": manifest.max_side,
-            "train_photos": plan.train_photos,
-            "val_photos": plan.val_photos,
+            "train_photos": stage.train_photos,
+            "val_photos": stage.val_photos,
         },
         parent=None
         if parent is None
@@ -314,115 +404,226 @@ def begin_run(
     )
     draw_recipe(
         manifest,
-        folds=plan.train_folds,
-        recipe=plan.recipe,
-        look=Look(image_size=plan.framing.image_size, fit=options.fit, fill=options.fill, seed=options.seed),
-        path=directory / "augmentation.png",
+        folds=stage.train_folds,
+        recipe=stage.recipe,
+        look=Look(
+            image_size=stage.framing.image_size,
+            fit=options.fit,
+            fill=options.fill,
+            seed=options.seed,
+            stretch=options.stretch,
+        ),
+        path=stage.directory / "augmentation.png",
     )
-    runs.write_json(directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
-    return runs.load_run(directory)
+    runs.write_json(stage.directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
+    return runs.load_run(stage.directory)
 
 
 def fit(
-    options: TrainOptions,
-    *,
-    model: "keras.Model",
-    classifier: "keras.Model",
-    run: runs.Run,
-    start: "Start",
-    manifest: "Manifest",
-    plan: Plan,
-    device: "Device",
-    preemption: "Preemption",
+    stage: Stage, *, model: "keras.Model", classifier: "keras.Model", resume: bool, preemption: "Preemption"
 ) -> "StageResult":
     """How the training ended."""
-    from carclf.data.pipeline import training_batches, training_rows, validation_batches
-    from carclf.recipe import parse_recipe
-    from carclf.training.resume import Start, identity_of
+    from carclf.data.pipeline import training_rows
+    from carclf.data.waiting import InputClock
+    from carclf.training.resume import identity_of
     from carclf.training.stage import Saving, fit_stage, setting_of
 
-    cache = decoded_cache(options, manifest=manifest, plan=plan)
-    train_data_from = functools.partial(
-        training_batches,
-        manifest=manifest,
-        folds=plan.train_folds,
-        framing=plan.framing,
-        recipe=plan.recipe,
-        batch_size=options.batch_size,
-        epochs=options.epochs,
-        seed=options.seed,
-        steps_per_epoch=plan.steps_per_epoch,
-        label_smoothing=options.label_smoothing,
-        cache=cache,
-    )
-    val_data = validation_batches(
-        manifest=manifest,
-        folds=[options.val_fold],
-        framing=plan.framing,
-        recipe=parse_recipe(""),
-        batch_size=options.batch_size,
-        cache=cache,
-    )
-    return fit_stage(
+    options = stage.options
+    cache = decoded_cache(stage)
+    if options.feature_views:
+        model, train_data_from, val_data = feature_data(stage, classifier, cache=cache)
+    else:
+        train_data_from = functools.partial(training_data, stage, cache=cache)
+        val_data = validation_data(stage, cache=cache)
+    clock = InputClock()
+    result = fit_stage(
         model,
         classifier=classifier,
-        directory=run.directory,
-        train_data_from=lambda step: train_data_from(start_step=step),
+        directory=stage.directory,
+        train_data_from=lambda step: stage.device.prefetched(clock.watch(train_data_from(start_step=step))),
         val_data=val_data,
         epochs=options.epochs,
-        steps_per_epoch=plan.steps_per_epoch,
+        steps_per_epoch=stage.steps_per_epoch,
         batch_size=options.batch_size,
         patience=options.patience,
         averaged=options.ema_momentum > 0,
-        schedule=plan.schedule,
+        kept_epochs=options.swa_epochs,
+        schedule=stage.schedule,
+        input_clock=clock,
         rows_of_step=lambda step: training_rows(
-            manifest=manifest,
-            folds=plan.train_folds,
+            manifest=stage.manifest,
+            folds=stage.train_folds,
             batch_size=options.batch_size,
             seed=options.seed,
             step=step,
-            steps_per_epoch=plan.steps_per_epoch,
+            steps_per_epoch=stage.steps_per_epoch,
         ),
         saving=Saving(
-            identity=identity_of(options, manifest),
+            identity=identity_of(options, stage.manifest),
             every_steps=options.save_every,
-            resume=start is not Start.ANEW,
+            resume=resume,
             preemption=preemption,
-            setting=setting_of(device),
+            setting=setting_of(stage.device),
         ),
         verbose=1 if sys.stdout.isatty() else 2,
     )
+    if options.swa_epochs:
+        average_last_epochs(
+            stage, model=model, classifier=classifier, batches=train_data_from(), val_data=val_data, result=result
+        )
+    return result
 
 
-def decoded_cache(options: TrainOptions, *, manifest: "Manifest", plan: Plan) -> "DecodedCache | None":
+def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int = 0) -> "tf.data.Dataset":
+    """The batches of the stage from a step on."""
+    from carclf.data.pipeline import training_batches
+
+    options = stage.options
+    return training_batches(
+        manifest=stage.manifest,
+        folds=stage.train_folds,
+        framing=stage.framing,
+        recipe=stage.recipe,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        seed=options.seed,
+        start_step=start_step,
+        steps_per_epoch=stage.steps_per_epoch,
+        label_smoothing=options.label_smoothing,
+        class_weights=class_weights(stage),
+        cache=cache,
+    )
+
+
+def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.Dataset":
+    """The fold held out."""
+    from carclf.data.pipeline import validation_batches
+    from carclf.recipe import parse_recipe
+
+    return validation_batches(
+        manifest=stage.manifest,
+        folds=[stage.options.val_fold],
+        framing=stage.framing,
+        recipe=stage.recipe if stage.options.augment_validation else parse_recipe(""),
+        batch_size=stage.options.batch_size,
+        cache=cache,
+    )
+
+
+def feature_data(
+    stage: Stage, classifier: "keras.Model", *, cache: "DecodedCache | None"
+) -> tuple["keras.Model", "Callable[..., tf.data.Dataset]", "tf.data.Dataset"]:
+    """The head alone, ready for `fit`, and what the backbone makes of the photos for it: training and validation."""
+    from carclf.data.features import feature_batches, ordered_feature_batches
+    from carclf.data.pipeline import training_shards
+    from carclf.model.losses import build_loss
+    from carclf.training.features import FOLDER, build_head_model, compute_features
+    from carclf.training.stage import compile_model
+
+    options, manifest = stage.options, stage.manifest
+    train_shards = training_shards(manifest, stage.train_folds)
+    val_shards = manifest.shards_of("train", folds=[options.val_fold])
+    with stage.device.scope():
+        training, validation = compute_features(
+            classifier,
+            manifest=manifest,
+            train_shards=train_shards,
+            val_shards=val_shards,
+            framing=stage.framing,
+            fill=options.fill,
+            stretch=options.stretch,
+            recipe=stage.recipe,
+            views=options.feature_views,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            jit=stage.device.jit,
+            directory=stage.directory / FOLDER,
+            cache=cache,
+        )
+        head = build_head_model(classifier)
+        loss = build_loss(options.loss, focal_gamma=options.focal_gamma)
+        compile_model(head, optimizer=make_optimizer(stage, classifier), loss=loss, device=stage.device)
+    train_data_from = functools.partial(
+        feature_batches,
+        training,
+        manifest=manifest,
+        shards=train_shards,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        seed=options.seed,
+        steps_per_epoch=stage.steps_per_epoch,
+        label_smoothing=options.label_smoothing,
+        class_weights=class_weights(stage),
+    )
+    val_data = ordered_feature_batches(validation, manifest=manifest, shards=val_shards, batch_size=options.batch_size)
+    return head, train_data_from, val_data
+
+
+def class_weights(stage: Stage) -> "np.ndarray":
+    """float64 [K], what `--class_weights` asks for."""
+    import numpy as np
+
+    from carclf.data.index import read_index, select
+    from carclf.data.pipeline import training_shards
+    from carclf.model.class_weights import parse_class_weights
+
+    manifest = stage.manifest
+    index = read_index(manifest)
+    labels = index[select(manifest, index, training_shards(manifest, stage.train_folds))]["label"]
+    counts = np.bincount(labels, minlength=manifest.class_count)
+    return parse_class_weights(stage.options.class_weights, manifest.class_names, counts=counts.tolist())
+
+
+def decoded_cache(stage: Stage) -> "DecodedCache | None":
     """The cache that `--cache` asks for, if there is room for the photos of training and validation."""
-    if options.cache == "none":
+    if stage.options.cache == "none":
         return None
     from carclf.data.cache import open_cache
     from carclf.data.index import read_index, select
     from carclf.data.pipeline import training_shards
 
-    index = read_index(manifest)
-    shards = training_shards(manifest, manifest.folds)
+    index = read_index(stage.manifest)
     return open_cache(
-        options.cache,
-        manifest=manifest,
+        stage.options.cache,
+        manifest=stage.manifest,
         index=index,
-        wanted=select(manifest, index, shards),
-        canvas_size=plan.framing.canvas_size,
+        wanted=select(stage.manifest, index, training_shards(stage.manifest, stage.manifest.folds)),
+        canvas_size=stage.framing.canvas_size,
     )
 
 
-def finish_run(
-    options: TrainOptions,
+def average_last_epochs(
+    stage: Stage,
     *,
     model: "keras.Model",
     classifier: "keras.Model",
-    run: runs.Run,
+    batches: "tf.data.Dataset",
+    val_data: "tf.data.Dataset",
     result: "StageResult",
-    manifest: "Manifest",
-    plan: Plan,
-    device: "Device",
+) -> None:
+    """Makes the mean of the last epochs' weights the run's best, where it validates no worse; says which."""
+    from carclf.training.epoch_average import adopt_if_better, average_epochs, kept_files
+
+    count = stage.options.swa_epochs
+    files = kept_files(stage.directory, epochs=stage.options.epochs, count=count)
+    if not files:
+        print(f"Average: the run stopped before the last {count} epochs, so nothing is averaged.")
+        return
+    with stage.device.scope():
+        average_epochs(model, classifier, files=files, batches=batches, jit=stage.device.jit)
+        accuracy = adopt_if_better(
+            model,
+            classifier,
+            val_data=val_data,
+            best_accuracy=result.best_accuracy,
+            directory=stage.directory,
+        )
+    said = "does not reach that of the best epoch, which stays" if accuracy is None else f"{accuracy:.4f}, and is kept"
+    print(f"Average of the last {count} epochs: val_accuracy {said}.")
+
+
+def finish_run(
+    stage: Stage, *, run: runs.Run, model: "keras.Model", classifier: "keras.Model", result: "StageResult"
 ) -> None:
     """Evaluates the best weights and writes the run's last files; metrics.json marks it finished."""
     from carclf.inference.evaluation import evaluate_predictions
@@ -430,25 +631,27 @@ def finish_run(
     from carclf.model.weights import load_weights_file
     from carclf.recipe import parse_views
     from carclf.report.run_files import CLEAN, write_evaluation
+    from carclf.training.callbacks import timing_table
 
-    with device.scope():
+    options = stage.options
+    with stage.device.scope():
         load_weights_file(classifier, run.best_weights, model_name="the classifier that wrote it")
         predictions = predict_photos(
             photo_classifier=model,
-            framing=plan.framing,
-            manifest=manifest,
+            framing=stage.framing,
+            manifest=stage.manifest,
             split="train",
             folds=[options.val_fold],
             views=parse_views(CLEAN),
             batch_size=options.batch_size,
             seed=options.seed,
-            jit=device.jit,
+            jit=stage.device.jit,
         )
-    evaluation = evaluate_predictions(predictions, manifest)
+    evaluation = evaluate_predictions(predictions, stage.manifest)
     page = write_evaluation(
         run,
         evaluation=evaluation,
-        manifest=manifest,
+        manifest=stage.manifest,
         tta=CLEAN,
         runs_folder=options.runs,
         fit={
@@ -457,7 +660,7 @@ def finish_run(
             "train_seconds": round(result.train_seconds, 3),
         },
     )
-    print(f"Seconds: {result.train_seconds:.0f} in all, {result.train_seconds / len(result.history):.1f} an epoch.")
+    print(timing_table(result.history))
     print(f"Validation accuracy {evaluation.summary()}, best at epoch {result.best_epoch}.")
     print(f"Report: {page}")
     print(f"Next: python -m carclf.predict --run={run.directory} --data={options.data}")

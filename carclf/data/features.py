@@ -21,6 +21,7 @@ def feature_batches(
     epochs: int,
     seed: int,
     start_step: int = 0,
+    steps_per_epoch: int | None = None,
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
@@ -36,12 +37,13 @@ def feature_batches(
       epochs: the epoch to stop before, counted from 0.
       seed: of the order.
       start_step: the step to begin at, counted from the start of epoch 0.
+      steps_per_epoch: batches an epoch; None is all full batches.
       label_smoothing: as in `training_batches`.
       class_weights: as in `training_batches`.
     """
     index = read_index(manifest)
     entries = index[select(manifest, index, shards)]
-    per_epoch = len(entries) // batch_size
+    per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
 
     @functools.lru_cache(maxsize=2)

@@ -113,6 +113,7 @@ def predict_run(
         fill=run.options.fill,
         mixing=False,
         erasing=any(view.recipe is not None and view.recipe.erases for view in views),
+        stretch=run.options.stretch,
     )
     return predict_photos(
         photo_classifier=photo_classifier,

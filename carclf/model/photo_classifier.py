@@ -9,7 +9,14 @@ INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,
 
 
 def build_photo_classifier(
-    classifier: keras.Model, *, image_size: tuple[int, int], canvas_size: int, fill: Fill, mixing: bool, erasing: bool
+    classifier: keras.Model,
+    *,
+    image_size: tuple[int, int],
+    canvas_size: int,
+    fill: Fill,
+    mixing: bool,
+    erasing: bool,
+    stretch: bool = False,
 ) -> keras.Model:
     """A model from the pipeline's arrays to logits float32 [B, K]; it shares the classifier's variables.
 
@@ -23,8 +30,11 @@ def build_photo_classifier(
       fill: what lies outside a photo, see `Render`.
       mixing: whether `mix` is applied; False spares its cost.
       erasing: whether `erase` is applied; False spares its cost.
+      stretch: whether each image's values are mapped to 0..255 before colour, see `render`.
     """
     inputs = {"canvas": keras.Input((canvas_size, canvas_size, 3), dtype="uint8", name="canvas")}
     inputs |= {name: keras.Input(shape, dtype="float32", name=name) for name, shape in INPUT_SHAPES.items()}
-    image = Render(image_size=image_size, fill=fill, mixing=mixing, erasing=erasing, name="render")(inputs)
+    image = Render(image_size=image_size, fill=fill, mixing=mixing, erasing=erasing, stretch=stretch, name="render")(
+        inputs
+    )
     return keras.Model(inputs, classifier(image), name="photo_classifier")

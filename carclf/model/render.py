@@ -32,6 +32,7 @@ def render(
     image_size: tuple[int, int],
     fill: Fill = "edge",
     fill_value: float = 0.0,
+    stretch: bool = False,
 ) -> Tensor:
     """Returns the images that the matrices make of the photos: float32 [B, H, W, 3] in 0..255.
 
@@ -49,13 +50,15 @@ def render(
         image_size: (H, W) in pixels.
         fill: what lies outside the photo: its `edge` pixel, its mirror image (`reflect`), or a `constant`.
         fill_value: that constant, 0..255, before colour.
+        stretch: before colour, map each image's darkest value to 0 and its brightest to 255, as Keras's old
+            ImageDataGenerator does in silence wherever it changes the brightness.
     """
     pixels = _pixel_map(extent, geometry)
-    image = ops.clip(
-        _sample(canvas, extent, pixels, colour, image_size=image_size, fill=fill, fill_value=fill_value),
-        0.0,
-        255.0,
-    )
+    own_colour = ops.zeros_like(colour) + np.eye(3, 4, dtype=np.float32) if stretch else colour
+    image = _sample(canvas, extent, pixels, own_colour, image_size=image_size, fill=fill, fill_value=fill_value)
+    if stretch:
+        image = _recolour(_stretched(image), colour)
+    image = ops.clip(image, 0.0, 255.0)
     if mix is not None:
         image = _mix(image, mix)
     if erase is not None:
@@ -231,6 +234,16 @@ def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor
     return sum(ops.cast(gather_rows(table, index), "float32") * weight[..., None] for index, weight in neighbours)
 
 
+def _stretched(image: Tensor) -> Tensor:
+    """Returns each image with its least value at 0 and its greatest at 255; one of a single value becomes 0.
+
+    Source: `array_to_img(scale=True)` of Keras 2.4, which `apply_brightness_shift` calls.
+    """
+    low = ops.min(image, axis=(1, 2, 3), keepdims=True)
+    span = ops.max(image, axis=(1, 2, 3), keepdims=True) - low
+    return (image - low) * (255.0 / ops.where(span > 0.0, span, 1.0))
+
+
 def _recolour(image: Tensor, colour: Tensor) -> Tensor:
     """Returns colour [B, 3, 4] applied to every pixel, by explicit sums over the channels."""
     matrix = colour[:, None, None]
@@ -284,6 +297,7 @@ class Render(keras.layers.Layer):
         fill_value: value of `constant`, 0..255.
         mixing: apply `mix`.
         erasing: apply `erase`.
+        stretch: map each image's values to 0..255 before colour.
         jit: compile with XLA, whatever surrounds the layer. Turn it off to export the model.
 
     Raises:
@@ -298,6 +312,7 @@ class Render(keras.layers.Layer):
         fill_value: float = 0.0,
         mixing: bool = False,
         erasing: bool = False,
+        stretch: bool = False,
         jit: bool = True,
         name: str | None = None,
     ) -> None:
@@ -310,6 +325,7 @@ class Render(keras.layers.Layer):
         self.fill_value = float(fill_value)
         self.mixing = mixing
         self.erasing = erasing
+        self.stretch = stretch
         self.jit = jit
         self.built = True
         self._function = xla(self._render) if jit else self._render
@@ -339,6 +355,7 @@ class Render(keras.layers.Layer):
             image_size=self.image_size,
             fill=self.fill,
             fill_value=self.fill_value,
+            stretch=self.stretch,
         )
 
     def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> keras.KerasTensor:
@@ -354,5 +371,6 @@ class Render(keras.layers.Layer):
             "fill_value": self.fill_value,
             "mixing": self.mixing,
             "erasing": self.erasing,
+            "stretch": self.stretch,
             "jit": self.jit,
         }

@@ -30,6 +30,7 @@ class Look:
       fill: what lies outside a photo.
       seed: of the draws.
       draws: how many of each photo, those of the first epochs.
+      stretch: whether each image's values are mapped to 0..255 before colour.
     """
 
     image_size: tuple[int, int]
@@ -37,6 +38,7 @@ class Look:
     fill: Fill
     seed: int
     draws: int = DRAWS
+    stretch: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,14 @@ def draw_recipe(
     shown = training_photos(manifest, folds=folds, count=photos + photos % 2 * recipe.mixes)
     count = min(photos, len(shown))
     # Without XLA: one recipe is not worth a compilation.
-    layer = Render(image_size=look.image_size, fill=look.fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False)
+    layer = Render(
+        image_size=look.image_size,
+        fill=look.fill,
+        mixing=recipe.mixes,
+        erasing=recipe.erases,
+        stretch=look.stretch,
+        jit=False,
+    )
     originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
     draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
 

@@ -55,6 +55,30 @@ def draw_history(history: pd.DataFrame, *, path: Path, title: str) -> None:
     _save(figure, path)
 
 
+def draw_learning_rates(sweep: pd.DataFrame, *, suggestion: float | None, path: Path, title: str) -> None:
+    """Writes the loss of a sweep of learning rates, each batch's own and smoothed.
+
+    Args:
+      sweep: one row a step: learning_rate, loss, smoothed.
+      suggestion: the rate to mark, or None.
+      path: the picture; its suffix decides the format.
+      title: above it.
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure.suptitle(_wrapped(title, width=70), parse_math=False)
+    axes = figure.add_subplot()
+    axes.plot(sweep["learning_rate"], sweep["loss"], color=PRINT_COLOURS["best"], linewidth=0.6, label="of each batch")
+    axes.plot(sweep["learning_rate"], sweep["smoothed"], color=PRINT_COLOURS["val"], label="smoothed")
+    if suggestion is not None:
+        axes.axvline(suggestion, color=PRINT_COLOURS["train"], linestyle="--", label=f"suggested: {suggestion:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    # The end diverges: what matters lies below a little more than the beginning.
+    axes.set_ylim(0.9 * sweep["smoothed"].min(), 1.3 * sweep["smoothed"].iloc[0])
+    axes.grid(color=PRINT_COLOURS["grid"], linewidth=0.5)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
 def curve_svg(history: pd.DataFrame, *, name: str, best_epoch: int | None) -> Markup:
     """An inline `<svg>` of one row of `CURVES`, coloured by the CSS variables --ink, --grid, --train, --val, --best.
 

@@ -12,17 +12,21 @@ import keras
 import pandas as pd
 
 from carclf import runs
+from carclf.data.waiting import InputClock
 from carclf.errors import UserError
+from carclf.model.optimizers import set_learning_rate_scale
+from carclf.model.schedules import Schedule, plateau_scale
 from carclf.training.averaging import AverageWeights
 from carclf.training.saving import Position
 
 HISTORY_COLUMNS = (
-    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"
+    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
+    "waiting_fraction",
 )  # fmt: skip
 
 
 class TimingCallback(keras.callbacks.Callback):
-    """Adds seconds, images_per_second and learning_rate to the logs of each epoch, and keeps the total.
+    """Adds seconds, images_per_second, waiting_fraction and learning_rate to each epoch's logs; keeps the total.
 
     Put it early: later callbacks see what it adds. Source: the notebook's callback of the same name.
 
@@ -30,8 +34,11 @@ class TimingCallback(keras.callbacks.Callback):
       seconds: of each finished epoch, validation included; of an interrupted one, what its parts took.
     """
 
-    def __init__(self, *, images_per_epoch: int, learning_rate_at: Callable[[int], float]) -> None:
+    def __init__(
+        self, *, images_per_epoch: int, learning_rate_at: Callable[[int], float], input_clock: InputClock | None = None
+    ) -> None:
         super().__init__()
+        self._clock, self._waited = input_clock, 0.0
         self.seconds: list[float] = []
         self._images_per_epoch = images_per_epoch
         self._learning_rate_at = learning_rate_at
@@ -49,6 +56,7 @@ class TimingCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's clock."""
         self._trained = time.perf_counter()
+        self._waited = self._clock.seconds if self._clock else 0.0
         self._started, self._before = self._trained - self._before, 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -62,6 +70,9 @@ class TimingCallback(keras.callbacks.Callback):
             logs["seconds"] = round(self.seconds[-1], 3)
             logs["images_per_second"] = round(self._images_per_epoch / max(self._trained - self._started, 1e-9), 1)
             logs["learning_rate"] = self._learning_rate_at(epoch)
+            if self._clock:
+                waited = self._clock.seconds - self._waited
+                logs["waiting_fraction"] = round(waited / max(self._trained - self._started, 1e-9), 4)
 
     @property
     def total_seconds(self) -> float:
@@ -106,6 +117,32 @@ class HistoryFile(keras.callbacks.Callback):
 
     def _write(self) -> None:
         runs.write_atomically(self._path, self.frame().to_csv(index=False, lineterminator="\n").encode())
+
+
+class FollowPlateau(keras.callbacks.Callback):
+    """Sets the optimizer's learning_rate_scale after each epoch, from the val_accuracy of all so far.
+
+    Put it behind the history. The scale is one of the optimizer's variables, which a checkpoint holds.
+    """
+
+    def __init__(self, schedule: Schedule, history: HistoryFile) -> None:
+        super().__init__()
+        self._schedule, self._history = schedule, history
+
+    def scale(self, *, before: int) -> float:
+        """The scale in epoch `before`, counted from 0."""
+        accuracies = [float(row["val_accuracy"]) for row in self._history.rows[:before]]
+        schedule = self._schedule
+        return plateau_scale(
+            accuracies,
+            factor=schedule.decay,
+            patience=schedule.period_epochs,
+            min_scale=schedule.lowest_fraction,
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Sets it for the next epoch."""
+        set_learning_rate_scale(self.model.optimizer, self.scale(before=epoch + 1))
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -207,6 +244,17 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
                 "--learning_rate, set --clip_norm=1, or use --precision=float32; the last checkpoint and the best "
                 "weights of earlier epochs are kept."
             )
+
+
+def timing_table(history: pd.DataFrame) -> str:
+    """Seconds, images a second and the share of training spent waiting for input, for each epoch and in all."""
+    lines = [f"{'epoch':>7}{'seconds':>10}{'images/s':>10}{'waiting':>9}"]
+    for row in history.to_dict("records"):
+        waiting = row["waiting_fraction"]
+        shown = "" if waiting is None or waiting != waiting else f"{waiting:.1%}"
+        lines.append(f"{row['epoch']:>7}{row['seconds']:>10.1f}{row['images_per_second']:>10.1f}{shown:>9}")
+    lines.append(f"{'in all':>7}{history['seconds'].sum():>10.1f}")
+    return "\n".join(lines)
 
 
 def save_weights(model: keras.Model, path: Path) -> None:

@@ -39,6 +39,17 @@ class Device:
         """The context in which variables are made."""
         return self.strategy.scope() if self.strategy is not None else contextlib.nullcontext()
 
+    def prefetched(self, dataset: Any) -> Any:
+        """The batches of a `tf.data.Dataset`, the next one on its way to the GPU while this one is at work.
+
+        Keras does that itself on JAX, and TensorFlow under a strategy; on a CPU there is nowhere to go.
+        """
+        if self.kind != "gpu" or self.backend != "tensorflow" or self.strategy is not None:
+            return dataset
+        import tensorflow as tf
+
+        return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
+
     def describe(self) -> str:
         """One line for people."""
         count = f"{self.replicas} {self.kind.upper()}{'s' if self.replicas > 1 else ''}"

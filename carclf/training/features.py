@@ -35,6 +35,7 @@ def compute_features(
     val_shards: Sequence[Shard],
     framing: Framing,
     fill: Fill,
+    stretch: bool,
     recipe: Recipe,
     views: int,
     seed: int,
@@ -54,6 +55,7 @@ def compute_features(
       val_shards: what it will be validated on.
       framing: image size, canvas and fit.
       fill: what lies outside a photo.
+      stretch: whether each image's values are mapped to 0..255 before colour.
       recipe: the augmentation; it must not mix.
       views: how many draws of each training photo, those of the first epochs.
       seed: of the draws.
@@ -70,6 +72,7 @@ def compute_features(
         fill=fill,
         mixing=False,
         erasing=recipe.erases,
+        stretch=stretch,
     )
     extractor.compile(jit_compile=jit)
     directory.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import numpy as np
 from carclf.errors import UserError
 from carclf.model.backbones import Backbone
 
+PHOTOS = 8  # are looked at
 TOLERANCE = 0.02  # of the range, by which rounding may leave it
 LEAST_SPAN = 0.02  # of the range, which even dim photos fill; images that were rescaled twice fill 0.004 of it
 

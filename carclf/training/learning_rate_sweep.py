@@ -11,6 +11,7 @@ import pandas as pd
 LOWEST, HIGHEST = 1e-7, 1.0
 SMOOTHING = 0.95  # of the loss, with the bias of its beginning taken out
 DIVERGED = 4.0  # times the lowest smoothed loss: every higher rate is worse. Source: fastai, LRFinder
+STEPS = 200
 LEAST_STEPS = 20
 LEAST_FALL = 0.02  # of the first loss: less is noise
 
@@ -42,8 +43,16 @@ class Sweep:
         end = int(np.argmin(loss)) + 1
         if end < LEAST_STEPS // 2 or loss[0] - loss.min() < LEAST_FALL * loss[0]:
             return None
-        slope = np.gradient(loss[:end], np.log(self.learning_rate[:end]))
-        return float(self.learning_rate[int(np.argmin(slope))])
+        slopes = [self._slope(loss[:end], place) for place in range(end)]
+        return float(self.learning_rate[int(np.argmin(slopes))])
+
+    def _slope(self, loss: np.ndarray, place: int) -> float:
+        """How the loss falls over a decade of rates around a place: what is steep for a few batches only is noise."""
+        decades = np.log10(self.learning_rate[: len(loss)])
+        near = np.abs(decades - decades[place]) <= 0.5
+        if decades[place] - 0.5 < decades[0] or near.sum() < 3:
+            return 0.0
+        return float(np.polyfit(decades[near], loss[near], 1)[0])
 
     def frame(self) -> pd.DataFrame:
         """One row a step: learning_rate, loss, smoothed."""

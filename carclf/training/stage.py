@@ -13,6 +13,7 @@ import tensorflow as tf
 from carclf import runs
 from carclf.config import Fill
 from carclf.data.pipeline import Framing
+from carclf.data.waiting import InputClock
 from carclf.errors import DamagedShardError, UserError, sentence_in
 from carclf.model.classifier import synchronize_batch_norm
 from carclf.model.photo_classifier import build_photo_classifier
@@ -20,6 +21,7 @@ from carclf.model.schedules import Schedule
 from carclf.training.averaging import AverageWeights
 from carclf.training.callbacks import (
     BestWeights,
+    FollowPlateau,
     HistoryFile,
     StopOnNonFiniteLoss,
     StopWithoutProgress,
@@ -28,6 +30,7 @@ from carclf.training.callbacks import (
 )
 from carclf.training.checkpoint import CheckpointFolder
 from carclf.training.device import Device
+from carclf.training.epoch_average import KeepEpochWeights
 from carclf.training.preemption import Preemption
 from carclf.training.saving import CheckpointSaver, ModelState, Position, Resumable, run_epoch_end
 
@@ -39,11 +42,13 @@ class StageResult:
     Attributes:
       history: one row an epoch (`carclf.training.callbacks.HISTORY_COLUMNS`).
       best_epoch: counted from 1.
+      best_accuracy: its val_accuracy, 0..1.
       train_seconds: of all epochs, validation included.
     """
 
     history: pd.DataFrame
     best_epoch: int
+    best_accuracy: float
     train_seconds: float
 
 
@@ -54,12 +59,15 @@ def build_training_model(
     fill: Fill,
     mixing: bool,
     erasing: bool,
+    stretch: bool = False,
     optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss | None = None,
     device: Device,
 ) -> keras.Model:
     """The photo classifier, compiled for this device. Call it inside `device.scope()`.
 
-    The loss is plain cross-entropy: smoothing and mixing are in the target, class weights in the sample weight.
+    The loss is plain cross-entropy unless another is given: smoothing and mixing are in the target, class weights in
+    the sample weight.
     """
     if device.replicas > 1:
         synchronize_batch_norm(classifier)
@@ -70,10 +78,23 @@ def build_training_model(
         fill=fill,
         mixing=mixing,
         erasing=erasing,
+        stretch=stretch,
     )
+    compile_model(model, optimizer=optimizer, loss=loss, device=device)
+    return model
+
+
+def compile_model(
+    model: keras.Model,
+    *,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss | None = None,
+    device: Device,
+) -> None:
+    """Compiles a model that ends in logits, with the metrics that every stage is judged by."""
     model.compile(
         optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
         # Weighted, so that the empty photos that fill the last validation batch do not count. Keras's own val_loss
         # counts them, and the weight penalty too: cross_entropy is what history and best weights go by.
         weighted_metrics=[
@@ -83,7 +104,6 @@ def build_training_model(
         jit_compile=device.jit,
     )
     _create_variables(model)
-    return model
 
 
 def _create_variables(model: keras.Model) -> None:
@@ -128,7 +148,9 @@ def fit_stage(
     batch_size: int,
     patience: int,
     averaged: bool,
+    kept_epochs: int,
     schedule: Schedule,
+    input_clock: InputClock,
     rows_of_step: Callable[[int], Sequence[int]],
     saving: Saving,
     verbose: int,
@@ -146,7 +168,9 @@ def fit_stage(
       batch_size: photos a batch, over all replicas.
       patience: epochs without a better val_accuracy before stopping; 0 never stops.
       averaged: whether the optimizer averages the weights: then it is the averages that are validated and kept.
-      schedule: the learning rate by step, for the history.
+      kept_epochs: of how many of the last epochs the weights are kept, for their average.
+      schedule: the learning rate by step.
+      input_clock: watches `train_data_from`'s data sets.
       rows_of_step: the rows of the photos in a step's batch, for an error text.
       saving: how to save and to go on.
       verbose: 1 draws a progress bar, 2 prints a line an epoch, 0 is silent.
@@ -157,14 +181,19 @@ def fit_stage(
       Preempted: SIGTERM has come, and the last step is saved.
     """
     position = Position(steps_per_epoch=steps_per_epoch)
-    timing = TimingCallback(
-        images_per_epoch=steps_per_epoch * batch_size,
-        learning_rate_at=lambda epoch: schedule.at(epoch * steps_per_epoch),
-    )
     history = HistoryFile(directory / runs.HISTORY_FILE)
+    plateau = [FollowPlateau(schedule, history)] if schedule.follows_metric else []
+
+    def learning_rate_at(epoch: int) -> float:
+        return schedule.at(epoch * steps_per_epoch) * (plateau[0].scale(before=epoch) if plateau else 1.0)
+
+    timing = TimingCallback(
+        images_per_epoch=steps_per_epoch * batch_size, learning_rate_at=learning_rate_at, input_clock=input_clock
+    )
     average = [AverageWeights()] if averaged else []
     best = BestWeights(classifier, directory / runs.BEST_WEIGHTS, average=average[0] if averaged else None)
     stopping = [StopWithoutProgress(patience=patience)] if patience else []
+    keeping = [KeepEpochWeights(classifier, directory, first_epoch=epochs - kept_epochs)] if kept_epochs else []
     parts: dict[str, Resumable] = {"timing": timing, "history": history, "best": best}
     if stopping:
         parts["patience"] = stopping[0]
@@ -173,7 +202,7 @@ def fit_stage(
     try:
         _fit(
             model,
-            callbacks=[position, timing, guard, *average, history, best, *stopping, saver],
+            callbacks=[position, timing, guard, *average, history, *plateau, best, *keeping, *stopping, saver],
             start_step=saver.resume() if saving.resume else 0,
             train_data_from=train_data_from,
             val_data=val_data,
@@ -182,7 +211,7 @@ def fit_stage(
             verbose=verbose,
         )
     except tf.errors.ResourceExhaustedError:
-        image_size = model.get_layer("render").image_size
+        image_size = classifier.input_shape[1:3]
         raise UserError(
             f"The device ran out of memory at batch {batch_size} and image size {image_size}: "
             "lower --batch_size or --image_size."
@@ -192,7 +221,12 @@ def fit_stage(
             raise
         raise DamagedShardError(sentence) from None
     save_weights(classifier, directory / runs.LAST_WEIGHTS)
-    return StageResult(history=history.frame(), best_epoch=best.best_epoch, train_seconds=timing.total_seconds)
+    return StageResult(
+        history=history.frame(),
+        best_epoch=best.best_epoch,
+        best_accuracy=best.best_accuracy,
+        train_seconds=timing.total_seconds,
+    )
 
 
 def _fit(

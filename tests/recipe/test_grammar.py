@@ -77,7 +77,9 @@ def test_a_bad_argument_is_told_every_known_one(name, argument):
     with pytest.raises(UserError) as caught:
         parse_recipe(f"{name}({argument})")
     signature = str(caught.value).rpartition("write ")[2]
-    known = [part.partition("=")[0].strip("[]") for part in signature.removeprefix(f"{name}(").removesuffix(").").split(", ")]
+    known = [
+        part.partition("=")[0].strip("[]") for part in signature.removeprefix(f"{name}(").removesuffix(").").split(", ")
+    ]
     assert known == [*RECIPES[name].arguments, "p"]
 
 

@@ -22,10 +22,11 @@ def classifier() -> keras.Model:
 
 
 def compute(classifier, dataset, directory, *, views=2, **changes):
+    train, val = dataset.shards_of("train", folds=[0, 2]), dataset.shards_of("train", folds=[1])
     arguments = {
-        "manifest": dataset, "train_shards": dataset.shards_of("train", folds=[0, 2]),
-        "val_shards": dataset.shards_of("train", folds=[1]), "framing": FRAMING, "fill": "edge", "recipe": RECIPE,
-        "views": views, "seed": 7, "batch_size": 5, "jit": False, "directory": directory,
+        "manifest": dataset, "train_shards": train, "val_shards": val, "framing": FRAMING, "fill": "edge",
+        "stretch": False, "recipe": RECIPE, "views": views, "seed": 7, "batch_size": 5, "jit": False,
+        "directory": directory,
     }  # fmt: skip
     return compute_features(classifier, **(arguments | changes))
 
