@@ -56,7 +56,7 @@ def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: boo
       jit: whether the pass is compiled by XLA: on GPU and TPU, not on a CPU under TensorFlow.
 
     Raises:
-      ValueError: there is no batch; the statistics are unchanged.
+      ValueError: there is no batch. After this or any other error the statistics are unchanged.
 
     Source: Izmailov et al. 2018, section 3.2, and torch.optim.swa_utils.update_bn.
     """
@@ -64,7 +64,7 @@ def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: boo
     if not norms:
         return 0
     moving = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
-    before = [keras.ops.convert_to_numpy(variable).copy() for variable in moving]
+    result = [keras.ops.convert_to_numpy(variable).copy() for variable in moving]
     momenta = [norm.momentum for norm in norms]
     mean: list[np.ndarray] | None = None
     try:
@@ -75,13 +75,14 @@ def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: boo
         for count, batch in enumerate(batches):
             forward.predict_on_batch(batch)
             mean = running_average(mean, [keras.ops.convert_to_numpy(variable) for variable in moving], count=count)
+        if mean is None:
+            raise ValueError("BatchNorm statistics need at least one batch. Received: none")
+        result = mean
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for variable, values in zip(moving, mean or before, strict=True):
+        for variable, values in zip(moving, result, strict=True):
             variable.assign(values)
-    if mean is None:
-        raise ValueError("BatchNorm statistics need at least one batch. Received: none")
     return len(norms)
 
 

@@ -46,12 +46,17 @@ def test_what_does_not_fit_is_refused(average, weights, count, message):
         running_average(average, weights, count=count)
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(scope="module")
+def built():
     keras.utils.set_random_seed(1)
-    model = build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(16, 16))
-    set_trainable(model, unfreeze="block2", train_batch_norm=True)
-    return model
+    return build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(16, 16))
+
+
+@pytest.fixture
+def model(built):
+    built.get_layer("head_norm").trainable = True
+    set_trainable(built, unfreeze="block2", train_batch_norm=True)
+    return built
 
 
 def batches():
@@ -89,9 +94,18 @@ def test_frozen_statistics_stay(model):
     assert all((values == before[path]).all() for path, values in state(model).items())
 
 
-def test_without_a_batch_nothing_changes(model):
+def ending_in_an_error():
+    yield batches()[0]
+    raise OSError("the photo is gone")
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [([], ValueError, "at least one batch"), (ending_in_an_error(), OSError, "the photo is gone")],
+)
+def test_after_an_error_nothing_has_changed(model, given, error, message):
     before = state(model)
-    with pytest.raises(ValueError, match="at least one batch"):
-        recompute_batch_norm(model, [])
+    with pytest.raises(error, match=message):
+        recompute_batch_norm(model, given, jit=JIT)
     assert all((values == before[path]).all() for path, values in state(model).items())
     assert model.get_layer("head_norm").momentum == 0.99

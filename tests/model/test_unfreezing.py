@@ -159,9 +159,7 @@ def test_a_strange_decay_is_refused(model, decay):
         factors(model, "all", lr_decay_by_block=decay)
 
 
-def test_blocks_begin_to_learn_one_after_the_other():
-    keras.utils.set_random_seed(3)
-    model = build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(16, 16), dropout=0.0)
+def test_blocks_begin_to_learn_one_after_the_other(model):
     set_trainable(model, unfreeze="gradual(1)", train_batch_norm=False)
     plan = learning_factors(model, unfreeze="gradual(1)", steps_per_epoch=1, lr_decay_by_block=0.9)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)

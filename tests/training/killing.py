@@ -108,19 +108,13 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def train_through(options: dict[str, Any], traps: list[tuple[str, int, int]], *, log: Path) -> list[int]:
-    """How each child ended: one with each trap in turn, then children without until one finishes."""
-    codes = [ended(start(options, log=log, trap=trap)) for trap in traps]
-    return [*codes, ended(start(options, log=log))]
-
-
 def main() -> None:
-    """Answers with JSON: the exit codes of every list of traps."""
+    """Answers with JSON: the exit codes of the children of every run, one with each trap in turn; null is none."""
     plan = json.loads(sys.argv[1])
     results = []
     for run in plan:
         started = time.perf_counter()
-        codes = train_through(run["options"], [tuple(trap) for trap in run["traps"]], log=Path(run["log"]))
+        codes = [ended(start(run["options"], log=Path(run["log"]), trap=trap)) for trap in run["traps"]]
         results.append(codes)
         print(run["options"]["run"], codes, f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
     print(json.dumps(results))

@@ -27,12 +27,14 @@ KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)
 Trap = tuple[str, int, int]
 
 
-def train(dataset, folder: Path, runs_with_traps: dict[str, list[Trap]], **options: object) -> dict[str, list[int]]:
-    """The exit codes of every child of every run, and a log beside each run."""
+def train(
+    dataset, folder: Path, runs_with_traps: dict[str, list[Trap]], *, finish: bool = True, **options: object
+) -> dict[str, list[int]]:
+    """The exit codes of every run's children: one for each trap, then, to `finish`, one without. Logs lie beside."""
     plan = [
         {
             "options": SMALL | {"data": dataset.directory, "runs": str(folder), "run": name} | options,
-            "traps": traps,
+            "traps": [*traps, *([None] if finish else [])],
             "log": str(folder / f"{name}.log"),
         }
         for name, traps in runs_with_traps.items()
@@ -132,6 +134,23 @@ def test_sigterm_while_saving_or_while_going_on(dataset, tmp_path):
     codes = train(dataset, tmp_path, {"golden": [], "told": told})
     assert codes["told"] == [75, 75, 75, 75, 0]
     assert_same_run(tmp_path / "told", tmp_path / "golden")
+
+
+@pytest.mark.slow
+def test_a_lost_session_is_gone_on_with_from_a_copy_that_is_only_read(dataset, tmp_path):
+    train(dataset, tmp_path, {"golden": []})
+    (tmp_path / "lost").mkdir()
+    assert train(dataset, tmp_path / "lost", {"run": [("step", 11, KILL)]}, finish=False) == {"run": [-KILL]}
+    lost = tmp_path / "lost" / "run"
+    for path in (lost, *lost.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in lost.rglob("*")}
+    told: list[Trap] = [("step", 4, TERM)]  # the same command then goes on from its own checkpoint
+    assert train(dataset, tmp_path, {"found": told}, resume_from=str(lost)) == {"found": [75, 0]}
+    assert_same_run(tmp_path / "found", tmp_path / "golden")
+    assert {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in lost.rglob("*")} == before
+    for path in (lost, lost / "checkpoints"):
+        path.chmod(0o755)
 
 
 @pytest.mark.slow
