@@ -20,7 +20,8 @@ def options_of(path: Path) -> TrainOptions:
     return door.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
 
 
-# A stage names its run; base.flags is shared by stages, and all.flags and demo.flags run several.
+BASES = {"base.flags", "notebook_base.flags"}
+# A stage names its run; bases are shared by stages, and all.flags and its like run several.
 STAGES = {path: options for path in FILES if (options := options_of(path)).run}
 SCHEDULES = {path: options for path in FILES if (options := options_of(path)).stages}
 
@@ -41,7 +42,7 @@ def in_order(stages: dict[Path, TrainOptions]) -> list[Path]:
 
 
 def test_every_file_is_a_stage_a_schedule_or_the_base():
-    assert {path.name for path in FILES} == {path.name for path in (*STAGES, *SCHEDULES)} | {"base.flags"}
+    assert {path.name for path in FILES} == {path.name for path in (*STAGES, *SCHEDULES)} | BASES
 
 
 @pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
