@@ -78,7 +78,7 @@ def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> N
         source = Path(options.resume_from).expanduser() / runs.CHECKPOINTS_FOLDER
         checkpoints.mkdir()
         for path in sorted(source.iterdir()) if source.is_dir() else ():
-            if OWN_FILES.fullmatch(path.name) and not path.name.startswith("."):
+            if OWN_FILES.fullmatch(path.name):  # nothing that a kill left under a temporary name
                 shutil.copyfile(path, checkpoints / path.name)  # without the source's modes: it may be read-only
 
 
