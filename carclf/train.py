@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -430,11 +431,13 @@ def fit(
 
     options = stage.options
     cache = decoded_cache(stage)
+    started = time.perf_counter()
     if options.feature_views:
         model, train_data_from, val_data = feature_data(stage, classifier, cache=cache)
     else:
         train_data_from = functools.partial(training_data, stage, cache=cache)
         val_data = validation_data(stage, cache=cache)
+    feature_seconds = time.perf_counter() - started if options.feature_views else 0.0
     clock = InputClock()
     result = fit_stage(
         model,
@@ -471,7 +474,7 @@ def fit(
         average_last_epochs(
             stage, model=model, classifier=classifier, batches=train_data_from(), val_data=val_data, result=result
         )
-    return result
+    return dataclasses.replace(result, train_seconds=result.train_seconds + feature_seconds)
 
 
 def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int = 0) -> "tf.data.Dataset":

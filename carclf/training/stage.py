@@ -43,7 +43,7 @@ class StageResult:
       history: one row an epoch (`carclf.training.callbacks.HISTORY_COLUMNS`).
       best_epoch: counted from 1.
       best_accuracy: its val_accuracy, 0..1.
-      train_seconds: of all epochs, validation included.
+      train_seconds: of all epochs, validation included, and of what was computed for them before.
     """
 
     history: pd.DataFrame

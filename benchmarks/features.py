@@ -1,0 +1,86 @@
+"""What keeping the features of a frozen backbone saves: a head trained on them, beside one trained on the photos.
+
+Both are the same command but for --feature_views, for the same epochs, on the same photos and folds.
+Example: python benchmarks/features.py --photos=data/cars --weights=mobilenet.h5 --views=1 --json=features.json"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from measuring import scratch_folder
+
+from carclf.config import option
+from carclf.door import run_door
+from carclf.errors import UserError
+
+TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
+TARGET = 0.8  # of the epochs saved
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureBenchmarkOptions:
+    """Every option of this benchmark."""
+
+    photos: str = option("", "Folder of class folders of photos.")
+    backbone: str = option("mobilenet_v2", "A row of carclf.model.backbones.BACKBONES.")
+    weights: str = option("none", "Its weights.")
+    image_size: int = option(224, "Pixels a side.")
+    epochs: int = option(10, "Epochs of both.")
+    views: int = option(1, "Draws of each photo whose features are kept.")
+    json: str = option("", "Also write the figures to this file.")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without photos."""
+        if not self.photos:
+            raise UserError("--photos is missing: give a folder of class folders of photos.")
+
+
+def main(options: FeatureBenchmarkOptions) -> None:
+    """Measures and prints."""
+    with scratch_folder() as scratch:
+        data = scratch / "data"
+        command = [sys.executable, str(TOOL), f"--input={options.photos}", f"--output={data}", "--folds=5"]
+        subprocess.run(command, check=True, capture_output=True)
+        results = {
+            name: train(options, data, scratch / "runs" / name.replace(" ", "_"), views=views)
+            for name, views in (("features", options.views), ("photos", 0))
+        }
+    ratio = results["photos"]["train_seconds"] / results["features"]["train_seconds"]
+    figures = {"options": dataclasses.asdict(options), "results": results, "ratio": ratio}
+    for name, result in results.items():
+        print(
+            f"{name:<10}{result['train_seconds']:>8.1f} s of training, val_accuracy {result['val_accuracy']:.3f} "
+            f"on {result['val_photos']} photos"
+        )
+    wanted = TARGET * options.epochs / options.views
+    print(f"{ratio:.1f} times faster with {options.views} draws for {options.epochs} epochs (wanted: {wanted:.1f})")
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def train(options: FeatureBenchmarkOptions, data: Path, run: Path, *, views: int) -> dict[str, Any]:
+    """metrics.json of a head stage."""
+    flags = {
+        "data": data,
+        "run": run,
+        "backbone": options.backbone,
+        "weights": options.weights,
+        "image_size": options.image_size,
+        "epochs": options.epochs,
+        "feature_views": views,
+        "patience": 0,
+        "unfreeze": "head",
+        "device": "cpu",
+    }
+    command = [sys.executable, "-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items())]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        raise UserError(f"The training ended with exit code {answer.returncode}: {answer.stderr.strip()[-2000:]}")
+    return dict(json.loads((run / "metrics.json").read_text()))
+
+
+if __name__ == "__main__":
+    run_door(main, FeatureBenchmarkOptions, description=__doc__ or "")
