@@ -17,6 +17,7 @@ from rendering import (
     FILLS,
     IDENTITY,
     IMAGE_SIZE,
+    PLAIN,
     compiled,
     on_canvas,
     photo_like,
@@ -244,11 +245,17 @@ def test_mixing_and_erasing_equal_numpy():
     np.testing.assert_allclose(np.asarray(layer(inputs)), expected, atol=0.02)
 
 
-def test_padding_with_no_extent_is_harmless():
-    layer, inputs = batch("notebook", jit=False)
-    inputs["extent"][3:] = 0
-    inputs["geometry"][3:] = IDENTITY
-    assert np.isfinite(np.asarray(layer(inputs))).all()
+@pytest.mark.parametrize("fill", FILLS)
+def test_padding_with_no_extent_shows_one_pixel_as_if_the_photo_were_that(fill):
+    layer, inputs = batch("notebook", count=4, jit=False)
+    inputs["geometry"][2:], inputs["colour"][2:] = IDENTITY, PLAIN
+    inputs["extent"][2:] = [[0, 0], [1, 1]]
+    inputs["canvas"][3] = inputs["canvas"][2]
+    images = np.asarray(Render(**(layer.get_config() | {"fill": fill}))(inputs))
+    assert np.isfinite(images).all()
+    if fill != "constant":
+        pixel = inputs["canvas"][2, 0, 0].astype(np.float32)
+        np.testing.assert_allclose(images[2:], np.broadcast_to(pixel, images[2:].shape), atol=1e-3)
 
 
 # --- the layer
