@@ -64,5 +64,6 @@ def test_the_files_it_names_are_there():
 def test_every_stage_is_in_its_table():
     table = README[README.index("## Stages") :]
     stages = [path.stem for path in (ROOT / "stages").glob("*.flags")]
-    rows = [stage for stage in stages if stage not in ("base", "all", "demo", "mobilenet_v2_224_all")]
+    told_elsewhere = ("base", "all", "demo", "mobilenet_v2_224_all")
+    rows = [stage for stage in stages if stage not in told_elsewhere and not stage.startswith("notebook")]
     assert [stage for stage in rows if f"`{stage}`" not in table] == []
