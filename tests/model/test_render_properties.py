@@ -19,6 +19,7 @@ from rendering import (
     photo_like,
     pillow_resized,
     psnr,
+    reference,
     rendered,
     run,
 )
@@ -140,6 +141,22 @@ def test_four_samples_where_a_photo_is_reduced_by_more_than_a_half(factor, sampl
     values = np.mean([np.interp(centres + offset, np.arange(size[axis]), stripe) for offset in offsets], axis=0)
     profile = np.moveaxis(image, axis, 0)[:, :, 0]
     np.testing.assert_allclose(profile, np.tile(values[:, None], profile.shape[1]), atol=0.05)
+
+
+TURN = np.cos(np.pi / 4)
+REDUCED = {
+    "both axes at once, by turning": [[2.1 * TURN, -2.1 * TURN, 0], [2.1 * TURN, 2.1 * TURN, 0], [0, 0, 1]],
+    "less where a perspective is near": [[2.6, 0, 0], [0, 2.6, 0], [0.2, 0.1, 2]],
+    "more where a perspective is far": [[0.9, 0, 0], [0, 0.9, 0], [0.1, 0.05, 0.5]],
+}
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_the_reduction_is_the_length_of_a_step_in_the_middle(name):
+    photo = photo_like(CANVAS, CANVAS)
+    image = rendered(photo, geometry=np.float32([REDUCED[name]]))
+    expected = reference(photo, REDUCED[name], PLAIN[0], image_size=IMAGE_SIZE, fill="edge")
+    np.testing.assert_allclose(image, expected, atol=0.05)
 
 
 # What each operation makes of a photo, in the words of the field, gamut included.

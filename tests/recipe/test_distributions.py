@@ -370,6 +370,7 @@ def test_of_two_mixing_operations_each_pair_gets_one():
     mix = draw("mixup(1)|cutmix(1)").mix[::2]
     assert_share(mix[:, 3] > 0, 0.5)
     assert (mix[:, 0] < 1).mean() > 0.98
+    assert_distributed(mix[mix[:, 3] == 0, 0], beta(1.0))  # the choice does not prefer any lambda
     never = draw("mixup(1,p=0)|cutmix(1,p=0.25)").mix[::2]
     assert_share(never[:, 0] < 1, 0.25)
 
