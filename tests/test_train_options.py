@@ -1,0 +1,495 @@
+"""What each option of `carclf.train` does to a training, from the command's options to the files of the run."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from carclf import runs, train
+from carclf.config import TrainOptions
+from carclf.data.index import read_index
+from carclf.data.manifest import Manifest
+from carclf.data.pipeline import Framing, training_batches
+from carclf.errors import Preempted, UserError
+from carclf.inference import predictor
+from carclf.model import backbones
+from carclf.model.class_weights import balanced_class_weights
+from carclf.model.classifier import build_classifier
+from carclf.model.photo_classifier import build_photo_classifier
+from carclf.recipe import parse_recipe, parse_views
+from carclf.report import augmentation, run_files
+from carclf.training import callbacks, device, epoch_average, input_contract, learning_rate_sweep
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
+
+SIDE = 48  # the photos are reduced little enough that Render takes one sample a pixel, which is faster
+RECIPE = "flip|shift(0.1)"
+SMALL = {
+    "backbone": "tiny", "weights": "none", "image_size": str(SIDE), "augment": RECIPE, "batch_size": 4, "epochs": 2,
+    "steps": 2, "patience": 0,
+}  # fmt: skip
+ONE_STEP = {"optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0, "epochs": 1, "steps": 1}
+CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
+REPEATED = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]  # by the same stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A run that was trained, and what was printed on the way."""
+
+    directory: Path
+    said: str
+
+    @property
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.directory / runs.HISTORY_FILE)
+
+    def weights(self, name: str = runs.LAST_WEIGHTS) -> dict[str, np.ndarray]:
+        """Every array of a file of weights, by its place in the file."""
+        arrays: dict[str, np.ndarray] = {}
+        with h5py.File(self.directory / name) as file:
+            file.visititems(
+                lambda place, item: arrays.update({place: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        return arrays
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_miniature():
+    """On the CPU that this process has, without tracing and without pictures: seconds become tenths."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "select_device", lambda *_, **__: CPU)
+        patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
+        for name in ("draw_history", "draw_confusion", "write_page"):
+            patch.setattr(run_files, name, lambda *_, **__: None)
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def fit(dataset, home):
+    """Trains a run of this name with these options."""
+
+    def go(run: str, **changes) -> Answer:
+        said = io.StringIO()
+        options = TrainOptions(**(SMALL | {"data": dataset.directory, "runs": str(home), "run": run} | changes))
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            assert train.main(options) == 0
+        return Answer(home / run, said.getvalue())
+
+    return go
+
+
+@pytest.fixture(scope="module")
+def plain(fit) -> Answer:
+    """Without any of the options: what the others are compared with."""
+    return fit("plain")
+
+
+@pytest.fixture(scope="module")
+def one_step(fit) -> Answer:
+    """One step of plain SGD."""
+    return fit("one_step", **ONE_STEP)
+
+
+def initial_weights(home: Path) -> dict[str, np.ndarray]:
+    """What a run of seed 42 begins with, as its file of weights would hold it."""
+    keras.utils.set_random_seed(42)
+    build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(SIDE, SIDE)).save_weights(
+        home / "initial.weights.h5"
+    )
+    return Answer(home, "").weights("initial.weights.h5")
+
+
+def kernels(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of each block of `tiny`, from the input up, and of the head, what a step moves in any case."""
+    (stem,) = (array for array in weights.values() if array.shape == (3, 3, 3, 32))
+    shapes = {"block1": (3, 3, 32, 64), "block2": (3, 3, 64, 128), "block3": (3, 3, 128, 192), "head": (128, 3)}
+    found = {name: [a for a in weights.values() if a.shape == shape] for name, shape in shapes.items()}
+    return {"stem": stem} | {name: arrays[0] for name, arrays in found.items()}
+
+
+def moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[str]:
+    one, other = kernels(before), kernels(after)
+    return {name for name in one if not np.array_equal(one[name], other[name])}
+
+
+def assert_same_history(one: Answer, other: Answer) -> None:
+    pd.testing.assert_frame_equal(one.history[REPEATED], other.history[REPEATED], rtol=1e-6)
+
+
+# --- find_lr
+
+
+def test_find_lr_measures_and_leaves_no_run(fit, one_step, monkeypatch):
+    monkeypatch.setattr(learning_rate_sweep, "STEPS", 21)
+    answer = fit("found", find_lr=True)
+    assert sorted(path.name for path in answer.directory.iterdir()) == ["find_lr.csv", "find_lr.png"]
+    table = pd.read_csv(answer.directory / "find_lr.csv")
+    assert list(table.columns) == ["learning_rate", "loss", "smoothed"]
+    assert (np.diff(table.learning_rate) > 0).all()
+    assert table.learning_rate[0] == pytest.approx(1e-7)
+    assert np.isfinite(table.to_numpy()).all()
+    assert (answer.directory / "find_lr.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{len(table)} steps: {answer.directory / 'find_lr.csv'}" in answer.said
+    suggested = re.search(r"Suggested: --learning_rate=(\S+), where the loss falls most steeply", answer.said)
+    assert suggested or "No learning rate is suggested: the loss never fell." in answer.said
+    if suggested:
+        assert table.learning_rate.min() < float(suggested.group(1)) < table.learning_rate.max()
+
+    monkeypatch.setattr(learning_rate_sweep, "STEPS", 2)
+    assert "No learning rate is suggested" in fit("found", find_lr=True).said
+    assert len(pd.read_csv(answer.directory / "find_lr.csv")) == 2
+
+    trained = fit("found", **ONE_STEP)
+    assert "Going on" not in trained.said
+    assert_same_history(trained, one_step)
+
+
+# --- feature_views
+
+BACKBONE = "layers/functional/"  # as Keras calls it in a file of weights
+FEATURES = {"feature_views": 2, "unfreeze": "head", "steps": 3}
+
+
+@pytest.fixture(scope="module")
+def head_alone(fit) -> Answer:
+    return fit("head_alone", **FEATURES)
+
+
+def test_kept_features_train_the_head_and_leave_the_backbone(head_alone, home):
+    before, after = initial_weights(home), head_alone.weights(runs.BEST_WEIGHTS)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved(before, after) == {"head"}
+    assert {name for name in changed if name.startswith(BACKBONE)} == set()
+    assert sum(name.startswith(BACKBONE) for name in before) == 20
+    names = sorted(path.name for path in (head_alone.directory / "features").iterdir())
+    assert names == ["train-0.npy", "train-1.npy", "validation.npy"]
+    assert head_alone.said.count("the backbone looks at 16 train-") == 2
+    assert json.loads((head_alone.directory / runs.METRICS_FILE).read_text())["val_photos"] == 8
+
+
+def test_kept_features_give_what_the_photos_give(head_alone, fit):
+    """Two draws last for two epochs: the head sees what it would see without features."""
+    photos = fit("head_of_photos", unfreeze="head", steps=3)
+    pd.testing.assert_frame_equal(photos.history[REPEATED], head_alone.history[REPEATED], rtol=1e-4)
+    for name, array in photos.weights().items():
+        np.testing.assert_allclose(array, head_alone.weights()[name], atol=1e-5, err_msg=name)
+
+
+def test_an_interrupted_head_ends_as_the_uninterrupted_one(head_alone, fit, monkeypatch):
+    steps = []
+
+    def sigterm_at_the_fifth(*_, **__):
+        steps.append(1)
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.TimingCallback, "on_train_batch_end", sigterm_at_the_fifth)
+        with pytest.raises(Preempted, match=r"step 5 is saved in .*, and the same command"):
+            fit("cut_off", **FEATURES)
+    resumed = fit("cut_off", **FEATURES)
+    assert "Going on from step 5 (epoch 2)" in resumed.said
+    assert "the backbone looks at" not in resumed.said
+    assert_same_history(resumed, head_alone)
+    for name, array in head_alone.weights().items():
+        np.testing.assert_array_equal(array, resumed.weights()[name], err_msg=name)
+
+
+def test_kept_features_are_refused_where_they_would_not_be_the_photos(fit, home):
+    with pytest.raises(UserError, match="--feature_views=1 is not possible: it is for --unfreeze=head"):
+        TrainOptions(feature_views=1)
+    with pytest.raises(UserError, match="--feature_views=1 is not possible: validation would be augmented"):
+        TrainOptions(feature_views=1, unfreeze="head", augment_validation=True)
+    said = r"--feature_views=1 keeps features of single photos, and --augment=mixup\(0.2\) mixes photos: leave one"
+    with pytest.raises(UserError, match=said):
+        fit("mixed", feature_views=1, unfreeze="head", augment="mixup(0.2)")
+    assert not (home / "mixed").exists()
+
+
+# --- swa_epochs
+
+
+@pytest.fixture
+def compared_with(monkeypatch):
+    """Sets the accuracy that an average must reach."""
+    adopt = epoch_average.adopt_if_better
+
+    def compare(accuracy: float) -> None:
+        monkeypatch.setattr(
+            epoch_average,
+            "adopt_if_better",
+            lambda *models, **arguments: adopt(*models, **(arguments | {"best_accuracy": accuracy})),
+        )
+
+    return compare
+
+
+def test_the_last_epochs_are_averaged(fit, dataset, compared_with):
+    compared_with(0.0)
+    answer = fit("averaged", swa_epochs=2, epochs=3, steps=1)
+    files = sorted((answer.directory / "epochs").iterdir())
+    assert [path.name for path in files] == ["epoch-00002.weights.h5", "epoch-00003.weights.h5"]
+    kept = [answer.weights(f"epochs/{path.name}") for path in files]
+    best = answer.weights(runs.BEST_WEIGHTS)
+    mean = {name: (kept[0][name] + kept[1][name]) / 2 for name in best}
+    assert moved(kept[0], kept[1]) == {"stem", "block1", "block2", "block3", "head"}
+    off = {name for name in best if not np.allclose(best[name], mean[name], rtol=1e-6, atol=1e-7)}
+    (moving_mean, moving_variance) = sorted(off)  # of the head's BatchNorm: all else is the mean
+    hidden = hidden_before_norm(answer.directory / runs.BEST_WEIGHTS, dataset)
+    np.testing.assert_allclose(best[moving_mean], hidden.mean(axis=1).mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(best[moving_variance], hidden.var(axis=1).mean(axis=0), rtol=1e-3, atol=1e-6)
+    accuracy = json.loads((answer.directory / runs.METRICS_FILE).read_text())["val_accuracy"]
+    assert f"Average of the last 2 epochs: val_accuracy {accuracy:.4f}, and is kept." in answer.said
+
+
+def hidden_before_norm(weights: Path, dataset: Manifest) -> np.ndarray:
+    """float32 [3, 4, 128]: what the head's BatchNorm sees of the training batches of three epochs of a step."""
+    classifier = build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(SIDE, SIDE))
+    classifier.load_weights(weights)
+    framing = Framing(image_size=(SIDE, SIDE), canvas_size=64)
+    model = build_photo_classifier(
+        keras.Model(classifier.input, classifier.get_layer("head_dense").output),
+        image_size=framing.image_size, canvas_size=64, fill="edge", mixing=False, erasing=False,
+    )  # fmt: skip
+    batches = training_batches(
+        manifest=dataset, folds=[1, 2], framing=framing, recipe=parse_recipe(RECIPE), batch_size=4, epochs=3, seed=42,
+        steps_per_epoch=1,
+    )  # fmt: skip
+    return np.stack([np.asarray(model(inputs)) for inputs, _, _ in batches])
+
+
+def test_an_average_that_validates_worse_is_left(fit, compared_with):
+    compared_with(1.01)
+    answer = fit("left", swa_epochs=1, epochs=1, steps=1)
+    assert (
+        "Average of the last 1 epochs: val_accuracy does not reach that of the best epoch, which stays." in answer.said
+    )
+    best, last = answer.weights(runs.BEST_WEIGHTS), answer.weights()
+    assert all(np.array_equal(best[name], last[name]) for name in best)
+
+
+def test_a_run_that_stops_before_the_last_epochs_averages_nothing(fit):
+    answer = fit("stopped", swa_epochs=2, epochs=4, steps=1, patience=2, learning_rate=1e-9)
+    assert len(answer.history) == 3
+    assert [path.name for path in (answer.directory / "epochs").iterdir()] == ["epoch-00003.weights.h5"]
+    assert "Average: the run stopped before the last 2 epochs, so nothing is averaged." in answer.said
+
+
+# --- class_weights
+
+
+class EnoughError(Exception):
+    """The training has come as far as the test wants."""
+
+
+@pytest.mark.parametrize("text", ["balanced", "class 0:3,class 2:0.5"])
+def test_class_weights_reach_the_photos(fit, dataset, monkeypatch, text):
+    index = read_index(dataset)
+    labels = index["label"][
+        [place for place, row in enumerate(index["row"]) if row >= 8 and index["label"][place] >= 0]
+    ]
+    counts = np.bincount(labels)
+    assert counts.tolist() == [5, 5, 6]  # of the folds 1 and 2
+    wanted = balanced_class_weights(counts.tolist()) if text == "balanced" else np.array([3.0, 1.0, 0.5])
+    original = train.training_data
+
+    def look(stage, **arguments):
+        for _, target, weight in original(stage, **arguments):
+            np.testing.assert_allclose(weight, np.asarray(target) @ wanted, rtol=1e-6)
+        raise EnoughError
+
+    monkeypatch.setattr(train, "training_data", look)
+    with pytest.raises(EnoughError):
+        fit("weighted", class_weights=text, label_smoothing=0.1, overwrite=True)
+
+
+def test_a_class_that_does_not_exist_is_one_sentence_and_begins_no_run(fit, home):
+    with pytest.raises(UserError) as error_info:
+        fit("misspelt", class_weights="clas 1:2")
+    assert str(error_info.value) == (
+        "--class_weights names the class 'clas 1': did you mean 'class 1'? Known are class 0, class 1, class 2."
+    )
+    assert not (home / "misspelt").exists()
+
+
+# --- how it learns
+
+
+def test_the_focal_loss_takes_another_step(fit, one_step):
+    focal = fit("focal", **ONE_STEP, loss="focal").history
+    assert focal.loss[0] == pytest.approx(one_step.history.loss[0], rel=1e-5)  # it tells the cross-entropy
+    assert focal.val_loss[0] != pytest.approx(one_step.history.val_loss[0], rel=1e-3)
+
+
+def test_lower_blocks_learn_more_slowly(fit, one_step, home):
+    decayed = fit("decayed", **ONE_STEP, lr_decay_by_block=0.5)
+    before, whole, less = (kernels(w) for w in (initial_weights(home), one_step.weights(), decayed.weights()))
+    for name, share in {"head": 1.0, "block3": 0.5, "block2": 0.25, "block1": 0.125, "stem": 0.0625}.items():
+        step = whole[name] - before[name]
+        assert np.abs(step).max() > 1e-4
+        np.testing.assert_allclose(less[name] - before[name], share * step, atol=1e-6, err_msg=name)
+
+
+def test_an_update_waits_for_its_batches(fit, home):
+    """One step an epoch, whose weights are kept."""
+    answer = fit("accumulated", accumulation_steps=2, steps=1, swa_epochs=2)
+    first, second = (answer.weights(f"epochs/epoch-0000{number}.weights.h5") for number in (1, 2))
+    assert moved(initial_weights(home), first) == set()
+    assert moved(first, second) == {"stem", "block1", "block2", "block3", "head"}
+
+
+def test_blocks_begin_to_learn_one_after_the_other(fit, home):
+    answer = fit("gradual", unfreeze="gradual(1)", steps=1, swa_epochs=2)
+    first, second = (answer.weights(f"epochs/epoch-0000{number}.weights.h5") for number in (1, 2))
+    assert moved(initial_weights(home), first) == {"head"}
+    assert moved(first, second) == {"head", "block3"}
+    assert "Unfreezing: the head at epoch 1, block3 at 2; not within 2 epochs: block2, block1, stem." in answer.said
+
+
+def test_a_block_and_what_lies_above_it_learn(fit, home):
+    answer = fit("blocks", unfreeze="block2", epochs=1, steps=1)
+    assert moved(initial_weights(home), answer.weights()) == {"block2", "block3", "head"}
+
+
+def test_the_rate_falls_on_a_plateau(fit, monkeypatch):
+    models = []
+    make_model = train.make_model
+    monkeypatch.setattr(train, "make_model", lambda *arguments: models.append(make_model(*arguments)) or models[-1])
+    answer = fit("plateau", schedule="plateau", lr_period=1, lr_decay=0.5, learning_rate=1e-9, epochs=3, steps=1)
+    assert answer.history.val_accuracy.nunique() == 1
+    np.testing.assert_allclose(answer.history.learning_rate, [1e-9, 1e-9, 5e-10])
+    assert float(models[0].optimizer.learning_rate_scale) == 0.25
+
+
+def test_they_all_fit_into_one_compiled_step(fit):
+    tf.config.run_functions_eagerly(False)
+    try:
+        answer = fit(
+            "together", loss="focal", lr_decay_by_block=0.5, accumulation_steps=2, unfreeze="gradual(1)",
+            schedule="plateau", class_weights="balanced", swa_epochs=1, stretch=True, epochs=1,
+        )  # fmt: skip
+    finally:
+        tf.config.run_functions_eagerly(True)
+    assert np.isfinite(answer.history.loss[0])
+    assert "Average of the last 1 epochs: val_accuracy" in answer.said
+
+
+# --- chains
+
+
+def test_a_stage_tells_what_it_changes_and_distrusts_another_split(fit, plain, home):
+    child = {"init_from": str(plain.directory), "val_fold": 1, "epochs": 1, "steps": 1}
+    with pytest.raises(UserError, match=r"held out fold 0 of .* this stage fold 1 .* or add --allow_split_change"):
+        fit("child", **child)
+    assert not (home / "child").exists()
+    answer = fit("child", allow_split_change=True, **child)
+    assert "Against plain: val_fold 0 → 1, epochs 2 → 1, steps 2 → 1." in answer.said
+    assert re.search(
+        r"Warning: The parent run \S+/plain held out fold 0 .*: the validation accuracy of this stage will be "
+        r"too good\.",
+        answer.said,
+    )
+    assert json.loads((answer.directory / runs.STAGE_FILE).read_text())["parent"]["stage"] == "plain"
+    assert (answer.directory / runs.METRICS_FILE).is_file()
+
+
+# --- images
+
+
+def test_cached_photos_are_the_same_photos(fit, one_step, dataset, tmp_path):
+    told = r"Cache: 24 decoded photos take 0\.00 GB of the \d+\.\d GB free in"
+    assert "Cache" not in one_step.said
+    answer = fit("cached", **ONE_STEP, cache="ram")
+    assert re.search(rf"{told} memory\.", answer.said)
+    assert_same_history(answer, one_step)
+    answer = fit("cached_in_a_folder", **ONE_STEP, cache=str(tmp_path / "cache"))
+    assert re.search(rf"{told} {tmp_path}/cache\.", answer.said)
+    assert_same_history(answer, one_step)
+    held, pixels = sorted((tmp_path / "cache").iterdir(), key=lambda path: path.suffix, reverse=True)
+    index = read_index(dataset)
+    assert pixels.stat().st_size == 3 * int(index["height"].astype(int) @ index["width"].astype(int))
+    validating, tests = index["row"] < 8, index["label"] < 0
+    kept = np.fromfile(held, np.uint8)
+    assert kept[validating & ~tests].all()
+    assert not kept[tests].any()
+    assert kept.sum() >= 8 + 4  # those of a step
+
+
+def test_validation_may_be_augmented(fit, one_step):
+    augmented = fit("augmented", **ONE_STEP, augment_validation=True).history
+    assert augmented.loss[0] == pytest.approx(one_step.history.loss[0], rel=1e-6)
+    assert augmented.val_loss[0] != pytest.approx(one_step.history.val_loss[0], rel=1e-4)
+
+
+def test_stretched_photos_reach_training_prediction_and_the_check(fit, one_step, dataset, monkeypatch):
+    measured, predicting = [], []
+    monkeypatch.setattr(input_contract, "check_input_contract", lambda *arguments: measured.append(arguments[-1]))
+    stretched = fit("stretched", **ONE_STEP, stretch=True)
+    assert json.loads((stretched.directory / runs.STAGE_FILE).read_text())["options"]["stretch"] is True
+    np.testing.assert_allclose(measured[0].min(axis=(1, 2, 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(measured[0].max(axis=(1, 2, 3)), 255, atol=1e-3)
+    assert stretched.history.loss[0] != pytest.approx(one_step.history.loss[0], rel=1e-3)
+
+    build = predictor.build_photo_classifier
+    monkeypatch.setattr(
+        predictor, "build_photo_classifier", lambda *a, **k: predicting.append(build(*a, **k)) or predicting[-1]
+    )
+    for answer, stretch in ((stretched, True), (one_step, False)):
+        run = runs.load_run(answer.directory)
+        predicted = predictor.predict_run(
+            run, manifest=dataset, split="train", folds=[0], views=parse_views("clean"), batch_size=4, jit=False
+        )
+        assert predicting[-1].get_layer("render").stretch is stretch
+        chosen = predicted.probabilities[np.arange(8), np.arange(8) % 3]
+        assert -np.log(chosen).mean() == pytest.approx(run.metrics["val_loss"], rel=1e-4)
+
+
+def test_a_row_of_the_wrong_range_is_refused_before_the_first_step(fit, home, monkeypatch):
+    row = dataclasses.replace(backbones.BACKBONES["efficientnet_b0"], input_range=backbones.PLUS_MINUS_ONE)
+    monkeypatch.setattr(backbones, "_ROWS", (row,))
+    said = (
+        r"The input is scaled wrongly: what the backbone efficientnet_b0 sees after its own rescaling lies in "
+        r"-0\.003\d+ to 0\.003\d+ instead of spreading over 1 or 2"
+    )
+    with pytest.raises(UserError, match=said):
+        fit("wrong_range", backbone="efficientnet_b0")
+    assert not (home / "wrong_range").exists()
+
+
+# --- timing
+
+
+def test_the_time_of_every_epoch_is_told(plain):
+    lines = plain.said.splitlines()
+    start = next(
+        number for number, line in enumerate(lines) if line.split() == ["epoch", "seconds", "images/s", "waiting"]
+    )
+    *epochs, total = (line.split() for line in lines[start + 1 : start + 4])
+    history = plain.history
+    for words, row in zip(epochs, history.to_dict("records"), strict=True):
+        assert words == [
+            str(row["epoch"]), f"{row['seconds']:.1f}", f"{row['images_per_second']:.1f}",
+            f"{row['waiting_fraction']:.1%}",
+        ]  # fmt: skip
+    assert total == ["in", "all", f"{history.seconds.sum():.1f}"]
+    assert history.waiting_fraction.between(0, 1, inclusive="neither").all()
