@@ -19,6 +19,8 @@ REDUCTION = 1.5
 # Distance of those samples from the output pixel's centre, in output pixels: at a reduction of exactly 2 they
 # then weigh the photo's pixels 1:3:3:1, as Pillow's antialiased bilinear filter does.
 SAMPLE_OFFSET = 0.375
+# Interpolating photos of a single value gives values that differ by less than this, in rounding alone.
+LEAST_SPAN = 1e-2
 
 
 def render(
@@ -241,7 +243,7 @@ def _stretched(image: Tensor) -> Tensor:
     """
     low = ops.min(image, axis=(1, 2, 3), keepdims=True)
     span = ops.max(image, axis=(1, 2, 3), keepdims=True) - low
-    return (image - low) * (255.0 / ops.where(span > 0.0, span, 1.0))
+    return (image - low) * ops.where(span > LEAST_SPAN, 255.0 / ops.maximum(span, LEAST_SPAN), 0.0)
 
 
 def _recolour(image: Tensor, colour: Tensor) -> Tensor:

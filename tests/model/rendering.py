@@ -47,15 +47,15 @@ def run(photo, *, image_size, geometry=IDENTITY, colour=PLAIN, **options):
 
 
 @functools.cache
-def compiled(fill):
-    return Render(image_size=IMAGE_SIZE, fill=fill, fill_value=FILL_VALUE)
+def compiled(fill, stretch=False):
+    return Render(image_size=IMAGE_SIZE, fill=fill, fill_value=FILL_VALUE, stretch=stretch)
 
 
-def rendered(photo, *, geometry=IDENTITY, colour=PLAIN, fill="edge"):
+def rendered(photo, *, geometry=IDENTITY, colour=PLAIN, fill="edge", stretch=False):
     """float32 [50, 64, 3]: one photo of up to 48x48, by a kernel that XLA compiles once a fill."""
     canvas, extent = on_canvas(photo)
     inputs = {"canvas": canvas, "extent": extent, "geometry": geometry, "colour": colour}
-    return np.asarray(compiled(fill)(inputs))[0]
+    return np.asarray(compiled(fill, stretch)(inputs))[0]
 
 
 def pillow_resized(photo, *, image_size):

@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from rendering import (
     CANVAS,
@@ -16,9 +16,11 @@ from rendering import (
     IMAGE_SIZE,
     PLAIN,
     compiled,
+    on_canvas,
     photo_like,
     pillow_resized,
     psnr,
+    reductions,
     reference,
     rendered,
     run,
@@ -180,6 +182,84 @@ def test_a_colour_operation_equals_its_reference(text):
     )
     image = run(photo, image_size=(CANVAS, CANVAS), colour=draws.colour)
     np.testing.assert_allclose(image, np.clip(COLOURS[text](photo.astype(np.float64)), 0, 255), atol=1e-3)
+
+
+# --- stretched to 0..255 before colour
+
+STRETCHED = ["", "rotate(180)|shift(0.5)", "zoom(0.3,0.8)|perspective(0.3)", "brightness(0.3,1.5)", "shear(20,20)"]
+STRETCHED += ["hue(90)|contrast(0.5)", "flip|rotate(20)|saturation(0,2)|brightness(0.5,1.5,20)", "channel_shift(60)"]
+
+
+def drawn(text, extent, *, seed):
+    return parse_recipe(text).draw(
+        seed=seed, epoch=0, row=np.array([1]), extent=np.float32([extent]), image_size=IMAGE_SIZE
+    )
+
+
+@many
+@given(st.sampled_from(STRETCHED), fills, extents, seeds)
+def test_stretching_comes_before_colour_and_the_clip_after(text, fill, extent, seed):
+    photo = photo_like(*extent, seed=seed)
+    draws = drawn(text, extent, seed=seed)
+    reduced = reductions(draws.geometry[0], extent, image_size=IMAGE_SIZE)
+    assume(np.abs(reduced - 1.5).min() > 1e-4)  # where rounding decides between one sample and four
+    plain = reference(photo, draws.geometry[0], PLAIN[0], image_size=IMAGE_SIZE, fill=fill)
+    span = np.ptp(plain)
+    assume(span > 16)
+    matrix = draws.colour[0].astype(np.float64)
+    expected = np.clip((plain - plain.min()) * (255 / span) @ matrix[:, :3].T + matrix[:, 3], 0, 255)
+    image = rendered(photo, geometry=draws.geometry, colour=draws.colour, fill=fill, stretch=True)
+    scale = np.abs(draws.geometry[0]).max() * np.abs(matrix[:, :3]).sum(axis=1).max() * 255 / span
+    np.testing.assert_allclose(image, expected, atol=0.03 * scale)
+
+
+@many
+@given(st.sampled_from(["", "rotate(180)|shift(0.5)", "flip|perspective(0.3)"]), fills, extents, seeds)
+def test_without_a_change_of_colour_each_image_reaches_from_0_to_255(text, fill, extent, seed):
+    photo = photo_like(*extent, seed=seed)
+    image = rendered(photo, geometry=drawn(text, extent, seed=seed).geometry, fill=fill, stretch=True)
+    assume(np.ptp(rendered(photo, geometry=drawn(text, extent, seed=seed).geometry, fill=fill)) > 1)
+    assert image.min() == pytest.approx(0, abs=1e-3)
+    assert image.max() == pytest.approx(255, abs=1e-3)
+
+
+@many
+@given(st.integers(0, 255), st.sampled_from(STRETCHED), st.sampled_from(["edge", "reflect"]), extents, seeds)
+def test_an_image_of_one_value_becomes_what_colour_makes_of_black(value, text, fill, extent, seed):
+    """Interpolating one value gives it back up to rounding, which must not be stretched."""
+    draws = drawn(text, extent, seed=seed)
+    photo = np.full((*extent, 3), value, np.uint8)
+    image = rendered(photo, geometry=draws.geometry, colour=draws.colour, fill=fill, stretch=True)
+    expected = np.broadcast_to(np.clip(draws.colour[0, :, 3], 0, 255), image.shape)
+    np.testing.assert_allclose(image, expected, atol=0.01)
+
+
+def test_each_image_of_a_batch_is_stretched_for_itself():
+    photos = [photo_like(40, 48, seed=1), photo_like(40, 48, seed=2) // 4 + 90]
+    together = stretched_batch(photos)
+    for photo, image in zip(photos, together, strict=True):
+        np.testing.assert_allclose(image, rendered(photo, stretch=True), atol=1e-3)
+
+
+def stretched_batch(photos):
+    canvas, extent = on_canvas(*photos)
+    matrices = {"geometry": IDENTITY, "colour": PLAIN}
+    inputs = {name: np.tile(matrix, (len(photos), 1, 1)) for name, matrix in matrices.items()}
+    return np.asarray(compiled("edge", True)({"canvas": canvas, "extent": extent} | inputs))
+
+
+@pytest.mark.parametrize("text", ["", "brightness(0.5,1.5)", "rotate(20)|hue(40)"])
+def test_what_is_not_to_be_stretched_is_not(text):
+    photo = photo_like(40, 48) // 2 + 60
+    draws = drawn(text, photo.shape[:2], seed=3)
+    matrices = {"geometry": draws.geometry, "colour": draws.colour}
+    expected = reference(photo, draws.geometry[0], draws.colour[0], image_size=IMAGE_SIZE, fill="edge")
+    np.testing.assert_allclose(rendered(photo, **matrices, stretch=False), expected, atol=0.05)
+    assert np.abs(rendered(photo, **matrices, stretch=True) - expected).max() > 10
+
+
+def test_the_layer_that_is_made_again_stretches_too():
+    assert Render.from_config(Render(image_size=IMAGE_SIZE, stretch=True).get_config()).stretch is True
 
 
 # --- what XLA makes of it
