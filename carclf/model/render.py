@@ -237,11 +237,13 @@ def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor
 def _stretched(image: Tensor) -> Tensor:
     """Returns each image with its least value at 0 and its greatest at 255; one of a single value becomes 0.
 
+    Half a grey level counts as a single value: less is the rounding of the interpolation.
+
     Source: `array_to_img(scale=True)` of Keras 2.4, which `apply_brightness_shift` calls.
     """
     low = ops.min(image, axis=(1, 2, 3), keepdims=True)
     span = ops.max(image, axis=(1, 2, 3), keepdims=True) - low
-    return (image - low) * (255.0 / ops.where(span > 0.0, span, 1.0))
+    return (image - low) * (255.0 / ops.where(span > 0.5, span, np.inf))
 
 
 def _recolour(image: Tensor, colour: Tensor) -> Tensor:
