@@ -18,6 +18,8 @@ BEST_WEIGHTS = "best.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 HISTORY_FILE = "history.csv"
 CHECKPOINTS_FOLDER = "checkpoints"
+EPOCHS_FOLDER = "epochs"  # weights of the last epochs, for --swa_epochs
+FEATURES_FOLDER = "features"  # what the backbone made of the photos, for --feature_views
 
 
 @dataclasses.dataclass(frozen=True)

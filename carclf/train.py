@@ -124,6 +124,7 @@ class Stage:
       train_photos: in them, external photos included.
       val_photos: in the fold held out.
       steps_per_epoch: full batches.
+      class_weights: float64 [K].
       schedule: learning rate by step.
     """
 
@@ -138,6 +139,7 @@ class Stage:
     train_photos: int
     val_photos: int
     steps_per_epoch: int
+    class_weights: "np.ndarray"
     schedule: "Schedule"
 
 
@@ -226,6 +228,7 @@ def plan_stage(
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
         steps_per_epoch=steps,
+        class_weights=class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
         schedule=build_schedule(
             options.schedule,
             learning_rate=options.learning_rate,
@@ -346,7 +349,9 @@ def check_input(stage: Stage, classifier: "keras.Model") -> None:
         batch_size=PHOTOS,
         recipe=parse_recipe(""),
     ).take(1)
-    layer = Render(image_size=stage.framing.image_size, fill=stage.options.fill, jit=False)
+    layer = Render(
+        image_size=stage.framing.image_size, fill=stage.options.fill, stretch=stage.options.stretch, jit=False
+    )
     images = keras.ops.convert_to_numpy(layer(batch[0]))
     check_input_contract(classifier, find_backbone(stage.options.backbone), images)
 
@@ -493,7 +498,7 @@ def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int
         start_step=start_step,
         steps_per_epoch=stage.steps_per_epoch,
         label_smoothing=options.label_smoothing,
-        class_weights=class_weights(stage),
+        class_weights=stage.class_weights,
         cache=cache,
     )
 
@@ -520,7 +525,7 @@ def feature_data(
     from carclf.data.features import feature_batches, ordered_feature_batches
     from carclf.data.pipeline import training_shards
     from carclf.model.losses import build_loss
-    from carclf.training.features import FOLDER, build_head_model, compute_features
+    from carclf.training.features import build_head_model, compute_features
     from carclf.training.stage import compile_model
 
     options, manifest = stage.options, stage.manifest
@@ -540,7 +545,7 @@ def feature_data(
             seed=options.seed,
             batch_size=options.batch_size,
             jit=stage.device.jit,
-            directory=stage.directory / FOLDER,
+            directory=stage.directory / runs.FEATURES_FOLDER,
             cache=cache,
         )
         head = build_head_model(classifier)
@@ -556,25 +561,24 @@ def feature_data(
         seed=options.seed,
         steps_per_epoch=stage.steps_per_epoch,
         label_smoothing=options.label_smoothing,
-        class_weights=class_weights(stage),
+        class_weights=stage.class_weights,
     )
     val_data = ordered_feature_batches(validation, manifest=manifest, shards=val_shards, batch_size=options.batch_size)
     return head, train_data_from, val_data
 
 
-def class_weights(stage: Stage) -> "np.ndarray":
-    """float64 [K], what `--class_weights` asks for."""
+def class_weights(text: str, *, manifest: "Manifest", train_folds: Sequence[int]) -> "np.ndarray":
+    """float64 [K], what `--class_weights=TEXT` asks for."""
     import numpy as np
 
     from carclf.data.index import read_index, select
     from carclf.data.pipeline import training_shards
     from carclf.model.class_weights import parse_class_weights
 
-    manifest = stage.manifest
     index = read_index(manifest)
-    labels = index[select(manifest, index, training_shards(manifest, stage.train_folds))]["label"]
+    labels = index[select(manifest, index, training_shards(manifest, train_folds))]["label"]
     counts = np.bincount(labels, minlength=manifest.class_count)
-    return parse_class_weights(stage.options.class_weights, manifest.class_names, counts=counts.tolist())
+    return parse_class_weights(text, manifest.class_names, counts=counts.tolist())
 
 
 def decoded_cache(stage: Stage) -> "DecodedCache | None":

@@ -11,7 +11,6 @@ from carclf import runs
 from carclf.model.averaging import recompute_batch_norm, running_average
 from carclf.training.callbacks import save_weights
 
-FOLDER = "epochs"  # in the run's folder
 BATCHES = 50  # from which BatchNorm statistics are taken anew
 
 
@@ -23,7 +22,7 @@ class KeepEpochWeights(keras.callbacks.Callback):
 
     def __init__(self, classifier: keras.Model, directory: Path, *, first_epoch: int) -> None:
         super().__init__()
-        self._classifier, self._folder, self._first = classifier, directory / FOLDER, first_epoch
+        self._classifier, self._folder, self._first = classifier, directory / runs.EPOCHS_FOLDER, first_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves."""
@@ -34,7 +33,7 @@ class KeepEpochWeights(keras.callbacks.Callback):
 
 def epoch_file(directory: Path, epoch: int) -> Path:
     """Where the weights after an epoch, counted from 0, are kept in a run's folder."""
-    return directory / FOLDER / f"epoch-{epoch + 1:05d}.weights.h5"
+    return directory / runs.EPOCHS_FOLDER / f"epoch-{epoch + 1:05d}.weights.h5"
 
 
 def kept_files(directory: Path, *, epochs: int, count: int) -> list[Path]:

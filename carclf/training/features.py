@@ -14,7 +14,6 @@ from carclf.data.pipeline import Framing, ordered_batches
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe import Recipe, parse_recipe
 
-FOLDER = "features"  # in the run's folder
 HEAD_LAYERS = ("head_dense", "head_norm", "head_relu", "head_dropout", "logits")
 
 

@@ -3,6 +3,7 @@
 import enum
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from carclf import config, runs
 from carclf.config import TrainOptions
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.training.checkpoint import OWN_FILES, stored_checkpoints
+from carclf.training.checkpoint import stored_checkpoints
 from carclf.training.device import Device
 
 # What may differ between the command that began a run and the one that goes on with it. The data set is compared by
@@ -31,6 +32,8 @@ HARMLESS = frozenset(
         "cpu_devices",
     ]
 )
+# Nothing that a kill left under a temporary name.
+COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5)")
 PATHS = ("init_from", "weights")  # compared by their last part: a lost session's folders may lie elsewhere
 
 
@@ -70,16 +73,19 @@ def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> N
     if start is Start.GO_ON:
         return
     # In this order a kill in between leaves a finished run, an unfinished one that starts at step 0, or none.
-    checkpoints = directory / runs.CHECKPOINTS_FOLDER
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
+    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
     for name in (runs.METRICS_FILE, runs.STAGE_FILE, runs.BEST_WEIGHTS, runs.LAST_WEIGHTS, runs.HISTORY_FILE):
         (directory / name).unlink(missing_ok=True)
     if start is Start.COPY:
-        source = Path(options.resume_from).expanduser() / runs.CHECKPOINTS_FOLDER
-        checkpoints.mkdir()
-        for path in sorted(source.iterdir()) if source.is_dir() else ():
-            if OWN_FILES.fullmatch(path.name):  # nothing that a kill left under a temporary name
-                shutil.copyfile(path, checkpoints / path.name)  # without the source's modes: it may be read-only
+        for folder in (checkpoints, epochs):
+            source = Path(options.resume_from).expanduser() / folder.name
+            if source.is_dir():
+                folder.mkdir()
+                for path in sorted(source.iterdir()):
+                    if COPIED.fullmatch(path.name):
+                        shutil.copyfile(path, folder / path.name)  # without the source's modes: it may be read-only
 
 
 def find_parent(options: TrainOptions) -> Path:

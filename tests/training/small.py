@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from carclf.data.waiting import InputClock
 from carclf.model.schedules import build_schedule
 from carclf.training.preemption import Preemption
 from carclf.training.saving import ModelState
@@ -93,7 +94,9 @@ def train(
         batch_size=BATCH,
         patience=patience,
         averaged=getattr(model.optimizer, "use_ema", False),
+        kept_epochs=0,
         schedule=build_schedule("constant", learning_rate=0.1, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS),
+        input_clock=InputClock(),
         rows_of_step=lambda step: [10 * step, 10 * step + 1],
         saving=Saving(
             identity=identity,

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -84,11 +86,15 @@ def test_patience_counts_epochs_without_a_higher_accuracy():
 def test_timing_and_history(tmp_path, monkeypatch):
     clock = iter([0.0, 4.0, 5.0, 10.0, 14.0, 16.0])
     monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(clock))
-    timing = callbacks.TimingCallback(images_per_epoch=200, learning_rate_at=lambda epoch: 0.1 * 0.5**epoch)
+    input_clock = SimpleNamespace(seconds=1.0)
+    timing = callbacks.TimingCallback(
+        images_per_epoch=200, learning_rate_at=lambda epoch: 0.1 * 0.5**epoch, input_clock=input_clock
+    )
     history = callbacks.HistoryFile(tmp_path / "history.csv")
     for epoch in range(2):
         results = logs(0.5, 1.5)
         timing.on_epoch_begin(epoch)
+        input_clock.seconds += 0.5 * epoch
         timing.on_train_batch_end(9)
         timing.on_epoch_end(epoch, results)
         history.on_epoch_end(epoch, results)
@@ -99,4 +105,5 @@ def test_timing_and_history(tmp_path, monkeypatch):
     assert frame.to_dict("list") == {
         "epoch": [1, 2], "loss": [1.5, 1.5], "accuracy": [0.5, 0.5], "val_loss": [1.5, 1.5], "val_accuracy": [0.5, 0.5],
         "learning_rate": [0.1, 0.05], "seconds": [5.0, 6.0], "images_per_second": [50.0, 50.0],
+        "waiting_fraction": [0.0, 0.125],
     }  # fmt: skip

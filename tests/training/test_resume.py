@@ -114,6 +114,9 @@ def test_another_precision_is_refused(options, dataset):
 
 def test_starting_anew_empties_the_folder_of_what_we_wrote_there(options, dataset):
     directory = begin(options, dataset)
+    for name in ("epochs/epoch-00009.weights.h5", "features/train-0.npy"):  # of a run of other options
+        (directory / name).parent.mkdir()
+        (directory / name).write_text("stale")
     (directory / "notes.txt").write_text("mine")
     resume.prepare_folder(directory, start=Start.ANEW, options=options)
     assert [path.name for path in directory.iterdir()] == ["notes.txt"]
@@ -134,7 +137,10 @@ def tree(directory: Path) -> dict[str, tuple[int, int, bytes]]:
 def test_a_lost_sessions_run_is_copied_and_left_as_it_is(options, dataset, tmp_path):
     lost = begin(options, dataset, directory=tmp_path / "lost" / "a")
     (lost / "checkpoints" / ".step-00000012.npz.9").write_text("half")
-    for path in (lost, lost / "checkpoints", *lost.rglob("*.*")):
+    (lost / "epochs").mkdir()
+    for name in ("epoch-00009.weights.h5", ".epoch-00010.9.weights.h5"):
+        (lost / "epochs" / name).write_text("kept for the average")
+    for path in (lost, lost / "checkpoints", lost / "epochs", *lost.rglob("*.*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = tree(lost)
     ours = dataclasses.replace(options, resume_from=str(lost))
@@ -145,8 +151,9 @@ def test_a_lost_sessions_run_is_copied_and_left_as_it_is(options, dataset, tmp_p
     assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == [
         "best-00001.weights.h5", "step-00000004.json", "step-00000004.npz", "step-00000008.json", "step-00000008.npz",
     ]  # fmt: skip
+    assert [path.name for path in (directory / "epochs").iterdir()] == ["epoch-00009.weights.h5"]
     assert all(os.access(path, os.W_OK) and path.stat().st_mode & 0o200 for path in directory.rglob("*.*"))
-    for path in (lost, lost / "checkpoints"):
+    for path in (lost, lost / "checkpoints", lost / "epochs"):
         path.chmod(0o755)
 
 
