@@ -364,13 +364,13 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     pool = ThreadPoolExecutor(loader.usable_cores())
 
     def batch_of(step: Callable[[int], Any]) -> Callable[[np.ndarray], Any]:
-        """One step for every photo of a batch, a few photos a task as the loader does it."""
+        """One step for every photo of a batch, a part a core as the loader does it."""
 
         def part(places: np.ndarray) -> None:
             for place in places:
                 step(place)
 
-        return lambda places: list(pool.map(part, np.split(places, len(places) // loader.PHOTOS_A_TASK)))
+        return lambda places: list(pool.map(part, np.array_split(places, loader.usable_cores())))
 
     def milliseconds(function: Callable[[np.ndarray], Any]) -> float:
         def batches() -> Iterator[int]:

@@ -13,7 +13,6 @@ from carclf.data.manifest import Manifest
 from carclf.errors import DamagedShardError
 from carclf.workers import usable_cores
 
-PHOTOS_A_TASK = 4  # decoded by one thread in a row: handing over costs a twentieth of decoding one
 ALIGNMENT = 64  # bytes; TensorFlow takes over an array that is aligned so, and copies any other
 REMOTE_THREADS = 32  # an object store answers slowly, and many at a time
 
@@ -45,7 +44,8 @@ class PhotoLoader:
         self._ratios = fitting_ratios(sizes, canvas_size=canvas_size)
         self.extents = -(-sizes // self._ratios[:, None])
         self._canvases = _CanvasPool(canvas_size)
-        self._threads = ThreadPoolExecutor(_thread_count(manifest.directory), thread_name_prefix="decode")
+        self._thread_count = REMOTE_THREADS if storage.is_remote(manifest.directory) else usable_cores()
+        self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="decode")
 
     def load(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(canvas, extent): uint8 [B, C, C, 3], zeros outside the photos, and float32 [B, 2] (height, width), pixels.
@@ -59,7 +59,10 @@ class PhotoLoader:
           DamagedShardError: a photo cannot be read.
         """
         canvas, used = self._canvases.take(len(places))
-        parts = [slice(start, start + PHOTOS_A_TASK) for start in range(0, len(places), PHOTOS_A_TASK)]
+        # As few parts as keep all threads at work with two batches under way: every hand-over costs some of the time
+        # in which Python runs in one thread alone.
+        size = -(-len(places) // -(-self._thread_count // 2)) or 1
+        parts = [slice(start, start + size) for start in range(0, len(places), size)]
         tasks = [self._threads.submit(self._fill, canvas[part], used[part], places[part]) for part in parts]
         for task in tasks:
             task.result()
@@ -126,7 +129,3 @@ class _CanvasPool:
         memory = np.zeros(np.prod(shape) + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         return memory[start : start + np.prod(shape)].reshape(shape), np.zeros((count, 2), np.int64)
-
-
-def _thread_count(directory: str) -> int:
-    return REMOTE_THREADS if storage.is_remote(directory) else usable_cores()

@@ -14,10 +14,9 @@ from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.order import epoch_order
 from carclf.recipe import Recipe, View, mix_targets
-from carclf.workers import usable_cores
 
 CANVAS_MARGIN = 1.25  # decoded pixels per output pixel at the least, so that zooming and rotating lose no detail
-BATCHES_AT_ONCE = 2  # so that no core waits for the last photo of a batch
+BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
 PREFETCH_BATCHES = 2
 
 DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
@@ -363,7 +362,7 @@ def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False  # nothing here is left to tune
-    options.threading.private_threadpool_size = usable_cores()
+    options.threading.private_threadpool_size = BATCHES_AT_ONCE + 1  # threads that wait, not work
     # One process feeds all its replicas: they split each batch, not the files.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return options

@@ -19,8 +19,6 @@ REDUCTION = 1.5
 # Distance of those samples from the output pixel's centre, in output pixels: at a reduction of exactly 2 they
 # then weigh the photo's pixels 1:3:3:1, as Pillow's antialiased bilinear filter does.
 SAMPLE_OFFSET = 0.375
-# Interpolating photos of a single value gives values that differ by less than this, in rounding alone.
-LEAST_SPAN = 1e-2
 
 
 def render(
@@ -239,11 +237,13 @@ def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor
 def _stretched(image: Tensor) -> Tensor:
     """Returns each image with its least value at 0 and its greatest at 255; one of a single value becomes 0.
 
+    Half a grey level counts as a single value: less is the rounding of the interpolation.
+
     Source: `array_to_img(scale=True)` of Keras 2.4, which `apply_brightness_shift` calls.
     """
     low = ops.min(image, axis=(1, 2, 3), keepdims=True)
     span = ops.max(image, axis=(1, 2, 3), keepdims=True) - low
-    return (image - low) * ops.where(span > LEAST_SPAN, 255.0 / ops.maximum(span, LEAST_SPAN), 0.0)
+    return (image - low) * (255.0 / ops.where(span > 0.5, span, np.inf))
 
 
 def _recolour(image: Tensor, colour: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from rendering import (
     rendered,
     run,
     smooth,
+    some,
 )
 
 from carclf.model.render import Render, render
@@ -41,18 +42,20 @@ HAS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 @pytest.mark.parametrize(
     ("extent", "image_size", "decibels"),
-    [
-        ((48, 64), (48, 64), 90),
-        ((48, 64), (64, 64), 40),
-        ((48, 64), (100, 130), 40),
-        ((30, 50), (224, 224), 40),
-        ((1, 1), (8, 8), 90),
-        ((1, 9), (8, 20), 40),
-        ((96, 128), (48, 64), 40),
-        ((96, 128), (96, 64), 40),
-        ((96, 64), (40, 40), 32),
-        ((120, 160), (50, 64), 32),
-    ],
+    some(
+        [
+            ((48, 64), (48, 64), 90),
+            ((48, 64), (64, 64), 40),
+            ((48, 64), (100, 130), 40),
+            ((30, 50), (224, 224), 40),
+            ((1, 1), (8, 8), 90),
+            ((1, 9), (8, 20), 40),
+            ((96, 128), (48, 64), 40),
+            ((96, 128), (96, 64), 40),
+            ((96, 64), (40, 40), 32),
+            ((120, 160), (50, 64), 32),
+        ]
+    ),
 )
 def test_identity_equals_pillows_bilinear_resize(extent, image_size, decibels):
     photo = photo_like(*extent)
@@ -60,7 +63,7 @@ def test_identity_equals_pillows_bilinear_resize(extent, image_size, decibels):
     assert psnr(run(photo, image_size=image_size), pillow) >= decibels
 
 
-@pytest.mark.parametrize("image_size", [(48, 40), (37, 53), (224, 192), (20, 17)])
+@pytest.mark.parametrize("image_size", some([(37, 53), (48, 40), (224, 192)]))
 @pytest.mark.parametrize("text", ["flip(1)", "vflip(1)", "flip(1)|vflip(1)"])
 def test_flips_are_exact(image_size, text):
     photo = photo_like(48, 40)
@@ -103,8 +106,9 @@ def test_equals_the_reference_for_any_angle_extent_and_border(text, fill, extent
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("rotate(10)", "shift(0.05)"), ("shift(0.05)", "rotate(10)"), ("zoom(0.2)", "shear(9)"),
-     ("rotate(10)", "perspective(0.1)"), ("hue(30)", "contrast(0.8,1)"), ("saturation(0.5,1)", "brightness(0.8,1)")],
+    some([("rotate(10)", "shift(0.05)"), ("shift(0.05)", "rotate(10)"), ("zoom(0.2)", "shear(9)"),
+          ("rotate(10)", "perspective(0.1)"), ("hue(30)", "contrast(0.8,1)"),
+          ("saturation(0.5,1)", "brightness(0.8,1)")]),
 )  # fmt: skip
 def test_a_chain_equals_its_operations_one_by_one(first, second):
     size = (96, 112)
@@ -138,7 +142,7 @@ COLOURS = ["brightness(0.5,1.5)", "brightness(add=60)", "contrast(0.5,1.5)", "sa
 COLOURS += ["grayscale(1)", "channel_shift(60)", "brightness(0.5,1.5)|contrast(0.5)|saturation(0.9)|hue(40)"]
 
 
-@pytest.mark.parametrize("text", COLOURS)
+@pytest.mark.parametrize("text", some(COLOURS))
 def test_colour_equals_float64_to_a_thousandth(text):
     photos = [photo_like(16, 16, seed=seed) for seed in range(6)]
     canvas, extent = on_canvas(*photos, size=16)

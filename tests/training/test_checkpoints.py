@@ -19,7 +19,7 @@ from carclf.training.checkpoint import Checkpoint, CheckpointFolder
 from carclf.training.preemption import Preemption
 from tests.training import small
 
-TIMES = ["seconds", "images_per_second"]
+TIMES = ["seconds", "images_per_second", "waiting_fraction"]
 LAST_STEP = small.STEPS_PER_EPOCH * small.EPOCHS
 FEW_STEPS = (1, small.STEPS_PER_EPOCH, 13, LAST_STEP)
 

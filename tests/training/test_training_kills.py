@@ -16,13 +16,13 @@ import pytest
 from carclf import runs
 
 ROOT = Path(__file__).parents[2]
-KILLING = Path(__file__).with_name("killing.py")
+KILLING = Path(__file__).with_name("killing_training.py")
 # 8 steps an epoch; the average, dropout and mixing all have a state or draws of their own.
 SMALL = {
     "backbone": "tiny", "weights": "none", "image_size": "32", "batch_size": 2, "epochs": 3, "save_every": 3,
     "device": "cpu", "augment": "flip|shift(0.1)|mixup(0.4)", "ema_momentum": 0.9, "train_batch_norm": True,
 }  # fmt: skip
-TIMES = ["seconds", "images_per_second"]
+TIMES = ["seconds", "images_per_second", "waiting_fraction"]
 KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)
 Trap = tuple[str, int, int]
 

@@ -1,4 +1,4 @@
-"""Run by test_kills.py: trains in forked children that are killed or signalled, and reports how each ended.
+"""Run by test_training_kills.py: trains in forked children that are killed or signalled, and reports how each ended.
 
 TensorFlow and Keras are imported once, before the first fork and before any operation: a run then costs seconds.
 """
