@@ -36,14 +36,21 @@ lint: $(VENV)/.dev
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-# The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py).
+# The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py); on a CPU JAX
+# compiles everything, so what takes it minutes is left to test-slow.
+JAX_LANE := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
+LONG_ON_JAX := --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_averaging.py \
+	--deselect=tests/model/test_render.py::test_no_photo_depends_on_its_batch \
+	--deselect=tests/model/test_render.py::test_jax_without_tensorflow_gives_the_same_image
+
 # Two processes: most tests wait for one core.
 test: lint
 	$(PY) -m pytest --numprocesses=2 --dist=loadfile
-	KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
+	$(JAX_LANE) $(LONG_ON_JAX)
 
 test-slow: $(VENV)/.dev
 	$(PY) -m pytest -m slow
+	$(JAX_LANE)
 
 bench: $(VENV)/.dev
 	$(PY) benchmarks/run_all.py
