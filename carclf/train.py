@@ -476,7 +476,7 @@ def fit(
         verbose=1 if sys.stdout.isatty() else 2,
     )
     if options.swa_epochs:
-        average_last_epochs(
+        result = average_last_epochs(
             stage, model=model, classifier=classifier, batches=train_data_from(), val_data=val_data, result=result
         )
     return dataclasses.replace(result, train_seconds=result.train_seconds + feature_seconds)
@@ -607,15 +607,15 @@ def average_last_epochs(
     batches: "tf.data.Dataset",
     val_data: "tf.data.Dataset",
     result: "StageResult",
-) -> None:
-    """Makes the mean of the last epochs' weights the run's best, where it validates no worse; says which."""
+) -> "StageResult":
+    """The result, after making the mean of the last epochs' weights the run's best where it validates no worse."""
     from carclf.training.epoch_average import adopt_if_better, average_epochs, kept_files
 
     count = stage.options.swa_epochs
     files = kept_files(stage.directory, epochs=stage.options.epochs, count=count)
     if not files:
         print(f"Average: the run stopped before the last {count} epochs, so nothing is averaged.")
-        return
+        return result
     with stage.device.scope():
         average_epochs(model, classifier, files=files, batches=batches, jit=stage.device.jit)
         accuracy = adopt_if_better(
@@ -625,8 +625,11 @@ def average_last_epochs(
             best_accuracy=result.best_accuracy,
             directory=stage.directory,
         )
-    said = "does not reach that of the best epoch, which stays" if accuracy is None else f"{accuracy:.4f}, and is kept"
-    print(f"Average of the last {count} epochs: val_accuracy {said}.")
+    if accuracy is None:
+        print(f"Average of the last {count} epochs: val_accuracy does not reach that of the best epoch, which stays.")
+        return result
+    print(f"Average of the last {count} epochs: val_accuracy {accuracy:.4f}, and is kept.")
+    return dataclasses.replace(result, best_epoch=None, best_accuracy=accuracy)
 
 
 def finish_run(
@@ -668,7 +671,8 @@ def finish_run(
         },
     )
     print(timing_table(result.history))
-    print(f"Validation accuracy {evaluation.summary()}, best at epoch {result.best_epoch}.")
+    kept = f"best at epoch {result.best_epoch}" if result.best_epoch else f"of the last {options.swa_epochs} averaged"
+    print(f"Validation accuracy {evaluation.summary()}, {kept}.")
     print(f"Report: {page}")
     print(f"Next: python -m carclf.predict --run={run.directory} --data={options.data}")
 

@@ -41,13 +41,13 @@ class StageResult:
 
     Attributes:
       history: one row an epoch (`carclf.training.callbacks.HISTORY_COLUMNS`).
-      best_epoch: counted from 1.
-      best_accuracy: its val_accuracy, 0..1.
+      best_epoch: counted from 1; None where an average of epochs is kept instead.
+      best_accuracy: val_accuracy of what is kept, 0..1.
       train_seconds: of all epochs, validation included, and of what was computed for them before.
     """
 
     history: pd.DataFrame
-    best_epoch: int
+    best_epoch: int | None
     best_accuracy: float
     train_seconds: float
 

@@ -27,7 +27,7 @@ from rendering import (
     some,
 )
 
-from carclf.model.render import Render, render
+from carclf.model.render import Render
 from carclf.recipe import VIEWS, geometry, parse_recipe, parse_views
 
 many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -301,29 +301,3 @@ def test_it_compiles_in_seconds(size, canvas):
     started = time.process_time()
     layer(dict(zip(keys, arguments, strict=True)))
     assert time.process_time() - started < 10.0
-
-
-@pytest.mark.parametrize("text", ["", "brightness(0.4,1.6)|saturation(0,2)"])
-def test_a_stretched_image_fills_the_range_before_its_colour(text):
-    """The reference is ImageDataGenerator's array_to_img(scale=True), then the colour, then the clip."""
-    photos = [photo_like(40, 48) // 2 + 30, np.full((40, 48, 3), 77, np.uint8)]
-    canvas, extent = on_canvas(*photos)
-    row = np.arange(2)
-    draws = parse_recipe(f"rotate(20)|{text}" if text else "rotate(20)").draw(
-        seed=3, epoch=0, row=row, extent=extent, image_size=(40, 48)
-    )
-    plain_colour = np.repeat(PLAIN, 2, axis=0)
-    plain = np.asarray(render(canvas, extent, draws.geometry, plain_colour, image_size=(40, 48)), np.float64)
-    low, span = plain[0].min(), np.ptp(plain[0])
-    stretched = np.stack([(plain[0] - low) * 255 / span, np.zeros_like(plain[1])])
-    expected = np.clip(
-        np.einsum("bij,bhwj->bhwi", draws.colour[:, :, :3], stretched) + draws.colour[:, None, None, :, 3], 0, 255
-    )
-    layer = Render(image_size=(40, 48), stretch=True)
-    images = np.asarray(layer({"canvas": canvas, "extent": extent, "geometry": draws.geometry, "colour": draws.colour}))
-    np.testing.assert_allclose(images[0], expected[0], atol=0.05)
-    np.testing.assert_allclose(
-        images[1], expected[1], atol=0.1
-    )  # of one value, up to the rounding of the interpolation
-    if not text:
-        assert (images[0].min(), images[0].max()) == pytest.approx((0, 255), abs=0.01)

@@ -104,6 +104,13 @@ def test_the_headline_is_accuracy_with_interval_photos_and_time(run):
     assert "usually 1 min 1 s" in text  # the first epoch, which compiles, does not count
 
 
+def test_an_average_that_is_kept_is_no_epoch(tmp_path):
+    metrics = {"val_accuracy": 0.8, "best_epoch": None, "train_seconds": 192.0, "epochs": 3}
+    text = Page(page_text(make_run(tmp_path / "averaged", metrics=metrics, swa_epochs=2))).text
+    assert "Weights mean of 2 epochs" in text
+    assert "est epoch" not in text
+
+
 def test_the_page_needs_no_network_and_no_script(run):
     Image.new("RGB", (20, 10), "red").save(run.directory / "augmentation.png")
     text = page_text(run, thumbnails={"0.jpg": JPEG})
