@@ -13,6 +13,9 @@ T = TypeVar("T")
 # What lies outside a photo: its edge pixel, its mirror image, or a constant.
 Fill = Literal["edge", "reflect", "constant"]
 FILLS: tuple[Fill, ...] = typing.get_args(Fill)
+# How a photo is interpolated: its neighbours gathered, or by two matrix products.
+RenderMethod = Literal["gather", "separable"]
+RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str = "Options") -> Any:
@@ -141,6 +144,13 @@ class TrainOptions:
     fill: Fill = option("edge", "What lies outside a photo.", choices=FILLS, group="Images")
     stretch: bool = option(
         False, "Map each image's values to 0..255 before colour, as the 2020 notebook's library did.", group="Images"
+    )
+    render: str = option(
+        "auto",
+        "How photos are interpolated: gather, or separable (matrix products, for recipes without rotation, shear and "
+        "perspective); auto is separable on a TPU where the recipe allows it, else gather.",
+        choices=("auto", *RENDER_METHODS),
+        group="Images",
     )
     augment: str = option(
         "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"

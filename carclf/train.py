@@ -120,6 +120,7 @@ class Stage:
       device: where it runs.
       framing: image size, canvas and fit.
       recipe: the augmentation.
+      method: how photos are interpolated.
       train_folds: every fold but the one held out.
       train_photos: in them, external photos included.
       val_photos: in the fold held out.
@@ -135,6 +136,7 @@ class Stage:
     device: "Device"
     framing: "Framing"
     recipe: "Recipe"
+    method: config.RenderMethod
     train_folds: list[int]
     train_photos: int
     val_photos: int
@@ -192,6 +194,7 @@ def plan_stage(
     """
     from carclf.data.pipeline import Framing, canvas_side
     from carclf.model.schedules import build_schedule
+    from carclf.model.separable import choose_method
     from carclf.recipe import parse_recipe
     from carclf.training.lineage import check_batch
 
@@ -224,6 +227,7 @@ def plan_stage(
             fit=options.fit,
         ),
         recipe=recipe,
+        method=choose_method(options.render, turning=recipe.turning),
         train_folds=train_folds,
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
@@ -280,6 +284,7 @@ def make_model(stage: Stage, classifier: "keras.Model") -> "keras.Model":
         mixing=stage.recipe.mixes,
         erasing=stage.recipe.erases,
         stretch=options.stretch,
+        method=stage.method,
         optimizer=make_optimizer(stage, classifier),
         loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
         device=stage.device,
@@ -313,6 +318,7 @@ def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers
 def describe_plan(stage: Stage) -> None:
     """Prints what a practitioner checks before a long run."""
     from carclf.model.backbones import find_backbone
+    from carclf.model.separable import describe_method
     from carclf.model.unfreezing import describe_opening, parse_unfreeze
 
     options = stage.options
@@ -325,6 +331,8 @@ def describe_plan(stage: Stage) -> None:
         parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
     ):
         print(f"{opening[0].upper()}{opening[1:]}.")
+    if said := describe_method(stage.method, turning=stage.recipe.turning):
+        print(said)
     print(f"Learning rate: {options.schedule} from {stage.schedule.at(0):.3g}.", flush=True)
 
 
@@ -540,6 +548,7 @@ def feature_data(
             framing=stage.framing,
             fill=options.fill,
             stretch=options.stretch,
+            method=stage.method,
             recipe=stage.recipe,
             views=options.feature_views,
             seed=options.seed,

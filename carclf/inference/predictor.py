@@ -11,6 +11,7 @@ from carclf.data.manifest import Manifest
 from carclf.data.pipeline import Framing, canvas_side, view_batches
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
+from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
 from carclf.recipe import View
 from carclf.runs import Run
@@ -106,6 +107,7 @@ def predict_run(
       UserError: its weights are missing or do not load.
     """
     classifier, framing = load_classifier(run)
+    turning = [view.name for view in views if view.turns]
     photo_classifier = build_photo_classifier(
         classifier,
         image_size=framing.image_size,
@@ -114,6 +116,8 @@ def predict_run(
         mixing=False,
         erasing=any(view.recipe is not None and view.recipe.erases for view in views),
         stretch=run.options.stretch,
+        # To views that turn, gathers give the image that the run's own method would give.
+        method="gather" if turning else choose_method(run.options.render, turning=turning),
     )
     return predict_photos(
         photo_classifier=photo_classifier,

@@ -28,6 +28,7 @@ HARMLESS = frozenset(
         "resume_from",
         "save_every",
         "cache",
+        "render",
         "device",
         "cpu_devices",
     ]

@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from carclf import runs
-from carclf.config import Fill
+from carclf.config import Fill, RenderMethod
 from carclf.data.pipeline import Framing
 from carclf.data.waiting import InputClock
 from carclf.errors import DamagedShardError, UserError, sentence_in
@@ -60,6 +60,7 @@ def build_training_model(
     mixing: bool,
     erasing: bool,
     stretch: bool = False,
+    method: RenderMethod = "gather",
     optimizer: keras.optimizers.Optimizer,
     loss: keras.losses.Loss | None = None,
     device: Device,
@@ -79,6 +80,7 @@ def build_training_model(
         mixing=mixing,
         erasing=erasing,
         stretch=stretch,
+        method=method,
     )
     compile_model(model, optimizer=optimizer, loss=loss, device=device)
     return model
