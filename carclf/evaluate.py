@@ -40,7 +40,7 @@ def main(options: EvaluateOptions) -> None:
                     split="train",
                     folds=[fold],
                     views=views,
-                    batch_size=options.batch_size,
+                    batch_size=device.whole_batch(options.batch_size),
                     jit=device.jit,
                 )
                 for run in loaded

@@ -55,7 +55,7 @@ def main(options: PredictOptions) -> None:
                     split=split,
                     folds=folds,
                     views=views,
-                    batch_size=options.batch_size,
+                    batch_size=device.whole_batch(options.batch_size),
                     jit=device.jit,
                 )
                 for run in loaded

@@ -91,6 +91,7 @@ def train_one_stage(options: TrainOptions) -> int:
       Preempted: SIGTERM has come; what it says is how to go on.
       KeyboardInterrupt: likewise.
     """
+    from carclf.training.hosts import folder_of_host
     from carclf.training.preemption import Preemption
     from carclf.training.resume import where_it_stands
 
@@ -100,8 +101,8 @@ def train_one_stage(options: TrainOptions) -> int:
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
     try:
-        with Preemption().watching() as preemption:
-            train_run(options, directory=directory, preemption=preemption)
+        with folder_of_host(options, directory) as (mine, folder), Preemption().watching() as preemption:
+            train_run(mine, directory=folder, preemption=preemption)
     except (Preempted, KeyboardInterrupt) as error:
         name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
         raise type(error)(f"Stopped by {name}: {where_it_stands(directory)}.") from None
@@ -164,9 +165,14 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption
     ):
         print(f"Warning: {warning}", file=sys.stderr)
 
-    from carclf.training.device import select_device
+    from carclf.training.device import Hosts, leave_other_hosts, select_device
 
-    device = select_device(options.device, precision=options.precision, cpu_devices=options.cpu_devices)
+    device = select_device(
+        options.device,
+        precision=options.precision,
+        cpu_devices=options.cpu_devices,
+        hosts=Hosts(count=options.num_hosts, this=options.host, coordinator=options.coordinator),
+    )
     print(device.describe(), flush=True)
 
     # Keras is imported only from here on, when its backend has been chosen.
@@ -181,6 +187,10 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption
         return
     run = begin_run(stage, start=start)
     result = fit(stage, model=model, classifier=classifier, resume=start is not Start.ANEW, preemption=preemption)
+    if device.hosts > 1:  # every host evaluates alone: predictions are for one machine to gather
+        stage = dataclasses.replace(stage, device=leave_other_hosts(device))
+        classifier = make_classifier(stage)
+        model = make_model(stage, classifier)
     finish_run(stage, run=run, model=model, classifier=classifier, result=result)
 
 
@@ -480,6 +490,7 @@ def fit(
             resume=resume,
             preemption=preemption,
             setting=setting_of(stage.device),
+            hosts=stage.device.hosts,
         ),
         verbose=1 if sys.stdout.isatty() else 2,
     )
@@ -492,7 +503,7 @@ def fit(
 
 def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int = 0) -> "tf.data.Dataset":
     """The batches of the stage from a step on."""
-    from carclf.data.pipeline import training_batches
+    from carclf.data.pipeline import Share, training_batches
 
     options = stage.options
     return training_batches(
@@ -508,12 +519,13 @@ def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int
         label_smoothing=options.label_smoothing,
         class_weights=stage.class_weights,
         cache=cache,
+        share=Share(options.host, options.num_hosts),
     )
 
 
 def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.Dataset":
     """The fold held out."""
-    from carclf.data.pipeline import validation_batches
+    from carclf.data.pipeline import Share, validation_batches
     from carclf.recipe import parse_recipe
 
     return validation_batches(
@@ -523,6 +535,7 @@ def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.D
         recipe=stage.recipe if stage.options.augment_validation else parse_recipe(""),
         batch_size=stage.options.batch_size,
         cache=cache,
+        share=Share(stage.options.host, stage.options.num_hosts),
     )
 
 

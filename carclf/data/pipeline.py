@@ -39,6 +39,23 @@ class Framing:
     fit: str = "squash"
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of each batch that this host decodes; all hosts together decode the whole.
+
+    Attributes:
+      host: its number, from 0.
+      hosts: how many there are; they must divide the batch, and where photos are mixed half of it.
+    """
+
+    host: int = 0
+    hosts: int = 1
+
+    def of(self, places: np.ndarray) -> np.ndarray:
+        """The part of [B]: photos that follow each other, so that pairs stay together."""
+        return np.split(places, self.hosts)[self.host]
+
+
 def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
     """The side of the canvas in pixels: the smallest of max_side/{8, 4, 2, 1} that is ≥ 1.25 · max(image_size).
 
@@ -68,6 +85,7 @@ def training_batches(
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Full, shuffled, augmented batches for `epochs` epochs, the same for any machine: (inputs, target, weight).
 
@@ -89,6 +107,7 @@ def training_batches(
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
       cache: of decoded photos; None decodes each epoch anew.
+      share: the part of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
@@ -101,7 +120,7 @@ def training_batches(
 
     def batch(step: int) -> tuple[np.ndarray, ...]:
         epoch, number = divmod(step, per_epoch)
-        places = order(epoch)[number * batch_size : (number + 1) * batch_size]
+        places = share.of(order(epoch)[number * batch_size : (number + 1) * batch_size])
         return _augmented_batch(
             loader,
             places,
@@ -114,7 +133,7 @@ def training_batches(
             class_weights=weights,
         )
 
-    shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(batch_size // share.hosts, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
         _inputs_target_weight
     )
@@ -144,6 +163,7 @@ def validation_batches(
     batch_size: int,
     recipe: Recipe,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Every photo of `folds` once, in shard order: (inputs, target, weight) as `training_batches` gives them.
 
@@ -152,7 +172,13 @@ def validation_batches(
     """
     shards = manifest.shards_of("train", folds=folds)
     return ordered_batches(
-        manifest=manifest, shards=shards, framing=framing, batch_size=batch_size, recipe=recipe, cache=cache
+        manifest=manifest,
+        shards=shards,
+        framing=framing,
+        batch_size=batch_size,
+        recipe=recipe,
+        cache=cache,
+        share=share,
     )
 
 
@@ -166,12 +192,13 @@ def ordered_batches(
     seed: int = 0,
     epoch: int = 0,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Every photo of `shards` once, in their order, drawn as in `epoch`; else as `validation_batches` gives them."""
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        places = _padded(number, batch_size=batch_size, photos=len(entries))
+        places = share.of(_padded(number, batch_size=batch_size, photos=len(entries)))
         return _augmented_batch(
             loader,
             places,
@@ -184,7 +211,7 @@ def ordered_batches(
             class_weights=np.ones(manifest.class_count, np.float32),
         )
 
-    shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(batch_size // share.hosts, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
 
 

@@ -30,6 +30,18 @@ def xla(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def compiled_on_jax(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `function`, on JAX as one program: outside of one, it compiles every operation by itself.
+
+    A conditional it would even compile anew each time it comes to it.
+    """
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
 def _on_each_share(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns `function`, or where Keras has a distribution, what calls it on each device with its part of a batch."""
     import jax

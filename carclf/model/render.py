@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from carclf.config import FILLS, RENDER_METHODS, Fill, RenderMethod
-from carclf.model.compile import gather_rows, xla
+from carclf.model.compile import compiled_on_jax, gather_rows, xla
 from carclf.model.sampling import centres, coverage, is_affine, pixel_map, reflect, sample_step
 from carclf.model.separable import sample_separably
 
@@ -294,7 +294,7 @@ class Render(keras.layers.Layer):
         self.method: RenderMethod = method
         self.jit = jit
         self.built = True
-        self._function = xla(self._render) if jit else self._render
+        self._function = xla(self._render) if jit else compiled_on_jax(self._render)
 
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns the images, float32 [B, H, W, 3] in 0..255."""

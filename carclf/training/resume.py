@@ -31,6 +31,9 @@ HARMLESS = frozenset(
         "render",
         "device",
         "cpu_devices",
+        "num_hosts",
+        "host",
+        "coordinator",
     ]
 )
 # Nothing that a kill left under a temporary name.

@@ -31,6 +31,7 @@ from carclf.training.callbacks import (
 from carclf.training.checkpoint import CheckpointFolder
 from carclf.training.device import Device
 from carclf.training.epoch_average import KeepEpochWeights
+from carclf.training.hosts import check_same_step
 from carclf.training.preemption import Preemption
 from carclf.training.saving import CheckpointSaver, ModelState, Position, Resumable, run_epoch_end
 
@@ -129,6 +130,7 @@ class Saving:
       resume: whether to go on from the folder's newest valid checkpoint.
       preemption: whether SIGTERM has come.
       setting: what, besides a checkpoint, decides each bit of the result.
+      hosts: machines that train together.
     """
 
     identity: Mapping[str, str]
@@ -136,6 +138,7 @@ class Saving:
     resume: bool
     preemption: Preemption
     setting: Mapping[str, Any]
+    hosts: int = 1
 
 
 def fit_stage(
@@ -201,11 +204,14 @@ def fit_stage(
         parts["patience"] = stopping[0]
     saver = _saver(model, directory=directory, position=position, parts=parts, saving=saving)
     guard = StopOnNonFiniteLoss(position=position, rows_of_step=rows_of_step)
+    start_step = saver.resume() if saving.resume else 0
+    if saving.hosts > 1:
+        check_same_step(start_step)
     try:
         _fit(
             model,
             callbacks=[position, timing, guard, *average, history, *plateau, best, *keeping, *stopping, saver],
-            start_step=saver.resume() if saving.resume else 0,
+            start_step=start_step,
             train_data_from=train_data_from,
             val_data=val_data,
             epochs=epochs,
