@@ -218,7 +218,9 @@ def fit_stage(
             steps_per_epoch=steps_per_epoch,
             verbose=verbose,
         )
-    except tf.errors.ResourceExhaustedError:
+    except (tf.errors.ResourceExhaustedError, RuntimeError) as error:  # the latter is what JAX raises
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
         image_size = classifier.input_shape[1:3]
         raise UserError(
             f"The device ran out of memory at batch {batch_size} and image size {image_size}: "

@@ -1,5 +1,7 @@
 """Render by matrix products: the image that gathers give, for every geometry that keeps rows and columns."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -158,3 +160,19 @@ def test_what_is_said_of_an_operations_geometry_is_true(name):
 )
 def test_views_tell_whether_they_turn(text, turns):
     assert {view.turns for view in parse_views(text)} == {turns}
+
+
+# --- what it costs
+
+
+@pytest.mark.parametrize(("image_size", "canvas_size", "samples"), [(224, 320, 1), (300, 640, 4), (512, 640, 1)])
+def test_the_table_of_costs_says_what_the_formulas_give(image_size, canvas_size, samples):
+    counted = separable.costs(image_size=image_size, canvas_size=canvas_size, samples=samples)
+    (line,) = re.findall(rf"EfficientNet B\d, {image_size} +(.*)", separable.sample_separably.__doc__)
+    canvas, *cells = (float(cell.replace(",", "")) for cell in line.split())
+    (flops, moved, _), (gather_flops, gather_moved, rows) = counted["separable"], counted["gather"]
+    assert (canvas, cells[4]) == (canvas_size, rows)
+    assert cells[0] == pytest.approx(flops / 1e9, abs=0.006)
+    assert cells[1] == pytest.approx(moved / 1e6, abs=0.06)
+    assert cells[2] == pytest.approx(gather_flops / 1e9, abs=0.0006)
+    assert cells[3] == pytest.approx(gather_moved / 1e6, abs=0.06)
