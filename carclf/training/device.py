@@ -14,7 +14,8 @@ from carclf.quiet import without_start_messages
 DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 BFLOAT16_CAPABILITY = (8, 0)  # NVIDIA Ampere; older cards (P100, T4) have float16 only
-
+# Without a sign of life for so long a host counts as dead. JAX's own 100 end a run whose cores compile and decode.
+HEARTBEAT_SECONDS = 600
 # Newer TPUs appear as /dev/vfio, as other devices do, too. Source: jax/_src/hardware_utils.py of JAX 0.10 (v2 to 7x).
 GOOGLE_PCI_VENDOR = "0x1ae0"
 TPU_PCI_DEVICES = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
@@ -246,7 +247,12 @@ def _join(hosts: Hosts) -> None:
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # what CPUs of several hosts talk by
     try:
-        jax.distributed.initialize(hosts.coordinator, num_processes=hosts.count, process_id=hosts.this)
+        jax.distributed.initialize(
+            hosts.coordinator,
+            num_processes=hosts.count,
+            process_id=hosts.this,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
     except RuntimeError as error:
         raise UserError(
             f"Host {hosts.this} of {hosts.count} did not meet the others at --coordinator={hosts.coordinator} "

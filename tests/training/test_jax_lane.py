@@ -161,7 +161,12 @@ def test_two_hosts_take_the_steps_that_one_takes(lanes, dataset, tmp_path):
     shared = SMALL | {"data": dataset.directory, "runs": str(folder), "init_from": "first", "device": "cpu"}
     together = shared | {"run": "two", "cpu_devices": 2, "num_hosts": 2, "coordinator": f"127.0.0.1:{free_port()}"}
     hosts = [start(["train", *flags(**together, host=host)], folder=tmp_path) for host in (0, 1)]
-    said = [said_by(host) for host in hosts]
+    try:
+        said = [said_by(host) for host in hosts]
+    finally:
+        for host in hosts:
+            host.kill()
+            host.communicate()
     assert "Device: 4 CPUs of 2 hosts, Keras on jax" in said[0]
     assert "Epoch" not in said[1]
     np.testing.assert_allclose(history(folder, "two"), history(folder, "jax"), atol=1e-4)
