@@ -28,23 +28,20 @@ def main(options: EvaluateOptions) -> None:
     print(device.describe(), flush=True)
 
     from carclf.inference.evaluation import evaluate_predictions
-    from carclf.inference.predictor import mean_predictions, predict_run
+    from carclf.inference.predictor import mean_predictions, predict_runs
     from carclf.report.run_files import write_evaluation
 
     with device.scope():
         predictions = mean_predictions(
-            [
-                predict_run(
-                    run,
-                    manifest=manifest,
-                    split="train",
-                    folds=[fold],
-                    views=views,
-                    batch_size=options.batch_size,
-                    jit=device.jit,
-                )
-                for run in loaded
-            ]
+            predict_runs(
+                loaded,
+                manifest=manifest,
+                split="train",
+                folds=[fold],
+                views=views,
+                batch_size=options.batch_size,
+                jit=device.jit,
+            )
         )
     evaluation = evaluate_predictions(predictions, manifest)
     names = "|".join(view.name for view in views)

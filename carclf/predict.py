@@ -44,22 +44,19 @@ def main(options: PredictOptions) -> None:
     device = select_device(options.device, precision=loaded[0].options.precision)
     print(device.describe(), flush=True)
 
-    from carclf.inference.predictor import mean_predictions, predict_run
+    from carclf.inference.predictor import mean_predictions, predict_runs
 
     with device.scope():
         predictions = mean_predictions(
-            [
-                predict_run(
-                    run,
-                    manifest=manifest,
-                    split=split,
-                    folds=folds,
-                    views=views,
-                    batch_size=options.batch_size,
-                    jit=device.jit,
-                )
-                for run in loaded
-            ]
+            predict_runs(
+                loaded,
+                manifest=manifest,
+                split=split,
+                folds=folds,
+                views=views,
+                batch_size=options.batch_size,
+                jit=device.jit,
+            )
         )
     ids = photos["id"].loc[predictions.rows].tolist()
     rows = submission.write_submission(

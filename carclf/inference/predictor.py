@@ -1,17 +1,16 @@
-"""Photos to probabilities: every view of every photo through one model, placed by row."""
+"""Photos of a data set to probabilities: every view of every photo through one run or many, placed by row."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 
-from carclf import config
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import Framing, canvas_side, view_batches
-from carclf.model.classifier import build_classifier
-from carclf.model.photo_classifier import build_photo_classifier
-from carclf.model.weights import load_weights_file
+from carclf.data.pipeline import Framing, ViewSet, view_batches
+from carclf.inference.averaging import ViewMean
+from carclf.inference.program import Program, build_programs, on_device, to_numpy
 from carclf.recipe import View
 from carclf.runs import Run
 
@@ -29,28 +28,6 @@ class Predictions:
     probabilities: np.ndarray
 
 
-def load_classifier(run: Run) -> tuple[keras.Model, Framing]:
-    """The run's classifier with its best weights, and how photos were framed for it.
-
-    Raises:
-      UserError: the weights are missing or do not fit.
-    """
-    options = run.options
-    image_size = config.parse_image_size(options.image_size)
-    classifier = build_classifier(
-        backbone=options.backbone,
-        weights="none",
-        class_count=len(run.class_names),
-        image_size=image_size,
-        head_width=options.head_width,
-        dropout=options.dropout,
-        l2=options.l2,
-    )
-    load_weights_file(classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
-    canvas_size = canvas_side(image_size=image_size, max_side=run.max_side)
-    return classifier, Framing(image_size=image_size, canvas_size=canvas_size, fit=options.fit)
-
-
 def predict_photos(
     *,
     photo_classifier: keras.Model,
@@ -65,77 +42,120 @@ def predict_photos(
 ) -> Predictions:
     """The mean probability over `views` of every photo of a split, by `build_photo_classifier`'s model.
 
-    Each batch carries the rows it is made of through the model, so neither order nor padding nor the number of
-    replicas can misplace a result. Call it inside `Device.scope()`.
+    Call it inside `Device.scope()`; all views are of the framing's size.
 
     Raises:
-      RuntimeError: a photo did not come back once for each view; nothing is returned then.
+      RuntimeError: a photo did not come back once in each view; nothing is returned then.
     """
-    batches = view_batches(
-        manifest=manifest, split=split, folds=folds, framing=framing, batch_size=batch_size, views=views, seed=seed
+    view_set = ViewSet(tuple(views), image_size=framing.image_size, fit=framing.fit, seed=seed)
+    program = Program(photo_classifier, framing.canvas_size, view_set, tuple(range(len(views))), jit)
+    (predictions,) = predict_programs(
+        [[program]], manifest=manifest, split=split, folds=folds, views=views, batch_size=batch_size
     )
-    row = keras.Input((), dtype="int32", name="row")
-    model = keras.Model({**photo_classifier.input, "row": row}, [photo_classifier.output, row])
-    # Keras would choose XLA on a CPU too, where it is many times slower.
-    model.compile(jit_compile=jit)
-    logits, row = model.predict(batches, verbose=0)
-    total, photos = manifest.photos(split), manifest.photos(split, folds)
-    sums, seen = np.zeros((total, logits.shape[-1])), np.zeros(total, np.int64)
-    real = row >= 0
-    np.add.at(sums, row[real], softmax(logits[real]))
-    np.add.at(seen, row[real], 1)
-    rows = np.flatnonzero(seen)
-    if len(rows) != photos or not np.all(seen[rows] == len(views)):
-        raise RuntimeError(f"{photos} photos in {len(views)} views were expected, and {int(seen.sum())} came back.")
-    return Predictions(rows=rows, probabilities=sums[rows] / len(views))
+    return predictions
 
 
-def predict_run(
-    run: Run,
+def predict_runs(
+    loaded: Sequence[Run],
     *,
     manifest: Manifest,
     split: str,
     folds: Iterable[int] | None = None,
     views: Sequence[View],
+    tta_mean: str = "probabilities",
     batch_size: int,
     jit: bool,
-) -> Predictions:
-    """`predict_photos` with a run's best weights, size, fit and fill; see `carclf.inference.compatibility` first.
+) -> list[Predictions]:
+    """The predictions of each run with its best weights, size, fit and fill; see `compatibility` first.
+
+    Call it inside `Device.scope()`.
 
     Raises:
-      UserError: its weights are missing or do not load.
+      UserError: a run's weights are missing or do not load.
     """
-    classifier, framing = load_classifier(run)
-    photo_classifier = build_photo_classifier(
-        classifier,
-        image_size=framing.image_size,
-        canvas_size=framing.canvas_size,
-        fill=run.options.fill,
-        mixing=False,
-        erasing=any(view.recipe is not None and view.recipe.erases for view in views),
-        stretch=run.options.stretch,
-    )
-    return predict_photos(
-        photo_classifier=photo_classifier,
-        framing=framing,
+    return predict_programs(
+        [build_programs(run, views=views, jit=jit) for run in loaded],
         manifest=manifest,
         split=split,
         folds=folds,
         views=views,
+        tta_mean=tta_mean,
         batch_size=batch_size,
-        seed=run.options.seed,
-        jit=jit,
     )
 
 
-def mean_predictions(predictions: Sequence[Predictions]) -> Predictions:
-    """The mean of several runs' probabilities of the same photos."""
+def predict_programs(
+    members: Sequence[Sequence[Program]],
+    *,
+    manifest: Manifest,
+    split: str,
+    folds: Iterable[int] | None = None,
+    views: Sequence[View],
+    tta_mean: str = "probabilities",
+    batch_size: int,
+) -> list[Predictions]:
+    """The predictions of each member, whose programs together see all views.
+
+    Photos are decoded once for each size of canvas, whatever the number of members and views, and nothing but a row of
+    probabilities a photo and member is kept.
+
+    Raises:
+      RuntimeError: a photo did not come back once in each view; nothing is returned then.
+    """
+    folds = None if folds is None else list(folds)
+    classes = members[0][0].photo_classifier.output_shape[-1]
+    total, photos = manifest.photos(split), manifest.photos(split, folds)
+    means = [ViewMean(total, classes, views=views, kind=tta_mean) for _ in members]
+    for member, place, row, logits in view_logits(
+        members, manifest=manifest, split=split, folds=folds, batch_size=batch_size
+    ):
+        means[member].add(place, row, logits)
+    predictions = [Predictions(mean.rows(), mean.probabilities()) for mean in means]
+    if any(len(predicted.rows) != photos for predicted in predictions):
+        raise RuntimeError(f"{photos} photos were expected, and {len(predictions[0].rows)} came back.")
+    return predictions
+
+
+def view_logits(
+    members: Sequence[Sequence[Program]],
+    *,
+    manifest: Manifest,
+    split: str,
+    folds: Sequence[int] | None,
+    batch_size: int,
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(member, place of the view, row int32 [B], logits float32 [B, K]) for every batch, member and view.
+
+    The rows travel with their batch through the sharing among replicas, so that neither order nor padding nor the
+    number of replicas can misplace a result.
+    """
+    numbered = [(member, program) for member, programs in enumerate(members) for program in programs]
+    numbered.sort(key=lambda pair: pair[1].canvas_size)
+    for canvas_size, group in itertools.groupby(numbered, key=lambda pair: pair[1].canvas_size):
+        together = list(group)
+        batches = view_batches(
+            manifest=manifest,
+            split=split,
+            folds=folds,
+            canvas_size=canvas_size,
+            batch_size=batch_size,
+            view_sets=[program.view_set for _, program in together],
+        )
+        for batch in on_device(batches):
+            photos = {"canvas": batch["canvas"], "extent": batch["extent"]}
+            given = [
+                (member, place, logits)
+                for (member, program), draws in zip(together, batch["draws"], strict=True)
+                for place, logits in zip(program.places, program.logits(photos, draws), strict=True)
+            ]
+            row = to_numpy(batch["row"])
+            for member, place, logits in given:  # only now is anything waited for
+                yield member, place, row, to_numpy(logits)
+
+
+def mean_predictions(predictions: Sequence[Predictions], *, weights: Sequence[float] | None = None) -> Predictions:
+    """The mean of several runs' probabilities of the same photos, each with its weight."""
     first = predictions[0]
-    assert all(np.array_equal(p.rows, first.rows) for p in predictions)
-    return Predictions(rows=first.rows, probabilities=np.mean([p.probabilities for p in predictions], axis=0))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities float64 [N, K] of logits [N, K]."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    assert all(np.array_equal(predicted.rows, first.rows) for predicted in predictions)
+    mean = np.average([predicted.probabilities for predicted in predictions], axis=0, weights=weights)
+    return Predictions(rows=first.rows, probabilities=mean)
