@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from carclf import config, runs
 from carclf.config import TrainOptions
@@ -54,6 +55,6 @@ def colour_classifier(classifier: keras.Model, *, image_size, canvas_size, **_) 
     inputs |= {name: keras.Input(shape, name=name) for name, shape in INPUT_SHAPES.items()}
     colour = keras.ops.mean(keras.ops.cast(inputs["canvas"], "float32"), axis=(1, 2)) / 255.0
     matrix = keras.ops.reshape(inputs["geometry"][:, :2], (-1, 6))[:, ::2]
-    size = keras.ops.zeros_like(colour[:, :2]) + [side / 64 for side in image_size]
+    size = keras.ops.zeros_like(colour[:, :2]) + np.float32(image_size) / 64
     features = keras.ops.concatenate([colour, matrix, size], axis=1)
     return keras.Model(inputs, classifier.get_layer("logits")(features), name="photo_classifier")
