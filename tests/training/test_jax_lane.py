@@ -19,7 +19,7 @@ import tensorflow as tf
 from carclf import runs, train
 from carclf.config import TrainOptions
 from carclf.data.pipeline import Framing, Share, training_batches, validation_batches
-from carclf.inference.predictor import predict_run
+from carclf.inference.predictor import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views
 from carclf.report import augmentation, run_files
 from carclf.training import device
@@ -57,6 +57,15 @@ def said_by(process: subprocess.Popen[str], *, code: int = 0) -> str:
     said = process.communicate(timeout=900)[0]
     assert process.returncode == code, said
     return said
+
+
+def predicted_here(run: Path, dataset, *, views: str) -> Predictions:
+    """On TensorFlow, of the fold that the run held out."""
+    loaded = [runs.load_run(run)]
+    (predictions,) = predict_runs(
+        loaded, manifest=dataset, split="train", folds=[0], views=parse_views(views), batch_size=8, jit=False
+    )
+    return predictions
 
 
 def history(folder: Path, run: str) -> np.ndarray:
@@ -111,18 +120,14 @@ def test_weights_of_tensorflow_evaluate_alike_on_jax(lanes):
 def test_predictions_of_a_view_agree(lanes, dataset):
     folder, _, _ = lanes
     on_jax = pd.read_csv(folder / "probabilities.csv").iloc[:, 1:4].to_numpy(float)
-    run = runs.load_run(folder / "tf")
-    here = predict_run(
-        run, manifest=dataset, split="train", folds=[0], views=parse_views("flip"), batch_size=8, jit=False
-    )
+    here = predicted_here(folder / "tf", dataset, views="flip")
     np.testing.assert_allclose(on_jax, here.probabilities, atol=1e-4)
 
 
 def test_weights_of_jax_load_on_tensorflow(lanes, dataset):
     folder, _, _ = lanes
     metrics = json.loads((folder / "jax" / runs.METRICS_FILE).read_text())
-    run = runs.load_run(folder / "jax")
-    here = predict_run(run, manifest=dataset, split="train", folds=[0], views=parse_views(""), batch_size=8, jit=False)
+    here = predicted_here(folder / "jax", dataset, views="")
     labels = dataset.read_ids("train").iloc[here.rows]["label"].to_numpy(int)
     loss = -np.log(here.probabilities[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(metrics["val_loss"], abs=1e-4)
