@@ -3,6 +3,7 @@
 Eight virtual CPUs stand for the cores: what is lowered for a platform does not depend on the machine.
 """
 
+import functools
 import json
 import re
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 
 from carclf import config, door
 from carclf.data.pipeline import DRAW_SHAPES, Framing, canvas_side
+from carclf.inference import program
 from carclf.model import separable
 from carclf.model.classifier import build_classifier, set_trainable
 from carclf.model.losses import build_loss
@@ -103,7 +105,14 @@ def programs(options: config.TrainOptions) -> Iterator[tuple[str, Callable[..., 
             erasing=False, stretch=options.stretch, method=separable.choose_method("auto", turning=turning),
         )  # fmt: skip
         state = abstract(values(predictor.trainable_variables, predictor.non_trainable_variables))
-        yield f"prediction in {text}", predictor.predict_step, (state, (photos,))
+        draws = {name: shared((batch_size, len(views), *shape), np.float32) for name, shape in DRAW_SHAPES.items()}
+        arguments = (*state, photos, draws, jax.ShapeDtypeStruct((), np.int32))
+        yield f"prediction in {text}", functools.partial(one_view, predictor), arguments
+
+
+def one_view(model: keras.Model, trainable: Any, frozen: Any, photos: Any, draws: Any, view: Any) -> Any:
+    """What `carclf.inference.program.Program` compiles on JAX."""
+    return model.stateless_call(trainable, frozen, program._inputs(photos, draws, view), training=False)[0]
 
 
 def describe(function: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
