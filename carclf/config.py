@@ -13,6 +13,9 @@ T = TypeVar("T")
 # What lies outside a photo: its edge pixel, its mirror image, or a constant.
 Fill = Literal["edge", "reflect", "constant"]
 FILLS: tuple[Fill, ...] = typing.get_args(Fill)
+# How a photo is interpolated: its neighbours gathered, or by two matrix products.
+RenderMethod = Literal["gather", "separable"]
+RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
 
 
 # What --val_fold=all is kept as.
@@ -185,6 +188,13 @@ class TrainOptions:
     stretch: bool = option(
         False, "Map each image's values to 0..255 before colour, as the 2020 notebook's library did.", group="Images"
     )
+    render: str = option(
+        "auto",
+        "How photos are interpolated: gather, or separable (matrix products, for recipes without rotation, shear and "
+        "perspective); auto is separable on a TPU where the recipe allows it, else gather.",
+        choices=("auto", *RENDER_METHODS),
+        group="Images",
+    )
     augment: str = option(
         "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"
     )
@@ -264,11 +274,16 @@ class TrainOptions:
         group="Device",
     )
     cpu_devices: int = option(1, "Split the CPU into so many devices, to rehearse several.", group="Device")
+    num_hosts: int = option(
+        1, "Machines that train together (Keras on JAX); each runs the same command.", group="Device"
+    )
+    host: int = option(0, "The number of this one among them, from 0; host 0 writes the run.", group="Device")
+    coordinator: str = option("", "With several hosts: ADDRESS:PORT at which host 0 is reached.", group="Device")
 
     def __post_init__(self) -> None:
         """Refuses values that no part of the program could work with."""
         parse_image_size(self.image_size)
-        for name in ("batch_size", "epochs", "head_width", "cpu_devices", "accumulation_steps"):
+        for name in ("batch_size", "epochs", "head_width", "cpu_devices", "accumulation_steps", "num_hosts"):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
         for name in (
             "steps",
@@ -294,6 +309,11 @@ class TrainOptions:
         if self.feature_views:
             _refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it is for --unfreeze=head")
             _refuse(self.augment_validation, "feature_views", self.feature_views, "validation would be augmented")
+        _refuse(not 0 <= self.host < self.num_hosts, "host", self.host, f"there are {self.num_hosts} hosts, from 0")
+        if self.num_hosts > 1:
+            _refuse(not self.coordinator, "num_hosts", self.num_hosts, "--coordinator says where host 0 is reached")
+            for name in ("find_lr", "feature_views", "swa_epochs"):
+                _refuse(bool(getattr(self, name)), name, getattr(self, name), "it is for one host: do it there first")
         if self.resume_from:
             _refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run is to start anew")
             _refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")

@@ -55,7 +55,7 @@ def main(options: EvaluateOptions) -> None:
             folds=folds,
             views=views,
             tta_mean=options.tta_mean,
-            batch_size=options.batch_size,
+            batch_size=device.whole_batch(options.batch_size),
             jit=device.jit,
             keep_views=audited,
         )

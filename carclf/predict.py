@@ -121,7 +121,7 @@ def predict(
     how: dict[str, Any] = {
         "views": views,
         "tta_mean": options.tta_mean,
-        "batch_size": options.batch_size,
+        "batch_size": device.whole_batch(options.batch_size),
         "jit": device.jit,
     }
     held_out = options.split == "val"
@@ -197,7 +197,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
         ],
         views=views,
         tta_mean=options.tta_mean,
-        batch_size=min(options.batch_size, len(paths)),
+        batch_size=device.whole_batch(min(options.batch_size, len(paths))),
         jit=device.jit,
     )
     unread = print_classes(predictor, paths, top=options.top, batch_size=options.batch_size)

@@ -136,6 +136,7 @@ def train_one_stage(options: TrainOptions) -> int:
       Preempted: SIGTERM has come; what it says is how to go on.
       KeyboardInterrupt: likewise.
     """
+    from carclf.training.hosts import folder_of_host
     from carclf.training.preemption import Preemption
     from carclf.training.resume import where_it_stands
 
@@ -147,8 +148,8 @@ def train_one_stage(options: TrainOptions) -> int:
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
     try:
-        with Preemption().watching() as preemption:
-            train_run(options, directory=directory, preemption=preemption)
+        with folder_of_host(options, directory) as (mine, folder), Preemption().watching() as preemption:
+            train_run(mine, directory=folder, preemption=preemption)
     except (Preempted, KeyboardInterrupt) as error:
         name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
         raise type(error)(f"Stopped by {name}: {where_it_stands(directory)}.") from None
@@ -167,6 +168,7 @@ class Stage:
       device: where it runs.
       framing: image size, canvas and fit.
       recipe: the augmentation.
+      method: how photos are interpolated.
       train_folds: every fold but the one held out.
       train_photos: in them, external photos included.
       val_photos: in the fold held out.
@@ -182,6 +184,7 @@ class Stage:
     device: "Device"
     framing: "Framing"
     recipe: "Recipe"
+    method: config.RenderMethod
     train_folds: list[int]
     train_photos: int
     val_photos: int
@@ -212,9 +215,14 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption
     ):
         print(f"Warning: {warning}", file=sys.stderr)
 
-    from carclf.training.device import select_device
+    from carclf.training.device import Hosts, leave_other_hosts, select_device
 
-    device = select_device(options.device, precision=options.precision, cpu_devices=options.cpu_devices)
+    device = select_device(
+        options.device,
+        precision=options.precision,
+        cpu_devices=options.cpu_devices,
+        hosts=Hosts(count=options.num_hosts, this=options.host, coordinator=options.coordinator),
+    )
     print(device.describe(), flush=True)
 
     # Keras is imported only from here on, when its backend has been chosen.
@@ -229,6 +237,10 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption
         return
     run = begin_run(stage, start=start)
     result = fit(stage, model=model, classifier=classifier, resume=start is not Start.ANEW, preemption=preemption)
+    if device.hosts > 1:  # every host evaluates alone: predictions are for one machine to gather
+        stage = dataclasses.replace(stage, device=leave_other_hosts(device))
+        classifier = make_classifier(stage)
+        model = make_model(stage, classifier)
     finish_run(stage, run=run, model=model, classifier=classifier, result=result)
 
 
@@ -242,6 +254,7 @@ def plan_stage(
     """
     from carclf.data.pipeline import Framing, canvas_side
     from carclf.model.schedules import build_schedule
+    from carclf.model.separable import choose_method
     from carclf.recipe import parse_recipe
     from carclf.training.lineage import check_batch
 
@@ -274,6 +287,7 @@ def plan_stage(
             fit=options.fit,
         ),
         recipe=recipe,
+        method=choose_method(options.render, turning=recipe.turning),
         train_folds=train_folds,
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
@@ -330,6 +344,7 @@ def make_model(stage: Stage, classifier: "keras.Model") -> "keras.Model":
         mixing=stage.recipe.mixes,
         erasing=stage.recipe.erases,
         stretch=options.stretch,
+        method=stage.method,
         optimizer=make_optimizer(stage, classifier),
         loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
         device=stage.device,
@@ -363,6 +378,7 @@ def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers
 def describe_plan(stage: Stage) -> None:
     """Prints what a practitioner checks before a long run."""
     from carclf.model.backbones import find_backbone
+    from carclf.model.separable import describe_method
     from carclf.model.unfreezing import describe_opening, parse_unfreeze
 
     options = stage.options
@@ -375,6 +391,8 @@ def describe_plan(stage: Stage) -> None:
         parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
     ):
         print(f"{opening[0].upper()}{opening[1:]}.")
+    if said := describe_method(stage.method, turning=stage.recipe.turning):
+        print(said)
     print(f"Learning rate: {options.schedule} from {stage.schedule.at(0):.3g}.", flush=True)
 
 
@@ -527,6 +545,7 @@ def fit(
             resume=resume,
             preemption=preemption,
             setting=setting_of(stage.device),
+            hosts=stage.device.hosts,
         ),
         verbose=1 if sys.stdout.isatty() else 2,
     )
@@ -539,7 +558,7 @@ def fit(
 
 def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int = 0) -> "tf.data.Dataset":
     """The batches of the stage from a step on."""
-    from carclf.data.pipeline import training_batches
+    from carclf.data.pipeline import Share, training_batches
 
     options = stage.options
     return training_batches(
@@ -555,12 +574,13 @@ def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int
         label_smoothing=options.label_smoothing,
         class_weights=stage.class_weights,
         cache=cache,
+        share=Share(options.host, options.num_hosts),
     )
 
 
 def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.Dataset":
     """The fold held out."""
-    from carclf.data.pipeline import validation_batches
+    from carclf.data.pipeline import Share, validation_batches
     from carclf.recipe import parse_recipe
 
     return validation_batches(
@@ -570,6 +590,7 @@ def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.D
         recipe=stage.recipe if stage.options.augment_validation else parse_recipe(""),
         batch_size=stage.options.batch_size,
         cache=cache,
+        share=Share(stage.options.host, stage.options.num_hosts),
     )
 
 
@@ -595,6 +616,7 @@ def feature_data(
             framing=stage.framing,
             fill=options.fill,
             stretch=options.stretch,
+            method=stage.method,
             recipe=stage.recipe,
             views=options.feature_views,
             seed=options.seed,

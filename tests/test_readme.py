@@ -29,7 +29,8 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    shown = [*blocks("sh"), *re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tpu.md").read_text(), flags=re.DOTALL)]
+    lines = [line.split("  #")[0].strip() for block in shown for line in block.splitlines()]
     return [line for line in lines if line.startswith("python ")]
 
 

@@ -71,6 +71,23 @@ class ViewSet:
         return {name: np.stack([getattr(draws, name) for draws in drawn], axis=1) for name in DRAW_SHAPES}
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of each batch that this host decodes; all hosts together decode the whole.
+
+    Attributes:
+      host: its number, from 0.
+      hosts: how many there are; they must divide the batch, and where photos are mixed half of it.
+    """
+
+    host: int = 0
+    hosts: int = 1
+
+    def of(self, places: np.ndarray) -> np.ndarray:
+        """The part of [..., B]: photos that follow each other, so that pairs stay together."""
+        return np.split(places, self.hosts, axis=-1)[self.host]
+
+
 def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
     """The side of the canvas in pixels: the smallest of max_side/{8, 4, 2, 1} that is ≥ 1.25 · max(image_size).
 
@@ -100,6 +117,7 @@ def training_batches(
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Full, shuffled, augmented batches for `epochs` epochs, the same for any machine: (inputs, target, weight).
 
@@ -121,18 +139,20 @@ def training_batches(
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
       cache: of decoded photos; None decodes each epoch anew.
+      share: the part of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
     # Many batches are drawn at once: NumPy's calls cost more than their arithmetic. Only even ones keep pairs together.
-    block_steps = 1 if batch_size % 2 else DRAWN_BATCHES
+    share_size = batch_size // share.hosts
+    block_steps = 1 if share_size % 2 else DRAWN_BATCHES
 
     @functools.lru_cache(maxsize=2)  # batches of two epochs may be under way together
     def order(epoch: int) -> np.ndarray:
         places = epoch_order(entries["shard"], seed=seed, epoch=epoch)
-        return places[: per_epoch * batch_size].reshape(per_epoch, batch_size)
+        return share.of(places[: per_epoch * batch_size].reshape(per_epoch, batch_size))
 
     @functools.lru_cache(maxsize=4)
     def drawn(epoch: int, block: int) -> tuple[np.ndarray, ...]:
@@ -151,10 +171,10 @@ def training_batches(
     def batch(step: int) -> tuple[np.ndarray, ...]:
         epoch, number = divmod(step, per_epoch)
         block, place = divmod(number, block_steps)
-        mine = slice(place * batch_size, (place + 1) * batch_size)
+        mine = slice(place * share_size, (place + 1) * share_size)
         return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
 
-    shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(share_size, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
         _inputs_target_weight
     )
@@ -184,6 +204,7 @@ def validation_batches(
     batch_size: int,
     recipe: Recipe,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Every photo of `folds` once, in shard order: (inputs, target, weight) as `training_batches` gives them.
 
@@ -192,7 +213,13 @@ def validation_batches(
     """
     shards = manifest.shards_of("train", folds=folds)
     return ordered_batches(
-        manifest=manifest, shards=shards, framing=framing, batch_size=batch_size, recipe=recipe, cache=cache
+        manifest=manifest,
+        shards=shards,
+        framing=framing,
+        batch_size=batch_size,
+        recipe=recipe,
+        cache=cache,
+        share=share,
     )
 
 
@@ -206,12 +233,13 @@ def ordered_batches(
     seed: int = 0,
     epoch: int = 0,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Every photo of `shards` once, in their order, drawn as in `epoch`; else as `validation_batches` gives them."""
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        places = _padded(number, batch_size=batch_size, photos=len(entries))
+        places = share.of(_padded(number, batch_size=batch_size, photos=len(entries)))
         canvas, extent = loader.load(places)
         drawn = _drawn(
             _entries(entries, places),
@@ -225,7 +253,7 @@ def ordered_batches(
         )
         return canvas, extent, *drawn
 
-    shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(batch_size // share.hosts, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
 
 

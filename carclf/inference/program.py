@@ -13,6 +13,7 @@ from carclf import config
 from carclf.data.pipeline import Framing, ViewSet, canvas_side
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
+from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
 from carclf.recipe import View
 from carclf.runs import Run
@@ -181,6 +182,8 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
             mixing=False,
             erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
             stretch=run.options.stretch,
+            # To views that turn, gathers give the image that the run's own method would give.
+            method="gather" if any(view.turns for view in of_size) else choose_method(run.options.render, turning=()),
         )
         view_set = ViewSet(of_size, image_size=size, fit=framing.fit, seed=run.options.seed)
         programs.append(Program(photo_classifier, framing.canvas_size, view_set, places, jit))

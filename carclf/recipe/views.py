@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 
@@ -140,6 +141,13 @@ class View:
     index: int = 0
     weight: float = 1.0
     image_size: tuple[int, int] | None = None
+
+    @property
+    def turns(self) -> bool:
+        """Whether it may map a row of pixels to something else than a row."""
+        matrix = functools.reduce(np.matmul, (step(1.0) for step in self.maps), geometry.identity(1))[0]
+        moved = np.any(matrix[~np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]], bool)])
+        return bool(moved) or (self.recipe is not None and bool(self.recipe.turning))
 
     def draw(
         self,

@@ -28,8 +28,12 @@ HARMLESS = frozenset(
         "resume_from",
         "save_every",
         "cache",
+        "render",
         "device",
         "cpu_devices",
+        "num_hosts",
+        "host",
+        "coordinator",
     ]
 )
 # Nothing that a kill left under a temporary name.

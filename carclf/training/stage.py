@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from carclf import runs
-from carclf.config import Fill
+from carclf.config import Fill, RenderMethod
 from carclf.data.pipeline import Framing
 from carclf.data.waiting import InputClock
 from carclf.errors import DamagedShardError, UserError, sentence_in
@@ -31,6 +31,7 @@ from carclf.training.callbacks import (
 from carclf.training.checkpoint import CheckpointFolder
 from carclf.training.device import Device
 from carclf.training.epoch_average import KeepEpochWeights
+from carclf.training.hosts import check_same_step
 from carclf.training.preemption import Preemption
 from carclf.training.saving import CheckpointSaver, ModelState, Position, Resumable, run_epoch_end
 
@@ -60,6 +61,7 @@ def build_training_model(
     mixing: bool,
     erasing: bool,
     stretch: bool = False,
+    method: RenderMethod = "gather",
     optimizer: keras.optimizers.Optimizer,
     loss: keras.losses.Loss | None = None,
     device: Device,
@@ -79,6 +81,7 @@ def build_training_model(
         mixing=mixing,
         erasing=erasing,
         stretch=stretch,
+        method=method,
     )
     compile_model(model, optimizer=optimizer, loss=loss, device=device)
     return model
@@ -127,6 +130,7 @@ class Saving:
       resume: whether to go on from the folder's newest valid checkpoint.
       preemption: whether SIGTERM has come.
       setting: what, besides a checkpoint, decides each bit of the result.
+      hosts: machines that train together.
     """
 
     identity: Mapping[str, str]
@@ -134,6 +138,7 @@ class Saving:
     resume: bool
     preemption: Preemption
     setting: Mapping[str, Any]
+    hosts: int = 1
 
 
 def fit_stage(
@@ -199,18 +204,23 @@ def fit_stage(
         parts["patience"] = stopping[0]
     saver = _saver(model, directory=directory, position=position, parts=parts, saving=saving)
     guard = StopOnNonFiniteLoss(position=position, rows_of_step=rows_of_step)
+    start_step = saver.resume() if saving.resume else 0
+    if saving.hosts > 1:
+        check_same_step(start_step)
     try:
         _fit(
             model,
             callbacks=[position, timing, guard, *average, history, *plateau, best, *keeping, *stopping, saver],
-            start_step=saver.resume() if saving.resume else 0,
+            start_step=start_step,
             train_data_from=train_data_from,
             val_data=val_data,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
             verbose=verbose,
         )
-    except tf.errors.ResourceExhaustedError:
+    except (tf.errors.ResourceExhaustedError, RuntimeError) as error:  # the latter is what JAX raises
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
         image_size = classifier.input_shape[1:3]
         raise UserError(
             f"The device ran out of memory at batch {batch_size} and image size {image_size}: "

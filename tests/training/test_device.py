@@ -4,9 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import small
+import tensorflow as tf
 
+from carclf.config import TrainOptions
 from carclf.errors import UserError
-from carclf.training import device
+from carclf.training import device, stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,7 +18,7 @@ def choose(arguments: str, **environment: str) -> str:
     """What `select_device` said, in a process of its own, since a choice is for life."""
     program = f"""
 from carclf.errors import UserError
-from carclf.training.device import select_device
+from carclf.training.device import Hosts, select_device
 try:
     print(select_device({arguments}).describe())
 except UserError as error:
@@ -48,7 +51,22 @@ def test_the_choice_is_said_in_one_line(arguments, environment, said):
     [
         ("'gpu'", {}, "refused: --device=gpu was asked for and TensorFlow sees no GPU"),
         ("'mirrored'", {}, "refused: --device=mirrored needs several devices and this machine shows 1 CPU"),
-        ("'tpu'", {}, "refused: --device=tpu was asked for and JAX sees only CPU"),
+        (
+            "'tpu'",
+            {},
+            "refused: --device=tpu was asked for and this machine has no TPU: on Colab choose Runtime > Change",
+        ),
+        (
+            "'tpu'",
+            {"TPU_NAME": "local"},
+            "refused: --device=tpu was asked for and libtpu, by which JAX reaches this machine's TPU, is not "
+            "installed: pip install 'carclf[tpu]'.",
+        ),
+        (
+            "'auto', hosts=Hosts(2, 0, 'a:1')",
+            {},
+            "refused: --num_hosts=2 needs Keras on JAX, which several hosts share",
+        ),
         ("'tpu'", {"KERAS_BACKEND": "tensorflow"}, "refused: --device=tpu needs Keras on JAX"),
         ("'auto'", {"KERAS_BACKEND": "torch"}, "refused: KERAS_BACKEND=torch is not supported"),
     ],
@@ -84,10 +102,55 @@ def test_precision_follows_the_device(kind, capability, policy):
     ("device_flag", "variable", "wanted"),
     [("auto", None, False), ("auto", "TPU_NAME", True), ("cpu", "TPU_NAME", False), ("tpu", None, True)],
 )
-def test_a_present_tpu_chooses_jax(device_flag, variable, wanted, monkeypatch):
+def test_a_named_tpu_chooses_jax(device_flag, variable, wanted, monkeypatch):
     for name in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(device.glob, "glob", lambda pattern: [])
     if variable:
         monkeypatch.setenv(variable, "local")
     assert device._wants_tpu(device_flag) is wanted
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "present"),
+    [("0x1ae0", "0x0063", True), ("0x1ae0", "0x0042", False), ("0x10de", "0x0063", False)],
+    ids=["TPU v5e", "Google's network card", "another maker's device"],
+)
+def test_a_tpu_is_known_by_what_it_is_on_the_bus(vendor, model, present, monkeypatch, tmp_path):
+    (tmp_path / "vendor").write_text(f"{vendor}\n")
+    (tmp_path / "device").write_text(f"{model}\n")
+    for name in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(device.glob, "glob", lambda pattern: [str(tmp_path)] if "pci" in pattern else [])
+    assert device.tpu_present() is present
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"host": 1}, "--host=1 is not possible: there are 1 hosts, from 0"),
+        ({"num_hosts": 2}, "--num_hosts=2 is not possible: --coordinator says where host 0 is reached"),
+        ({"num_hosts": 2, "coordinator": "a:1", "swa_epochs": 2}, "--swa_epochs=2 is not possible: it is for one host"),
+    ],
+)
+def test_options_of_hosts_that_cannot_be(options, said):
+    with pytest.raises(UserError, match=said):
+        TrainOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        (RuntimeError("RESOURCE_EXHAUSTED: 9 bytes"), UserError, "ran out of memory at batch 4 .* lower --batch_size"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), UserError, "ran out of memory at batch 4 .* lower"),
+        (RuntimeError("INTERNAL: something else"), RuntimeError, "something else"),
+    ],
+    ids=["JAX", "TensorFlow", "another"],
+)
+def test_out_of_memory_is_a_sentence_on_either_backend(error, raised, said, monkeypatch, tmp_path):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(stage, "_fit", fails)
+    with pytest.raises(raised, match=said):
+        small.train(tmp_path)
