@@ -67,6 +67,7 @@ def training_batches(
     steps_per_epoch: int | None = None,
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
+    strength: float = 1.0,
     cache: DecodedCache | None = None,
 ) -> tf.data.Dataset:
     """Full, shuffled, augmented batches for `epochs` epochs, the same for any machine: (inputs, target, weight).
@@ -88,6 +89,7 @@ def training_batches(
       steps_per_epoch: batches an epoch; None is all full batches.
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
+      strength: of the augmentation, 0..1; 0 is none.
       cache: of decoded photos; None decodes each epoch anew.
     """
     shards = training_shards(manifest, folds)
@@ -112,6 +114,7 @@ def training_batches(
             epoch=epoch,
             label_smoothing=label_smoothing,
             class_weights=weights,
+            strength=strength,
         )
 
     shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
@@ -296,11 +299,20 @@ def _augmented_batch(
     epoch: int,
     label_smoothing: float,
     class_weights: np.ndarray,
+    strength: float = 1.0,
 ) -> tuple[np.ndarray, ...]:
     """The arrays of `_augmented_shapes`: decoded photos, and the draws of each (seed, epoch, row)."""
     canvas, extent = loader.load(places)
     row = entries["row"]
-    draws = recipe.draw(seed=seed, epoch=epoch, row=row, extent=extent, image_size=framing.image_size, fit=framing.fit)
+    draws = recipe.draw(
+        seed=seed,
+        epoch=epoch,
+        row=row,
+        extent=extent,
+        image_size=framing.image_size,
+        fit=framing.fit,
+        strength=strength,
+    )
     target = label_targets(entries["label"], class_count=len(class_weights), label_smoothing=label_smoothing)
     target = mix_targets(target, draws.mix) if recipe.mixes else target
     weight = np.where(row >= 0, target @ class_weights, 0).astype(np.float32)

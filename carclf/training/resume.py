@@ -12,7 +12,7 @@ from carclf import config, runs
 from carclf.config import TrainOptions
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.training.checkpoint import stored_checkpoints
+from carclf.training.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.training.device import Device
 
 # What may differ between the command that began a run and the one that goes on with it. The data set is compared by
@@ -65,6 +65,14 @@ def decide_start(directory: Path, *, options: TrainOptions, manifest: Manifest) 
         )
     _check_same_stage(lost, options=options, manifest=manifest, overwritable=False)
     return Start.COPY
+
+
+def step_reached(directory: Path, *, start: Start, options: TrainOptions, manifest: Manifest) -> int:
+    """The step from which the run in `directory` goes on; 0 where it starts anew."""
+    if start is Start.ANEW:
+        return 0
+    source = directory if start is Start.GO_ON else Path(options.resume_from).expanduser()
+    return checkpoint_folder(source, identity=identity_of(options, manifest)).newest_step()
 
 
 def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> None:
