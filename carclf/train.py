@@ -94,6 +94,7 @@ def train_one_stage(options: TrainOptions) -> int:
       Preempted: SIGTERM has come; what it says is how to go on.
       KeyboardInterrupt: likewise.
     """
+    from carclf.training.lock import holding
     from carclf.training.preemption import Preemption
     from carclf.training.resume import where_it_stands
 
@@ -103,7 +104,7 @@ def train_one_stage(options: TrainOptions) -> int:
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
     try:
-        with Preemption().watching() as preemption:
+        with Preemption().watching() as preemption, holding(directory):
             train_run(options, directory=directory, preemption=preemption)
     except (Preempted, KeyboardInterrupt) as error:
         name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
