@@ -117,6 +117,22 @@ def _image_size(text: str, whole: str) -> tuple[int, int]:
     return height, width
 
 
+def parse_profile_steps(text: str) -> tuple[int, int] | None:
+    """(first, last) of '10,20', steps counted from 1; None of an empty text.
+
+    Raises:
+      UserError: the text is anything else.
+    """
+    if not text:
+        return None
+    numbers = text.split(",")
+    if not (
+        len(numbers) == 2 and all(number.isdecimal() for number in numbers) and 1 <= int(numbers[0]) <= int(numbers[1])
+    ):
+        raise UserError(f"--profile_steps={text} is no pair of steps: write the first and the last, such as 10,20.")
+    return int(numbers[0]), int(numbers[1])
+
+
 def _refuse(condition: bool, name: str, value: object, rule: str) -> None:
     if condition:
         raise UserError(f"--{name}={value} is not possible: {rule}.")
@@ -146,6 +162,10 @@ class TrainOptions:
     )
     save_every: int = option(
         200, "Steps between two checkpoints; 0 saves at the end of each epoch only.", group="Data and run"
+    )
+    tensorboard: bool = option(True, "Write each epoch's figures to tensorboard/ in the run.", group="Data and run")
+    profile_steps: str = option(
+        "", "Also a profile of these steps, FIRST,LAST such as 10,20, counted from this start.", group="Data and run"
     )
     val_fold: int = option(0, "The fold that is held out for validation.", group="Data and run")
     seed: int = option(42, "Seed of initial weights, order, augmentation and dropout.", group="Data and run")
@@ -261,6 +281,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Refuses values that no part of the program could work with."""
+        parse_profile_steps(self.profile_steps)
         first_size, last_size = parse_image_sizes(self.image_size)
         for name in ("batch_size", "epochs", "head_width", "cpu_devices", "accumulation_steps", "size_count"):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")

@@ -532,6 +532,8 @@ def fit(
             setting=setting_of(stage.device),
         ),
         handed_over=handed_over,
+        tensorboard=options.tensorboard,
+        profile_steps=config.parse_profile_steps(options.profile_steps),
         verbose=1 if sys.stdout.isatty() else 2,
     )
     if options.swa_epochs and phase == stage.phases[-1]:

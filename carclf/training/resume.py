@@ -27,6 +27,8 @@ HARMLESS = frozenset(
         "resume",
         "resume_from",
         "save_every",
+        "tensorboard",
+        "profile_steps",
         "cache",
         "device",
         "cpu_devices",
@@ -82,7 +84,7 @@ def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> N
         return
     # In this order a kill in between leaves a finished run, an unfinished one that starts at step 0, or none.
     checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
-    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER):
+    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER, directory / runs.TENSORBOARD_FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
     for name in (runs.METRICS_FILE, runs.STAGE_FILE, runs.BEST_WEIGHTS, runs.LAST_WEIGHTS, runs.HISTORY_FILE):
         (directory / name).unlink(missing_ok=True)

@@ -34,6 +34,7 @@ from carclf.training.epoch_average import KeepEpochWeights
 from carclf.training.growth import Phase
 from carclf.training.preemption import Preemption
 from carclf.training.saving import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
+from carclf.training.watching import ProfileSteps, Progress, TensorBoardScalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +157,8 @@ def fit_stage(
     rows_of_step: Callable[[int], Sequence[int]],
     saving: Saving,
     handed_over: HandOver | None = None,
+    tensorboard: bool = False,
+    profile_steps: tuple[int, int] | None = None,
     verbose: int,
 ) -> StageResult:
     """Trains `model` over a phase's epochs; best and last weights, history and checkpoints are then in `directory`.
@@ -176,6 +179,8 @@ def fit_stage(
       rows_of_step: the rows of the photos in a step's batch, for an error text.
       saving: how to save and to go on.
       handed_over: what the phase before ended with; it goes before any checkpoint.
+      tensorboard: whether each epoch's figures go to tensorboard/ in `directory`.
+      profile_steps: the first and the last step, counted from 1 at the start, whose profile goes there, too.
       verbose: 1 draws a progress bar, 2 prints a line an epoch, 0 is silent.
 
     Raises:
@@ -188,12 +193,20 @@ def fit_stage(
     history = HistoryFile(directory / runs.HISTORY_FILE)
     plateau = [FollowPlateau(schedule, history)] if schedule.follows_metric else []
 
-    def learning_rate_at(epoch: int) -> float:
-        return schedule.at(epoch * steps_per_epoch) * (plateau[0].scale(before=epoch) if plateau else 1.0)
+    def learning_rate_at(step: int) -> float:
+        return schedule.at(step) * (plateau[0].scale(before=step // steps_per_epoch) if plateau else 1.0)
 
     timing = TimingCallback(
-        images_per_epoch=steps_per_epoch * phase.batch_size, learning_rate_at=learning_rate_at, input_clock=input_clock
+        images_per_epoch=steps_per_epoch * phase.batch_size,
+        learning_rate_at=lambda epoch: learning_rate_at(epoch * steps_per_epoch),
+        input_clock=input_clock,
     )
+    progress = Progress(
+        position=position, batch_size=phase.batch_size, epochs=epochs, learning_rate_at=learning_rate_at
+    )
+    board = directory / runs.TENSORBOARD_FOLDER
+    scalars = [TensorBoardScalars(board, newest_row=lambda: history.rows[-1])] if tensorboard else []
+    profile = [ProfileSteps(board, first=profile_steps[0], last=profile_steps[1])] if profile_steps else []
     average = [AverageWeights()] if averaged else []
     best = BestWeights(
         classifier,
@@ -222,7 +235,11 @@ def fit_stage(
             start_step = saver.resume() if saving.resume else 0
         _fit(
             model,
-            callbacks=[position, timing, guard, *average, history, *plateau, best, *keeping, *stopping, saver],
+            callbacks=[
+                *(position, timing, guard, *average, history, *scalars),
+                *(*plateau, best, *keeping, *stopping, saver),
+            ],
+            watching=[*profile, progress],
             start_step=start_step,
             is_validated=handed_over is not None,
             train_data_from=train_data_from,
@@ -255,6 +272,7 @@ def _fit(
     model: keras.Model,
     *,
     callbacks: Sequence[keras.callbacks.Callback],
+    watching: Sequence[keras.callbacks.Callback],
     start_step: int,
     is_validated: bool,
     train_data_from: Callable[[int], tf.data.Dataset],
@@ -265,7 +283,8 @@ def _fit(
 ) -> None:
     """Trains from `start_step` to the end, in one `fit`: a second would average the weights a second time.
 
-    Where it begins behind an epoch's last step, that epoch is validated first, unless it is already.
+    Where it begins behind an epoch's last step, that epoch is validated first, unless it is already; `watching` are
+    callbacks that this does not concern.
     """
     epoch, step_in_epoch = divmod(start_step, steps_per_epoch)
     goes_on = True
@@ -280,7 +299,7 @@ def _fit(
         initial_epoch=epoch,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *watching],
         shuffle=False,  # the data set already is
         verbose=verbose,
     )
