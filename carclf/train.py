@@ -588,12 +588,12 @@ def feature_data(
     from carclf.data.pipeline import training_shards
     from carclf.model.losses import build_loss
     from carclf.training.features import build_head_model, compute_features
-    from carclf.training.stage import compile_model
+    from carclf.training.stage import compile_model, telling_failures
 
     options, manifest = stage.options, stage.manifest
     train_shards = training_shards(manifest, stage.train_folds)
     val_shards = manifest.shards_of("train", folds=[options.val_fold])
-    with stage.device.scope():
+    with stage.device.scope(), telling_failures(stage.phase):
         training, validation = compute_features(
             classifier,
             manifest=manifest,

@@ -1,8 +1,9 @@
 """One stage of training: model, data and callbacks put together, and one `fit`."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,11 +229,11 @@ def fit_stage(
         hand_over_epoch=None if last_phase else phase.end_epoch - 1,
     )
     guard = StopOnNonFiniteLoss(position=position, rows_of_step=rows_of_step)
-    try:
-        if handed_over:
-            start_step = saver.take_over(handed_over, step=phase.first_epoch * steps_per_epoch)
-        else:
-            start_step = saver.resume() if saving.resume else 0
+    if handed_over:
+        start_step = saver.take_over(handed_over, step=phase.first_epoch * steps_per_epoch)
+    else:
+        start_step = saver.resume() if saving.resume else 0
+    with telling_failures(phase):
         _fit(
             model,
             callbacks=[
@@ -248,16 +249,6 @@ def fit_stage(
             steps_per_epoch=steps_per_epoch,
             verbose=verbose,
         )
-    except tf.errors.ResourceExhaustedError:
-        image_size = classifier.input_shape[1:3]
-        raise UserError(
-            f"The device ran out of memory at batch {phase.batch_size} and image size {image_size}: "
-            "lower --batch_size or --image_size."
-        ) from None
-    except tf.errors.UnknownError as error:  # from the data set's own threads
-        if (sentence := sentence_in(error)) is None:
-            raise
-        raise DamagedShardError(sentence) from None
     save_weights(classifier, directory / runs.LAST_WEIGHTS)
     return StageResult(
         history=history.frame(),
@@ -266,6 +257,28 @@ def fit_stage(
         train_seconds=timing.total_seconds,
         handed_over=saver.handed_over,
     )
+
+
+@contextlib.contextmanager
+def telling_failures(phase: Phase) -> Iterator[None]:
+    """A context in which what frameworks raise becomes a sentence, where there is one.
+
+    Raises:
+      UserError: the device is out of memory.
+      DamagedShardError: a photo cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, tf.errors.ResourceExhaustedError) or "RESOURCE_EXHAUSTED" in str(error):  # JAX's text
+            height, width = phase.image_size
+            raise UserError(
+                f"The device ran out of memory at --batch_size={phase.batch_size} and --image_size={height}x{width}: "
+                "lower one of them, or take --precision=mixed_bfloat16 where the device has it."
+            ) from None
+        if isinstance(error, tf.errors.UnknownError) and (sentence := sentence_in(error)):  # from the data's threads
+            raise DamagedShardError(sentence) from None
+        raise
 
 
 def _fit(
