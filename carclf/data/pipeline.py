@@ -116,6 +116,7 @@ def training_batches(
     steps_per_epoch: int | None = None,
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
+    strength: float = 1.0,
     cache: DecodedCache | None = None,
     share: Share = Share(),
 ) -> tf.data.Dataset:
@@ -138,6 +139,7 @@ def training_batches(
       steps_per_epoch: batches an epoch; None is all full batches.
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
+      strength: of the augmentation, 0..1; 0 is none.
       cache: of decoded photos; None decodes each epoch anew.
       share: the part of each batch to read; B is then smaller by the number of hosts.
     """
@@ -166,6 +168,7 @@ def training_batches(
             epoch=epoch,
             label_smoothing=label_smoothing,
             class_weights=weights,
+            strength=strength,
         )
 
     def batch(step: int) -> tuple[np.ndarray, ...]:
@@ -360,10 +363,19 @@ def _drawn(
     epoch: int,
     label_smoothing: float,
     class_weights: np.ndarray,
+    strength: float = 1.0,
 ) -> tuple[np.ndarray, ...]:
     """The arrays of `_augmented_shapes` from geometry on, for photos in pairs where the recipe mixes."""
     row = entries["row"]
-    draws = recipe.draw(seed=seed, epoch=epoch, row=row, extent=extent, image_size=framing.image_size, fit=framing.fit)
+    draws = recipe.draw(
+        seed=seed,
+        epoch=epoch,
+        row=row,
+        extent=extent,
+        image_size=framing.image_size,
+        fit=framing.fit,
+        strength=strength,
+    )
     target = label_targets(entries["label"], class_count=len(class_weights), label_smoothing=label_smoothing)
     target = mix_targets(target, draws.mix) if recipe.mixes else target
     weight = np.where(row >= 0, target @ class_weights, 0).astype(np.float32)
