@@ -96,11 +96,12 @@ def worker_count(wanted: int, *, photos: int, photos_a_worker: int) -> int:
 
 def _begin(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     global _state
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _state = prepare(*arguments)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process when its parent has ended, however that came about. Runs in a thread of its own."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         with contextlib.suppress(OSError):
