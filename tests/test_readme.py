@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import EvaluateOptions, ExploreOptions, PredictOptions, TrainOptions
+from carclf.config import EvaluateOptions, ExploreOptions, PredictOptions, TrainOptions, TuneOptions
 from carclf.convert.options import ConvertOptions
 from carclf.door import parse_command_line
 
@@ -20,15 +20,19 @@ OPTIONS = {
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "explore": ExploreOptions,
+    "tune": TuneOptions,
 }
+PAGES = [README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("tuning.md", "scale.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def commands() -> list[str]:
-    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    lines = [
+        line.split("  #")[0].strip() for page in PAGES for block in blocks("sh", page) for line in block.splitlines()
+    ]
     return [line for line in lines if line.startswith("python ")]
 
 

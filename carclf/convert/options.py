@@ -60,7 +60,7 @@ class ConvertOptions:
     )
     beam_options: str = option(
         "",
-        "Beam's own flags, such as '--runner=FlinkRunner --flink_master=HOST:8081'; none is this machine.",
+        "Beam's own flags, such as '--runner=PortableRunner --job_endpoint=HOST:8099'; none is this machine.",
         group=_HOW,
     )
     dry_run: bool = option(False, "Judge every photo and report, but write nothing.", group=_HOW)

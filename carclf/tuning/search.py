@@ -97,7 +97,8 @@ def open_study(
                 load_if_exists=True,
             )
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        cause = error.__cause__ if isinstance(error, ImportError) else getattr(error, "orig", None)  # the driver's own
+        reason = str(cause or error).strip().splitlines()[0]
         raise UserError(
             f"The storage {shown_url(storage)} cannot be used ({reason}): give an SQLAlchemy URL such as "
             "sqlite:///study.db or postgresql://user@host/database, its server running and its driver installed."
