@@ -51,7 +51,7 @@ def main(options: TuneOptions) -> None:
         identity={
             "data": manifest.fingerprint,
             "space": [str(parameter) for parameter in space],
-            "options": {k: v for k, v in config.changed_options(base).items() if k not in HARMLESS},
+            **{k: v for k, v in config.to_dict(base).items() if k not in HARMLESS},
         },
         heartbeat_seconds=options.heartbeat_seconds,
     )

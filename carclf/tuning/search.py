@@ -147,9 +147,9 @@ def _check_identity(study: optuna.Study, identity: Mapping[str, Any], *, storage
     if known is None:
         study.set_user_attr(IDENTITY, identity)
         return
-    other = [name for name in identity if known.get(name) != identity[name]]
+    other = [name for name in sorted(known.keys() | identity.keys()) if known.get(name) != identity.get(name)]
     if other:
-        named = ", ".join(f"{name}: {known.get(name)}, not {identity[name]}" for name in other)
+        named = ", ".join(f"{name}: {known.get(name)}, not {identity.get(name)}" for name in other)
         raise UserError(
             f"The study {study.study_name} in {shown_url(storage)} was begun with other settings ({named}), and its "
             "trials could not be compared with new ones: give the same, or another --study."

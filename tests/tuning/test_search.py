@@ -133,10 +133,10 @@ def test_two_processes_share_a_study_and_the_trial_of_a_killed_one_is_done_again
 
 
 def test_another_data_set_or_space_is_refused(url):
-    opened(url, identity={"data": "d", "space": ["l2 log 1 2"]})
-    opened(url, identity={"data": "d", "space": ["l2 log 1 2"]})
-    with pytest.raises(UserError, match=r"was begun with other settings \(data: d, not e\).*another --study"):
-        opened(url, identity={"data": "e", "space": ["l2 log 1 2"]})
+    opened(url, identity={"data": "d", "space": ["l2 log 1 2"], "epochs": 3})
+    opened(url, identity={"data": "d", "space": ["l2 log 1 2"], "epochs": 3})
+    with pytest.raises(UserError, match=r"with other settings \(data: d, not e, epochs: 3, not 4\).*another --study"):
+        opened(url, identity={"data": "e", "space": ["l2 log 1 2"], "epochs": 4})
 
 
 @pytest.mark.parametrize(
