@@ -506,6 +506,37 @@ class ExploreOptions:
         _refuse(not named, "output", self.output, f"it must end with one of {', '.join(suffixes)}")
 
 
+@dataclasses.dataclass(frozen=True)
+class TuneOptions(TrainOptions):
+    """Every option of `python -m carclf.tune`: those of the search, and those that its trials have in common."""
+
+    trials: int = option(0, "Trials wanted in the study, those of other processes included.", group="Search")
+    output: str = option("", "Flag file to write the best trial to.", group="Search")
+    study: str = option("", "Name of the study; none is that of --output.", group="Search")
+    storage: str = option(
+        "", "Database of the study, an SQLAlchemy URL; none is RUNS/STUDY_trials/study.db, SQLite.", group="Search"
+    )
+    space: str = option("", "File with the search space, an option a line; see docs/tuning.md.", group="Search")
+    pruner: str = option(
+        "median",
+        "Which trials end early: those below the median of the others at the same epoch, Hyperband's, or none.",
+        choices=("median", "hyperband", "none"),
+        group="Search",
+    )
+    heartbeat_seconds: int = option(
+        30, "Between two signs of life; a process that misses three is dead and its trial starts anew.", group="Search"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        super().__post_init__()
+        _require_flags(self, "data", "output")
+        for name in ("trials", "heartbeat_seconds"):
+            _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
+        for name in ("stages", "find_lr", "resume_from"):
+            _refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
+
+
 def _require_flags(options: Any, *names: str) -> None:
     for name in names:
         if not getattr(options, name):
