@@ -5,12 +5,15 @@ PY := $(VENV)/bin/python
 METADATA := setup.cfg setup.py pyproject.toml
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup demo test test-slow lint bench clean
+BEAM_VENV := .venv-beam
+
+.PHONY: setup demo test test-slow test-beam lint bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       sample photos -> shards -> three stages -> submission.csv, in minutes on a laptop"
 	@echo "make test       lint, types and tests      make test-slow  the long proofs"
+	@echo "make test-beam  the converter on Apache Beam, in an environment of its own"
 	@echo "make bench      the benchmarks, small      make clean      removes .venv and demo/"
 
 # `python -c` refuses an old Python with a sentence before pip's own, longer answer.
@@ -52,8 +55,17 @@ test-slow: $(VENV)/.dev
 	$(PY) -m pytest -m slow
 	$(JAX_LANE)
 
+# Apache Beam pins versions of pillow and protobuf that TensorFlow's environment is past; the converter needs no TensorFlow.
+$(BEAM_VENV)/.done: $(METADATA)
+	$(PYTHON) -m venv $(BEAM_VENV)
+	$(BEAM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[beam]' 'hypothesis>=6.100' 'pytest>=8.2'
+	@touch $@
+
+test-beam: $(BEAM_VENV)/.done
+	$(BEAM_VENV)/bin/python -m pytest -m "slow or not slow" tests/convert/test_beam.py
+
 bench: $(VENV)/.dev
 	$(PY) benchmarks/run_all.py
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(BEAM_VENV) demo

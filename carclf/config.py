@@ -119,18 +119,53 @@ def changed_options(options: Any) -> dict[str, Any]:
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """(height, width) in pixels from '300' or '384x512' (height first).
+    """(height, width) in pixels from '300' or '384x512' (height first); of a growing '224-512' the last one.
 
     Raises:
-      UserError: the text is neither form, or a side is below 8 or above 4096.
+      UserError: as for `parse_image_sizes`.
     """
-    sides = text.lower().split("x")
+    return parse_image_sizes(text)[1]
+
+
+def parse_image_sizes(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first and the last (height, width) of a stage in pixels: '300' and '384x512' stay, '224-512' grows.
+
+    Raises:
+      UserError: the text is none of these forms, a side is below 8 or above 4096, or one shrinks.
+    """
+    first, _, last = text.lower().partition("-")
+    sizes = _image_size(first, text), _image_size(last or first, text)
+    if "-" in text and not (last and sizes[0] != sizes[1] and all(a <= b for a, b in zip(*sizes, strict=True))):
+        raise UserError(f"--image_size={text} does not grow: write the smaller size first, such as 224-512.")
+    return sizes
+
+
+def _image_size(text: str, whole: str) -> tuple[int, int]:
+    sides = text.split("x")
     if len(sides) not in (1, 2) or not all(side.strip().isdecimal() for side in sides):
-        raise UserError(f"--image_size={text} is not a size: write 300, or HEIGHTxWIDTH such as 384x512.")
+        raise UserError(
+            f"--image_size={whole} is not a size: write 300, HEIGHTxWIDTH such as 384x512, or 224-512 to grow."
+        )
     height, width = int(sides[0]), int(sides[-1])
     if not (8 <= height <= 4096 and 8 <= width <= 4096):
-        raise UserError(f"--image_size={text} is out of range: sides between 8 and 4096 pixels are possible.")
+        raise UserError(f"--image_size={whole} is out of range: sides between 8 and 4096 pixels are possible.")
     return height, width
+
+
+def parse_profile_steps(text: str) -> tuple[int, int] | None:
+    """(first, last) of '10,20', steps counted from 1; None of an empty text.
+
+    Raises:
+      UserError: the text is anything else.
+    """
+    if not text:
+        return None
+    numbers = text.split(",")
+    if not (
+        len(numbers) == 2 and all(number.isdecimal() for number in numbers) and 1 <= int(numbers[0]) <= int(numbers[1])
+    ):
+        raise UserError(f"--profile_steps={text} is no pair of steps: write the first and the last, such as 10,20.")
+    return int(numbers[0]), int(numbers[1])
 
 
 def _refuse(condition: bool, name: str, value: object, rule: str) -> None:
@@ -163,6 +198,10 @@ class TrainOptions:
     save_every: int = option(
         200, "Steps between two checkpoints; 0 saves at the end of each epoch only.", group="Data and run"
     )
+    tensorboard: bool = option(True, "Write each epoch's figures to tensorboard/ in the run.", group="Data and run")
+    profile_steps: str = option(
+        "", "Also a profile of these steps, FIRST,LAST such as 10,20, counted from this start.", group="Data and run"
+    )
     val_fold: int = option(
         0,
         "The fold that is held out for validation; all trains a run for each fold, RUN/fold0 and so on, one after the "
@@ -177,7 +216,25 @@ class TrainOptions:
     )
     seed: int = option(42, "Seed of initial weights, order, augmentation and dropout.", group="Data and run")
 
-    image_size: str = option("224", "Network input in pixels: 300, or HEIGHTxWIDTH such as 384x512.", group="Images")
+    image_size: str = option(
+        "224",
+        "Network input in pixels: 300, HEIGHTxWIDTH such as 384x512, or 224-512, which grows over the epochs.",
+        group="Images",
+    )
+    size_count: int = option(
+        4, "With a growing --image_size: in so many sizes, each for as many epochs.", group="Images"
+    )
+    scale_batch: bool = option(
+        True,
+        "With a growing --image_size: a smaller size takes as many times --batch_size as have no more pixels than a "
+        "batch of the last size, at a learning rate that fits.",
+        group="Images",
+    )
+    first_strength: float = option(
+        1.0,
+        "With a growing --image_size: strength of --augment at the first size, from 0 to 1; at the last it is 1.",
+        group="Images",
+    )
     fit: str = option(
         "squash",
         "How a photo meets the image's shape: squashed, centre-cropped, or padded with its edge.",
@@ -282,8 +339,17 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Refuses values that no part of the program could work with."""
-        parse_image_size(self.image_size)
-        for name in ("batch_size", "epochs", "head_width", "cpu_devices", "accumulation_steps", "num_hosts"):
+        parse_profile_steps(self.profile_steps)
+        first_size, last_size = parse_image_sizes(self.image_size)
+        for name in (
+            "batch_size",
+            "epochs",
+            "head_width",
+            "cpu_devices",
+            "accumulation_steps",
+            "size_count",
+            "num_hosts",
+        ):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
         for name in (
             "steps",
@@ -302,6 +368,7 @@ class TrainOptions:
         _refuse(self.val_fold < ALL_FOLDS, "val_fold", self.val_fold, "it must be 0 or more, or all")
         for name in ("dropout", "label_smoothing", "ema_momentum"):
             _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")
+        _refuse(not 0 <= self.first_strength <= 1, "first_strength", self.first_strength, "it must lie in [0, 1]")
         _refuse(not self.learning_rate > 0, "learning_rate", self.learning_rate, "it must be above 0")
         _refuse(not 0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "it must lie in (0, 1]")
         _refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")
@@ -309,11 +376,13 @@ class TrainOptions:
         if self.feature_views:
             _refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it is for --unfreeze=head")
             _refuse(self.augment_validation, "feature_views", self.feature_views, "validation would be augmented")
+            _refuse(first_size != last_size, "feature_views", self.feature_views, "--image_size grows")
         _refuse(not 0 <= self.host < self.num_hosts, "host", self.host, f"there are {self.num_hosts} hosts, from 0")
         if self.num_hosts > 1:
             _refuse(not self.coordinator, "num_hosts", self.num_hosts, "--coordinator says where host 0 is reached")
             for name in ("find_lr", "feature_views", "swa_epochs"):
                 _refuse(bool(getattr(self, name)), name, getattr(self, name), "it is for one host: do it there first")
+            _refuse(first_size != last_size, "num_hosts", self.num_hosts, f"--image_size={self.image_size} grows")
         if self.resume_from:
             _refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run is to start anew")
             _refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")
@@ -435,6 +504,37 @@ class ExploreOptions:
         suffixes = (".png", ".jpg", ".svg", ".pdf")
         named = self.output.lower().endswith(suffixes)
         _refuse(not named, "output", self.output, f"it must end with one of {', '.join(suffixes)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneOptions(TrainOptions):
+    """Every option of `python -m carclf.tune`: those of the search, and those that its trials have in common."""
+
+    trials: int = option(0, "Trials wanted in the study, those of other processes included.", group="Search")
+    output: str = option("", "Flag file to write the best trial to.", group="Search")
+    study: str = option("", "Name of the study; none is that of --output.", group="Search")
+    storage: str = option(
+        "", "Database of the study, an SQLAlchemy URL; none is RUNS/STUDY_trials/study.db, SQLite.", group="Search"
+    )
+    space: str = option("", "File with the search space, an option a line; see docs/tuning.md.", group="Search")
+    pruner: str = option(
+        "median",
+        "Which trials end early: those below the median of the others at the same epoch, Hyperband's, or none.",
+        choices=("median", "hyperband", "none"),
+        group="Search",
+    )
+    heartbeat_seconds: int = option(
+        30, "Between two signs of life; a process that misses three is dead and its trial starts anew.", group="Search"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        super().__post_init__()
+        _require_flags(self, "data", "output")
+        for name in ("trials", "heartbeat_seconds"):
+            _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
+        for name in ("stages", "find_lr", "resume_from"):
+            _refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
 
 
 def _require_flags(options: Any, *names: str) -> None:

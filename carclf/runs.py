@@ -19,6 +19,7 @@ BEST_WEIGHTS = "best.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 HISTORY_FILE = "history.csv"
 CHECKPOINTS_FOLDER = "checkpoints"
+TENSORBOARD_FOLDER = "tensorboard"
 EPOCHS_FOLDER = "epochs"  # weights of the last epochs, for --swa_epochs
 FEATURES_FOLDER = "features"  # what the backbone made of the photos, for --feature_views
 OUT_OF_FOLD_FILE = "out_of_fold.json"  # of all folds together, in the folder of --val_fold=all

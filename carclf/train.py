@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from carclf.model.schedules import Schedule
     from carclf.recipe import Recipe
     from carclf.training.device import Device
+    from carclf.training.growth import Phase
     from carclf.training.preemption import Preemption
     from carclf.training.resume import Start
+    from carclf.training.saving import HandOver
     from carclf.training.stage import StageResult
 
 DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
@@ -137,6 +140,7 @@ def train_one_stage(options: TrainOptions) -> int:
       KeyboardInterrupt: likewise.
     """
     from carclf.training.hosts import folder_of_host
+    from carclf.training.lock import holding
     from carclf.training.preemption import Preemption
     from carclf.training.resume import where_it_stands
 
@@ -148,7 +152,11 @@ def train_one_stage(options: TrainOptions) -> int:
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
     try:
-        with folder_of_host(options, directory) as (mine, folder), Preemption().watching() as preemption:
+        with (
+            folder_of_host(options, directory) as (mine, folder),
+            Preemption().watching() as preemption,
+            holding(folder),
+        ):
             train_run(mine, directory=folder, preemption=preemption)
     except (Preempted, KeyboardInterrupt) as error:
         name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
@@ -158,7 +166,7 @@ def train_one_stage(options: TrainOptions) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage that is about to be trained, and what follows from its options and the data set together.
+    """A stage in one of its phases, and what follows from its options and the data set together.
 
     Attributes:
       options: of the command line.
@@ -166,15 +174,14 @@ class Stage:
       manifest: the data set.
       parent: the run whose best weights it starts from, or None.
       device: where it runs.
-      framing: image size, canvas and fit.
+      phases: of the whole stage: one, or one an image size where it grows.
+      phase: the one of them that is trained.
       recipe: the augmentation.
       method: how photos are interpolated.
       train_folds: every fold but the one held out.
       train_photos: in them, external photos included.
       val_photos: in the fold held out.
-      steps_per_epoch: full batches.
       class_weights: float64 [K].
-      schedule: learning rate by step.
     """
 
     options: TrainOptions
@@ -182,15 +189,41 @@ class Stage:
     manifest: "Manifest"
     parent: runs.Run | None
     device: "Device"
-    framing: "Framing"
+    phases: "Sequence[Phase]"
+    phase: "Phase"
     recipe: "Recipe"
     method: config.RenderMethod
     train_folds: list[int]
     train_photos: int
     val_photos: int
-    steps_per_epoch: int
     class_weights: "np.ndarray"
-    schedule: "Schedule"
+
+    @property
+    def framing(self) -> "Framing":
+        """Image size, canvas and fit."""
+        from carclf.data.pipeline import Framing, canvas_side
+
+        image_size = self.phase.image_size
+        canvas_size = canvas_side(image_size=image_size, max_side=self.manifest.max_side)
+        return Framing(image_size=image_size, canvas_size=canvas_size, fit=self.options.fit)
+
+    @property
+    def schedule(self) -> "Schedule":
+        """The learning rate by step, over all epochs of the stage in steps of this phase."""
+        from carclf.model.schedules import build_schedule
+
+        options, phase = self.options, self.phase
+        return build_schedule(
+            options.schedule,
+            learning_rate=phase.learning_rate,
+            steps_per_epoch=phase.steps_per_epoch,
+            epochs=options.epochs,
+            warmup_epochs=options.warmup_epochs,
+            decay=options.lr_decay,
+            period_epochs=options.lr_period,
+            lowest_fraction=options.lr_floor,
+            ahead_steps=phase.ahead_steps,
+        )
 
 
 def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption") -> None:
@@ -226,39 +259,59 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption
     print(device.describe(), flush=True)
 
     # Keras is imported only from here on, when its backend has been chosen.
-    stage = plan_stage(options, directory=directory, manifest=manifest, parent=parent, device=device)
-    with device.scope():
-        classifier = make_classifier(stage)
-        model = make_model(stage, classifier)
+    stage = plan_stage(options, directory=directory, manifest=manifest, parent=parent, device=device, start=start)
     describe_plan(stage)
+    classifier, model = make_models(stage)
     check_input(stage, classifier)
     if options.find_lr:
         find_learning_rate(stage, model)
         return
     run = begin_run(stage, start=start)
-    result = fit(stage, model=model, classifier=classifier, resume=start is not Start.ANEW, preemption=preemption)
+    resume, cache = start is not Start.ANEW, decoded_cache(stage)
+    result = fit(stage, model=model, classifier=classifier, cache=cache, resume=resume, preemption=preemption)
+    for phase in stage.phases[stage.phases.index(stage.phase) + 1 :]:
+        del classifier, model  # before the next are made, so that a device never holds two
+        gc.collect()
+        before, stage = stage, dataclasses.replace(stage, phase=phase)
+        if stage.framing.canvas_size != before.framing.canvas_size:
+            cache = None  # likewise
+            cache = decoded_cache(stage)
+        classifier, model = make_models(stage)
+        result = fit(
+            stage,
+            model=model,
+            classifier=classifier,
+            cache=cache,
+            resume=True,
+            preemption=preemption,
+            handed_over=result.handed_over,
+        )
     if device.hosts > 1:  # every host evaluates alone: predictions are for one machine to gather
         stage = dataclasses.replace(stage, device=leave_other_hosts(device))
-        classifier = make_classifier(stage)
-        model = make_model(stage, classifier)
+        classifier, model = make_models(stage)
     finish_run(stage, run=run, model=model, classifier=classifier, result=result)
 
 
 def plan_stage(
-    options: TrainOptions, *, directory: Path, manifest: "Manifest", parent: runs.Run | None, device: "Device"
+    options: TrainOptions,
+    *,
+    directory: Path,
+    manifest: "Manifest",
+    parent: runs.Run | None,
+    device: "Device",
+    start: "Start",
 ) -> Stage:
-    """The stage that the options describe.
+    """The stage that the options describe, in the phase that it begins or goes on with; for `--find_lr` in its last.
 
     Raises:
       UserError: an option that does not fit the data set or the device.
     """
-    from carclf.data.pipeline import Framing, canvas_side
-    from carclf.model.schedules import build_schedule
     from carclf.model.separable import choose_method
     from carclf.recipe import parse_recipe
+    from carclf.training.growth import phase_of_step, plan_phases
     from carclf.training.lineage import check_batch
+    from carclf.training.resume import step_reached
 
-    image_size = config.parse_image_size(options.image_size)
     recipe = parse_recipe(options.augment)
     if options.feature_views and recipe.mixes:
         raise UserError(
@@ -267,57 +320,55 @@ def plan_stage(
         )
     train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
     train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
-    steps = options.steps or train_photos // options.batch_size
+    phases = plan_phases(options, train_photos=train_photos)
     check_batch(
         batch_size=options.batch_size,
         replicas=device.replicas,
         mixes=recipe.mixes,
-        steps=steps,
+        steps=phases[-1].steps_per_epoch,
         train_photos=train_photos,
     )
+    reached = step_reached(directory, start=start, options=options, manifest=manifest) if len(phases) > 1 else 0
     return Stage(
         options=options,
         directory=directory,
         manifest=manifest,
         parent=parent,
         device=device,
-        framing=Framing(
-            image_size=image_size,
-            canvas_size=canvas_side(image_size=image_size, max_side=manifest.max_side),
-            fit=options.fit,
-        ),
+        phases=phases,
+        phase=phases[-1 if options.find_lr else phase_of_step(phases, reached)],
         recipe=recipe,
         method=choose_method(options.render, turning=recipe.turning),
         train_folds=train_folds,
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
-        steps_per_epoch=steps,
         class_weights=class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
-        schedule=build_schedule(
-            options.schedule,
-            learning_rate=options.learning_rate,
-            steps_per_epoch=steps,
-            epochs=options.epochs,
-            warmup_epochs=options.warmup_epochs,
-            decay=options.lr_decay,
-            period_epochs=options.lr_period,
-            lowest_fraction=options.lr_floor,
-        ),
     )
 
 
+def make_models(stage: Stage) -> tuple["keras.Model", "keras.Model"]:
+    """The classifier, and the photo classifier around it, ready for `fit`."""
+    with stage.device.scope():
+        classifier = make_classifier(stage)
+        return classifier, make_model(stage, classifier)
+
+
 def make_classifier(stage: Stage) -> "keras.Model":
-    """The classifier with its first weights: the parent's best, or the backbone's own."""
+    """The classifier with its first weights: the parent's best, or the backbone's own.
+
+    After the first phase they are random ones, since those of the phase before take their place.
+    """
     import keras
 
     from carclf.model.classifier import build_classifier, set_trainable
     from carclf.model.weights import load_weights_file
 
-    options, parent = stage.options, stage.parent
+    options, is_first = stage.options, stage.phase.first_epoch == 0
+    parent = stage.parent if is_first else None
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(
         backbone=options.backbone,
-        weights="none" if parent else options.weights,
+        weights=options.weights if is_first and not parent else "none",
         class_count=stage.manifest.class_count,
         image_size=stage.framing.image_size,
         head_width=options.head_width,
@@ -327,7 +378,8 @@ def make_classifier(stage: Stage) -> "keras.Model":
     if parent:
         load_weights_file(classifier, parent.best_weights, model_name=f"the classifier of {parent.directory}")
     summary = set_trainable(classifier, unfreeze=options.unfreeze, train_batch_norm=options.train_batch_norm)
-    print(f"Model: {options.backbone} at {options.image_size} px, {summary}.")
+    height, width = stage.phase.image_size
+    print(f"Model: {options.backbone} at {height}x{width} px, {summary}.")
     return classifier
 
 
@@ -355,6 +407,7 @@ def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers
     """A new optimizer; for `--find_lr` one whose learning rate can be set."""
     from carclf.model.optimizers import build_optimizer
     from carclf.model.unfreezing import learning_factors
+    from carclf.training.growth import optimizer_step
 
     options = stage.options
     return build_optimizer(
@@ -368,7 +421,7 @@ def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers
         factors=learning_factors(
             classifier,
             unfreeze=options.unfreeze,
-            steps_per_epoch=stage.steps_per_epoch,
+            step_at=functools.partial(optimizer_step, stage.phases),
             lr_decay_by_block=options.lr_decay_by_block,
         ),
         replicas=stage.device.replicas,
@@ -381,12 +434,14 @@ def describe_plan(stage: Stage) -> None:
     from carclf.model.separable import describe_method
     from carclf.model.unfreezing import describe_opening, parse_unfreeze
 
-    options = stage.options
+    options, phase = stage.options, stage.phase
     print(
-        f"Data: {stage.train_photos} training photos, {stage.steps_per_epoch} steps of {options.batch_size} an epoch "
-        f"({options.batch_size // stage.device.replicas} a device); {stage.val_photos} validation photos "
+        f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} an epoch "
+        f"({phase.batch_size // stage.device.replicas} a device); {stage.val_photos} validation photos "
         f"(fold {options.val_fold})."
     )
+    if len(stage.phases) > 1:
+        print(*(f"Growing: {phase}." for phase in stage.phases), sep="\n")
     if opening := describe_opening(
         parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
     ):
@@ -471,6 +526,7 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
             if manifest.label_patch is None
             else {"sha256": manifest.label_patch.sha256, "photos": len(manifest.label_patch.labels)},
         },
+        phases=stage.phases,
         parent=None
         if parent is None
         else {
@@ -484,7 +540,7 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
         folds=stage.train_folds,
         recipe=stage.recipe,
         look=Look(
-            image_size=stage.framing.image_size,
+            image_size=stage.phases[-1].image_size,
             fit=options.fit,
             fill=options.fill,
             seed=options.seed,
@@ -499,16 +555,22 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
 
 
 def fit(
-    stage: Stage, *, model: "keras.Model", classifier: "keras.Model", resume: bool, preemption: "Preemption"
+    stage: Stage,
+    *,
+    model: "keras.Model",
+    classifier: "keras.Model",
+    cache: "DecodedCache | None",
+    resume: bool,
+    preemption: "Preemption",
+    handed_over: "HandOver | None" = None,
 ) -> "StageResult":
-    """How the training ended."""
+    """How the training of the phase ended, which goes on from what the one before has handed over."""
     from carclf.data.pipeline import training_rows
     from carclf.data.waiting import InputClock
     from carclf.training.resume import identity_of
     from carclf.training.stage import Saving, fit_stage, setting_of
 
-    options = stage.options
-    cache = decoded_cache(stage)
+    options, phase = stage.options, stage.phase
     started = time.perf_counter()
     if options.feature_views:
         model, train_data_from, val_data = feature_data(stage, classifier, cache=cache)
@@ -523,9 +585,8 @@ def fit(
         directory=stage.directory,
         train_data_from=lambda step: stage.device.prefetched(clock.watch(train_data_from(start_step=step))),
         val_data=val_data,
+        phase=phase,
         epochs=options.epochs,
-        steps_per_epoch=stage.steps_per_epoch,
-        batch_size=options.batch_size,
         patience=options.patience,
         averaged=options.ema_momentum > 0,
         kept_epochs=options.swa_epochs,
@@ -534,10 +595,10 @@ def fit(
         rows_of_step=lambda step: training_rows(
             manifest=stage.manifest,
             folds=stage.train_folds,
-            batch_size=options.batch_size,
+            batch_size=phase.batch_size,
             seed=options.seed,
             step=step,
-            steps_per_epoch=stage.steps_per_epoch,
+            steps_per_epoch=phase.steps_per_epoch,
         ),
         saving=Saving(
             identity=identity_of(options, stage.manifest),
@@ -547,9 +608,12 @@ def fit(
             setting=setting_of(stage.device),
             hosts=stage.device.hosts,
         ),
+        handed_over=handed_over,
+        tensorboard=options.tensorboard,
+        profile_steps=config.parse_profile_steps(options.profile_steps),
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    if options.swa_epochs:
+    if options.swa_epochs and phase == stage.phases[-1]:
         result = average_last_epochs(
             stage, model=model, classifier=classifier, batches=train_data_from(), val_data=val_data, result=result
         )
@@ -566,13 +630,14 @@ def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int
         folds=stage.train_folds,
         framing=stage.framing,
         recipe=stage.recipe,
-        batch_size=options.batch_size,
-        epochs=options.epochs,
+        batch_size=stage.phase.batch_size,
+        epochs=stage.phase.end_epoch,
         seed=options.seed,
         start_step=start_step,
-        steps_per_epoch=stage.steps_per_epoch,
+        steps_per_epoch=stage.phase.steps_per_epoch,
         label_smoothing=options.label_smoothing,
         class_weights=stage.class_weights,
+        strength=stage.phase.strength,
         cache=cache,
         share=Share(options.host, options.num_hosts),
     )
@@ -588,7 +653,7 @@ def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.D
         folds=[stage.options.val_fold],
         framing=stage.framing,
         recipe=stage.recipe if stage.options.augment_validation else parse_recipe(""),
-        batch_size=stage.options.batch_size,
+        batch_size=stage.phase.batch_size,
         cache=cache,
         share=Share(stage.options.host, stage.options.num_hosts),
     )
@@ -602,12 +667,12 @@ def feature_data(
     from carclf.data.pipeline import training_shards
     from carclf.model.losses import build_loss
     from carclf.training.features import build_head_model, compute_features
-    from carclf.training.stage import compile_model
+    from carclf.training.stage import compile_model, telling_failures
 
     options, manifest = stage.options, stage.manifest
     train_shards = training_shards(manifest, stage.train_folds)
     val_shards = manifest.shards_of("train", folds=[options.val_fold])
-    with stage.device.scope():
+    with stage.device.scope(), telling_failures(stage.phase):
         training, validation = compute_features(
             classifier,
             manifest=manifest,
@@ -636,7 +701,7 @@ def feature_data(
         batch_size=options.batch_size,
         epochs=options.epochs,
         seed=options.seed,
-        steps_per_epoch=stage.steps_per_epoch,
+        steps_per_epoch=stage.phase.steps_per_epoch,
         label_smoothing=options.label_smoothing,
         class_weights=stage.class_weights,
     )

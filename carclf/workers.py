@@ -3,13 +3,14 @@
 import contextlib
 import multiprocessing
 import os
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from carclf.errors import UserError
 
@@ -19,6 +20,19 @@ Result = TypeVar("Result")
 AHEAD = 3  # tasks in flight a worker: none waits, and memory does not grow with their number
 
 _state: Any = None  # what `prepare` returned in this process
+
+
+class Pool(Protocol):
+    """What a pass over the photos needs of whoever does its tasks: `Workers`, or Apache Beam."""
+
+    count: int
+    """How many share the work; with one there is nothing to share."""
+
+    def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """function(state, task) for every task, in order."""
+
+    def shared_folder(self) -> contextlib.AbstractContextManager[str]:
+        """A new folder that every worker reaches under this path; it is removed at the end."""
 
 
 class Workers:
@@ -47,6 +61,12 @@ class Workers:
         self._local = None  # closes the archives that it holds
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @contextlib.contextmanager
+    def shared_folder(self) -> Iterator[str]:
+        """A new folder that every worker reaches under this path; it is removed at the end."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
 
     def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """function(state, task) for every task, in order; `state` is what `prepare` returned in that process.
@@ -96,11 +116,12 @@ def worker_count(wanted: int, *, photos: int, photos_a_worker: int) -> int:
 
 def _begin(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     global _state
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _state = prepare(*arguments)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process when its parent has ended, however that came about. Runs in a thread of its own."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the README shows works: its Python runs, the flags of its commands exist, the files it names are there."""
+"""What the README and docs/ show works: Python runs, the flags of commands exist, the files it names are there."""
 
 import importlib
 import re
@@ -9,29 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import EvaluateOptions, ExploreOptions, PredictOptions, TrainOptions
+from carclf.config import EvaluateOptions, ExploreOptions, PredictOptions, TrainOptions, TuneOptions
 from carclf.convert.options import ConvertOptions
 from carclf.door import parse_command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = README + (ROOT / "docs" / "prediction.md").read_text(encoding="utf-8")
+PAGES = [README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
 OPTIONS = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "explore": ExploreOptions,
+    "tune": TuneOptions,
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGES, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def commands() -> list[str]:
-    shown = [*blocks("sh"), *re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tpu.md").read_text(), flags=re.DOTALL)]
+    shown = [block for page in PAGES for block in blocks("sh", page)]
     lines = [line.split("  #")[0].strip() for block in shown for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python ")]
+    return [line for line in lines if line.startswith("python ") and "$" not in line]  # that is a loop
 
 
 @pytest.mark.parametrize("command", commands())

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carclf.convert import dataset, duplicates, folds, labels, lists, scan, shards
 from carclf.convert.duplicates import Group
@@ -21,7 +21,10 @@ from carclf.data import manifest as manifests
 from carclf.data import storage
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
-from carclf.workers import Workers, worker_count
+from carclf.workers import Pool, Workers, worker_count
+
+if TYPE_CHECKING:
+    from carclf.convert.beam import BeamWorkers
 
 BYTE_OPTIONS = ("max_side", "folds", "split", "seed", "limit", "near_duplicates")  # the flags that decide bytes
 
@@ -33,13 +36,19 @@ def convert(options: ConvertOptions) -> Manifest | None:
       UserError: the input is not understood, photos are bad under --on_bad=fail, the output holds another data set and
         --overwrite is not given, or the disk is full.
     """
+    if options.runner == "beam":  # its workers begin in folders of their own
+        options = dataclasses.replace(
+            options,
+            input=_absolute(options.input),
+            output=_absolute(options.output),
+            external=_absolute(options.external),
+        )
     try:
         with tempfile.TemporaryDirectory() as scratch:
             local = not options.dry_run and not storage.is_remote(options.output)
             spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else scratch
             inventory = _inventory(options, spool=spool)
-            count = worker_count(options.workers, photos=len(inventory.photos), photos_a_worker=scan.PHOTOS_A_WORKER)
-            with Workers(count, scan.prepare, inventory.sources, options.max_side, options.near_duplicates) as workers:
+            with _workers(options, inventory) as workers:
                 return _convert(options, inventory, workers)
     except OSError as error:
         path = f" {error.filename}" if error.filename else ""
@@ -49,7 +58,32 @@ def convert(options: ConvertOptions) -> Manifest | None:
         ) from None
 
 
-def _convert(options: ConvertOptions, inventory: Inventory, workers: Workers) -> Manifest | None:
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path and not storage.is_remote(path) else path
+
+
+def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWorkers":
+    """Who does the passes over the photos: processes here, or Apache Beam.
+
+    Raises:
+      UserError: Beam is asked for and not installed, or cannot read its options.
+    """
+    count = worker_count(options.workers, photos=len(inventory.photos), photos_a_worker=scan.PHOTOS_A_WORKER)
+    arguments = (inventory.sources, options.max_side, options.near_duplicates)
+    if options.runner == "local":
+        return Workers(count, scan.prepare, *arguments)
+    try:
+        from carclf.convert.beam import BeamWorkers
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise UserError(
+            "Apache Beam is not installed, which --runner=beam needs: pip install 'carclf[beam]'."
+        ) from None
+    return BeamWorkers(options.beam_options, count, folder=options.output, prepare=scan.prepare, arguments=arguments)
+
+
+def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
     existing = None if options.dry_run else _existing(options.output)
     if existing and (finished := _finished(existing, options, inventory, workers)):
         return finished
@@ -129,7 +163,7 @@ def _existing(directory: str) -> Manifest | None:
         return Manifest(directory, "", (), (), {}, {}, ListFile("", 0, ""), {}, {})
 
 
-def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, workers: Workers) -> Manifest | None:
+def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
     """The data set that is already there, if it is this one; what a kill after its commit left undone is done."""
     digests = scan.hash_photos(workers, inventory.photos)
     if existing.fingerprint == fingerprint_of(options, inventory, digests):
@@ -220,7 +254,7 @@ def _rejected_csv(rejected: Iterable[Rejection]) -> bytes:
     return lists.to_csv(lists.REJECTED_COLUMNS, [(r.id, r.split, r.category, r.reason, r.path) for r in rejected])
 
 
-def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: Workers) -> Manifest:
+def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: Pool) -> Manifest:
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
     classes = labels.name_classes(
         [photo.category for photo in judged.photos if photo.split == "train"], options.classes

@@ -14,9 +14,10 @@ from carclf.convert.shards import Plan, Record, Written
 from carclf.data import index, storage
 from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
 from carclf.errors import UserError
-from carclf.workers import Workers
+from carclf.workers import Pool
 
 SPOOL_FOLDER = "spool.tmp"
+BEAM_FOLDER = "beam.tmp"  # what Beam's workers and their launcher leave for each other
 INDEX_FILE = "photos.npy"
 FOLDER_DIGITS = 16  # of the fingerprint, in the name of the shards' folder
 SHARD_FOLDER = re.compile(rf"[0-9a-f]{{{FOLDER_DIGITS}}}")
@@ -62,7 +63,7 @@ def build_record(
     )
 
 
-def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Workers) -> list[Written]:
+def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Pool) -> list[Written]:
     """The shards of a data set in reading order, with the places of their photos.
 
     Those that an interrupted run has finished are kept.
@@ -165,7 +166,7 @@ def clean(manifest: Manifest) -> None:
     directory = manifest.directory
     kept = manifest.fingerprint[:FOLDER_DIGITS]
     for name in storage.names_in(directory):
-        if name == SPOOL_FOLDER or (SHARD_FOLDER.fullmatch(name) and name != kept):
+        if name in (SPOOL_FOLDER, BEAM_FOLDER) or (SHARD_FOLDER.fullmatch(name) and name != kept):
             storage.remove(storage.join(directory, name))
     _remove_temporaries(directory)
     _remove_temporaries(storage.join(directory, kept))

@@ -3,8 +3,6 @@
 import collections
 import dataclasses
 import functools
-import os
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +10,8 @@ import numpy as np
 from carclf.convert import likeness
 from carclf.convert.photos import Photo
 from carclf.convert.scan import Verdict
-from carclf.workers import Workers
+from carclf.data import storage
+from carclf.workers import Pool
 
 LARGEST_GROUP = 20  # more photos than that would tear a hole into the other folds: reported, not kept together
 
@@ -36,7 +35,7 @@ def exact_groups(verdicts: Sequence[Verdict]) -> list[Group]:
 
 
 def find_groups(
-    photos: Sequence[Photo], verdicts: Sequence[Verdict], *, near: bool, workers: Workers | None = None
+    photos: Sequence[Photo], verdicts: Sequence[Verdict], *, near: bool, workers: Pool | None = None
 ) -> list[Group]:
     """Exact groups, then near ones, each in the order of their first photo; a near group holds its exact copies too.
 
@@ -50,7 +49,7 @@ def find_groups(
     return [*exact, *_near_groups(verdicts, exact, workers)] if near and len(photos) > 1 else exact
 
 
-def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group], workers: Workers | None) -> list[Group]:
+def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group], workers: Pool | None) -> list[Group]:
     copies = {group.members[0]: group.members for group in exact}
     hidden = {member for group in exact for member in group.members[1:]}
     shown = [index for index in range(len(verdicts)) if index not in hidden]
@@ -60,13 +59,14 @@ def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group], workers: W
     return [Group("near", tuple(members)) for members in sorted(groups)]
 
 
-def _similar_pairs(looks: np.ndarray, workers: Workers | None) -> tuple[np.ndarray, np.ndarray]:
+def _similar_pairs(looks: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
     """`likeness.similar_pairs`, its parts shared among the workers, who read the looks from a file."""
     if workers is None or workers.count < 2 or len(looks) < LEAST_SHARED:
         return likeness.similar_pairs(looks)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "looks.npy")
-        np.save(path, looks)
+    with workers.shared_folder() as folder:
+        path = storage.join(folder, "looks.npy")
+        with storage.open_binary(path, "wb") as file:
+            np.save(file, looks)
         tasks = ((path, start) for start in likeness.search_starts(len(looks)))
         return likeness.merge_pairs(workers.map(_search, tasks), photos=len(looks))
 
@@ -78,7 +78,8 @@ def _search(state: object, task: tuple[str, int]) -> likeness.Found:
 
 @functools.lru_cache(maxsize=1)
 def _index(path: str) -> likeness.Index:
-    return likeness.build_index(np.load(path))
+    with storage.open_binary(path) as file:
+        return likeness.build_index(np.load(file))
 
 
 def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[int]]:

@@ -51,10 +51,27 @@ class ConvertOptions:
     seed: int = option(42, "Seed of folds and record order.", group=_SPLIT)
 
     workers: int = option(0, "Processes; 0 is one a CPU, fewer for few photos.", group=_HOW)
+    runner: str = option(
+        "local",
+        "Who does the work: processes of this machine, or Apache Beam, whose workers reach input and output under the "
+        "same paths.",
+        choices=("local", "beam"),
+        group=_HOW,
+    )
+    beam_options: str = option(
+        "",
+        "Beam's own flags, such as '--runner=PortableRunner --job_endpoint=HOST:8099'; none is this machine.",
+        group=_HOW,
+    )
     dry_run: bool = option(False, "Judge every photo and report, but write nothing.", group=_HOW)
 
     def __post_init__(self) -> None:
         """Refuses values that no conversion could have."""
+        if self.runner == "beam" and (self.verify or self.dry_run):
+            flag = "verify" if self.verify else "dry_run"
+            raise UserError(f"--{flag} writes nothing for Beam's workers to meet in: leave --runner=beam out.")
+        if self.beam_options and self.runner != "beam":
+            raise UserError(f"--beam_options={self.beam_options} is for --runner=beam: add that.")
         if self.verify:
             return
         for name in ("input", "output"):

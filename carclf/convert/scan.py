@@ -11,7 +11,7 @@ from carclf.convert.likeness import look_of
 from carclf.convert.photos import Photo
 from carclf.convert.progress import Progress
 from carclf.convert.sources import Reader, Source
-from carclf.workers import Workers
+from carclf.workers import Pool
 
 PHOTOS_A_TASK = 32
 PHOTOS_A_WORKER = 512  # with fewer, starting a process takes longer than it saves
@@ -59,19 +59,19 @@ def prepare(sources: tuple[Source, ...], max_side: int, looks: bool) -> Context:
     return Context(Reader(sources), max_side, looks)
 
 
-def hash_photos(workers: Workers, photos: Sequence[Photo]) -> list[bytes]:
+def hash_photos(workers: Pool, photos: Sequence[Photo]) -> list[bytes]:
     """The SHA-256 digest of every photo's bytes, b"" where they cannot be read; nothing is decoded."""
     with Progress("hashed", total=len(photos)) as progress:
         return [digest for part in _map(workers, _hash_task, photos, progress) for digest in part]
 
 
-def judge_photos(workers: Workers, photos: Sequence[Photo]) -> list[Verdict]:
+def judge_photos(workers: Pool, photos: Sequence[Photo]) -> list[Verdict]:
     """The verdict on every photo."""
     with Progress("judged", total=len(photos)) as progress:
         return [verdict for part in _map(workers, _judge_task, photos, progress) for verdict in part]
 
 
-def _map(workers: Workers, function: Any, photos: Sequence[Photo], progress: Progress) -> Iterator[list[Any]]:
+def _map(workers: Pool, function: Any, photos: Sequence[Photo], progress: Progress) -> Iterator[list[Any]]:
     places = ((photo.entry.source, photo.entry.name) for photo in photos)
     tasks = iter(lambda: list(itertools.islice(places, PHOTOS_A_TASK)), [])
     for part in workers.map(function, tasks):

@@ -42,23 +42,6 @@ class Framing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-    """The part of each batch that this host decodes; all hosts together decode the whole.
-
-    Attributes:
-      host: its number, from 0.
-      hosts: how many there are; they must divide the batch, and where photos are mixed half of it.
-    """
-
-    host: int = 0
-    hosts: int = 1
-
-    def of(self, batch: np.ndarray) -> np.ndarray:
-        """The part of [B, …]: photos that follow each other, so that pairs stay together."""
-        return np.split(batch, self.hosts)[self.host]
-
-
-@dataclasses.dataclass(frozen=True)
 class ViewSet:
     """Views of one size, and how photos are framed for them.
 
@@ -86,6 +69,23 @@ class ViewSet:
             for view in self.views
         ]
         return {name: np.stack([getattr(draws, name) for draws in drawn], axis=1) for name in DRAW_SHAPES}
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of each batch that this host decodes; all hosts together decode the whole.
+
+    Attributes:
+      host: its number, from 0.
+      hosts: how many there are; they must divide the batch, and where photos are mixed half of it.
+    """
+
+    host: int = 0
+    hosts: int = 1
+
+    def of(self, places: np.ndarray) -> np.ndarray:
+        """The part of [..., B]: photos that follow each other, so that pairs stay together."""
+        return np.split(places, self.hosts, axis=-1)[self.host]
 
 
 def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
@@ -116,6 +116,7 @@ def training_batches(
     steps_per_epoch: int | None = None,
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
+    strength: float = 1.0,
     cache: DecodedCache | None = None,
     share: Share = Share(),
 ) -> tf.data.Dataset:
@@ -138,6 +139,7 @@ def training_batches(
       steps_per_epoch: batches an epoch; None is all full batches.
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
+      strength: of the augmentation, 0..1; 0 is none.
       cache: of decoded photos; None decodes each epoch anew.
       share: the part of each batch to read; B is then smaller by the number of hosts.
     """
@@ -146,12 +148,13 @@ def training_batches(
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
     # Many batches are drawn at once: NumPy's calls cost more than their arithmetic. Only even ones keep pairs together.
-    block_steps = 1 if batch_size % 2 else DRAWN_BATCHES
+    share_size = batch_size // share.hosts
+    block_steps = 1 if share_size % 2 else DRAWN_BATCHES
 
     @functools.lru_cache(maxsize=2)  # batches of two epochs may be under way together
     def order(epoch: int) -> np.ndarray:
         places = epoch_order(entries["shard"], seed=seed, epoch=epoch)
-        return places[: per_epoch * batch_size].reshape(per_epoch, batch_size)
+        return share.of(places[: per_epoch * batch_size].reshape(per_epoch, batch_size))
 
     @functools.lru_cache(maxsize=4)
     def drawn(epoch: int, block: int) -> tuple[np.ndarray, ...]:
@@ -165,16 +168,16 @@ def training_batches(
             epoch=epoch,
             label_smoothing=label_smoothing,
             class_weights=weights,
+            strength=strength,
         )
 
     def batch(step: int) -> tuple[np.ndarray, ...]:
         epoch, number = divmod(step, per_epoch)
         block, place = divmod(number, block_steps)
-        mine = slice(place * batch_size, (place + 1) * batch_size)
-        parts = (share.of(array[mine]) for array in drawn(epoch, block))
-        return *loader.load(share.of(order(epoch)[number])), *parts
+        mine = slice(place * share_size, (place + 1) * share_size)
+        return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
 
-    shapes = _augmented_shapes(batch_size // share.hosts, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(share_size, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
         _inputs_target_weight
     )
@@ -360,10 +363,19 @@ def _drawn(
     epoch: int,
     label_smoothing: float,
     class_weights: np.ndarray,
+    strength: float = 1.0,
 ) -> tuple[np.ndarray, ...]:
     """The arrays of `_augmented_shapes` from geometry on, for photos in pairs where the recipe mixes."""
     row = entries["row"]
-    draws = recipe.draw(seed=seed, epoch=epoch, row=row, extent=extent, image_size=framing.image_size, fit=framing.fit)
+    draws = recipe.draw(
+        seed=seed,
+        epoch=epoch,
+        row=row,
+        extent=extent,
+        image_size=framing.image_size,
+        fit=framing.fit,
+        strength=strength,
+    )
     target = label_targets(entries["label"], class_count=len(class_weights), label_smoothing=label_smoothing)
     target = mix_targets(target, draws.mix) if recipe.mixes else target
     weight = np.where(row >= 0, target @ class_weights, 0).astype(np.float32)

@@ -174,7 +174,6 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
         places = tuple(place for place, other in enumerate(sizes) if other == size)
         of_size = tuple(views[place] for place in places)
         classifier, framing = load_classifier(run, image_size=size)
-        turns = any(view.turns for view in of_size)
         photo_classifier = build_photo_classifier(
             classifier,
             image_size=size,
@@ -183,8 +182,8 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
             mixing=False,
             erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
             stretch=run.options.stretch,
-            # Of views that turn, gathers make the image that the run's own method would make of others.
-            method="gather" if turns else choose_method(run.options.render, turning=()),
+            # To views that turn, gathers give the image that the run's own method would give.
+            method="gather" if any(view.turns for view in of_size) else choose_method(run.options.render, turning=()),
         )
         view_set = ViewSet(of_size, image_size=size, fit=framing.fit, seed=run.options.seed)
         programs.append(Program(photo_classifier, framing.canvas_size, view_set, places, jit))

@@ -12,7 +12,7 @@ from carclf import config, runs
 from carclf.config import TrainOptions
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.training.checkpoint import stored_checkpoints
+from carclf.training.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.training.device import Device
 
 # What may differ between the command that began a run and the one that goes on with it. The data set is compared by
@@ -27,6 +27,8 @@ HARMLESS = frozenset(
         "resume",
         "resume_from",
         "save_every",
+        "tensorboard",
+        "profile_steps",
         "cache",
         "render",
         "device",
@@ -75,6 +77,14 @@ def decide_start(directory: Path, *, options: TrainOptions, manifest: Manifest) 
     return Start.COPY
 
 
+def step_reached(directory: Path, *, start: Start, options: TrainOptions, manifest: Manifest) -> int:
+    """The step from which the run in `directory` goes on; 0 where it starts anew."""
+    if start is Start.ANEW:
+        return 0
+    source = directory if start is Start.GO_ON else Path(options.resume_from).expanduser()
+    return checkpoint_folder(source, identity=identity_of(options, manifest)).newest_step()
+
+
 def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> None:
     """Empties or fills the run's folder as `start` says; stage.json is the caller's to write, after this."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -82,7 +92,7 @@ def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> N
         return
     # In this order a kill in between leaves a finished run, an unfinished one that starts at step 0, or none.
     checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
-    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER):
+    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER, directory / runs.TENSORBOARD_FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
     for name in (
         runs.METRICS_FILE,

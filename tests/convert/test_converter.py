@@ -550,3 +550,27 @@ def test_converting_and_verifying_need_no_tensorflow(tmp_path):
         )
         assert (answer.returncode, answer.stderr.count("Traceback")) == (0, 0), answer.stderr
     assert "is whole: every hash, every count and every photo was checked" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"runner": "beam", "dry_run": True}, "--dry_run writes nothing for Beam's workers to meet in"),
+        ({"runner": "beam", "verify": "out"}, "--verify writes nothing for Beam's workers to meet in"),
+        (
+            {"beam_options": "--runner=FlinkRunner"},
+            "--beam_options=--runner=FlinkRunner is for --runner=beam: add that",
+        ),
+    ],
+)
+def test_what_beam_cannot_do_is_refused(flags, sentence):
+    with pytest.raises(UserError, match=sentence):
+        ConvertOptions(input="cars", output="out", **flags)
+
+
+def test_without_beam_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "carclf.convert.beam", raising=False)
+    source = write_files(tmp_path / "cars", competition())
+    with pytest.raises(UserError, match=r"pip install 'carclf\[beam\]'"):
+        converted(source, tmp_path / "out", runner="beam")

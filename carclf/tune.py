@@ -1,0 +1,128 @@
+"""`python -m carclf.tune`: searches the options of a stage, in any number of processes, and writes the best."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carclf import config, runs
+from carclf.config import TrainOptions, TuneOptions
+from carclf.door import parse_command_line, run_door
+from carclf.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+DESCRIPTION = """Searches the options of a stage with Optuna and writes the best trial as a flag file.
+
+Every flag of carclf.train is taken too: what all trials have in common. The same command started again, or in several
+processes and machines with one --storage, works on the same study.
+Example: python -m carclf.tune --flagfile=stages/b0_112.flags --data=data/cars --trials=40 --output=tuned.flags"""
+
+
+def main(options: TuneOptions) -> None:
+    """Searches until the study has its trials."""
+    from carclf.data.manifest import load_manifest
+
+    try:
+        from carclf.tuning.search import open_study, search
+    except ModuleNotFoundError as error:
+        if error.name not in ("optuna", "sqlalchemy"):
+            raise
+        raise UserError("Optuna is not installed, which carclf.tune needs: pip install 'carclf[tune]'.") from None
+    from carclf.training.resume import HARMLESS
+    from carclf.tuning.outcome import check_output
+    from carclf.tuning.space import read_space
+    from carclf.tuning.trial import TrainTrial
+
+    output = Path(options.output).expanduser()
+    check_output(output)
+    base = trained_options(options)
+    space = read_space(options.space, base=base)
+    manifest = load_manifest(options.data)
+    name = options.study or output.stem
+    folder = runs.run_path(f"{name}_trials", runs=options.runs)
+    study = open_study(
+        name,
+        storage=options.storage or _local_storage(folder),
+        pruner=options.pruner,
+        epochs=options.epochs,
+        identity={
+            "data": manifest.fingerprint,
+            "space": [str(parameter) for parameter in space],
+            **{k: v for k, v in config.to_dict(base).items() if k not in HARMLESS},
+        },
+        heartbeat_seconds=options.heartbeat_seconds,
+    )
+    print(f"Study {name}: {options.trials} trials of {options.epochs} epochs at most, in {folder}.")
+    print("\n".join(f"  {parameter}" for parameter in space), flush=True)
+    result = _Result(output, base, base_arguments(sys.argv[1:]), manifest.fingerprint)
+    tally = search(
+        study,
+        TrainTrial(base, folder),
+        space=space,
+        trials=options.trials,
+        seed=options.seed,
+        on_result=result.write,
+    )
+    best = study.best_trial
+    print(f"Study {name}: {tally}; the best is trial {best.number}, val_accuracy {best.value:.4f}.")
+    print(f"Next: python -m carclf.train --flagfile={output} --data={options.data}")
+
+
+def trained_options(options: TuneOptions) -> TrainOptions:
+    """What the trials have in common."""
+    names = {field.name for field in dataclasses.fields(TrainOptions)}
+    return TrainOptions(**{name: value for name, value in config.to_dict(options).items() if name in names})
+
+
+def base_arguments(arguments: Sequence[str]) -> list[str]:
+    """The `--flagfile=PATH` and `--stage=NAME` of a command line, each as one word."""
+    found, pending = [], list(arguments)
+    while pending:
+        name, separator, value = pending.pop(0).lstrip("-").partition("=")
+        if name in ("flagfile", "stage"):
+            found.append(f"--{name}={value if separator else pending.pop(0)}")
+    return found
+
+
+def _local_storage(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder.resolve()}/study.db"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """Where the best trial goes, and what it is told with."""
+
+    output: Path
+    base: TrainOptions
+    base_arguments: list[str]
+    fingerprint: str
+
+    def write(self, study: "optuna.Study") -> None:
+        """Writes the best trial so far."""
+        from carclf.training.resume import HARMLESS
+        from carclf.tuning.outcome import write_flags
+        from carclf.tuning.search import Tally, rounded
+
+        best = study.best_trial
+        options: dict[str, Any] = config.to_dict(self.base) | rounded(best.params)
+        begun = config.to_dict(parse_command_line(TrainOptions, self.base_arguments, description=""))
+        write_flags(
+            self.output,
+            base=self.base_arguments,
+            options={k: v for k, v in options.items() if k not in HARMLESS and (k in best.params or v != begun[k])},
+            provenance=[
+                f"trial {best.number} of the study {study.study_name}, val_accuracy {best.value:.4f} on fold "
+                f"{self.base.val_fold}.",
+                f"The best of {Tally.of(study)}.",
+                f"Data set {self.fingerprint}.",
+                f"Changes of {' '.join(self.base_arguments) or 'the default options'}.",
+            ],
+        )
+
+
+if __name__ == "__main__":
+    run_door(main, TuneOptions, description=DESCRIPTION)

@@ -1,0 +1,52 @@
+"""The best trial as a flag file that says where it comes from."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from carclf import __version__, runs
+from carclf.errors import UserError
+
+WRITTEN_BY = "# Written by carclf.tune"
+
+
+def check_output(path: Path) -> None:
+    """Returns nothing where the file may be written.
+
+    Raises:
+      UserError: it is not called .flags, or something else is there.
+    """
+    if path.suffix != ".flags":
+        raise UserError(f"--output={path} must end with .flags: a stage is named after its file.")
+    if path.exists() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"--output={path} exists and was not written by carclf.tune: choose another.")
+
+
+def write_flags(path: Path, *, base: Sequence[str], options: Mapping[str, Any], provenance: Sequence[str]) -> None:
+    """Writes a stage file, as a whole or not at all.
+
+    Args:
+      path: of the file; the stage's run is called like it.
+      base: `--flagfile=PATH`, relative to the current folder, or `--stage=NAME`: what the options are changes of.
+      options: option → value.
+      provenance: sentences.
+    """
+    lines = [
+        f"# python -m carclf.train --flagfile={path} --data=DIR",
+        f"{WRITTEN_BY} {__version__}: {provenance[0]}",
+        *(f"# {sentence}" for sentence in provenance[1:]),
+        *(_from(path.parent, argument) for argument in base),
+        f"--run={path.stem}",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def _from(folder: Path, argument: str) -> str:
+    """The argument with a path that is valid from `folder`, where the trainer looks first."""
+    name, _, value = argument.partition("=")
+    if name.lstrip("-") != "flagfile":
+        return argument
+    return f"--flagfile={Path(os.path.relpath(Path(value).expanduser().resolve(), folder.resolve())).as_posix()}"

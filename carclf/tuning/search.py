@@ -1,0 +1,280 @@
+"""A study that any number of processes work on together: its storage, its trials, and when it is over."""
+
+import contextlib
+import dataclasses
+import json
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
+
+from carclf.errors import UserError
+from carclf.tuning.space import Parameter
+from carclf.tuning.trial import Report, TrialFailedError, TrialPrunedError
+
+Objective = Callable[[int, Mapping[str, Any], Report], float]
+"""Takes the number of a trial, the values of the searched options and where to report epochs; gives what is maximised.
+
+Raises TrialFailedError or TrialPrunedError where there is no such value.
+"""
+
+RETRIES = 3  # of a trial whose process vanished; one that kills its machine every time must end some day
+MISSED_BEATS = 3  # heartbeats without which a process counts as dead
+FAILURES_AT_FIRST = 3  # trials that all fail mean that every trial will
+SECONDS_BETWEEN_LOOKS = 1.0
+LOCK_SECONDS = 60  # that a process waits while another writes to SQLite
+IDENTITY = "carclf"  # the study's attribute that holds what its trials have in common
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """How the trials of a study stand; one that was started again counts once.
+
+    Attributes:
+      completed: ran to their end.
+      pruned: were ended early.
+      failed: came to nothing.
+      running: here or in other processes, as far as known.
+    """
+
+    completed: int
+    pruned: int
+    failed: int
+    running: int
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> "Tally":
+        """The tally of now."""
+        trials = study.get_trials(deepcopy=False)
+        again = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
+        states = [trial.state for trial in trials if trial.number not in again]
+        ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+        return cls(*(states.count(state) for state in ended))
+
+    @property
+    def settled(self) -> int:
+        """Trials that have ended for good."""
+        return self.completed + self.pruned + self.failed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.settled} trials, of which {self.completed} completed, {self.pruned} were pruned and {self.failed} "
+            "failed"
+        )
+
+
+def open_study(
+    name: str, *, storage: str, pruner: str, epochs: int, identity: Mapping[str, Any], heartbeat_seconds: int
+) -> optuna.Study:
+    """The study of that name, made where it is not there yet.
+
+    Args:
+      name: of the study.
+      storage: URL of a database.
+      pruner: 'median', 'hyperband' or 'none'.
+      epochs: at the most, of one trial.
+      identity: what all trials have in common, ready for JSON; compared where the study is there already.
+      heartbeat_seconds: between two signs of life of a running trial.
+
+    Raises:
+      UserError: the storage cannot be used, or the study is of another identity.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are told here in a line each
+    try:
+        with _without_experimental_warnings():
+            study = optuna.create_study(
+                study_name=name,
+                storage=_storage(storage, heartbeat_seconds=heartbeat_seconds),
+                direction="maximize",
+                pruner=_pruner(pruner, epochs=epochs),
+                load_if_exists=True,
+            )
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, ImportError) else getattr(error, "orig", None)  # the driver's own
+        reason = str(cause or error).strip().splitlines()[0]
+        raise UserError(
+            f"The storage {shown_url(storage)} cannot be used ({reason}): give an SQLAlchemy URL such as "
+            "sqlite:///study.db or postgresql://user@host/database, its server running and its driver installed."
+        ) from None
+    _check_identity(study, identity, storage=storage)
+    return study
+
+
+def _storage(url: str, *, heartbeat_seconds: int) -> optuna.storages.RDBStorage:
+    waiting = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    for attempt in (1, 2, 3):
+        try:
+            return optuna.storages.RDBStorage(
+                url,
+                engine_kwargs=waiting,
+                heartbeat_interval=heartbeat_seconds,
+                grace_period=MISSED_BEATS * heartbeat_seconds,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+            )
+        except sqlalchemy.exc.DBAPIError as error:  # another process may be making the same tables
+            if attempt == 3 or not re.search("already exists|duplicate|UNIQUE", str(error.orig)):
+                raise
+            time.sleep(attempt)
+    raise AssertionError
+
+
+def _pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)  # not at epoch 1
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    return optuna.pruners.NopPruner()
+
+
+def shown_url(storage: str) -> str:
+    """The URL without its password."""
+    try:
+        return sqlalchemy.engine.make_url(storage).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return storage
+
+
+def _check_identity(study: optuna.Study, identity: Mapping[str, Any], *, storage: str) -> None:
+    identity = json.loads(json.dumps(identity))
+    known = study.user_attrs.get(IDENTITY)
+    if known is None:
+        study.set_user_attr(IDENTITY, identity)
+        return
+    other = [name for name in sorted(known.keys() | identity.keys()) if known.get(name) != identity.get(name)]
+    if other:
+        named = ", ".join(f"{name}: {known.get(name)}, not {identity.get(name)}" for name in other)
+        raise UserError(
+            f"The study {study.study_name} in {shown_url(storage)} was begun with other settings ({named}), and its "
+            "trials could not be compared with new ones: give the same, or another --study."
+        )
+
+
+def search(
+    study: optuna.Study,
+    objective: Objective,
+    *,
+    space: Sequence[Parameter],
+    trials: int,
+    seed: int,
+    on_result: Callable[[optuna.Study], None] = lambda study: None,
+) -> Tally:
+    """How the trials ended, once the study has `trials` of them, those of other processes included.
+
+    A trial whose process has vanished is started again by whichever process notices it first.
+
+    Args:
+      study: from `open_study`.
+      objective: what a trial does.
+      space: of the values that a trial is given.
+      trials: wanted in the study.
+      seed: of the values: those of a trial depend on it, on the trial's number and on the results before it.
+      on_result: is called after each trial that this process completes, and once at the end.
+
+    Raises:
+      UserError: the first trials have all failed.
+      KeyboardInterrupt: the trial that was running will be started again.
+    """
+    run = _Runner(study, objective, space, seed)
+    told = False
+    while (tally := Tally.of(study)).settled < trials:
+        if tally.settled + tally.running >= trials:
+            if not told:
+                print(f"Waiting for {tally.running} trials that other processes have begun.", flush=True)
+            told = True
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            with _without_experimental_warnings():
+                optuna.storages.fail_stale_trials(study)
+            continue
+        with _without_experimental_warnings():
+            study.optimize(run, n_trials=1, catch=(TrialFailedError,))
+        _stop_if_all_fail(study)
+        if Tally.of(study).completed:
+            on_result(study)
+    if not tally.completed:
+        raise UserError(f"No trial was completed ({tally}): {_last_reason(study)}")
+    on_result(study)
+    return tally
+
+
+@dataclasses.dataclass(frozen=True)
+class _Runner:
+    """Optuna's idea of an objective."""
+
+    study: optuna.Study
+    objective: Objective
+    space: Sequence[Parameter]
+    seed: int
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        # Processes that began together must not draw the same values, and one alone the same ones each time.
+        draw = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0]
+        self.study.sampler = optuna.samplers.TPESampler(seed=int(draw), multivariate=False)
+        for parameter in self.space:
+            _suggest(trial, parameter)
+        values = rounded(trial.params)
+
+        def report(epoch: int, accuracy: float) -> bool:
+            trial.report(accuracy, epoch)
+            return trial.should_prune()
+
+        print(f"Trial {trial.number}: {', '.join(f'{name}={value}' for name, value in values.items())}", flush=True)
+        try:
+            value = self.objective(trial.number, values, report)
+        except TrialPrunedError:
+            print(f"Trial {trial.number} was pruned.", flush=True)
+            raise optuna.TrialPruned from None
+        except TrialFailedError as error:
+            trial.set_user_attr("reason", str(error))
+            print(f"Trial {trial.number} failed: {error}", file=sys.stderr, flush=True)
+            raise
+        except KeyboardInterrupt:
+            self._start_again_later(trial)
+            raise
+        print(f"Trial {trial.number}: val_accuracy {value:.4f}", flush=True)
+        return value
+
+    def _start_again_later(self, trial: optuna.Trial) -> None:
+        frozen = next(one for one in self.study.get_trials() if one.number == trial.number)
+        with _without_experimental_warnings():
+            optuna.storages.RetryHeartbeatStaleTrialCallback()(self.study, frozen)
+
+
+def _suggest(trial: optuna.Trial, parameter: Parameter) -> None:
+    if parameter.kind == "choice":
+        trial.suggest_categorical(parameter.name, parameter.values)
+        return
+    suggest = trial.suggest_int if isinstance(parameter.values[0], int) else trial.suggest_float
+    low, high = parameter.values
+    suggest(parameter.name, low, high, log=parameter.kind == "log")
+
+
+def rounded(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial is given for what Optuna drew: four digits, which people can read and write."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in params.items()}
+
+
+def _stop_if_all_fail(study: optuna.Study) -> None:
+    tally = Tally.of(study)
+    if tally.failed >= FAILURES_AT_FIRST and tally.failed == tally.settled:
+        raise UserError(f"The first {tally.failed} trials all failed, the last like this: {_last_reason(study)}")
+
+
+def _last_reason(study: optuna.Study) -> str:
+    failed: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    reasons = [trial.user_attrs["reason"] for trial in failed if "reason" in trial.user_attrs]
+    return f"{reasons[-1]}." if reasons else "see the output above."
+
+
+@contextlib.contextmanager
+def _without_experimental_warnings() -> Iterator[None]:
+    """Heartbeats have been called experimental since 2021."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

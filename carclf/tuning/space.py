@@ -1,0 +1,165 @@
+"""The search space: which options of the trainer are searched, and where."""
+
+import dataclasses
+import difflib
+import shlex
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from carclf import config
+from carclf.config import TrainOptions
+from carclf.errors import UserError
+from carclf.model.backbones import find_backbone
+from carclf.model.optimizers import OPTIMIZERS
+from carclf.model.schedules import SCHEDULES
+from carclf.recipe import parse_recipe
+
+# Factors of the base's own learning rate, so that it suits every stage; the rest is as wide as practice goes.
+DEFAULT_SPACE = """
+learning_rate log 0.1x 10x
+lr_decay linear 0.7 1.0
+l2 log 1e-5 1e-1
+dropout linear 0.0 0.6
+head_width choice 64 128 256 512
+optimizer choice adam adamw
+augment choice none 'flip|rotate(5)|shift(0.05)|brightness(0.8,1.2)' notebook 'flip|randaugment(2,9)'
+"""
+Kind = Literal["log", "linear", "choice"]
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+USAGE = "write `learning_rate log 1e-5 1e-2`, `dropout linear 0.1 0.5` or `optimizer choice adam adamw`"
+# A search that changed these would compare what cannot be compared, or change nothing.
+FIXED_GROUPS = ("Data and run", "Device")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One searched option.
+
+    Attributes:
+      name: of a field of `TrainOptions`.
+      kind: 'log' or 'linear' between two bounds, which are possible values too, or 'choice'.
+      values: (low, high), or the choices; of the option's own type.
+    """
+
+    name: str
+    kind: Kind
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return shlex.join([self.name, self.kind, *map(str, self.values)])
+
+
+def read_space(path: str, *, base: TrainOptions) -> tuple[Parameter, ...]:
+    """The space in a file, or `DEFAULT_SPACE` where `path` is empty.
+
+    Raises:
+      UserError: there is no such file, or what `parse_space` finds.
+    """
+    if not path:
+        return parse_space(DEFAULT_SPACE, base=base, where="the default space")
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--space={path} cannot be read ({reason}): give a text file of parameters.") from None
+    return parse_space(text, base=base, where=path)
+
+
+def parse_space(text: str, *, base: TrainOptions, where: str) -> tuple[Parameter, ...]:
+    """The parameters of a text with one a line: its name, `log`, `linear` or `choice`, and its values.
+
+    Values are quoted as in a shell; `#` begins a comment; `2x` is twice the base's own value.
+
+    Args:
+      text: the lines.
+      base: the options that are not searched.
+      where: the text comes from, for messages.
+
+    Raises:
+      UserError: a line that is not understood, an option that is unknown, fixed or named twice, a value that the
+        option cannot have; or there is no parameter.
+    """
+    parameters: dict[str, Parameter] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            words = shlex.split(line, comments=True)
+            if not words:
+                continue
+            parameter = _parse_line(words, base=base)
+            if parameter.name in parameters:
+                raise UserError(f"{parameter.name} stands there twice: remove one.")
+        except (UserError, ValueError) as error:
+            raise UserError(f"Line {number} of {where}: {error}") from None
+        parameters[parameter.name] = parameter
+    if not parameters:
+        raise UserError(f"{where} names no parameter: {USAGE}.")
+    return tuple(parameters.values())
+
+
+def _parse_line(words: list[str], *, base: TrainOptions) -> Parameter:
+    name, *rest = words
+    _check_name(name)
+    kind = next((known for known in KINDS if rest and rest[0] == known), None)
+    if kind is None:
+        raise UserError(f"{rest[0] if rest else 'nothing'} follows {name}: {USAGE}.")
+    values = tuple(_value(name, text, base=base) for text in rest[1:])
+    if kind == "choice":
+        if not values:
+            raise UserError(f"{name} has no choices: {USAGE}.")
+    elif len(values) != 2 or not isinstance(values[0], (int, float)) or isinstance(values[0], bool):
+        raise UserError(f"{name} {kind} needs two numbers: {USAGE}.")
+    elif not values[0] < values[1] or (kind == "log" and values[0] <= 0):
+        above = ", above 0" if kind == "log" else ""
+        raise UserError(f"{name} {kind} goes from {values[0]} to {values[1]}: give the lower one first{above}.")
+    return Parameter(name, kind, values)
+
+
+def _check_name(name: str) -> None:
+    fields = {field.name: field for field in dataclasses.fields(TrainOptions)}
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see python -m carclf.train --help."
+        raise UserError(f"there is no option {name}: {hint}")
+    if fields[name].metadata["group"] in FIXED_GROUPS:
+        raise UserError(f"{name} is the same in every trial: give it as a flag, --{name}=….")
+
+
+def _value(name: str, text: str, *, base: TrainOptions) -> Any:
+    """What the option makes of a text; `2x` is twice the base's own value."""
+    kind = typing.get_type_hints(TrainOptions)[name]
+    try:
+        if kind in (int, float) and text.endswith("x"):
+            value = kind(float(text[:-1]) * getattr(base, name))
+        elif kind is bool:
+            value = {"true": True, "false": False}[text]
+        else:
+            value = kind(text) if kind in (int, float) else text
+    except (ValueError, KeyError):
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        raise UserError(f"{name} takes {wanted}, not {text}.") from None
+    choices = next(field.metadata["choices"] for field in dataclasses.fields(TrainOptions) if field.name == name)
+    if choices and value not in choices:
+        raise UserError(f"{name} takes {', '.join(choices)}, not {text}.")
+    config.from_dict(TrainOptions, config.to_dict(base) | {name: value})  # refuses what no part could work with
+    if name in CHECKS:
+        CHECKS[name](value)
+    return value
+
+
+def _one_of(table: Mapping[str, object], what: str) -> Callable[[str], None]:
+    def check(name: str) -> None:
+        if name not in table:
+            raise UserError(f"there is no {what} {name}: write one of {', '.join(table)}.")
+
+    return check
+
+
+# Options whose values are names: a typing error would otherwise cost every trial that draws it.
+CHECKS: dict[str, Callable[[str], object]] = {
+    "augment": parse_recipe,
+    "backbone": find_backbone,
+    "optimizer": _one_of(OPTIMIZERS, "optimizer"),
+    "schedule": _one_of(SCHEDULES, "schedule"),
+}

@@ -1,0 +1,141 @@
+"""The search from the command line to a stage that trains; what it refuses; what a kill does to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+
+from carclf import tune
+from carclf.config import TrainOptions, TuneOptions
+from carclf.door import parse_command_line
+from carclf.errors import UserError
+from tests.conftest import write_dataset
+
+ROOT = Path(__file__).parent.parent
+BASE = "--backbone=tiny\n--weights=none\n--image_size=32\n--batch_size=4\n--device=cpu\n--augment=flip\n--amsgrad\n"
+SPACE = "learning_rate log 0.1x 10x\nhead_width linear 8 16\namsgrad choice false\n"
+COMMAND = ("--flagfile=base.flags", "--data=data", "--output=stages/best.flags", "--space=cars.space")
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder with a base, a search space and a data set."""
+    (tmp_path / "base.flags").write_text(BASE)
+    (tmp_path / "cars.space").write_text(SPACE)
+    write_dataset(tmp_path / "data", photos_a_fold=4, test_photos=0)
+    return tmp_path
+
+
+def begin(folder: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "carclf.tune", *COMMAND, *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment
+    )
+
+
+def study_of(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name="best", storage=f"sqlite:///{folder}/runs/best_trials/study.db")
+
+
+def options_of(path: Path) -> TrainOptions:
+    return parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
+
+
+def test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from(home):
+    with begin(home, "--trials=1", "--epochs=1") as process:
+        answer, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, answer
+    assert "Next: python -m carclf.train --flagfile=stages/best.flags --data=data" in answer
+    best, path = study_of(home).best_trial, home / "stages" / "best.flags"
+    fingerprint = study_of(home).user_attrs["carclf"]["data"]
+    lines = path.read_text().splitlines()
+    assert lines[:7] == [
+        "# python -m carclf.train --flagfile=stages/best.flags --data=DIR",
+        f"# Written by carclf.tune 0.1.0: trial 0 of the study best, val_accuracy {best.value:.4f} on fold 0.",
+        "# The best of 1 trials, of which 1 completed, 0 were pruned and 0 failed.",
+        f"# Data set {fingerprint}.",
+        "# Changes of --flagfile=base.flags.",
+        "--flagfile=../base.flags",
+        "--run=best",
+    ]
+    options = options_of(path)
+    assert (options.backbone, options.epochs, options.run, options.amsgrad) == ("tiny", 1, "best", False)
+    assert options.learning_rate == pytest.approx(best.params["learning_rate"], rel=1e-3)
+    assert options.head_width == best.params["head_width"]
+    assert best.intermediate_values.keys() == {1}
+    trial = home / "runs" / "best_trials" / "trial-00000"
+    assert {item.name for item in trial.iterdir()} == {"stage.json", "history.csv", "metrics.json", "log.txt"}
+
+
+def trainer_of(process: subprocess.Popen[str]) -> psutil.Process | None:
+    children = psutil.Process(process.pid).children()
+    return next((child for child in children if "spawn_main" in " ".join(child.cmdline())), None)
+
+
+@pytest.mark.slow
+def test_a_killed_search_takes_its_trainer_along_and_another_does_its_trial_again(home):
+    flags = ("--trials=2", "--epochs=2", "--heartbeat_seconds=2")
+    with begin(home, *flags) as victim:
+        while (trainer := trainer_of(victim)) is None or not (
+            home / "runs/best_trials/trial-00000/stage.json"
+        ).exists():
+            time.sleep(0.2)
+        victim.send_signal(signal.SIGKILL)
+        trainer.wait(timeout=20)
+    time.sleep(7)
+    with begin(home, *flags) as helper:
+        answer, _ = helper.communicate(timeout=300)
+    assert helper.returncode == 0, answer
+    assert "2 trials, of which 2 completed" in answer
+    trials = study_of(home).get_trials()
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert trials[1].params == trials[0].params
+    train = [sys.executable, "-m", "carclf.train", "--flagfile=stages/best.flags", "--data=data"]
+    subprocess.run(train, cwd=home, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
+    assert (home / "runs" / "best" / "metrics.json").is_file()
+
+
+def run_main(*flags: str) -> None:
+    tune.main(parse_command_line(TuneOptions, flags, description=""))
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--output=x.flags", "--trials=3"), "--data is missing"),
+        (("--data=data", "--trials=3"), "--output is missing"),
+        (("--data=data", "--output=x.flags"), "--trials=0 is not possible: it must be at least 1"),
+        (("--data=data", "--output=x.flags", "--trials=1", "--find_lr"), "--find_lr=True is not possible"),
+        (("--data=data", "--output=x.txt", "--trials=1"), "--output=x.txt must end with .flags"),
+        (("--data=data", "--output=base.flags", "--trials=1"), "exists and was not written by carclf.tune"),
+        (("--data=none", "--output=x.flags", "--trials=1"), "none"),
+        (("--data=data", "--output=x.flags", "--trails=1"), "Unknown command line flag 'trails'"),
+        (("--data=data", "--output=x.flags", "--trials=1", "--space=none"), "--space=none cannot be read"),
+        (("--data=data", "--output=x.flags", "--trials=1", "--storage=x.db"), "The storage x.db cannot be used"),
+    ],
+)
+def test_refusals(home, monkeypatch, flags, sentence):
+    monkeypatch.chdir(home)
+    with pytest.raises(UserError, match=sentence):
+        run_main(*flags)
+    assert (home / "base.flags").read_text() == BASE
+
+
+def test_without_optuna_the_extra_is_named(home, monkeypatch):
+    monkeypatch.chdir(home)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "carclf.tuning.search", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'carclf\[tune\]'"):
+        run_main("--data=data", "--output=x.flags", "--trials=1")
+
+
+def test_the_base_is_found_among_the_arguments():
+    arguments = ["--flagfile=a.flags", "--epochs=3", "--stage", "b0_112", "-flagfile", "b.flags"]
+    assert tune.base_arguments(arguments) == ["--flagfile=a.flags", "--stage=b0_112", "--flagfile=b.flags"]

@@ -1,0 +1,157 @@
+"""Trials of one study in one process and in several; what ends early, fails or is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carclf.errors import UserError
+from carclf.tuning.search import Tally, rounded, search, shown_url
+from carclf.tuning.trial import TrialFailedError, TrialPrunedError
+from tests.tuning.formula import SPACE, formula, opened
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+def begin(url: str, trials: int, kind: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.tuning.working", url, str(trials), kind]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+
+
+def begin_after(victim: subprocess.Popen[str], url: str, trials: int, kind: str) -> subprocess.Popen[str]:
+    assert victim.stdout.readline().startswith("Trial 0: learning_rate=")
+    assert victim.stdout.readline() == "begun\n"
+    return begin(url, trials, kind)
+
+
+def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_path):
+    studies = []
+    for name in ("one", "two"):
+        study = opened(f"sqlite:///{tmp_path}/{name}.db")
+        told = []
+        tally = search(
+            study, formula, space=SPACE, trials=6, seed=5, on_result=lambda s, told=told: told.append(s.best_value)
+        )
+        assert str(tally) == "6 trials, of which 6 completed, 0 were pruned and 0 failed"
+        assert len(told) == 7
+        assert told == sorted(told)
+        studies.append(study)
+    one, two = ([trial.params for trial in study.get_trials()] for study in studies)
+    assert one == two
+    assert studies[0].best_value == max(formula(0, rounded(params), None) for params in one) > 0.9
+    assert len({params["learning_rate"] for params in one}) == 6
+
+
+def test_a_finished_study_goes_on_only_for_more_trials(url):
+    search(opened(url), formula, space=SPACE, trials=2, seed=5)
+    assert search(opened(url), formula, space=SPACE, trials=2, seed=5).settled == 2
+    assert search(opened(url), formula, space=SPACE, trials=3, seed=5).settled == 3
+
+
+def test_a_trial_that_reports_less_than_the_others_is_pruned(url):
+    study, epochs = opened(url, pruner="median"), []
+
+    def objective(number, values, report):
+        for epoch in (1, 2, 3):
+            epochs.append((number, epoch))
+            if report(epoch, 0.5 if number < 5 else 0.1):
+                raise TrialPrunedError
+        return 0.5
+
+    tally = search(study, objective, space=SPACE, trials=6, seed=5)
+    assert (tally.completed, tally.pruned) == (5, 1)
+    assert [epoch for number, epoch in epochs if number == 5] == [1, 2]  # the first epoch never prunes
+    assert study.get_trials()[5].intermediate_values == {1: 0.1, 2: 0.1}
+
+
+def test_hyperband_is_an_option(url):
+    assert type(opened(url, pruner="hyperband").pruner).__name__ == "HyperbandPruner"
+
+
+def test_a_failed_trial_is_counted_with_its_reason_and_the_search_goes_on(url, capsys):
+    def objective(number, values, report):
+        if number == 1:
+            raise TrialFailedError("The device ran out of memory")
+        return formula(number, values, report)
+
+    study = opened(url)
+    tally = search(study, objective, space=SPACE, trials=3, seed=5)
+    assert (tally.completed, tally.failed) == (2, 1)
+    assert study.get_trials()[1].user_attrs["reason"] == "The device ran out of memory"
+    assert "Trial 1 failed: The device ran out of memory" in capsys.readouterr().err
+
+
+def test_when_every_trial_fails_the_search_ends_with_the_reason(url):
+    begun = []
+
+    def objective(number, values, report):
+        begun.append(number)
+        raise TrialFailedError("there is no backbone huge")
+
+    with pytest.raises(UserError, match="The first 3 trials all failed, the last like this: there is no backbone huge"):
+        search(opened(url), objective, space=SPACE, trials=20, seed=5)
+    assert begun == [0, 1, 2]
+
+
+def test_a_stopped_trial_is_done_again_with_its_values(url):
+    seen = []
+
+    def objective(number, values, report):
+        seen.append(values)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return formula(number, values, report)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(opened(url), objective, space=SPACE, trials=3, seed=5)
+    tally = search(opened(url), objective, space=SPACE, trials=3, seed=5)
+    assert seen[2] == seen[1]
+    assert (tally.settled, tally.completed) == (3, 3)
+
+
+def test_two_processes_share_a_study_and_the_trial_of_a_killed_one_is_done_again(url):
+    study = opened(url)
+    with begin(url, 3, "endless") as victim, begin_after(victim, url, 3, "formula") as helper:
+        lines = [helper.stdout.readline() for _ in range(5)]  # of the two trials that are left
+        assert lines[4] == "Waiting for 1 trials that other processes have begun.\n"
+        victim.send_signal(signal.SIGKILL)
+        rest, _ = helper.communicate(timeout=60)
+    assert rest.endswith("3 trials, of which 3 completed, 0 were pruned and 0 failed\n")
+    trials = study.get_trials()
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert trials[3].params == trials[0].params
+    assert Tally.of(study) == Tally(completed=3, pruned=0, failed=0, running=0)
+
+
+def test_another_data_set_or_space_is_refused(url):
+    opened(url, identity={"data": "d", "space": ["l2 log 1 2"], "epochs": 3})
+    opened(url, identity={"data": "d", "space": ["l2 log 1 2"], "epochs": 3})
+    with pytest.raises(UserError, match=r"with other settings \(data: d, not e, epochs: 3, not 4\).*another --study"):
+        opened(url, identity={"data": "e", "space": ["l2 log 1 2"], "epochs": 4})
+
+
+@pytest.mark.parametrize(
+    ("storage", "reason"),
+    [
+        ("sqlite:////nowhere/at/all.db", "unable to open database file"),
+        ("cars.db", "Could not parse SQLAlchemy URL"),
+        ("orakel://somewhere/cars", "Can't load plugin"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_one_sentence(storage, reason):
+    with pytest.raises(UserError, match=f"The storage {storage} cannot be used .*{reason}") as caught:
+        opened(storage)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_password_is_never_shown():
+    assert shown_url("postgresql://ann:secret@host/cars") == "postgresql://ann:***@host/cars"

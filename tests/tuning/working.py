@@ -1,0 +1,17 @@
+"""Run by test_search.py: one of several processes that search; its objective is a formula, or never ends."""
+
+import sys
+import time
+
+from carclf.tuning.search import search
+from tests.tuning.formula import SPACE, formula, opened
+
+
+def endless(number, values, report):
+    print("begun", flush=True)
+    time.sleep(600)
+
+
+url, trials, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+tally = search(opened(url), endless if kind == "endless" else formula, space=SPACE, trials=trials, seed=5)
+print(tally)
