@@ -73,7 +73,10 @@ def programs(options: config.TrainOptions) -> Iterator[tuple[str, Callable[..., 
         options.schedule, learning_rate=options.learning_rate, steps_per_epoch=STEPS, epochs=options.epochs
     )
     factors = learning_factors(
-        classifier, unfreeze=options.unfreeze, steps_per_epoch=STEPS, lr_decay_by_block=options.lr_decay_by_block
+        classifier,
+        unfreeze=options.unfreeze,
+        step_at=lambda epoch: round(epoch * STEPS),
+        lr_decay_by_block=options.lr_decay_by_block,
     )
     model = build_training_model(
         classifier,
