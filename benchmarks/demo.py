@@ -112,6 +112,17 @@ def score(submission: Path, solution: Path) -> tuple[float, int]:
     return sum(said[photo] == label for photo, label in true.items()) / len(true), len(true)
 
 
+def validation(run: Path) -> str:
+    """The accuracies that `evaluate` found for a run, such as '0.981 and 0.987 of 160'."""
+    path = run / "metrics.json"
+    if not path.is_file():
+        return "not evaluated"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    return (
+        f"{metrics['val_accuracy']:.3f} and {metrics['tta']['evaluation']['accuracy']:.3f} of {metrics['val_photos']}"
+    )
+
+
 def closing_lines(figures: dict[str, Any], output: Path) -> str:
     """What a newcomer should see last."""
     parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in figures["seconds"].items())
@@ -119,6 +130,7 @@ def closing_lines(figures: dict[str, Any], output: Path) -> str:
         [
             "",
             f"Time: {sum(figures['seconds'].values()):.0f} s ({parts}).",
+            f"Held-out photos, clean and in {VIEWS.count('|') + 1} views: {validation(output / 'runs' / LAST_RUN)}.",
             f"Accuracy on {figures['test_photos']} test photos: {figures['accuracy']:.3f}; the control, a logistic "
             f"regression on 16x16 pixels: {figures['control_accuracy']:.3f}.",
             f"Submission: {output / 'submission.csv'}",

@@ -13,9 +13,23 @@ T = TypeVar("T")
 # What lies outside a photo: its edge pixel, its mirror image, or a constant.
 Fill = Literal["edge", "reflect", "constant"]
 FILLS: tuple[Fill, ...] = typing.get_args(Fill)
+# How a photo is interpolated: its neighbours gathered, or by two matrix products.
+RenderMethod = Literal["gather", "separable"]
+RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str = "Options") -> Any:
+# What --val_fold=all is kept as.
+ALL_FOLDS = -1
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    words: Mapping[str, int] | None = None,
+    group: str = "Options",
+) -> Any:
     """A dataclass field that is also a flag.
 
     Args:
@@ -23,9 +37,12 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str
         flag's type.
       help: one or two sentences for `--help`.
       choices: the allowed values of a string option; empty means any.
+      words: what may be written in place of a number, and the number that it is kept as.
       group: the heading under which `--help` lists it.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "group": group})
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "words": words, "group": group}
+    )
 
 
 def define_flags(options: type) -> flags.FlagValues:
@@ -39,12 +56,30 @@ def define_flags(options: type) -> flags.FlagValues:
         bool: flags.DEFINE_boolean,
     }
     for field in dataclasses.fields(options):
-        choices, text = field.metadata["choices"], field.metadata["help"]
-        if choices:
+        choices, words, text = (field.metadata[name] for name in ("choices", "words", "help"))
+        if words:
+            flags.DEFINE(_NumberOrWord(words), field.name, field.default, text, flag_values=values)
+        elif choices:
             flags.DEFINE_enum(field.name, field.default, list(choices), text, flag_values=values)
         else:
             define[types[field.name]](field.name, field.default, text, flag_values=values)
     return values
+
+
+class _NumberOrWord(flags.IntegerParser):
+    """Parses an integer, or a word that stands for one that is not written otherwise."""
+
+    def __init__(self, words: Mapping[str, int]) -> None:
+        super().__init__()
+        self._words = words
+
+    def convert(self, argument: int | str) -> int:
+        if isinstance(argument, str) and argument in self._words:
+            return self._words[argument]
+        number: int = super().convert(argument)
+        if number in self._words.values():
+            raise ValueError(f"{argument} is neither a possible number nor {' or '.join(self._words)}")
+        return number
 
 
 def from_flags(options: type[T], values: flags.FlagValues) -> T:
@@ -84,18 +119,53 @@ def changed_options(options: Any) -> dict[str, Any]:
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """(height, width) in pixels from '300' or '384x512' (height first).
+    """(height, width) in pixels from '300' or '384x512' (height first); of a growing '224-512' the last one.
 
     Raises:
-      UserError: the text is neither form, or a side is below 8 or above 4096.
+      UserError: as for `parse_image_sizes`.
     """
-    sides = text.lower().split("x")
+    return parse_image_sizes(text)[1]
+
+
+def parse_image_sizes(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first and the last (height, width) of a stage in pixels: '300' and '384x512' stay, '224-512' grows.
+
+    Raises:
+      UserError: the text is none of these forms, a side is below 8 or above 4096, or one shrinks.
+    """
+    first, _, last = text.lower().partition("-")
+    sizes = _image_size(first, text), _image_size(last or first, text)
+    if "-" in text and not (last and sizes[0] != sizes[1] and all(a <= b for a, b in zip(*sizes, strict=True))):
+        raise UserError(f"--image_size={text} does not grow: write the smaller size first, such as 224-512.")
+    return sizes
+
+
+def _image_size(text: str, whole: str) -> tuple[int, int]:
+    sides = text.split("x")
     if len(sides) not in (1, 2) or not all(side.strip().isdecimal() for side in sides):
-        raise UserError(f"--image_size={text} is not a size: write 300, or HEIGHTxWIDTH such as 384x512.")
+        raise UserError(
+            f"--image_size={whole} is not a size: write 300, HEIGHTxWIDTH such as 384x512, or 224-512 to grow."
+        )
     height, width = int(sides[0]), int(sides[-1])
     if not (8 <= height <= 4096 and 8 <= width <= 4096):
-        raise UserError(f"--image_size={text} is out of range: sides between 8 and 4096 pixels are possible.")
+        raise UserError(f"--image_size={whole} is out of range: sides between 8 and 4096 pixels are possible.")
     return height, width
+
+
+def parse_profile_steps(text: str) -> tuple[int, int] | None:
+    """(first, last) of '10,20', steps counted from 1; None of an empty text.
+
+    Raises:
+      UserError: the text is anything else.
+    """
+    if not text:
+        return None
+    numbers = text.split(",")
+    if not (
+        len(numbers) == 2 and all(number.isdecimal() for number in numbers) and 1 <= int(numbers[0]) <= int(numbers[1])
+    ):
+        raise UserError(f"--profile_steps={text} is no pair of steps: write the first and the last, such as 10,20.")
+    return int(numbers[0]), int(numbers[1])
 
 
 def _refuse(condition: bool, name: str, value: object, rule: str) -> None:
@@ -128,10 +198,43 @@ class TrainOptions:
     save_every: int = option(
         200, "Steps between two checkpoints; 0 saves at the end of each epoch only.", group="Data and run"
     )
-    val_fold: int = option(0, "The fold that is held out for validation.", group="Data and run")
+    tensorboard: bool = option(True, "Write each epoch's figures to tensorboard/ in the run.", group="Data and run")
+    profile_steps: str = option(
+        "", "Also a profile of these steps, FIRST,LAST such as 10,20, counted from this start.", group="Data and run"
+    )
+    val_fold: int = option(
+        0,
+        "The fold that is held out for validation; all trains a run for each fold, RUN/fold0 and so on, one after the "
+        "other.",
+        words={"all": ALL_FOLDS},
+        group="Data and run",
+    )
+    label_patch: str = option(
+        "",
+        "CSV of corrected labels (id,class), such as carclf.evaluate writes; a copy stays in the run.",
+        group="Data and run",
+    )
     seed: int = option(42, "Seed of initial weights, order, augmentation and dropout.", group="Data and run")
 
-    image_size: str = option("224", "Network input in pixels: 300, or HEIGHTxWIDTH such as 384x512.", group="Images")
+    image_size: str = option(
+        "224",
+        "Network input in pixels: 300, HEIGHTxWIDTH such as 384x512, or 224-512, which grows over the epochs.",
+        group="Images",
+    )
+    size_count: int = option(
+        4, "With a growing --image_size: in so many sizes, each for as many epochs.", group="Images"
+    )
+    scale_batch: bool = option(
+        True,
+        "With a growing --image_size: a smaller size takes as many times --batch_size as have no more pixels than a "
+        "batch of the last size, at a learning rate that fits.",
+        group="Images",
+    )
+    first_strength: float = option(
+        1.0,
+        "With a growing --image_size: strength of --augment at the first size, from 0 to 1; at the last it is 1.",
+        group="Images",
+    )
     fit: str = option(
         "squash",
         "How a photo meets the image's shape: squashed, centre-cropped, or padded with its edge.",
@@ -141,6 +244,13 @@ class TrainOptions:
     fill: Fill = option("edge", "What lies outside a photo.", choices=FILLS, group="Images")
     stretch: bool = option(
         False, "Map each image's values to 0..255 before colour, as the 2020 notebook's library did.", group="Images"
+    )
+    render: str = option(
+        "auto",
+        "How photos are interpolated: gather, or separable (matrix products, for recipes without rotation, shear and "
+        "perspective); auto is separable on a TPU where the recipe allows it, else gather.",
+        choices=("auto", *RENDER_METHODS),
+        group="Images",
     )
     augment: str = option(
         "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"
@@ -221,16 +331,29 @@ class TrainOptions:
         group="Device",
     )
     cpu_devices: int = option(1, "Split the CPU into so many devices, to rehearse several.", group="Device")
+    num_hosts: int = option(
+        1, "Machines that train together (Keras on JAX); each runs the same command.", group="Device"
+    )
+    host: int = option(0, "The number of this one among them, from 0; host 0 writes the run.", group="Device")
+    coordinator: str = option("", "With several hosts: ADDRESS:PORT at which host 0 is reached.", group="Device")
 
     def __post_init__(self) -> None:
         """Refuses values that no part of the program could work with."""
-        parse_image_size(self.image_size)
-        for name in ("batch_size", "epochs", "head_width", "cpu_devices", "accumulation_steps"):
+        parse_profile_steps(self.profile_steps)
+        first_size, last_size = parse_image_sizes(self.image_size)
+        for name in (
+            "batch_size",
+            "epochs",
+            "head_width",
+            "cpu_devices",
+            "accumulation_steps",
+            "size_count",
+            "num_hosts",
+        ):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
         for name in (
             "steps",
             "patience",
-            "val_fold",
             "l2",
             "weight_decay",
             "clip_norm",
@@ -242,8 +365,10 @@ class TrainOptions:
             "focal_gamma",
         ):
             _refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
+        _refuse(self.val_fold < ALL_FOLDS, "val_fold", self.val_fold, "it must be 0 or more, or all")
         for name in ("dropout", "label_smoothing", "ema_momentum"):
             _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")
+        _refuse(not 0 <= self.first_strength <= 1, "first_strength", self.first_strength, "it must lie in [0, 1]")
         _refuse(not self.learning_rate > 0, "learning_rate", self.learning_rate, "it must be above 0")
         _refuse(not 0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "it must lie in (0, 1]")
         _refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")
@@ -251,9 +376,28 @@ class TrainOptions:
         if self.feature_views:
             _refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it is for --unfreeze=head")
             _refuse(self.augment_validation, "feature_views", self.feature_views, "validation would be augmented")
+            _refuse(first_size != last_size, "feature_views", self.feature_views, "--image_size grows")
+        _refuse(not 0 <= self.host < self.num_hosts, "host", self.host, f"there are {self.num_hosts} hosts, from 0")
+        if self.num_hosts > 1:
+            _refuse(not self.coordinator, "num_hosts", self.num_hosts, "--coordinator says where host 0 is reached")
+            for name in ("find_lr", "feature_views", "swa_epochs"):
+                _refuse(bool(getattr(self, name)), name, getattr(self, name), "it is for one host: do it there first")
+            _refuse(first_size != last_size, "num_hosts", self.num_hosts, f"--image_size={self.image_size} grows")
         if self.resume_from:
             _refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run is to start anew")
             _refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")
+
+
+TTA_HELP = (
+    "Views to average: 'clean|flip|zoom(1.1)|five_crop', 'random(10)', other sizes 'size(448)|size(512)', "
+    "with weights 'clean*2|flip'."
+)
+TTA_MEANS = ("probabilities", "logits")
+TTA_MEAN_HELP = "What the mean over the views is taken of."
+RUN_WEIGHTS_HELP = (
+    "Weights of the runs in their mean, 0.5,0.3,0.2, or fitted: those with the least loss on the photos that "
+    "the runs held out. Without it all count the same."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,7 +407,12 @@ class EvaluateOptions:
     run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
     runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
     data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
-    tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
+    tta: str = option("clean", TTA_HELP, group="Prediction")
+    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
+    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
+    label_patch: str = option(
+        "", "Labels to judge by; without it those that the runs were trained with.", group="Prediction"
+    )
     batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
     device: str = option(
         "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
@@ -290,8 +439,21 @@ class PredictOptions:
         group="Data and run",
     )
     sample: str = option("", "Sample submission to follow instead of the data set's own.", group="Data and run")
-    probabilities: str = option("", "Also write every probability to this CSV file.", group="Data and run")
-    tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
+    probabilities: str = option(
+        "", "Also write every probability to this file, .csv or .parquet.", group="Data and run"
+    )
+    compare: str = option(
+        "", "An older submission: tells which photos changed, and draws them beside --output.", group="Data and run"
+    )
+    photo: str = option(
+        "",
+        "Photos or folders, with commas: prints their likeliest classes instead; needs no --data.",
+        group="Data and run",
+    )
+    top: int = option(3, "With --photo: how many classes to print.", group="Data and run")
+    tta: str = option("clean", TTA_HELP, group="Prediction")
+    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
+    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
     batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
     device: str = option(
         "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
@@ -300,7 +462,17 @@ class PredictOptions:
     def __post_init__(self) -> None:
         """Refuses a call without what it needs."""
         _refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
+        _refuse(self.top < 1, "top", self.top, "it must be at least 1")
+        if self.photo:
+            _require_flags(self, "run")
+            for name in ("data", "sample", "probabilities", "compare"):
+                _refuse(bool(getattr(self, name)), name, getattr(self, name), "--photo predicts without a data set")
+            _refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
+            return
         _require_flags(self, "run", "data", "output")
+        kinds = (".csv", ".parquet")
+        named = not self.probabilities or self.probabilities.lower().endswith(kinds)
+        _refuse(not named, "probabilities", self.probabilities, f"it must end with {' or '.join(kinds)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,6 +535,8 @@ class TuneOptions(TrainOptions):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
         for name in ("stages", "find_lr", "resume_from"):
             _refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
+        _refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is judged by one fold")
+        _refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
 
 
 def _require_flags(options: Any, *names: str) -> None:

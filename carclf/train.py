@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import gc
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from carclf.model.schedules import Schedule
     from carclf.recipe import Recipe
     from carclf.training.device import Device
+    from carclf.training.growth import Phase
     from carclf.training.preemption import Preemption
     from carclf.training.resume import Start
+    from carclf.training.saving import HandOver
     from carclf.training.stage import StageResult
 
 DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
@@ -42,6 +45,8 @@ def main(options: TrainOptions) -> int:
         )
     if options.stages:
         return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
+    if options.val_fold == config.ALL_FOLDS:
+        return train_all_folds(options, sys.argv[1:])
     return train_one_stage(options)
 
 
@@ -55,17 +60,60 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
     Raises:
       UserError: a name has no flag file.
     """
+    shared = _without_stages(expand_flagfiles(arguments))
+    return train_each("stage", {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages})
+
+
+def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
+    """The exit code of the first fold that fails, or 0: the stage trained once for each fold, in RUN/fold0 and so on.
+
+    Where the parent was trained so too, each fold starts from the parent's run of the same fold.
+
+    Args:
+      options: of the command line.
+      arguments: the command line itself.
+
+    Raises:
+      UserError: the run's folder holds a run of one fold.
+    """
+    from carclf.data.manifest import load_manifest
+
+    directory = runs.run_path(options.run or "run", runs=options.runs)
+    if (directory / runs.STAGE_FILE).is_file():
+        raise UserError(f"The folder {directory} holds a run of one fold: choose another --run for all folds.")
+    parent = runs.run_path(options.init_from, runs=options.runs) if options.init_from else None
+    shared = expand_flagfiles(arguments)
+    commands = {}
+    for fold in load_manifest(options.data).folds:
+        own = [f"--val_fold={fold}", f"--run={runs.fold_path(directory, fold)}"]
+        if parent and runs.fold_paths(parent):
+            own.append(f"--init_from={runs.fold_path(parent, fold)}")
+        if options.resume_from:
+            lost = runs.fold_path(Path(options.resume_from).expanduser(), fold)
+            own.append(f"--resume_from={lost if lost.is_dir() else ''}")
+        commands[str(fold)] = [*shared, *own]
+    code = train_each("fold", commands)
+    if not code:
+        print(f"Next: python -m carclf.evaluate --run={directory} --data={options.data}")
+    return code
+
+
+def train_each(what: str, commands: Mapping[str, Sequence[str]]) -> int:
+    """The exit code of the first command that fails, or 0. Each is a process of its own, with its own memory.
+
+    Args:
+      what: 'stage' or 'fold'.
+      commands: the arguments of `python -m carclf.train`, by name of the stage or fold.
+    """
     from carclf.training.preemption import passing_on_sigterm
 
-    paths = [find_stage(stage) for stage in stages]
-    shared = _without_stages(expand_flagfiles(arguments))
     with passing_on_sigterm() as run_process:
-        for number, (stage, path) in enumerate(zip(stages, paths, strict=True), start=1):
-            print(f"Stage {number} of {len(stages)}: {stage}", flush=True)
-            code = run_process([sys.executable, "-m", "carclf.train", f"--flagfile={path}", *shared])
+        for number, (name, arguments) in enumerate(commands.items(), start=1):
+            print(f"{what.capitalize()} {number} of {len(commands)}: {name}", flush=True)
+            code = run_process([sys.executable, "-m", "carclf.train", *arguments])
             if code:
                 print(
-                    f"The stage {stage} ended with exit code {code}: the stages after it were not started.",
+                    f"The {what} {name} ended with exit code {code}: the {what}s after it were not started.",
                     file=sys.stderr,
                 )
                 return code if code > 0 else 1
@@ -91,17 +139,25 @@ def train_one_stage(options: TrainOptions) -> int:
       Preempted: SIGTERM has come; what it says is how to go on.
       KeyboardInterrupt: likewise.
     """
+    from carclf.training.hosts import folder_of_host
+    from carclf.training.lock import holding
     from carclf.training.preemption import Preemption
     from carclf.training.resume import where_it_stands
 
     directory = runs.run_path(options.run or "run", runs=options.runs)
+    if runs.fold_paths(directory):
+        raise UserError(f"The folder {directory} holds a run for each fold: choose another --run for a single one.")
     if not options.find_lr and (directory / runs.METRICS_FILE).is_file() and not options.overwrite:
         accuracy = (runs.load_run(directory).metrics or {})["val_accuracy"]
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
     try:
-        with Preemption().watching() as preemption:
-            train_run(options, directory=directory, preemption=preemption)
+        with (
+            folder_of_host(options, directory) as (mine, folder),
+            Preemption().watching() as preemption,
+            holding(folder),
+        ):
+            train_run(mine, directory=folder, preemption=preemption)
     except (Preempted, KeyboardInterrupt) as error:
         name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
         raise type(error)(f"Stopped by {name}: {where_it_stands(directory)}.") from None
@@ -110,7 +166,7 @@ def train_one_stage(options: TrainOptions) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage that is about to be trained, and what follows from its options and the data set together.
+    """A stage in one of its phases, and what follows from its options and the data set together.
 
     Attributes:
       options: of the command line.
@@ -118,14 +174,14 @@ class Stage:
       manifest: the data set.
       parent: the run whose best weights it starts from, or None.
       device: where it runs.
-      framing: image size, canvas and fit.
+      phases: of the whole stage: one, or one an image size where it grows.
+      phase: the one of them that is trained.
       recipe: the augmentation.
+      method: how photos are interpolated.
       train_folds: every fold but the one held out.
       train_photos: in them, external photos included.
       val_photos: in the fold held out.
-      steps_per_epoch: full batches.
       class_weights: float64 [K].
-      schedule: learning rate by step.
     """
 
     options: TrainOptions
@@ -133,23 +189,53 @@ class Stage:
     manifest: "Manifest"
     parent: runs.Run | None
     device: "Device"
-    framing: "Framing"
+    phases: "Sequence[Phase]"
+    phase: "Phase"
     recipe: "Recipe"
+    method: config.RenderMethod
     train_folds: list[int]
     train_photos: int
     val_photos: int
-    steps_per_epoch: int
     class_weights: "np.ndarray"
-    schedule: "Schedule"
+
+    @property
+    def framing(self) -> "Framing":
+        """Image size, canvas and fit."""
+        from carclf.data.pipeline import Framing, canvas_side
+
+        image_size = self.phase.image_size
+        canvas_size = canvas_side(image_size=image_size, max_side=self.manifest.max_side)
+        return Framing(image_size=image_size, canvas_size=canvas_size, fit=self.options.fit)
+
+    @property
+    def schedule(self) -> "Schedule":
+        """The learning rate by step, over all epochs of the stage in steps of this phase."""
+        from carclf.model.schedules import build_schedule
+
+        options, phase = self.options, self.phase
+        return build_schedule(
+            options.schedule,
+            learning_rate=phase.learning_rate,
+            steps_per_epoch=phase.steps_per_epoch,
+            epochs=options.epochs,
+            warmup_epochs=options.warmup_epochs,
+            decay=options.lr_decay,
+            period_epochs=options.lr_period,
+            lowest_fraction=options.lr_floor,
+            ahead_steps=phase.ahead_steps,
+        )
 
 
 def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption") -> None:
     """Trains or goes on training, evaluates the best weights, and writes the run's files."""
+    from carclf.data.label_patch import apply_label_patch
     from carclf.data.manifest import load_manifest
     from carclf.training.lineage import check_split, describe_changes, load_parent
     from carclf.training.resume import Start, decide_start, find_parent
 
-    manifest = load_manifest(options.data)
+    manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
+    if manifest.label_patch:
+        print(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
     start = Start.ANEW if options.find_lr else decide_start(directory, options=options, manifest=manifest)
     parent = None
     if options.init_from:
@@ -162,40 +248,70 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption
     ):
         print(f"Warning: {warning}", file=sys.stderr)
 
-    from carclf.training.device import select_device
+    from carclf.training.device import Hosts, leave_other_hosts, select_device
 
-    device = select_device(options.device, precision=options.precision, cpu_devices=options.cpu_devices)
+    device = select_device(
+        options.device,
+        precision=options.precision,
+        cpu_devices=options.cpu_devices,
+        hosts=Hosts(count=options.num_hosts, this=options.host, coordinator=options.coordinator),
+    )
     print(device.describe(), flush=True)
 
     # Keras is imported only from here on, when its backend has been chosen.
-    stage = plan_stage(options, directory=directory, manifest=manifest, parent=parent, device=device)
-    with device.scope():
-        classifier = make_classifier(stage)
-        model = make_model(stage, classifier)
+    stage = plan_stage(options, directory=directory, manifest=manifest, parent=parent, device=device, start=start)
     describe_plan(stage)
+    classifier, model = make_models(stage)
     check_input(stage, classifier)
     if options.find_lr:
         find_learning_rate(stage, model)
         return
     run = begin_run(stage, start=start)
-    result = fit(stage, model=model, classifier=classifier, resume=start is not Start.ANEW, preemption=preemption)
+    resume, cache = start is not Start.ANEW, decoded_cache(stage)
+    result = fit(stage, model=model, classifier=classifier, cache=cache, resume=resume, preemption=preemption)
+    for phase in stage.phases[stage.phases.index(stage.phase) + 1 :]:
+        del classifier, model  # before the next are made, so that a device never holds two
+        gc.collect()
+        before, stage = stage, dataclasses.replace(stage, phase=phase)
+        if stage.framing.canvas_size != before.framing.canvas_size:
+            cache = None  # likewise
+            cache = decoded_cache(stage)
+        classifier, model = make_models(stage)
+        result = fit(
+            stage,
+            model=model,
+            classifier=classifier,
+            cache=cache,
+            resume=True,
+            preemption=preemption,
+            handed_over=result.handed_over,
+        )
+    if device.hosts > 1:  # every host evaluates alone: predictions are for one machine to gather
+        stage = dataclasses.replace(stage, device=leave_other_hosts(device))
+        classifier, model = make_models(stage)
     finish_run(stage, run=run, model=model, classifier=classifier, result=result)
 
 
 def plan_stage(
-    options: TrainOptions, *, directory: Path, manifest: "Manifest", parent: runs.Run | None, device: "Device"
+    options: TrainOptions,
+    *,
+    directory: Path,
+    manifest: "Manifest",
+    parent: runs.Run | None,
+    device: "Device",
+    start: "Start",
 ) -> Stage:
-    """The stage that the options describe.
+    """The stage that the options describe, in the phase that it begins or goes on with; for `--find_lr` in its last.
 
     Raises:
       UserError: an option that does not fit the data set or the device.
     """
-    from carclf.data.pipeline import Framing, canvas_side
-    from carclf.model.schedules import build_schedule
+    from carclf.model.separable import choose_method
     from carclf.recipe import parse_recipe
+    from carclf.training.growth import phase_of_step, plan_phases
     from carclf.training.lineage import check_batch
+    from carclf.training.resume import step_reached
 
-    image_size = config.parse_image_size(options.image_size)
     recipe = parse_recipe(options.augment)
     if options.feature_views and recipe.mixes:
         raise UserError(
@@ -204,56 +320,55 @@ def plan_stage(
         )
     train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
     train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
-    steps = options.steps or train_photos // options.batch_size
+    phases = plan_phases(options, train_photos=train_photos)
     check_batch(
         batch_size=options.batch_size,
         replicas=device.replicas,
         mixes=recipe.mixes,
-        steps=steps,
+        steps=phases[-1].steps_per_epoch,
         train_photos=train_photos,
     )
+    reached = step_reached(directory, start=start, options=options, manifest=manifest) if len(phases) > 1 else 0
     return Stage(
         options=options,
         directory=directory,
         manifest=manifest,
         parent=parent,
         device=device,
-        framing=Framing(
-            image_size=image_size,
-            canvas_size=canvas_side(image_size=image_size, max_side=manifest.max_side),
-            fit=options.fit,
-        ),
+        phases=phases,
+        phase=phases[-1 if options.find_lr else phase_of_step(phases, reached)],
         recipe=recipe,
+        method=choose_method(options.render, turning=recipe.turning),
         train_folds=train_folds,
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
-        steps_per_epoch=steps,
         class_weights=class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
-        schedule=build_schedule(
-            options.schedule,
-            learning_rate=options.learning_rate,
-            steps_per_epoch=steps,
-            epochs=options.epochs,
-            warmup_epochs=options.warmup_epochs,
-            decay=options.lr_decay,
-            period_epochs=options.lr_period,
-            lowest_fraction=options.lr_floor,
-        ),
     )
 
 
+def make_models(stage: Stage) -> tuple["keras.Model", "keras.Model"]:
+    """The classifier, and the photo classifier around it, ready for `fit`."""
+    with stage.device.scope():
+        classifier = make_classifier(stage)
+        return classifier, make_model(stage, classifier)
+
+
 def make_classifier(stage: Stage) -> "keras.Model":
-    """The classifier with its first weights: the parent's best, or the backbone's own."""
+    """The classifier with its first weights: the parent's best, or the backbone's own.
+
+    After the first phase they are random ones, since those of the phase before take their place.
+    """
     import keras
 
     from carclf.model.classifier import build_classifier, set_trainable
     from carclf.model.weights import load_weights_file
 
-    options, parent = stage.options, stage.parent
+    options, is_first = stage.options, stage.phase.first_epoch == 0
+    parent = stage.parent if is_first else None
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(
         backbone=options.backbone,
-        weights="none" if parent else options.weights,
+        weights=options.weights if is_first and not parent else "none",
         class_count=stage.manifest.class_count,
         image_size=stage.framing.image_size,
         head_width=options.head_width,
@@ -263,7 +378,8 @@ def make_classifier(stage: Stage) -> "keras.Model":
     if parent:
         load_weights_file(classifier, parent.best_weights, model_name=f"the classifier of {parent.directory}")
     summary = set_trainable(classifier, unfreeze=options.unfreeze, train_batch_norm=options.train_batch_norm)
-    print(f"Model: {options.backbone} at {options.image_size} px, {summary}.")
+    height, width = stage.phase.image_size
+    print(f"Model: {options.backbone} at {height}x{width} px, {summary}.")
     return classifier
 
 
@@ -280,6 +396,7 @@ def make_model(stage: Stage, classifier: "keras.Model") -> "keras.Model":
         mixing=stage.recipe.mixes,
         erasing=stage.recipe.erases,
         stretch=options.stretch,
+        method=stage.method,
         optimizer=make_optimizer(stage, classifier),
         loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
         device=stage.device,
@@ -290,6 +407,7 @@ def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers
     """A new optimizer; for `--find_lr` one whose learning rate can be set."""
     from carclf.model.optimizers import build_optimizer
     from carclf.model.unfreezing import learning_factors
+    from carclf.training.growth import optimizer_step
 
     options = stage.options
     return build_optimizer(
@@ -303,7 +421,7 @@ def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers
         factors=learning_factors(
             classifier,
             unfreeze=options.unfreeze,
-            steps_per_epoch=stage.steps_per_epoch,
+            step_at=functools.partial(optimizer_step, stage.phases),
             lr_decay_by_block=options.lr_decay_by_block,
         ),
         replicas=stage.device.replicas,
@@ -313,18 +431,23 @@ def make_optimizer(stage: Stage, classifier: "keras.Model") -> "keras.optimizers
 def describe_plan(stage: Stage) -> None:
     """Prints what a practitioner checks before a long run."""
     from carclf.model.backbones import find_backbone
+    from carclf.model.separable import describe_method
     from carclf.model.unfreezing import describe_opening, parse_unfreeze
 
-    options = stage.options
+    options, phase = stage.options, stage.phase
     print(
-        f"Data: {stage.train_photos} training photos, {stage.steps_per_epoch} steps of {options.batch_size} an epoch "
-        f"({options.batch_size // stage.device.replicas} a device); {stage.val_photos} validation photos "
+        f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} an epoch "
+        f"({phase.batch_size // stage.device.replicas} a device); {stage.val_photos} validation photos "
         f"(fold {options.val_fold})."
     )
+    if len(stage.phases) > 1:
+        print(*(f"Growing: {phase}." for phase in stage.phases), sep="\n")
     if opening := describe_opening(
         parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
     ):
         print(f"{opening[0].upper()}{opening[1:]}.")
+    if said := describe_method(stage.method, turning=stage.recipe.turning):
+        print(said)
     print(f"Learning rate: {options.schedule} from {stage.schedule.at(0):.3g}.", flush=True)
 
 
@@ -388,7 +511,7 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
         check_precision(run, stage.device)
         return run
     content = describe_stage(
-        name=stage.directory.name,
+        name=runs.run_name(stage.directory),
         options=config.to_dict(options),
         device=stage.device,
         data={
@@ -399,7 +522,11 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
             "max_side": manifest.max_side,
             "train_photos": stage.train_photos,
             "val_photos": stage.val_photos,
+            "label_patch": None
+            if manifest.label_patch is None
+            else {"sha256": manifest.label_patch.sha256, "photos": len(manifest.label_patch.labels)},
         },
+        phases=stage.phases,
         parent=None
         if parent is None
         else {
@@ -413,7 +540,7 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
         folds=stage.train_folds,
         recipe=stage.recipe,
         look=Look(
-            image_size=stage.framing.image_size,
+            image_size=stage.phases[-1].image_size,
             fit=options.fit,
             fill=options.fill,
             seed=options.seed,
@@ -421,21 +548,29 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
         ),
         path=stage.directory / "augmentation.png",
     )
+    if manifest.label_patch:
+        runs.write_atomically(stage.directory / runs.APPLIED_LABELS, manifest.label_patch.content)
     runs.write_json(stage.directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
     return runs.load_run(stage.directory)
 
 
 def fit(
-    stage: Stage, *, model: "keras.Model", classifier: "keras.Model", resume: bool, preemption: "Preemption"
+    stage: Stage,
+    *,
+    model: "keras.Model",
+    classifier: "keras.Model",
+    cache: "DecodedCache | None",
+    resume: bool,
+    preemption: "Preemption",
+    handed_over: "HandOver | None" = None,
 ) -> "StageResult":
-    """How the training ended."""
+    """How the training of the phase ended, which goes on from what the one before has handed over."""
     from carclf.data.pipeline import training_rows
     from carclf.data.waiting import InputClock
     from carclf.training.resume import identity_of
     from carclf.training.stage import Saving, fit_stage, setting_of
 
-    options = stage.options
-    cache = decoded_cache(stage)
+    options, phase = stage.options, stage.phase
     started = time.perf_counter()
     if options.feature_views:
         model, train_data_from, val_data = feature_data(stage, classifier, cache=cache)
@@ -450,9 +585,8 @@ def fit(
         directory=stage.directory,
         train_data_from=lambda step: stage.device.prefetched(clock.watch(train_data_from(start_step=step))),
         val_data=val_data,
+        phase=phase,
         epochs=options.epochs,
-        steps_per_epoch=stage.steps_per_epoch,
-        batch_size=options.batch_size,
         patience=options.patience,
         averaged=options.ema_momentum > 0,
         kept_epochs=options.swa_epochs,
@@ -461,10 +595,10 @@ def fit(
         rows_of_step=lambda step: training_rows(
             manifest=stage.manifest,
             folds=stage.train_folds,
-            batch_size=options.batch_size,
+            batch_size=phase.batch_size,
             seed=options.seed,
             step=step,
-            steps_per_epoch=stage.steps_per_epoch,
+            steps_per_epoch=phase.steps_per_epoch,
         ),
         saving=Saving(
             identity=identity_of(options, stage.manifest),
@@ -472,10 +606,14 @@ def fit(
             resume=resume,
             preemption=preemption,
             setting=setting_of(stage.device),
+            hosts=stage.device.hosts,
         ),
+        handed_over=handed_over,
+        tensorboard=options.tensorboard,
+        profile_steps=config.parse_profile_steps(options.profile_steps),
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    if options.swa_epochs:
+    if options.swa_epochs and phase == stage.phases[-1]:
         result = average_last_epochs(
             stage, model=model, classifier=classifier, batches=train_data_from(), val_data=val_data, result=result
         )
@@ -484,7 +622,7 @@ def fit(
 
 def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int = 0) -> "tf.data.Dataset":
     """The batches of the stage from a step on."""
-    from carclf.data.pipeline import training_batches
+    from carclf.data.pipeline import Share, training_batches
 
     options = stage.options
     return training_batches(
@@ -492,20 +630,22 @@ def training_data(stage: Stage, *, cache: "DecodedCache | None", start_step: int
         folds=stage.train_folds,
         framing=stage.framing,
         recipe=stage.recipe,
-        batch_size=options.batch_size,
-        epochs=options.epochs,
+        batch_size=stage.phase.batch_size,
+        epochs=stage.phase.end_epoch,
         seed=options.seed,
         start_step=start_step,
-        steps_per_epoch=stage.steps_per_epoch,
+        steps_per_epoch=stage.phase.steps_per_epoch,
         label_smoothing=options.label_smoothing,
         class_weights=stage.class_weights,
+        strength=stage.phase.strength,
         cache=cache,
+        share=Share(options.host, options.num_hosts),
     )
 
 
 def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.Dataset":
     """The fold held out."""
-    from carclf.data.pipeline import validation_batches
+    from carclf.data.pipeline import Share, validation_batches
     from carclf.recipe import parse_recipe
 
     return validation_batches(
@@ -513,8 +653,9 @@ def validation_data(stage: Stage, *, cache: "DecodedCache | None") -> "tf.data.D
         folds=[stage.options.val_fold],
         framing=stage.framing,
         recipe=stage.recipe if stage.options.augment_validation else parse_recipe(""),
-        batch_size=stage.options.batch_size,
+        batch_size=stage.phase.batch_size,
         cache=cache,
+        share=Share(stage.options.host, stage.options.num_hosts),
     )
 
 
@@ -526,12 +667,12 @@ def feature_data(
     from carclf.data.pipeline import training_shards
     from carclf.model.losses import build_loss
     from carclf.training.features import build_head_model, compute_features
-    from carclf.training.stage import compile_model
+    from carclf.training.stage import compile_model, telling_failures
 
     options, manifest = stage.options, stage.manifest
     train_shards = training_shards(manifest, stage.train_folds)
     val_shards = manifest.shards_of("train", folds=[options.val_fold])
-    with stage.device.scope():
+    with stage.device.scope(), telling_failures(stage.phase):
         training, validation = compute_features(
             classifier,
             manifest=manifest,
@@ -540,6 +681,7 @@ def feature_data(
             framing=stage.framing,
             fill=options.fill,
             stretch=options.stretch,
+            method=stage.method,
             recipe=stage.recipe,
             views=options.feature_views,
             seed=options.seed,
@@ -559,7 +701,7 @@ def feature_data(
         batch_size=options.batch_size,
         epochs=options.epochs,
         seed=options.seed,
-        steps_per_epoch=stage.steps_per_epoch,
+        steps_per_epoch=stage.phase.steps_per_epoch,
         label_smoothing=options.label_smoothing,
         class_weights=stage.class_weights,
     )

@@ -5,8 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
+hypothesis.settings.load_profile("suite")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the suite proves the CPU; GPUs have benchmarks
 

@@ -42,12 +42,28 @@ def test_changed_options_are_those_that_differ_from_the_default():
     assert config.changed_options(TrainOptions(epochs=3, fit="crop")) == {"epochs": 3, "fit": "crop"}
 
 
-@pytest.mark.parametrize(("text", "size"), [("300", (300, 300)), ("384x512", (384, 512)), ("384X512", (384, 512))])
-def test_image_size(text, size):
-    assert config.parse_image_size(text) == size
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("300", (300, 300), (300, 300)),
+        ("384x512", (384, 512), (384, 512)),
+        ("384X512", (384, 512), (384, 512)),
+        ("224-512", (224, 224), (512, 512)),
+        ("48x64-72", (48, 64), (72, 72)),
+    ],
+)
+def test_image_size(text, first, last):
+    assert config.parse_image_sizes(text) == (first, last)
+    assert config.parse_image_size(text) == last  # at which a run is evaluated and predicts
 
 
-@pytest.mark.parametrize("text", ["", "big", "3x4x5", "-4", "0", "4x300", "5000", "300px"])
+@pytest.mark.parametrize("text", ["512-224", "224-", "224-224", "300x200-200x300"])
+def test_a_size_that_does_not_grow_is_one_sentence(text):
+    with pytest.raises(UserError, match=f"--image_size={text} does not grow: write the smaller size first"):
+        TrainOptions(image_size=text)
+
+
+@pytest.mark.parametrize("text", ["", "big", "3x4x5", "-4", "0", "4x300", "5000", "300px", "224-300-512", "224-5000"])
 def test_bad_image_size_is_one_sentence(text):
     with pytest.raises(UserError, match="--image_size="):
         config.parse_image_size(text)
@@ -57,9 +73,11 @@ def test_bad_image_size_is_one_sentence(text):
     ("name", "value", "rule"),
     [
         ("batch_size", 0, "at least 1"),
+        ("size_count", 0, "at least 1"),
+        ("first_strength", 1.5, "lie in"),
         ("epochs", 0, "at least 1"),
         ("patience", -1, "0 or more"),
-        ("val_fold", -1, "0 or more"),
+        ("val_fold", -2, "0 or more, or all"),
         ("dropout", 1.0, "lie in"),
         ("label_smoothing", -0.1, "lie in"),
         ("learning_rate", 0.0, "above 0"),

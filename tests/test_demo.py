@@ -76,3 +76,9 @@ def test_the_whole_way_runs_and_runs_again(tmp_path):
         assert (tmp_path / "demo" / "runs" / "demo_3" / "report.html").is_file()
         assert list(figures["seconds"]) == ["draw", "convert", "train", "evaluate", "predict", "control"]
         assert ("is finished" in answer.stdout) == again
+
+
+def test_the_evaluation_is_told_with_and_without_views(demo, tmp_path):
+    metrics = {"val_accuracy": 0.98, "val_photos": 160, "tta": {"evaluation": {"accuracy": 0.9875}}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert demo.validation(tmp_path) == "0.980 and 0.988 of 160"

@@ -1,9 +1,7 @@
 """One photo walks all the way: drawn, converted, trained on in two stages, evaluated, predicted, submitted."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +9,15 @@ import pandas as pd
 import pytest
 
 from tests.conftest import write_dataset
+from tests.doors import open_door
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--backbone=tiny", "--weights=none", "--batch_size=8", "--device=cpu", "--augment=flip|shift(0.1)")
 
 
 def run(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    answer = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, timeout=300, env=environment()
-    )
-    assert answer.returncode == code, f"{arguments}\n{answer.stdout}\n{answer.stderr}"
-    return answer
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    name, *rest = arguments[1:] if arguments[0] == "-m" else arguments
+    return open_door(name, *rest, folder=folder, code=code)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -68,6 +60,7 @@ def test_evaluation_repeats_the_validation_of_the_training(home):
     assert evaluated["val_accuracy"] == trained["val_accuracy"] == pytest.approx(float(history.val_accuracy.max()))
     assert evaluated["val_loss"] == pytest.approx(trained["val_loss"], abs=1e-5)
     assert "on 20 photos" in answer.stdout
+    assert len(read_csv(home / "runs" / "second" / "label_patch.csv")) == round(20 * (1 - trained["val_accuracy"]))
 
 
 @pytest.mark.parametrize("tta", ["clean", "clean|flip|zoom(1.1)", "random(3)"])
@@ -96,6 +89,34 @@ def test_an_ensemble_is_the_mean_of_its_runs(home):
 
     first, second, both = (probabilities(runs) for runs in ("first", "second", "first,second"))
     np.testing.assert_allclose(both, (first + second) / 2, atol=2e-7)
+
+
+def test_weights_are_fitted_and_an_older_submission_is_compared_with(home):
+    older = read_csv(home / "photos" / "sample-submission.csv").assign(Category="9")
+    older.to_csv(home / "older.csv", index=False)
+    answer = run(
+        "-m", "carclf.predict", "--run=first,second", "--run_weights=fitted", "--data=data", "--compare=older.csv",
+        "--tta=clean*2|flip", "--tta_mean=logits", "--output=out/new.csv", folder=home,
+    )  # fmt: skip
+    assert "fitted on 20 held-out photos" in answer.stdout
+    newer, changes = read_csv(home / "out" / "new.csv"), read_csv(home / "out" / "new.changes.csv")
+    assert f"Against older.csv, {len(changes)} of 20 photos changed" in answer.stdout
+    assert set(changes["Id"]) == set(newer["Id"][newer["Category"] != "9"])
+    assert (home / "out" / "new.changes.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_photos_are_predicted_without_a_data_set(home):
+    (home / "some").mkdir()
+    photo = next((home / "photos").rglob("*.jpg"))
+    (home / "some" / "good.jpg").write_bytes(photo.read_bytes())
+    (home / "some" / "broken.jpg").write_bytes(photo.read_bytes()[:500])
+    answer = run("-m", "carclf.predict", "--run=first", "--photo=some", "--top=2", folder=home, code=2)
+    (line,) = answer.stdout.splitlines()
+    assert line.startswith("some/good.jpg   ")
+    assert line.count("%") == 2
+    said = [line for line in answer.stderr.splitlines() if "some/" in line or "Error" in line]
+    assert said[0].startswith("some/broken.jpg cannot be read: ")
+    assert said[1:] == ["Error: 1 of 2 files could not be read."]
 
 
 def test_the_held_out_fold_can_be_predicted(home):

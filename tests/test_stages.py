@@ -85,3 +85,18 @@ def test_every_stage_runs_in_miniature(dataset, tmp_path):
         assert run.metrics["val_photos"] == 8
         parent = run.stage["parent"]
         assert (parent or {"stage": ""})["stage"] == options.init_from
+
+
+@pytest.mark.slow
+def test_a_stage_of_the_notebook_trains_its_own_backbone(dataset, tmp_path):
+    """EfficientNetB3 itself, on small images and with random weights."""
+    command = [
+        sys.executable, "-m", "carclf.train", f"--flagfile={ROOT / 'stages' / 'b3_300_half.flags'}", "--init_from=",
+        f"--data={dataset.directory}", f"--runs={tmp_path}", "--device=cpu", "--weights=none", "--image_size=64",
+        "--batch_size=4", "--epochs=1", "--steps=2",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600)
+    assert answer.returncode == 0, answer.stderr
+    assert "the last 192 of 384 backbone layers" in answer.stdout
+    assert load_run(tmp_path / "b3_300_half").metrics["val_photos"] == 8

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -22,12 +23,13 @@ from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import Framing, training_batches
 from carclf.errors import Preempted, UserError
-from carclf.inference import predictor
+from carclf.inference import predictor, program
 from carclf.model import backbones
 from carclf.model.class_weights import balanced_class_weights
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
-from carclf.recipe import parse_recipe, parse_views
+from carclf.model.render import Render
+from carclf.recipe import Recipe, parse_recipe, parse_views
 from carclf.report import augmentation, run_files
 from carclf.training import callbacks, device, epoch_average, input_contract, learning_rate_sweep
 
@@ -167,6 +169,104 @@ def test_find_lr_measures_and_leaves_no_run(fit, one_step, monkeypatch):
     trained = fit("found", **ONE_STEP)
     assert "Going on" not in trained.said
     assert_same_history(trained, one_step)
+
+
+# --- image_size that grows
+
+GROWN = {
+    "image_size": "32-48", "size_count": 2, "epochs": 3, "batch_size": 2, "first_strength": 0.5, "ema_momentum": 0.5,
+    "steps": 3, "learning_rate": 0.01, "lr_decay": 0.5, "patience": 1, "unfreeze": "gradual(1)",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def grown_and_seen(fit) -> tuple[Answer, list[tuple[int, ...]], list[float]]:
+    """A run of an epoch at 32 px and two at 48 px, of three steps; the batches it saw, and the strengths of draws."""
+    batches, strengths, training_data, draw = [], [], train.training_data, Recipe.draw
+
+    def note_batch(stage, **arguments):
+        data = training_data(stage, **arguments)
+        batches.append(data.element_spec[0]["canvas"].shape)
+        return data
+
+    def note_strength(recipe, **arguments):
+        strengths.extend([arguments["strength"]] if recipe.steps else [])
+        return draw(recipe, **arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "training_data", note_batch)
+        patch.setattr(Recipe, "draw", note_strength)
+        return fit("grown", **GROWN, evaluated=True), batches, list(dict.fromkeys(strengths))
+
+
+@pytest.fixture(scope="module")
+def grown(grown_and_seen) -> Answer:
+    return grown_and_seen[0]
+
+
+def test_images_grow_over_the_epochs_and_the_last_size_is_evaluated(grown_and_seen, fit):
+    grown, batches, strengths = grown_and_seen
+    assert batches == [(4, 64, 64, 3), (2, 64, 64, 3)]  # 48²/32² is 2.25
+    assert strengths == [0.5, 1.0]
+    stage = json.loads((grown.directory / runs.STAGE_FILE).read_text())
+    assert [phase["image_size"] for phase in stage["phases"]] == [[32, 32], [48, 48]]
+    np.testing.assert_allclose(grown.history.learning_rate, [0.01 * 2**0.5, 0.005, 0.0025])
+    assert "Growing: epoch 1 at 32x32 px, 3 steps of 4 photos, learning rate 0.0141, augmentation 50%." in grown.said
+    assert "Growing: epoch 2 to 3 at 48x48 px, 3 steps of 2 photos, learning rate 0.01, augm" in grown.said
+    run = runs.load_run(grown.directory)
+    assert predictor.load_classifier(run)[1] == Framing(image_size=(48, 48), canvas_size=64)
+    assert run.metrics["best_epoch"] in (2, 3)
+    best = grown.history.val_accuracy[run.metrics["best_epoch"] - 1]
+    assert run.metrics["val_accuracy"] == pytest.approx(best)
+    with pytest.raises(UserError, match="--feature_views=1 is not possible: --image_size grows"):
+        fit("grown_features", image_size="32-48", feature_views=1, unfreeze="head")
+
+
+@pytest.mark.parametrize("step", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 5))])
+def test_a_growing_run_that_is_interrupted_ends_as_the_uninterrupted_one(grown, fit, monkeypatch, step):
+    steps = []
+
+    def sigterm(*_, **__):
+        steps.append(1)
+        if len(steps) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.TimingCallback, "on_train_batch_end", sigterm)
+        with pytest.raises(Preempted, match=f"step {step} is saved"):
+            fit(f"grown_{step}", **GROWN)
+    resumed = fit(f"grown_{step}", **GROWN)
+    assert resumed.said.count("Model: tiny at 32x32 px") == (step <= 3)
+    assert_same_history(resumed, grown)
+    for name in (runs.BEST_WEIGHTS, runs.LAST_WEIGHTS):
+        ours = resumed.weights(name)
+        for key, array in grown.weights(name).items():
+            np.testing.assert_array_equal(array, ours[key], err_msg=f"{name} {key}")
+
+
+@pytest.mark.slow
+def test_each_size_is_compiled_once(fit, monkeypatch):
+    traces, after_epochs, call, end = Counter(), [], Render.call, callbacks.HistoryFile.on_epoch_end
+
+    def counted(layer, inputs):
+        traces[layer.image_size] += 1  # Python runs it while a step is traced
+        return call(layer, inputs)
+
+    def count(callback, epoch, logs=None):
+        after_epochs.append(dict(traces))
+        end(callback, epoch, logs)
+
+    monkeypatch.setattr(Render, "call", counted)
+    monkeypatch.setattr(callbacks.HistoryFile, "on_epoch_end", count)
+    tf.config.run_functions_eagerly(False)
+    try:
+        fit("compiled", image_size="32-48", size_count=2, epochs=4, steps=2, batch_size=2)
+    finally:
+        tf.config.run_functions_eagerly(True)
+    first, second, third, fourth = after_epochs
+    assert first == second
+    assert third == fourth
+    assert third == {(32, 32): 3, (48, 48): 2}  # a step that trains and one that tests; the input is checked once
 
 
 # --- feature_views
@@ -459,14 +559,14 @@ def test_stretched_photos_reach_training_prediction_and_the_check(fit, one_step,
     np.testing.assert_allclose(measured[0].max(axis=(1, 2, 3)), 255, atol=1e-3)
     assert stretched.history.loss[0] != pytest.approx(one_step.history.loss[0], rel=1e-3)
 
-    build = predictor.build_photo_classifier
+    build = program.build_photo_classifier
     monkeypatch.setattr(
-        predictor, "build_photo_classifier", lambda *a, **k: predicting.append(build(*a, **k)) or predicting[-1]
+        program, "build_photo_classifier", lambda *a, **k: predicting.append(build(*a, **k)) or predicting[-1]
     )
     for answer, stretch in ((stretched, True), (one_step, False)):
         run = runs.load_run(answer.directory)
-        predicted = predictor.predict_run(
-            run, manifest=dataset, split="train", folds=[0], views=parse_views("clean"), batch_size=4, jit=False
+        (predicted,) = predictor.predict_runs(
+            [run], manifest=dataset, split="train", folds=[0], views=parse_views("clean"), batch_size=4, jit=False
         )
         assert predicting[-1].get_layer("render").stretch is stretch
         chosen = predicted.probabilities[np.arange(8), np.arange(8) % 3]

@@ -1,7 +1,7 @@
 """Where every photo of a data set lies, so that one can be read without those before it."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def to_npy(shards: Sequence[np.ndarray]) -> bytes:
 
 
 def read_index(manifest: Manifest) -> np.ndarray:
-    """ENTRY [N], every photo in the order of the shards.
+    """ENTRY [N], every photo in the order of the shards, with the labels of the manifest's patch.
 
     Raises:
       UserError: the index is missing, was changed, or counts other photos than dataset.json.
@@ -73,6 +73,11 @@ def read_index(manifest: Manifest) -> np.ndarray:
             f"{storage.join(manifest.directory, manifest.index.file)} counts other photos than dataset.json: convert "
             "the photos again with --overwrite."
         )
+    if manifest.label_patch:
+        tests = [number for number, shard in enumerate(manifest.shards) if shard.split == "test"]
+        trained = ~np.isin(entries["shard"], tests)
+        for row, label in manifest.label_patch.labels.items():
+            entries["label"][trained & (entries["row"] == row)] = label
     return np.asarray(entries)
 
 
@@ -83,8 +88,15 @@ def select(manifest: Manifest, index: np.ndarray, shards: Iterable[Shard]) -> np
     return np.flatnonzero(np.isin(index["shard"], numbers))
 
 
-def read_photo(manifest: Manifest, entry: np.void) -> memoryview:
+def read_photo(
+    manifest: Manifest, entry: np.void, *, read: Callable[[str, int, int], bytes] = storage.read_range
+) -> memoryview:
     """The JPEG bytes of one photo; the checksum of its whole record has been compared.
+
+    Args:
+      manifest: the data set.
+      entry: ENTRY, where the photo lies.
+      read: (path, start, size) to bytes; a `storage.RangeReader` for many photos.
 
     Raises:
       DamagedShardError: the shard does not hold that record.
@@ -92,9 +104,7 @@ def read_photo(manifest: Manifest, entry: np.void) -> memoryview:
     path = storage.join(manifest.directory, manifest.shards[entry["shard"]].file)
     size = int(entry["bytes"])
     try:
-        with storage.open_binary(path) as file:
-            file.seek(int(entry["start"]))
-            content = file.read(size + CHECKSUM_BYTES)
+        content = read(path, int(entry["start"]), size + CHECKSUM_BYTES)
     except storage.errors() as error:
         reason = getattr(error, "strerror", None) or error
         raise DamagedShardError(f"The shard {path} cannot be read ({reason}): copy the data set again.") from None

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +17,9 @@ from carclf.data.order import epoch_order
 from carclf.recipe import Recipe, View, mix_targets
 
 CANVAS_MARGIN = 1.25  # decoded pixels per output pixel at the least, so that zooming and rotating lose no detail
+DRAWN_BATCHES = 32
 BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
-PREFETCH_BATCHES = 2
+PREFETCH_BATCHES = 1  # memory that goes round sooner is still in the cache
 
 DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
 
@@ -37,6 +39,53 @@ class Framing:
     image_size: tuple[int, int]
     canvas_size: int
     fit: str = "squash"
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSet:
+    """Views of one size, and how photos are framed for them.
+
+    Attributes:
+      views: at least one.
+      image_size: (height, width) of the rendered image in pixels.
+      fit: 'squash', 'crop' or 'pad'.
+      seed: of views that draw.
+    """
+
+    views: tuple[View, ...]
+    image_size: tuple[int, int]
+    fit: str
+    seed: int
+
+    def draw(self, *, row: np.ndarray, extent: np.ndarray) -> dict[str, np.ndarray]:
+        """The draws of B photos in V views, float32 [B, V, …] under the names of `DRAW_SHAPES`.
+
+        Args:
+          row: int [B]; −1 is padding.
+          extent: float32 [B, 2], (height, width) of the photos in pixels.
+        """
+        drawn = [
+            view.draw(seed=self.seed, row=row, extent=extent, image_size=self.image_size, fit=self.fit)
+            for view in self.views
+        ]
+        return {name: np.stack([getattr(draws, name) for draws in drawn], axis=1) for name in DRAW_SHAPES}
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of each batch that this host decodes; all hosts together decode the whole.
+
+    Attributes:
+      host: its number, from 0.
+      hosts: how many there are; they must divide the batch, and where photos are mixed half of it.
+    """
+
+    host: int = 0
+    hosts: int = 1
+
+    def of(self, places: np.ndarray) -> np.ndarray:
+        """The part of [..., B]: photos that follow each other, so that pairs stay together."""
+        return np.split(places, self.hosts, axis=-1)[self.host]
 
 
 def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
@@ -67,7 +116,9 @@ def training_batches(
     steps_per_epoch: int | None = None,
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
+    strength: float = 1.0,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Full, shuffled, augmented batches for `epochs` epochs, the same for any machine: (inputs, target, weight).
 
@@ -88,33 +139,45 @@ def training_batches(
       steps_per_epoch: batches an epoch; None is all full batches.
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
+      strength: of the augmentation, 0..1; 0 is none.
       cache: of decoded photos; None decodes each epoch anew.
+      share: the part of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
+    # Many batches are drawn at once: NumPy's calls cost more than their arithmetic. Only even ones keep pairs together.
+    share_size = batch_size // share.hosts
+    block_steps = 1 if share_size % 2 else DRAWN_BATCHES
 
     @functools.lru_cache(maxsize=2)  # batches of two epochs may be under way together
     def order(epoch: int) -> np.ndarray:
-        return epoch_order(entries["shard"], seed=seed, epoch=epoch)
+        places = epoch_order(entries["shard"], seed=seed, epoch=epoch)
+        return share.of(places[: per_epoch * batch_size].reshape(per_epoch, batch_size))
 
-    def batch(step: int) -> tuple[np.ndarray, ...]:
-        epoch, number = divmod(step, per_epoch)
-        places = order(epoch)[number * batch_size : (number + 1) * batch_size]
-        return _augmented_batch(
-            loader,
-            places,
-            entries=entries[places],
+    @functools.lru_cache(maxsize=4)
+    def drawn(epoch: int, block: int) -> tuple[np.ndarray, ...]:
+        places = order(epoch)[block * block_steps : (block + 1) * block_steps].ravel()
+        return _drawn(
+            entries[places],
+            extent=loader.extents[places],
             recipe=recipe,
             framing=framing,
             seed=seed,
             epoch=epoch,
             label_smoothing=label_smoothing,
             class_weights=weights,
+            strength=strength,
         )
 
-    shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
+    def batch(step: int) -> tuple[np.ndarray, ...]:
+        epoch, number = divmod(step, per_epoch)
+        block, place = divmod(number, block_steps)
+        mine = slice(place * share_size, (place + 1) * share_size)
+        return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
+
+    shapes = _augmented_shapes(share_size, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
         _inputs_target_weight
     )
@@ -144,6 +207,7 @@ def validation_batches(
     batch_size: int,
     recipe: Recipe,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Every photo of `folds` once, in shard order: (inputs, target, weight) as `training_batches` gives them.
 
@@ -152,7 +216,13 @@ def validation_batches(
     """
     shards = manifest.shards_of("train", folds=folds)
     return ordered_batches(
-        manifest=manifest, shards=shards, framing=framing, batch_size=batch_size, recipe=recipe, cache=cache
+        manifest=manifest,
+        shards=shards,
+        framing=framing,
+        batch_size=batch_size,
+        recipe=recipe,
+        cache=cache,
+        share=share,
     )
 
 
@@ -166,16 +236,17 @@ def ordered_batches(
     seed: int = 0,
     epoch: int = 0,
     cache: DecodedCache | None = None,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Every photo of `shards` once, in their order, drawn as in `epoch`; else as `validation_batches` gives them."""
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        places = _padded(number, batch_size=batch_size, photos=len(entries))
-        return _augmented_batch(
-            loader,
-            places,
-            entries=_entries(entries, places),
+        places = share.of(_padded(number, batch_size=batch_size, photos=len(entries)))
+        canvas, extent = loader.load(places)
+        drawn = _drawn(
+            _entries(entries, places),
+            extent=extent,
             recipe=recipe,
             framing=framing,
             seed=seed,
@@ -183,8 +254,9 @@ def ordered_batches(
             label_smoothing=0.0,
             class_weights=np.ones(manifest.class_count, np.float32),
         )
+        return canvas, extent, *drawn
 
-    shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(batch_size // share.hosts, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
 
 
@@ -215,46 +287,42 @@ def view_batches(
     manifest: Manifest,
     split: str,
     folds: Iterable[int] | None = None,
-    framing: Framing,
+    canvas_size: int,
     batch_size: int,
-    views: Sequence[View],
-    seed: int,
+    view_sets: Sequence[ViewSet],
 ) -> tf.data.Dataset:
-    """Every photo of a split, decoded once, in each view: for each batch of photos, one mapping a view.
+    """Every photo of a split once, in shard order, with the draws of all its views, the last batch padded with row −1.
 
-    canvas, extent, geometry, colour, mix and erase as in `training_batches`; row int32 [B], −1 on padding.
+    canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; row int32 [B]; draws, a tuple with a mapping for each view
+    set of V views: geometry [B, V, 3, 3], colour [B, V, 3, 4], mix [B, V, 5], erase [B, V, 7], all float32.
 
     Args:
       manifest: the data set.
       split: 'train' or 'test'.
       folds: the folds of the training split to read; None is all.
-      framing: image size, canvas and fit.
+      canvas_size: side C of the canvas in pixels.
       batch_size: photos a batch, over all replicas.
-      views: what to average over (`carclf.recipe.parse_views`).
-      seed: of views that draw.
+      view_sets: what to draw for each photo.
     """
-    photos = complete_batches(manifest=manifest, split=split, folds=folds, framing=framing, batch_size=batch_size)
-    shapes = {name: [len(views), batch_size, *shape] for name, shape in DRAW_SHAPES.items()}
+    loader, entries = _loader(manifest, manifest.shards_of(split, folds=folds), canvas_size=canvas_size, cache=None)
 
-    def draw(row: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, ...]:
-        drawn = [
-            view.draw(seed=seed, row=row, extent=extent, image_size=framing.image_size, fit=framing.fit)
-            for view in views
-        ]
-        return tuple(np.stack([getattr(draws, name) for draws in drawn]) for name in DRAW_SHAPES)
+    def batch(number: int) -> tuple[np.ndarray, ...]:
+        places = _padded(number, batch_size=batch_size, photos=len(entries))
+        canvas, extent = loader.load(places)
+        row = _entries(entries, places)["row"]
+        drawn = [views.draw(row=row, extent=extent) for views in view_sets]
+        return canvas, extent, row, *(draws[name] for draws in drawn for name in DRAW_SHAPES)
 
-    def with_views(batch: Inputs) -> tf.data.Dataset:
-        drawn = tf.numpy_function(
-            draw, [batch["row"], batch["extent"]], [tf.float32] * len(DRAW_SHAPES), stateful=False
-        )
-        arrays = {name: tf.ensure_shape(t, shapes[name]) for name, t in zip(DRAW_SHAPES, drawn, strict=True)}
-        photo = {name: batch[name] for name in ("canvas", "extent", "row")}
-        # A batch's canvases are shared by its views, not copied.
-        return tf.data.Dataset.from_tensor_slices(arrays).map(lambda view: view | photo)
+    shapes = _canvas_shapes(batch_size, canvas_size) | {"row": (tf.int32, (batch_size,))}
+    for number, views in enumerate(view_sets):
+        drawn = {name: (batch_size, len(views.views), *shape) for name, shape in DRAW_SHAPES.items()}
+        shapes |= {f"{number} {name}": (tf.float32, shape) for name, shape in drawn.items()}
 
-    batches = photos.flat_map(with_views)
-    batches = batches.apply(tf.data.experimental.assert_cardinality(int(photos.cardinality()) * len(views)))
-    return batches.prefetch(PREFETCH_BATCHES).with_options(_options())
+    def with_draws(arrays: dict[str, tf.Tensor]) -> dict[str, Any]:
+        draws = [{name: arrays[f"{number} {name}"] for name in DRAW_SHAPES} for number in range(len(view_sets))]
+        return {name: arrays[name] for name in ("canvas", "extent", "row")} | {"draws": tuple(draws)}
+
+    return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(with_draws)
 
 
 def _loader(
@@ -285,26 +353,33 @@ def _entries(entries: np.ndarray, places: np.ndarray) -> np.ndarray:
     return found
 
 
-def _augmented_batch(
-    loader: PhotoLoader,
-    places: np.ndarray,
-    *,
+def _drawn(
     entries: np.ndarray,
+    *,
+    extent: np.ndarray,
     recipe: Recipe,
     framing: Framing,
     seed: int,
     epoch: int,
     label_smoothing: float,
     class_weights: np.ndarray,
+    strength: float = 1.0,
 ) -> tuple[np.ndarray, ...]:
-    """The arrays of `_augmented_shapes`: decoded photos, and the draws of each (seed, epoch, row)."""
-    canvas, extent = loader.load(places)
+    """The arrays of `_augmented_shapes` from geometry on, for photos in pairs where the recipe mixes."""
     row = entries["row"]
-    draws = recipe.draw(seed=seed, epoch=epoch, row=row, extent=extent, image_size=framing.image_size, fit=framing.fit)
+    draws = recipe.draw(
+        seed=seed,
+        epoch=epoch,
+        row=row,
+        extent=extent,
+        image_size=framing.image_size,
+        fit=framing.fit,
+        strength=strength,
+    )
     target = label_targets(entries["label"], class_count=len(class_weights), label_smoothing=label_smoothing)
     target = mix_targets(target, draws.mix) if recipe.mixes else target
     weight = np.where(row >= 0, target @ class_weights, 0).astype(np.float32)
-    return canvas, extent, draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
+    return draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
 
 
 Shapes = Mapping[str, tuple[tf.DType, tuple[int, ...]]]

@@ -10,14 +10,14 @@ from carclf.model.schedules import Schedule
 
 @keras.saving.register_keras_serializable(package="carclf")
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """float32 [] learning rate of an integer step, equal to `Schedule.at` to float32 precision."""
+    """float32 [] learning rate of an optimizer's integer step, equal to `Schedule.at` to float32 precision."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
 
     def __call__(self, step: Any) -> Any:
         """The rate of optimizer step `step`."""
-        factor = self.schedule.factor(keras.ops.cast(step, "int32"), keras.ops)
+        factor = self.schedule.factor(keras.ops.cast(step, "int32") + self.schedule.ahead_steps, keras.ops)
         return keras.ops.cast(self.schedule.learning_rate * factor, "float32")
 
     def get_config(self) -> dict[str, Any]:

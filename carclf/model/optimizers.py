@@ -68,7 +68,7 @@ def build_optimizer(
     factors: Mapping[str, Factor] | None = None,
     replicas: int = 1,
 ) -> "keras.optimizers.Optimizer":
-    """A new, unbuilt optimizer: Keras's own, or where that does not do, a `carclf.model.paced` one made of it.
+    """A new, unbuilt optimizer: Keras's own, or where that does not do, one made of it (`paced`, `clipping`).
 
     Args:
       name: a key of `OPTIMIZERS`.
@@ -76,7 +76,7 @@ def build_optimizer(
         `plateau` the optimizer has the variable that `set_learning_rate_scale` sets.
       amsgrad: the AMSGrad variant.
       weight_decay: decoupled decay per update, of kernels only; 0 takes the optimizer's own (adamw 0.004, others none).
-      clip_norm: the largest global norm of the gradient; 0 does not clip.
+      clip_norm: the largest global norm of the gradient of the whole batch; 0 does not clip.
       ema_momentum: momentum of an exponential moving average of the weights, in (0, 1); 0 keeps none. The average lies
         beside the weights until `optimizer.finalize_variable_values` swaps it in (`fit` does so at its end).
       accumulation_steps: batches whose mean gradient makes one update. A schedule still counts batches.
@@ -107,6 +107,10 @@ def build_optimizer(
 
         optimizer_class = paced(optimizer_class)
         arguments["factors"] = factors or {}
+    if clip_norm and replicas > 1 and keras.backend.backend() == "tensorflow":
+        from carclf.model.clipping import clipping_the_sum
+
+        optimizer_class = clipping_the_sum(optimizer_class)
     optimizer = optimizer_class(
         learning_rate=_learning_rate(schedule),
         weight_decay=weight_decay or row.weight_decay,

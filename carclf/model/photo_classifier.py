@@ -2,7 +2,7 @@
 
 import keras
 
-from carclf.config import Fill
+from carclf.config import Fill, RenderMethod
 from carclf.model.render import Render
 
 INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}
@@ -17,6 +17,7 @@ def build_photo_classifier(
     mixing: bool,
     erasing: bool,
     stretch: bool = False,
+    method: RenderMethod = "gather",
 ) -> keras.Model:
     """A model from the pipeline's arrays to logits float32 [B, K]; it shares the classifier's variables.
 
@@ -31,10 +32,17 @@ def build_photo_classifier(
       mixing: whether `mix` is applied; False spares its cost.
       erasing: whether `erase` is applied; False spares its cost.
       stretch: whether each image's values are mapped to 0..255 before colour, see `render`.
+      method: how photos are interpolated, see `render`.
     """
     inputs = {"canvas": keras.Input((canvas_size, canvas_size, 3), dtype="uint8", name="canvas")}
     inputs |= {name: keras.Input(shape, dtype="float32", name=name) for name, shape in INPUT_SHAPES.items()}
-    image = Render(image_size=image_size, fill=fill, mixing=mixing, erasing=erasing, stretch=stretch, name="render")(
-        inputs
+    layer = Render(
+        image_size=image_size,
+        fill=fill,
+        mixing=mixing,
+        erasing=erasing,
+        stretch=stretch,
+        method=method,
+        name="render",
     )
-    return keras.Model(inputs, classifier(image), name="photo_classifier")
+    return keras.Model(inputs, classifier(layer(inputs)), name="photo_classifier")

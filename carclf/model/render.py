@@ -9,16 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.config import FILLS, Fill
-from carclf.model.compile import gather_rows, xla
+from carclf.config import FILLS, RENDER_METHODS, Fill, RenderMethod
+from carclf.model.compile import compiled_on_jax, gather_rows, xla
+from carclf.model.sampling import centres, coverage, is_affine, pixel_map, reflect, sample_step
+from carclf.model.separable import sample_separably
 
 Tensor = Any
-
-# A photo reduced by more than this is averaged from 2x2 samples an output pixel.
-REDUCTION = 1.5
-# Distance of those samples from the output pixel's centre, in output pixels: at a reduction of exactly 2 they
-# then weigh the photo's pixels 1:3:3:1, as Pillow's antialiased bilinear filter does.
-SAMPLE_OFFSET = 0.375
 
 
 def render(
@@ -33,6 +29,7 @@ def render(
     fill: Fill = "edge",
     fill_value: float = 0.0,
     stretch: bool = False,
+    method: RenderMethod = "gather",
 ) -> Tensor:
     """Returns the images that the matrices make of the photos: float32 [B, H, W, 3] in 0..255.
 
@@ -52,10 +49,15 @@ def render(
         fill_value: that constant, 0..255, before colour.
         stretch: before colour, map each image's darkest value to 0 and its brightest to 255, as Keras's old
             ImageDataGenerator does in silence wherever it changes the brightness.
+        method: how to interpolate: `gather` the neighbours, or by `separable` matrix products, to 0.01 of 255 the same
+            image where no geometry turns, shears or projects (`carclf.model.separable`).
     """
-    pixels = _pixel_map(extent, geometry)
     own_colour = ops.zeros_like(colour) + np.eye(3, 4, dtype=np.float32) if stretch else colour
-    image = _sample(canvas, extent, pixels, own_colour, image_size=image_size, fill=fill, fill_value=fill_value)
+    if method == "separable":
+        image = sample_separably(canvas, extent, geometry, image_size=image_size, fill=fill, fill_value=fill_value)
+        image = _recolour(image, own_colour)
+    else:
+        image = _sample(canvas, extent, geometry, own_colour, image_size=image_size, fill=fill, fill_value=fill_value)
     if stretch:
         image = _recolour(_stretched(image), colour)
     image = ops.clip(image, 0.0, 255.0)
@@ -69,7 +71,7 @@ def render(
 def _sample(
     canvas: Tensor,
     extent: Tensor,
-    pixels: Tensor,
+    geometry: Tensor,
     colour: Tensor,
     *,
     image_size: tuple[int, int],
@@ -81,9 +83,9 @@ def _sample(
     The branches give the same image wherever more than one applies, up to rounding, so no photo depends on its
     batch. Each holds its own gathers: XLA turns a conditional without one into a select, which computes every branch.
     """
-    reduced = ops.cast(_reductions(pixels, image_size=image_size) > REDUCTION, "float32")
-    step = reduced * (SAMPLE_OFFSET * np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32))
-    projective = ops.logical_not(ops.all(_affine(pixels)))
+    pixels = pixel_map(extent, geometry)
+    step = sample_step(pixels, image_size=image_size)
+    projective = ops.logical_not(ops.all(is_affine(pixels)))
     mixes_channels = ops.any(colour[:, :, :3] * np.float32(1.0 - np.eye(3)) != 0.0)
 
     def sample(offset: Tensor, *, affine: bool) -> Tensor:
@@ -111,7 +113,7 @@ def _sample(
         )
 
     return ops.cond(
-        ops.any(reduced > 0.0),
+        ops.any(step > 0.0),
         averaged,
         lambda: ops.cond(projective, lambda: once(affine=False), lambda: once(affine=True)),
     )
@@ -125,38 +127,6 @@ def _divide(image: Tensor, count: float, extent: Tensor) -> Tensor:
     """
     hidden = ops.where(extent[:, :1] >= 0.0, np.float32(count), np.float32(0.0))
     return image / hidden[:, None, None]
-
-
-def _pixel_map(extent: Tensor, geometry: Tensor) -> Tensor:
-    """Returns [B, 3, 3]: output (u, v, 1) to homogeneous photo pixels, x_px = (u + 1) / 2 * W - 0.5.
-
-    The last row of an affine map is (0, 0, 1).
-    """
-    half_height, half_width = extent[:, 0:1] / 2.0, extent[:, 1:2] / 2.0
-    across = half_width * geometry[:, 0] + (half_width - 0.5) * geometry[:, 2]
-    down = half_height * geometry[:, 1] + (half_height - 0.5) * geometry[:, 2]
-    pixels = ops.stack([across, down, geometry[:, 2]], axis=1)
-    return pixels / ops.where(_affine(geometry), geometry[:, 2, 2], 1.0)[:, None, None]
-
-
-def _affine(matrix: Tensor) -> Tensor:
-    """Returns bool [B]: the third coordinate is the same positive number everywhere."""
-    return ops.logical_and(ops.all(matrix[:, 2, :2] == 0.0, axis=1), matrix[:, 2, 2] > 0.0)
-
-
-def _centres(size: int) -> np.ndarray:
-    """Returns the u of the pixel centres of a side, float32, exactly antisymmetric so that flips are exact."""
-    return ((2.0 * np.arange(size) + 1.0 - size) / size).astype(np.float32)
-
-
-def _reductions(pixels: Tensor, *, image_size: tuple[int, int]) -> Tensor:
-    """Returns [B, 2]: photo pixels per output pixel at the centre, along the output's x and y."""
-    x, y, z = pixels[:, 0], pixels[:, 1], pixels[:, 2]
-    scale = z[:, 2:3]
-    across = (x[:, :2] - x[:, 2:3] / scale * z[:, :2]) / scale
-    down = (y[:, :2] - y[:, 2:3] / scale * z[:, :2]) / scale
-    step = np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32)
-    return ops.sqrt(across * across + down * down) * step
 
 
 def _interpolate(
@@ -175,10 +145,10 @@ def _interpolate(
     last = ops.maximum(extent, 1.0) - 1.0
     last_x, last_y = last[:, 1][:, None, None], last[:, 0][:, None, None]
     if fill == "reflect":
-        x, y = _reflect(x, last_x), _reflect(y, last_y)
+        x, y = reflect(x, last_x), reflect(y, last_y)
     image = _gather(canvas, ops.clip(x, 0.0, last_x), ops.clip(y, 0.0, last_y), last_x, last_y)
     if fill == "constant":
-        covered = _coverage(x, last_x) * _coverage(y, last_y)
+        covered = coverage(x, last_x) * coverage(y, last_y)
         image = fill_value + (image - fill_value) * covered[..., None]
     return image
 
@@ -189,8 +159,8 @@ def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int], a
     Without the division of a perspective XLA computes them where they are needed instead of storing them.
     """
     height, width = image_size
-    u = _centres(width)[None, None, :] + offset[:, 0][:, None, None]
-    v = _centres(height)[None, :, None] + offset[:, 1][:, None, None]
+    u = centres(width)[None, None, :] + offset[:, 0][:, None, None]
+    v = centres(height)[None, :, None] + offset[:, 1][:, None, None]
     x, y, z = (
         pixels[:, row, 0][:, None, None] * u + pixels[:, row, 1][:, None, None] * v + pixels[:, row, 2][:, None, None]
         for row in range(3)
@@ -200,17 +170,6 @@ def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int], a
     # What a perspective puts beyond the horizon lies infinitely far outside the photo.
     z = ops.maximum(z, np.float32(1e-6))
     return x / z, y / z
-
-
-def _reflect(position: Tensor, last: Tensor) -> Tensor:
-    period = 2.0 * (last + 1.0)
-    folded = ops.mod(position + 0.5, period)
-    return ops.minimum(folded, period - folded) - 0.5
-
-
-def _coverage(position: Tensor, last: Tensor) -> Tensor:
-    """Returns the bilinear weight of the photo against what lies outside, 0..1."""
-    return ops.clip(ops.minimum(position + 1.0, last + 1.0 - position), 0.0, 1.0)
 
 
 def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor) -> Tensor:
@@ -300,6 +259,7 @@ class Render(keras.layers.Layer):
         mixing: apply `mix`.
         erasing: apply `erase`.
         stretch: map each image's values to 0..255 before colour.
+        method: `gather`, or `separable` for geometries that neither turn nor shear nor project.
         jit: compile with XLA, whatever surrounds the layer. Turn it off to export the model.
 
     Raises:
@@ -315,6 +275,7 @@ class Render(keras.layers.Layer):
         mixing: bool = False,
         erasing: bool = False,
         stretch: bool = False,
+        method: RenderMethod = "gather",
         jit: bool = True,
         name: str | None = None,
     ) -> None:
@@ -322,15 +283,18 @@ class Render(keras.layers.Layer):
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}. Received: fill={fill!r}")
+        if method not in RENDER_METHODS:
+            raise ValueError(f"method must be one of {', '.join(RENDER_METHODS)}. Received: method={method!r}")
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.fill: Fill = fill
         self.fill_value = float(fill_value)
         self.mixing = mixing
         self.erasing = erasing
         self.stretch = stretch
+        self.method: RenderMethod = method
         self.jit = jit
         self.built = True
-        self._function = xla(self._render) if jit else self._render
+        self._function = xla(self._render) if jit else compiled_on_jax(self._render)
 
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns the images, float32 [B, H, W, 3] in 0..255."""
@@ -358,6 +322,7 @@ class Render(keras.layers.Layer):
             fill=self.fill,
             fill_value=self.fill_value,
             stretch=self.stretch,
+            method=self.method,
         )
 
     def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> keras.KerasTensor:
@@ -374,5 +339,6 @@ class Render(keras.layers.Layer):
             "mixing": self.mixing,
             "erasing": self.erasing,
             "stretch": self.stretch,
+            "method": self.method,
             "jit": self.jit,
         }

@@ -31,6 +31,7 @@ class Schedule:
       period_epochs: epochs between two drops (step), without progress before a drop (plateau), or of half a cycle
         (cyclic_*).
       lowest_fraction: what the low end of cosine, plateau and the cycles is, as a fraction of `learning_rate`.
+      ahead_steps: steps by which `step` is ahead of the optimizer's own counter, where epochs before had fewer.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Schedule:
     decay: float = 0.9
     period_epochs: float = 2.0
     lowest_fraction: float = 0.0
+    ahead_steps: int = 0
 
     @property
     def warmup_steps(self) -> int:
@@ -53,7 +55,7 @@ class Schedule:
         return self.epochs * self.steps_per_epoch - self.warmup_steps
 
     def at(self, step: int) -> float:
-        """The rate used by optimizer step `step`, counted from 0 at the start of the stage."""
+        """The rate used by step `step`, counted from 0 at the start of the stage."""
         return float(self.learning_rate * self.factor(np.asarray(step), np))
 
     def factor(self, step: Any, xp: Any) -> Any:
@@ -170,6 +172,7 @@ def build_schedule(
     decay: float = 0.9,
     period_epochs: float = 2.0,
     lowest_fraction: float = 0.0,
+    ahead_steps: int = 0,
 ) -> Schedule:
     """The `Schedule` of that name; the arguments are its attributes.
 
@@ -201,6 +204,7 @@ def build_schedule(
         decay=decay,
         period_epochs=period_epochs,
         lowest_fraction=lowest_fraction,
+        ahead_steps=ahead_steps,
     )
 
 

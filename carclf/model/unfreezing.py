@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from carclf.errors import UserError
@@ -101,7 +102,7 @@ def describe_opening(unfreezing: Unfreezing, *, epochs: int) -> str:
 
 
 def learning_factors(
-    model: "keras.Model", *, unfreeze: str, steps_per_epoch: int, lr_decay_by_block: float = 1.0
+    model: "keras.Model", *, unfreeze: str, step_at: Callable[[float], int], lr_decay_by_block: float = 1.0
 ) -> dict[str, Factor]:
     """How the backbone's trainable variables follow the learning rate, by path: `factors` of `build_optimizer`.
 
@@ -112,7 +113,7 @@ def learning_factors(
     Args:
       model: what `build_classifier` gave, after `set_trainable` with the same `unfreeze`.
       unfreeze: as for `parse_unfreeze`.
-      steps_per_epoch: batches in an epoch.
+      step_at: the optimizer's step at the beginning of an epoch, counted from 0, which may be a fraction.
       lr_decay_by_block: in (0, 1].
 
     Raises:
@@ -129,7 +130,7 @@ def learning_factors(
     factors: dict[str, Factor] = {}
     blocks = zip(block_names(backbone.row), reversed(split_blocks(backbone, backbone.row)), strict=True)
     for number, (name, layers) in enumerate(blocks, start=1):
-        first_step = round(openings.get(name, 0.0) * steps_per_epoch)
+        first_step = step_at(openings.get(name, 0.0))
         factor = Factor(lr_decay_by_block**number, first_step)
         if factor != Factor():
             factors |= {variable.path: factor for layer in layers for variable in layer.trainable_variables}

@@ -81,6 +81,11 @@ class Recipe:
         """True when it covers boxes of photos."""
         return any(step.operation.kind == "erase" for step in self.steps)
 
+    @property
+    def turning(self) -> tuple[str, ...]:
+        """The names of its operations that may map a row of pixels to something else: rotation, shear, perspective."""
+        return tuple(step.name for step in self.steps if step.operation.turns)
+
     def draw(
         self,
         *,

@@ -66,6 +66,8 @@ class Operation:
         arguments: in the order in which they can be written.
         chance: default of the argument `p` that every operation has, the share of photos it touches.
         scales_chance: True where the strength multiplies `p`, because the operation has no size to multiply.
+        axis_aligned: of a geometry: True where it is a scale and a translation along each axis, whatever is drawn, so
+            that rows stay rows and columns stay columns.
     """
 
     kind: str
@@ -75,6 +77,12 @@ class Operation:
     arguments: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
     chance: float = 1.0
     scales_chance: bool = False
+    axis_aligned: bool = False
+
+    @property
+    def turns(self) -> bool:
+        """Whether it may map a row of pixels to something else than a row."""
+        return self.kind in ("geometry", "both") and not self.axis_aligned
 
     @property
     def summary(self) -> str:

@@ -189,8 +189,8 @@ _FILL = Argument(low=0.0, high=255.0, default="random", words=("random",))
 _RATIO = Argument(low=1.0, high=100.0, default=4 / 3)
 
 RECIPES: dict[str, Operation] = {
-    "flip": Operation(kind="geometry", draw=flip, example="flip", chance=0.5, scales_chance=True),
-    "vflip": Operation(kind="geometry", draw=vflip, example="vflip", chance=0.5, scales_chance=True),
+    "flip": Operation(kind="geometry", draw=flip, example="flip", chance=0.5, scales_chance=True, axis_aligned=True),
+    "vflip": Operation(kind="geometry", draw=vflip, example="vflip", chance=0.5, scales_chance=True, axis_aligned=True),
     "rotate": Operation(
         kind="geometry",
         draw=rotate,
@@ -203,6 +203,7 @@ RECIPES: dict[str, Operation] = {
         draw=shift,
         example="shift(0.2)",
         uniforms=2,
+        axis_aligned=True,
         arguments={"x": Argument(low=0.0, high=1.0), "y": Argument(low=0.0, high=1.0, default=None)},
     ),
     "zoom": Operation(
@@ -210,6 +211,7 @@ RECIPES: dict[str, Operation] = {
         draw=zoom,
         example="zoom(0.3)",
         uniforms=2,
+        axis_aligned=True,
         arguments={"x": Argument(low=0.0, high=0.9), "y": Argument(low=0.0, high=0.9, default=None)},
     ),
     "shear": Operation(
@@ -231,6 +233,7 @@ RECIPES: dict[str, Operation] = {
         draw=crop,
         example="crop(0.2,0.8)",
         uniforms=4,
+        axis_aligned=True,
         arguments={
             "low": Argument(low=0.01, high=1.0, default=0.08),
             "high": Argument(low=0.01, high=1.0, default=1.0),

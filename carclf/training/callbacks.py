@@ -24,6 +24,8 @@ HISTORY_COLUMNS = (
     "waiting_fraction",
 )  # fmt: skip
 
+NO_SCORE = (-math.inf, -math.inf)
+
 
 class TimingCallback(keras.callbacks.Callback):
     """Adds seconds, images_per_second, waiting_fraction and learning_rate to each epoch's logs; keeps the total.
@@ -65,7 +67,8 @@ class TimingCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's figures into `logs`."""
-        self.seconds.append(time.perf_counter() - self._started)
+        now = time.perf_counter()
+        self.seconds.append(now - self._started)
         if logs is not None:
             logs["seconds"] = round(self.seconds[-1], 3)
             logs["images_per_second"] = round(self._images_per_epoch / max(self._trained - self._started, 1e-9), 1)
@@ -73,6 +76,7 @@ class TimingCallback(keras.callbacks.Callback):
             if self._clock:
                 waited = self._clock.seconds - self._waited
                 logs["waiting_fraction"] = round(waited / max(self._trained - self._started, 1e-9), 4)
+        self._started = now  # no time of this epoch is the next one's
 
     @property
     def total_seconds(self) -> float:
@@ -148,28 +152,33 @@ class FollowPlateau(keras.callbacks.Callback):
 class BestWeights(keras.callbacks.Callback):
     """Saves the classifier whenever val_accuracy rises, or equals the best with a lower cross-entropy.
 
-    With `average` it is the averaged weights that are saved, as it is those that were validated.
+    With `average` it is the averaged weights that are saved, as it is those that were validated. Where images grow,
+    epochs before `first_epoch` were validated on smaller ones: whatever they reached, the first of this size is better.
 
     Attributes:
       best_epoch: counted from 1; 0 before the first epoch has ended.
       best_accuracy: its val_accuracy.
     """
 
-    def __init__(self, classifier: keras.Model, path: Path, *, average: AverageWeights | None = None) -> None:
+    def __init__(
+        self, classifier: keras.Model, path: Path, *, average: AverageWeights | None = None, first_epoch: int = 0
+    ) -> None:
         super().__init__()
         self._classifier, self._path, self._average = classifier, path, average
-        self._best = (-math.inf, -math.inf)
+        self._first_epoch = first_epoch
+        self._best = NO_SCORE
         self.best_epoch = 0
 
     def state(self) -> dict[str, Any]:
         """The best epoch and its score."""
-        return {"epoch": self.best_epoch, "score": list(self._best) if self.best_epoch else None}
+        return {"epoch": self.best_epoch, "score": list(self._best) if self._best > NO_SCORE else None}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state` gave; the file is the checkpoint's business."""
-        if state["score"] is not None:
+        self.best_epoch = state["epoch"]
+        if state["score"] is not None and self.best_epoch > self._first_epoch:
             accuracy, negative_entropy = state["score"]
-            self._best, self.best_epoch = (accuracy, negative_entropy), state["epoch"]
+            self._best = accuracy, negative_entropy
 
     @property
     def best_accuracy(self) -> float:

@@ -79,6 +79,15 @@ class CheckpointFolder:
         self._best: dict[str, Any] | None = None  # epoch, file and sha256 of the copy that is in use
         self._kept: list[set[str]] = []  # the files of each generation, the newest first
 
+    def newest_step(self) -> int:
+        """The step of the newest checkpoint that is this run's and whole, before any array is read; 0 if none is."""
+        for path in stored_checkpoints(self.directory):
+            try:
+                return int(self._check(path)["step"])
+            except InvalidCheckpointError:
+                continue
+        return 0
+
     def newest(self) -> Checkpoint | None:
         """The newest valid checkpoint, its best weights put back in place; each skipped one is printed with its reason.
 
@@ -127,6 +136,18 @@ class CheckpointFolder:
         self._remove_all_others()
 
     def _read(self, path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+        content = self._check(path)
+        try:
+            self._check_specs(content)
+            best_epoch = 0 if content["best"] is None else int(content["best"]["epoch"])
+            step, state = int(content["step"]), dict(content["state"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidCheckpointError(f"it lacks or garbles {error}") from None
+        arrays = _read_arrays(path.with_suffix(".npz"), self._specs)
+        return Checkpoint(step=step, arrays=arrays, state=state, best_epoch=best_epoch), content
+
+    def _check(self, path: Path) -> dict[str, Any]:
+        """What the JSON file says, when all files of the checkpoint are whole and this run's."""
         content = _read_content(path)
         try:
             self._check_identity(content)
@@ -137,16 +158,16 @@ class CheckpointFolder:
                 _check_file(self.directory / f"best-{int(best['epoch']):05d}.weights.h5", best["sha256"])
             if path.stem != f"step-{step:08d}":
                 raise InvalidCheckpointError(f"it is the checkpoint of step {step} under another name")
-            arrays = _read_arrays(arrays_file, self._specs)
-            best_epoch = 0 if best is None else int(best["epoch"])
-            return Checkpoint(step=step, arrays=arrays, state=dict(content["state"]), best_epoch=best_epoch), content
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidCheckpointError(f"it lacks or garbles {error}") from None
+        return content
 
     def _check_identity(self, content: Mapping[str, Any]) -> None:
         for name, reason in IDENTITY_REASONS.items():
             if content["identity"].get(name) != self._identity[name]:
                 raise InvalidCheckpointError(reason)
+
+    def _check_specs(self, content: Mapping[str, Any]) -> None:
         found = [(str(name), tuple(shape), str(dtype)) for name, shape, dtype in content["arrays"]]
         for theirs, ours in zip(found, self._specs, strict=False):
             if theirs != ours:
@@ -178,6 +199,13 @@ class CheckpointFolder:
         for path in self.directory.iterdir():
             if path.name not in keep and OWN_FILES.match(path.name):
                 path.unlink(missing_ok=True)
+
+
+def checkpoint_folder(run: Path, *, identity: Mapping[str, str], arrays: Sequence[ArraySpec] = ()) -> CheckpointFolder:
+    """The checkpoints in a run's folder; without `arrays`, which only a model knows, to ask for `newest_step`."""
+    return CheckpointFolder(
+        run / runs.CHECKPOINTS_FOLDER, identity=identity, arrays=arrays, best_weights=run / runs.BEST_WEIGHTS
+    )
 
 
 def stored_checkpoints(directory: Path) -> list[Path]:

@@ -1,18 +1,26 @@
 """What stage.json says: everything that is needed to understand a run, or to do it again."""
 
+import dataclasses
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from carclf import __version__, runs
 from carclf.training.device import Device
+from carclf.training.growth import Phase
 
 
 def describe_stage(
-    *, name: str, options: Mapping[str, Any], device: Device, data: Mapping[str, Any], parent: Mapping[str, Any] | None
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    device: Device,
+    data: Mapping[str, Any],
+    phases: Sequence[Phase],
+    parent: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What stage.json holds: everything that is needed to understand the run, or to do it again."""
     return {
@@ -29,6 +37,7 @@ def describe_stage(
         "versions": _versions(),
         "git_commit": _git_commit(),
         "data": dict(data),
+        "phases": [dataclasses.asdict(phase) for phase in phases],
         "parent": None if parent is None else dict(parent),
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from carclf.config import Fill
+from carclf.config import Fill, RenderMethod
 from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import Framing, ordered_batches
@@ -35,6 +35,7 @@ def compute_features(
     framing: Framing,
     fill: Fill,
     stretch: bool,
+    method: RenderMethod,
     recipe: Recipe,
     views: int,
     seed: int,
@@ -55,6 +56,7 @@ def compute_features(
       framing: image size, canvas and fit.
       fill: what lies outside a photo.
       stretch: whether each image's values are mapped to 0..255 before colour.
+      method: how photos are interpolated, see `carclf.model.render.render`.
       recipe: the augmentation; it must not mix.
       views: how many draws of each training photo, those of the first epochs.
       seed: of the draws.
@@ -72,6 +74,7 @@ def compute_features(
         mixing=False,
         erasing=recipe.erases,
         stretch=stretch,
+        method=method,
     )
     extractor.compile(jit_compile=jit)
     directory.mkdir(parents=True, exist_ok=True)

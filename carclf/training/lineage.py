@@ -81,7 +81,8 @@ def check_split(
 # What two stages of one chain differ in anyway, or what changes nothing of the result.
 NEVER_TOLD = (
     "data", "run", "runs", "stages", "init_from", "allow_split_change", "overwrite", "resume", "resume_from",
-    "save_every", "cache", "weights", "device", "cpu_devices",
+    "save_every", "tensorboard", "profile_steps", "cache", "weights", "device", "cpu_devices", "render", "num_hosts",
+    "host", "coordinator",
 )  # fmt: skip
 
 

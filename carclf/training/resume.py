@@ -12,7 +12,7 @@ from carclf import config, runs
 from carclf.config import TrainOptions
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.training.checkpoint import stored_checkpoints
+from carclf.training.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.training.device import Device
 
 # What may differ between the command that began a run and the one that goes on with it. The data set is compared by
@@ -27,14 +27,24 @@ HARMLESS = frozenset(
         "resume",
         "resume_from",
         "save_every",
+        "tensorboard",
+        "profile_steps",
         "cache",
+        "render",
         "device",
         "cpu_devices",
+        "num_hosts",
+        "host",
+        "coordinator",
     ]
 )
 # Nothing that a kill left under a temporary name.
 COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5)")
-PATHS = ("init_from", "weights")  # compared by their last part: a lost session's folders may lie elsewhere
+PATHS = (
+    "init_from",
+    "weights",
+    "label_patch",
+)  # compared by their last part: a lost session's folders may lie elsewhere
 
 
 class Start(enum.Enum):
@@ -67,6 +77,14 @@ def decide_start(directory: Path, *, options: TrainOptions, manifest: Manifest) 
     return Start.COPY
 
 
+def step_reached(directory: Path, *, start: Start, options: TrainOptions, manifest: Manifest) -> int:
+    """The step from which the run in `directory` goes on; 0 where it starts anew."""
+    if start is Start.ANEW:
+        return 0
+    source = directory if start is Start.GO_ON else Path(options.resume_from).expanduser()
+    return checkpoint_folder(source, identity=identity_of(options, manifest)).newest_step()
+
+
 def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> None:
     """Empties or fills the run's folder as `start` says; stage.json is the caller's to write, after this."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -74,9 +92,16 @@ def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> N
         return
     # In this order a kill in between leaves a finished run, an unfinished one that starts at step 0, or none.
     checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
-    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER):
+    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER, directory / runs.TENSORBOARD_FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
-    for name in (runs.METRICS_FILE, runs.STAGE_FILE, runs.BEST_WEIGHTS, runs.LAST_WEIGHTS, runs.HISTORY_FILE):
+    for name in (
+        runs.METRICS_FILE,
+        runs.STAGE_FILE,
+        runs.BEST_WEIGHTS,
+        runs.LAST_WEIGHTS,
+        runs.HISTORY_FILE,
+        runs.APPLIED_LABELS,
+    ):
         (directory / name).unlink(missing_ok=True)
     if start is Start.COPY:
         for folder in (checkpoints, epochs):
@@ -124,7 +149,10 @@ def comparable_options(options: TrainOptions) -> dict[str, Any]:
 
 def identity_of(options: TrainOptions, manifest: Manifest) -> dict[str, str]:
     """What a checkpoint must share with the run that goes on from it (`checkpoint.IDENTITY_REASONS`)."""
-    text = json.dumps(comparable_options(options), sort_keys=True)
+    compared = comparable_options(options)
+    if manifest.label_patch:
+        compared["label_patch"] = manifest.label_patch.sha256
+    text = json.dumps(compared, sort_keys=True)
     return {
         "options": hashlib.sha256(text.encode()).hexdigest(),
         "classes": manifest.class_map_sha256,
@@ -151,6 +179,12 @@ def _check_same_stage(run: runs.Run, *, options: TrainOptions, manifest: Manifes
                 f"{what} {thing} {theirs[:12]} and {manifest.directory} has {mine[:12]}: give the data set it was "
                 f"begun with as --data, {way_out}."
             )
+    patched = (run.stage["data"].get("label_patch") or {}).get("sha256")
+    if manifest.label_patch and patched != manifest.label_patch.sha256:
+        raise UserError(
+            f"{what} another content of --label_patch={options.label_patch} than it has now ({run.directory} holds a "
+            f"copy): use the former to go on, {way_out}."
+        )
 
 
 def _flag(name: str, value: object) -> str:

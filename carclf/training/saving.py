@@ -1,5 +1,6 @@
 """Where a run stands, to the last bit: what a checkpoint takes of a training in progress, and how it is put back."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -113,10 +114,19 @@ def _stable_path(variable: Any) -> str:
     return "/".join(re.sub(r"_\d+$", "", part) for part in variable.path.split("/"))
 
 
+@dataclasses.dataclass(frozen=True)
+class HandOver:
+    """What the next model of a run goes on from: all that there is after an epoch's end, and the checkpoints so far."""
+
+    state: Checkpoint
+    folder: CheckpointFolder
+
+
 class CheckpointSaver(keras.callbacks.Callback):
     """Saves every `save_every` steps, at each epoch's last step, and when SIGTERM has come. Put it last.
 
-    A checkpoint of an epoch's last step is one of before the validation: going on from it repeats that.
+    A checkpoint of an epoch's last step is one of before the validation: going on from it repeats that. What another
+    model is to go on from, at the end of `hand_over_epoch`, is of after it, and stays in memory.
 
     Args:
       folder: where to.
@@ -126,6 +136,11 @@ class CheckpointSaver(keras.callbacks.Callback):
       save_every: steps; 0 saves at the epochs' last steps only.
       preemption: whether SIGTERM has come.
       setting: what, besides the checkpoint, decides each bit: threads, device and the like.
+      hand_over_epoch: the epoch, counted from 0, whose end is kept in `handed_over`; None keeps none.
+
+    Attributes:
+      handed_over: everything after `hand_over_epoch`, once it has ended.
+      saved_step: of the newest checkpoint.
     """
 
     def __init__(
@@ -138,11 +153,14 @@ class CheckpointSaver(keras.callbacks.Callback):
         save_every: int,
         preemption: Preemption,
         setting: Mapping[str, Any],
+        hand_over_epoch: int | None = None,
     ) -> None:
         super().__init__()
         self._folder, self._model_state, self._position, self._parts = folder, model_state, position, dict(parts)
         self._save_every, self._preemption, self._setting = save_every, preemption, dict(setting)
         self._running_metrics: dict[str, np.ndarray] = {}
+        self._hand_over_epoch = hand_over_epoch
+        self.handed_over: HandOver | None = None
         self.saved_step = 0
 
     def resume(self) -> int:
@@ -151,17 +169,28 @@ class CheckpointSaver(keras.callbacks.Callback):
         if checkpoint is None:
             print(f"No valid checkpoint in {self._folder.directory}: starting at step 0.", flush=True)
             return 0
-        metrics = {name: array for name, array in checkpoint.arrays.items() if name.startswith("metric ")}
-        self._model_state.assign({name: a for name, a in checkpoint.arrays.items() if name not in metrics})
-        self._running_metrics = metrics
-        for name, part in self._parts.items():
-            part.restore(checkpoint.state[name])
+        self._restore(checkpoint)
+        self._running_metrics = {name: array for name, array in checkpoint.arrays.items() if _is_metric(name)}
         self._position.move(checkpoint.step)
         self.saved_step = checkpoint.step
         epoch = max(checkpoint.step - 1, 0) // self._position.steps_per_epoch + 1
         print(f"Going on from step {checkpoint.step} (epoch {epoch}) of {self._folder.directory}.", flush=True)
         self._compare_setting(checkpoint.state["setting"])
         return checkpoint.step
+
+    def take_over(self, handed_over: HandOver, *, step: int) -> int:
+        """`step`, the first one of an epoch, after restoring what another model has handed over."""
+        self._folder = handed_over.folder
+        self._restore(handed_over.state)
+        self._position.move(step)
+        self.saved_step = handed_over.state.step
+        return step
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self._model_state.assign({name: a for name, a in checkpoint.arrays.items() if not _is_metric(name)})
+        for name, part in self._parts.items():
+            if name in checkpoint.state:  # patience has no state before the last size
+                part.restore(checkpoint.state[name])
 
     def _compare_setting(self, saved: Mapping[str, Any]) -> None:
         changed = [(name, saved.get(name), now) for name, now in self._setting.items() if saved.get(name) != now]
@@ -188,6 +217,11 @@ class CheckpointSaver(keras.callbacks.Callback):
             self.save()
         self._preemption.stop()
 
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps what is handed over: after `fit` the averages, where there are any, are in the weights' place."""
+        if epoch == self._hand_over_epoch:
+            self.handed_over = HandOver(self._checkpoint(), self._folder)
+
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends a validation that SIGTERM interrupts; the step before it is saved.
 
@@ -203,15 +237,8 @@ class CheckpointSaver(keras.callbacks.Callback):
           UserError: the weights are not finite, or the checkpoint cannot be written.
         """
         step = self._position.step
-        state = {name: part.state() for name, part in self._parts.items()}
-        checkpoint = Checkpoint(
-            step=step,
-            arrays=self._model_state.read(),
-            state=state | {"setting": self._setting},
-            best_epoch=state["best"]["epoch"],
-        )
         try:
-            self._folder.write(checkpoint)
+            self._folder.write(self._checkpoint())
         except NonFiniteStateError as error:
             raise UserError(
                 f"The weights became NaN or infinite by step {step} ({error}): lower --learning_rate, set "
@@ -225,6 +252,19 @@ class CheckpointSaver(keras.callbacks.Callback):
             ) from None
         self.saved_step = step
         self._preemption.unsaved = False
+
+    def _checkpoint(self) -> Checkpoint:
+        state = {name: part.state() for name, part in self._parts.items()}
+        return Checkpoint(
+            step=self._position.step,
+            arrays=self._model_state.read(),
+            state=state | {"setting": self._setting},
+            best_epoch=state["best"]["epoch"],
+        )
+
+
+def _is_metric(name: str) -> bool:
+    return name.startswith("metric ")
 
 
 def run_epoch_end(

@@ -1,8 +1,9 @@
 """One stage of training: model, data and callbacks put together, and one `fit`."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from carclf import runs
-from carclf.config import Fill
+from carclf.config import Fill, RenderMethod
 from carclf.data.pipeline import Framing
 from carclf.data.waiting import InputClock
 from carclf.errors import DamagedShardError, UserError, sentence_in
@@ -28,11 +29,14 @@ from carclf.training.callbacks import (
     TimingCallback,
     save_weights,
 )
-from carclf.training.checkpoint import CheckpointFolder
+from carclf.training.checkpoint import checkpoint_folder
 from carclf.training.device import Device
 from carclf.training.epoch_average import KeepEpochWeights
+from carclf.training.growth import Phase
+from carclf.training.hosts import check_same_step
 from carclf.training.preemption import Preemption
-from carclf.training.saving import CheckpointSaver, ModelState, Position, Resumable, run_epoch_end
+from carclf.training.saving import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
+from carclf.training.watching import ProfileSteps, Progress, TensorBoardScalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +48,14 @@ class StageResult:
       best_epoch: counted from 1; None where an average of epochs is kept instead.
       best_accuracy: val_accuracy of what is kept, 0..1.
       train_seconds: of all epochs, validation included, and of what was computed for them before.
+      handed_over: what the next phase goes on from; None after the last.
     """
 
     history: pd.DataFrame
     best_epoch: int | None
     best_accuracy: float
     train_seconds: float
+    handed_over: HandOver | None = None
 
 
 def build_training_model(
@@ -60,6 +66,7 @@ def build_training_model(
     mixing: bool,
     erasing: bool,
     stretch: bool = False,
+    method: RenderMethod = "gather",
     optimizer: keras.optimizers.Optimizer,
     loss: keras.losses.Loss | None = None,
     device: Device,
@@ -79,6 +86,7 @@ def build_training_model(
         mixing=mixing,
         erasing=erasing,
         stretch=stretch,
+        method=method,
     )
     compile_model(model, optimizer=optimizer, loss=loss, device=device)
     return model
@@ -127,6 +135,7 @@ class Saving:
       resume: whether to go on from the folder's newest valid checkpoint.
       preemption: whether SIGTERM has come.
       setting: what, besides a checkpoint, decides each bit of the result.
+      hosts: machines that train together.
     """
 
     identity: Mapping[str, str]
@@ -134,6 +143,7 @@ class Saving:
     resume: bool
     preemption: Preemption
     setting: Mapping[str, Any]
+    hosts: int = 1
 
 
 def fit_stage(
@@ -143,9 +153,8 @@ def fit_stage(
     directory: Path,
     train_data_from: Callable[[int], tf.data.Dataset],
     val_data: tf.data.Dataset,
+    phase: Phase,
     epochs: int,
-    steps_per_epoch: int,
-    batch_size: int,
     patience: int,
     averaged: bool,
     kept_epochs: int,
@@ -153,9 +162,12 @@ def fit_stage(
     input_clock: InputClock,
     rows_of_step: Callable[[int], Sequence[int]],
     saving: Saving,
+    handed_over: HandOver | None = None,
+    tensorboard: bool = False,
+    profile_steps: tuple[int, int] | None = None,
     verbose: int,
 ) -> StageResult:
-    """Trains `model` and leaves best.weights.h5, last.weights.h5, history.csv and checkpoints/ in `directory`.
+    """Trains `model` over a phase's epochs; best and last weights, history and checkpoints are then in `directory`.
 
     Args:
       model: compiled, from `build_training_model`.
@@ -163,16 +175,18 @@ def fit_stage(
       directory: the run's folder.
       train_data_from: (inputs, target, weight) from a step on, to the last epoch or without end.
       val_data: the whole validation fold.
-      epochs: at the most.
-      steps_per_epoch: batches.
-      batch_size: photos a batch, over all replicas.
-      patience: epochs without a better val_accuracy before stopping; 0 never stops.
+      phase: its epochs, their batches and how steps are counted.
+      epochs: of all phases, at the most.
+      patience: epochs of the last phase without a better val_accuracy before stopping; 0 never stops.
       averaged: whether the optimizer averages the weights: then it is the averages that are validated and kept.
       kept_epochs: of how many of the last epochs the weights are kept, for their average.
       schedule: the learning rate by step.
       input_clock: watches `train_data_from`'s data sets.
       rows_of_step: the rows of the photos in a step's batch, for an error text.
       saving: how to save and to go on.
+      handed_over: what the phase before ended with; it goes before any checkpoint.
+      tensorboard: whether each epoch's figures go to tensorboard/ in `directory`.
+      profile_steps: the first and the last step, counted from 1 at the start, whose profile goes there, too.
       verbose: 1 draws a progress bar, 2 prints a line an epoch, 0 is silent.
 
     Raises:
@@ -180,70 +194,121 @@ def fit_stage(
       DamagedShardError: a photo cannot be read.
       Preempted: SIGTERM has come, and the last step is saved.
     """
+    steps_per_epoch, last_phase = phase.steps_per_epoch, phase.end_epoch == epochs
     position = Position(steps_per_epoch=steps_per_epoch)
     history = HistoryFile(directory / runs.HISTORY_FILE)
     plateau = [FollowPlateau(schedule, history)] if schedule.follows_metric else []
 
-    def learning_rate_at(epoch: int) -> float:
-        return schedule.at(epoch * steps_per_epoch) * (plateau[0].scale(before=epoch) if plateau else 1.0)
+    def learning_rate_at(step: int) -> float:
+        return schedule.at(step) * (plateau[0].scale(before=step // steps_per_epoch) if plateau else 1.0)
 
     timing = TimingCallback(
-        images_per_epoch=steps_per_epoch * batch_size, learning_rate_at=learning_rate_at, input_clock=input_clock
+        images_per_epoch=steps_per_epoch * phase.batch_size,
+        learning_rate_at=lambda epoch: learning_rate_at(epoch * steps_per_epoch),
+        input_clock=input_clock,
     )
+    progress = Progress(
+        position=position, batch_size=phase.batch_size, epochs=epochs, learning_rate_at=learning_rate_at
+    )
+    board = directory / runs.TENSORBOARD_FOLDER
+    scalars = [TensorBoardScalars(board, newest_row=lambda: history.rows[-1])] if tensorboard else []
+    profile = [ProfileSteps(board, first=profile_steps[0], last=profile_steps[1])] if profile_steps else []
     average = [AverageWeights()] if averaged else []
-    best = BestWeights(classifier, directory / runs.BEST_WEIGHTS, average=average[0] if averaged else None)
-    stopping = [StopWithoutProgress(patience=patience)] if patience else []
+    best = BestWeights(
+        classifier,
+        directory / runs.BEST_WEIGHTS,
+        average=average[0] if averaged else None,
+        first_epoch=phase.first_epoch,
+    )
+    stopping = [StopWithoutProgress(patience=patience)] if patience and last_phase else []
     keeping = [KeepEpochWeights(classifier, directory, first_epoch=epochs - kept_epochs)] if kept_epochs else []
     parts: dict[str, Resumable] = {"timing": timing, "history": history, "best": best}
     if stopping:
         parts["patience"] = stopping[0]
-    saver = _saver(model, directory=directory, position=position, parts=parts, saving=saving)
+    saver = _saver(
+        model,
+        directory=directory,
+        position=position,
+        parts=parts,
+        saving=saving,
+        hand_over_epoch=None if last_phase else phase.end_epoch - 1,
+    )
     guard = StopOnNonFiniteLoss(position=position, rows_of_step=rows_of_step)
-    try:
+    if handed_over:
+        start_step = saver.take_over(handed_over, step=phase.first_epoch * steps_per_epoch)
+    else:
+        start_step = saver.resume() if saving.resume else 0
+    if saving.hosts > 1:
+        check_same_step(start_step)
+    with telling_failures(phase):
         _fit(
             model,
-            callbacks=[position, timing, guard, *average, history, *plateau, best, *keeping, *stopping, saver],
-            start_step=saver.resume() if saving.resume else 0,
+            callbacks=[
+                *(position, timing, guard, *average, history, *scalars),
+                *(*plateau, best, *keeping, *stopping, saver),
+            ],
+            watching=[*profile, progress],
+            start_step=start_step,
+            is_validated=handed_over is not None,
             train_data_from=train_data_from,
             val_data=val_data,
-            epochs=epochs,
+            epochs=phase.end_epoch,
             steps_per_epoch=steps_per_epoch,
             verbose=verbose,
         )
-    except tf.errors.ResourceExhaustedError:
-        image_size = classifier.input_shape[1:3]
-        raise UserError(
-            f"The device ran out of memory at batch {batch_size} and image size {image_size}: "
-            "lower --batch_size or --image_size."
-        ) from None
-    except tf.errors.UnknownError as error:  # from the data set's own threads
-        if (sentence := sentence_in(error)) is None:
-            raise
-        raise DamagedShardError(sentence) from None
     save_weights(classifier, directory / runs.LAST_WEIGHTS)
     return StageResult(
         history=history.frame(),
         best_epoch=best.best_epoch,
         best_accuracy=best.best_accuracy,
         train_seconds=timing.total_seconds,
+        handed_over=saver.handed_over,
     )
+
+
+@contextlib.contextmanager
+def telling_failures(phase: Phase) -> Iterator[None]:
+    """A context in which what frameworks raise becomes a sentence, where there is one.
+
+    Raises:
+      UserError: the device is out of memory.
+      DamagedShardError: a photo cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, tf.errors.ResourceExhaustedError) or "RESOURCE_EXHAUSTED" in str(error):  # JAX's text
+            height, width = phase.image_size
+            raise UserError(
+                f"The device ran out of memory at --batch_size={phase.batch_size} and --image_size={height}x{width}: "
+                "lower one of them, or take --precision=mixed_bfloat16 where the device has it."
+            ) from None
+        if isinstance(error, tf.errors.UnknownError) and (sentence := sentence_in(error)):  # from the data's threads
+            raise DamagedShardError(sentence) from None
+        raise
 
 
 def _fit(
     model: keras.Model,
     *,
     callbacks: Sequence[keras.callbacks.Callback],
+    watching: Sequence[keras.callbacks.Callback],
     start_step: int,
+    is_validated: bool,
     train_data_from: Callable[[int], tf.data.Dataset],
     val_data: tf.data.Dataset,
     epochs: int,
     steps_per_epoch: int,
     verbose: int,
 ) -> None:
-    """Trains from `start_step` to the end, in one `fit`: a second would average the weights a second time."""
+    """Trains from `start_step` to the end, in one `fit`: a second would average the weights a second time.
+
+    Where it begins behind an epoch's last step, that epoch is validated first, unless it is already; `watching` are
+    callbacks that this does not concern.
+    """
     epoch, step_in_epoch = divmod(start_step, steps_per_epoch)
     goes_on = True
-    if start_step and not step_in_epoch:
+    if start_step and not step_in_epoch and not is_validated:
         goes_on = run_epoch_end(model, callbacks=callbacks, val_data=val_data, epoch=epoch - 1)
     if not goes_on or epoch == epochs:
         model.optimizer.finalize_variable_values(model.trainable_variables)  # as `fit` does at its end
@@ -254,22 +319,23 @@ def _fit(
         initial_epoch=epoch,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *watching],
         shuffle=False,  # the data set already is
         verbose=verbose,
     )
 
 
 def _saver(
-    model: keras.Model, *, directory: Path, position: Position, parts: Mapping[str, Resumable], saving: Saving
+    model: keras.Model,
+    *,
+    directory: Path,
+    position: Position,
+    parts: Mapping[str, Resumable],
+    saving: Saving,
+    hand_over_epoch: int | None,
 ) -> CheckpointSaver:
     model_state = ModelState(model)
-    folder = CheckpointFolder(
-        directory / runs.CHECKPOINTS_FOLDER,
-        identity=saving.identity,
-        arrays=model_state.specs(),
-        best_weights=directory / runs.BEST_WEIGHTS,
-    )
+    folder = checkpoint_folder(directory, identity=saving.identity, arrays=model_state.specs())
     return CheckpointSaver(
         folder,
         model_state=model_state,
@@ -278,6 +344,7 @@ def _saver(
         save_every=saving.every_steps,
         preemption=saving.preemption,
         setting=saving.setting,
+        hand_over_epoch=hand_over_epoch,
     )
 
 

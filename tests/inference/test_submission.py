@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +23,9 @@ def write(path, **changes):
 
 def test_the_sample_decides_header_and_order(tmp_path):
     order = IDS[::-1]
-    assert write(tmp_path / "s.csv", header=["image", "model"], order=order) == 4
+    written = write(tmp_path / "s.csv", header=["image", "model"], order=order)
+    assert written == dict(zip(order, ["0", "10", "0", "10"], strict=True))
+    assert list(written) == order
     frame = pd.read_csv(tmp_path / "s.csv", dtype=str, keep_default_na=False)
     assert list(frame.columns) == ["image", "model"]
     assert frame["image"].tolist() == order
@@ -100,3 +106,62 @@ def test_probabilities_come_with_top_class_and_margin(tmp_path):
     assert frame[["saloon", "van"]].to_numpy() == pytest.approx(PROBABILITIES)
     assert frame["top_class"].tolist() == ["van", "saloon", "van", "saloon"]
     assert frame["margin"].tolist() == pytest.approx([0.8, 0.6, 0.2, 1.0])
+
+
+def probabilities_in(path, **changes):
+    arguments = {"output": path, "ids": IDS, "probabilities": PROBABILITIES, "class_names": ["saloon", "van"]} | changes
+    submission.write_probabilities(**arguments)
+
+
+def test_probabilities_follow_the_sample_too(tmp_path):
+    probabilities_in(tmp_path / "p.csv", order=IDS[::-1])
+    frame = pd.read_csv(tmp_path / "p.csv", dtype={"Id": str}, keep_default_na=False)
+    assert frame["Id"].tolist() == IDS[::-1]
+    assert frame["van"].tolist() == pytest.approx(PROBABILITIES[::-1, 1])
+    with pytest.raises(UserError, match="do not hold the same Ids"):
+        probabilities_in(tmp_path / "other.csv", order=IDS[1:])
+    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_a_class_called_like_another_column_keeps_its_own(tmp_path):
+    probabilities_in(tmp_path / "p.csv", class_names=["Id", "margin"])
+    frame = pd.read_csv(tmp_path / "p.csv", dtype={"Id": str}, keep_default_na=False)
+    assert list(frame.columns) == ["Id", "class Id", "class margin", "top_class", "margin"]
+    assert frame["class margin"].tolist() == pytest.approx(PROBABILITIES[:, 1])
+
+
+def test_parquet_holds_the_same_as_csv(tmp_path):
+    pytest.importorskip("pyarrow")
+    probabilities_in(tmp_path / "p.parquet")
+    probabilities_in(tmp_path / "p.csv")
+    frame = pd.read_csv(tmp_path / "p.csv", dtype={"Id": str, "top_class": str}, keep_default_na=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p.parquet"), frame, check_dtype=False)
+
+
+def test_parquet_without_pyarrow_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(submission.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="Parquet needs pyarrow"):
+        probabilities_in(tmp_path / "p.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+# A process that is killed while the new file is being written: half of it lies beside the old one.
+KILLED = """
+import os, sys
+import numpy as np
+from pathlib import Path
+from carclf import runs
+from carclf.inference.submission import write_submission
+runs.os.fsync = lambda handle: os.kill(os.getpid(), 9)
+write_submission(
+    output=Path(sys.argv[1]), ids=["a", "b"], probabilities=np.eye(2), class_labels=["0", "1"], order=["b", "a"]
+)
+"""
+
+
+def test_killed_while_writing_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("old")
+    answer = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=Path(__file__).parents[2])
+    assert answer.returncode == -9
+    assert path.read_text() == "old"

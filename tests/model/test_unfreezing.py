@@ -99,7 +99,7 @@ def model():
 
 def factors(model, unfreeze, **options):
     set_trainable(model, unfreeze=unfreeze, train_batch_norm=False)
-    return learning_factors(model, unfreeze=unfreeze, steps_per_epoch=10, **options)
+    return learning_factors(model, unfreeze=unfreeze, step_at=lambda epoch: round(10 * epoch), **options)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_strange_decay_is_refused(model, decay):
 
 def test_blocks_begin_to_learn_one_after_the_other(model):
     set_trainable(model, unfreeze="gradual(1)", train_batch_norm=False)
-    plan = learning_factors(model, unfreeze="gradual(1)", steps_per_epoch=1, lr_decay_by_block=0.9)
+    plan = learning_factors(model, unfreeze="gradual(1)", step_at=round, lr_decay_by_block=0.9)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     jit = keras.backend.backend() == "jax"  # which is slow without
     model.compile(build_optimizer("adam", schedule=0.01, factors=plan), loss, jit_compile=jit)

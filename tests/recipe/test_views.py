@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from carclf.errors import UserError
 from carclf.recipe import parse_recipe, parse_views
 
 EXTENT = np.tile(np.float32([480, 640]), (3, 1))
@@ -21,6 +22,9 @@ def draw(view, *, row=ROW, seed=1, fit="squash"):
         ("zoom(1.1)|flip+zoom(1.1)", ["zoom(1.1)", "flip+zoom(1.1)"]),
         ("random(2)", ["random(2)/0", "random(2)/1"]),
         ("random(1,rotate(10)|flip)|clean", ["random(1,rotate(10)|flip)/0", "clean"]),
+        ("clean*2|flip * 0.5", ["clean", "flip"]),
+        ("flip+size(448)|size(384,512)", ["flip+size(448)", "size(384,512)"]),
+        ("random(2)+flip+size(48)", ["random(2)/0+flip+size(48)", "random(2)/1+flip+size(48)"]),
         ("five_crop", [f"five_crop/{place}" for place in
                        ("top-left", "top-right", "bottom-left", "bottom-right", "centre")]),
     ],
@@ -83,3 +87,33 @@ def test_the_default_recipe_of_random_views_is_the_notebooks():
 def test_random_views_of_two_groups_do_not_share_draws():
     first, second = parse_views("random(1,rotate(10))|random(1,rotate(10)|flip(0))")
     assert (draw(first).geometry[0] != draw(second).geometry[0]).any()
+
+
+def test_weights_and_sizes_belong_to_every_view_of_their_part():
+    views = parse_views("clean|five_crop*0.5|flip+size(448)*2|size(384,512)")
+    assert [view.weight for view in views] == [1, *[0.5] * 5, 2, 1]
+    assert [view.image_size for view in views] == [*[None] * 6, (448, 448), (384, 512)]
+
+
+def test_fixed_parts_follow_what_is_drawn():
+    (drawn,), (turned,) = parse_views("random(1,rotate(10))"), parse_views("random(1,rotate(10))+flip")
+    np.testing.assert_allclose(draw(turned).geometry[0], draw(drawn).geometry[0] @ np.diag([-1, 1, 1]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("flip*0", "no weight of above 0 to 1000 behind its '\\*': write flip\\*0.5"),
+        ("flip*-1", "no weight"),
+        ("flip*nan", "no weight"),
+        ("flip*much", "no weight"),
+        ("flip*2*3", "no weight"),
+        ("size(32)+size(48)", "two sizes, but a view has one"),
+        ("size(4)", "must be 8 to 4096"),
+        ("flip+random(2)", "what is drawn comes first in a chain"),
+        ("flip|flip*2", "appears twice"),
+    ],
+)
+def test_views_that_make_no_sense_are_one_sentence(text, said):
+    with pytest.raises(UserError, match=said):
+        parse_views(text)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from carclf.data.waiting import InputClock
 from carclf.model.schedules import build_schedule
+from carclf.training.growth import Phase
 from carclf.training.preemption import Preemption
 from carclf.training.saving import ModelState
 from carclf.training.stage import Saving, StageResult, fit_stage
@@ -17,6 +18,10 @@ from carclf.training.stage import Saving, StageResult, fit_stage
 STEPS_PER_EPOCH, EPOCHS, BATCH = 5, 4, 4
 IDENTITY = {"options": "o", "classes": "c", "data": "d"}
 SETTING = {"device": "1 cpu"}
+PHASE = Phase(
+    image_size=(32, 32), batch_size=BATCH, learning_rate=0.1, strength=1.0, first_epoch=0, end_epoch=EPOCHS,
+    steps_per_epoch=STEPS_PER_EPOCH, ahead_steps=0,
+)  # fmt: skip
 
 
 _MADE: dict[tuple[bool, int], tuple[keras.Model, dict[str, np.ndarray]]] = {}
@@ -89,9 +94,8 @@ def train(
         directory=directory,
         train_data_from=source,
         val_data=tf.data.Dataset.from_tensor_slices((inputs, target)).batch(BATCH),
+        phase=PHASE,
         epochs=EPOCHS,
-        steps_per_epoch=STEPS_PER_EPOCH,
-        batch_size=BATCH,
         patience=patience,
         averaged=getattr(model.optimizer, "use_ema", False),
         kept_epochs=0,

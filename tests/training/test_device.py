@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from carclf.config import TrainOptions
 from carclf.errors import UserError
 from carclf.training import device
 
@@ -15,7 +16,7 @@ def choose(arguments: str, **environment: str) -> str:
     """What `select_device` said, in a process of its own, since a choice is for life."""
     program = f"""
 from carclf.errors import UserError
-from carclf.training.device import select_device
+from carclf.training.device import Hosts, select_device
 try:
     print(select_device({arguments}).describe())
 except UserError as error:
@@ -48,7 +49,22 @@ def test_the_choice_is_said_in_one_line(arguments, environment, said):
     [
         ("'gpu'", {}, "refused: --device=gpu was asked for and TensorFlow sees no GPU"),
         ("'mirrored'", {}, "refused: --device=mirrored needs several devices and this machine shows 1 CPU"),
-        ("'tpu'", {}, "refused: --device=tpu was asked for and JAX sees only CPU"),
+        (
+            "'tpu'",
+            {},
+            "refused: --device=tpu was asked for and this machine has no TPU: on Colab choose Runtime > Change",
+        ),
+        (
+            "'tpu'",
+            {"TPU_NAME": "local"},
+            "refused: --device=tpu was asked for and libtpu, by which JAX reaches this machine's TPU, is not "
+            "installed: pip install 'carclf[tpu]'.",
+        ),
+        (
+            "'auto', hosts=Hosts(2, 0, 'a:1')",
+            {},
+            "refused: --num_hosts=2 needs Keras on JAX, which several hosts share",
+        ),
         ("'tpu'", {"KERAS_BACKEND": "tensorflow"}, "refused: --device=tpu needs Keras on JAX"),
         ("'auto'", {"KERAS_BACKEND": "torch"}, "refused: KERAS_BACKEND=torch is not supported"),
     ],
@@ -84,10 +100,74 @@ def test_precision_follows_the_device(kind, capability, policy):
     ("device_flag", "variable", "wanted"),
     [("auto", None, False), ("auto", "TPU_NAME", True), ("cpu", "TPU_NAME", False), ("tpu", None, True)],
 )
-def test_a_present_tpu_chooses_jax(device_flag, variable, wanted, monkeypatch):
+def test_a_named_tpu_chooses_jax(device_flag, variable, wanted, monkeypatch):
     for name in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(device.glob, "glob", lambda pattern: [])
     if variable:
         monkeypatch.setenv(variable, "local")
     assert device._wants_tpu(device_flag) is wanted
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "present"),
+    [("0x1ae0", "0x0063", True), ("0x1ae0", "0x0042", False), ("0x10de", "0x0063", False)],
+    ids=["TPU v5e", "Google's network card", "another maker's device"],
+)
+def test_a_tpu_is_known_by_what_it_is_on_the_bus(vendor, model, present, monkeypatch, tmp_path):
+    (tmp_path / "vendor").write_text(f"{vendor}\n")
+    (tmp_path / "device").write_text(f"{model}\n")
+    for name in ("TPU_NAME", "TPU_ACCELERATOR_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(device.glob, "glob", lambda pattern: [str(tmp_path)] if "pci" in pattern else [])
+    assert device.tpu_present() is present
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"host": 1}, "--host=1 is not possible: there are 1 hosts, from 0"),
+        ({"num_hosts": 2}, "--num_hosts=2 is not possible: --coordinator says where host 0 is reached"),
+        ({"num_hosts": 2, "coordinator": "a:1", "swa_epochs": 2}, "--swa_epochs=2 is not possible: it is for one host"),
+    ],
+)
+def test_options_of_hosts_that_cannot_be(options, said):
+    with pytest.raises(UserError, match=said):
+        TrainOptions(**options)
+
+
+SAME_STEPS = """
+import contextlib
+import keras, numpy as np
+from carclf.model.optimizers import Factor, build_optimizer
+from carclf.training.device import select_device
+
+device = select_device("cpu", cpu_devices=2)
+rng = np.random.default_rng(0)
+inputs, target = rng.normal(size=(16, 5)).astype("float32"), rng.normal(size=(16, 2)).astype("float32")
+inputs[8:] *= 3  # the two halves have gradients of different length
+
+def trained(replicas, scope, *, clip_norm):
+    with scope:
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+        model.set_weights([np.ones((5, 2)), np.zeros(2)])
+        factors = {model.weights[1].path: Factor(0.5)}
+        optimizer = build_optimizer("sgd", schedule=0.1, clip_norm=clip_norm, factors=factors, replicas=replicas)
+        model.compile(optimizer=optimizer, loss="mse", jit_compile=False)
+    model.fit(inputs, target, batch_size=16, epochs=3, shuffle=False, verbose=0)
+    return np.concatenate([array.ravel() for array in model.get_weights()])
+
+whole, free = (trained(1, contextlib.nullcontext(), clip_norm=norm) for norm in (0.5, 0.0))
+assert np.abs(whole - free).max() > 0.1  # it clips
+shared = trained(2, device.scope(), clip_norm=0.5)
+print("largest difference:", np.abs(whole - shared).max())
+"""
+
+
+def test_two_devices_clip_the_gradient_that_one_would_clip():
+    answer = subprocess.run(
+        [sys.executable, "-c", SAME_STEPS], capture_output=True, text=True, cwd=ROOT, timeout=300,
+        env={k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert float(answer.stdout.strip().splitlines()[-1].removeprefix("largest difference:")) < 1e-6

@@ -115,7 +115,14 @@ def test_going_on_is_said(disturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [{}, {"ema_momentum": 0.0, "save_every": 1, "patience": 1}], ids=["average", "plain"]
+    "options",
+    [
+        {},
+        {"ema_momentum": 0.0, "save_every": 1, "patience": 1},
+        # Sizes follow each other within the six steps after which most of the children are dead.
+        {"image_size": "32-48", "epochs": 6, "size_count": 3, "steps": 3, "first_strength": 0.5, "save_every": 2},
+    ],
+    ids=["average", "plain", "growing"],
 )
 def test_killed_at_twenty_random_moments_each_run_ends_as_if_it_had_not_been(dataset, tmp_path, options):
     seed = int(os.environ.get("CARCLF_TEST_SEED", "1"))

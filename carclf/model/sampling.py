@@ -1,0 +1,66 @@
+"""Where each output pixel of Render lies in its photo: what both of its methods share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+Tensor = Any
+
+# A photo reduced by more than this is averaged from 2x2 samples an output pixel.
+REDUCTION = 1.5
+# Distance of those samples from the output pixel's centre, in output pixels: at a reduction of exactly 2 they
+# then weigh the photo's pixels 1:3:3:1, as Pillow's antialiased bilinear filter does.
+SAMPLE_OFFSET = 0.375
+
+
+def pixel_map(extent: Tensor, geometry: Tensor) -> Tensor:
+    """Returns [B, 3, 3]: output (u, v, 1) to homogeneous photo pixels, x_px = (u + 1) / 2 * W - 0.5.
+
+    The last row of an affine map is (0, 0, 1).
+    """
+    half_height, half_width = extent[:, 0:1] / 2.0, extent[:, 1:2] / 2.0
+    across = half_width * geometry[:, 0] + (half_width - 0.5) * geometry[:, 2]
+    down = half_height * geometry[:, 1] + (half_height - 0.5) * geometry[:, 2]
+    pixels = ops.stack([across, down, geometry[:, 2]], axis=1)
+    return pixels / ops.where(is_affine(geometry), geometry[:, 2, 2], 1.0)[:, None, None]
+
+
+def is_affine(matrix: Tensor) -> Tensor:
+    """Returns bool [B]: the third coordinate is the same positive number everywhere."""
+    return ops.logical_and(ops.all(matrix[:, 2, :2] == 0.0, axis=1), matrix[:, 2, 2] > 0.0)
+
+
+def centres(size: int) -> np.ndarray:
+    """Returns the u of the pixel centres of a side, float32, exactly antisymmetric so that flips are exact."""
+    return ((2.0 * np.arange(size) + 1.0 - size) / size).astype(np.float32)
+
+
+def sample_step(pixels: Tensor, *, image_size: tuple[int, int]) -> Tensor:
+    """Returns [B, 2]: how far, in (u, v), the 2x2 samples lie from an output pixel's centre; 0 along an axis of one."""
+    reduced = ops.cast(_reductions(pixels, image_size=image_size) > REDUCTION, "float32")
+    return reduced * (SAMPLE_OFFSET * np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32))
+
+
+def _reductions(pixels: Tensor, *, image_size: tuple[int, int]) -> Tensor:
+    """Returns [B, 2]: photo pixels per output pixel at the centre, along the output's x and y."""
+    x, y, z = pixels[:, 0], pixels[:, 1], pixels[:, 2]
+    scale = z[:, 2:3]
+    across = (x[:, :2] - x[:, 2:3] / scale * z[:, :2]) / scale
+    down = (y[:, :2] - y[:, 2:3] / scale * z[:, :2]) / scale
+    step = np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32)
+    return ops.sqrt(across * across + down * down) * step
+
+
+def reflect(position: Tensor, last: Tensor) -> Tensor:
+    """Returns the photo pixel that a mirror image outside 0..last shows at `position`."""
+    period = 2.0 * (last + 1.0)
+    folded = ops.mod(position + 0.5, period)
+    return ops.minimum(folded, period - folded) - 0.5
+
+
+def coverage(position: Tensor, last: Tensor) -> Tensor:
+    """Returns the bilinear weight of the photo against what lies outside, 0..1."""
+    return ops.clip(ops.minimum(position + 1.0, last + 1.0 - position), 0.0, 1.0)

@@ -1,0 +1,52 @@
+"""Several hosts that train one run: host 0 writes it, the others write what nobody keeps."""
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from carclf import runs
+from carclf.config import TrainOptions
+from carclf.errors import UserError
+
+
+@contextlib.contextmanager
+def folder_of_host(options: TrainOptions, directory: Path) -> Iterator[tuple[TrainOptions, Path]]:
+    """The options and the run's folder for this host.
+
+    Host 0 has them as they are. Every other one works in a temporary folder and prints nothing but errors; where the
+    run in `directory` is to be gone on with, it starts from a copy of that, so that all hosts start at one step.
+    """
+    if options.host == 0:
+        yield options, directory
+        return
+    goes_on = options.resume and not options.overwrite and (directory / runs.STAGE_FILE).is_file()
+    with tempfile.TemporaryDirectory(prefix="carclf-host-") as folder, open(os.devnull, "w") as nowhere:
+        copied = str(directory) if goes_on else options.resume_from
+        with contextlib.redirect_stdout(nowhere):
+            mine = Path(folder) / directory.name
+            yield dataclasses.replace(options, run=str(mine), resume_from=copied), mine
+
+
+def check_same_step(step: int) -> None:
+    """Returns nothing when every host starts at this step.
+
+    Raises:
+      UserError: they do not, since not all of them see the run.
+    """
+    import jax
+
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    steps = np.asarray(multihost_utils.process_allgather(np.int32(step))).tolist()
+    if len(set(steps)) > 1:
+        raise UserError(
+            f"The hosts would start at different steps ({', '.join(map(str, steps))}): --runs must be a folder that "
+            "every host sees, or give every one the same copy as --resume_from."
+        )

@@ -1,0 +1,41 @@
+"""What an evaluation leaves for people to work with."""
+
+import numpy as np
+import pandas as pd
+
+from carclf.data.label_patch import apply_label_patch
+from carclf.inference.evaluation import evaluate_predictions, write_label_patch
+from carclf.inference.predictor import Predictions
+
+
+def evaluated(dataset):
+    probabilities = np.tile([0.7, 0.2, 0.1], (24, 1))
+    probabilities[1] = [0.9, 0.05, 0.05]
+    return evaluate_predictions(Predictions(np.arange(24), probabilities), dataset)
+
+
+def test_an_unedited_label_patch_changes_nothing_and_an_edited_one_what_it_says(dataset, tmp_path):
+    path = write_label_patch(tmp_path, evaluated(dataset))
+    frame = pd.read_csv(path, dtype=str)
+    assert list(frame.columns) == ["id", "class", "predicted", "probability"]
+    assert frame.loc[0].tolist() == ["train001.jpg", "class 1", "class 0", "0.9000"]
+    assert len(frame) == 16
+    assert apply_label_patch(str(path), dataset).label_patch.labels == {}
+    frame.loc[0, "class"] = "class 0"
+    frame.to_csv(path, index=False)
+    assert apply_label_patch(str(path), dataset).label_patch.labels == {1: 0}
+
+
+def test_an_edited_label_patch_is_never_overwritten(dataset, tmp_path):
+    path = write_label_patch(tmp_path, evaluated(dataset))
+    assert write_label_patch(tmp_path, evaluated(dataset)) == path
+    path.write_text("mine")
+    assert write_label_patch(tmp_path, evaluated(dataset)).name == "label_patch.new.csv"
+    assert path.read_text() == "mine"
+
+
+def test_the_details_name_the_hardest_class_and_the_pairs(dataset):
+    text = evaluated(dataset).details()
+    assert "Most confused: class 1 taken for class 0 (8), class 2 taken for class 0 (8)." in text
+    assert "Hardest class: class 1 (precision 0.00, recall 0.00 on 8 photos)" in text
+    assert "temperature" in text

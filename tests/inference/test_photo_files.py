@@ -1,0 +1,42 @@
+"""Files and folders of photos on the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carclf.errors import UserError
+from carclf.inference.photo_files import photo_files, printable, read_files, table_line
+
+
+def test_files_and_folders_in_the_order_given_those_of_a_folder_by_name(tmp_path):
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    for name in ("z.jpg", "folder/b.jpg", "folder/a.png", "folder/inner/c.jpg", "folder/.DS_Store"):
+        (tmp_path / name).write_bytes(name.encode())
+    paths = photo_files(f"{tmp_path / 'z.jpg'}, {tmp_path / 'folder'}")
+    names = [path.relative_to(tmp_path).as_posix() for path in paths]
+    assert names == ["z.jpg", "folder/a.png", "folder/b.jpg", "folder/inner/c.jpg"]
+    assert [content for _, content in read_files(paths)] == [name.encode() for name in names]
+
+
+def test_a_file_that_vanished_is_told_and_the_others_are_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (gone, problem), (_, content) = read_files([tmp_path / "gone.jpg", tmp_path / "a.jpg"])
+    assert (gone.name, content) == ("gone.jpg", b"a")
+    assert isinstance(problem, FileNotFoundError)
+
+
+def test_what_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(UserError, match="There is no photo nowhere"):
+        photo_files("nowhere")
+    with pytest.raises(UserError, match="holds no file"):
+        photo_files(str(tmp_path))
+
+
+def test_a_line_names_the_likeliest_classes():
+    line = table_line(Path("car.jpg"), np.array([0.1, 0.7, 0.2]), class_names=["a", "b", "c"], top=2)
+    assert line == "car.jpg   b 70.0 %   c 20.0 %"
+
+
+def test_a_hostile_name_is_only_shown():
+    assert printable("a\x1b[31m\n.jpg") == r"a\x1b[31m\n.jpg"

@@ -1,0 +1,22 @@
+"""Run by test_jax_lane.py: calls doors one after the other in one process, which imports and compiles once."""
+
+import importlib
+import json
+import sys
+
+from carclf import config, door
+from carclf.report import augmentation, run_files
+
+OPTIONS = {"train": config.TrainOptions, "evaluate": config.EvaluateOptions, "predict": config.PredictOptions}
+
+
+def main() -> None:
+    augmentation.draw_recipe = lambda *_, **__: None
+    for name in ("draw_history", "draw_confusion", "write_page"):
+        setattr(run_files, name, lambda *_, **__: None)
+    for name, *arguments in json.loads(sys.argv[1]):
+        options = door.parse_command_line(OPTIONS[name], arguments, description="")
+        importlib.import_module(f"carclf.{name}").main(options)
+
+
+main()

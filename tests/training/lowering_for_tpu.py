@@ -1,0 +1,137 @@
+"""Run by test_tpu_fitness.py: lowers a stage's programs for eight TPU cores, compiling none, and describes each.
+
+Eight virtual CPUs stand for the cores: what is lowered for a platform does not depend on the machine.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+from carclf import config, door
+from carclf.data.pipeline import DRAW_SHAPES, Framing, canvas_side
+from carclf.model import separable
+from carclf.model.classifier import build_classifier, set_trainable
+from carclf.model.losses import build_loss
+from carclf.model.optimizers import build_optimizer
+from carclf.model.photo_classifier import build_photo_classifier
+from carclf.model.schedules import build_schedule
+from carclf.model.unfreezing import learning_factors
+from carclf.recipe import parse_recipe, parse_views
+from carclf.training.device import Device
+from carclf.training.stage import build_training_model
+
+CORES, CLASSES, STEPS, MAX_SIDE = 8, 10, 100, 640
+VIEWS = ("clean|flip|zoom(1.1)", "random(10)")
+
+
+def zeros(variable: keras.Variable, initializer: Callable[..., Any]) -> None:
+    """Instead of the initial value, of which JAX would compile a program for each shape."""
+    variable._initialize(np.zeros(variable._shape, variable._dtype))
+
+
+def abstract(values: Any) -> Any:
+    """Shape and dtype of every variable's value; on all cores."""
+    return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding), values)
+
+
+def inputs(*, batch_size: int, canvas_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    shapes = DRAW_SHAPES | {"extent": (2,)}
+    floats = {name: shared((batch_size, *shape), np.float32) for name, shape in shapes.items()}
+    return {"canvas": shared((batch_size, canvas_size, canvas_size, 3), np.uint8)} | floats
+
+
+def shared(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """A batch, a part of it on each core."""
+    layout = keras.distribution.distribution().get_data_layout(shape).backend_layout
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
+
+
+def values(*groups: Any) -> tuple[list[Any], ...]:
+    return tuple([variable.value for variable in group] for group in groups)
+
+
+def programs(options: config.TrainOptions) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+    """Name, function and arguments of the train step, the evaluation step, and prediction in views that turn or not."""
+    image_size = config.parse_image_size(options.image_size)
+    framing = Framing(image_size=image_size, canvas_size=canvas_side(image_size=image_size, max_side=MAX_SIDE))
+    recipe = parse_recipe(options.augment)
+    batch_size = -(-options.batch_size // (2 * CORES)) * 2 * CORES
+    classifier = build_classifier(
+        backbone=options.backbone, weights="none", class_count=CLASSES, image_size=image_size,
+        head_width=options.head_width, dropout=options.dropout, l2=options.l2,
+    )  # fmt: skip
+    set_trainable(classifier, unfreeze=options.unfreeze, train_batch_norm=options.train_batch_norm)
+    schedule = build_schedule(
+        options.schedule, learning_rate=options.learning_rate, steps_per_epoch=STEPS, epochs=options.epochs
+    )
+    factors = learning_factors(
+        classifier, unfreeze=options.unfreeze, steps_per_epoch=STEPS, lr_decay_by_block=options.lr_decay_by_block
+    )
+    model = build_training_model(
+        classifier,
+        framing=framing,
+        fill=options.fill,
+        mixing=recipe.mixes,
+        erasing=recipe.erases,
+        stretch=options.stretch,
+        method=separable.choose_method(options.render, turning=recipe.turning),
+        optimizer=build_optimizer(
+            options.optimizer, schedule=schedule, amsgrad=options.amsgrad, weight_decay=options.weight_decay,
+            clip_norm=options.clip_norm, ema_momentum=options.ema_momentum,
+            accumulation_steps=options.accumulation_steps, factors=factors, replicas=CORES,
+        ),
+        loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
+        device=Device(kind="tpu", backend="jax", replicas=CORES, precision="mixed_bfloat16", jit=True),
+    )  # fmt: skip
+    photos = inputs(batch_size=batch_size, canvas_size=framing.canvas_size)
+    batch = (photos, shared((batch_size, CLASSES), np.float32), shared((batch_size,), np.float32))
+    weights = values(model.trainable_variables, model.non_trainable_variables)
+    optimizer, metrics = values(model.optimizer.variables, model.metrics_variables)
+    yield "train step", model.train_step, (abstract((*weights, optimizer, metrics)), batch)
+    yield "evaluation step", model.test_step, (abstract((*weights, metrics)), batch)
+    for text in VIEWS:
+        views = parse_views(text)
+        turning = [view.name for view in views if view.turns]
+        predictor = build_photo_classifier(
+            classifier, image_size=image_size, canvas_size=framing.canvas_size, fill=options.fill, mixing=False,
+            erasing=False, stretch=options.stretch, method=separable.choose_method("auto", turning=turning),
+        )  # fmt: skip
+        state = abstract(values(predictor.trainable_variables, predictor.non_trainable_variables))
+        yield f"prediction in {text}", predictor.predict_step, (state, (photos,))
+
+
+def describe(function: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """What a test asks of the program, lowered for a TPU; lowering raises where an operation has no form there."""
+    exported = jax.export.export(jax.jit(function), platforms=["tpu"])(*arguments)
+    text = exported.mlir_module()
+    return {
+        "operations": sorted(set(re.findall(r"(?m)(?:= |^\s+)\"?((?:stablehlo|chlo|mhlo)\.\w+)", text))),
+        "calls": sorted(set(re.findall(r"custom_call @([\w.]+)", text))),
+        "types": sorted({entry.split("x")[-1] for entry in re.findall(r"tensor<([^>]*)>", text)}),
+        "dynamic": len(re.findall(r"tensor<(?:\d+x)*\?", text)),
+        "effects": len(exported.ordered_effects) + len(exported.unordered_effects),
+        "products": sorted(set(re.findall(r"dot_general.*precision = \[(\w+), \w+\]", text))),
+        "devices": exported.nr_devices,
+    }
+
+
+def main() -> None:
+    keras.Variable._initialize_with_initializer = zeros
+    separable.platform = lambda: "tpu"
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    devices = keras.distribution.list_devices()
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
+    for arguments in json.loads(sys.argv[1]):
+        options = door.parse_command_line(config.TrainOptions, arguments, description="")
+        for name, function, shapes in programs(options):
+            print(json.dumps({"run": options.run, "program": name} | describe(function, shapes)), flush=True)
+        keras.backend.clear_session()
+
+
+main()
