@@ -58,7 +58,7 @@ test-slow: $(VENV)/.dev
 # Apache Beam pins versions of pillow and protobuf that TensorFlow's environment is past; the converter needs no TensorFlow.
 $(BEAM_VENV)/.done: $(METADATA)
 	$(PYTHON) -m venv $(BEAM_VENV)
-	$(BEAM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[beam]' 'pytest>=8.2'
+	$(BEAM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[beam]' 'hypothesis>=6.100' 'pytest>=8.2'
 	@touch $@
 
 test-beam: $(BEAM_VENV)/.done
