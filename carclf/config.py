@@ -535,6 +535,8 @@ class TuneOptions(TrainOptions):
             _refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
         for name in ("stages", "find_lr", "resume_from"):
             _refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
+        _refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is judged by one fold")
+        _refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
 
 
 def _require_flags(options: Any, *names: str) -> None:

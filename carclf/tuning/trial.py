@@ -77,7 +77,9 @@ class TrainTrial:
 
     def _arguments(self, directory: Path, values: Mapping[str, Any]) -> list[str]:
         try:
-            options = dataclasses.replace(self.base, **values, run=str(directory.resolve()), save_every=0)
+            options = dataclasses.replace(
+                self.base, **values, run=str(directory.resolve()), save_every=0, tensorboard=False
+            )
         except UserError as error:  # two values that exclude each other
             raise TrialFailedError(str(error)) from None
         return [f"--{name}={value}" for name, value in config.changed_options(options).items()]
