@@ -5,6 +5,7 @@ Example: python benchmarks/features.py --photos=data/cars --weights=mobilenet.h5
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ class FeatureBenchmarkOptions:
     backbone: str = option("mobilenet_v2", "A row of carclf.model.backbones.BACKBONES.")
     weights: str = option("none", "Its weights.")
     image_size: int = option(224, "Pixels a side.")
+    batch_size: int = option(32, "Photos a step.")
     epochs: int = option(10, "Epochs of both.")
     views: int = option(1, "Draws of each photo whose features are kept.")
     json: str = option("", "Also write the figures to this file.")
@@ -49,7 +51,8 @@ def main(options: FeatureBenchmarkOptions) -> None:
             for name, views in (("features", options.views), ("photos", 0))
         }
     ratio = results["photos"]["train_seconds"] / results["features"]["train_seconds"]
-    figures = {"options": dataclasses.asdict(options), "results": results, "ratio": ratio}
+    noise = accuracy_noise(results["photos"]["val_accuracy"], photos=results["photos"]["val_photos"])
+    figures = {"options": dataclasses.asdict(options), "results": results, "ratio": ratio, "noise": noise}
     for name, result in results.items():
         print(
             f"{name:<10}{result['train_seconds']:>8.1f} s of training, val_accuracy {result['val_accuracy']:.3f} "
@@ -57,8 +60,18 @@ def main(options: FeatureBenchmarkOptions) -> None:
         )
     wanted = TARGET * options.epochs / options.views
     print(f"{ratio:.1f} times faster with {options.views} draws for {options.epochs} epochs (wanted: {wanted:.1f})")
+    difference = results["features"]["val_accuracy"] - results["photos"]["val_accuracy"]
+    print(f"val_accuracy differs by {difference:+.3f} (noise: up to {noise:.3f})")
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def accuracy_noise(accuracy: float, *, photos: int) -> float:
+    """What two accuracies on `photos` photos may differ by in 95 % of cases where nothing makes a difference.
+
+    Both are of the same photos, whose ease they share: their difference varies less than this.
+    """
+    return 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / photos)
 
 
 def train(options: FeatureBenchmarkOptions, data: Path, run: Path, *, views: int) -> dict[str, Any]:
@@ -69,6 +82,7 @@ def train(options: FeatureBenchmarkOptions, data: Path, run: Path, *, views: int
         "backbone": options.backbone,
         "weights": options.weights,
         "image_size": options.image_size,
+        "batch_size": options.batch_size,
         "epochs": options.epochs,
         "feature_views": views,
         "patience": 0,

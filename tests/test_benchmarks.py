@@ -1,14 +1,93 @@
-"""Benchmarks run, on next to nothing."""
+"""Benchmarks measure and say what they should; slowly, they run in miniature."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """A script of benchmarks/ as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def go(name: str):
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return go
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Class folders of 3 times 12 photos of noise, each class of a colour of its own."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for label, colour in enumerate([(200, 60, 60), (60, 200, 60), (60, 60, 200)]):
+        (folder / f"class{label}").mkdir()
+        for number in range(12):
+            pixels = rng.normal(colour, 40, (6, 8, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((96, 72)).save(folder / f"class{label}" / f"{number}.jpg")
+    return folder
+
+
+def test_the_table_of_training_compares_medians(load):
+    train = load("train")
+    figures = {
+        "seconds_a_step": {"carclf": [1.0, 1.25, 9.0], "bare loop": [1.0, 1.0, 1.5]},
+        "overhead": 0.25,
+        "traces": [2, 0, 0, 0],
+        "first_step_seconds": {"carclf": 11.0, "bare loop": 10.0},
+    }
+    table = train.table(train.TrainBenchmarkOptions(photos="photos", batch_size=10), figures)
+    assert "carclf         1.250 s a step (1.000 to 9.000), 8.0 images a second" in table
+    assert "bare loop      1.000 s a step (1.000 to 1.500), 10.0 images a second" in table
+    assert "carclf takes +25.0% beside the bare loop (at most +5%)" in table
+    assert "carclf 11.0 s, Keras's own compile 10.0 s (1.10, at most 1.2)" in table
+    assert "in each fit: [2, 0, 0, 0]" in table
+
+
+def test_the_noise_of_an_accuracy_is_that_of_a_difference(load):
+    noise = load("features").accuracy_noise
+    assert noise(0.5, photos=200) == pytest.approx(1.96 * 0.05)
+    assert noise(1.0, photos=200) == 0.0
+
+
+def run(script: str, photos: Path, folder: Path, *flags: str) -> tuple[str, dict]:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), f"--photos={photos}", "--json=figures.json", *flags]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=900)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout, json.loads((folder / "figures.json").read_text())
+
+
+@pytest.mark.slow
+def test_training_is_measured_beside_a_loop_and_traced_in_the_first_fit_alone(photos, tmp_path):
+    flags = ("--backbone=tiny", "--image_size=32", "--batch_size=4", "--steps=2", "--repeats=2")
+    said, figures = run("train.py", photos, tmp_path, *flags)
+    assert figures["traces"] == [2, 0, 0]  # a step that trains, one that tests
+    assert {way: len(times) for way, times in figures["seconds_a_step"].items()} == {"carclf": 2, "bare loop": 2}
+    assert all(seconds > 0 for seconds in figures["first_step_seconds"].values())
+    assert f"carclf takes {figures['overhead']:+.1%} beside the bare loop" in said
+
+
+@pytest.mark.slow
+def test_features_are_measured_beside_photos(photos, tmp_path):
+    flags = ("--backbone=tiny", "--image_size=32", "--epochs=2", "--batch_size=8")
+    said, figures = run("features.py", photos, tmp_path, *flags)
+    seconds = {name: result["train_seconds"] for name, result in figures["results"].items()}
+    assert figures["ratio"] == pytest.approx(seconds["photos"] / seconds["features"])
+    assert f"{figures['ratio']:.1f} times faster with 1 draws for 2 epochs (wanted: 1.6)" in said
+    assert "val_accuracy differs by" in said
 
 
 @pytest.mark.slow

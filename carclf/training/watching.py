@@ -102,7 +102,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
 def _write_scalar(tag: str, value: float) -> None:
     """What `tf.summary.scalar` writes; that one is a part of TensorBoard, which need not be installed."""
-    metadata = tf.compat.v1.SummaryMetadata()
+    metadata = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
     metadata.plugin_data.plugin_name = "scalars"
     tf.summary.write(tag, tf.constant(value, tf.float32), metadata=metadata)
 
