@@ -1,0 +1,135 @@
+"""Two ways to train the same network for the same number of epochs, fold by fold: the 2020 notebook's and carclf's.
+
+In each fold both start from one head, trained once. What each says of the photos held out is pooled over the folds, and
+McNemar's test asks whether the difference could be chance.
+Example: python benchmarks/recipes.py --data=data/photos --weights=mobilenet_v2_notop.h5 --json=recipes.json"""
+
+import dataclasses
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from measuring import scratch_folder
+
+from carclf.config import option
+from carclf.door import run_door
+from carclf.errors import UserError
+
+# Optimizer, rate and augmentation of its fine-tuning stages. Source: stages/notebook_b3_300_half.flags.
+NOTEBOOK = "--augment=notebook --learning_rate=1e-4 --schedule=exponential --lr_decay=0.9"
+OURS = (
+    "--augment=flip|rotate(5)|shift(0.08)|zoom(0.15)|brightness(0.8,1.2) --learning_rate=3e-4 --schedule=cosine "
+    "--warmup_epochs=1 --label_smoothing=0.1"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipesOptions:
+    """Every option of this benchmark."""
+
+    data: str = option("", "Folder that tools/make_tfrecords.py wrote.")
+    weights: str = option("imagenet", "As in carclf.train.")
+    backbone: str = option("mobilenet_v2", "A row of carclf.model.backbones.BACKBONES.")
+    image_size: int = option(128, "Pixels a side.")
+    batch_size: int = option(32, "Photos a step.")
+    folds: int = option(3, "How many folds to hold out, one after the other.")
+    head_epochs: int = option(4, "Epochs of the head that both start from.")
+    epochs: int = option(8, "Epochs of all layers, for each way.")
+    notebook: str = option(NOTEBOOK, "Flags of the notebook's way.")
+    ours: str = option(OURS, "Flags of the other way.")
+    json: str = option("", "Also write the figures to this file.")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without data."""
+        if not self.data:
+            raise UserError("--data is missing: give the folder that tools/make_tfrecords.py wrote.")
+
+
+def main(options: RecipesOptions) -> None:
+    """Trains, compares and prints."""
+    with scratch_folder() as scratch:
+        right = pd.concat([compare(options, scratch, fold) for fold in range(options.folds)], ignore_index=True)
+    figures = summary(right)
+    print(table(figures))
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def compare(options: RecipesOptions, scratch: Path, fold: int) -> pd.DataFrame:
+    """fold, notebook, ours: whether each way was right about each photo of the fold."""
+    shared = [f"--data={options.data}", f"--runs={scratch}", f"--val_fold={fold}", "--cache=ram", "--device=auto"]
+    shared += [f"--backbone={options.backbone}", f"--image_size={options.image_size}", "--amsgrad", "--patience=0"]
+    shared += [f"--batch_size={options.batch_size}"]
+    head = ["--unfreeze=head", "--feature_views=1", f"--epochs={options.head_epochs}", f"--weights={options.weights}"]
+    run("carclf.train", f"--run=head{fold}", *head, *shared)
+    right: dict[str, Any] = {"fold": fold}
+    for way in ("notebook", "ours"):
+        name, start = f"{way}{fold}", f"--init_from=head{fold}"
+        run(
+            "carclf.train",
+            f"--run={name}",
+            start,
+            f"--epochs={options.epochs}",
+            *shared,
+            *shlex.split(getattr(options, way)),
+        )
+        answers = scratch / f"{name}.csv"
+        run("carclf.predict", f"--run={name}", f"--runs={scratch}", shared[0], "--split=val", f"--output={answers}")
+        right[way] = correct(Path(options.data), answers)
+        print(f"fold {fold}, {way}: {right[way].mean():.3f}", flush=True)
+    return pd.DataFrame(right)
+
+
+def run(module: str, *flags: str) -> None:
+    """Runs a door.
+
+    Raises:
+      UserError: it failed.
+    """
+    answer = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True, env=os.environ)
+    if answer.returncode:
+        raise UserError(f"{module} {' '.join(flags)} failed: {answer.stderr.strip()[-1500:]}")
+
+
+def correct(data: Path, answers: Path) -> pd.Series:
+    """Whether each answer names the photo's class."""
+    truth = pd.read_csv(data / "ids-train.csv", dtype=str, keep_default_na=False).set_index("id")["class_name"]
+    said = pd.read_csv(answers, dtype=str, keep_default_na=False)
+    return pd.Series(said.iloc[:, 1].to_numpy() == truth.loc[said.iloc[:, 0]].to_numpy())
+
+
+def summary(right: pd.DataFrame) -> dict[str, Any]:
+    """Accuracies, by fold and pooled, and McNemar's exact test of the pooled difference."""
+    from scipy.stats import binomtest
+
+    fixed = int((right["ours"] & ~right["notebook"]).sum())
+    broken = int((right["notebook"] & ~right["ours"]).sum())
+    p_value = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+    return {
+        "photos": len(right),
+        "by_fold": right.groupby("fold")[["notebook", "ours"]].mean().to_dict("list"),
+        "notebook": float(right["notebook"].mean()),
+        "ours": float(right["ours"].mean()),
+        "fixed": fixed,
+        "broken": broken,
+        "p": p_value,
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as people read them."""
+    lines = [f"{figures['photos']} photos held out, in {len(figures['by_fold']['ours'])} folds"]
+    for way in ("notebook", "ours"):
+        folds = ", ".join(f"{accuracy:.3f}" for accuracy in figures["by_fold"][way])
+        lines.append(f"  {way:<10}{figures[way]:.3f}  ({folds})")
+    lines.append(f"  ours against the notebook's: +{figures['fixed']} -{figures['broken']}, p={figures['p']:.2g}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_door(main, RecipesOptions, description=__doc__ or "")
