@@ -92,6 +92,37 @@ def curve_svg(history: pd.DataFrame, *, name: str, best_epoch: int | None) -> Ma
     return _inline_svg(figure, label=f"{name} by epoch", colours=PAGE_COLOURS)
 
 
+def histogram_svg(
+    series: Mapping[str, np.ndarray], *, label: str, edges: np.ndarray, ticks: Mapping[float, str] | None = None
+) -> Markup:
+    """An inline `<svg>` of one or two distributions over the same bins, coloured as `curve_svg`'s.
+
+    Args:
+      series: values by legend, the first drawn filled, the second as a line; an empty one is left out.
+      label: what the values are, with their unit.
+      edges: of the bins, ascending; the outermost bins take what lies beyond.
+      ticks: texts by place below the axis; None writes numbers.
+    """
+    figure = Figure(figsize=(4.3, 2.4), layout="constrained")
+    axes = figure.add_subplot()
+    for (legend, values), colour, filled in zip(series.items(), ("val", "train"), (True, False), strict=False):
+        if not len(values):
+            continue
+        counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
+        shares = 100 * counts / len(values)
+        style = {"fill": True, "alpha": 0.45, "linewidth": 0} if filled else {"linewidth": 1.8}
+        axes.stairs(shares, edges, color=PAGE_COLOURS[colour], label=legend, **style)
+    if ticks:
+        axes.set_xticks(list(ticks), list(ticks.values()))
+    _style_axes(axes, colours=PAGE_COLOURS)
+    axes.set_xlabel(label, fontsize=9, color=PAGE_COLOURS["ink"])
+    axes.set_ylabel("% of photos", fontsize=9, color=PAGE_COLOURS["ink"])
+    axes.set_xlim(edges[0], edges[-1])
+    if len(axes.patches) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=PAGE_COLOURS["ink"])
+    return _inline_svg(figure, label=label, colours=PAGE_COLOURS)
+
+
 def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: Path, title: str) -> None:
     """Writes the confusion matrix: photos counted, each row coloured by its share of the true class.
 
@@ -237,14 +268,18 @@ def _draw_curves(
         axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch", fontsize=9, color=colours["ink"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    _style_axes(axes, colours=colours)
+    if axes.lines and len(CURVES[name]) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=colours["ink"])
+
+
+def _style_axes(axes: Axes, *, colours: Mapping[str, str]) -> None:
     axes.grid(color=colours["grid"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=9, colors=colours["grid"], labelcolor=colours["ink"])
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(colours["grid"])
-    if axes.lines and len(CURVES[name]) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=colours["ink"])
 
 
 def _inline_svg(figure: Figure, *, label: str, colours: Mapping[str, str]) -> Markup:

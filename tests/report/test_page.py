@@ -9,7 +9,8 @@ from PIL import Image
 
 from carclf import config, runs
 from carclf.inference.metrics import evaluate
-from carclf.report.page import duration, number, percent, rate, write_page
+from carclf.report.page import write_page
+from carclf.report.template import duration, number, percent, rate
 
 SCRIPT = '<script>document.title="owned"</script>'
 IMAGE = "\"><img src=x onerror='alert(1)'>.jpg"
