@@ -77,7 +77,9 @@ def survey_photos(
 def _parts(manifest: Manifest, *, photos: int, workers: int) -> Iterator[_Part]:
     count = worker_count(workers, photos=photos, photos_a_worker=PHOTOS_A_WORKER)
     with Workers(count, _open, manifest.directory) as pool:
-        yield from pool.map(_look, range(0, photos, PHOTOS_A_TASK))
+        yield from pool.map(
+            _look, (range(photos)[start : start + PHOTOS_A_TASK] for start in range(0, photos, PHOTOS_A_TASK))
+        )
 
 
 def _open(directory: str) -> tuple[Manifest, np.ndarray]:
@@ -85,10 +87,10 @@ def _open(directory: str) -> tuple[Manifest, np.ndarray]:
     return manifest, read_index(manifest)
 
 
-def _look(opened: tuple[Manifest, np.ndarray], start: int) -> _Part:
+def _look(opened: tuple[Manifest, np.ndarray], numbers: range) -> _Part:
     manifest, index = opened
     light, sums = [], dict[int, np.ndarray]()
-    for entry in index[start : start + PHOTOS_A_TASK]:
+    for entry in index[numbers.start : numbers.stop]:
         pixels = decode(read_photo(manifest, entry), ratio=RATIO)
         luma = pixels @ LUMA
         light.append((luma.mean(), luma.std()))

@@ -26,7 +26,7 @@ from carclf.report.photo_table import (
 )
 from carclf.report.pictures import histogram_svg
 from carclf.report.template import write_html
-from carclf.report.thumbnails import read_thumbnails, to_jpeg
+from carclf.report.thumbnails import THUMBNAIL_PX, read_thumbnails, to_jpeg
 
 # The page stays below a few MB whatever the data set holds: so many photos are shown, the rest is said in words.
 SAMPLE_PHOTOS, SAMPLES_A_CLASS = 400, 7
@@ -78,7 +78,6 @@ def write_eda(
     pictured = [*asked, *(number for numbers in samples.values() for number in numbers)]
     pictured += [number for _, numbers in odd for number, _ in numbers]
     pictured += [n for _, shown, _ in matters for group in shown for n in group.members[:MEMBERS_PICTURED]]
-    thumbnails = read_thumbnails(manifest, {photos["key"][number] for number in pictured})
     write_html(
         path,
         "eda.html",
@@ -89,7 +88,7 @@ def write_eda(
             find(photos, manifest=manifest, groups=groups, rejected=len(rejected), folds=folds),
             key=lambda finding: finding.good,
         ),
-        pictures={n: thumbnails[photos["key"][n]] for n in pictured},
+        pictures=_thumbnails(pictured, photos, manifest),
         rows={n: photos.loc[n].to_dict() for n in {*pictured, *(n for group in groups for n in group.members)}},
         asked=asked,
         classes=_class_rows(photos, manifest, survey),
@@ -128,11 +127,10 @@ def _likeness(groups: Sequence[Group], photos: pd.DataFrame, manifest: Manifest)
     That of equal photos is 1. The comparison that found them was of shape alone.
     """
     compared = groups[:GROUPS_COMPARED]
-    members = {number for group in compared for number in group.members}
-    thumbnails = read_thumbnails(manifest, {photos["key"][number] for number in members}, side=max(COMPARED_SIZE))
+    members = [number for group in compared for number in group.members]
     pixels = {}
-    for number in members:
-        image = Image.open(io.BytesIO(thumbnails[photos["key"][number]])).resize(COMPARED_SIZE)
+    for number, encoded in _thumbnails(members, photos, manifest, side=max(COMPARED_SIZE)).items():
+        image = Image.open(io.BytesIO(encoded)).resize(COMPARED_SIZE)
         values = np.asarray(image, np.float64).ravel()
         pixels[number] = (values - values.mean()) / max(values.std(), 1.0)
     return {
@@ -141,6 +139,17 @@ def _likeness(groups: Sequence[Group], photos: pd.DataFrame, manifest: Manifest)
         else 1.0
         for group in compared
     }
+
+
+def _thumbnails(
+    numbers: Sequence[int], photos: pd.DataFrame, manifest: Manifest, *, side: int = THUMBNAIL_PX
+) -> dict[int, bytes]:
+    """Thumbnails by the photos' numbers in the table."""
+    wanted = photos.loc[sorted(set(numbers)), ["split", "row"]]
+    keys = [("test" if split == "test" else "train", row) for split, row in wanted.itertuples(index=False)]
+    rows = {name: [row for of, row in keys if of == name] for name in ("train", "test")}
+    thumbnails = read_thumbnails(manifest, rows, side=side)
+    return {number: thumbnails[key] for number, key in zip(wanted.index.tolist(), keys, strict=True)}
 
 
 def _by_matter(groups: Sequence[Group]) -> list[tuple[str, list[Group], list[Group]]]:
@@ -157,15 +166,15 @@ def _samples(photos: pd.DataFrame, class_count: int) -> dict[int, list[int]]:
     count = max(1, min(SAMPLES_A_CLASS, SAMPLE_PHOTOS // class_count))
     training = photos[photos["split"] == "train"]
     return {
-        int(label): rows.index[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))].tolist()
-        for label, rows in training.groupby("label")
-        if int(label) < SAMPLE_PHOTOS
+        label: numbers[np.unique(np.linspace(0, len(numbers) - 1, count).round().astype(int))].tolist()
+        for label in range(min(class_count, SAMPLE_PHOTOS))
+        if len(numbers := training.index[training["label"] == label])
     }
 
 
 def _odd_photos(photos: pd.DataFrame) -> list[tuple[str, list[tuple[int, str]]]]:
     """The photos at the ends of some scales: (what they are, [(number, figure)])."""
-    aspect, area = photos["width"] / photos["height"], photos["width"] * photos["height"]
+    area, sides = photos["width"] * photos["height"], photos[["width", "height"]]
     size = photos["width"].astype(str) + "×" + photos["height"].astype(str) + " px"
     light = photos["brightness"].map("brightness {:.0f}".format)
     scales = {
@@ -173,7 +182,7 @@ def _odd_photos(photos: pd.DataFrame) -> list[tuple[str, list[tuple[int, str]]]]
         "Brightest": (-photos["brightness"], light),
         "Least contrast": (photos["contrast"], photos["contrast"].map("contrast {:.0f}".format)),
         "Fewest pixels": (area, size),
-        "Farthest from square": (-np.log(aspect).abs(), size),
+        "Farthest from square": (-sides.max(axis=1) / sides.min(axis=1), size),
         "Most compressed": (photos["bytes"] / area, (8 * photos["bytes"] / area).map("{:.2f} bits a pixel".format)),
     }
     return [
@@ -205,8 +214,9 @@ def _class_rows(photos: pd.DataFrame, manifest: Manifest, survey: Survey) -> lis
 
 def _size_rows(photos: pd.DataFrame) -> list[tuple[str, int, float]]:
     """(size, photos, share of all photos), the most frequent first, the last one standing for all others."""
-    counts = photos.groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
-    rows = [(f"{width}×{height}", int(count)) for (width, height), count in counts.head(SIZES_LISTED).items()]
+    sizes = photos["width"].astype(str) + "×" + photos["height"].astype(str)
+    counts = sizes.value_counts()
+    rows = [(str(size), int(count)) for size, count in counts.head(SIZES_LISTED).items()]
     if others := len(counts) - len(rows):
         rows.append((f"{others:,} others", int(counts.iloc[SIZES_LISTED:].sum())))
     return [(name, count, count / len(photos)) for name, count in rows]
@@ -242,16 +252,16 @@ def _histogram(photos: pd.DataFrame, column: str, label: str, **style: Any) -> M
 def _fold_rows(folds: pd.DataFrame) -> list[tuple[int, list[tuple[int, float]]]]:
     """(label, [(photos, how far that is from the class's mean over the folds, as a share of it)])."""
     return [
-        (int(label), [(int(count), float(count / max(counts.mean(), 1) - 1)) for count in counts])
-        for label, counts in folds.iterrows()
+        (label, [(int(count), float(count / max(counts.mean(), 1) - 1)) for count in counts])
+        for label, counts in enumerate(folds.to_numpy())
     ]
 
 
 def _listed(photos: pd.DataFrame) -> list[tuple[str, int, list[str]]]:
     """(split, label, ids) of every photo, to be searched by eye or by the browser."""
-    parts = photos.groupby(["split", "label"])["id"]
-    order = {"train": 0, "extra": 1, "test": 2}
-    return sorted(
-        ((str(split), int(label), ids.tolist()) for (split, label), ids in parts),
-        key=lambda part: (order[part[0]], part[1]),
-    )
+    parts = []
+    for split in ("train", "extra", "test"):
+        here = photos[photos["split"] == split]
+        labels = sorted(here["label"].unique().tolist())
+        parts += [(split, label, here["id"][here["label"] == label].tolist()) for label in labels]
+    return parts

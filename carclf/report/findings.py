@@ -81,10 +81,11 @@ def _fold_finding(folds: pd.DataFrame, manifest: Manifest) -> Finding:
     uneven = off.gt((UNEVEN_FOLD * share).clip(lower=UNEVEN_PHOTOS), axis=0)
     if not uneven.to_numpy().any():
         return Finding(True, f"Every class is spread evenly over the {folds.shape[1]} folds.", "folds")
-    label, fold = off.where(uneven, 0).stack().idxmax()
+    worst = int(off.where(uneven, 0).to_numpy().argmax())
+    label, place = divmod(worst, folds.shape[1])
     text = (
-        f"The folds are uneven, most of all in {manifest.class_names[label]}: fold {fold} has "
-        f"{folds.loc[label, fold]} of its photos where {share[label]:.0f} would be even."
+        f"The folds are uneven, most of all in {manifest.class_names[label]}: fold {folds.columns[place]} has "
+        f"{int(folds.to_numpy()[label, place])} of its photos where {share.iloc[label]:.0f} would be even."
     )
     return Finding(False, text, "folds")
 

@@ -10,7 +10,6 @@ from carclf.convert.lists import DUPLICATE_COLUMNS, REJECTED_COLUMNS
 from carclf.data.manifest import Manifest
 from carclf.data.survey import Survey
 from carclf.errors import UserError
-from carclf.report.thumbnails import Key
 
 # Notes of duplicates.csv. Source: `carclf.convert.duplicates.note_on`.
 DIFFERENT_LABELS, LEAK, TOO_LARGE = "different labels", "train/test leak", "too large to keep together"
@@ -34,7 +33,7 @@ class Group:
 def photo_table(manifest: Manifest) -> pd.DataFrame:
     """Every photo of the data set, numbered from 0: training photos, external ones, test photos.
 
-    Columns: those of `Manifest.read_ids`; split ('train', 'extra' or 'test'); key (`carclf.report.thumbnails.Key`).
+    Columns: those of `Manifest.read_ids`; split ('train', 'extra' or 'test'); row (in its list).
 
     Raises:
       UserError: there is none.
@@ -43,8 +42,7 @@ def photo_table(manifest: Manifest) -> pd.DataFrame:
     for name in ("train", "test"):
         table = manifest.read_ids(name)
         unfolded = "test" if name == "test" else "extra"
-        keys: list[Key] = [(name, row) for row in range(len(table))]
-        tables.append(table.assign(split=np.where(table["fold"] < 0, unfolded, "train"), key=keys))
+        tables.append(table.assign(split=np.where(table["fold"] < 0, unfolded, "train"), row=range(len(table))))
     photos = pd.concat(tables, ignore_index=True)
     if photos.empty:
         raise UserError(f"{manifest.directory} has no photos to look at: convert some with --input.")

@@ -110,8 +110,10 @@ def histogram_svg(
             continue
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
         shares = 100 * counts / len(values)
-        style = {"fill": True, "alpha": 0.45, "linewidth": 0} if filled else {"linewidth": 1.8}
-        axes.stairs(shares, edges, color=PAGE_COLOURS[colour], label=legend, **style)
+        width, opacity = (0.0, 0.45) if filled else (1.8, 1.0)
+        axes.stairs(
+            shares, edges, color=PAGE_COLOURS[colour], label=legend, fill=filled, alpha=opacity, linewidth=width
+        )
     if ticks:
         axes.set_xticks(list(ticks), list(ticks.values()))
     _style_axes(axes, colours=PAGE_COLOURS)

@@ -1,7 +1,7 @@
 """Photos small enough that a page can hold hundreds of them."""
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from PIL import Image
@@ -13,20 +13,24 @@ from carclf.data.manifest import Manifest
 THUMBNAIL_PX = 160
 JPEG_QUALITY = 78
 
-Key = tuple[str, int]
-"""A photo of a data set: the list it stands in, 'train' (external photos too) or 'test', and its row there."""
 
+def read_thumbnails(
+    manifest: Manifest, rows: Mapping[str, Collection[int]], *, side: int = THUMBNAIL_PX
+) -> dict[tuple[str, int], bytes]:
+    """By (list, row) the JPEG bytes of small copies of photos, their longer side `side` pixels. Only these are read.
 
-def read_thumbnails(manifest: Manifest, photos: Collection[Key], *, side: int = THUMBNAIL_PX) -> dict[Key, bytes]:
-    """The JPEG bytes of small copies of the photos, their longer side `side` pixels. Only these photos are read."""
+    Args:
+      manifest: the data set.
+      rows: of the photos by the list they stand in, 'train' (external photos too) or 'test'.
+      side: in pixels.
+    """
     index = read_index(manifest)
     lists = np.array(["test" if shard.split == "test" else "train" for shard in manifest.shards])
-    thumbnails: dict[Key, bytes] = {}
-    for name in ("train", "test"):
-        rows = [row for list_name, row in photos if list_name == name]
-        here = index[np.isin(index["row"], rows) & (lists[index["shard"]] == name)]
-        thumbnails |= {(name, int(entry["row"])): thumbnail(read_photo(manifest, entry), side=side) for entry in here}
-    return thumbnails
+    return {
+        (name, int(entry["row"])): thumbnail(read_photo(manifest, entry), side=side)
+        for name, wanted in rows.items()
+        for entry in index[np.isin(index["row"], list(wanted)) & (lists[index["shard"]] == name)]
+    }
 
 
 def thumbnail(encoded: bytes | memoryview, *, side: int = THUMBNAIL_PX) -> bytes:
