@@ -31,8 +31,8 @@ from carclf.report.thumbnails import THUMBNAIL_PX, read_thumbnails, to_jpeg
 # The page stays below a few MB whatever the data set holds: so many photos are shown, the rest is said in words.
 SAMPLE_PHOTOS, SAMPLES_A_CLASS = 400, 7
 GROUPS_PICTURED, MEMBERS_PICTURED = 24, 6  # of each kind of duplicates
-GROUPS_IN_WORDS = 500
-GROUPS_COMPARED = 1500  # to show the most alike of them
+GROUPS_IN_WORDS, MEMBERS_IN_WORDS = 500, 30
+GROUPS_COMPARED = 500  # to show the most alike of them
 COMPARED_SIZE = (32, 24)  # width and height in pixels
 REJECTED_LISTED = 1000
 ODD_PHOTOS = 6  # at the end of each scale
@@ -78,6 +78,7 @@ def write_eda(
     pictured = [*asked, *(number for numbers in samples.values() for number in numbers)]
     pictured += [number for _, numbers in odd for number, _ in numbers]
     pictured += [n for _, shown, _ in matters for group in shown for n in group.members[:MEMBERS_PICTURED]]
+    named = [n for _, *parts in matters for groups_here in parts for group in groups_here for n in group.members]
     write_html(
         path,
         "eda.html",
@@ -89,7 +90,7 @@ def write_eda(
             key=lambda finding: finding.good,
         ),
         pictures=_thumbnails(pictured, photos, manifest),
-        rows={n: photos.loc[n].to_dict() for n in {*pictured, *(n for group in groups for n in group.members)}},
+        rows=photos.loc[sorted({*pictured, *named})].to_dict("index"),
         asked=asked,
         classes=_class_rows(photos, manifest, survey),
         samples=samples,
@@ -102,6 +103,7 @@ def write_eda(
         matters=matters,
         likeness=likeness,
         members_pictured=MEMBERS_PICTURED,
+        members_in_words=MEMBERS_IN_WORDS,
         rejected=rejected.head(REJECTED_LISTED).to_dict("records"),
         rejected_count=len(rejected),
         reasons=rejected["reason"].value_counts().to_dict(),
@@ -122,22 +124,24 @@ def _numbers(ids: Sequence[str], photos: pd.DataFrame, manifest: Manifest) -> li
 
 
 def _likeness(groups: Sequence[Group], photos: pd.DataFrame, manifest: Manifest) -> dict[Group, float]:
-    """How alike the photos of a group are in colour and shape: the least correlation with its first photo, −1..1.
+    """How alike the first photos of a group are in colour: the least correlation with the very first, −1..1.
 
-    That of equal photos is 1. The comparison that found them was of shape alone.
+    That of equal photos is 1. The comparison that found them was of grey pictures. Of very many groups only the first
+    with a note, or the first without, are compared.
     """
-    compared = groups[:GROUPS_COMPARED]
-    members = [number for group in compared for number in group.members]
+    compared = sorted(groups, key=lambda group: not group.notes)[:GROUPS_COMPARED]
+    shown = {group: group.members[:MEMBERS_PICTURED] for group in compared}
+    members = [number for numbers in shown.values() for number in numbers]
     pixels = {}
     for number, encoded in _thumbnails(members, photos, manifest, side=max(COMPARED_SIZE)).items():
         image = Image.open(io.BytesIO(encoded)).resize(COMPARED_SIZE)
         values = np.asarray(image, np.float64).ravel()
         pixels[number] = (values - values.mean()) / max(values.std(), 1.0)
     return {
-        group: min(float(np.mean(pixels[group.members[0]] * pixels[member])) for member in group.members)
-        if group.kind == "near"
-        else 1.0
-        for group in compared
+        group: 1.0
+        if group.kind == "exact"
+        else min(float(np.mean(pixels[numbers[0]] * pixels[number])) for number in numbers)
+        for group, numbers in shown.items()
     }
 
 
