@@ -22,7 +22,7 @@ from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import Framing, training_batches
 from carclf.errors import Preempted, UserError
-from carclf.inference import predictor
+from carclf.inference import predictor, program
 from carclf.model import backbones
 from carclf.model.class_weights import balanced_class_weights
 from carclf.model.classifier import build_classifier
@@ -459,14 +459,14 @@ def test_stretched_photos_reach_training_prediction_and_the_check(fit, one_step,
     np.testing.assert_allclose(measured[0].max(axis=(1, 2, 3)), 255, atol=1e-3)
     assert stretched.history.loss[0] != pytest.approx(one_step.history.loss[0], rel=1e-3)
 
-    build = predictor.build_photo_classifier
+    build = program.build_photo_classifier
     monkeypatch.setattr(
-        predictor, "build_photo_classifier", lambda *a, **k: predicting.append(build(*a, **k)) or predicting[-1]
+        program, "build_photo_classifier", lambda *a, **k: predicting.append(build(*a, **k)) or predicting[-1]
     )
     for answer, stretch in ((stretched, True), (one_step, False)):
         run = runs.load_run(answer.directory)
-        predicted = predictor.predict_run(
-            run, manifest=dataset, split="train", folds=[0], views=parse_views("clean"), batch_size=4, jit=False
+        (predicted,) = predictor.predict_runs(
+            [run], manifest=dataset, split="train", folds=[0], views=parse_views("clean"), batch_size=4, jit=False
         )
         assert predicting[-1].get_layer("render").stretch is stretch
         chosen = predicted.probabilities[np.arange(8), np.arange(8) % 3]

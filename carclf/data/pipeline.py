@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +38,36 @@ class Framing:
     image_size: tuple[int, int]
     canvas_size: int
     fit: str = "squash"
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSet:
+    """Views of one size, and how photos are framed for them.
+
+    Attributes:
+      views: at least one.
+      image_size: (height, width) of the rendered image in pixels.
+      fit: 'squash', 'crop' or 'pad'.
+      seed: of views that draw.
+    """
+
+    views: tuple[View, ...]
+    image_size: tuple[int, int]
+    fit: str
+    seed: int
+
+    def draw(self, *, row: np.ndarray, extent: np.ndarray) -> dict[str, np.ndarray]:
+        """The draws of B photos in V views, float32 [B, V, …] under the names of `DRAW_SHAPES`.
+
+        Args:
+          row: int [B]; −1 is padding.
+          extent: float32 [B, 2], (height, width) of the photos in pixels.
+        """
+        drawn = [
+            view.draw(seed=self.seed, row=row, extent=extent, image_size=self.image_size, fit=self.fit)
+            for view in self.views
+        ]
+        return {name: np.stack([getattr(draws, name) for draws in drawn], axis=1) for name in DRAW_SHAPES}
 
 
 def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
@@ -215,46 +246,42 @@ def view_batches(
     manifest: Manifest,
     split: str,
     folds: Iterable[int] | None = None,
-    framing: Framing,
+    canvas_size: int,
     batch_size: int,
-    views: Sequence[View],
-    seed: int,
+    view_sets: Sequence[ViewSet],
 ) -> tf.data.Dataset:
-    """Every photo of a split, decoded once, in each view: for each batch of photos, one mapping a view.
+    """Every photo of a split once, in shard order, with the draws of all its views, the last batch padded with row −1.
 
-    canvas, extent, geometry, colour, mix and erase as in `training_batches`; row int32 [B], −1 on padding.
+    canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; row int32 [B]; draws, a tuple with a mapping for each view
+    set of V views: geometry [B, V, 3, 3], colour [B, V, 3, 4], mix [B, V, 5], erase [B, V, 7], all float32.
 
     Args:
       manifest: the data set.
       split: 'train' or 'test'.
       folds: the folds of the training split to read; None is all.
-      framing: image size, canvas and fit.
+      canvas_size: side C of the canvas in pixels.
       batch_size: photos a batch, over all replicas.
-      views: what to average over (`carclf.recipe.parse_views`).
-      seed: of views that draw.
+      view_sets: what to draw for each photo.
     """
-    photos = complete_batches(manifest=manifest, split=split, folds=folds, framing=framing, batch_size=batch_size)
-    shapes = {name: [len(views), batch_size, *shape] for name, shape in DRAW_SHAPES.items()}
+    loader, entries = _loader(manifest, manifest.shards_of(split, folds=folds), canvas_size=canvas_size, cache=None)
 
-    def draw(row: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, ...]:
-        drawn = [
-            view.draw(seed=seed, row=row, extent=extent, image_size=framing.image_size, fit=framing.fit)
-            for view in views
-        ]
-        return tuple(np.stack([getattr(draws, name) for draws in drawn]) for name in DRAW_SHAPES)
+    def batch(number: int) -> tuple[np.ndarray, ...]:
+        places = _padded(number, batch_size=batch_size, photos=len(entries))
+        canvas, extent = loader.load(places)
+        row = _entries(entries, places)["row"]
+        drawn = [views.draw(row=row, extent=extent) for views in view_sets]
+        return canvas, extent, row, *(draws[name] for draws in drawn for name in DRAW_SHAPES)
 
-    def with_views(batch: Inputs) -> tf.data.Dataset:
-        drawn = tf.numpy_function(
-            draw, [batch["row"], batch["extent"]], [tf.float32] * len(DRAW_SHAPES), stateful=False
-        )
-        arrays = {name: tf.ensure_shape(t, shapes[name]) for name, t in zip(DRAW_SHAPES, drawn, strict=True)}
-        photo = {name: batch[name] for name in ("canvas", "extent", "row")}
-        # A batch's canvases are shared by its views, not copied.
-        return tf.data.Dataset.from_tensor_slices(arrays).map(lambda view: view | photo)
+    shapes = _canvas_shapes(batch_size, canvas_size) | {"row": (tf.int32, (batch_size,))}
+    for number, views in enumerate(view_sets):
+        drawn = {name: (batch_size, len(views.views), *shape) for name, shape in DRAW_SHAPES.items()}
+        shapes |= {f"{number} {name}": (tf.float32, shape) for name, shape in drawn.items()}
 
-    batches = photos.flat_map(with_views)
-    batches = batches.apply(tf.data.experimental.assert_cardinality(int(photos.cardinality()) * len(views)))
-    return batches.prefetch(PREFETCH_BATCHES).with_options(_options())
+    def with_draws(arrays: dict[str, tf.Tensor]) -> dict[str, Any]:
+        draws = [{name: arrays[f"{number} {name}"] for name in DRAW_SHAPES} for number in range(len(view_sets))]
+        return {name: arrays[name] for name in ("canvas", "extent", "row")} | {"draws": tuple(draws)}
+
+    return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(with_draws)
 
 
 def _loader(

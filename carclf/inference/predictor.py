@@ -1,19 +1,19 @@
-"""Photos to probabilities: every view of every photo through one model, placed by row."""
+"""Photos of a data set to probabilities: every view of every photo through one run or many, placed by row."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 
-from carclf import config
+from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import Framing, canvas_side, view_batches
-from carclf.model.classifier import build_classifier
-from carclf.model.photo_classifier import build_photo_classifier
-from carclf.model.weights import load_weights_file
+from carclf.data.pipeline import Framing, ViewSet, view_batches
+from carclf.inference.averaging import ViewMean
+from carclf.inference.program import Program, build_programs, on_device, to_numpy
 from carclf.recipe import View
-from carclf.runs import Run
+from carclf.runs import Member, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,32 +23,12 @@ class Predictions:
     Attributes:
       rows: int64 [N], the photos' rows in the split's ids, ascending.
       probabilities: float64 [N, K], each row sums to 1.
+      view_logits: float32 [V, N, K], of each view, where they were asked for.
     """
 
     rows: np.ndarray
     probabilities: np.ndarray
-
-
-def load_classifier(run: Run) -> tuple[keras.Model, Framing]:
-    """The run's classifier with its best weights, and how photos were framed for it.
-
-    Raises:
-      UserError: the weights are missing or do not fit.
-    """
-    options = run.options
-    image_size = config.parse_image_size(options.image_size)
-    classifier = build_classifier(
-        backbone=options.backbone,
-        weights="none",
-        class_count=len(run.class_names),
-        image_size=image_size,
-        head_width=options.head_width,
-        dropout=options.dropout,
-        l2=options.l2,
-    )
-    load_weights_file(classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
-    canvas_size = canvas_side(image_size=image_size, max_side=run.max_side)
-    return classifier, Framing(image_size=image_size, canvas_size=canvas_size, fit=options.fit)
+    view_logits: np.ndarray | None = None
 
 
 def predict_photos(
@@ -65,77 +45,201 @@ def predict_photos(
 ) -> Predictions:
     """The mean probability over `views` of every photo of a split, by `build_photo_classifier`'s model.
 
-    Each batch carries the rows it is made of through the model, so neither order nor padding nor the number of
-    replicas can misplace a result. Call it inside `Device.scope()`.
+    Call it inside `Device.scope()`; all views are of the framing's size.
 
     Raises:
-      RuntimeError: a photo did not come back once for each view; nothing is returned then.
+      RuntimeError: a photo did not come back once in each view; nothing is returned then.
     """
-    batches = view_batches(
-        manifest=manifest, split=split, folds=folds, framing=framing, batch_size=batch_size, views=views, seed=seed
+    view_set = ViewSet(tuple(views), image_size=framing.image_size, fit=framing.fit, seed=seed)
+    program = Program(photo_classifier, framing.canvas_size, view_set, tuple(range(len(views))), jit)
+    (predictions,) = predict_programs(
+        [[program]], manifest=manifest, split=split, folds=folds, views=views, batch_size=batch_size
     )
-    row = keras.Input((), dtype="int32", name="row")
-    model = keras.Model({**photo_classifier.input, "row": row}, [photo_classifier.output, row])
-    # Keras would choose XLA on a CPU too, where it is many times slower.
-    model.compile(jit_compile=jit)
-    logits, row = model.predict(batches, verbose=0)
-    total, photos = manifest.photos(split), manifest.photos(split, folds)
-    sums, seen = np.zeros((total, logits.shape[-1])), np.zeros(total, np.int64)
-    real = row >= 0
-    np.add.at(sums, row[real], softmax(logits[real]))
-    np.add.at(seen, row[real], 1)
-    rows = np.flatnonzero(seen)
-    if len(rows) != photos or not np.all(seen[rows] == len(views)):
-        raise RuntimeError(f"{photos} photos in {len(views)} views were expected, and {int(seen.sum())} came back.")
-    return Predictions(rows=rows, probabilities=sums[rows] / len(views))
+    return predictions
 
 
-def predict_run(
-    run: Run,
+def predict_members(
+    members: Sequence[Member],
+    *,
+    manifest: Manifest,
+    split: str,
+    views: Sequence[View],
+    tta_mean: str = "probabilities",
+    batch_size: int,
+    jit: bool,
+) -> list[Predictions]:
+    """The predictions of each member for all photos of a split: the mean of its runs. Call it inside `Device.scope()`.
+
+    Raises:
+      UserError: a run's weights are missing or do not load.
+    """
+    predicted = predict_runs(
+        [run for member in members for run in member.runs],
+        manifest=manifest,
+        split=split,
+        views=views,
+        tta_mean=tta_mean,
+        batch_size=batch_size,
+        jit=jit,
+    )
+    each = iter(predicted)
+    return [mean_predictions([next(each) for _ in member.runs]) for member in members]
+
+
+def predict_held_out(
+    members: Sequence[Member],
+    *,
+    manifest: Manifest,
+    folds: Sequence[int],
+    views: Sequence[View],
+    tta_mean: str = "probabilities",
+    batch_size: int,
+    jit: bool,
+    keep_views: bool = False,
+) -> list[Predictions]:
+    """The predictions of each member for the training photos of `folds`, every photo by the run that held it out.
+
+    Call it inside `Device.scope()`; `carclf.inference.compatibility.held_out_folds` gives the folds.
+
+    Raises:
+      UserError: a run's weights are missing or do not load.
+    """
+    by_fold = [
+        predict_runs(
+            [member.run_of(fold) for member in members],
+            manifest=manifest,
+            split="train",
+            folds=[fold],
+            views=views,
+            tta_mean=tta_mean,
+            batch_size=batch_size,
+            jit=jit,
+            keep_views=keep_views,
+        )
+        for fold in folds
+    ]
+    return [joined_predictions(parts) for parts in zip(*by_fold, strict=True)]
+
+
+def predict_runs(
+    loaded: Sequence[Run],
     *,
     manifest: Manifest,
     split: str,
     folds: Iterable[int] | None = None,
     views: Sequence[View],
+    tta_mean: str = "probabilities",
     batch_size: int,
     jit: bool,
-) -> Predictions:
-    """`predict_photos` with a run's best weights, size, fit and fill; see `carclf.inference.compatibility` first.
+    keep_views: bool = False,
+) -> list[Predictions]:
+    """The predictions of each run with its best weights, size, fit and fill; see `compatibility` first.
+
+    Call it inside `Device.scope()`.
 
     Raises:
-      UserError: its weights are missing or do not load.
+      UserError: a run's weights are missing or do not load.
     """
-    classifier, framing = load_classifier(run)
-    photo_classifier = build_photo_classifier(
-        classifier,
-        image_size=framing.image_size,
-        canvas_size=framing.canvas_size,
-        fill=run.options.fill,
-        mixing=False,
-        erasing=any(view.recipe is not None and view.recipe.erases for view in views),
-        stretch=run.options.stretch,
-    )
-    return predict_photos(
-        photo_classifier=photo_classifier,
-        framing=framing,
+    return predict_programs(
+        [build_programs(run, views=views, jit=jit) for run in loaded],
         manifest=manifest,
         split=split,
         folds=folds,
         views=views,
+        tta_mean=tta_mean,
         batch_size=batch_size,
-        seed=run.options.seed,
-        jit=jit,
+        keep_views=keep_views,
     )
 
 
-def mean_predictions(predictions: Sequence[Predictions]) -> Predictions:
-    """The mean of several runs' probabilities of the same photos."""
+def predict_programs(
+    classifiers: Sequence[Sequence[Program]],
+    *,
+    manifest: Manifest,
+    split: str,
+    folds: Iterable[int] | None = None,
+    views: Sequence[View],
+    tta_mean: str = "probabilities",
+    batch_size: int,
+    keep_views: bool = False,
+) -> list[Predictions]:
+    """The predictions of each classifier, whose programs together see all views.
+
+    Photos are decoded once for each size of canvas, whatever the number of classifiers and views; unless `keep_views`,
+    nothing but a row of K numbers a photo and classifier is kept.
+
+    Raises:
+      RuntimeError: a photo did not come back once in each view; nothing is returned then.
+    """
+    folds = None if folds is None else list(folds)
+    index = read_index(manifest)
+    rows = np.sort(index["row"][select(manifest, index, manifest.shards_of(split, folds=folds))]).astype(np.int64)
+    classes = classifiers[0][0].photo_classifier.output_shape[-1]
+    means = [ViewMean(len(rows), classes, views=views, kind=tta_mean) for _ in classifiers]
+    kept = [np.zeros((len(views), len(rows), classes), np.float32) if keep_views else None for _ in classifiers]
+    for number, view, row, logits in _view_logits(
+        classifiers, manifest=manifest, split=split, folds=folds, batch_size=batch_size
+    ):
+        real = row >= 0
+        photo = np.searchsorted(rows, row[real])
+        means[number].add(view, photo, logits[real])
+        if (every_view := kept[number]) is not None:
+            every_view[view, photo] = logits[real]
+    return [Predictions(rows, mean.probabilities(), logits) for mean, logits in zip(means, kept, strict=True)]
+
+
+def _view_logits(
+    classifiers: Sequence[Sequence[Program]],
+    *,
+    manifest: Manifest,
+    split: str,
+    folds: Sequence[int] | None,
+    batch_size: int,
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(classifier, view, row int32 [B], logits float32 [B, K]) for every batch, classifier and view.
+
+    The rows travel with their batch through the sharing among replicas, so that neither order nor padding nor the
+    number of replicas can misplace a result.
+    """
+    numbered = [(number, program) for number, programs in enumerate(classifiers) for program in programs]
+    numbered.sort(key=lambda pair: pair[1].canvas_size)
+    for canvas_size, group in itertools.groupby(numbered, key=lambda pair: pair[1].canvas_size):
+        together = list(group)
+        batches = view_batches(
+            manifest=manifest,
+            split=split,
+            folds=folds,
+            canvas_size=canvas_size,
+            batch_size=batch_size,
+            view_sets=[program.view_set for _, program in together],
+        )
+        for batch in on_device(batches):
+            photos = {"canvas": batch["canvas"], "extent": batch["extent"]}
+            given = [
+                (number, view, logits)
+                for (number, program), draws in zip(together, batch["draws"], strict=True)
+                for view, logits in zip(program.places, program.logits(photos, draws), strict=True)
+            ]
+            row = to_numpy(batch["row"])
+            for number, view, logits in given:  # only now is anything waited for
+                yield number, view, row, to_numpy(logits)
+
+
+def mean_predictions(predictions: Sequence[Predictions], *, weights: np.ndarray | None = None) -> Predictions:
+    """The mean of several runs' probabilities of the same photos, each with its weight."""
     first = predictions[0]
-    assert all(np.array_equal(p.rows, first.rows) for p in predictions)
-    return Predictions(rows=first.rows, probabilities=np.mean([p.probabilities for p in predictions], axis=0))
+    assert all(np.array_equal(predicted.rows, first.rows) for predicted in predictions)
+    mean = np.average([predicted.probabilities for predicted in predictions], axis=0, weights=weights)
+    return Predictions(rows=first.rows, probabilities=mean)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities float64 [N, K] of logits [N, K]."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+def joined_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different photos as one, in order of their rows."""
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows)
+    kept = [part.view_logits for part in parts if part.view_logits is not None]
+    return Predictions(
+        rows[order],
+        np.concatenate([part.probabilities for part in parts])[order],
+        np.concatenate(kept, axis=1)[:, order] if kept else None,
+    )

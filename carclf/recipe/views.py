@@ -17,10 +17,23 @@ from carclf.recipe.grammar import Term, parse_term, split_outside, unknown_name
 from carclf.recipe.operation import Argument, bind_arguments
 
 Array = npt.NDArray[np.float64]
-# A named part of a view and the map of the output it stands for: called with the aspect, gives [1, 3, 3].
-Part = tuple[str, Callable[[float], Array]]
-
 MAX_RANDOM_VIEWS = 1000
+MAX_WEIGHT = 1000.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one name of a chain does to a view.
+
+    Attributes:
+        suffix: tells the views apart that one name stands for.
+        map: the map of the output, [1, 3, 3] when called with the aspect (width / height).
+        image_size: (height, width) in pixels that the view is rendered at; None leaves that open.
+    """
+
+    suffix: str
+    map: Callable[[float], Array]
+    image_size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +41,7 @@ class ViewKind:
     """One row of `VIEWS`.
 
     Attributes:
-        parts: called with the arguments by name; gives the (suffix, map) of every view that the name stands for.
+        parts: called with the arguments by name; gives a part for every view that the name stands for.
         arguments: in the order in which they can be written.
     """
 
@@ -37,7 +50,7 @@ class ViewKind:
 
 
 def _named(suffix: str, matrix: Array) -> Part:
-    return suffix, lambda aspect: matrix
+    return Part(suffix, lambda aspect: matrix)
 
 
 def _one(matrix: Array) -> list[Part]:
@@ -61,7 +74,7 @@ def vflip() -> list[Part]:
 
 def rotate(*, degrees: float) -> list[Part]:
     """The photo turned counter-clockwise."""
-    return [("", lambda aspect: geometry.rotation(np.deg2rad([degrees]), aspect=aspect))]
+    return [Part("", lambda aspect: geometry.rotation(np.deg2rad([degrees]), aspect=aspect))]
 
 
 def zoom(*, factor: float) -> list[Part]:
@@ -87,7 +100,14 @@ def five_crop(*, fraction: float) -> list[Part]:
     return [_named(f"/{place}", geometry.window(x, y, fraction, fraction, batch=1)) for place, (x, y) in places.items()]
 
 
+def size(*, height: float, width: float | None) -> list[Part]:
+    """The photo rendered at another size than the run's own, in pixels; a square unless a width is given."""
+    sides = (int(height), int(height if width is None else width))
+    return [Part("", lambda aspect: geometry.identity(1), image_size=sides)]
+
+
 _SIDE = Argument(low=-1.0, high=1.0)
+_PIXELS = Argument(low=8, high=4096)
 
 VIEWS: dict[str, ViewKind] = {
     "clean": ViewKind(clean),
@@ -97,6 +117,7 @@ VIEWS: dict[str, ViewKind] = {
     "zoom": ViewKind(zoom, {"factor": Argument(low=0.1, high=10.0)}),
     "shift": ViewKind(shift, {"x": _SIDE, "y": dataclasses.replace(_SIDE, default=0.0)}),
     "five_crop": ViewKind(five_crop, {"fraction": Argument(low=0.1, high=1.0, default=0.875)}),
+    "size": ViewKind(size, {"height": _PIXELS, "width": dataclasses.replace(_PIXELS, default=None)}),
 }
 
 
@@ -106,15 +127,19 @@ class View:
 
     Attributes:
         name: unique within what `parse_views` returned.
-        maps: the maps of a fixed view, the first one acting on the photo first.
+        maps: the maps of its fixed parts, the first one acting on the photo first, behind what is drawn.
         recipe: what a random view draws from; None for a fixed one.
         index: number of a random view among the random ones.
+        weight: in the mean over the views, relative to the others.
+        image_size: (height, width) in pixels that it is rendered at; None is the run's own.
     """
 
     name: str
     maps: tuple[Callable[[float], Array], ...] = ()
     recipe: Recipe | None = None
     index: int = 0
+    weight: float = 1.0
+    image_size: tuple[int, int] | None = None
 
     def draw(
         self,
@@ -148,51 +173,78 @@ class View:
 
 
 def parse_views(text: str) -> tuple[View, ...]:
-    """Returns the views written as `clean|flip|zoom(1.1)|flip+zoom(1.1)|five_crop|random(10)`.
+    """Returns the views written as `clean|flip|zoom(1.1)|flip+zoom(1.1)|five_crop|size(448)|random(10)`.
 
-    `+` chains fixed views, the first one acting on the photo first. `random(n)` is n draws of the notebook's
-    recipe, `random(n, recipe)` of another one. An empty text is the clean view.
+    `+` chains, the first one acting on the photo first. `random(n)` is n draws of the notebook's recipe, `random(n,
+    recipe)` of another one; it comes first in a chain. `flip*0.5` weighs a view (each of those that the part stands
+    for) half as much as one without a weight. An empty text is the clean view.
 
     Raises:
-        UserError: an unknown name, a bad argument, a view given twice, or a random recipe that mixes photos.
+        UserError: an unknown name, a bad argument or weight, a view given twice, two sizes in one chain, or a random
+            recipe that mixes photos.
     """
     views: list[View] = []
     for part in split_outside(text if text.strip() else "clean", "|"):
-        drawn = sum(view.recipe is not None for view in views)
-        views.extend(_random_views(part, first=drawn) if part.startswith("random") else _fixed_views(part))
+        views.extend(_views_of(part, first=sum(view.recipe is not None for view in views)))
     names = [view.name for view in views]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"view {name!r} appears twice in {text!r}: it would count double, so remove one.")
+            raise UserError(f"view {name!r} appears twice in {text!r}: it would count double, so weigh it: {name}*2.")
     return tuple(views)
 
 
-def _fixed_views(part: str) -> list[View]:
-    terms = [parse_term(factor) for factor in split_outside(part, "+")]
-    choices = [[(term.text + suffix, step) for suffix, step in _parts(term)] for term in terms]
-    return [
-        View("+".join(name for name, _ in chosen), tuple(step for _, step in chosen))
-        for chosen in itertools.product(*choices)
-    ]
+def _views_of(part: str, *, first: int) -> list[View]:
+    """The views of one part; a random one among them is numbered from `first`."""
+    chain, weight = _weighted(part)
+    terms = [parse_term(factor) for factor in split_outside(chain, "+")]
+    begun = [View("")]
+    if terms[0].name == "random":
+        begun, terms = _random_views(terms[0], first=first), terms[1:]
+    choices = [[(term.text + choice.suffix, choice) for choice in _parts(term)] for term in terms]
+    views = []
+    for start, chosen in itertools.product(begun, list(itertools.product(*choices))):
+        sizes = [choice.image_size for _, choice in chosen if choice.image_size]
+        if len(sizes) > 1:
+            raise UserError(f"{part!r} has two sizes, but a view has one: separate them by '|'.")
+        views.append(
+            dataclasses.replace(
+                start,
+                name="+".join([*filter(None, [start.name]), *(name for name, _ in chosen)]),
+                maps=tuple(choice.map for _, choice in chosen),
+                weight=weight,
+                image_size=sizes[0] if sizes else None,
+            )
+        )
+    return views
+
+
+def _weighted(part: str) -> tuple[str, float]:
+    chain, *weights = split_outside(part, "*")
+    try:
+        (weight,) = [float(text) for text in weights] or [1.0]
+    except ValueError:
+        weight = float("nan")
+    if not 0.0 < weight <= MAX_WEIGHT:
+        raise UserError(f"{part!r} has no weight of above 0 to {MAX_WEIGHT:g} behind its '*': write {chain}*0.5.")
+    return chain, weight
 
 
 def _parts(term: Term) -> list[Part]:
+    if term.name == "random":
+        raise UserError(f"{term.text!r} stands behind another view: what is drawn comes first in a chain.")
     if term.name not in VIEWS:
         raise unknown_name(term.name, what="view", known=[*VIEWS, "random"])
     kind = VIEWS[term.name]
     return kind.parts(**bind_arguments(term, kind.arguments))
 
 
-def _random_views(part: str, *, first: int) -> list[View]:
-    term = parse_term(part)
-    if term.name != "random":
-        raise unknown_name(term.name, what="view", known=[*VIEWS, "random"])
+def _random_views(term: Term, *, first: int) -> list[View]:
     if len(term.positional) not in (1, 2) or term.keywords or not term.positional[0].isdigit():
-        raise UserError(f"{part!r} is not a random view: write random(10) or random(10, recipe).")
+        raise UserError(f"{term.text!r} is not a random view: write random(10) or random(10, recipe).")
     count = int(term.positional[0])
     if not 1 <= count <= MAX_RANDOM_VIEWS:
-        raise UserError(f"{part!r} asks for {count} views: ask for 1 to {MAX_RANDOM_VIEWS}.")
+        raise UserError(f"{term.text!r} asks for {count} views: ask for 1 to {MAX_RANDOM_VIEWS}.")
     recipe = parse_recipe(term.positional[1] if len(term.positional) == 2 else "notebook")
     if recipe.mixes:
-        raise UserError(f"{part!r} mixes photos, which no prediction can: remove mixup and cutmix.")
-    return [View(f"{part}/{index}", recipe=recipe, index=first + index) for index in range(count)]
+        raise UserError(f"{term.text!r} mixes photos, which no prediction can: remove mixup and cutmix.")
+    return [View(f"{term.text}/{index}", recipe=recipe, index=first + index) for index in range(count)]

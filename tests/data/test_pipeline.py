@@ -147,20 +147,24 @@ def test_validation_is_complete_clean_and_padded(dataset):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 11])
-def test_every_photo_comes_once_in_every_view(dataset, batch_size):
-    views = parse_views("clean|flip|random(2)")
+def test_every_photo_comes_once_with_all_its_views(dataset, batch_size):
+    first = pipeline.ViewSet(parse_views("clean|flip|random(2)"), image_size=(32, 32), fit="squash", seed=3)
+    second = pipeline.ViewSet(parse_views("clean"), image_size=(16, 32), fit="crop", seed=3)
     batches = list(
         pipeline.view_batches(
-            manifest=dataset, split="test", framing=FRAMING, batch_size=batch_size, views=views, seed=3
+            manifest=dataset, split="test", canvas_size=64, batch_size=batch_size, view_sets=[first, second]
         ).as_numpy_iterator()
     )
     rows = np.stack([batch["row"] for batch in batches])
-    assert rows.shape == (len(views) * -(-5 // batch_size), batch_size)
-    assert sorted(rows[rows >= 0].tolist()) == sorted([0, 1, 2, 3, 4] * 4)
-    one_photo = [batch["geometry"][0] for batch in batches[:4]]
-    np.testing.assert_array_equal(one_photo[0], np.eye(3))
-    np.testing.assert_array_equal(one_photo[1], np.diag([-1.0, 1.0, 1.0]))
-    assert not np.array_equal(one_photo[2], one_photo[3])
+    assert rows.shape == (-(-5 // batch_size), batch_size)
+    assert rows[rows >= 0].tolist() == [0, 1, 2, 3, 4]
+    geometry, cropped = (draws["geometry"] for draws in batches[0]["draws"])
+    assert geometry.shape == (batch_size, 4, 3, 3)
+    np.testing.assert_array_equal(geometry[0, 0], np.eye(3))
+    np.testing.assert_array_equal(geometry[0, 1], np.diag([-1.0, 1.0, 1.0]))
+    assert not np.array_equal(geometry[0, 2], geometry[0, 3])
+    assert cropped.shape == (batch_size, 1, 3, 3)
+    np.testing.assert_allclose(cropped[0, 0], np.diag([1.0, 2 / 3, 1.0]), rtol=1e-6)  # a photo of 48 x 64 in 16 x 32
 
 
 def test_class_weights_become_sample_weights(dataset):

@@ -1,0 +1,138 @@
+"""Bytes of photos to probabilities, without a data set: what the command line, a web page and an exporter share."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from carclf.convert.judge import judge
+from carclf.data.decoder import decode, fitting_ratios
+from carclf.inference.averaging import ViewMean
+from carclf.inference.program import build_programs, to_numpy
+from carclf.recipe import View, parse_views
+from carclf.runs import Run
+
+CLEAN = parse_views("clean")
+
+
+class FramedPhoto(NamedTuple):
+    """A photo as a program reads it.
+
+    Attributes:
+      canvas: uint8 [C, C, 3], RGB, upright, in the top-left corner, zeros elsewhere.
+      extent: float32 [2], (height, width) of the photo inside it in pixels.
+    """
+
+    canvas: np.ndarray
+    extent: np.ndarray
+
+
+def frame_photo(raw: bytes, *, max_side: int, canvas_size: int) -> FramedPhoto:
+    """The photo as conversion and input path would have made it: turned upright, reduced, decoded at a DCT ratio.
+
+    Args:
+      raw: a file of any format that the converter reads.
+      max_side: longest side of a stored photo in pixels (`Run.max_side`).
+      canvas_size: side C of the canvas in pixels.
+
+    Raises:
+      carclf.convert.judge.UnusableError: it cannot be read; the message is the reason.
+    """
+    stored = judge(raw, max_side=max_side)
+    (ratio,) = fitting_ratios(np.array([[stored.height, stored.width]]), canvas_size=canvas_size)
+    pixels = decode(stored.encoded, ratio=int(ratio))
+    height, width, _ = pixels.shape
+    canvas = np.zeros((canvas_size, canvas_size, 3), np.uint8)
+    canvas[:height, :width] = pixels
+    return FramedPhoto(canvas, np.array([height, width], np.float32))
+
+
+class PhotoPredictor:
+    """Probabilities of photos by a run, or the mean of several; one device, one thread at a time.
+
+    Attributes:
+      class_names: the K classes in order of the columns.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        *,
+        run_weights: Sequence[float] | None = None,
+        views: Sequence[View] = CLEAN,
+        tta_mean: str = "probabilities",
+        batch_size: int = 8,
+        jit: bool = False,
+    ) -> None:
+        """Loads the runs' best weights; the first prediction compiles.
+
+        Args:
+          runs: at least one; all of the same classes (`carclf.runs.load_runs`).
+          run_weights: of each run in the mean; None is equal.
+          views: what each photo is looked at in.
+          tta_mean: 'probabilities' or 'logits', what the views' mean is taken of.
+          batch_size: photos a step; fewer are filled up, so that only one shape is compiled.
+          jit: whether to compile with XLA (`Device.jit`).
+
+        Raises:
+          UserError: weights are missing or do not load.
+        """
+        self.class_names = runs[0].class_names
+        self._runs, self._views, self._batch_size = tuple(runs), tuple(views), batch_size
+        self._tta_mean = tta_mean
+        weights = np.ones(len(runs)) if run_weights is None else np.asarray(run_weights, np.float64)
+        self._run_weights = weights / weights.sum()
+        self._programs = [build_programs(run, views=views, jit=jit) for run in runs]
+        self._framings = dict.fromkeys(
+            (run.max_side, program.canvas_size)
+            for run, programs in zip(self._runs, self._programs, strict=True)
+            for program in programs
+        )
+
+    def prepare(self, raw: bytes) -> dict[tuple[int, int], FramedPhoto]:
+        """A photo decoded for `predict_prepared`.
+
+        Raises:
+          carclf.convert.judge.UnusableError: it cannot be read; the message is the reason.
+        """
+        return {key: frame_photo(raw, max_side=key[0], canvas_size=key[1]) for key in self._framings}
+
+    def predict(self, photos: Sequence[bytes]) -> np.ndarray:
+        """Probabilities float64 [N, K] of N files.
+
+        Raises:
+          carclf.convert.judge.UnusableError: one cannot be read; `prepare` tells which, and lets the others through.
+        """
+        return self.predict_prepared([self.prepare(raw) for raw in photos])
+
+    def predict_prepared(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]]) -> np.ndarray:
+        """Probabilities float64 [N, K] of what `prepare` gave, `batch_size` at a time."""
+        starts = range(0, len(photos), self._batch_size)
+        parts = [self._predict_batch(photos[start : start + self._batch_size]) for start in starts]
+        return np.concatenate([np.zeros((0, len(self.class_names))), *parts])
+
+    def _predict_batch(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]]) -> np.ndarray:
+        count = len(photos)
+        # All draw as row 0, so that no photo depends on its neighbours; −1 is padding.
+        rows = np.where(np.arange(self._batch_size) < count, 0, -1)
+        batches = {key: self._batch([photo[key] for photo in photos], canvas_size=key[1]) for key in self._framings}
+        total = np.zeros((count, len(self.class_names)))
+        for run, programs, weight in zip(self._runs, self._programs, self._run_weights, strict=True):
+            mean = ViewMean(count, len(self.class_names), views=self._views, kind=self._tta_mean)
+            for program in programs:
+                batch = batches[run.max_side, program.canvas_size]
+                draws = program.view_set.draw(row=rows, extent=batch["extent"])
+                on_device = {name: keras.ops.convert_to_tensor(array) for name, array in draws.items()}
+                photos_there = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
+                for place, logits in zip(program.places, program.logits(photos_there, on_device), strict=True):
+                    mean.add(place, np.arange(count), to_numpy(logits)[:count])
+            total += weight * mean.probabilities()
+        return total
+
+    def _batch(self, photos: Sequence[FramedPhoto], *, canvas_size: int) -> dict[str, np.ndarray]:
+        canvas = np.zeros((self._batch_size, canvas_size, canvas_size, 3), np.uint8)
+        extent = np.ones((self._batch_size, 2), np.float32)
+        for place, photo in enumerate(photos):
+            canvas[place], extent[place] = photo
+        return {"canvas": canvas, "extent": extent}

@@ -1,0 +1,102 @@
+"""Bytes of photos to probabilities: the same as through a data set, whatever the file looks like."""
+
+import functools
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carclf.convert.judge import UnusableError
+from carclf.data.photos import read_photos
+from carclf.inference import program
+from carclf.inference.photo_predictor import PhotoPredictor, frame_photo
+from carclf.inference.predictor import mean_predictions, predict_runs
+from carclf.model import photo_classifier
+from carclf.recipe import parse_views
+from tests.inference.made_runs import colour_classifier, make_run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def render_not_compiled():
+    """XLA takes seconds for each Render, and gives the same images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "one", dataset)
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return PhotoPredictor([run], batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def photos(dataset):
+    return [encoded for _, encoded in sorted(read_photos(dataset, split="test", rows=range(5)).items())]
+
+
+def test_photos_are_predicted_as_in_a_data_set(run, predictor, photos, dataset):
+    (through_data,) = predict_runs(
+        [run], manifest=dataset, split="test", views=parse_views("clean"), batch_size=2, jit=False
+    )
+    np.testing.assert_allclose(predictor.predict(photos), through_data.probabilities, atol=1e-5)
+    assert through_data.probabilities.std(axis=0).max() > 0.01  # else the comparison would say nothing
+
+
+def test_an_ensemble_in_views_is_that_of_a_data_set(run, photos, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "build_photo_classifier", colour_classifier)
+    other = make_run(tmp_path / "two", dataset, seed=2, image_size="16x24", fit="crop")
+    how = {"views": parse_views("clean|flip*2|size(24)"), "tta_mean": "logits"}
+    predicted = predict_runs([run, other], manifest=dataset, split="test", batch_size=4, jit=False, **how)
+    through_data = mean_predictions(predicted, weights=np.array([3, 1]))
+    by_bytes = PhotoPredictor([run, other], run_weights=[3, 1], batch_size=5, **how)
+    np.testing.assert_allclose(by_bytes.predict(photos), through_data.probabilities, atol=1e-5)
+
+
+def test_no_photo_depends_on_its_neighbours(run, photos, monkeypatch):
+    monkeypatch.setattr(program, "build_photo_classifier", colour_classifier)
+    drawing = PhotoPredictor([run], views=parse_views("random(2)"), batch_size=3)
+    together = drawing.predict(photos)
+    for number, photo in enumerate(photos):
+        np.testing.assert_allclose(drawing.predict([photo])[0], together[number], atol=1e-6)
+
+
+def test_other_formats_and_turned_photos_are_taken(predictor, photos):
+    pixels = Image.open(io.BytesIO(photos[0]))
+    png, turned = io.BytesIO(), io.BytesIO()
+    pixels.save(png, "PNG")
+    exif = Image.Exif()
+    exif[0x0112] = 8  # shown turned by 90°
+    pixels.transpose(Image.Transpose.ROTATE_270).save(turned, "JPEG", quality=95, exif=exif)
+    upright, from_png, from_turned = predictor.predict([photos[0], png.getvalue(), turned.getvalue()])
+    np.testing.assert_allclose(from_png, upright, atol=0.05)
+    np.testing.assert_allclose(from_turned, upright, atol=0.05)
+    assert frame_photo(turned.getvalue(), max_side=64, canvas_size=64).extent.tolist() == [48, 64]
+
+
+def test_a_large_photo_is_reduced_to_the_canvas():
+    raw = io.BytesIO()
+    Image.new("RGB", (400, 300), "red").save(raw, "JPEG")
+    canvas, extent = frame_photo(raw.getvalue(), max_side=64, canvas_size=32)
+    assert extent.tolist() == [24, 32]
+    assert canvas.shape == (32, 32, 3)
+    assert not canvas[24:].any()
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [(b"", "empty file"), (b"<html>", "not an image"), (b"\xff\xd8\xff", "damaged"), (b"%PDF-1.7", "PDF is not read")],
+)
+def test_a_file_that_cannot_be_read_says_why(predictor, photos, raw, reason):
+    with pytest.raises(UnusableError, match=reason):
+        predictor.predict([photos[0], raw])
+
+
+def test_no_photo_at_all_is_no_row(predictor):
+    assert predictor.predict([]).shape == (0, 3)
+    assert predictor.class_names == ("class 0", "class 1", "class 2")
