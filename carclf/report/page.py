@@ -4,7 +4,7 @@ import io
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
@@ -12,11 +12,19 @@ from PIL import Image
 
 from carclf import config, runs
 from carclf.inference.metrics import Evaluation
-from carclf.report.pictures import WRITTEN_CLASSES, curve_svg
+from carclf.report.pictures import WRITTEN_CLASSES, curve_svg, reliability_svg
 from carclf.report.template import inline_jpeg, write_html
 
-CHARTS = ("Accuracy", "Loss", "Learning rate")
+CHARTS = ("Accuracy", "Loss", "Learning rate", "Seconds")
 JPEG_QUALITY = 88
+
+
+class MistakePictures(NamedTuple):
+    """JPEG bytes of a photo that was mistaken: itself, and where it speaks for the predicted and for the true class."""
+
+    photo: bytes
+    predicted: bytes
+    true: bytes
 
 
 def write_page(
@@ -26,7 +34,7 @@ def write_page(
     evaluation: Evaluation,
     tta: str,
     parents: Sequence[runs.Run],
-    thumbnails: Mapping[str, bytes],
+    pictures: Mapping[str, MistakePictures],
     path: Path,
 ) -> None:
     """Writes the page of a run.
@@ -37,7 +45,7 @@ def write_page(
       evaluation: what the page reports.
       tta: the views it was made with, joined by '|'.
       parents: the runs it descends from, the first stage first.
-      thumbnails: JPEG bytes of mistakes by photo id; those without one are listed in words.
+      pictures: of mistakes, by photo id; those without are listed in words.
       path: the file to write.
     """
     metrics = run.metrics or {}
@@ -56,9 +64,10 @@ def write_page(
         classes=sorted(evaluation.per_class, key=lambda score: score.f1),
         confusion=_confusion_rows(evaluation),
         confusion_picture=_inline_picture(run.directory / "confusion.png"),
-        mistakes=[(mistake, thumbnails.get(mistake.id)) for mistake in evaluation.mistakes],
+        mistakes=[(mistake, pictures.get(mistake.id)) for mistake in evaluation.mistakes],
+        reliability=reliability_svg(evaluation.calibration.bins),
         augmentation=_inline_picture(run.directory / "augmentation.png"),
-        changed=config.changed_options(run.options),
+        changed=_changed_options(run, parent=parents[-1] if parents else None),
         options=config.to_dict(run.options),
         command=_command(run.options),
         environment=_environment(run),
@@ -100,6 +109,17 @@ def _pace(history: pd.DataFrame) -> dict[str, float | None]:
         return float(later[column].median()) if column in later and later[column].notna().any() else None
 
     return {"seconds": median("seconds"), "images_per_second": median("images_per_second")}
+
+
+def _changed_options(run: runs.Run, *, parent: runs.Run | None) -> list[dict[str, Any]]:
+    """The options that differ from the defaults or from the parent: name, value, default, parent's value."""
+    own, defaults = config.to_dict(run.options), config.to_dict(type(run.options)())
+    inherited = config.to_dict(parent.options) if parent else own
+    return [
+        {"name": name, "value": value, "default": defaults[name], "parent": inherited[name]}
+        for name, value in own.items()
+        if value != defaults[name] or value != inherited[name]
+    ]
 
 
 def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, int, list[tuple[int, float]]]]:

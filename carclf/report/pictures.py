@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from carclf import runs
+from carclf.inference.calibration import ReliabilityBin
 
 # What a chart shows: the columns of history.csv, their legend and their colour below.
 CURVES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -125,6 +126,41 @@ def histogram_svg(
     if len(axes.patches) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=PAGE_COLOURS["ink"])
     return _inline_svg(figure, label=label, colours=PAGE_COLOURS)
+
+
+def reliability_svg(bins: Sequence[ReliabilityBin]) -> Markup:
+    """An inline `<svg>` of the accuracy of the photos by their confidence, coloured as `curve_svg`'s.
+
+    Args:
+      bins: from `carclf.inference.calibration`; those without photos are left out.
+    """
+    figure = Figure(figsize=(4.3, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    total = sum(each.photos for each in bins)
+    seen = [each for each in bins if each.photos]
+    axes.plot([0, 1], [0, 1], color=PAGE_COLOURS["best"], linestyle="--", linewidth=1, label="as sure as right")
+    for share, colour, legend in (
+        ([each.accuracy for each in seen], "val", "share that is right"),
+        ([each.photos / total for each in seen], "train", "share of all photos"),
+    ):
+        left, width = [each.low for each in seen], [each.high - each.low for each in seen]
+        narrow = 1.0 if colour == "val" else 0.35
+        centre = [low + wide * (1 - narrow) / 2 for low, wide in zip(left, width, strict=True)]
+        axes.bar(
+            centre,
+            share,
+            width=[0.94 * narrow * wide for wide in width],
+            align="edge",
+            color=PAGE_COLOURS[colour],
+            alpha=0.45 if colour == "val" else 0.9,
+            label=legend,
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("probability of the class predicted", fontsize=9, color=PAGE_COLOURS["ink"])
+    _style_axes(axes, colours=PAGE_COLOURS)
+    axes.legend(frameon=False, fontsize=9, labelcolor=PAGE_COLOURS["ink"], loc="upper left")
+    return _inline_svg(figure, label="Accuracy by confidence", colours=PAGE_COLOURS)
 
 
 def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: Path, title: str) -> None:
