@@ -21,7 +21,7 @@ def overlay(pixels: np.ndarray, heat: np.ndarray, *, geometry: np.ndarray | None
     colours = 255.0 * matplotlib.colormaps[COLOUR_MAP](spread[..., 0])[..., :3]
     grey = pixels.mean(axis=-1, keepdims=True)
     calm = 0.5 * pixels + 0.5 * grey
-    opacity = STRONGEST * np.sqrt(spread)  # so that middling heat is seen too
+    opacity = STRONGEST * spread
     return np.rint((1.0 - opacity) * calm + opacity * colours).astype(np.uint8)
 
 
