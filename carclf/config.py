@@ -1,6 +1,7 @@
 """Every option once: a frozen dataclass field is the flag, its default, its help and its place in stage.json."""
 
 import dataclasses
+import difflib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +59,8 @@ def define_flags(options: type) -> flags.FlagValues:
         if words:
             flags.DEFINE(_NumberOrWord(words), field.name, field.default, text, flag_values=values)
         elif choices:
-            flags.DEFINE_enum(field.name, field.default, list(choices), text, flag_values=values)
+            parser, serializer = _Choice(choices), flags.ArgumentSerializer()
+            flags.DEFINE(parser, field.name, field.default, text, flag_values=values, serializer=serializer)
         else:
             define[types[field.name]](field.name, field.default, text, flag_values=values)
     return values
@@ -78,6 +80,20 @@ class _NumberOrWord(flags.IntegerParser):
         if number in self._words.values():
             raise ValueError(f"{argument} is neither a possible number nor {' or '.join(self._words)}")
         return number
+
+
+class _Choice(flags.ArgumentParser):
+    """Takes one of some words; of another it names the nearest, which absl's own enum does not."""
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self._choices = choices
+
+    def parse(self, argument: str) -> str:
+        if argument in self._choices:
+            return argument
+        near = difflib.get_close_matches(argument, self._choices, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{hint}Known are {', '.join(self._choices)}")
 
 
 def from_flags(options: type[T], values: flags.FlagValues) -> T:
