@@ -19,7 +19,7 @@ PHONE, DESK = 390, 1280
 # What the page tells of itself once everything is laid out; the test takes the page's policy away to let it in.
 PROBE = """<script>addEventListener("load", () => { const wide = document.documentElement.clientWidth;
 const out = [...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > wide + 1
-  && !e.closest(".scroll, .film, .tall, .ids, svg")).map(e => e.tagName + "." + e.className);
+  && !e.closest(".scroll, .film, .tall, .ids, .seen span, svg")).map(e => e.tagName + "." + e.className);
 document.body.innerHTML = "";
 document.body.append("PROBE" + JSON.stringify({wide, scrolls: document.documentElement.scrollWidth, out,
   dark: matchMedia("(prefers-color-scheme: dark)").matches}) + "END"); })</script>"""
