@@ -77,8 +77,8 @@ def write_eda(
     samples, odd = _samples(photos, manifest.class_count), _odd_photos(photos)
     pictured = [*asked, *(number for numbers in samples.values() for number in numbers)]
     pictured += [number for _, numbers in odd for number, _ in numbers]
-    pictured += [n for _, shown, _ in matters for group in shown for n in group.members[:MEMBERS_PICTURED]]
-    named = [n for _, *parts in matters for groups_here in parts for group in groups_here for n in group.members]
+    pictured += [n for _, _, shown, _ in matters for group in shown for n in group.members[:MEMBERS_PICTURED]]
+    named = [n for _, _, *parts in matters for groups_here in parts for group in groups_here for n in group.members]
     write_html(
         path,
         "eda.html",
@@ -156,13 +156,17 @@ def _thumbnails(
     return {number: thumbnails[key] for number, key in zip(wanted.index.tolist(), keys, strict=True)}
 
 
-def _by_matter(groups: Sequence[Group]) -> list[tuple[str, list[Group], list[Group]]]:
-    """(what is the matter, groups to picture, groups in words), each group under the first matter that it has."""
+def _by_matter(groups: Sequence[Group]) -> list[tuple[str, int, list[Group], list[Group]]]:
+    """(what is the matter, how many, those to picture, those in words), each group under the first matter it has."""
     matters: dict[str, list[Group]] = {DIFFERENT_LABELS: [], LEAK: [], "": []}
     for group in groups:
         matters[next((matter for matter in (DIFFERENT_LABELS, LEAK) if matter in group.notes), "")].append(group)
     end = GROUPS_PICTURED + GROUPS_IN_WORDS
-    return [(matter, here[:GROUPS_PICTURED], here[GROUPS_PICTURED:end]) for matter, here in matters.items() if here]
+    return [
+        (matter, len(here), here[:GROUPS_PICTURED], here[GROUPS_PICTURED:end])
+        for matter, here in matters.items()
+        if here
+    ]
 
 
 def _samples(photos: pd.DataFrame, class_count: int) -> dict[int, list[int]]:

@@ -70,7 +70,7 @@ def _class_finding(manifest: Manifest) -> Finding:
         return Finding(True, text, "classes")
     text = (
         f"The largest class, {largest.name} ({largest.count:,}), has {ratio:.1f} times the photos of the smallest, "
-        f"{smallest.name} ({smallest.count:,}): --class_weights=balanced evens that out."
+        f"{smallest.name} ({smallest.count:,}): balanced class weights would even that out."
     )
     return Finding(False, text, "classes")
 
