@@ -15,6 +15,7 @@ from carclf.door import parse_command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (ROOT / "docs" / "pages.md").read_text(encoding="utf-8")
 OPTIONS = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
@@ -24,7 +25,7 @@ OPTIONS = {
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", README + PAGES, flags=re.DOTALL)
 
 
 def commands() -> list[str]:

@@ -66,7 +66,8 @@ def _class_finding(manifest: Manifest) -> Finding:
     largest = max(manifest.classes, key=lambda entry: entry.count)
     ratio = largest.count / max(smallest.count, 1)
     if ratio < UNEVEN_CLASSES:
-        text = f"Classes are about equally frequent: {smallest.count:,} to {largest.count:,} photos each."
+        each = f"{smallest.count:,} to {largest.count:,}" if ratio > 1 else f"{largest.count:,}"
+        text = f"Classes are about equally frequent: {each} photos each."
         return Finding(True, text, "classes")
     text = (
         f"The largest class, {largest.name} ({largest.count:,}), has {ratio:.1f} times the photos of the smallest, "

@@ -1,4 +1,4 @@
-"""Grad-CAM of ImageNet's features under a head trained on drawn cars, whose place in the photo is known to the pixel."""
+"""Grad-CAM of ImageNet's features under a head trained on drawn cars, whose place is known to the pixel."""
 
 import io
 import os
