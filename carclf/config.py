@@ -1,8 +1,10 @@
 """Every option once: a frozen dataclass field is the flag, its default, its help and its place in stage.json."""
 
 import dataclasses
+import difflib
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from absl import flags
@@ -60,7 +62,8 @@ def define_flags(options: type) -> flags.FlagValues:
         if words:
             flags.DEFINE(_NumberOrWord(words), field.name, field.default, text, flag_values=values)
         elif choices:
-            flags.DEFINE_enum(field.name, field.default, list(choices), text, flag_values=values)
+            parser, serializer = _Choice(choices), flags.ArgumentSerializer()
+            flags.DEFINE(parser, field.name, field.default, text, flag_values=values, serializer=serializer)
         else:
             define[types[field.name]](field.name, field.default, text, flag_values=values)
     return values
@@ -80,6 +83,20 @@ class _NumberOrWord(flags.IntegerParser):
         if number in self._words.values():
             raise ValueError(f"{argument} is neither a possible number nor {' or '.join(self._words)}")
         return number
+
+
+class _Choice(flags.ArgumentParser):
+    """Takes one of some words; of another it names the nearest, which absl's own enum does not."""
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self._choices = choices
+
+    def parse(self, argument: str) -> str:
+        if argument in self._choices:
+            return argument
+        near = difflib.get_close_matches(argument, self._choices, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{hint}Known are {', '.join(self._choices)}")
 
 
 def from_flags(options: type[T], values: flags.FlagValues) -> T:
@@ -480,11 +497,18 @@ class ExploreOptions:
     """Every option of `python -m carclf.explore`."""
 
     data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data")
-    output: str = option("augmentation.png", "The picture to write: .png, .jpg, .svg or .pdf.", group="Data")
+    output: str = option(
+        "",
+        "The page (.html) to write or, with --augment, the picture (.png, .jpg, .svg or .pdf); eda.html or "
+        "augmentation.png where none is given.",
+        group="Data",
+    )
+    show: str = option("", "Ids of photos, with commas, to show at the top of the page.", group="Page")
+    workers: int = option(0, "Processes that look at the photos; 0 is one a CPU.", group="Page")
     augment: str = option(
-        "notebook",
-        "Recipe to draw, as in carclf.train; all draws every operation there is, one a row, and prints how it is "
-        "written.",
+        "",
+        "Draw this recipe instead of writing the page, as in carclf.train; all draws every operation there is, one a "
+        "row, and prints how it is written.",
         group="Augmentation",
     )
     photos: int = option(4, "Photos drawn, of different classes; all draws one photo.", group="Augmentation")
@@ -495,15 +519,25 @@ class ExploreOptions:
     fill: Fill = option("edge", "As in carclf.train.", choices=FILLS, group="Images")
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs, and values that no picture could have."""
-        _require_flags(self, "data", "output")
+        """Refuses a call without what it needs, and values that no page or picture could have."""
+        _require_flags(self, "data")
         parse_image_size(self.image_size)
         _refuse(not 1 <= self.photos <= 32, "photos", self.photos, "it must be between 1 and 32")
         _refuse(not 1 <= self.draws <= 32, "draws", self.draws, "it must be between 1 and 32")
         _refuse(self.seed < 0, "seed", self.seed, "it must be 0 or more")
-        suffixes = (".png", ".jpg", ".svg", ".pdf")
-        named = self.output.lower().endswith(suffixes)
-        _refuse(not named, "output", self.output, f"it must end with one of {', '.join(suffixes)}")
+        _refuse(not 0 <= self.workers <= 1024, "workers", self.workers, "it must be between 0 and 1024")
+        draws = bool(self.augment.strip())
+        _refuse(draws and bool(self.show), "show", self.show, "it is for the page, which --augment does not write")
+        if self.output:
+            suffixes = (".png", ".jpg", ".svg", ".pdf") if draws else (".html",)
+            named = self.output.lower().endswith(suffixes)
+            rule = "--augment draws a picture" if draws else "the page is a file of HTML, and a picture wants --augment"
+            _refuse(not named, "output", self.output, f"{rule}, so it must end with {' or '.join(suffixes)}")
+
+    @property
+    def output_path(self) -> Path:
+        """The file to write."""
+        return Path(self.output or ("augmentation.png" if self.augment.strip() else "eda.html")).expanduser()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,3 +1,5 @@
+import dataclasses
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ DOORS = {
     "explore": ["-m", "carclf.explore"],
     "sample": ["-m", "carclf.sample"],
     "make_tfrecords": ["tools/make_tfrecords.py"],
+    "carclf": ["-m", "carclf", "make_tfrecords"],
 }
 
 
@@ -91,6 +94,29 @@ def test_a_stage_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
 def test_a_mistyped_stage_suggests_the_nearest():
     with pytest.raises(UserError, match="no stage 'b3_521': did you mean b3_512"):
         door.find_stage("b3_521")
+
+
+@pytest.mark.parametrize(
+    ("argument", "nearest"),
+    [
+        ("--fit=squach", "did you mean squash"),
+        ("--device=tqu", "did you mean tpu"),
+        ("--precision=16", "Known are auto"),
+    ],
+)
+def test_a_mistyped_choice_suggests_the_nearest(argument, nearest):
+    with pytest.raises(UserError, match=f"{argument}: .*{nearest}"):
+        door.parse_command_line(TrainOptions, [argument], description="")
+
+
+def test_every_option_is_in_the_help_under_its_subject_with_its_default():
+    text = door.help_text(TrainOptions, "Trains.")
+    for field in dataclasses.fields(TrainOptions):
+        group = field.metadata["group"]
+        here = text[text.index(f"\n{group}:") :]
+        default = "none" if field.default == "" else field.default
+        default = str(default).lower() if isinstance(default, bool) else default
+        assert re.search(rf"--(\[no\])?{field.name}\b.*\(default: '?{re.escape(str(default))}'?\)", here), field.name
 
 
 def test_required_flags_are_named():

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("convert", "data", "model", "samples"),
     ("training", "inference"),
     ("report", "tuning"),
-    ("door", "train", "predict", "evaluate", "explore", "sample", "tune"),
+    ("door", "__main__", "train", "predict", "evaluate", "explore", "sample", "tune", "make_tfrecords"),
 )
 # On the ground floor, which has no rooms, the order is finer.
 GROUND = {

@@ -1,37 +1,14 @@
 #!/usr/bin/env python3
-"""From photos to TFRecord shards, once and offline. The work is in `carclf.convert`."""
+"""From photos to TFRecord shards, once and offline: `carclf.make_tfrecords`, from a clone that is not installed."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a clone works without being installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from carclf.convert.options import ConvertOptions
 from carclf.door import run_door
-
-DESCRIPTION = """Turns photos into TFRecord shards: every photo judged, stratified folds, the same bytes each time.
-
-Reads the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class folders, or a folder
-of photos with --labels=CSV, and says what it recognised.
-Example: python tools/make_tfrecords.py --input=cars.zip --output=data/cars"""
-
-
-def main(options: ConvertOptions) -> None:
-    """Converts, or verifies."""
-    if options.verify:
-        from carclf.convert.verify import table, verify
-
-        manifest = verify(options.verify, workers=options.workers)
-        print(table(manifest))
-        print(f"{options.verify} is whole: every hash, every count and every photo was checked.")
-        return
-    from carclf.convert.converter import convert
-    from carclf.convert.summary import summary
-
-    converted = convert(options)
-    if converted is not None:
-        print(summary(converted))
-
+from carclf.make_tfrecords import DESCRIPTION, main
 
 if __name__ == "__main__":
     run_door(main, ConvertOptions, description=DESCRIPTION)

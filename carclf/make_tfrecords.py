@@ -1,0 +1,31 @@
+"""`python -m carclf.make_tfrecords`: from photos to TFRecord shards, once and offline; tools/make_tfrecords.py too."""
+
+from carclf.convert.options import ConvertOptions
+from carclf.door import run_door
+
+DESCRIPTION = """Turns photos into TFRecord shards: every photo judged, stratified folds, the same bytes each time.
+
+Reads the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class folders, or a folder
+of photos with --labels=CSV, and says what it recognised.
+Example: python tools/make_tfrecords.py --input=cars.zip --output=data/cars"""
+
+
+def main(options: ConvertOptions) -> None:
+    """Converts, or verifies."""
+    if options.verify:
+        from carclf.convert.verify import table, verify
+
+        manifest = verify(options.verify, workers=options.workers)
+        print(table(manifest))
+        print(f"{options.verify} is whole: every hash, every count and every photo was checked.")
+        return
+    from carclf.convert.converter import convert
+    from carclf.convert.summary import summary
+
+    converted = convert(options)
+    if converted is not None:
+        print(summary(converted))
+
+
+if __name__ == "__main__":
+    run_door(main, ConvertOptions, description=DESCRIPTION)
