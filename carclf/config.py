@@ -13,6 +13,7 @@ T = TypeVar("T")
 # What lies outside a photo: its edge pixel, its mirror image, or a constant.
 Fill = Literal["edge", "reflect", "constant"]
 FILLS: tuple[Fill, ...] = typing.get_args(Fill)
+EXPORT_FORMATS = ("savedmodel", "onnx", "litert", "litert_int8")  # the rows of carclf.exporting.formats.FORMATS
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str = "Options") -> Any:
@@ -332,6 +333,31 @@ class ExploreOptions:
         suffixes = (".png", ".jpg", ".svg", ".pdf")
         named = self.output.lower().endswith(suffixes)
         _refuse(not named, "output", self.output, f"it must end with one of {', '.join(suffixes)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """Every option of `python -m carclf.export`."""
+
+    run: str = option("", "Run to export.", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    format: str = option(
+        "onnx",
+        "savedmodel (TensorFlow), onnx, litert (phones), or litert_int8, a quarter of its size.",
+        choices=EXPORT_FORMATS,
+        group="Export",
+    )
+    output: str = option("", "Folder to write: the model, labels.txt and README.md, the model card.", group="Export")
+    overwrite: bool = option(False, "Replace the folder where it exists.", group="Export")
+    data: str = option("", "Data set to check the export on; none is the run's own.", group="Check")
+    photos: int = option(64, "Validation photos that it is checked on.", group="Check")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        _require_flags(self, "run", "output")
+        _refuse(self.photos < 1, "photos", self.photos, "an export is checked on at least 1")
+        named = self.output.lower().endswith((".onnx", ".tflite", ".pb"))
+        _refuse(named, "output", self.output, "it is a folder, in which the model lies beside labels.txt and README.md")
 
 
 def _require_flags(options: Any, *names: str) -> None:

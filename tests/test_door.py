@@ -15,6 +15,7 @@ DOORS = {
     "evaluate": ["-m", "carclf.evaluate"],
     "predict": ["-m", "carclf.predict"],
     "explore": ["-m", "carclf.explore"],
+    "export": ["-m", "carclf.export"],
     "sample": ["-m", "carclf.sample"],
     "make_tfrecords": ["tools/make_tfrecords.py"],
 }

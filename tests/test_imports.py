@@ -16,8 +16,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "config", "quiet", "runs", "workers", "recipe"),
     ("convert", "data", "model", "samples"),
     ("training", "inference"),
-    ("report",),
-    ("door", "train", "predict", "evaluate", "explore", "sample"),
+    ("report", "exporting"),
+    ("door", "train", "predict", "evaluate", "explore", "export", "sample"),
 )
 # On the ground floor, which has no rooms, the order is finer.
 GROUND = {

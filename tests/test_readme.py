@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import EvaluateOptions, ExploreOptions, PredictOptions, TrainOptions
+from carclf.config import EvaluateOptions, ExploreOptions, ExportOptions, PredictOptions, TrainOptions
 from carclf.convert.options import ConvertOptions
 from carclf.door import parse_command_line
 
@@ -20,6 +20,7 @@ OPTIONS = {
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "explore": ExploreOptions,
+    "export": ExportOptions,
 }
 
 

@@ -33,6 +33,7 @@ def render(
     fill: Fill = "edge",
     fill_value: float = 0.0,
     stretch: bool = False,
+    branching: bool = True,
 ) -> Tensor:
     """Returns the images that the matrices make of the photos: float32 [B, H, W, 3] in 0..255.
 
@@ -52,10 +53,21 @@ def render(
         fill_value: that constant, 0..255, before colour.
         stretch: before colour, map each image's darkest value to 0 and its brightest to 255, as Keras's old
             ImageDataGenerator does in silence wherever it changes the brightness.
+        branching: take the cheapest way that serves the batch; False always takes the one that serves every batch,
+            for runtimes that know no conditionals.
     """
     pixels = _pixel_map(extent, geometry)
     own_colour = ops.zeros_like(colour) + np.eye(3, 4, dtype=np.float32) if stretch else colour
-    image = _sample(canvas, extent, pixels, own_colour, image_size=image_size, fill=fill, fill_value=fill_value)
+    image = _sample(
+        canvas,
+        extent,
+        pixels,
+        own_colour,
+        image_size=image_size,
+        fill=fill,
+        fill_value=fill_value,
+        branching=branching,
+    )
     if stretch:
         image = _recolour(_stretched(image), colour)
     image = ops.clip(image, 0.0, 255.0)
@@ -75,6 +87,7 @@ def _sample(
     image_size: tuple[int, int],
     fill: Fill,
     fill_value: float,
+    branching: bool,
 ) -> Tensor:
     """Returns the interpolated and recoloured photos before the clip, float32 [B, H, W, 3].
 
@@ -94,6 +107,9 @@ def _sample(
     def four(*, affine: bool) -> Tensor:
         corner = [sample(step * np.array([x, y], np.float32), affine=affine) for y in (-1.0, 1.0) for x in (-1.0, 1.0)]
         return (corner[0] + corner[1]) + (corner[2] + corner[3])  # in this order flips stay exact
+
+    if not branching:
+        return _recolour(four(affine=False) * 0.25, colour)
 
     def averaged() -> Tensor:
         return ops.cond(
@@ -301,6 +317,7 @@ class Render(keras.layers.Layer):
         erasing: apply `erase`.
         stretch: map each image's values to 0..255 before colour.
         jit: compile with XLA, whatever surrounds the layer. Turn it off to export the model.
+        branching: see `render`. Turn it off to export the model.
 
     Raises:
         ValueError: an option is out of range, a key is missing, or an odd batch is to be mixed.
@@ -316,6 +333,7 @@ class Render(keras.layers.Layer):
         erasing: bool = False,
         stretch: bool = False,
         jit: bool = True,
+        branching: bool = True,
         name: str | None = None,
     ) -> None:
         """See the class."""
@@ -329,6 +347,7 @@ class Render(keras.layers.Layer):
         self.erasing = erasing
         self.stretch = stretch
         self.jit = jit
+        self.branching = branching
         self.built = True
         self._function = xla(self._render) if jit else self._render
 
@@ -358,6 +377,7 @@ class Render(keras.layers.Layer):
             fill=self.fill,
             fill_value=self.fill_value,
             stretch=self.stretch,
+            branching=self.branching,
         )
 
     def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> keras.KerasTensor:
@@ -375,4 +395,5 @@ class Render(keras.layers.Layer):
             "erasing": self.erasing,
             "stretch": self.stretch,
             "jit": self.jit,
+            "branching": self.branching,
         }
