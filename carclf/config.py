@@ -16,7 +16,18 @@ FILLS: tuple[Fill, ...] = typing.get_args(Fill)
 EXPORT_FORMATS = ("savedmodel", "onnx", "litert", "litert_int8")  # the rows of carclf.exporting.formats.FORMATS
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str = "Options") -> Any:
+# What --val_fold=all is kept as.
+ALL_FOLDS = -1
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    words: Mapping[str, int] | None = None,
+    group: str = "Options",
+) -> Any:
     """A dataclass field that is also a flag.
 
     Args:
@@ -24,9 +35,12 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] = (), group: str
         flag's type.
       help: one or two sentences for `--help`.
       choices: the allowed values of a string option; empty means any.
+      words: what may be written in place of a number, and the number that it is kept as.
       group: the heading under which `--help` lists it.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "group": group})
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "words": words, "group": group}
+    )
 
 
 def define_flags(options: type) -> flags.FlagValues:
@@ -40,12 +54,30 @@ def define_flags(options: type) -> flags.FlagValues:
         bool: flags.DEFINE_boolean,
     }
     for field in dataclasses.fields(options):
-        choices, text = field.metadata["choices"], field.metadata["help"]
-        if choices:
+        choices, words, text = (field.metadata[name] for name in ("choices", "words", "help"))
+        if words:
+            flags.DEFINE(_NumberOrWord(words), field.name, field.default, text, flag_values=values)
+        elif choices:
             flags.DEFINE_enum(field.name, field.default, list(choices), text, flag_values=values)
         else:
             define[types[field.name]](field.name, field.default, text, flag_values=values)
     return values
+
+
+class _NumberOrWord(flags.IntegerParser):
+    """Parses an integer, or a word that stands for one that is not written otherwise."""
+
+    def __init__(self, words: Mapping[str, int]) -> None:
+        super().__init__()
+        self._words = words
+
+    def convert(self, argument: int | str) -> int:
+        if isinstance(argument, str) and argument in self._words:
+            return self._words[argument]
+        number: int = super().convert(argument)
+        if number in self._words.values():
+            raise ValueError(f"{argument} is neither a possible number nor {' or '.join(self._words)}")
+        return number
 
 
 def from_flags(options: type[T], values: flags.FlagValues) -> T:
@@ -129,7 +161,18 @@ class TrainOptions:
     save_every: int = option(
         200, "Steps between two checkpoints; 0 saves at the end of each epoch only.", group="Data and run"
     )
-    val_fold: int = option(0, "The fold that is held out for validation.", group="Data and run")
+    val_fold: int = option(
+        0,
+        "The fold that is held out for validation; all trains a run for each fold, RUN/fold0 and so on, one after the "
+        "other.",
+        words={"all": ALL_FOLDS},
+        group="Data and run",
+    )
+    label_patch: str = option(
+        "",
+        "CSV of corrected labels (id,class), such as carclf.evaluate writes; a copy stays in the run.",
+        group="Data and run",
+    )
     seed: int = option(42, "Seed of initial weights, order, augmentation and dropout.", group="Data and run")
 
     image_size: str = option("224", "Network input in pixels: 300, or HEIGHTxWIDTH such as 384x512.", group="Images")
@@ -231,7 +274,6 @@ class TrainOptions:
         for name in (
             "steps",
             "patience",
-            "val_fold",
             "l2",
             "weight_decay",
             "clip_norm",
@@ -243,6 +285,7 @@ class TrainOptions:
             "focal_gamma",
         ):
             _refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
+        _refuse(self.val_fold < ALL_FOLDS, "val_fold", self.val_fold, "it must be 0 or more, or all")
         for name in ("dropout", "label_smoothing", "ema_momentum"):
             _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")
         _refuse(not self.learning_rate > 0, "learning_rate", self.learning_rate, "it must be above 0")
@@ -257,6 +300,18 @@ class TrainOptions:
             _refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")
 
 
+TTA_HELP = (
+    "Views to average: 'clean|flip|zoom(1.1)|five_crop', 'random(10)', other sizes 'size(448)|size(512)', "
+    "with weights 'clean*2|flip'."
+)
+TTA_MEANS = ("probabilities", "logits")
+TTA_MEAN_HELP = "What the mean over the views is taken of."
+RUN_WEIGHTS_HELP = (
+    "Weights of the runs in their mean, 0.5,0.3,0.2, or fitted: those with the least loss on the photos that "
+    "the runs held out. Without it all count the same."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
     """Every option of `python -m carclf.evaluate`."""
@@ -264,7 +319,12 @@ class EvaluateOptions:
     run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
     runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
     data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
-    tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
+    tta: str = option("clean", TTA_HELP, group="Prediction")
+    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
+    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
+    label_patch: str = option(
+        "", "Labels to judge by; without it those that the runs were trained with.", group="Prediction"
+    )
     batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
     device: str = option(
         "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
@@ -291,8 +351,21 @@ class PredictOptions:
         group="Data and run",
     )
     sample: str = option("", "Sample submission to follow instead of the data set's own.", group="Data and run")
-    probabilities: str = option("", "Also write every probability to this CSV file.", group="Data and run")
-    tta: str = option("clean", "Views to average: 'clean|flip|zoom(1.1)', or 'random(10)'.", group="Prediction")
+    probabilities: str = option(
+        "", "Also write every probability to this file, .csv or .parquet.", group="Data and run"
+    )
+    compare: str = option(
+        "", "An older submission: tells which photos changed, and draws them beside --output.", group="Data and run"
+    )
+    photo: str = option(
+        "",
+        "Photos or folders, with commas: prints their likeliest classes instead; needs no --data.",
+        group="Data and run",
+    )
+    top: int = option(3, "With --photo: how many classes to print.", group="Data and run")
+    tta: str = option("clean", TTA_HELP, group="Prediction")
+    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
+    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
     batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
     device: str = option(
         "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
@@ -301,7 +374,17 @@ class PredictOptions:
     def __post_init__(self) -> None:
         """Refuses a call without what it needs."""
         _refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
+        _refuse(self.top < 1, "top", self.top, "it must be at least 1")
+        if self.photo:
+            _require_flags(self, "run")
+            for name in ("data", "sample", "probabilities", "compare"):
+                _refuse(bool(getattr(self, name)), name, getattr(self, name), "--photo predicts without a data set")
+            _refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
+            return
         _require_flags(self, "run", "data", "output")
+        kinds = (".csv", ".parquet")
+        named = not self.probabilities or self.probabilities.lower().endswith(kinds)
+        _refuse(not named, "probabilities", self.probabilities, f"it must end with {' or '.join(kinds)}")
 
 
 @dataclasses.dataclass(frozen=True)

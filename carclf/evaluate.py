@@ -1,56 +1,128 @@
 """`python -m carclf.evaluate`: scores runs on the photos they never trained on."""
 
+from typing import TYPE_CHECKING
+
 from carclf import runs
 from carclf.config import EvaluateOptions
 from carclf.door import run_door
+from carclf.runs import Member
 
-DESCRIPTION = """Scores a run, or the mean of several, on the held-out fold; writes metrics.json and report.html.
+if TYPE_CHECKING:
+    from carclf.data.manifest import Manifest
+    from carclf.inference.metrics import Evaluation
+    from carclf.inference.predictor import Predictions
+    from carclf.recipe import View
+
+DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out: metrics.json, report.html and
+label_patch.csv, the most confident mistakes, in the run's folder. The folder of --val_fold=all is scored on the whole
+training set, each photo by the run that held it out. With several views it tells what each of them is worth.
 
 Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='clean|flip|zoom(1.1)'"""
 
 
 def main(options: EvaluateOptions) -> None:
     """Evaluates and prints the summary."""
-    loaded = runs.load_runs(options.run, runs=options.runs)
+    members = runs.load_members(options.run, runs=options.runs)
 
     from carclf.data.manifest import load_manifest
-    from carclf.inference.compatibility import check_classes, held_out_fold
+    from carclf.inference.audit import with_clean
+    from carclf.inference.averaging import parse_run_weights
+    from carclf.inference.compatibility import check_classes, held_out_folds, load_labels
     from carclf.recipe import parse_views
 
     manifest = load_manifest(options.data)
-    check_classes(loaded, manifest)
-    fold = held_out_fold(loaded, manifest)
-    views = parse_views(options.tta)
+    check_classes([run for member in members for run in member.runs], manifest)
+    folds = held_out_folds(members, manifest)
+    manifest = load_labels(options.label_patch, members=members, manifest=manifest)
+    asked = parse_views(options.tta)
+    audited = [view.name for view in asked] != ["clean"]
+    views = with_clean(asked) if audited else asked
+    weights = parse_run_weights(options.run_weights, count=len(members))
 
     from carclf.training.device import select_device
 
-    device = select_device(options.device, precision=loaded[0].options.precision)
+    device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(device.describe(), flush=True)
 
-    from carclf.inference.evaluation import evaluate_predictions
-    from carclf.inference.predictor import mean_predictions, predict_runs
-    from carclf.report.run_files import write_evaluation
+    from carclf.inference.averaging import fit_run_weights
+    from carclf.inference.evaluation import audit_predictions, evaluate_predictions, labels_of
+    from carclf.inference.predictor import mean_predictions, predict_held_out
 
     with device.scope():
-        predictions = mean_predictions(
-            predict_runs(
-                loaded,
-                manifest=manifest,
-                split="train",
-                folds=[fold],
-                views=views,
-                batch_size=options.batch_size,
-                jit=device.jit,
-            )
+        predictions = predict_held_out(
+            members,
+            manifest=manifest,
+            folds=folds,
+            views=views,
+            tta_mean=options.tta_mean,
+            batch_size=options.batch_size,
+            jit=device.jit,
+            keep_views=audited,
         )
-    evaluation = evaluate_predictions(predictions, manifest)
+    if weights is None:
+        weights = fit_run_weights([p.probabilities for p in predictions], labels_of(predictions[0], manifest))
+        print(f"Weights of the runs, fitted on these photos: {','.join(f'{weight:.3f}' for weight in weights)}.")
+    audit = None
+    if audited:
+        audit = audit_predictions(predictions, manifest, views=views, run_weights=weights, tta_mean=options.tta_mean)
+    evaluation = evaluate_predictions(mean_predictions(predictions, weights=weights), manifest, audit=audit)
+    print_summary(members, evaluation, views=asked, folds=folds, predictions=predictions, manifest=manifest)
+    if len(members) == 1:
+        write_files(members[0], evaluation, views=asked, manifest=manifest, options=options)
+
+
+def print_summary(
+    members: list[Member],
+    evaluation: "Evaluation",
+    *,
+    views: "tuple[View, ...]",
+    folds: list[int],
+    predictions: "list[Predictions]",
+    manifest: "Manifest",
+) -> None:
+    """Prints what people look at first; of several runs each one's accuracy too."""
+    from carclf.inference.evaluation import labels_of
+
     names = "|".join(view.name for view in views)
-    print(f"Accuracy of {' + '.join(run.name for run in loaded)} in views {names}: {evaluation.summary()}.")
-    if len(loaded) == 1:
+    held_out = f"fold {folds[0]}" if len(folds) == 1 else f"{len(folds)} of {len(manifest.folds)} folds, out of fold"
+    if len(members) > 1:
+        labels = labels_of(predictions[0], manifest)
+        for member, predicted in zip(members, predictions, strict=True):
+            print(f"Accuracy of {member.name}: {(predicted.probabilities.argmax(axis=1) == labels).mean():.3f}.")
+    name = " + ".join(member.name for member in members)
+    print(f"Accuracy of {name} in views {names}, {held_out}: {evaluation.summary()}.")
+    print(evaluation.details())
+    if evaluation.audit:
+        print("\n  ".join(["Photos fixed and broken against the clean view:", *evaluation.audit.lines()]))
+
+
+def write_files(
+    member: Member,
+    evaluation: "Evaluation",
+    *,
+    views: "tuple[View, ...]",
+    manifest: "Manifest",
+    options: EvaluateOptions,
+) -> None:
+    """Writes the report of a run, or out_of_fold.json of all folds, and the label patch."""
+    from carclf.inference.evaluation import write_label_patch
+    from carclf.report.run_files import write_evaluation
+
+    names = "|".join(view.name for view in views)
+    if len(member.runs) == 1:
         page = write_evaluation(
-            loaded[0], evaluation=evaluation, manifest=manifest, tta=names, runs_folder=options.runs
+            member.runs[0], evaluation=evaluation, manifest=manifest, tta=names, runs_folder=options.runs
         )
         print(f"Report: {page}")
+    else:
+        path = member.directory / runs.OUT_OF_FOLD_FILE
+        runs.write_json(path, {"views": names, "folds": list(member.folds), "evaluation": evaluation.to_dict()})
+        print(f"Figures: {path}")
+    patch = write_label_patch(member.directory, evaluation)
+    print(
+        f"Likely mislabels: {patch} ({len(evaluation.mistakes)} photos): correct the column class where a label is "
+        f"wrong, then train with --label_patch={patch}."
+    )
 
 
 if __name__ == "__main__":

@@ -1,33 +1,59 @@
 """`python -m carclf.predict`: the test photos' classes, as the competition wants them."""
 
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from carclf import runs
 from carclf.config import PredictOptions
-from carclf.door import run_door
+from carclf.door import USAGE_ERROR, run_door
 from carclf.errors import UserError
+from carclf.runs import Member
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from carclf.data.manifest import Manifest
+    from carclf.inference.photo_predictor import PhotoPredictor
+    from carclf.inference.predictor import Predictions
+    from carclf.recipe import View
+    from carclf.training.device import Device
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
 
-The file has exactly the Ids of the sample submission, in its order; otherwise none is written.
+The file has exactly the Ids of the sample submission, in its order; otherwise none is written. --photo=car.jpg,folder
+predicts any photos instead and prints their likeliest classes.
 Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
+SHEET_PHOTOS = 60  # of a contact sheet, at the most
 
 
-def main(options: PredictOptions) -> None:
-    """Predicts and writes the submission."""
-    loaded = runs.load_runs(options.run, runs=options.runs)
+def main(options: PredictOptions) -> int:
+    """Predicts and writes the submission, or prints what photos show."""
+    members = runs.load_members(options.run, runs=options.runs)
+    return predict_files(options, members) if options.photo else predict_dataset(options, members)
 
+
+def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
+    """0 after writing the submission and what else was asked for.
+
+    Raises:
+      UserError: anything that does not fit: nothing has been written then.
+    """
     from carclf.data.manifest import load_manifest
-    from carclf.inference import submission
-    from carclf.inference.compatibility import check_classes, held_out_fold
+    from carclf.inference import comparison, submission
+    from carclf.inference.averaging import FITTED, parse_run_weights
+    from carclf.inference.compatibility import check_classes, held_out_folds
     from carclf.recipe import parse_views
 
     manifest = load_manifest(options.data)
-    check_classes(loaded, manifest)
+    check_classes([run for member in members for run in member.runs], manifest)
     held_out = options.split == "val"
-    split, folds = ("train", [held_out_fold(loaded, manifest)]) if held_out else ("test", None)
+    folds = held_out_folds(members, manifest) if held_out or options.run_weights == FITTED else []
+    split = "train" if held_out else "test"
     views = parse_views(options.tta)
-    if not manifest.photos(split, folds):
+    weights = parse_run_weights(options.run_weights, count=len(members))
+    if not manifest.photos(split, folds if held_out else None):
         raise UserError(
             f"The data set {manifest.directory} has no test photos: convert it with a test folder, or predict the "
             "held-out fold with --split=val."
@@ -35,31 +61,23 @@ def main(options: PredictOptions) -> None:
     sample = options.sample or (None if held_out else manifest.sample_submission)
     header, order = submission.read_sample(Path(sample)) if sample else (["Id", "Category"], None)
     photos = manifest.read_ids(split)
-    if folds:
+    if held_out:
         photos = photos[photos["fold"].isin(folds)]
-    submission.check_ids(photos["id"].tolist(), order=order)  # now, not after an hour of work
+    # Now, not after an hour of work.
+    submission.check_ids(photos["id"].tolist(), order=order)
+    older = comparison.read_submission(Path(options.compare)) if options.compare else None
+    if older is not None:
+        comparison.check_same_ids(older, photos["id"].tolist(), path=Path(options.compare))
+    if options.probabilities.lower().endswith(".parquet"):
+        submission.require_parquet()
 
     from carclf.training.device import select_device
 
-    device = select_device(options.device, precision=loaded[0].options.precision)
+    device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(device.describe(), flush=True)
-
-    from carclf.inference.predictor import mean_predictions, predict_runs
-
-    with device.scope():
-        predictions = mean_predictions(
-            predict_runs(
-                loaded,
-                manifest=manifest,
-                split=split,
-                folds=folds,
-                views=views,
-                batch_size=options.batch_size,
-                jit=device.jit,
-            )
-        )
+    predictions = predict(options, members, manifest=manifest, views=views, folds=folds, weights=weights, device=device)
     ids = photos["id"].loc[predictions.rows].tolist()
-    rows = submission.write_submission(
+    labels = submission.write_submission(
         output=Path(options.output),
         ids=ids,
         probabilities=predictions.probabilities,
@@ -67,7 +85,8 @@ def main(options: PredictOptions) -> None:
         header=header,
         order=order,
     )
-    print(f"Submission: {options.output} ({rows} rows, {len(views)} views of {len(loaded)} run(s))")
+    count = sum(len(member.runs) for member in members)
+    print(f"Submission: {options.output} ({len(labels)} rows, {len(views)} views of {count} run(s))")
     if options.probabilities:
         submission.write_probabilities(
             output=Path(options.probabilities),
@@ -75,8 +94,143 @@ def main(options: PredictOptions) -> None:
             probabilities=predictions.probabilities,
             class_names=manifest.class_names,
             id_name=header[0],
+            order=order,
         )
         print(f"Probabilities: {options.probabilities}")
+    if older is not None:
+        tell_changes(options, older=older, newer=labels, manifest=manifest, split=split)
+    return 0
+
+
+def predict(
+    options: PredictOptions,
+    members: Sequence[Member],
+    *,
+    manifest: "Manifest",
+    views: "Sequence[View]",
+    folds: Sequence[int],
+    weights: "np.ndarray | None",
+    device: "Device",
+) -> "Predictions":
+    """The members' mean, with the weights given, or fitted first on the photos that they held out."""
+    from carclf.inference.averaging import fit_run_weights
+    from carclf.inference.compatibility import load_labels
+    from carclf.inference.evaluation import labels_of
+    from carclf.inference.predictor import mean_predictions, predict_held_out, predict_members
+
+    how: dict[str, Any] = {
+        "views": views,
+        "tta_mean": options.tta_mean,
+        "batch_size": options.batch_size,
+        "jit": device.jit,
+    }
+    held_out = options.split == "val"
+    with device.scope():
+        if held_out or weights is None:
+            predictions = predict_held_out(members, manifest=manifest, folds=folds, **how)
+        if weights is None:
+            labelled = load_labels("", members=members, manifest=manifest)
+            weights = fit_run_weights([p.probabilities for p in predictions], labels_of(predictions[0], labelled))
+            fitted = ",".join(f"{weight:.3f}" for weight in weights)
+            print(f"Weights of the runs: {fitted}, fitted on {len(predictions[0].rows)} held-out photos.", flush=True)
+        if not held_out:
+            predictions = predict_members(members, manifest=manifest, split="test", **how)
+    return mean_predictions(predictions, weights=weights)
+
+
+def tell_changes(
+    options: PredictOptions, *, older: Mapping[str, str], newer: Mapping[str, str], manifest: "Manifest", split: str
+) -> None:
+    """Prints how this submission differs from an older one, and writes the list and the picture of its changes."""
+    import pandas as pd
+
+    from carclf.data.decoder import decode
+    from carclf.data.photos import read_photos
+    from carclf.inference import comparison, submission
+    from carclf.report.pictures import draw_contact_sheet
+
+    names = dict(zip(manifest.class_labels, manifest.class_names, strict=True))
+    changed = comparison.changes(older, newer)
+    print(f"Against {options.compare}, {comparison.describe(changed, photos=len(newer), names=names)}")
+    if not changed:
+        return
+    output = Path(options.output)
+    table, sheet = output.with_suffix(".changes.csv"), output.with_suffix(".changes.jpg")
+    submission.write_table(pd.DataFrame(changed, columns=["Id", "before", "after"]), table)
+    shown = changed[:SHEET_PHOTOS]
+    rows = {name: row for row, name in enumerate(manifest.read_ids(split)["id"])}
+    encoded = read_photos(manifest, split=split, rows=[rows[change.id] for change in shown])
+    draw_contact_sheet(
+        [decode(encoded[rows[change.id]]) for change in shown],
+        [f"{change.id}\n{names.get(change.before, change.before)} → {names[change.after]}" for change in shown],
+        path=sheet,
+        title=f"{len(shown)} of {len(changed)} changed photos: {options.compare} → {options.output}",
+    )
+    print(f"Changes: {table}, {sheet}")
+
+
+def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
+    """0 after printing the likeliest classes of every photo; 2 where some could not be read.
+
+    Raises:
+      UserError: there is no such file, or a run does not load.
+    """
+    from carclf.inference.averaging import parse_run_weights
+    from carclf.inference.photo_files import photo_files
+    from carclf.recipe import parse_views
+
+    paths = photo_files(options.photo)
+    views = parse_views(options.tta)
+    weights = parse_run_weights(options.run_weights, count=len(members))
+    assert weights is not None  # the options refuse fitted ones
+
+    from carclf.training.device import select_device
+
+    device = select_device(options.device, precision=members[0].runs[0].options.precision)
+
+    from carclf.inference.photo_predictor import PhotoPredictor
+
+    predictor = PhotoPredictor(
+        [run for member in members for run in member.runs],
+        run_weights=[
+            weight / len(member.runs) for member, weight in zip(members, weights, strict=True) for _ in member.runs
+        ],
+        views=views,
+        tta_mean=options.tta_mean,
+        batch_size=min(options.batch_size, len(paths)),
+        jit=device.jit,
+    )
+    unread = print_classes(predictor, paths, top=options.top, batch_size=options.batch_size)
+    if unread:
+        print(f"Error: {unread} of {len(paths)} files could not be read.", file=sys.stderr)
+    return USAGE_ERROR if unread else 0
+
+
+def print_classes(predictor: "PhotoPredictor", paths: Sequence[Path], *, top: int, batch_size: int) -> int:
+    """How many files could not be read, after printing a line for each of the others, a few at a time."""
+    from carclf.convert.judge import UnusableError
+    from carclf.inference.photo_files import printable, read_files, table_line
+
+    unread = 0
+    waiting: list[tuple[Path, Any]] = []
+
+    def flush() -> None:
+        for (path, _), probabilities in zip(waiting, predictor.predict_prepared([p for _, p in waiting]), strict=True):
+            print(table_line(path, probabilities, class_names=predictor.class_names, top=top), flush=True)
+        waiting.clear()
+
+    for path, raw in read_files(paths):
+        try:
+            if isinstance(raw, OSError):
+                raise UnusableError(raw.strerror or str(raw))
+            waiting.append((path, predictor.prepare(raw)))
+        except UnusableError as error:
+            unread += 1
+            print(f"{printable(str(path))} cannot be read: {error}.", file=sys.stderr)
+        if len(waiting) == batch_size:
+            flush()
+    flush()
+    return unread
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ HISTORY_FILE = "history.csv"
 CHECKPOINTS_FOLDER = "checkpoints"
 EPOCHS_FOLDER = "epochs"  # weights of the last epochs, for --swa_epochs
 FEATURES_FOLDER = "features"  # what the backbone made of the photos, for --feature_views
+OUT_OF_FOLD_FILE = "out_of_fold.json"  # of all folds together, in the folder of --val_fold=all
+APPLIED_LABELS = "applied_label_patch.csv"  # the run's own copy of --label_patch
+FOLD_FOLDER = re.compile(r"fold(\d+)")  # of each run that --val_fold=all makes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,12 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's own name, which is the stage's unless the user chose another."""
-        return self.directory.name
+        return run_name(self.directory)
+
+    @property
+    def label_patch(self) -> Path | None:
+        """The run's copy of the label patch that it was trained with, or None."""
+        return self.directory / APPLIED_LABELS if self.stage["data"].get("label_patch") else None
 
     @property
     def best_weights(self) -> Path:
@@ -64,6 +73,47 @@ class Run:
                 f"The run {self.directory} has no {BEST_WEIGHTS} yet: train it to the end of an epoch first."
             )
         return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """What one name of `--run` stands for: a run, or those that `--val_fold=all` trained, one for each fold.
+
+    Attributes:
+      name: of its folder.
+      directory: the folder.
+      runs: in order of their folds; one with a run of its own.
+    """
+
+    name: str
+    directory: Path
+    runs: tuple[Run, ...]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that its runs held out."""
+        return tuple(run.options.val_fold for run in self.runs)
+
+    def run_of(self, fold: int) -> Run:
+        """The run that held out `fold`."""
+        return self.runs[self.folds.index(fold)]
+
+
+def run_name(directory: Path) -> str:
+    """The name of the run in a folder: its own, behind that of its parent folder where it is one of all folds."""
+    is_fold = FOLD_FOLDER.fullmatch(directory.name)
+    return f"{directory.parent.name}/{directory.name}" if is_fold else directory.name
+
+
+def fold_path(directory: Path, fold: int) -> Path:
+    """Where `--val_fold=all` puts the run that holds out `fold`."""
+    return directory / f"fold{fold}"
+
+
+def fold_paths(directory: Path) -> list[Path]:
+    """The folders of the runs that `--val_fold=all` made in `directory`, by fold."""
+    folders = [path for path in directory.glob("fold*") if (path / STAGE_FILE).is_file()]
+    return sorted((path for path in folders if FOLD_FOLDER.fullmatch(path.name)), key=lambda path: int(path.name[4:]))
 
 
 def run_path(name: str, *, runs: str) -> Path:
@@ -108,21 +158,46 @@ def load_run(directory: Path) -> Run:
 
 
 def load_runs(names: str, *, runs: str) -> list[Run]:
-    """The runs of a comma-separated list.
+    """The runs of a comma-separated list; the folder of `--val_fold=all` stands for the runs of all its folds.
 
     Raises:
       UserError: one is missing, or two disagree on the classes.
     """
-    loaded = [load_run(run_path(name.strip(), runs=runs)) for name in names.split(",") if name.strip()]
-    if not loaded:
+    return [run for member in load_members(names, runs=runs) for run in member.runs]
+
+
+def load_members(names: str, *, runs: str) -> list[Member]:
+    """What the names of a comma-separated list stand for.
+
+    Raises:
+      UserError: one is missing, one of the runs of all folds is unfinished, or two runs disagree on the classes.
+    """
+    members = [_load_member(run_path(name.strip(), runs=runs)) for name in names.split(",") if name.strip()]
+    if not members:
         raise UserError(f"--run={names!r} names no run: give runs/NAME, or several with commas.")
+    _check_same_classes([run for member in members for run in member.runs])
+    return members
+
+
+def _load_member(directory: Path) -> Member:
+    folders = [] if (directory / STAGE_FILE).is_file() else fold_paths(directory)
+    loaded = tuple(load_run(folder) for folder in folders or [directory])
+    for run in loaded:
+        if folders and run.metrics is None:
+            raise UserError(
+                f"The run {run.directory} is not finished: the command that trains all folds of {directory} goes on "
+                "with it."
+            )
+    return Member(run_name(directory), directory, loaded)
+
+
+def _check_same_classes(loaded: Sequence[Run]) -> None:
     for run in loaded[1:]:
         if run.class_map_sha256 != loaded[0].class_map_sha256:
             raise UserError(
                 f"The runs {loaded[0].directory} and {run.directory} were trained on different classes "
                 f"({len(loaded[0].class_names)} and {len(run.class_names)}): average runs of one data set only."
             )
-    return loaded
 
 
 def parent_runs(run: Run, *, runs: str) -> list[Run]:

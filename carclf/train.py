@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,8 @@ def main(options: TrainOptions) -> int:
         )
     if options.stages:
         return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
+    if options.val_fold == config.ALL_FOLDS:
+        return train_all_folds(options, sys.argv[1:])
     return train_one_stage(options)
 
 
@@ -55,17 +57,60 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
     Raises:
       UserError: a name has no flag file.
     """
+    shared = _without_stages(expand_flagfiles(arguments))
+    return train_each("stage", {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages})
+
+
+def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
+    """The exit code of the first fold that fails, or 0: the stage trained once for each fold, in RUN/fold0 and so on.
+
+    Where the parent was trained so too, each fold starts from the parent's run of the same fold.
+
+    Args:
+      options: of the command line.
+      arguments: the command line itself.
+
+    Raises:
+      UserError: the run's folder holds a run of one fold.
+    """
+    from carclf.data.manifest import load_manifest
+
+    directory = runs.run_path(options.run or "run", runs=options.runs)
+    if (directory / runs.STAGE_FILE).is_file():
+        raise UserError(f"The folder {directory} holds a run of one fold: choose another --run for all folds.")
+    parent = runs.run_path(options.init_from, runs=options.runs) if options.init_from else None
+    shared = expand_flagfiles(arguments)
+    commands = {}
+    for fold in load_manifest(options.data).folds:
+        own = [f"--val_fold={fold}", f"--run={runs.fold_path(directory, fold)}"]
+        if parent and runs.fold_paths(parent):
+            own.append(f"--init_from={runs.fold_path(parent, fold)}")
+        if options.resume_from:
+            lost = runs.fold_path(Path(options.resume_from).expanduser(), fold)
+            own.append(f"--resume_from={lost if lost.is_dir() else ''}")
+        commands[str(fold)] = [*shared, *own]
+    code = train_each("fold", commands)
+    if not code:
+        print(f"Next: python -m carclf.evaluate --run={directory} --data={options.data}")
+    return code
+
+
+def train_each(what: str, commands: Mapping[str, Sequence[str]]) -> int:
+    """The exit code of the first command that fails, or 0. Each is a process of its own, with its own memory.
+
+    Args:
+      what: 'stage' or 'fold'.
+      commands: the arguments of `python -m carclf.train`, by name of the stage or fold.
+    """
     from carclf.training.preemption import passing_on_sigterm
 
-    paths = [find_stage(stage) for stage in stages]
-    shared = _without_stages(expand_flagfiles(arguments))
     with passing_on_sigterm() as run_process:
-        for number, (stage, path) in enumerate(zip(stages, paths, strict=True), start=1):
-            print(f"Stage {number} of {len(stages)}: {stage}", flush=True)
-            code = run_process([sys.executable, "-m", "carclf.train", f"--flagfile={path}", *shared])
+        for number, (name, arguments) in enumerate(commands.items(), start=1):
+            print(f"{what.capitalize()} {number} of {len(commands)}: {name}", flush=True)
+            code = run_process([sys.executable, "-m", "carclf.train", *arguments])
             if code:
                 print(
-                    f"The stage {stage} ended with exit code {code}: the stages after it were not started.",
+                    f"The {what} {name} ended with exit code {code}: the {what}s after it were not started.",
                     file=sys.stderr,
                 )
                 return code if code > 0 else 1
@@ -95,6 +140,8 @@ def train_one_stage(options: TrainOptions) -> int:
     from carclf.training.resume import where_it_stands
 
     directory = runs.run_path(options.run or "run", runs=options.runs)
+    if runs.fold_paths(directory):
+        raise UserError(f"The folder {directory} holds a run for each fold: choose another --run for a single one.")
     if not options.find_lr and (directory / runs.METRICS_FILE).is_file() and not options.overwrite:
         accuracy = (runs.load_run(directory).metrics or {})["val_accuracy"]
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
@@ -145,11 +192,14 @@ class Stage:
 
 def train_run(options: TrainOptions, *, directory: Path, preemption: "Preemption") -> None:
     """Trains or goes on training, evaluates the best weights, and writes the run's files."""
+    from carclf.data.label_patch import apply_label_patch
     from carclf.data.manifest import load_manifest
     from carclf.training.lineage import check_split, describe_changes, load_parent
     from carclf.training.resume import Start, decide_start, find_parent
 
-    manifest = load_manifest(options.data)
+    manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
+    if manifest.label_patch:
+        print(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
     start = Start.ANEW if options.find_lr else decide_start(directory, options=options, manifest=manifest)
     parent = None
     if options.init_from:
@@ -388,7 +438,7 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
         check_precision(run, stage.device)
         return run
     content = describe_stage(
-        name=stage.directory.name,
+        name=runs.run_name(stage.directory),
         options=config.to_dict(options),
         device=stage.device,
         data={
@@ -399,6 +449,9 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
             "max_side": manifest.max_side,
             "train_photos": stage.train_photos,
             "val_photos": stage.val_photos,
+            "label_patch": None
+            if manifest.label_patch is None
+            else {"sha256": manifest.label_patch.sha256, "photos": len(manifest.label_patch.labels)},
         },
         parent=None
         if parent is None
@@ -421,6 +474,8 @@ def begin_run(stage: Stage, *, start: "Start") -> runs.Run:
         ),
         path=stage.directory / "augmentation.png",
     )
+    if manifest.label_patch:
+        runs.write_atomically(stage.directory / runs.APPLIED_LABELS, manifest.label_patch.content)
     runs.write_json(stage.directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
     return runs.load_run(stage.directory)
 

@@ -59,7 +59,7 @@ def test_bad_image_size_is_one_sentence(text):
         ("batch_size", 0, "at least 1"),
         ("epochs", 0, "at least 1"),
         ("patience", -1, "0 or more"),
-        ("val_fold", -1, "0 or more"),
+        ("val_fold", -2, "0 or more, or all"),
         ("dropout", 1.0, "lie in"),
         ("label_smoothing", -0.1, "lie in"),
         ("learning_rate", 0.0, "above 0"),

@@ -60,7 +60,7 @@ def to_npy(shards: Sequence[np.ndarray]) -> bytes:
 
 
 def read_index(manifest: Manifest) -> np.ndarray:
-    """ENTRY [N], every photo in the order of the shards.
+    """ENTRY [N], every photo in the order of the shards, with the labels of the manifest's patch.
 
     Raises:
       UserError: the index is missing, was changed, or counts other photos than dataset.json.
@@ -73,6 +73,11 @@ def read_index(manifest: Manifest) -> np.ndarray:
             f"{storage.join(manifest.directory, manifest.index.file)} counts other photos than dataset.json: convert "
             "the photos again with --overwrite."
         )
+    if manifest.label_patch:
+        tests = [number for number, shard in enumerate(manifest.shards) if shard.split == "test"]
+        trained = ~np.isin(entries["shard"], tests)
+        for row, label in manifest.label_patch.labels.items():
+            entries["label"][trained & (entries["row"] == row)] = label
     return np.asarray(entries)
 
 

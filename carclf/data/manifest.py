@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from carclf.data import storage
+from carclf.data.label_patch import LabelPatch
 from carclf.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class Manifest:
       options: the converter's options that decide bytes.
       source: what the input was recognised as, and how many photos were read, stored and rejected.
       format_version: of the file.
+      label_patch: corrected labels that `read_ids` and `carclf.data.index.read_index` give instead; not part of the
+        file (`carclf.data.label_patch`).
     """
 
     directory: str
@@ -93,6 +96,7 @@ class Manifest:
     options: Mapping[str, Any]
     source: Mapping[str, Any]
     format_version: int = FORMAT_VERSION
+    label_patch: LabelPatch | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -161,7 +165,11 @@ class Manifest:
 
         content = self.read_list(self.ids[split])
         frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
-        return frame.astype(dict.fromkeys(("label", "fold", "height", "width"), "int64"))
+        frame = frame.astype(dict.fromkeys(("label", "fold", "height", "width"), "int64"))
+        if split == "train" and self.label_patch:
+            for row, label in self.label_patch.labels.items():
+                frame.loc[row, ["label", "class_name"]] = label, self.class_names[label]
+        return frame
 
     def read_list(self, entry: ListFile) -> bytes:
         """The bytes of one of the CSVs, or of the index.
@@ -179,7 +187,8 @@ class Manifest:
 
 def to_json(manifest: Manifest) -> bytes:
     """The bytes of dataset.json."""
-    content = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest) if f.name != "directory"}
+    outside = ("directory", "label_patch")
+    content = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest) if f.name not in outside}
     content = {"format_version": content.pop("format_version"), **content}
     return (json.dumps(content, default=dataclasses.asdict, indent=1, ensure_ascii=False) + "\n").encode()
 

@@ -1,13 +1,24 @@
 """Predictions of training photos, scored."""
 
-import numpy as np
+import io
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from carclf import runs
 from carclf.data.manifest import Manifest
+from carclf.inference.audit import Audit, audit_views
 from carclf.inference.metrics import Evaluation, evaluate
 from carclf.inference.predictor import Predictions
+from carclf.recipe import View
+
+LABEL_PATCH = "label_patch.csv"
+NEW_LABEL_PATCH = "label_patch.new.csv"  # where the other holds what may be somebody's work
 
 
-def evaluate_predictions(predictions: Predictions, manifest: Manifest) -> Evaluation:
+def evaluate_predictions(predictions: Predictions, manifest: Manifest, *, audit: Audit | None = None) -> Evaluation:
     """Scores predictions of training photos against the data set's labels."""
     photos = manifest.read_ids("train").iloc[predictions.rows]
     return evaluate(
@@ -15,4 +26,43 @@ def evaluate_predictions(predictions: Predictions, manifest: Manifest) -> Evalua
         labels=photos["label"].to_numpy(np.int64),
         ids=photos["id"].tolist(),
         class_names=manifest.class_names,
+        audit=audit,
     )
+
+
+def audit_predictions(
+    predictions: Sequence[Predictions],
+    manifest: Manifest,
+    *,
+    views: Sequence[View],
+    run_weights: np.ndarray,
+    tta_mean: str,
+) -> Audit:
+    """The audit of the runs' predictions of training photos, which kept their views (`carclf.inference.audit`)."""
+    kept = [predicted.view_logits for predicted in predictions if predicted.view_logits is not None]
+    labels = labels_of(predictions[0], manifest)
+    return audit_views(kept, labels, views=views, run_weights=run_weights, tta_mean=tta_mean)
+
+
+def labels_of(predictions: Predictions, manifest: Manifest) -> np.ndarray:
+    """int64 [N], the labels of predicted training photos."""
+    return manifest.read_ids("train")["label"].to_numpy(np.int64)[predictions.rows]
+
+
+def write_label_patch(directory: Path, evaluation: Evaluation) -> Path:
+    """The path of a CSV of the most confident mistakes, in which a wrong label is corrected by writing over `class`.
+
+    As it is, it changes nothing: `class` is the present label, and the predicted one stands beside it. A file that
+    somebody may have edited is left alone; the new one then has another name.
+    """
+    rows = [(mistake.id, mistake.true, mistake.predicted, mistake.probability) for mistake in evaluation.mistakes]
+    buffer = io.StringIO()
+    pd.DataFrame(rows, columns=["id", "class", "predicted", "probability"]).to_csv(
+        buffer, index=False, lineterminator="\n", float_format="%.4f"
+    )
+    content = buffer.getvalue().encode("utf-8", errors="surrogateescape")
+    path = directory / LABEL_PATCH
+    if path.is_file() and path.read_bytes() != content:
+        path = directory / NEW_LABEL_PATCH
+    runs.write_atomically(path, content)
+    return path

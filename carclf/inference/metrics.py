@@ -1,4 +1,4 @@
-"""Probabilities and labels to the figures that people compare: NumPy only, so that any tool can use it."""
+"""Probabilities and labels to the figures that people compare: NumPy and SciPy only, so that any tool can use it."""
 
 import dataclasses
 import math
@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from carclf.errors import UserError
+from carclf.inference.audit import Audit
+from carclf.inference.calibration import Calibration, calibrate
 
 MISTAKES = 50
 CONFUSED_PAIRS = 10
@@ -58,6 +60,8 @@ class Evaluation:
       confusion: int64 [K, K], photos by true class (row) and predicted class (column).
       most_confused: the largest off-diagonal counts, largest first.
       mistakes: the most confident ones, most confident first: the likeliest mislabels.
+      calibration: whether the probabilities mean what they say.
+      audit: what the views and their mean change against the clean view; None without views to audit.
     """
 
     photos: int
@@ -71,24 +75,50 @@ class Evaluation:
     confusion: np.ndarray
     most_confused: tuple[ConfusedPair, ...]
     mistakes: tuple[Mistake, ...]
+    calibration: Calibration
+    audit: Audit | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready types, every field under its own name."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        tables = ("per_class", "most_confused", "mistakes")
-        return values | {
-            "confusion": self.confusion.tolist(),
-            **{name: [entry._asdict() for entry in values[name]] for name in tables},
-        }
+        return {name: _json_ready(value) for name, value in values.items()}
 
     def summary(self) -> str:
         """Accuracy, its interval and the number of photos, such as '0.912 (95 % interval 0.88–0.94) on 400 photos'."""
         interval = f"{self.accuracy_low:.2f}–{self.accuracy_high:.2f}"
         return f"{self.accuracy:.3f} (95 % interval {interval}) on {self.photos} photo{'s' * (self.photos != 1)}"
 
+    def details(self) -> str:
+        """What else is worth a look, in a few lines."""
+        pairs = [f"{pair.true} taken for {pair.predicted} ({pair.photos})" for pair in self.most_confused[:3]]
+        least = min((score for score in self.per_class if score.photos), key=lambda score: score.f1)
+        calibration = self.calibration
+        return "\n".join(
+            [
+                f"Top-3 accuracy {self.top3_accuracy:.3f}, macro-F1 {self.macro_f1:.3f}, log loss {self.log_loss:.3f}.",
+                f"Hardest class: {least.name} (precision {least.precision:.2f}, recall {least.recall:.2f} on "
+                f"{least.photos} photos). Most confused: {', '.join(pairs) or 'none'}.",
+                f"Calibration error {calibration.expected_error:.3f}; temperature {calibration.temperature:.2f} would "
+                f"make it {calibration.expected_error_after:.3f}.",
+            ]
+        )
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _json_ready(entry) for name, entry in value._asdict().items()}
+    return [_json_ready(entry) for entry in value] if isinstance(value, tuple) else value
+
 
 def evaluate(
-    *, probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], class_names: Sequence[str]
+    *,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    ids: Sequence[str],
+    class_names: Sequence[str],
+    audit: Audit | None = None,
 ) -> Evaluation:
     """The evaluation of predictions against the truth. Of equally likely classes the first counts as predicted.
 
@@ -97,6 +127,7 @@ def evaluate(
       labels: int [N], in 0..K-1.
       ids: N photo ids.
       class_names: K names.
+      audit: of the views that the predictions are the mean of.
 
     Raises:
       UserError: there is no photo, or a probability is not finite.
@@ -125,6 +156,8 @@ def evaluate(
         confusion=confusion,
         most_confused=_most_confused(confusion, class_names),
         mistakes=_mistakes(probabilities, labels, predicted, ids=ids, class_names=class_names),
+        calibration=calibrate(probabilities, labels),
+        audit=audit,
     )
 
 

@@ -113,20 +113,20 @@ class PhotoPredictor:
         return np.concatenate([np.zeros((0, len(self.class_names))), *parts])
 
     def _predict_batch(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]]) -> np.ndarray:
-        places = np.arange(self._batch_size)
-        rows = np.where(places < len(photos), places, -1)
-        drawn_rows = np.minimum(rows, 0)  # all draw as row 0, so that no photo depends on its neighbours
+        count = len(photos)
+        # All draw as row 0, so that no photo depends on its neighbours; −1 is padding.
+        rows = np.where(np.arange(self._batch_size) < count, 0, -1)
         batches = {key: self._batch([photo[key] for photo in photos], canvas_size=key[1]) for key in self._framings}
-        total = np.zeros((len(photos), len(self.class_names)))
+        total = np.zeros((count, len(self.class_names)))
         for run, programs, weight in zip(self._runs, self._programs, self._run_weights, strict=True):
-            mean = ViewMean(len(photos), len(self.class_names), views=self._views, kind=self._tta_mean)
+            mean = ViewMean(count, len(self.class_names), views=self._views, kind=self._tta_mean)
             for program in programs:
                 batch = batches[run.max_side, program.canvas_size]
-                draws = program.view_set.draw(row=drawn_rows, extent=batch["extent"])
+                draws = program.view_set.draw(row=rows, extent=batch["extent"])
                 on_device = {name: keras.ops.convert_to_tensor(array) for name, array in draws.items()}
                 photos_there = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
                 for place, logits in zip(program.places, program.logits(photos_there, on_device), strict=True):
-                    mean.add(place, rows, to_numpy(logits))
+                    mean.add(place, np.arange(count), to_numpy(logits)[:count])
             total += weight * mean.probabilities()
         return total
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import keras
 import numpy as np
 
+from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import Framing, ViewSet, view_batches
 from carclf.inference.averaging import ViewMean
 from carclf.inference.program import Program, build_programs, on_device, to_numpy
 from carclf.recipe import View
-from carclf.runs import Run
+from carclf.runs import Member, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Predictions:
     Attributes:
       rows: int64 [N], the photos' rows in the split's ids, ascending.
       probabilities: float64 [N, K], each row sums to 1.
+      view_logits: float32 [V, N, K], of each view, where they were asked for.
     """
 
     rows: np.ndarray
     probabilities: np.ndarray
+    view_logits: np.ndarray | None = None
 
 
 def predict_photos(
@@ -55,6 +58,69 @@ def predict_photos(
     return predictions
 
 
+def predict_members(
+    members: Sequence[Member],
+    *,
+    manifest: Manifest,
+    split: str,
+    views: Sequence[View],
+    tta_mean: str = "probabilities",
+    batch_size: int,
+    jit: bool,
+) -> list[Predictions]:
+    """The predictions of each member for all photos of a split: the mean of its runs. Call it inside `Device.scope()`.
+
+    Raises:
+      UserError: a run's weights are missing or do not load.
+    """
+    predicted = predict_runs(
+        [run for member in members for run in member.runs],
+        manifest=manifest,
+        split=split,
+        views=views,
+        tta_mean=tta_mean,
+        batch_size=batch_size,
+        jit=jit,
+    )
+    each = iter(predicted)
+    return [mean_predictions([next(each) for _ in member.runs]) for member in members]
+
+
+def predict_held_out(
+    members: Sequence[Member],
+    *,
+    manifest: Manifest,
+    folds: Sequence[int],
+    views: Sequence[View],
+    tta_mean: str = "probabilities",
+    batch_size: int,
+    jit: bool,
+    keep_views: bool = False,
+) -> list[Predictions]:
+    """The predictions of each member for the training photos of `folds`, every photo by the run that held it out.
+
+    Call it inside `Device.scope()`; `carclf.inference.compatibility.held_out_folds` gives the folds.
+
+    Raises:
+      UserError: a run's weights are missing or do not load.
+    """
+    by_fold = [
+        predict_runs(
+            [member.run_of(fold) for member in members],
+            manifest=manifest,
+            split="train",
+            folds=[fold],
+            views=views,
+            tta_mean=tta_mean,
+            batch_size=batch_size,
+            jit=jit,
+            keep_views=keep_views,
+        )
+        for fold in folds
+    ]
+    return [joined_predictions(parts) for parts in zip(*by_fold, strict=True)]
+
+
 def predict_runs(
     loaded: Sequence[Run],
     *,
@@ -65,6 +131,7 @@ def predict_runs(
     tta_mean: str = "probabilities",
     batch_size: int,
     jit: bool,
+    keep_views: bool = False,
 ) -> list[Predictions]:
     """The predictions of each run with its best weights, size, fit and fill; see `compatibility` first.
 
@@ -81,11 +148,12 @@ def predict_runs(
         views=views,
         tta_mean=tta_mean,
         batch_size=batch_size,
+        keep_views=keep_views,
     )
 
 
 def predict_programs(
-    members: Sequence[Sequence[Program]],
+    classifiers: Sequence[Sequence[Program]],
     *,
     manifest: Manifest,
     split: str,
@@ -93,43 +161,47 @@ def predict_programs(
     views: Sequence[View],
     tta_mean: str = "probabilities",
     batch_size: int,
+    keep_views: bool = False,
 ) -> list[Predictions]:
-    """The predictions of each member, whose programs together see all views.
+    """The predictions of each classifier, whose programs together see all views.
 
-    Photos are decoded once for each size of canvas, whatever the number of members and views, and nothing but a row of
-    probabilities a photo and member is kept.
+    Photos are decoded once for each size of canvas, whatever the number of classifiers and views; unless `keep_views`,
+    nothing but a row of K numbers a photo and classifier is kept.
 
     Raises:
       RuntimeError: a photo did not come back once in each view; nothing is returned then.
     """
     folds = None if folds is None else list(folds)
-    classes = members[0][0].photo_classifier.output_shape[-1]
-    total, photos = manifest.photos(split), manifest.photos(split, folds)
-    means = [ViewMean(total, classes, views=views, kind=tta_mean) for _ in members]
-    for member, place, row, logits in view_logits(
-        members, manifest=manifest, split=split, folds=folds, batch_size=batch_size
+    index = read_index(manifest)
+    rows = np.sort(index["row"][select(manifest, index, manifest.shards_of(split, folds=folds))]).astype(np.int64)
+    classes = classifiers[0][0].photo_classifier.output_shape[-1]
+    means = [ViewMean(len(rows), classes, views=views, kind=tta_mean) for _ in classifiers]
+    kept = [np.zeros((len(views), len(rows), classes), np.float32) if keep_views else None for _ in classifiers]
+    for number, view, row, logits in _view_logits(
+        classifiers, manifest=manifest, split=split, folds=folds, batch_size=batch_size
     ):
-        means[member].add(place, row, logits)
-    predictions = [Predictions(mean.rows(), mean.probabilities()) for mean in means]
-    if any(len(predicted.rows) != photos for predicted in predictions):
-        raise RuntimeError(f"{photos} photos were expected, and {len(predictions[0].rows)} came back.")
-    return predictions
+        real = row >= 0
+        photo = np.searchsorted(rows, row[real])
+        means[number].add(view, photo, logits[real])
+        if (every_view := kept[number]) is not None:
+            every_view[view, photo] = logits[real]
+    return [Predictions(rows, mean.probabilities(), logits) for mean, logits in zip(means, kept, strict=True)]
 
 
-def view_logits(
-    members: Sequence[Sequence[Program]],
+def _view_logits(
+    classifiers: Sequence[Sequence[Program]],
     *,
     manifest: Manifest,
     split: str,
     folds: Sequence[int] | None,
     batch_size: int,
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """(member, place of the view, row int32 [B], logits float32 [B, K]) for every batch, member and view.
+    """(classifier, view, row int32 [B], logits float32 [B, K]) for every batch, classifier and view.
 
     The rows travel with their batch through the sharing among replicas, so that neither order nor padding nor the
     number of replicas can misplace a result.
     """
-    numbered = [(member, program) for member, programs in enumerate(members) for program in programs]
+    numbered = [(number, program) for number, programs in enumerate(classifiers) for program in programs]
     numbered.sort(key=lambda pair: pair[1].canvas_size)
     for canvas_size, group in itertools.groupby(numbered, key=lambda pair: pair[1].canvas_size):
         together = list(group)
@@ -144,18 +216,30 @@ def view_logits(
         for batch in on_device(batches):
             photos = {"canvas": batch["canvas"], "extent": batch["extent"]}
             given = [
-                (member, place, logits)
-                for (member, program), draws in zip(together, batch["draws"], strict=True)
-                for place, logits in zip(program.places, program.logits(photos, draws), strict=True)
+                (number, view, logits)
+                for (number, program), draws in zip(together, batch["draws"], strict=True)
+                for view, logits in zip(program.places, program.logits(photos, draws), strict=True)
             ]
             row = to_numpy(batch["row"])
-            for member, place, logits in given:  # only now is anything waited for
-                yield member, place, row, to_numpy(logits)
+            for number, view, logits in given:  # only now is anything waited for
+                yield number, view, row, to_numpy(logits)
 
 
-def mean_predictions(predictions: Sequence[Predictions], *, weights: Sequence[float] | None = None) -> Predictions:
+def mean_predictions(predictions: Sequence[Predictions], *, weights: np.ndarray | None = None) -> Predictions:
     """The mean of several runs' probabilities of the same photos, each with its weight."""
     first = predictions[0]
     assert all(np.array_equal(predicted.rows, first.rows) for predicted in predictions)
     mean = np.average([predicted.probabilities for predicted in predictions], axis=0, weights=weights)
     return Predictions(rows=first.rows, probabilities=mean)
+
+
+def joined_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different photos as one, in order of their rows."""
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows)
+    kept = [part.view_logits for part in parts if part.view_logits is not None]
+    return Predictions(
+        rows[order],
+        np.concatenate([part.probabilities for part in parts])[order],
+        np.concatenate(kept, axis=1)[:, order] if kept else None,
+    )

@@ -56,18 +56,25 @@ class Program:
         if keras.backend.backend() == "jax":
             return _jax_step(model)
         strategy = tf.distribute.get_strategy()
-        one_view = tf.function(
-            lambda photos, draws, view: model(_inputs(photos, draws, view), training=False),
-            jit_compile=self.jit or None,  # Keras would choose XLA on a CPU too, where it is many times slower
-            autograph=False,
-        )
-        step = tf.function(lambda *arguments: strategy.run(one_view, args=arguments), autograph=False)
+        # Partial functions, since TensorFlow takes functions of the same code for one that is traced again and again.
+        one_view = functools.partial(_one_view, model)
+        # On a CPU XLA would be many times slower, and Keras would choose it.
+        compiled = tf.function(one_view, jit_compile=self.jit or None, autograph=False)
+        step = tf.function(functools.partial(_on_replicas, strategy, compiled), autograph=False)
         return lambda photos, draws, view: step(photos, draws, tf.constant(view))
 
 
 def _inputs(photos: Mapping[str, Tensor], draws: Mapping[str, Tensor], view: Tensor) -> dict[str, Tensor]:
     of_view = {name: array[:, view] for name, array in draws.items()}
     return {"canvas": photos["canvas"], "extent": photos["extent"]} | of_view
+
+
+def _one_view(model: keras.Model, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor], view: Tensor) -> Tensor:
+    return model(_inputs(photos, draws, view), training=False)
+
+
+def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+    return strategy.run(function, args=arguments)
 
 
 def _jax_step(model: keras.Model) -> Callable[..., Tensor]:

@@ -1,6 +1,6 @@
 """The gate to submission.csv: exactly the sample's Ids, each once, in its order, or no file at all."""
 
-import io
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import pandas as pd
 from carclf import runs
 from carclf.errors import UserError
 
+EXTRA_COLUMNS = ("top_class", "margin")
+
 
 def read_sample(path: Path) -> tuple[list[str], list[str]]:
     """(header, ids) of a sample submission: its two column names, and its Ids in order, as strings.
@@ -17,20 +19,34 @@ def read_sample(path: Path) -> tuple[list[str], list[str]]:
     Raises:
       UserError: it is missing, has not two columns, no rows, or an Id twice.
     """
+    frame = read_table(path, what="sample submission", advice="give the competition's own with --sample=FILE")
+    return list(frame.columns), frame.iloc[:, 0].tolist()
+
+
+def read_table(path: Path, *, what: str, advice: str) -> pd.DataFrame:
+    """The two columns of a submission, as strings.
+
+    Args:
+      path: of the CSV.
+      what: it is called in an error text.
+      advice: the end of an error text.
+
+    Raises:
+      UserError: it is missing, has not two columns, no rows, or an Id twice.
+    """
     if not path.is_file():
-        raise UserError(f"There is no sample submission {path}: give the competition's own with --sample=FILE.")
+        raise UserError(f"There is no {what} {path}: {advice}.")
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as CSV ({error}): give the competition's own sample.") from None
+        raise UserError(f"{path} cannot be read as CSV ({error}): {advice}.") from None
     if frame.shape[1] != 2 or frame.empty:
         raise UserError(
-            f"{path} has {frame.shape[1]} columns and {len(frame)} rows: a sample has an Id and a label column."
+            f"{path} has {frame.shape[1]} columns and {len(frame)} rows: a {what} has an Id and a label column."
         )
-    ids = frame.iloc[:, 0].tolist()
     if repeated := frame.iloc[:, 0][frame.iloc[:, 0].duplicated()].tolist():
-        raise UserError(f"{path} names the Id {repeated[0]!r} twice: give the competition's own sample.")
-    return list(frame.columns), ids
+        raise UserError(f"{path} names the Id {repeated[0]!r} twice: {advice}.")
+    return frame
 
 
 def write_submission(
@@ -41,8 +57,8 @@ def write_submission(
     class_labels: Sequence[str],
     header: Sequence[str] = ("Id", "Category"),
     order: Sequence[str] | None = None,
-) -> int:
-    """The number of rows written to `output`: each Id with the label of its most probable class.
+) -> dict[str, str]:
+    """What was written to `output`, in its order: each Id with the label of its most probable class.
 
     Args:
       output: the file, replaced only by a complete one.
@@ -55,14 +71,11 @@ def write_submission(
     Raises:
       UserError: a probability is not finite, or `ids` and `order` are not the same set; no file is written then.
     """
-    _check_probabilities(ids, probabilities)
-    labels = [class_labels[k] for k in probabilities.argmax(axis=1)]
-    check_ids(ids, order=order)
-    by_id = dict(zip(ids, labels, strict=True))
-    wanted = list(ids) if order is None else list(order)
-    frame = pd.DataFrame({header[0]: wanted, header[1]: [by_id[i] for i in wanted]})
-    _write_csv(frame, output)
-    return len(frame)
+    order = _checked_order(ids, probabilities, order=order)
+    by_id = {name: class_labels[k] for name, k in zip(ids, probabilities.argmax(axis=1), strict=True)}
+    labels = {name: by_id[name] for name in order}
+    write_table(pd.DataFrame({header[0]: list(labels), header[1]: list(labels.values())}), output)
+    return labels
 
 
 def check_ids(ids: Sequence[str], *, order: Sequence[str] | None) -> None:
@@ -89,24 +102,62 @@ def check_ids(ids: Sequence[str], *, order: Sequence[str] | None) -> None:
 
 
 def write_probabilities(
-    *, output: Path, ids: Sequence[str], probabilities: np.ndarray, class_names: Sequence[str], id_name: str = "Id"
+    *,
+    output: Path,
+    ids: Sequence[str],
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    id_name: str = "Id",
+    order: Sequence[str] | None = None,
 ) -> None:
     """Writes one row a photo: its Id, the probability of every class, the top class and its margin over the second.
 
+    A class that is called like one of the other columns has "class " before its name.
+
+    Args:
+      output: the file, .csv or .parquet, replaced only by a complete one.
+      ids: the N photos that were predicted.
+      probabilities: float [N, K].
+      class_names: the K classes.
+      id_name: the name of the first column.
+      order: the sample's Ids; None writes `ids` in their own order.
+
     Raises:
-      UserError: a probability is not finite; no file is written then.
+      UserError: a probability is not finite, `ids` and `order` are not the same set, or Parquet cannot be written here;
+        no file is written then.
     """
-    _check_probabilities(ids, probabilities)
-    columns: dict[str, list[str] | np.ndarray] = {id_name: list(ids)}
-    columns |= {name: probabilities[:, k].round(7) for k, name in enumerate(class_names)}
+    order = _checked_order(ids, probabilities, order=order)
+    place = {name: number for number, name in enumerate(ids)}
+    probabilities = probabilities[[place[name] for name in order]]
+    taken = (id_name, *EXTRA_COLUMNS)
+    columns: dict[str, list[str] | np.ndarray] = {id_name: order}
+    columns |= {
+        f"class {name}" if name in taken else name: probabilities[:, k].round(7) for k, name in enumerate(class_names)
+    }
     frame = pd.DataFrame(columns)
     ordered = np.sort(probabilities, axis=1)
-    frame["top_class"] = [class_names[k] for k in probabilities.argmax(axis=1)]
-    frame["margin"] = (ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1]).round(7)
-    _write_csv(frame, output)
+    margin = ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1]
+    top_class = [class_names[k] for k in probabilities.argmax(axis=1)]
+    frame = frame.assign(**dict(zip(EXTRA_COLUMNS, (top_class, margin.round(7)), strict=True)))
+    if output.suffix.lower() == ".parquet":
+        require_parquet()
+        _write(frame.to_parquet(index=False), output)
+    else:
+        write_table(frame, output)
 
 
-def _check_probabilities(ids: Sequence[str], probabilities: np.ndarray) -> None:
+def require_parquet() -> None:
+    """Returns nothing where Parquet can be written.
+
+    Raises:
+      UserError: pyarrow is not installed.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UserError("Parquet needs pyarrow, which is not installed: pip install pyarrow, or write a .csv.")
+
+
+def _checked_order(ids: Sequence[str], probabilities: np.ndarray, *, order: Sequence[str] | None) -> list[str]:
+    """The order of the rows to write, once everything else is known to be right."""
     finite = np.isfinite(probabilities).all(axis=1)
     if not finite.all():
         bad = [ids[i] for i in np.flatnonzero(~finite)[:5]]
@@ -114,19 +165,29 @@ def _check_probabilities(ids: Sequence[str], probabilities: np.ndarray) -> None:
             f"{int((~finite).sum())} photos have probabilities that are not finite (first: {', '.join(bad)}), so "
             "nothing was written: train the run again with a lower --learning_rate or --precision=float32."
         )
+    check_ids(ids, order=order)
+    return list(ids if order is None else order)
 
 
 def _first(ids: Sequence[str]) -> str:
     return f", such as {ids[0]!r}" if ids else ""
 
 
-def _write_csv(frame: pd.DataFrame, output: Path) -> None:
-    buffer = io.StringIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n")
+def write_table(frame: pd.DataFrame, output: Path) -> None:
+    """Writes a CSV by temporary name and rename.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    # A file name may hold bytes that are no UTF-8; they are written as they were.
+    _write(frame.to_csv(index=False, lineterminator="\n").encode("utf-8", errors="surrogateescape"), output)
+
+
+def _write(content: bytes, output: Path) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_atomically(output, buffer.getvalue().encode())
+        runs.write_atomically(output, content)
     except OSError as error:
         raise UserError(
-            f"{output} could not be written ({error.strerror}): free space or choose another --output."
+            f"{output} could not be written ({error.strerror}): free space or choose another place."
         ) from None

@@ -36,6 +36,8 @@ NAME_LENGTH = 24
 DOTS_PER_INCH = 110
 # A table of photos: the side of a place in it, what is left free between two, the height of a line of text.
 CELL_INCHES, GAP_INCHES, TEXT_INCHES = 1.35, 0.05, 0.19
+# A contact sheet: photos a row, width / height of a place, lines of text under each.
+SHEET_COLUMNS, SHEET_ASPECT, CAPTION_LINES = 6, 4 / 3, 2
 
 
 def draw_history(history: pd.DataFrame, *, path: Path, title: str) -> None:
@@ -174,6 +176,42 @@ def draw_augmentation(
             image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
             axes.imshow(_letterboxed(image, aspect=width / height), aspect="auto")
             axes.set_axis_off()
+    _save(figure, path)
+
+
+def draw_contact_sheet(photos: Sequence[np.ndarray], captions: Sequence[str], *, path: Path, title: str) -> None:
+    """Writes a picture of the photos, six a row.
+
+    Args:
+      photos: uint8 [height, width, 3], of any sizes; at least one.
+      captions: a text for each, of at most two lines.
+      path: the picture; its suffix decides the format.
+      title: above it.
+    """
+    columns = min(SHEET_COLUMNS, len(photos))
+    rows = -(-len(photos) // columns)
+    wide, high = 1.5 * CELL_INCHES, 1.5 * CELL_INCHES / SHEET_ASPECT + CAPTION_LINES * TEXT_INCHES
+    heading = _wrapped(title, width=21 * columns)
+    strip = TEXT_INCHES * (1 + heading.count("\n")) + 2 * GAP_INCHES
+    size = (columns * wide, strip + rows * high)
+    figure = Figure(figsize=size, facecolor=TABLE_BACKGROUND)
+
+    def write(text: str, *, left: float, top: float, points: int) -> None:
+        place = (left / size[0], 1 - top / size[1])
+        figure.text(*place, text, ha="left", va="top", fontsize=points, color=TABLE_INK, parse_math=False)
+
+    write(heading, left=GAP_INCHES, top=GAP_INCHES, points=10)
+    for number, (photo, caption) in enumerate(zip(photos, captions, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = column * wide + GAP_INCHES / 2, strip + row * high
+        inner_wide, inner_high = wide - GAP_INCHES, high - CAPTION_LINES * TEXT_INCHES - GAP_INCHES
+        axes = figure.add_axes(
+            (left / size[0], 1 - (top + inner_high) / size[1], inner_wide / size[0], inner_high / size[1])
+        )
+        axes.imshow(_letterboxed(photo, aspect=inner_wide / inner_high), aspect="auto")
+        axes.set_axis_off()
+        lines = [plain_text(line, length=32) for line in caption.splitlines()[:CAPTION_LINES]]
+        write("\n".join(lines), left=left, top=top + inner_high + GAP_INCHES / 2, points=7)
     _save(figure, path)
 
 

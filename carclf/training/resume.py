@@ -34,7 +34,11 @@ HARMLESS = frozenset(
 )
 # Nothing that a kill left under a temporary name.
 COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5)")
-PATHS = ("init_from", "weights")  # compared by their last part: a lost session's folders may lie elsewhere
+PATHS = (
+    "init_from",
+    "weights",
+    "label_patch",
+)  # compared by their last part: a lost session's folders may lie elsewhere
 
 
 class Start(enum.Enum):
@@ -76,7 +80,14 @@ def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> N
     checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
     for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
-    for name in (runs.METRICS_FILE, runs.STAGE_FILE, runs.BEST_WEIGHTS, runs.LAST_WEIGHTS, runs.HISTORY_FILE):
+    for name in (
+        runs.METRICS_FILE,
+        runs.STAGE_FILE,
+        runs.BEST_WEIGHTS,
+        runs.LAST_WEIGHTS,
+        runs.HISTORY_FILE,
+        runs.APPLIED_LABELS,
+    ):
         (directory / name).unlink(missing_ok=True)
     if start is Start.COPY:
         for folder in (checkpoints, epochs):
@@ -124,7 +135,10 @@ def comparable_options(options: TrainOptions) -> dict[str, Any]:
 
 def identity_of(options: TrainOptions, manifest: Manifest) -> dict[str, str]:
     """What a checkpoint must share with the run that goes on from it (`checkpoint.IDENTITY_REASONS`)."""
-    text = json.dumps(comparable_options(options), sort_keys=True)
+    compared = comparable_options(options)
+    if manifest.label_patch:
+        compared["label_patch"] = manifest.label_patch.sha256
+    text = json.dumps(compared, sort_keys=True)
     return {
         "options": hashlib.sha256(text.encode()).hexdigest(),
         "classes": manifest.class_map_sha256,
@@ -151,6 +165,12 @@ def _check_same_stage(run: runs.Run, *, options: TrainOptions, manifest: Manifes
                 f"{what} {thing} {theirs[:12]} and {manifest.directory} has {mine[:12]}: give the data set it was "
                 f"begun with as --data, {way_out}."
             )
+    patched = (run.stage["data"].get("label_patch") or {}).get("sha256")
+    if manifest.label_patch and patched != manifest.label_patch.sha256:
+        raise UserError(
+            f"{what} another content of --label_patch={options.label_patch} than it has now ({run.directory} holds a "
+            f"copy): use the former to go on, {way_out}."
+        )
 
 
 def _flag(name: str, value: object) -> str:

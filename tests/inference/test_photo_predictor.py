@@ -9,11 +9,12 @@ from PIL import Image
 
 from carclf.convert.judge import UnusableError
 from carclf.data.photos import read_photos
+from carclf.inference import program
 from carclf.inference.photo_predictor import PhotoPredictor, frame_photo
 from carclf.inference.predictor import mean_predictions, predict_runs
 from carclf.model import photo_classifier
 from carclf.recipe import parse_views
-from tests.inference.made_runs import make_run
+from tests.inference.made_runs import colour_classifier, make_run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,16 +48,18 @@ def test_photos_are_predicted_as_in_a_data_set(run, predictor, photos, dataset):
     assert through_data.probabilities.std(axis=0).max() > 0.01  # else the comparison would say nothing
 
 
-def test_an_ensemble_in_views_is_that_of_a_data_set(run, photos, dataset, tmp_path):
+def test_an_ensemble_in_views_is_that_of_a_data_set(run, photos, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "build_photo_classifier", colour_classifier)
     other = make_run(tmp_path / "two", dataset, seed=2, image_size="16x24", fit="crop")
     how = {"views": parse_views("clean|flip*2|size(24)"), "tta_mean": "logits"}
     predicted = predict_runs([run, other], manifest=dataset, split="test", batch_size=4, jit=False, **how)
-    through_data = mean_predictions(predicted, weights=[3, 1])
+    through_data = mean_predictions(predicted, weights=np.array([3, 1]))
     by_bytes = PhotoPredictor([run, other], run_weights=[3, 1], batch_size=5, **how)
     np.testing.assert_allclose(by_bytes.predict(photos), through_data.probabilities, atol=1e-5)
 
 
-def test_no_photo_depends_on_its_neighbours(run, photos):
+def test_no_photo_depends_on_its_neighbours(run, photos, monkeypatch):
+    monkeypatch.setattr(program, "build_photo_classifier", colour_classifier)
     drawing = PhotoPredictor([run], views=parse_views("random(2)"), batch_size=3)
     together = drawing.predict(photos)
     for number, photo in enumerate(photos):

@@ -19,7 +19,9 @@ def write(path, **changes):
 
 def test_the_sample_decides_header_and_order(tmp_path):
     order = IDS[::-1]
-    assert write(tmp_path / "s.csv", header=["image", "model"], order=order) == 4
+    written = write(tmp_path / "s.csv", header=["image", "model"], order=order)
+    assert written == dict(zip(order, ["0", "10", "0", "10"], strict=True))
+    assert list(written) == order
     frame = pd.read_csv(tmp_path / "s.csv", dtype=str, keep_default_na=False)
     assert list(frame.columns) == ["image", "model"]
     assert frame["image"].tolist() == order

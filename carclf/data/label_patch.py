@@ -1,0 +1,81 @@
+"""Corrected labels of training photos: a CSV that is applied over a data set, which itself never changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carclf.errors import UserError
+
+if TYPE_CHECKING:
+    from carclf.data.manifest import Manifest
+
+COLUMNS = ("id", "class")
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelPatch:
+    """Labels that replace those of a data set.
+
+    Attributes:
+      labels: by row of the training photos, only where they differ from the data set's.
+      content: the bytes of the file.
+    """
+
+    labels: Mapping[int, int]
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the file, hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
+    """The patch in a CSV with the columns `id` and `class`, a class being its name or its category; others are ignored.
+
+    Raises:
+      UserError: it cannot be read, lacks a column, or holds an unknown id, an unknown class, or an id twice.
+    """
+    import pandas as pd
+
+    try:
+        content = path.read_bytes()
+        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise UserError(f"The label patch {path} cannot be read ({error}): give a CSV with id and class.") from None
+    if missing := [name for name in COLUMNS if name not in frame]:
+        raise UserError(f"The label patch {path} has no column {missing[0]!r}: it needs {' and '.join(COLUMNS)}.")
+    photos = manifest.read_ids("train")
+    rows = {name: row for row, name in enumerate(photos["id"])}
+    known = {entry.category: entry.label for entry in manifest.classes}
+    known |= {entry.name: entry.label for entry in manifest.classes}
+    labels: dict[int, int] = {}
+    for line, (photo, name) in enumerate(zip(frame["id"], frame["class"], strict=True), start=2):
+        if photo not in rows:
+            raise UserError(f"{path}, line {line}: the data set has no training photo {photo!r}: remove the line.")
+        if name not in known:
+            raise UserError(
+                f"{path}, line {line}: there is no class {name!r}: write one of {', '.join(manifest.class_names[:10])}"
+                f"{', …' if manifest.class_count > 10 else ''}."
+            )
+        if rows[photo] in labels:
+            raise UserError(f"{path}, line {line}: the photo {photo!r} has a line before: keep one of the two.")
+        labels[rows[photo]] = known[name]
+    own = photos["label"].tolist()
+    return LabelPatch({row: label for row, label in labels.items() if label != own[row]}, content)
+
+
+def apply_label_patch(path: str, manifest: Manifest) -> Manifest:
+    """The data set with the labels of the patch at `path`; as it is when that is empty.
+
+    Raises:
+      UserError: see `read_label_patch`.
+    """
+    if not path:
+        return manifest
+    return dataclasses.replace(manifest, label_patch=read_label_patch(Path(path).expanduser(), manifest))

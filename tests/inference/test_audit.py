@@ -1,0 +1,66 @@
+"""What views fix and break, and how many are enough."""
+
+import numpy as np
+import pytest
+
+from carclf.inference.audit import audit_views, with_clean
+from carclf.recipe import parse_views
+
+LABELS = np.zeros(6, np.int64)
+
+
+def logits_of(*predicted: list[int]) -> np.ndarray:
+    """[V, N, 3]: for each view the predicted classes, all equally sure."""
+    return 5.0 * np.eye(3)[np.array(predicted)]
+
+
+def audit(view_logits, views: str, **changes):
+    how = {"views": with_clean(parse_views(views)), "run_weights": np.ones(1), "tta_mean": "probabilities"} | changes
+    return audit_views([view_logits], LABELS, **how)
+
+
+def test_photos_fixed_and_broken_are_counted_against_the_clean_view():
+    result = audit(logits_of([0, 0, 1, 1, 1, 1], [0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 1, 1]), "clean|flip|zoom(1.1)")
+    assert [tuple(effect)[:3] for effect in result.views] == [("flip", 3, 1), ("zoom(1.1)", 2, 0)]
+    assert result.views[0].p_value == pytest.approx(0.625)  # P(at least as uneven as 3 : 1) = 10 / 16
+    assert result.views[1].p_value == pytest.approx(0.5)
+    assert tuple(result.mean)[:3] == ("mean of 3 views", 2, 0)
+    assert str(result.views[0]) == "flip: +3 −1, p=0.62"
+
+
+def test_a_clean_view_is_added_to_compare_with_and_does_not_count():
+    clean, flip = [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]
+    result = audit(logits_of(flip, clean), "flip")
+    assert [tuple(effect)[:3] for effect in result.views] == [("flip", 3, 0)]
+    assert (result.view_count, result.mean.fixed) == (1, 3)
+
+
+def test_nothing_that_changes_has_the_chance_of_one():
+    result = audit(logits_of([0] * 6, [0] * 6), "clean|flip")
+    assert (result.mean.fixed, result.mean.broken, result.mean.p_value) == (0, 0, 1.0)
+    assert result.enough_views == 1
+    assert result.lines()[-1] == "mean of 2 views: +0 −0, p=1; 2 views = 1 view"
+
+
+@pytest.mark.parametrize(
+    ("votes", "enough"),
+    [
+        ([0, 0, 0, 0], 1),
+        ([1, 0, 0, 0], 2),  # of equal votes the first class wins: 1, 0, 0, 0
+        ([1, 1, 0, 0], 4),  # 1, 1, 1, 0
+        ([0, 1, 1, 1], 3),  # 0, 0, 1, 1
+        ([1, 0, 1, 1], 3),  # 1, 0, 1, 1
+    ],
+)
+def test_enough_views_are_those_after_which_nothing_changes(votes, enough):
+    assert audit(logits_of(*[[k] * 6 for k in votes]), "clean|flip|vflip|zoom(2)").enough_views == enough
+
+
+def test_weights_of_views_and_runs_count():
+    first, second = logits_of([0] * 6, [1] * 6), logits_of([2] * 6, [2] * 6)
+    views = with_clean(parse_views("clean|flip*3"))
+    how = {"views": views, "tta_mean": "logits"}
+    one = audit_views([first, second], LABELS, run_weights=np.array([1.0, 0.0]), **how)
+    other = audit_views([first, second], LABELS, run_weights=np.array([0.2, 0.8]), **how)
+    assert (one.mean.broken, one.enough_views) == (6, 2)
+    assert (other.mean.fixed, other.mean.broken, other.enough_views) == (0, 0, 1)
