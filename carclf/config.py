@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from absl import flags
@@ -392,11 +393,18 @@ class ExploreOptions:
     """Every option of `python -m carclf.explore`."""
 
     data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data")
-    output: str = option("augmentation.png", "The picture to write: .png, .jpg, .svg or .pdf.", group="Data")
+    output: str = option(
+        "",
+        "The page (.html) to write or, with --augment, the picture (.png, .jpg, .svg or .pdf); eda.html or "
+        "augmentation.png where none is given.",
+        group="Data",
+    )
+    show: str = option("", "Ids of photos, with commas, to show at the top of the page.", group="Page")
+    workers: int = option(0, "Processes that look at the photos; 0 is one a CPU.", group="Page")
     augment: str = option(
-        "notebook",
-        "Recipe to draw, as in carclf.train; all draws every operation there is, one a row, and prints how it is "
-        "written.",
+        "",
+        "Draw this recipe instead of writing the page, as in carclf.train; all draws every operation there is, one a "
+        "row, and prints how it is written.",
         group="Augmentation",
     )
     photos: int = option(4, "Photos drawn, of different classes; all draws one photo.", group="Augmentation")
@@ -407,15 +415,25 @@ class ExploreOptions:
     fill: Fill = option("edge", "As in carclf.train.", choices=FILLS, group="Images")
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs, and values that no picture could have."""
-        _require_flags(self, "data", "output")
+        """Refuses a call without what it needs, and values that no page or picture could have."""
+        _require_flags(self, "data")
         parse_image_size(self.image_size)
         _refuse(not 1 <= self.photos <= 32, "photos", self.photos, "it must be between 1 and 32")
         _refuse(not 1 <= self.draws <= 32, "draws", self.draws, "it must be between 1 and 32")
         _refuse(self.seed < 0, "seed", self.seed, "it must be 0 or more")
-        suffixes = (".png", ".jpg", ".svg", ".pdf")
-        named = self.output.lower().endswith(suffixes)
-        _refuse(not named, "output", self.output, f"it must end with one of {', '.join(suffixes)}")
+        _refuse(not 0 <= self.workers <= 1024, "workers", self.workers, "it must be between 0 and 1024")
+        draws = bool(self.augment.strip())
+        _refuse(draws and bool(self.show), "show", self.show, "it is for the page, which --augment does not write")
+        if self.output:
+            suffixes = (".png", ".jpg", ".svg", ".pdf") if draws else (".html",)
+            named = self.output.lower().endswith(suffixes)
+            rule = "--augment draws a picture" if draws else "the page is a file of HTML, and a picture wants --augment"
+            _refuse(not named, "output", self.output, f"{rule}, so it must end with {' or '.join(suffixes)}")
+
+    @property
+    def output_path(self) -> Path:
+        """The file to write."""
+        return Path(self.output or ("augmentation.png" if self.augment.strip() else "eda.html")).expanduser()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -441,6 +459,26 @@ class ExportOptions:
         _refuse(self.photos < 1, "photos", self.photos, "an export is checked on at least 1")
         named = self.output.lower().endswith((".onnx", ".tflite", ".pb"))
         _refuse(named, "output", self.output, "it is a folder, in which the model lies beside labels.txt and README.md")
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeOptions:
+    """Every option of `python -m carclf.serve`."""
+
+    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Run")
+    host: str = option(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 lets the whole network in, without a password.", group="Server"
+    )
+    port: int = option(8080, "Port to listen on; 0 takes any that is free.", group="Server")
+    max_mb: float = option(20.0, "Largest file that is taken, MB.", group="Server")
+    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "tpu"), group="Device")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        _require_flags(self, "run", "host")
+        _refuse(not 0 <= self.port <= 65535, "port", self.port, "ports are 0 to 65535")
+        _refuse(not 0 < self.max_mb <= 1000, "max_mb", self.max_mb, "it must be above 0 and at most 1000")
 
 
 def _require_flags(options: Any, *names: str) -> None:

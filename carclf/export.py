@@ -19,16 +19,20 @@ Example: python -m carclf.export --run=runs/b3_512 --format=onnx --output=export
 
 def main(options: ExportOptions) -> None:
     """Exports, and says what was found."""
-    run = runs.load_run(runs.run_path(options.run, runs=options.runs))
+    members = runs.load_members(options.run, runs=options.runs)
+    run, *others = (run for member in members for run in member.runs)
+    if others:
+        raise UserError(f"An export holds one run, and --run={options.run} names {1 + len(others)}: name one of them.")
 
     from carclf.exporting.folder import check_free
-    from carclf.inference.compatibility import check_classes, held_out_fold
+    from carclf.inference.compatibility import check_classes, held_out_folds, load_labels
 
     output = Path(options.output).expanduser()
     check_free(output, overwrite=options.overwrite)
     manifest = find_data(run, data=options.data)
     check_classes([run], manifest)
-    fold = held_out_fold([run], manifest)
+    (fold,) = held_out_folds(members, manifest)
+    manifest = load_labels("", members=members, manifest=manifest)
 
     from carclf.training.device import select_device
 

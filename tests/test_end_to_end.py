@@ -1,9 +1,7 @@
 """One photo walks all the way: drawn, converted, trained on in two stages, evaluated, predicted, submitted."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +9,15 @@ import pandas as pd
 import pytest
 
 from tests.conftest import write_dataset
+from tests.doors import open_door
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--backbone=tiny", "--weights=none", "--batch_size=8", "--device=cpu", "--augment=flip|shift(0.1)")
 
 
 def run(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    answer = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, timeout=300, env=environment()
-    )
-    assert answer.returncode == code, f"{arguments}\n{answer.stdout}\n{answer.stderr}"
-    return answer
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    name, *rest = arguments[1:] if arguments[0] == "-m" else arguments
+    return open_door(name, *rest, folder=folder, code=code)
 
 
 def read_csv(path: Path) -> pd.DataFrame:

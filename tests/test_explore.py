@@ -53,6 +53,35 @@ def test_all_draws_and_explains_every_operation(tmp_path, dataset):
         assert image.height > 100 * len(RECIPES)
 
 
+def test_without_a_recipe_it_writes_the_page(tmp_path, dataset):
+    path = tmp_path / "new" / "eda.html"
+    answer = explore(f"--data={dataset.directory}", "--show=test001.jpg", f"--output={path}")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == f"Page: {path}\n"
+    assert "Photos asked for" in path.read_text()
+
+
+def test_a_photo_that_is_not_there_is_one_sentence(dataset):
+    line = refused(f"--data={dataset.directory}", "--show=nobody.jpg")
+    assert "There is no photo 'nobody.jpg'" in line
+    assert "such as 'train000.jpg'" in line
+
+
+def test_what_is_written_has_a_name_by_itself():
+    assert ExploreOptions(data="set").output_path.name == "eda.html"
+    assert ExploreOptions(data="set", augment="flip").output_path.name == "augmentation.png"
+
+
+def test_the_page_needs_no_framework(tmp_path, dataset):
+    arguments = ["carclf.explore", f"--data={dataset.directory}", f"--output={tmp_path / 'eda.html'}"]
+    program = (
+        f"import runpy, sys; sys.modules.update(tensorflow=None, keras=None, jax=None); sys.argv = {arguments!r}; "
+        "runpy.run_module('carclf.explore', run_name='__main__')"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_no_recipe_is_called_all():
     assert EVERY_OPERATION not in {**RECIPES, **NAMED_RECIPES}
 
@@ -69,16 +98,22 @@ def test_a_missing_folder_is_one_sentence(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, dataset):
     (tmp_path / "file").write_text("")
-    line = refused(f"--data={dataset.directory}", "--image_size=32", f"--output={tmp_path / 'file' / 'a.png'}")
-    assert "could not be written" in line
+    picture = ("--augment=flip", "--image_size=32", f"--output={tmp_path / 'file' / 'a.png'}")
+    assert "could not be written" in refused(f"--data={dataset.directory}", *picture)
+    assert "could not be written" in refused(f"--data={dataset.directory}", f"--output={tmp_path / 'file' / 'a.html'}")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"data": ""}, "--data is missing"),
-        ({"output": ""}, "--output is missing"),
-        ({"output": "eda.txt"}, "--output=eda.txt is not possible: it must end with one of .png"),
+        ({"output": "eda.png"}, "--output=eda.png is not possible: .* a picture wants --augment, so .* with .html"),
+        (
+            {"output": "a.html", "augment": "flip"},
+            "--output=a.html is not possible: --augment draws a picture, so .*png",
+        ),
+        ({"show": "1.jpg", "augment": "flip"}, "--show=1.jpg is not possible: it is for the page"),
+        ({"workers": -1}, "--workers=-1 is not possible"),
         ({"photos": 0}, "--photos=0 is not possible"),
         ({"photos": 33}, "--photos=33 is not possible"),
         ({"draws": 0}, "--draws=0 is not possible"),

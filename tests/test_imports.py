@@ -16,8 +16,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "config", "quiet", "runs", "workers", "recipe"),
     ("convert", "data", "model", "samples"),
     ("training", "inference"),
-    ("report", "exporting"),
-    ("door", "train", "predict", "evaluate", "explore", "export", "sample"),
+    ("report", "exporting", "serving"),
+    ("door", "train", "predict", "evaluate", "explore", "export", "serve", "sample"),
 )
 # On the ground floor, which has no rooms, the order is finer.
 GROUND = {

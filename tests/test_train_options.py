@@ -71,7 +71,7 @@ def in_miniature():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "select_device", lambda *_, **__: CPU)
         patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
-        for name in ("draw_history", "draw_confusion", "write_page"):
+        for name in ("draw_history", "draw_confusion", "mistake_pictures", "write_page"):
             patch.setattr(run_files, name, lambda *_, **__: None)
         tf.config.run_functions_eagerly(True)
         yield

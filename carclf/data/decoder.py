@@ -51,3 +51,14 @@ def fitting_ratios(sizes: np.ndarray, *, canvas_size: int) -> np.ndarray:
     long_side = sizes.max(axis=1, initial=1)
     too_long = [-(-long_side // ratio) > canvas_size for ratio in DCT_RATIOS]
     return np.array(DCT_RATIOS)[np.minimum(np.sum(too_long, axis=0), len(DCT_RATIOS) - 1)]
+
+
+def decode_to_fit(encoded: bytes | memoryview, *, canvas_size: int) -> np.ndarray:
+    """The photo as `decode` gives it at the smallest of DCT_RATIOS whose long side fits the canvas.
+
+    Raises:
+      ValueError: the bytes are no JPEG, or a damaged one.
+    """
+    height, width, _, _ = simplejpeg.decode_jpeg_header(encoded, strict=False)
+    (ratio,) = fitting_ratios(np.array([[height, width]]), canvas_size=canvas_size)
+    return decode(encoded, ratio=int(ratio))

@@ -1,7 +1,7 @@
 """Where every photo of a data set lies, so that one can be read without those before it."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -88,8 +88,15 @@ def select(manifest: Manifest, index: np.ndarray, shards: Iterable[Shard]) -> np
     return np.flatnonzero(np.isin(index["shard"], numbers))
 
 
-def read_photo(manifest: Manifest, entry: np.void) -> memoryview:
+def read_photo(
+    manifest: Manifest, entry: np.void, *, read: Callable[[str, int, int], bytes] = storage.read_range
+) -> memoryview:
     """The JPEG bytes of one photo; the checksum of its whole record has been compared.
+
+    Args:
+      manifest: the data set.
+      entry: ENTRY, where the photo lies.
+      read: (path, start, size) to bytes; a `storage.RangeReader` for many photos.
 
     Raises:
       DamagedShardError: the shard does not hold that record.
@@ -97,9 +104,7 @@ def read_photo(manifest: Manifest, entry: np.void) -> memoryview:
     path = storage.join(manifest.directory, manifest.shards[entry["shard"]].file)
     size = int(entry["bytes"])
     try:
-        with storage.open_binary(path) as file:
-            file.seek(int(entry["start"]))
-            content = file.read(size + CHECKSUM_BYTES)
+        content = read(path, int(entry["start"]), size + CHECKSUM_BYTES)
     except storage.errors() as error:
         reason = getattr(error, "strerror", None) or error
         raise DamagedShardError(f"The shard {path} cannot be read ({reason}): copy the data set again.") from None

@@ -40,6 +40,7 @@ class PhotoLoader:
         """
         self._manifest, self._entries, self._numbers = manifest, entries, numbers
         self._cache = cache
+        self._read = storage.RangeReader()
         sizes = np.stack([entries["height"], entries["width"]], axis=1).astype(np.int64)
         self._ratios = fitting_ratios(sizes, canvas_size=canvas_size)
         self.extents = -(-sizes // self._ratios[:, None])
@@ -92,7 +93,7 @@ class PhotoLoader:
 
     def _decode(self, place: int, out: np.ndarray | None) -> np.ndarray:
         entry = self._entries[place]
-        encoded = read_photo(self._manifest, entry)
+        encoded = read_photo(self._manifest, entry, read=self._read)
         try:
             return decode(encoded, ratio=int(self._ratios[place]), out=out)
         except ValueError as error:

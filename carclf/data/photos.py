@@ -1,9 +1,10 @@
 """Single photos out of the shards, for people to look at."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
+from carclf.data.decoder import decode_to_fit
 from carclf.data.index import read_index, read_photo, select
 from carclf.data.manifest import Manifest
 
@@ -16,3 +17,21 @@ def read_photos(
     entries = index[select(manifest, index, manifest.shards_of(split, folds=folds))]
     wanted = entries[np.isin(entries["row"], list(rows))]
     return {int(entry["row"]): bytes(read_photo(manifest, entry)) for entry in wanted}
+
+
+def read_canvases(
+    manifest: Manifest, *, split: str, folds: Iterable[int] | None = None, rows: Sequence[int], canvas_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(canvas, extent) of the photos at `rows` of a split, in that order, as the pipeline decodes them.
+
+    Canvas is uint8 [n, C, C, 3], the photo in the upper left corner and zeros elsewhere; extent float32 [n, 2] its
+    height and width there in pixels.
+    """
+    encoded = read_photos(manifest, split=split, folds=folds, rows=rows)
+    canvas = np.zeros((len(rows), canvas_size, canvas_size, 3), np.uint8)
+    extent = np.zeros((len(rows), 2), np.float32)
+    for place, row in enumerate(rows):
+        pixels = decode_to_fit(encoded[row], canvas_size=canvas_size)
+        canvas[place, : pixels.shape[0], : pixels.shape[1]] = pixels
+        extent[place] = pixels.shape[:2]
+    return canvas, extent

@@ -17,8 +17,9 @@ from carclf.data.order import epoch_order
 from carclf.recipe import Recipe, View, mix_targets
 
 CANVAS_MARGIN = 1.25  # decoded pixels per output pixel at the least, so that zooming and rotating lose no detail
+DRAWN_BATCHES = 32
 BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
-PREFETCH_BATCHES = 2
+PREFETCH_BATCHES = 1  # memory that goes round sooner is still in the cache
 
 DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
 
@@ -125,18 +126,20 @@ def training_batches(
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
+    # Many batches are drawn at once: NumPy's calls cost more than their arithmetic. Only even ones keep pairs together.
+    block_steps = 1 if batch_size % 2 else DRAWN_BATCHES
 
     @functools.lru_cache(maxsize=2)  # batches of two epochs may be under way together
     def order(epoch: int) -> np.ndarray:
-        return epoch_order(entries["shard"], seed=seed, epoch=epoch)
+        places = epoch_order(entries["shard"], seed=seed, epoch=epoch)
+        return places[: per_epoch * batch_size].reshape(per_epoch, batch_size)
 
-    def batch(step: int) -> tuple[np.ndarray, ...]:
-        epoch, number = divmod(step, per_epoch)
-        places = order(epoch)[number * batch_size : (number + 1) * batch_size]
-        return _augmented_batch(
-            loader,
-            places,
-            entries=entries[places],
+    @functools.lru_cache(maxsize=4)
+    def drawn(epoch: int, block: int) -> tuple[np.ndarray, ...]:
+        places = order(epoch)[block * block_steps : (block + 1) * block_steps].ravel()
+        return _drawn(
+            entries[places],
+            extent=loader.extents[places],
             recipe=recipe,
             framing=framing,
             seed=seed,
@@ -144,6 +147,12 @@ def training_batches(
             label_smoothing=label_smoothing,
             class_weights=weights,
         )
+
+    def batch(step: int) -> tuple[np.ndarray, ...]:
+        epoch, number = divmod(step, per_epoch)
+        block, place = divmod(number, block_steps)
+        mine = slice(place * batch_size, (place + 1) * batch_size)
+        return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
 
     shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
@@ -203,10 +212,10 @@ def ordered_batches(
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
         places = _padded(number, batch_size=batch_size, photos=len(entries))
-        return _augmented_batch(
-            loader,
-            places,
-            entries=_entries(entries, places),
+        canvas, extent = loader.load(places)
+        drawn = _drawn(
+            _entries(entries, places),
+            extent=extent,
             recipe=recipe,
             framing=framing,
             seed=seed,
@@ -214,6 +223,7 @@ def ordered_batches(
             label_smoothing=0.0,
             class_weights=np.ones(manifest.class_count, np.float32),
         )
+        return canvas, extent, *drawn
 
     shapes = _augmented_shapes(batch_size, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
@@ -312,11 +322,10 @@ def _entries(entries: np.ndarray, places: np.ndarray) -> np.ndarray:
     return found
 
 
-def _augmented_batch(
-    loader: PhotoLoader,
-    places: np.ndarray,
-    *,
+def _drawn(
     entries: np.ndarray,
+    *,
+    extent: np.ndarray,
     recipe: Recipe,
     framing: Framing,
     seed: int,
@@ -324,14 +333,13 @@ def _augmented_batch(
     label_smoothing: float,
     class_weights: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """The arrays of `_augmented_shapes`: decoded photos, and the draws of each (seed, epoch, row)."""
-    canvas, extent = loader.load(places)
+    """The arrays of `_augmented_shapes` from geometry on, for photos in pairs where the recipe mixes."""
     row = entries["row"]
     draws = recipe.draw(seed=seed, epoch=epoch, row=row, extent=extent, image_size=framing.image_size, fit=framing.fit)
     target = label_targets(entries["label"], class_count=len(class_weights), label_smoothing=label_smoothing)
     target = mix_targets(target, draws.mix) if recipe.mixes else target
     weight = np.where(row >= 0, target @ class_weights, 0).astype(np.float32)
-    return canvas, extent, draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
+    return draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
 
 
 Shapes = Mapping[str, tuple[tf.DType, tuple[int, ...]]]

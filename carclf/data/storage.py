@@ -1,6 +1,7 @@
 """The one layer under every path of a data set: local disks by the standard library, `gs://` by tf.io.gfile."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -57,6 +58,39 @@ def size_bytes(path: str) -> int | None:
 def open_binary(path: str, mode: str = "rb") -> IO[bytes]:
     """A binary file object to read ('rb') or write ('wb') `path`."""
     return cast(IO[bytes], _gfile().GFile(path, mode) if is_remote(path) else open(path, mode))
+
+
+def read_range(path: str, start: int, size: int) -> bytes:
+    """`size` bytes of the file at `path` from `start` on; fewer where the file ends before."""
+    with open_binary(path) as file:
+        file.seek(start)
+        return file.read(size)
+
+
+class RangeReader:
+    """`read_range` for many reads of the same files: local ones stay open. Any thread may call it."""
+
+    def __init__(self, most_open: int = 128) -> None:
+        """A reader that keeps at most so many files open."""
+        self._opened = functools.lru_cache(maxsize=most_open)(_LocalFile)
+
+    def __call__(self, path: str, start: int, size: int) -> bytes:
+        """See `read_range`."""
+        if is_remote(path) or not hasattr(os, "pread"):  # Windows has none
+            return read_range(path, start, size)
+        return self._opened(path).read(start, size)
+
+
+class _LocalFile:
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def read(self, start: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, start)
+
+    def __del__(self) -> None:  # when neither the reader nor any thread uses it any longer
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
 
 def read_bytes(path: str) -> bytes:

@@ -1,26 +1,30 @@
 """The page of a run: one HTML file that needs no network and no JavaScript, for a phone as for a desk."""
 
-import base64
-import importlib.resources
 import io
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
 from carclf import config, runs
 from carclf.inference.metrics import Evaluation
-from carclf.report.pictures import WRITTEN_CLASSES, curve_svg
+from carclf.report.pictures import WRITTEN_CLASSES, curve_svg, reliability_svg
+from carclf.report.template import inline_jpeg, write_html
 
-TEMPLATE = "report.html"
-CHARTS = ("Accuracy", "Loss", "Learning rate")
+CHARTS = ("Accuracy", "Loss", "Learning rate", "Seconds")
 JPEG_QUALITY = 88
-MISSING = "–"
+
+
+class MistakePictures(NamedTuple):
+    """JPEG bytes of a photo that was mistaken: itself, and where it speaks for the predicted and for the true class."""
+
+    photo: bytes
+    predicted: bytes
+    true: bytes
 
 
 def write_page(
@@ -30,7 +34,7 @@ def write_page(
     evaluation: Evaluation,
     tta: str,
     parents: Sequence[runs.Run],
-    thumbnails: Mapping[str, bytes],
+    pictures: Mapping[str, MistakePictures],
     path: Path,
 ) -> None:
     """Writes the page of a run.
@@ -41,12 +45,14 @@ def write_page(
       evaluation: what the page reports.
       tta: the views it was made with, joined by '|'.
       parents: the runs it descends from, the first stage first.
-      thumbnails: JPEG bytes of mistakes by photo id; those without one are listed in words.
+      pictures: of mistakes, by photo id; those without are listed in words.
       path: the file to write.
     """
     metrics = run.metrics or {}
     best_epoch = metrics.get("best_epoch")
-    html = _template().render(
+    write_html(
+        path,
+        "report.html",
         run=run,
         metrics=metrics,
         evaluation=evaluation,
@@ -58,67 +64,14 @@ def write_page(
         classes=sorted(evaluation.per_class, key=lambda score: score.f1),
         confusion=_confusion_rows(evaluation),
         confusion_picture=_inline_picture(run.directory / "confusion.png"),
-        mistakes=[(mistake, _inline_jpeg(thumbnails.get(mistake.id))) for mistake in evaluation.mistakes],
+        mistakes=[(mistake, pictures.get(mistake.id)) for mistake in evaluation.mistakes],
+        reliability=reliability_svg(evaluation.calibration.bins),
         augmentation=_inline_picture(run.directory / "augmentation.png"),
-        changed=config.changed_options(run.options),
+        changed=_changed_options(run, parent=parents[-1] if parents else None),
         options=config.to_dict(run.options),
         command=_command(run.options),
         environment=_environment(run),
     )
-    # A file name may hold what UTF-8 cannot; it is shown as its code.
-    runs.write_atomically(path, html.encode("utf-8", errors="backslashreplace"))
-
-
-def _template() -> jinja2.Template:
-    # Autoescape is what keeps hostile file and class names out of the page's markup.
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "duration": duration, "number": number, "rate": rate, "fixed": fixed}
-    return environment.from_string(importlib.resources.files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 0..1 such as '91.2 %', with a space that does not break."""
-    return MISSING if _absent(share) else f"{100 * float(share):.{digits}f}\u00a0%"  # type: ignore[arg-type]
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that say enough: '8.3 s', '7 min 20 s', '2 h 31 min'."""
-    if _absent(seconds):
-        return MISSING
-    value = float(seconds)  # type: ignore[arg-type]
-    if value < 59.95:
-        return f"{value:.1f}\u00a0s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes}\u00a0min {rest}\u00a0s"
-    return f"{minutes // 60}\u00a0h {minutes % 60}\u00a0min"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure with so many significant digits, and no exponent between 0.0001 and a million."""
-    if _absent(value):
-        return MISSING
-    value = float(value)  # type: ignore[arg-type]
-    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e6 else f"{value:.{digits}g}"
-
-
-def rate(value: float | None) -> str:
-    """A learning rate as people write it: '1e-4', '6.56e-5'."""
-    if _absent(value):
-        return MISSING
-    mantissa, exponent = f"{float(value):.2e}".split("e")  # type: ignore[arg-type]
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
-def fixed(value: float | None, digits: int = 3) -> str:
-    """A figure with so many decimals, for columns."""
-    return MISSING if _absent(value) else f"{float(value):.{digits}f}"  # type: ignore[arg-type]
-
-
-def _absent(value: float | None) -> bool:
-    return value is None or bool(pd.isna(value))
 
 
 def _stage_rows(run: runs.Run, *, parents: Sequence[runs.Run]) -> list[dict[str, Any]]:
@@ -156,6 +109,17 @@ def _pace(history: pd.DataFrame) -> dict[str, float | None]:
         return float(later[column].median()) if column in later and later[column].notna().any() else None
 
     return {"seconds": median("seconds"), "images_per_second": median("images_per_second")}
+
+
+def _changed_options(run: runs.Run, *, parent: runs.Run | None) -> list[dict[str, Any]]:
+    """The options that differ from the defaults or from the parent: name, value, default, parent's value."""
+    own, defaults = config.to_dict(run.options), config.to_dict(type(run.options)())
+    inherited = config.to_dict(parent.options) if parent else own
+    return [
+        {"name": name, "value": value, "default": defaults[name], "parent": inherited[name]}
+        for name, value in own.items()
+        if value != defaults[name] or value != inherited[name]
+    ]
 
 
 def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, int, list[tuple[int, float]]]]:
@@ -201,8 +165,4 @@ def _inline_picture(path: Path) -> Markup | None:
         Image.open(path).convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
     except (OSError, SyntaxError, ValueError):  # a report is not worth losing over a damaged picture
         return None
-    return _inline_jpeg(buffer.getvalue())
-
-
-def _inline_jpeg(encoded: bytes | None) -> Markup | None:
-    return None if encoded is None else Markup("data:image/jpeg;base64,") + base64.b64encode(encoded).decode()
+    return inline_jpeg(buffer.getvalue())

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from carclf import runs
+from carclf.inference.calibration import ReliabilityBin
 
 # What a chart shows: the columns of history.csv, their legend and their colour below.
 CURVES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -92,6 +93,74 @@ def curve_svg(history: pd.DataFrame, *, name: str, best_epoch: int | None) -> Ma
     figure = Figure(figsize=(4.3, 2.9), layout="constrained")
     _draw_curves(figure.add_subplot(), history, name=name, colours=PAGE_COLOURS, best_epoch=best_epoch)
     return _inline_svg(figure, label=f"{name} by epoch", colours=PAGE_COLOURS)
+
+
+def histogram_svg(
+    series: Mapping[str, np.ndarray], *, label: str, edges: np.ndarray, ticks: Mapping[float, str] | None = None
+) -> Markup:
+    """An inline `<svg>` of one or two distributions over the same bins, coloured as `curve_svg`'s.
+
+    Args:
+      series: values by legend, the first drawn filled, the second as a line; an empty one is left out.
+      label: what the values are, with their unit.
+      edges: of the bins, ascending; the outermost bins take what lies beyond.
+      ticks: texts by place below the axis; None writes numbers.
+    """
+    figure = Figure(figsize=(4.3, 2.4), layout="constrained")
+    axes = figure.add_subplot()
+    for (legend, values), colour, filled in zip(series.items(), ("val", "train"), (True, False), strict=False):
+        if not len(values):
+            continue
+        counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
+        shares = 100 * counts / len(values)
+        width, opacity = (0.0, 0.45) if filled else (1.8, 1.0)
+        axes.stairs(
+            shares, edges, color=PAGE_COLOURS[colour], label=legend, fill=filled, alpha=opacity, linewidth=width
+        )
+    if ticks:
+        axes.set_xticks(list(ticks), list(ticks.values()))
+    _style_axes(axes, colours=PAGE_COLOURS)
+    axes.set_xlabel(label, fontsize=9, color=PAGE_COLOURS["ink"])
+    axes.set_ylabel("% of photos", fontsize=9, color=PAGE_COLOURS["ink"])
+    axes.set_xlim(edges[0], edges[-1])
+    if len(axes.patches) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=PAGE_COLOURS["ink"])
+    return _inline_svg(figure, label=label, colours=PAGE_COLOURS)
+
+
+def reliability_svg(bins: Sequence[ReliabilityBin]) -> Markup:
+    """An inline `<svg>` of the accuracy of the photos by their confidence, coloured as `curve_svg`'s.
+
+    Args:
+      bins: from `carclf.inference.calibration`; those without photos are left out.
+    """
+    figure = Figure(figsize=(4.3, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    total = sum(each.photos for each in bins)
+    seen = [each for each in bins if each.photos]
+    axes.plot([0, 1], [0, 1], color=PAGE_COLOURS["best"], linestyle="--", linewidth=1, label="as sure as right")
+    for share, colour, legend in (
+        ([each.accuracy for each in seen], "val", "share that is right"),
+        ([each.photos / total for each in seen], "train", "share of all photos"),
+    ):
+        left, width = [each.low for each in seen], [each.high - each.low for each in seen]
+        narrow = 1.0 if colour == "val" else 0.35
+        centre = [low + wide * (1 - narrow) / 2 for low, wide in zip(left, width, strict=True)]
+        axes.bar(
+            centre,
+            share,
+            width=[0.94 * narrow * wide for wide in width],
+            align="edge",
+            color=PAGE_COLOURS[colour],
+            alpha=0.45 if colour == "val" else 0.9,
+            label=legend,
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("probability of the class predicted", fontsize=9, color=PAGE_COLOURS["ink"])
+    _style_axes(axes, colours=PAGE_COLOURS)
+    axes.legend(frameon=False, fontsize=9, labelcolor=PAGE_COLOURS["ink"], loc="upper left")
+    return _inline_svg(figure, label="Accuracy by confidence", colours=PAGE_COLOURS)
 
 
 def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: Path, title: str) -> None:
@@ -275,14 +344,18 @@ def _draw_curves(
         axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch", fontsize=9, color=colours["ink"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    _style_axes(axes, colours=colours)
+    if axes.lines and len(CURVES[name]) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=colours["ink"])
+
+
+def _style_axes(axes: Axes, *, colours: Mapping[str, str]) -> None:
     axes.grid(color=colours["grid"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=9, colors=colours["grid"], labelcolor=colours["ink"])
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(colours["grid"])
-    if axes.lines and len(CURVES[name]) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=colours["ink"])
 
 
 def _inline_svg(figure: Figure, *, label: str, colours: Mapping[str, str]) -> Markup:

@@ -1,24 +1,26 @@
 """The files of a run that people and later commands read: metrics.json, the pictures, report.html."""
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from carclf import runs
+from carclf.data.decoder import decode_to_fit
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
+from carclf.inference.attention import photo_heat
 from carclf.inference.metrics import Evaluation
-from carclf.report.page import write_page
+from carclf.inference.program import load_classifier
+from carclf.report.heat import overlay
+from carclf.report.page import MistakePictures, write_page
 from carclf.report.pictures import draw_confusion, draw_history
+from carclf.report.thumbnails import THUMBNAIL_PX, to_jpeg
 
 CLEAN = "clean"
-THUMBNAIL_PX = 160
 MISTAKES_SHOWN = 24
 
 
@@ -69,24 +71,37 @@ def write_evaluation(
         evaluation=evaluation,
         tta=tta,
         parents=runs.parent_runs(run, runs=runs_folder),
-        thumbnails=_thumbnails(evaluation, manifest, val_fold=run.options.val_fold),
+        pictures=mistake_pictures(run, evaluation, manifest),
         path=page,
     )
     runs.write_json(run.directory / runs.METRICS_FILE, metrics)
     return page
 
 
-def _thumbnails(evaluation: Evaluation, manifest: Manifest, *, val_fold: int) -> dict[str, bytes]:
-    shown = {mistake.id for mistake in evaluation.mistakes[:MISTAKES_SHOWN]}
-    photos = manifest.read_ids("train")
-    rows = {row: name for row, name in enumerate(photos["id"]) if name in shown}
-    found = read_photos(manifest, split="train", folds=[val_fold], rows=rows)
-    return {rows[row]: _thumbnail(encoded) for row, encoded in found.items()}
+def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) -> dict[str, MistakePictures]:
+    """By id the pictures of the most confident mistakes, seen by the run's best weights."""
+    shown = evaluation.mistakes[:MISTAKES_SHOWN]
+    if not shown:
+        return {}
+    row_of = {name: row for row, name in enumerate(manifest.read_ids("train")["id"])}
+    label_of = {name: label for label, name in enumerate(manifest.class_names)}
+    folds = [run.options.val_fold]
+    classifier, framing = load_classifier(run)
+    heat = photo_heat(
+        classifier,
+        framing=framing,
+        fill=run.options.fill,
+        stretch=run.options.stretch,
+        manifest=manifest,
+        split="train",
+        folds=folds,
+        labels={row_of[m.id]: (label_of[m.predicted], label_of[m.true]) for m in shown},
+    )
+    encoded = read_photos(manifest, split="train", folds=folds, rows=list(heat))
+    return {mistake.id: _pictures(encoded[row_of[mistake.id]], *heat[row_of[mistake.id]]) for mistake in shown}
 
 
-def _thumbnail(encoded: bytes) -> bytes:
-    image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
+def _pictures(encoded: bytes, heat: np.ndarray, geometry: np.ndarray) -> MistakePictures:
+    small = decode_to_fit(encoded, canvas_size=4 * THUMBNAIL_PX)
+    laid_over = [to_jpeg(overlay(small, heat[..., label], geometry=geometry)) for label in range(2)]
+    return MistakePictures(photo=to_jpeg(small), predicted=laid_over[0], true=laid_over[1])

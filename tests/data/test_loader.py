@@ -136,7 +136,7 @@ def test_a_cache_without_room_is_left_out_and_said(dataset, monkeypatch, capsys)
 def test_a_photo_that_does_not_decode_is_named(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "set")
     photos = make(dataset)
-    monkeypatch.setattr(loaders, "read_photo", lambda manifest, entry: memoryview(b"\xff\xd8\xff nothing"))
+    monkeypatch.setattr(loaders, "read_photo", lambda manifest, entry, read: memoryview(b"\xff\xd8\xff nothing"))
     with pytest.raises(DamagedShardError, match=r"The photo at row 3 of .*tfrecord does not decode \(.+\): convert"):
         photos.load(np.array([3]))
 

@@ -182,3 +182,13 @@ def test_stored_photos_are_found_by_row(dataset):
     found = read_photos(dataset, split="train", folds=[1], rows=[9, 14])
     assert sorted(found) == [9, 14]
     assert all(encoded.startswith(b"\xff\xd8") for encoded in found.values())
+
+
+def test_batches_are_what_each_of_them_would_draw_alone(dataset, monkeypatch):
+    def batches(drawn_at_once):
+        monkeypatch.setattr(pipeline, "DRAWN_BATCHES", drawn_at_once)
+        return training(dataset, batch_size=4, recipe=parse_recipe("notebook|mixup(0.4)|erase"))
+
+    for alone, together in zip(batches(1), batches(3), strict=True):
+        for array, same in zip(tf.nest.flatten(alone), tf.nest.flatten(together), strict=True):
+            np.testing.assert_array_equal(array, same)

@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import json
 import re
@@ -8,12 +9,14 @@ import pytest
 from PIL import Image
 
 from carclf import config, runs
+from carclf.inference.audit import Audit, Effect
 from carclf.inference.metrics import evaluate
-from carclf.report.page import duration, number, percent, rate, write_page
+from carclf.report.page import MistakePictures, write_page
+from carclf.report.template import duration, number, percent, rate
 
 SCRIPT = '<script>document.title="owned"</script>'
 IMAGE = "\"><img src=x onerror='alert(1)'>.jpg"
-JPEG = b"\xff\xd8 thumbnail"
+JPEG = MistakePictures(photo=b"\xff\xd8 photo", predicted=b"\xff\xd8 heat", true=b"\xff\xd8 other heat")
 
 
 class Page(html.parser.HTMLParser):
@@ -80,7 +83,7 @@ def page_text(run: runs.Run, **changes) -> str:
         "evaluation": make_evaluation(class_names=run.class_names),
         "tta": "clean",
         "parents": [],
-        "thumbnails": {},
+        "pictures": {},
     }
     path = run.directory / "report.html"
     write_page(run=run, path=path, **(arguments | changes))
@@ -113,15 +116,15 @@ def test_an_average_that_is_kept_is_no_epoch(tmp_path):
 
 def test_the_page_needs_no_network_and_no_script(run):
     Image.new("RGB", (20, 10), "red").save(run.directory / "augmentation.png")
-    text = page_text(run, thumbnails={"0.jpg": JPEG})
+    text = page_text(run, pictures={"0.jpg": JPEG})
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
     addresses = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action")]
-    assert sum(value.startswith("data:image/jpeg;base64,") for value in addresses) == 2
+    assert sum(value.startswith("data:image/jpeg;base64,") for value in addresses) == 4  # three of them of the mistake
     assert all(value.startswith(("data:", "#")) for value in addresses)
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "default-src 'none'" in text
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 5  # of each epoch four figures, and calibration
 
 
 def page_with_names(folder, *, name: str, other: str) -> Page:
@@ -139,7 +142,7 @@ def page_with_names(folder, *, name: str, other: str) -> Page:
     Image.new("RGB", (20, 10), "red").save(run.directory / "augmentation.png")
     ids = [f"{row}{other}" for row in range(10)]
     evaluation = make_evaluation(class_names=run.class_names, ids=ids, wrong=5)
-    return Page(page_text(run, evaluation=evaluation, tta=name, parents=[run], thumbnails={ids[0]: JPEG}))
+    return Page(page_text(run, evaluation=evaluation, tta=name, parents=[run], pictures={ids[0]: JPEG}))
 
 
 def test_nothing_that_a_name_contains_becomes_markup(tmp_path):
@@ -177,7 +180,7 @@ def test_a_run_whose_files_say_little_still_has_a_page(tmp_path):
 
 
 def test_a_history_without_rows_has_a_page(run):
-    assert "svg" not in Page(page_text(run, history=make_history(1).iloc[:0])).tags
+    assert Page(page_text(run, history=make_history(1).iloc[:0])).tags.count("svg") == 1  # calibration
 
 
 def test_views_are_named_beside_the_clean_accuracy(run):
@@ -189,9 +192,49 @@ def test_views_are_named_beside_the_clean_accuracy(run):
 def test_options_that_differ_are_listed_and_repeated_as_a_command(tmp_path):
     run = make_run(tmp_path / "r", amsgrad=True, augment="flip|rotate(10)", metrics={})
     page = Page(page_text(run))
-    assert "--augment flip|rotate(10)" in page.text
+    assert "--augment flip|rotate(10) notebook" in page.text
+    assert "--amsgrad True False" in page.text
     assert "python -m carclf.train '--augment=flip|rotate(10)' --amsgrad" in page.text
     assert f"All {len(config.to_dict(run.options))} options" in page.text
+
+
+def test_options_are_compared_with_the_parents(tmp_path):
+    parent = make_run(tmp_path / "head", metrics={"val_accuracy": 0.5}, unfreeze="head", epochs=15)
+    child = make_run(tmp_path / "all", metrics={}, epochs=15, init_from="head")
+    text = Page(page_text(child, parents=[parent])).text
+    assert "option here default parent" in text
+    assert "--epochs 15 10 15" in text
+    assert "--unfreeze all all head" in text  # the default, and yet a change
+    assert "default parent" not in Page(page_text(parent)).text
+
+
+def test_the_views_are_told_by_what_they_fix_and_break(run):
+    audit = Audit(
+        views=(Effect("flip", 5, 2, 0.453), Effect("zoom(1.1)", 1, 4, 0.375)),
+        mean=Effect("mean of 3 views", 6, 0, 0.03125),
+        view_count=3,
+        enough_views=2,
+    )
+    evaluation = dataclasses.replace(make_evaluation(), audit=audit)
+    text = Page(page_text(run, evaluation=evaluation)).text
+    assert "flip 5 2 +3 0.45 zoom(1.1) 1 4 −3 0.38 mean of 3 views 6 0 +6 0.031" in text
+    assert "The first 2 of the 3 views" in text
+    assert "What the views are worth" not in Page(page_text(run)).text
+
+
+def test_calibration_is_drawn_and_told(run):
+    calibration = make_evaluation().calibration._replace(expected_error=0.123, temperature=1.7)
+    page = Page(page_text(run, evaluation=dataclasses.replace(make_evaluation(), calibration=calibration)))
+    assert "Expected calibration error 0.123" in page.text
+    assert "Best temperature 1.70" in page.text
+    assert "The model is too sure of itself." in page.text
+    assert ("aria-label", "Accuracy by confidence") in page.attributes
+
+
+def test_waiting_for_input_is_part_of_the_time(run):
+    text = Page(page_text(run, history=make_history().assign(waiting_fraction=[0.5, 0.025, 0.0]))).text
+    assert "images/s waiting 1 50.00 %" in text
+    assert "812 2.5 %" in text
 
 
 def test_classes_stand_weakest_first_and_confusion_names_the_pair(tmp_path):
@@ -220,7 +263,7 @@ def test_many_classes_are_a_picture_instead_of_a_table(tmp_path):
 def test_mistakes_without_a_thumbnail_are_listed_in_words(run):
     evaluation = make_evaluation(wrong=3)
     assert "3 in words" in Page(page_text(run, evaluation=evaluation)).text
-    page = Page(page_text(run, evaluation=evaluation, thumbnails={"1.jpg": JPEG}))
+    page = Page(page_text(run, evaluation=evaluation, pictures={"1.jpg": JPEG}))
     assert "2 more in words" in page.text
     assert page.tags.count("figure") == 1
     assert "There is none." in Page(page_text(run, evaluation=make_evaluation(wrong=0))).text

@@ -1,0 +1,64 @@
+"""Where a run's classifier looks in single photos: Grad-CAM over the photos of a split."""
+
+from collections.abc import Iterable, Mapping
+
+import keras
+import numpy as np
+
+from carclf.config import Fill
+from carclf.data.manifest import Manifest
+from carclf.data.photos import read_canvases
+from carclf.data.pipeline import Framing
+from carclf.model.grad_cam import build_grad_cam, heat_map
+from carclf.model.render import Render
+from carclf.recipe import parse_recipe
+
+BATCH_SIZE = 8  # always full, so that any number of devices of one host divides it
+
+
+def photo_heat(
+    classifier: keras.Model,
+    *,
+    framing: Framing,
+    fill: Fill,
+    stretch: bool,
+    manifest: Manifest,
+    split: str,
+    folds: Iterable[int] | None = None,
+    labels: Mapping[int, tuple[int, ...]],
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """By row (heat, geometry): heat float32 [h, w, n] in 0..1, what speaks for each of a photo's n labels and where.
+
+    One scale for all labels of a photo: 1 is where most speaks for any of them. `geometry` float32 [3, 3] maps the
+    places of the heat map, −1..1 from edge to edge, to the photo's own; see `carclf.report.heat.overlay`.
+
+    Args:
+      classifier: image → logits.
+      framing: how photos become its input.
+      fill: what lies outside a photo.
+      stretch: whether each image's values are mapped to 0..255.
+      manifest: the data set.
+      split: 'train' or 'test'.
+      folds: the folds in which the photos are; None is all.
+      labels: the classes to look for, by the photo's row.
+    """
+    model = build_grad_cam(classifier)
+    # Few photos are not worth a trace on TensorFlow; on JAX only a compiled step is fast.
+    model.compile(run_eagerly=keras.backend.backend() == "tensorflow")
+    render = Render(image_size=framing.image_size, fill=fill, mixing=False, erasing=False, stretch=stretch, jit=False)
+    rows = np.array(sorted(labels), np.int64)
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for start in range(0, len(rows), BATCH_SIZE):
+        here = rows[np.minimum(np.arange(start, start + BATCH_SIZE), len(rows) - 1)]
+        canvas, extent = read_canvases(
+            manifest, split=split, folds=folds, rows=here.tolist(), canvas_size=framing.canvas_size
+        )
+        draws = parse_recipe("").draw(
+            seed=0, epoch=0, row=here, extent=extent, image_size=framing.image_size, fit=framing.fit
+        )
+        arrays = {"canvas": canvas, "extent": extent, "geometry": draws.geometry, "colour": draws.colour}
+        image = render({name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()})
+        evidence = model.predict_on_batch(image)["evidence"]
+        for row, places, geometry in zip(here.tolist(), evidence, draws.geometry, strict=True):
+            found[row] = heat_map(places[..., list(labels[row])]), geometry
+    return found

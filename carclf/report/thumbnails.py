@@ -1,0 +1,48 @@
+"""Photos small enough that a page can hold hundreds of them."""
+
+import io
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from PIL import Image
+
+from carclf.data.decoder import decode_to_fit
+from carclf.data.index import read_index, read_photo
+from carclf.data.manifest import Manifest
+
+THUMBNAIL_PX = 160
+JPEG_QUALITY = 78
+
+
+def read_thumbnails(
+    manifest: Manifest, rows: Mapping[str, Collection[int]], *, side: int = THUMBNAIL_PX
+) -> dict[tuple[str, int], bytes]:
+    """By (list, row) the JPEG bytes of small copies of photos, their longer side `side` pixels. Only these are read.
+
+    Args:
+      manifest: the data set.
+      rows: of the photos by the list they stand in, 'train' (external photos too) or 'test'.
+      side: in pixels.
+    """
+    index = read_index(manifest)
+    lists = np.array(["test" if shard.split == "test" else "train" for shard in manifest.shards])
+    return {
+        (name, int(entry["row"])): thumbnail(read_photo(manifest, entry), side=side)
+        for name, wanted in rows.items()
+        for entry in index[np.isin(index["row"], list(wanted)) & (lists[index["shard"]] == name)]
+    }
+
+
+def thumbnail(encoded: bytes | memoryview, *, side: int = THUMBNAIL_PX) -> bytes:
+    """A small copy of a JPEG, its longer side at most `side` pixels."""
+    # At a part of the size decoding takes a part of the time; up to four pixels are left for each that is shown.
+    return to_jpeg(decode_to_fit(encoded, canvas_size=4 * side), side=side)
+
+
+def to_jpeg(pixels: np.ndarray, *, side: int = THUMBNAIL_PX) -> bytes:
+    """The JPEG bytes of a picture, uint8 [height, width, 3], reduced to `side` pixels where it is larger."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
