@@ -16,6 +16,7 @@ DOORS = {
     "predict": ["-m", "carclf.predict"],
     "explore": ["-m", "carclf.explore"],
     "export": ["-m", "carclf.export"],
+    "serve": ["-m", "carclf.serve"],
     "sample": ["-m", "carclf.sample"],
     "make_tfrecords": ["tools/make_tfrecords.py"],
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import EvaluateOptions, ExploreOptions, ExportOptions, PredictOptions, TrainOptions
+from carclf.config import EvaluateOptions, ExploreOptions, ExportOptions, PredictOptions, ServeOptions, TrainOptions
 from carclf.convert.options import ConvertOptions
 from carclf.door import parse_command_line
 
@@ -19,6 +19,7 @@ OPTIONS = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
+    "serve": ServeOptions,
     "explore": ExploreOptions,
     "export": ExportOptions,
 }

@@ -10,16 +10,17 @@ let underWay = 0;
 let largest = Infinity;
 
 function add(files) {
-  for (const file of files) {
+  const cards = [...files].map((file) => {
     const card = byId("card").content.firstElementChild.cloneNode(true);
     card.querySelector(".name bdi").textContent = file.name;
     const image = card.querySelector("img");
     image.alt = file.name;
     image.addEventListener("error", () => card.classList.add("bare"));
     image.src = URL.createObjectURL(file);
-    byId("results").prepend(card);
     waiting.push([file, card]);
-  }
+    return card;
+  });
+  byId("results").prepend(...cards);
   byId("bar").hidden = !byId("results").childElementCount;
   work();
 }
@@ -98,7 +99,7 @@ function paint(canvas, { values, box }) {
     const at = value * (SCALE.length - 1);
     const low = Math.min(Math.floor(at), SCALE.length - 2);
     const colour = SCALE[low].map((part, channel) => part + (at - low) * (SCALE[low + 1][channel] - part));
-    pixels.data.set([...colour, 255 * Math.min(1, 1.4 * value)], 4 * place);
+    pixels.data.set([...colour, 255 * value], 4 * place);
   });
   context.putImageData(pixels, 0, 0);
   const [top, left, bottom, right] = box.map((share) => 100 * share);
@@ -135,6 +136,6 @@ byId("clear").addEventListener("click", () => {
 
 fetch("/health").then((response) => response.json()).then((health) => {
   largest = health.max_bytes;
-  byId("model").textContent = `${health.run} tells ${health.classes} classes apart. Photos stay on the machine that runs it.`;
+  byId("model").textContent = `The run ${health.run} tells ${health.classes} classes apart. Photos stay on the machine that runs it.`;
   byId("limit").textContent = `Up to ${largest / 1e6} MB each.`;
 });
