@@ -15,6 +15,9 @@ function add(files) {
     card.querySelector(".name bdi").textContent = file.name;
     const image = card.querySelector("img");
     image.alt = file.name;
+    image.addEventListener("load", () => {
+      card.querySelector(".frame").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
+    });
     image.addEventListener("error", () => card.classList.add("bare"));
     image.src = URL.createObjectURL(file);
     waiting.push([file, card]);

@@ -233,6 +233,7 @@ def browser():
 def test_photos_dropped_on_the_page_show_classes_and_heat(browser, port, photos, tmp_path, width, height):
     hostile = "<img src=x onerror=alert(1)>.jpg"
     (tmp_path / "good.jpg").write_bytes(photos[0])
+    (tmp_path / "portrait.jpg").write_bytes(photos[1])
     Path(tmp_path / hostile).write_bytes(b"<html>")
     page = browser.new_page(viewport={"width": width, "height": height})
     problems: list[str] = []
@@ -240,8 +241,8 @@ def test_photos_dropped_on_the_page_show_classes_and_heat(browser, port, photos,
     page.on("dialog", lambda dialog: (problems.append("dialog"), dialog.dismiss()))
     page.goto(f"http://127.0.0.1:{port}/")
     page.locator("#limit", has_text="Up to 0.1 MB each.").wait_for()
-    page.set_input_files("#files", [tmp_path / "good.jpg", tmp_path / hostile])
-    good, bad = page.locator("article").nth(0), page.locator("article").nth(1)
+    page.set_input_files("#files", [tmp_path / name for name in ("good.jpg", hostile, "portrait.jpg")])
+    good, bad, portrait = (page.locator("article").nth(place) for place in range(3))
     good.locator("li").nth(2).wait_for()
     assert good.locator("li").count() == 3
     likeliest = classify(port, photos[0])[1]["classes"][0]
@@ -249,6 +250,10 @@ def test_photos_dropped_on_the_page_show_classes_and_heat(browser, port, photos,
     assert good.locator("li span span").first.inner_text() == f"{100 * likeliest['probability']:.1f} %"
     assert good.locator(".time").inner_text().endswith(" ms")
     assert good.locator("canvas").is_visible()
+    portrait.locator("li").nth(2).wait_for()
+    around, inside = (portrait.locator(part).bounding_box() for part in (".photo", "img"))
+    assert inside["width"] / inside["height"] == pytest.approx(48 / 64, abs=0.01)
+    assert inside["height"] == pytest.approx(around["height"], abs=1)
     bad.locator(".failure").wait_for()
     assert "not an image" in bad.locator(".failure").inner_text()
     assert bad.locator(".name").inner_text() == hostile
