@@ -18,6 +18,7 @@ FILLS: tuple[Fill, ...] = typing.get_args(Fill)
 # How a photo is interpolated: its neighbours gathered, or by two matrix products.
 RenderMethod = Literal["gather", "separable"]
 RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
+EXPORT_FORMATS = ("savedmodel", "onnx", "litert", "litert_int8")  # the rows of carclf.exporting.formats.FORMATS
 
 
 # What --val_fold=all is kept as.
@@ -571,6 +572,51 @@ class TuneOptions(TrainOptions):
             _refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
         _refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is judged by one fold")
         _refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """Every option of `python -m carclf.export`."""
+
+    run: str = option("", "Run to export.", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    format: str = option(
+        "onnx",
+        "savedmodel (TensorFlow), onnx, litert (phones), or litert_int8, a quarter of its size.",
+        choices=EXPORT_FORMATS,
+        group="Export",
+    )
+    output: str = option("", "Folder to write: the model, labels.txt and README.md, the model card.", group="Export")
+    overwrite: bool = option(False, "Replace the folder where it exists.", group="Export")
+    data: str = option("", "Data set to check the export on; none is the run's own.", group="Check")
+    photos: int = option(64, "Validation photos that it is checked on.", group="Check")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        _require_flags(self, "run", "output")
+        _refuse(self.photos < 1, "photos", self.photos, "an export is checked on at least 1")
+        named = self.output.lower().endswith((".onnx", ".tflite", ".pb"))
+        _refuse(named, "output", self.output, "it is a folder, in which the model lies beside labels.txt and README.md")
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeOptions:
+    """Every option of `python -m carclf.serve`."""
+
+    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Run")
+    host: str = option(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 lets the whole network in, without a password.", group="Server"
+    )
+    port: int = option(8080, "Port to listen on; 0 takes any that is free.", group="Server")
+    max_mb: float = option(20.0, "Largest file that is taken, MB.", group="Server")
+    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "tpu"), group="Device")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        _require_flags(self, "run", "host")
+        _refuse(not 0 <= self.port <= 65535, "port", self.port, "ports are 0 to 65535")
+        _refuse(not 0 < self.max_mb <= 1000, "max_mb", self.max_mb, "it must be above 0 and at most 1000")
 
 
 def _require_flags(options: Any, *names: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 # Of every start, on every machine, whatever TF_CPP_MIN_LOG_LEVEL says; none is about the user's data or device.
 START_MESSAGES = re.compile(
     rb"log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard"
-    rb"|To enable the following instructions"
+    rb"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate"
 )
 
 

@@ -201,6 +201,24 @@ def _check_same_classes(loaded: Sequence[Run]) -> None:
             )
 
 
+def parent_runs(run: Run, *, runs: str) -> list[Run]:
+    """The runs that a run descends from, the first stage first; the chain ends where a folder is gone.
+
+    Args:
+      run: the last stage.
+      runs: folder in which bare names are looked up.
+    """
+    chain: list[Run] = []
+    child = run
+    while child.options.init_from:
+        path = run_path(child.options.init_from, runs=runs)
+        if not (path / STAGE_FILE).is_file() or path in [parent.directory for parent in chain]:
+            break
+        child = load_run(path)
+        chain.append(child)
+    return chain[::-1]
+
+
 def make_it(name: str) -> str:
     """The command that makes a run of that name, for error texts."""
     return f"make it with python -m carclf.train --stage={name} --data=DIR"

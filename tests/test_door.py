@@ -17,6 +17,8 @@ DOORS = {
     "evaluate": ["-m", "carclf.evaluate"],
     "predict": ["-m", "carclf.predict"],
     "explore": ["-m", "carclf.explore"],
+    "export": ["-m", "carclf.export"],
+    "serve": ["-m", "carclf.serve"],
     "sample": ["-m", "carclf.sample"],
     "make_tfrecords": ["tools/make_tfrecords.py"],
     "carclf": ["-m", "carclf", "make_tfrecords"],

@@ -16,8 +16,20 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "config", "quiet", "runs", "workers", "recipe"),
     ("convert", "data", "model", "samples"),
     ("training", "inference"),
-    ("report", "tuning"),
-    ("door", "__main__", "train", "predict", "evaluate", "explore", "sample", "tune", "make_tfrecords"),
+    ("report", "exporting", "serving", "tuning"),
+    (
+        "door",
+        "__main__",
+        "train",
+        "predict",
+        "evaluate",
+        "explore",
+        "export",
+        "serve",
+        "sample",
+        "tune",
+        "make_tfrecords",
+    ),
 )
 # On the ground floor, which has no rooms, the order is finer.
 GROUND = {

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import EvaluateOptions, ExploreOptions, PredictOptions, TrainOptions, TuneOptions
+from carclf.config import (
+    EvaluateOptions,
+    ExploreOptions,
+    ExportOptions,
+    PredictOptions,
+    ServeOptions,
+    TrainOptions,
+    TuneOptions,
+)
 from carclf.convert.options import ConvertOptions
 from carclf.door import parse_command_line
 
@@ -20,8 +28,10 @@ OPTIONS = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
+    "serve": ServeOptions,
     "explore": ExploreOptions,
     "tune": TuneOptions,
+    "export": ExportOptions,
 }
 
 

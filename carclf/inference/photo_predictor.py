@@ -53,6 +53,7 @@ class PhotoPredictor:
 
     Attributes:
       class_names: the K classes in order of the columns.
+      framings: (longest side of a stored photo, side of the canvas) in pixels of every way in which photos are framed.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class PhotoPredictor:
         weights = np.ones(len(runs)) if run_weights is None else np.asarray(run_weights, np.float64)
         self._run_weights = weights / weights.sum()
         self._programs = [build_programs(run, views=views, jit=jit) for run in runs]
-        self._framings = dict.fromkeys(
+        self.framings = dict.fromkeys(
             (run.max_side, program.canvas_size)
             for run, programs in zip(self._runs, self._programs, strict=True)
             for program in programs
@@ -96,7 +97,7 @@ class PhotoPredictor:
         Raises:
           carclf.convert.judge.UnusableError: it cannot be read; the message is the reason.
         """
-        return {key: frame_photo(raw, max_side=key[0], canvas_size=key[1]) for key in self._framings}
+        return {key: frame_photo(raw, max_side=key[0], canvas_size=key[1]) for key in self.framings}
 
     def predict(self, photos: Sequence[bytes]) -> np.ndarray:
         """Probabilities float64 [N, K] of N files.
@@ -106,17 +107,28 @@ class PhotoPredictor:
         """
         return self.predict_prepared([self.prepare(raw) for raw in photos])
 
-    def predict_prepared(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]]) -> np.ndarray:
-        """Probabilities float64 [N, K] of what `prepare` gave, `batch_size` at a time."""
-        starts = range(0, len(photos), self._batch_size)
-        parts = [self._predict_batch(photos[start : start + self._batch_size]) for start in starts]
+    def predict_prepared(
+        self, photos: Sequence[dict[tuple[int, int], FramedPhoto]], *, batch_size: int | None = None
+    ) -> np.ndarray:
+        """Probabilities float64 [N, K] of what `prepare` gave, `batch_size` at a time.
+
+        Args:
+          photos: of N files.
+          batch_size: photos a step, where it is not to be the predictor's; each size is compiled once.
+        """
+        size = batch_size or self._batch_size
+        starts = range(0, len(photos), size)
+        parts = [self._predict_batch(photos[start : start + size], batch_size=size) for start in starts]
         return np.concatenate([np.zeros((0, len(self.class_names))), *parts])
 
-    def _predict_batch(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]]) -> np.ndarray:
+    def _predict_batch(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]], *, batch_size: int) -> np.ndarray:
         count = len(photos)
         # All draw as row 0, so that no photo depends on its neighbours; −1 is padding.
-        rows = np.where(np.arange(self._batch_size) < count, 0, -1)
-        batches = {key: self._batch([photo[key] for photo in photos], canvas_size=key[1]) for key in self._framings}
+        rows = np.where(np.arange(batch_size) < count, 0, -1)
+        batches = {
+            key: _batch([photo[key] for photo in photos], canvas_size=key[1], batch_size=batch_size)
+            for key in self.framings
+        }
         total = np.zeros((count, len(self.class_names)))
         for run, programs, weight in zip(self._runs, self._programs, self._run_weights, strict=True):
             mean = ViewMean(count, len(self.class_names), views=self._views, kind=self._tta_mean)
@@ -130,9 +142,10 @@ class PhotoPredictor:
             total += weight * mean.probabilities()
         return total
 
-    def _batch(self, photos: Sequence[FramedPhoto], *, canvas_size: int) -> dict[str, np.ndarray]:
-        canvas = np.zeros((self._batch_size, canvas_size, canvas_size, 3), np.uint8)
-        extent = np.ones((self._batch_size, 2), np.float32)
-        for place, photo in enumerate(photos):
-            canvas[place], extent[place] = photo
-        return {"canvas": canvas, "extent": extent}
+
+def _batch(photos: Sequence[FramedPhoto], *, canvas_size: int, batch_size: int) -> dict[str, np.ndarray]:
+    canvas = np.zeros((batch_size, canvas_size, canvas_size, 3), np.uint8)
+    extent = np.ones((batch_size, 2), np.float32)
+    for place, photo in enumerate(photos):
+        canvas[place], extent[place] = photo
+    return {"canvas": canvas, "extent": extent}

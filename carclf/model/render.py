@@ -30,6 +30,7 @@ def render(
     fill_value: float = 0.0,
     stretch: bool = False,
     method: RenderMethod = "gather",
+    branching: bool = True,
 ) -> Tensor:
     """Returns the images that the matrices make of the photos: float32 [B, H, W, 3] in 0..255.
 
@@ -51,13 +52,24 @@ def render(
             ImageDataGenerator does in silence wherever it changes the brightness.
         method: how to interpolate: `gather` the neighbours, or by `separable` matrix products, to 0.01 of 255 the same
             image where no geometry turns, shears or projects (`carclf.model.separable`).
+        branching: take the cheapest way that serves the batch; False always takes the one that serves every batch,
+            for runtimes that know no conditionals.
     """
     own_colour = ops.zeros_like(colour) + np.eye(3, 4, dtype=np.float32) if stretch else colour
     if method == "separable":
         image = sample_separably(canvas, extent, geometry, image_size=image_size, fill=fill, fill_value=fill_value)
         image = _recolour(image, own_colour)
     else:
-        image = _sample(canvas, extent, geometry, own_colour, image_size=image_size, fill=fill, fill_value=fill_value)
+        image = _sample(
+            canvas,
+            extent,
+            geometry,
+            own_colour,
+            image_size=image_size,
+            fill=fill,
+            fill_value=fill_value,
+            branching=branching,
+        )
     if stretch:
         image = _recolour(_stretched(image), colour)
     image = ops.clip(image, 0.0, 255.0)
@@ -77,6 +89,7 @@ def _sample(
     image_size: tuple[int, int],
     fill: Fill,
     fill_value: float,
+    branching: bool,
 ) -> Tensor:
     """Returns the interpolated and recoloured photos before the clip, float32 [B, H, W, 3].
 
@@ -96,6 +109,9 @@ def _sample(
     def four(*, affine: bool) -> Tensor:
         corner = [sample(step * np.array([x, y], np.float32), affine=affine) for y in (-1.0, 1.0) for x in (-1.0, 1.0)]
         return (corner[0] + corner[1]) + (corner[2] + corner[3])  # in this order flips stay exact
+
+    if not branching:
+        return _recolour(four(affine=False) * 0.25, colour)
 
     def averaged() -> Tensor:
         return ops.cond(
@@ -261,6 +277,7 @@ class Render(keras.layers.Layer):
         stretch: map each image's values to 0..255 before colour.
         method: `gather`, or `separable` for geometries that neither turn nor shear nor project.
         jit: compile with XLA, whatever surrounds the layer. Turn it off to export the model.
+        branching: see `render`. Turn it off to export the model.
 
     Raises:
         ValueError: an option is out of range, a key is missing, or an odd batch is to be mixed.
@@ -277,6 +294,7 @@ class Render(keras.layers.Layer):
         stretch: bool = False,
         method: RenderMethod = "gather",
         jit: bool = True,
+        branching: bool = True,
         name: str | None = None,
     ) -> None:
         """See the class."""
@@ -293,6 +311,7 @@ class Render(keras.layers.Layer):
         self.stretch = stretch
         self.method: RenderMethod = method
         self.jit = jit
+        self.branching = branching
         self.built = True
         self._function = xla(self._render) if jit else compiled_on_jax(self._render)
 
@@ -323,6 +342,7 @@ class Render(keras.layers.Layer):
             fill_value=self.fill_value,
             stretch=self.stretch,
             method=self.method,
+            branching=self.branching,
         )
 
     def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> keras.KerasTensor:
@@ -341,4 +361,5 @@ class Render(keras.layers.Layer):
             "stretch": self.stretch,
             "method": self.method,
             "jit": self.jit,
+            "branching": self.branching,
         }

@@ -70,25 +70,12 @@ def write_evaluation(
         history=history,
         evaluation=evaluation,
         tta=tta,
-        parents=_parents(run, runs_folder=runs_folder),
+        parents=runs.parent_runs(run, runs=runs_folder),
         pictures=mistake_pictures(run, evaluation, manifest),
         path=page,
     )
     runs.write_json(run.directory / runs.METRICS_FILE, metrics)
     return page
-
-
-def _parents(run: runs.Run, *, runs_folder: str) -> list[runs.Run]:
-    """The runs this one descends from, the first stage first; the chain ends where a folder is gone."""
-    chain: list[runs.Run] = []
-    child = run
-    while child.options.init_from:
-        path = runs.run_path(child.options.init_from, runs=runs_folder)
-        if not (path / runs.STAGE_FILE).is_file() or path in [parent.directory for parent in chain]:
-            break
-        child = runs.load_run(path)
-        chain.append(child)
-    return chain[::-1]
 
 
 def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) -> dict[str, MistakePictures]:

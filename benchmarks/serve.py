@@ -1,0 +1,188 @@
+"""The page's server under load: requests a second and 95th percentile, beside bare calls of the same network.
+
+Runs with random weights are trained for one step on drawn photos; what a network has learned does not change its time.
+Example: python benchmarks/serve.py --backbones=mobilenet_v2,efficientnet_b0 --clients=8 --json=serve.json"""
+
+import dataclasses
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from measuring import scratch_folder
+
+from carclf.config import option
+from carclf.door import run_door
+from carclf.errors import UserError
+
+TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
+BOUNDARY = "border"
+SECONDS_TO_START = 600
+BATCH_SIZES = (1, 8)  # of the bare calls
+
+# Prints images a second for each batch size: the classifier alone, as a compiled graph, on an image that is there.
+BARE = """
+import json, sys, time
+from carclf.training.device import select_device
+select_device(sys.argv[1])
+import numpy as np, tensorflow as tf
+from carclf.model.classifier import build_classifier
+size, sizes, seconds = int(sys.argv[3]), json.loads(sys.argv[4]), float(sys.argv[5])
+model = build_classifier(backbone=sys.argv[2], weights="none", class_count=10, image_size=(size, size))
+call = tf.function(lambda images: model(images, training=False), autograph=False)
+found = {}
+for batch in sizes:
+    images = tf.constant(np.zeros((batch, size, size, 3), np.float32))
+    call(images)
+    calls, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        call(images).numpy()
+        calls += 1
+    found[batch] = calls * batch / (time.perf_counter() - started)
+print(json.dumps(found))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeBenchmarkOptions:
+    """Every option of this benchmark."""
+
+    backbones: str = option("mobilenet_v2,efficientnet_b0", "Rows of carclf.model.backbones.BACKBONES, with commas.")
+    image_size: int = option(224, "Pixels a side.")
+    clients: int = option(8, "Clients that ask without a pause.")
+    seconds: float = option(10.0, "How long each is asked.")
+    photos: int = option(80, "Drawn photos, of 640x480.")
+    device: str = option("cpu", "As in carclf.serve.")
+    json: str = option("", "Also write the figures to this file.")
+
+
+def main(options: ServeBenchmarkOptions) -> None:
+    """Measures and prints."""
+    results: dict[str, dict[str, Any]] = {}
+    with scratch_folder() as scratch:
+        run([sys.executable, "-m", "carclf.sample", f"--output={scratch}/photos", f"--photos={options.photos}"])
+        run([sys.executable, str(TOOL), f"--input={scratch}/photos", f"--output={scratch}/data", "--folds=4"])
+        photos = [path.read_bytes() for path in sorted((scratch / "photos" / "train").rglob("*.jpg"))]
+        print(f"{'network':<18}{'clients':>8}{'requests/s':>12}{'median ms':>11}{'p95 ms':>8}   bare images/s, 1 and 8")
+        for backbone in options.backbones.split(","):
+            make_run(options, backbone, scratch)
+            results[backbone] = measure(options, backbone, scratch, photos)
+            for clients, figures in results[backbone]["served"].items():
+                bare = " and ".join(f"{rate:.0f}" for rate in results[backbone]["bare"].values())
+                print(
+                    f"{backbone:<18}{clients:>8}{figures['requests_per_second']:>12.1f}{figures['median_ms']:>11.0f}"
+                    f"{figures['p95_ms']:>8.0f}   {bare}",
+                    flush=True,
+                )
+    if options.json:
+        content = {"options": dataclasses.asdict(options), "results": results}
+        Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def make_run(options: ServeBenchmarkOptions, backbone: str, scratch: Path) -> None:
+    """Trains one step."""
+    flags = {
+        "data": scratch / "data",
+        "run": scratch / "runs" / backbone,
+        "backbone": backbone,
+        "weights": "none",
+        "unfreeze": "head",
+        "image_size": options.image_size,
+        "batch_size": 8,
+        "epochs": 1,
+        "steps": 1,
+        "device": "cpu",
+    }
+    run([sys.executable, "-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items())])
+
+
+def measure(
+    options: ServeBenchmarkOptions, backbone: str, scratch: Path, photos: Sequence[bytes]
+) -> dict[str, dict[Any, Any]]:
+    """Figures of the server for one client and for all, and of bare calls when it has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "carclf.serve", f"--run={scratch / 'runs' / backbone}", f"--port={port}"]
+    server = subprocess.Popen([*command, f"--device={options.device}"], stdout=subprocess.PIPE, text=True)
+    try:
+        wait_until_ready(server)
+        served = {clients: load(options, port, photos, clients=clients) for clients in (1, options.clients)}
+    finally:
+        server.terminate()
+        server.communicate()
+    arguments = [options.device, backbone, str(options.image_size), json.dumps(BATCH_SIZES), str(options.seconds / 2)]
+    bare = json.loads(run([sys.executable, "-c", BARE, *arguments]).strip().splitlines()[-1])
+    return {"served": served, "bare": bare}
+
+
+def wait_until_ready(server: "subprocess.Popen[str]") -> None:
+    """Returns when the server says that it is.
+
+    Raises:
+      UserError: it ended before.
+    """
+    assert server.stdout is not None
+    for line in server.stdout:
+        if line.startswith("Ready"):
+            return
+    raise UserError("The server ended before it was ready: see above.")
+
+
+def load(options: ServeBenchmarkOptions, port: int, photos: Sequence[bytes], *, clients: int) -> dict[str, float]:
+    """Requests a second, median and 95th percentile of so many clients that ask without a pause."""
+    ends = time.perf_counter() + options.seconds
+
+    def client(number: int) -> list[float]:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        taken: list[float] = []
+        while time.perf_counter() < ends:
+            started = time.perf_counter()
+            ask(connection, photos[(number + len(taken)) % len(photos)])
+            taken.append(time.perf_counter() - started)
+        return taken
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        seconds = sorted(one for taken in pool.map(client, range(clients)) for one in taken)
+    return {
+        "requests_per_second": len(seconds) / (time.perf_counter() - started),
+        "median_ms": 1000 * seconds[len(seconds) // 2],
+        "p95_ms": 1000 * seconds[int(0.95 * (len(seconds) - 1))],
+    }
+
+
+def ask(connection: http.client.HTTPConnection, photo: bytes) -> None:
+    """Classifies a photo.
+
+    Raises:
+      UserError: the answer is not one.
+    """
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="photo.jpg"\r\n\r\n'
+    body = head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
+    connection.request("POST", "/api/classify", body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status != 200:
+        raise UserError(f"The server answered {answer.status}: {content[:200]!r}.")
+
+
+def run(command: Sequence[str]) -> str:
+    """What a command prints.
+
+    Raises:
+      UserError: it failed.
+    """
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        raise UserError(f"{' '.join(command)[:200]} ended with {answer.returncode}: {answer.stderr.strip()[-2000:]}")
+    return answer.stdout
+
+
+if __name__ == "__main__":
+    run_door(main, ServeBenchmarkOptions, description=__doc__ or "")

@@ -1,0 +1,88 @@
+"""`python -m carclf.export`: a run as a file for other programs, checked by the runtime that will run it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carclf import runs
+from carclf.config import ExportOptions
+from carclf.door import run_door
+from carclf.errors import UserError
+
+if TYPE_CHECKING:
+    from carclf.data.manifest import Manifest
+
+DESCRIPTION = """Writes a run as SavedModel, ONNX or LiteRT, photos in and probabilities out, with a model card.
+
+The file is run by its own runtime on validation photos, and written only if it says what the run says.
+Example: python -m carclf.export --run=runs/b3_512 --format=onnx --output=exported/b3_512"""
+
+
+def main(options: ExportOptions) -> None:
+    """Exports, and says what was found."""
+    members = runs.load_members(options.run, runs=options.runs)
+    run, *others = (run for member in members for run in member.runs)
+    if others:
+        raise UserError(f"An export holds one run, and --run={options.run} names {1 + len(others)}: name one of them.")
+
+    from carclf.exporting.folder import check_free
+    from carclf.inference.compatibility import check_classes, held_out_folds, load_labels
+
+    output = Path(options.output).expanduser()
+    check_free(output, overwrite=options.overwrite)
+    manifest = find_data(run, data=options.data)
+    check_classes([run], manifest)
+    (fold,) = held_out_folds(members, manifest)
+    manifest = load_labels("", members=members, manifest=manifest)
+
+    from carclf.training.device import select_device
+
+    device = select_device("cpu", precision="float32")
+    if device.backend != "tensorflow":
+        raise UserError("Exports are made by Keras on TensorFlow, and KERAS_BACKEND is set to another one: unset it.")
+
+    # Keras is imported only from here on, when its backend has been chosen.
+    from carclf.exporting.formats import FORMATS, check_packages
+    from carclf.exporting.run_export import export_run
+
+    form = FORMATS[options.format]
+    check_packages(form)
+    exported = export_run(
+        run,
+        form=form,
+        manifest=manifest,
+        fold=fold,
+        photos=options.photos,
+        output=output,
+        runs_folder=options.runs,
+    )
+    same, full = exported.identical, exported.full
+    print(f"Check: probabilities differ by at most {same.largest:.1e} on {same.photos} validation photos.")
+    print(
+        f"Full decoding: by {full.mean:.1e} in the mean; {full.same_class} of {full.photos} photos keep their class; "
+        f"accuracy {full.accuracy:.3f} (the run: {full.run_accuracy:.3f})."
+    )
+    print(f"Export: {exported.model} ({exported.bytes / 1e6:.1f} MB), with labels.txt and README.md")
+
+
+def find_data(run: runs.Run, *, data: str) -> "Manifest":
+    """The data set whose validation photos check the export: `data`, or the one that the run was trained on.
+
+    Raises:
+      UserError: there is none.
+    """
+    from carclf.data.manifest import load_manifest
+
+    recorded = run.stage["data"].get("directory", "")
+    try:
+        return load_manifest(data or recorded)
+    except UserError as error:
+        if data:
+            raise
+        raise UserError(
+            f"The data set of the run {run.directory} is not where it was ({error}): say where it is with --data=DIR, "
+            "since an export is checked on its validation photos."
+        ) from None
+
+
+if __name__ == "__main__":
+    run_door(main, ExportOptions, description=DESCRIPTION)

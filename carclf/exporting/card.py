@@ -1,0 +1,214 @@
+"""The model card of an export: what it is, how to use it, how good it is and where it ends, filled from the run."""
+
+import hashlib
+import importlib.metadata
+import importlib.resources
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from carclf import __version__, config
+from carclf.errors import UserError
+from carclf.exporting.checking import TOLERANCE, Change, Resizing
+from carclf.exporting.formats import Format
+from carclf.runs import Run
+
+CARD_FILE = "README.md"
+LABELS_FILE = "labels.txt"
+TEMPLATE = "card.md"
+WEAKEST = 3
+LISTED_CLASSES = 30
+
+# How a photo of another shape than the image's meets it, inside the model.
+FITS = {
+    "squash": "squashed to the image's shape",
+    "crop": "cropped about its centre to the image's shape",
+    "pad": "padded to the image's shape",
+}
+# How a user of a one-size format makes that size.
+RESIZINGS = {
+    "squash": "resize each photo to {width}×{height} pixels, whatever its shape, with a filter that averages (Pillow's "
+    "BILINEAR does)",
+    "crop": "crop each photo about its centre to the shape {width}:{height}, then resize it to that many pixels with a "
+    "filter that averages (Pillow's `ImageOps.fit` does both)",
+    "pad": "resize each photo to fit {width}×{height} pixels, with a filter that averages, and fill the rest of them "
+    "{filled}",
+}
+FILLED = {"edge": "with its edge pixels", "reflect": "with its mirror image", "constant": "with black"}
+
+
+def evaluation_of(run: Run) -> Mapping[str, Any]:
+    """The figures of a finished run on its held-out fold (`carclf.inference.metrics.Evaluation`).
+
+    Raises:
+      UserError: the run is unfinished, or was never evaluated.
+    """
+    if run.metrics is None:
+        raise UserError(f"The run {run.directory} is not finished: train it to its end before it is exported.")
+    evaluation = run.metrics.get("evaluation")
+    if evaluation is None:
+        raise UserError(
+            f"The run {run.directory} has no evaluation for the model card: make it with python -m carclf.evaluate "
+            f"--run={run.directory} --data=DIR."
+        )
+    return dict(evaluation)
+
+
+def labels_text(class_names: Sequence[str]) -> str:
+    """One class a line, in order of the labels; white space inside a name becomes one blank."""
+    return "".join(f"{' '.join(name.split())}\n" for name in class_names)
+
+
+def card_text(
+    *,
+    run: Run,
+    parents: Sequence[Run],
+    form: Format,
+    folder: Path,
+    resize: Resizing | None,
+    canvas_size: int,
+    identical: Change,
+    full: Change,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+      run: what was exported.
+      parents: the runs it descends from, the first stage first.
+      form: the format.
+      folder: where the model and labels.txt lie.
+      resize: how photos become the only size that the format takes; None where it takes any.
+      canvas_size: side in pixels; larger photos are halved inside.
+      identical: the check on identical pixels.
+      full: the comparison with full decoding.
+
+    Raises:
+      UserError: the run was never evaluated.
+    """
+    evaluation = evaluation_of(run)
+    height, width = config.parse_image_size(run.options.image_size)
+    sides = "h, w" if resize is None else ", ".join(map(str, resize.photo_size))
+    photo_height, photo_width = resize.photo_size if resize else (0, 0)
+    return _template().render(
+        name=run.name,
+        class_names=run.class_names,
+        class_list=_class_list(run.class_names),
+        form=form,
+        options=run.options,
+        height=height,
+        width=width,
+        carclf_version=__version__,
+        evaluation=evaluation,
+        accuracy=f"{evaluation['accuracy']:.3f}",
+        percent=f"{evaluation['accuracy']:.1%}".replace("%", " %"),
+        percent_interval=f"{100 * evaluation['accuracy_low']:.1f}–{100 * evaluation['accuracy_high']:.1f} %",
+        interval=f"{evaluation['accuracy_low']:.3f}–{evaluation['accuracy_high']:.3f}",
+        input_shape=f"[B, {sides}, 3]",
+        input_meaning="photos of any size, those of one batch of the same" if resize is None else "of that size only",
+        inside=_inside(run, resize=resize, canvas_size=canvas_size),
+        example=form.example.replace("{height}", str(photo_height)).replace("{width}", str(photo_width)),
+        resizing=_resizing(resize),
+        weakest=_weakest(evaluation),
+        identical=identical,
+        full=full,
+        full_name="decoded in full" + (" and resized" if resize else ""),
+        agreement=_agreement(form, identical, full, canvas_size=canvas_size),
+        runtime=_runtime(form),
+        stages=[_stage(member) for member in (*parents, run)],
+        data=dict(run.stage["data"]),
+        git_commit=run.stage.get("git_commit"),
+        files=[_file(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=False,  # Markdown; what may hold its signs is passed through `plain`
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(importlib.resources.files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
+
+
+def plain(text: str) -> str:
+    """The text on one line, with every sign that Markdown or HTML could take for markup escaped."""
+    return re.sub(r"([\\`*_{}\[\]()<>#|!&~$])", r"\\\1", " ".join(text.split()))
+
+
+def _class_list(class_names: Sequence[str]) -> str:
+    listed = ", ".join(map(plain, class_names[:LISTED_CLASSES]))
+    return f"{listed}, … (all in `labels.txt`)" if len(class_names) > LISTED_CLASSES else listed
+
+
+def _inside(run: Run, *, resize: Resizing | None, canvas_size: int) -> str:
+    if resize is not None:
+        steps = ["one interpolation to the network's size"]
+    else:
+        steps = [
+            f"a photo longer than {canvas_size} pixels is halved by averaging until it fits",
+            f"{FITS[run.options.fit]} by one interpolation",
+        ]
+    steps += ["its values stretched to 0–255"] * run.options.stretch
+    return ", ".join([*steps, "and the range that the backbone wants"])
+
+
+def _resizing(resize: Resizing | None) -> str:
+    if resize is None:
+        return ""
+    height, width = resize.photo_size
+    text = RESIZINGS[resize.fit].format(height=height, width=width, filled=FILLED[resize.fill])
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _weakest(evaluation: Mapping[str, Any]) -> str:
+    seen = [score for score in evaluation["per_class"] if score["photos"]]
+    worst = sorted(seen, key=lambda score: score["f1"])[:WEAKEST]
+    return ", ".join(f"{plain(score['name'])} (F1 {score['f1']:.2f})" for score in worst)
+
+
+def _agreement(form: Format, identical: Change, full: Change, *, canvas_size: int) -> str:
+    accepted = (
+        "The weights are rounded, so the difference on identical pixels is reported, not limited."
+        if form.quantized
+        else f"A file that differs by more than {TOLERANCE:g} on identical pixels is not written."
+    )
+    return (
+        f"{accepted} carclf itself reads JPEGs longer than {canvas_size} pixels at a half, a quarter or an eighth of "
+        "their size, which libjpeg does by leaving out high frequencies; every other decoder gives all pixels. The "
+        f"second line is what that changes: the probability of the likeliest class by {full.mean:.1e} in the mean, and "
+        f"the class itself for {full.photos - full.same_class} of {full.photos} photos."
+    )
+
+
+def _runtime(form: Format) -> str:
+    packages = list(form.packages.values())[-1:] or ["tensorflow-cpu", "tensorflow"]
+    for package in packages:
+        try:
+            return f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "TensorFlow"
+
+
+def _stage(run: Run) -> dict[str, Any]:
+    metrics = run.metrics or {}
+    accuracy = metrics.get("val_accuracy")
+    return {
+        "name": plain(run.name),
+        "backbone": run.options.backbone,
+        "image_size": run.options.image_size,
+        "unfreeze": run.options.unfreeze,
+        "augment": run.options.augment or "none",
+        "epochs": metrics.get("epochs", "–"),
+        "val_accuracy": "–" if accuracy is None else f"{accuracy:.3f}",
+    }
+
+
+def _file(path: Path, folder: Path) -> tuple[str, str, str]:
+    content = path.read_bytes()
+    return path.relative_to(folder).as_posix(), f"{len(content):,}", hashlib.sha256(content).hexdigest()

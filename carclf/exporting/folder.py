@@ -1,0 +1,53 @@
+"""A folder that appears whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from carclf.errors import UserError
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Returns nothing when the folder may be written.
+
+    Raises:
+      UserError: something is there and is not to be replaced, or is a file.
+    """
+    if path.is_dir():
+        if any(path.iterdir()) and not overwrite:
+            raise UserError(f"The folder {path} exists: choose another --output, or add --overwrite to replace it.")
+    elif path.exists():
+        raise UserError(f"{path} is a file and --output is a folder: choose another name.")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` to fill, which takes its name at the end; on an error nothing is left of it.
+
+    What was at `path` is replaced.
+
+    Raises:
+      UserError: the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror}): give another --output.") from None
+    try:
+        filled, replaced = temporary / "new", temporary / "old"
+        filled.mkdir()
+        yield filled
+        if path.exists():
+            os.rename(path, replaced)
+        try:
+            os.rename(filled, path)
+        except OSError:
+            if replaced.exists():
+                os.rename(replaced, path)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

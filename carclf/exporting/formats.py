@@ -1,0 +1,218 @@
+"""The table of export formats: how each is written from a SavedModel, and how its own runtime runs it."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from carclf.errors import UserError
+from carclf.quiet import without_start_messages
+
+Predict = Callable[[np.ndarray], np.ndarray]  # pixels uint8 [B, h, w, 3] → probabilities float32 [B, K]
+
+ONNX_OPSET = 18
+INPUT, OUTPUT = "pixels", "probabilities"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Format:
+    """One row of `FORMATS`.
+
+    Attributes:
+      title: what people call it.
+      file: the name of the model inside the export's folder.
+      any_size: whether it takes photos of any size; else they are all resized to one.
+      quantized: whether its weights are rounded, so that its probabilities need not be the run's.
+      packages: what must be importable, by the name that pip knows.
+      write: writes the model at a path, from the SavedModel at another.
+      load: a function that runs the model at a path in its own runtime.
+      example: Python that classifies photo.jpg, run in the export's folder; {height} and {width} are filled in.
+    """
+
+    title: str
+    file: str
+    any_size: bool
+    quantized: bool = False
+    packages: dict[str, str]
+    write: Callable[[Path, Path], None]
+    load: Callable[[Path], Predict]
+    example: str
+
+
+def write_saved_model(model: keras.Model, path: Path) -> None:
+    """Writes the folder of a SavedModel whose signature `serving_default` maps `pixels` to `probabilities`."""
+    with _quiet():
+        model.export(str(path), format="tf_saved_model", verbose=False)
+
+
+def check_packages(form: Format) -> None:
+    """Returns nothing when the format can be written and run here.
+
+    Raises:
+      UserError: a package is not installed.
+    """
+    missing = [name for module, name in form.packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UserError(
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed, which {form.title} needs: "
+            "pip install 'carclf[export]'."
+        )
+
+
+def _keep(saved_model: Path, path: Path) -> None:
+    saved_model.rename(path)  # both lie on the same disk
+
+
+def _write_onnx(saved_model: Path, path: Path) -> None:
+    # Not by Keras's own ONNX export, which makes inputs of EfficientNet's normalization constants.
+    with _quiet():
+        import tensorflow as tf
+        import tf2onnx
+
+        loaded = tf.saved_model.load(str(saved_model))
+        signature = loaded.signatures["serving_default"]
+        (spec,) = signature.structured_input_signature[1].values()
+        tf2onnx.convert.from_function(
+            tf.function(lambda pixels: signature(pixels=pixels), autograph=False),
+            [tf.TensorSpec(spec.shape, spec.dtype, name=INPUT)],
+            opset=ONNX_OPSET,
+            output_path=str(path),
+        )
+
+
+def _write_litert(saved_model: Path, path: Path) -> None:
+    path.write_bytes(_litert(saved_model, quantized=False))
+
+
+def _write_litert_int8(saved_model: Path, path: Path) -> None:
+    path.write_bytes(_litert(saved_model, quantized=True))
+
+
+def _litert(saved_model: Path, *, quantized: bool) -> bytes:
+    with _quiet():
+        import tensorflow as tf
+
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+        if quantized:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        return bytes(converter.convert())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps converters' remarks on themselves from the user; what matters is checked on photos afterwards."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _load_saved_model(path: Path) -> Predict:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    return lambda pixels: loaded.signatures["serving_default"](pixels=tf.constant(pixels))[OUTPUT].numpy()
+
+
+def _load_onnx(path: Path) -> Predict:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]
+
+
+def _load_litert(path: Path) -> Predict:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    with without_start_messages():
+        interpreter.allocate_tensors()
+    place = interpreter.get_input_details()[0]["index"]
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        interpreter.resize_tensor_input(place, pixels.shape)
+        interpreter.allocate_tensors()
+        return interpreter.get_signature_runner()(pixels=pixels)[OUTPUT]
+
+    return predict
+
+
+_PHOTO = """import numpy as np
+from PIL import Image, ImageOps
+{imports}
+photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"){resized}
+pixels = np.asarray(photo)[None]  # uint8 [1, height, width, 3]
+{run}
+labels = open("labels.txt", encoding="utf-8").read().splitlines()
+print(labels[probabilities.argmax()], probabilities.max())"""
+
+
+def _example(*, imports: str, run: str, resized: str = "") -> str:
+    return _PHOTO.replace("{imports}", imports).replace("{run}", run).replace("{resized}", resized)
+
+
+_LITERT_EXAMPLE = _example(
+    imports="from ai_edge_litert.interpreter import Interpreter\n",
+    resized=".resize(({width}, {height}), Image.Resampling.BILINEAR)",
+    run='classify = Interpreter("model.tflite").get_signature_runner()\n'
+    'probabilities = classify(pixels=pixels)["probabilities"][0]',
+)
+
+FORMATS: dict[str, Format] = {
+    "savedmodel": Format(
+        title="SavedModel",
+        file="saved_model",
+        any_size=True,
+        packages={},
+        write=_keep,
+        load=_load_saved_model,
+        example=_example(
+            imports="import tensorflow as tf\n",
+            run='model = tf.saved_model.load("saved_model")\n'
+            'answer = model.signatures["serving_default"](pixels=tf.constant(pixels))\n'
+            'probabilities = answer["probabilities"].numpy()[0]',
+        ),
+    ),
+    "onnx": Format(
+        title="ONNX",
+        file="model.onnx",
+        any_size=True,
+        packages={"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
+        write=_write_onnx,
+        load=_load_onnx,
+        example=_example(
+            imports="import onnxruntime\n",
+            run='session = onnxruntime.InferenceSession("model.onnx")\n'
+            'probabilities = session.run(["probabilities"], {"pixels": pixels})[0][0]',
+        ),
+    ),
+    "litert": Format(
+        title="LiteRT, float32",
+        file="model.tflite",
+        any_size=False,
+        packages={"ai_edge_litert": "ai-edge-litert"},
+        write=_write_litert,
+        load=_load_litert,
+        example=_LITERT_EXAMPLE,
+    ),
+    "litert_int8": Format(
+        title="LiteRT, dynamic-range int8",
+        file="model.tflite",
+        any_size=False,
+        quantized=True,
+        packages={"ai_edge_litert": "ai-edge-litert"},
+        write=_write_litert_int8,
+        load=_load_litert,
+        example=_LITERT_EXAMPLE,
+    ),
+}

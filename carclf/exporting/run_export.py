@@ -1,0 +1,108 @@
+"""One run to one folder: written, run again, compared, described, and only then there."""
+
+import dataclasses
+from pathlib import Path
+
+from carclf import runs
+from carclf.data.manifest import Manifest
+from carclf.data.pipeline import Framing
+from carclf.errors import UserError
+from carclf.exporting.card import CARD_FILE, LABELS_FILE, card_text, evaluation_of, labels_text
+from carclf.exporting.checking import (
+    TOLERANCE,
+    Change,
+    Resizing,
+    on_full_decoding,
+    on_identical_pixels,
+    read_sample,
+)
+from carclf.exporting.folder import new_folder
+from carclf.exporting.formats import Format, write_saved_model
+from carclf.inference.photo_predictor import PhotoPredictor
+from carclf.inference.program import load_classifier
+from carclf.model.whole_photo import build_whole_photo_classifier
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+      model: path of the file, or of the SavedModel's folder.
+      bytes: its size.
+      identical: the check on identical pixels.
+      full: the comparison with full decoding.
+    """
+
+    model: Path
+    bytes: int
+    identical: Change
+    full: Change
+
+
+def export_run(
+    run: runs.Run, *, form: Format, manifest: Manifest, fold: int, photos: int, output: Path, runs_folder: str
+) -> Exported:
+    """Writes the folder `output` with the model, labels.txt and README.md; what was there is replaced.
+
+    Args:
+      run: a finished run.
+      form: the format.
+      manifest: the run's data set.
+      fold: the fold that the run held out.
+      photos: of that fold to check on, at the most.
+      output: the folder.
+      runs_folder: where parents are looked up for the card.
+
+    Raises:
+      UserError: the run is unfinished or has no weights, the fold is empty, the disk refuses, or the exported model
+        gives other probabilities than the run. Nothing is left behind then.
+    """
+    evaluation_of(run)
+    sample = read_sample(manifest, fold=fold, photos=photos)
+    classifier, framing = load_classifier(run)
+    resize = None if form.any_size else resizing_for(run, framing)
+    model = build_whole_photo_classifier(
+        classifier,
+        image_size=framing.image_size,
+        canvas_size=framing.canvas_size,
+        fit=framing.fit,
+        fill=run.options.fill,
+        stretch=run.options.stretch,
+        photo_size=resize.photo_size if resize else None,
+    )
+    with new_folder(output) as folder:
+        saved_model = folder.parent / "from_keras"
+        write_saved_model(model, saved_model)
+        form.write(saved_model, folder / form.file)
+        predict = form.load(folder / form.file)
+        predictor = PhotoPredictor([run])
+        identical = on_identical_pixels(predict, predictor, sample, resize=resize)
+        if not (identical.within_tolerance or form.quantized):
+            raise UserError(
+                f"The exported {form.title} gives other probabilities than the run (by up to {identical.largest:.2g} "
+                f"on {identical.photos} validation photos, and {TOLERANCE:g} is accepted), so it was not written: "
+                "choose another --format."
+            )
+        full = on_full_decoding(predict, predictor, sample, resize=resize)
+        (folder / LABELS_FILE).write_text(labels_text(run.class_names), encoding="utf-8")
+        card = card_text(
+            run=run,
+            parents=runs.parent_runs(run, runs=runs_folder),
+            form=form,
+            folder=folder,
+            resize=resize,
+            canvas_size=framing.canvas_size,
+            identical=identical,
+            full=full,
+        )
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        written = [folder / form.file, *(folder / form.file).rglob("*")]
+        size = sum(path.stat().st_size for path in written if path.is_file())
+    return Exported(output / form.file, size, identical, full)
+
+
+def resizing_for(run: runs.Run, framing: Framing) -> Resizing:
+    """How photos become the one size of a format that takes no other: the image's shape, as long as the canvas."""
+    height, width = (round(side * framing.canvas_size / max(framing.image_size)) for side in framing.image_size)
+    return Resizing(photo_size=(height, width), fit=framing.fit, fill=run.options.fill)

@@ -1,0 +1,58 @@
+"""`python -m carclf.serve`: a page on this machine that classifies the photos dropped on it."""
+
+import importlib.util
+import time
+
+from carclf import runs
+from carclf.config import ServeOptions
+from carclf.door import run_door
+from carclf.errors import UserError
+
+DESCRIPTION = """Serves a page to drop photos on, and POST /api/classify for programs; on this machine only, by default.
+
+Several runs, with commas, answer with the mean of their probabilities.
+Example: python -m carclf.serve --run=runs/b3_512 --port=8080"""
+
+PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+
+
+def main(options: ServeOptions) -> None:
+    """Loads, warms up and serves."""
+    loaded = runs.load_runs(options.run, runs=options.runs)
+    if missing := [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]:
+        raise UserError(f"The page needs {', '.join(missing)}: pip install 'carclf[serve]'.")
+
+    from carclf.serving.server import bind, run_server
+
+    opened = bind(options.host, options.port)
+
+    from carclf.training.device import select_device
+
+    device = select_device(options.device, precision=loaded[0].options.precision)
+    print(device.describe(), flush=True)
+
+    # Keras is imported only from here on, when its backend has been chosen.
+    from carclf.serving.app import build_app
+    from carclf.serving.model import ServedModel
+
+    started = time.perf_counter()
+    model = ServedModel(loaded, jit=device.jit)
+    model.warm_up()
+    seconds = time.perf_counter() - started
+    name = " + ".join(run.name for run in loaded)
+    app = build_app(model, name=name, host=options.host, max_bytes=int(options.max_mb * 1e6))
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"http://{host}:{opened.getsockname()[1]}"
+    run_server(
+        app,
+        opened=opened,
+        announce=lambda: print(
+            f"Ready: {address} ({name}, {len(model.class_names)} classes, warm after {seconds:.0f} s; Ctrl-C ends it)",
+            flush=True,
+        ),
+    )
+    print("Stopped.")
+
+
+if __name__ == "__main__":
+    run_door(main, ServeOptions, description=DESCRIPTION)

@@ -1,0 +1,1 @@
+"""The web page: photos in, classes and where the model looked out."""

@@ -1,0 +1,141 @@
+"""The model behind the page: probabilities as everywhere in carclf, and where the likeliest class was seen."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from carclf.data.pipeline import ViewSet
+from carclf.inference.photo_predictor import CLEAN, FramedPhoto, PhotoPredictor
+from carclf.inference.program import Program, load_classifier, to_numpy
+from carclf.model.grad_cam import build_grad_cam, heat_map
+from carclf.model.photo_classifier import build_photo_classifier
+from carclf.recipe.geometry import fitting
+from carclf.runs import Run
+
+BATCH_SIZES = (1, 4, 8)  # a batch is filled up to one of these, so that nothing is compiled after the start
+
+Prepared = dict[tuple[int, int], FramedPhoto]
+
+
+class Task(NamedTuple):
+    """A photo to classify.
+
+    Attributes:
+      photo: what `ServedModel.prepare` gave.
+      with_heat: whether to say where its likeliest class was seen.
+    """
+
+    photo: Prepared
+    with_heat: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Heat:
+    """Where in a photo its likeliest class was seen.
+
+    Attributes:
+      values: float32 [h, w] in 0..1, from the network's feature map.
+      box: (y0, x0, y1, x1), the part of the photo that the map covers, in fractions of its sides; a cropped photo is
+        covered in part, that of a padded one reaches beyond it.
+    """
+
+    values: np.ndarray
+    box: tuple[float, float, float, float]
+
+
+class Answer(NamedTuple):
+    """What became of a task.
+
+    Attributes:
+      probabilities: float64 [K].
+      heat: None where it was not asked for.
+    """
+
+    probabilities: np.ndarray
+    heat: Heat | None
+
+
+class ServedModel:
+    """A run, or the mean of several, made ready to answer; `prepare` may be called by any thread, `answer` by one.
+
+    Attributes:
+      class_names: the K classes in order of the probabilities.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, jit: bool) -> None:
+        """Loads the weights; `warm_up` compiles.
+
+        Args:
+          runs: at least one; all of the same classes. The heat is that of the first.
+          jit: whether to compile with XLA (`Device.jit`).
+
+        Raises:
+          UserError: weights are missing or do not load.
+        """
+        self.class_names = runs[0].class_names
+        self._predictor = PhotoPredictor(runs, jit=jit)
+        self._run = runs[0]
+        self._grad_cam = _grad_cam_program(runs[0], jit=jit)
+
+    def warm_up(self) -> None:
+        """Compiles everything that answering needs."""
+        blank = {
+            framing: FramedPhoto(np.zeros((framing[1], framing[1], 3), np.uint8), np.full(2, framing[1], np.float32))
+            for framing in self._predictor.framings
+        }
+        for size in BATCH_SIZES:
+            self.answer([Task(blank, with_heat=True)] * size)
+
+    def prepare(self, raw: bytes) -> Prepared:
+        """A photo decoded.
+
+        Raises:
+          carclf.convert.judge.UnusableError: it cannot be read; the message is the reason.
+        """
+        return self._predictor.prepare(raw)
+
+    def answer(self, tasks: Sequence[Task]) -> list[Answer]:
+        """The answers to at most max(BATCH_SIZES) tasks."""
+        size = next(size for size in BATCH_SIZES if size >= len(tasks))
+        probabilities = self._predictor.predict_prepared([task.photo for task in tasks], batch_size=size)
+        return [
+            Answer(row, self._heat(task.photo, label=int(row.argmax())) if task.with_heat else None)
+            for task, row in zip(tasks, probabilities, strict=True)
+        ]
+
+    def _heat(self, photo: Prepared, *, label: int) -> Heat:
+        """Photo by photo: people look at few, and only one more shape is compiled."""
+        program = self._grad_cam
+        canvas, extent = photo[self._run.max_side, program.canvas_size]
+        batch = {"canvas": canvas[None], "extent": extent[None]}
+        draws = program.view_set.draw(row=np.zeros(1, np.int64), extent=batch["extent"])
+        on_device = [
+            {name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()} for arrays in (batch, draws)
+        ]
+        evidence = to_numpy(program.logits(*on_device)[0]["evidence"])
+        return Heat(heat_map(evidence[0, :, :, label]), self._box(extent))
+
+    def _box(self, extent: np.ndarray) -> tuple[float, float, float, float]:
+        view_set = self._grad_cam.view_set
+        height, width = view_set.image_size
+        (matrix,) = fitting(extent[None], aspect=width / height, fit=view_set.fit)
+        across, down = float(matrix[0, 0]), float(matrix[1, 1])
+        return ((1 - down) / 2, (1 - across) / 2, (1 + down) / 2, (1 + across) / 2)
+
+
+def _grad_cam_program(run: Run, *, jit: bool) -> Program:
+    classifier, framing = load_classifier(run)
+    model = build_photo_classifier(
+        build_grad_cam(classifier),
+        image_size=framing.image_size,
+        canvas_size=framing.canvas_size,
+        fill=run.options.fill,
+        mixing=False,
+        erasing=False,
+        stretch=run.options.stretch,
+    )
+    views = ViewSet(CLEAN, image_size=framing.image_size, fit=framing.fit, seed=run.options.seed)
+    return Program(model, framing.canvas_size, views, (0,), jit)

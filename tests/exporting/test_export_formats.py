@@ -1,0 +1,191 @@
+"""Every format: written whole or not at all, run by its own runtime, described by a card that can be followed."""
+
+import dataclasses
+import functools
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carclf import runs
+from carclf.config import EXPORT_FORMATS
+from carclf.data.photos import read_photos
+from carclf.errors import UserError
+from carclf.exporting import run_export
+from carclf.exporting.checking import Resizing
+from carclf.exporting.formats import FORMATS
+from carclf.exporting.run_export import export_run
+from carclf.inference.metrics import evaluate
+from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
+from carclf.model import photo_classifier
+from tests.inference.made_runs import make_run
+
+HOSTILE_STAGE = "two|`<b>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def render_not_compiled():
+    """XLA takes seconds for each Render, and gives the same images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
+        yield
+
+
+def evaluated(run: runs.Run) -> runs.Run:
+    """The run with the metrics that a training leaves."""
+    probabilities = np.tile([0.6, 0.3, 0.1], (8, 1))
+    evaluation = evaluate(
+        probabilities=probabilities, labels=np.arange(8) % 3, ids=list("abcdefgh"), class_names=run.class_names
+    )
+    metrics = {"val_accuracy": evaluation.accuracy, "epochs": 2, "evaluation": evaluation.to_dict()}
+    runs.write_json(run.directory / runs.METRICS_FILE, metrics)
+    return runs.load_run(run.directory)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return PhotoPredictor([run])
+
+
+@pytest.fixture(scope="module")
+def run(dataset, folder):
+    evaluated(make_run(folder / HOSTILE_STAGE, dataset))
+    made = make_run(folder / "one", dataset, image_size="24x32", fit="crop", init_from=HOSTILE_STAGE)
+    return evaluated(made)
+
+
+def export(run, form, *, output, manifest):
+    return export_run(
+        run, form=form, manifest=manifest, fold=0, photos=5, output=output, runs_folder=str(run.directory.parent)
+    )
+
+
+FAST = ("onnx",)  # the one that other tests of the model do not cover; the rest takes a minute
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in FORMATS],
+)
+def exported(request, run, dataset, folder):
+    """(row of the table, what the export found, its folder) of every format."""
+    form = FORMATS[request.param]
+    output = folder / "exported" / request.param
+    return form, export(run, form, output=output, manifest=dataset), output
+
+
+def test_the_flag_offers_the_table():
+    assert tuple(FORMATS) == EXPORT_FORMATS
+
+
+def test_probabilities_are_those_of_the_run(exported, predictor, dataset):
+    form, found, output = exported
+    assert found.identical.photos == found.full.photos == 5
+    assert found.identical.within_tolerance or form.quantized
+    assert found.identical.largest < (0.05 if form.quantized else 1e-5)
+    (encoded,) = read_photos(dataset, split="train", folds=[0], rows=[0]).values()
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)))
+    if not form.any_size:
+        pixels = Resizing((48, 64), fit="crop", fill="edge")(pixels)
+    again = form.load(output / form.file)(pixels[None])
+    (expected,) = predictor.predict([encoded])
+    np.testing.assert_allclose(again[0], expected, atol=0.1)
+    assert again.dtype == np.float32
+    assert expected.max() > 0.5  # else the comparison would say little
+    assert sorted(path.name for path in output.iterdir()) == sorted([form.file, "labels.txt", "README.md"])
+
+
+def test_labels_are_the_classes_in_order(exported, run):
+    _, _, output = exported
+    assert (output / "labels.txt").read_text().splitlines() == list(run.class_names)
+
+
+def test_the_card_tells_results_data_stages_and_agreement(exported, run):
+    form, found, output = exported
+    card = (output / "README.md").read_text()
+    for part in (
+        form.title,
+        "37.5 % of 8 held-out photos",
+        "13.7–69.4 %",
+        run.data_fingerprint,
+        "two\\|\\`\\<b\\>",
+        f"{found.identical.largest:.1e}",
+        f"{found.full.mean:.1e}",
+        "class 1 (F1 0.00)",
+    ):
+        assert part in card
+    assert ("[B, h, w, 3]" in card) == form.any_size
+    assert ("Crop each photo about its centre to the shape 64:48" in card) == (not form.any_size)
+    assert ("rounded to 8 bits" in card) == form.quantized
+
+
+def test_the_card_can_be_followed(exported, run, predictor, dataset):
+    form, _, output = exported
+    if form.quantized:
+        return  # the same words as those of float32
+    (encoded,) = read_photos(dataset, split="train", folds=[0], rows=[1]).values()
+    (output / "photo.jpg").write_bytes(encoded)
+    program = (output / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=output, capture_output=True, text=True, timeout=120, env=dict(os.environ)
+    )
+    (output / "photo.jpg").unlink()
+    assert answer.returncode == 0, answer.stderr
+    name, probability = answer.stdout.strip().rsplit(" ", 1)
+    (expected,) = predictor.predict([encoded])
+    assert name == run.class_names[expected.argmax()]
+    assert float(probability) == pytest.approx(expected.max(), abs=0.1)
+
+
+@pytest.fixture
+def nothing_written(monkeypatch, predictor):
+    """What takes seconds is left out: the SavedModel is an empty file, and the run's predictor is there already."""
+    monkeypatch.setattr(run_export, "write_saved_model", lambda model, path: path.touch())
+    monkeypatch.setattr(run_export, "PhotoPredictor", lambda runs: predictor)
+
+
+@pytest.mark.usefixtures("nothing_written")
+@pytest.mark.parametrize("wrong", [0.0011, np.nan])
+def test_an_export_that_says_something_else_is_not_written(run, dataset, predictor, tmp_path, wrong):
+    def almost(pixels):
+        height, width = pixels.shape[1:3]
+        canvas = np.zeros((64, 64, 3), np.uint8)
+        canvas[:height, :width] = pixels[0]
+        framed = FramedPhoto(canvas, np.array([height, width], np.float32))
+        return predictor.predict_prepared([{(64, 64): framed}]) + np.array([0, 0, wrong])
+
+    form = dataclasses.replace(FORMATS["savedmodel"], load=lambda path: almost)
+    with pytest.raises(UserError, match=r"other probabilities than the run .* so it was not written"):
+        export(run, form, output=tmp_path / "out", manifest=dataset)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("nothing_written")
+def test_an_export_that_fails_leaves_what_was_there(run, dataset, tmp_path):
+    def fail(saved_model, path):
+        raise RuntimeError("converter")
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").write_text("")
+    with pytest.raises(RuntimeError, match="converter"):
+        export(run, dataclasses.replace(FORMATS["onnx"], write=fail), output=tmp_path / "out", manifest=dataset)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_resizing_gives_the_one_size(fit):
+    photo = np.zeros((30, 80, 3), np.uint8)
+    photo[:, 40:] = 255
+    resized = Resizing((48, 64), fit=fit, fill="edge")(photo)
+    assert resized.shape == (48, 64, 3)
+    assert (resized[:, :30] == 0).all()
+    assert (resized[:, 34:] == 255).all()

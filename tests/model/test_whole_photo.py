@@ -1,0 +1,81 @@
+"""The model that leaves carclf: any size in, the same as the photo classifier inside."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from carclf.model.classifier import build_classifier
+from carclf.model.render import Render
+from carclf.model.whole_photo import FITTING, WholePhoto, build_whole_photo_classifier, fitting, halve_until_it_fits
+from carclf.recipe import geometry
+
+
+def photo(height: int, width: int, batch: int = 1) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("fit", FITTING)
+@pytest.mark.parametrize("size", [(30, 40), (64, 20), (50, 50)])
+def test_fits_are_those_of_the_recipe(fit, size):
+    ours = fitting(ops.convert_to_tensor(size, dtype="float32"), aspect=1.5, fit=fit)
+    (theirs,) = geometry.fitting(np.array([size], np.float32), aspect=1.5, fit=fit)
+    np.testing.assert_allclose(ops.convert_to_numpy(ours), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", FITTING)
+def test_the_image_is_that_of_the_canvas(fit):
+    pixels = photo(30, 44, batch=2)
+    canvas = np.zeros((2, 48, 48, 3), np.uint8)
+    canvas[:, :30, :44] = pixels
+    extent = np.full((2, 2), (30, 44), np.float32)
+    image_size = (24, 16)
+    expected = Render(image_size=image_size, jit=False)(
+        {
+            "canvas": canvas,
+            "extent": extent,
+            "geometry": geometry.fitting(extent, aspect=16 / 24, fit=fit).astype(np.float32),
+            "colour": np.tile(np.eye(3, 4, dtype=np.float32), (2, 1, 1)),
+        }
+    )
+    layer = WholePhoto(image_size=image_size, canvas_size=48, fit=fit, fill="edge", stretch=False, name="whole")
+    image = layer(pixels)
+    np.testing.assert_allclose(ops.convert_to_numpy(image), ops.convert_to_numpy(expected), atol=0.01)
+
+
+def test_a_photo_that_fits_is_not_touched():
+    pixels = photo(32, 20)
+    assert halve_until_it_fits(pixels, canvas_size=32) is pixels
+
+
+@pytest.mark.parametrize(
+    ("size", "factor"), [((33, 20), 2), ((64, 64), 2), ((65, 10), 4), ((20, 128), 4), ((7, 1000), 32)]
+)
+def test_a_larger_photo_is_averaged_by_a_power_of_two(size, factor):
+    height, width = size
+    pixels = photo(height, width)
+    halved = ops.convert_to_numpy(halve_until_it_fits(ops.convert_to_tensor(pixels), canvas_size=32))
+    assert halved.shape == (1, -(-height // factor), -(-width // factor), 3)
+    # The last block is filled up with the last pixels.
+    last = pixels[0, (height - 1) // factor * factor :, (width - 1) // factor * factor :]
+    padding = [(0, factor - last.shape[0]), (0, factor - last.shape[1]), (0, 0)]
+    np.testing.assert_allclose(halved[0, -1, -1], np.pad(last, padding, mode="edge").mean(axis=(0, 1)), atol=0.01)
+
+
+def test_probabilities_add_up_to_one_and_depend_on_the_photo():
+    classifier = build_classifier(backbone="tiny", weights="none", class_count=4, image_size=(32, 32), head_width=8)
+    for variable in classifier.trainable_variables[-2:]:
+        variable.assign(keras.random.normal(variable.shape, stddev=3.0, seed=1))
+    model = build_whole_photo_classifier(
+        classifier, image_size=(32, 32), canvas_size=48, fit="squash", fill="edge", stretch=False
+    )
+    assert model.input_shape == (None, None, None, 3)
+    dim = photo(90, 70) // 2
+    first, second = (ops.convert_to_numpy(model(pixels)["probabilities"]) for pixels in (photo(40, 30, 2), dim))
+    np.testing.assert_allclose(first.sum(axis=1), 1, atol=1e-5)
+    assert np.abs(first[0] - second[0]).max() > 1e-3
+
+
+def test_an_unknown_fit_is_refused():
+    with pytest.raises(ValueError, match="fit must be one of squash, crop, pad"):
+        WholePhoto(image_size=(8, 8), canvas_size=8, fit="stretch", fill="edge", stretch=False, name="whole")

@@ -1,0 +1,93 @@
+"""Tasks that wait together are answered together, each with its own answer."""
+
+import threading
+import time
+
+import pytest
+
+from carclf.serving.batcher import Batcher, BusyError
+
+
+class Doubling:
+    """Doubles numbers, remembers its batches, and waits while it is told to."""
+
+    def __init__(self):
+        self.batches = []
+        self.may_go = threading.Event()
+        self.may_go.set()
+
+    def __call__(self, tasks):
+        self.may_go.wait(10)
+        self.batches.append(list(tasks))
+        return [2 * task for task in tasks]
+
+
+@pytest.fixture
+def doubling():
+    return Doubling()
+
+
+def test_each_task_gets_its_own_answer_in_full_batches(doubling):
+    batcher = Batcher(doubling, largest=4, wait_seconds=0.5, waiting=100)
+    doubling.may_go.clear()
+    futures = [batcher.submit(number) for number in range(20)]
+    doubling.may_go.set()
+    assert [future.result(10) for future in futures] == [2 * number for number in range(20)]
+    batcher.close()
+    assert [len(batch) for batch in doubling.batches] == [4] * 5
+
+
+def test_a_lonely_task_waits_no_longer_than_it_must(doubling):
+    batcher = Batcher(doubling, largest=8, wait_seconds=0.05, waiting=8)
+    started = time.monotonic()
+    assert batcher.submit(21).result(10) == 42
+    assert 0.04 < time.monotonic() - started < 5
+    batcher.close()
+
+
+def test_more_than_may_wait_are_refused(doubling):
+    batcher = Batcher(doubling, largest=1, wait_seconds=0, waiting=2)
+    doubling.may_go.clear()
+    first = batcher.submit(1)
+    while not first.running():
+        time.sleep(0.001)
+    waiting = [batcher.submit(number) for number in (2, 3)]
+    with pytest.raises(BusyError):
+        batcher.submit(4)
+    doubling.may_go.set()
+    assert [future.result(10) for future in waiting] == [4, 6]
+    batcher.close()
+
+
+def test_a_task_that_was_given_up_is_not_computed(doubling):
+    batcher = Batcher(doubling, largest=1, wait_seconds=0, waiting=8)
+    doubling.may_go.clear()
+    first = batcher.submit(1)
+    while not first.running():
+        time.sleep(0.001)
+    assert batcher.submit(2).cancel()
+    last = batcher.submit(3)
+    doubling.may_go.set()
+    assert last.result(10) == 6
+    batcher.close()
+    assert doubling.batches == [[1], [3]]
+
+
+def test_a_failure_reaches_every_task_of_its_batch_and_no_other():
+    def fail(tasks):
+        if 0 in tasks:
+            raise ValueError("zero")
+        return tasks
+
+    batcher = Batcher(fail, largest=1, wait_seconds=0, waiting=8)
+    with pytest.raises(ValueError, match="zero"):
+        batcher.submit(0).result(10)
+    assert batcher.submit(1).result(10) == 1
+    batcher.close()
+
+
+def test_closing_answers_what_waits(doubling):
+    batcher = Batcher(doubling, largest=2, wait_seconds=5, waiting=8)
+    futures = [batcher.submit(number) for number in range(3)]
+    batcher.close()
+    assert [future.result(0) for future in futures] == [0, 2, 4]
