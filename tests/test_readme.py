@@ -47,7 +47,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_the_flags_of_a_command_exist(command):
-    _, *arguments = shlex.split(command)
+    _, *arguments = shlex.split(re.sub(r"\$\w+", "05", command))  # what a shell loop would put there
     if arguments[0] == "-m":
         name = arguments[1].removeprefix("carclf.")
         assert importlib.util.find_spec(arguments[1])

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,20 +72,16 @@ def _keep(saved_model: Path, path: Path) -> None:
 
 
 def _write_onnx(saved_model: Path, path: Path) -> None:
-    # Not by Keras's own ONNX export, which makes inputs of EfficientNet's normalization constants.
-    with _quiet():
-        import tensorflow as tf
-        import tf2onnx
+    """By tf2onnx's own command: every way from Python makes inputs of EfficientNet's normalization constants.
 
-        loaded = tf.saved_model.load(str(saved_model))
-        signature = loaded.signatures["serving_default"]
-        (spec,) = signature.structured_input_signature[1].values()
-        tf2onnx.convert.from_function(
-            tf.function(lambda pixels: signature(pixels=pixels), autograph=False),
-            [tf.TensorSpec(spec.shape, spec.dtype, name=INPUT)],
-            opset=ONNX_OPSET,
-            output_path=str(path),
-        )
+    Raises:
+      UserError: tf2onnx cannot convert it.
+    """
+    command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(saved_model), "--output", str(path)]
+    answer = subprocess.run([*command, "--opset", str(ONNX_OPSET)], capture_output=True, text=True)
+    if answer.returncode or not path.is_file():
+        reason = (answer.stderr.strip().splitlines() or ["it did not say why"])[-1]
+        raise UserError(f"tf2onnx could not convert the model ({reason}): choose another --format.")
 
 
 def _write_litert(saved_model: Path, path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,11 +18,13 @@ from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.exporting import run_export
 from carclf.exporting.checking import Resizing
-from carclf.exporting.formats import FORMATS
+from carclf.exporting.formats import FORMATS, write_saved_model
 from carclf.exporting.run_export import export_run
 from carclf.inference.metrics import evaluate
 from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
 from carclf.model import photo_classifier
+from carclf.model.classifier import build_classifier
+from carclf.model.whole_photo import build_whole_photo_classifier
 from tests.inference.made_runs import make_run
 
 HOSTILE_STAGE = "two|`<b>"
@@ -189,3 +192,21 @@ def test_resizing_gives_the_one_size(fit):
     assert resized.shape == (48, 64, 3)
     assert (resized[:, :30] == 0).all()
     assert (resized[:, 34:] == 255).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "litert"])
+def test_a_network_with_constants_of_its_own_is_exported(name, tmp_path):
+    """EfficientNet's normalization constants must not become inputs."""
+    classifier = build_classifier(backbone="b0", weights="none", class_count=3, image_size=(32, 32), head_width=8)
+    for variable in classifier.trainable_variables[-4:]:
+        variable.assign(keras.random.normal(variable.shape, stddev=3.0, seed=1))
+    size = None if FORMATS[name].any_size else (40, 40)
+    model = build_whole_photo_classifier(
+        classifier, image_size=(32, 32), canvas_size=40, fit="squash", fill="edge", photo_size=size
+    )
+    write_saved_model(model, tmp_path / "from_keras")
+    FORMATS[name].write(tmp_path / "from_keras", tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    expected = np.asarray(model(pixels)["probabilities"])
+    np.testing.assert_allclose(FORMATS[name].load(tmp_path / "model")(pixels), expected, atol=1e-4)

@@ -79,3 +79,24 @@ def test_probabilities_add_up_to_one_and_depend_on_the_photo():
 def test_an_unknown_fit_is_refused():
     with pytest.raises(ValueError, match="fit must be one of squash, crop, pad"):
         WholePhoto(image_size=(8, 8), canvas_size=8, fit="stretch", fill="edge", stretch=False, name="whole")
+
+
+@pytest.mark.parametrize("size", [(20, 28), (90, 130)], ids=["magnified", "reduced"])
+def test_render_without_branches_gives_the_same_image(size):
+    rng = np.random.default_rng(3)
+    matrices = np.tile(np.eye(3, dtype=np.float32), (3, 1, 1))
+    matrices[1] += rng.normal(0, 0.1, (3, 3)) * [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
+    matrices[2, 2, :2] = 0.1, -0.2  # a perspective
+    colour = np.tile(np.eye(3, 4, dtype=np.float32), (3, 1, 1))
+    colour[1] += rng.normal(0, 0.1, (3, 4))
+    inputs = {
+        "canvas": photo(*size, batch=3),
+        "extent": np.tile(np.float32(size), (3, 1)),
+        "geometry": matrices.astype(np.float32),
+        "colour": colour.astype(np.float32),
+    }
+    branching, plain = (
+        ops.convert_to_numpy(Render(image_size=(24, 32), jit=False, branching=choice)(inputs))
+        for choice in (True, False)
+    )
+    np.testing.assert_allclose(plain, branching, atol=0.05)
