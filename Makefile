@@ -26,7 +26,7 @@ $(VENV)/.demo: $(METADATA) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(METADATA) | $(VENV)/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,export,serve,bench,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,export,serve,tune,bench,dev]'
 	@touch $@ $(VENV)/.demo
 
 setup: $(VENV)/.dev
