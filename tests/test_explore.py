@@ -11,6 +11,7 @@ from carclf.config import ExploreOptions
 from carclf.errors import UserError
 from carclf.explore import EVERY_OPERATION
 from carclf.recipe import NAMED_RECIPES, RECIPES
+from tests import doors
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,10 +22,7 @@ def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def refused(*arguments: str) -> str:
-    answer = explore(*arguments)
-    assert answer.returncode == 2, answer.stderr
-    (line,) = answer.stderr.strip().splitlines()
-    return line
+    return doors.refused("carclf.explore", *arguments, folder=ROOT)
 
 
 def test_a_recipe_is_drawn_into_a_folder_that_is_made(tmp_path, dataset):
@@ -42,10 +40,10 @@ def test_a_recipe_is_drawn_into_a_folder_that_is_made(tmp_path, dataset):
 
 def test_all_draws_and_explains_every_operation(tmp_path, dataset):
     path = tmp_path / "all.jpg"
-    answer = explore(
-        f"--data={dataset.directory}", "--augment=all", "--image_size=32", "--draws=2", f"--output={path}"
+    answer = doors.open_door(
+        "carclf.explore", f"--data={dataset.directory}", "--augment=all", "--image_size=32", "--draws=2",
+        f"--output={path}", folder=ROOT,
     )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
     for name, row in RECIPES.items():
         assert f"\n  {name}" in answer.stdout
         assert row.summary in answer.stdout

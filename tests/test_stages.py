@@ -61,25 +61,38 @@ def test_a_schedule_names_stages_that_exist_in_the_order_of_their_parents(path):
         assert not stage.init_from or stage.init_from in [earlier.run for earlier in stages[:number]]
 
 
-def test_every_stage_runs_in_miniature(dataset, tmp_path):
+def chain_of(name: str) -> dict[Path, TrainOptions]:
+    """A stage and those it descends from."""
+    by_run, chain = {options.run: path for path, options in STAGES.items()}, {}
+    while name:
+        chain[by_run[name]] = STAGES[by_run[name]]
+        name = STAGES[by_run[name]].init_from
+    return chain
+
+
+# The longest chain shows what chains need; all of them take minutes.
+@pytest.mark.parametrize(
+    "stages", [chain_of("b3_512_tpu"), pytest.param(STAGES, marks=pytest.mark.slow)], ids=["a chain", "every stage"]
+)
+def test_stages_run_in_miniature(stages, dataset, tmp_path):
     shared = [f"--data={dataset.directory}", f"--runs={tmp_path}", "--device=cpu"]
     answer = subprocess.run(
         [
             sys.executable,
             str(ROOT / "tests" / "miniature.py"),
-            json.dumps(list(map(str, in_order(STAGES)))),
+            json.dumps(list(map(str, in_order(stages)))),
             json.dumps(shared),
         ],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=600,
+        timeout=1200,
     )
     assert answer.returncode == 0, answer.stderr
     results = json.loads(answer.stdout.strip().splitlines()[-1])
     assert {Path(path).name: said for path, said in results.items() if said != "0"} == {}
-    for options in STAGES.values():
+    for options in stages.values():
         run = load_run(tmp_path / options.run)
         assert run.metrics is not None
         assert run.metrics["val_photos"] == 8

@@ -31,14 +31,20 @@ def compute(classifier, dataset, directory, *, views=2, **changes):
     return compute_features(classifier, **(arguments | changes))
 
 
+@pytest.fixture(scope="module")
+def computed(classifier, dataset, tmp_path_factory):
+    """Two draws of the training photos and the validation photos."""
+    return compute(classifier, dataset, tmp_path_factory.mktemp("features"))
+
+
 def photo_classifier(classifier) -> keras.Model:
     return build_photo_classifier(
         classifier, image_size=(32, 32), canvas_size=64, fill="edge", mixing=False, erasing=False
     )
 
 
-def test_the_head_on_features_says_what_the_classifier_says_of_the_photos(classifier, dataset, tmp_path):
-    training, validation = compute(classifier, dataset, tmp_path)
+def test_the_head_on_features_says_what_the_classifier_says_of_the_photos(classifier, dataset, computed):
+    training, validation = computed
     head, whole = build_head_model(classifier), photo_classifier(classifier)
     shards = dataset.shards_of("train", folds=[0, 2])
     stored = feature_batches(training, manifest=dataset, shards=shards, batch_size=4, epochs=2, seed=7)
@@ -60,8 +66,8 @@ def test_the_head_on_features_says_what_the_classifier_says_of_the_photos(classi
         np.testing.assert_array_equal(np.asarray(target)[real], np.asarray(wanted)[real])
 
 
-def test_draws_come_round(classifier, dataset, tmp_path):
-    training, _ = compute(classifier, dataset, tmp_path, views=2)
+def test_draws_come_round(dataset, computed):
+    training, _ = computed
     assert not np.array_equal(training[0], training[1])
     shards = dataset.shards_of("train", folds=[0, 2])
     batches = feature_batches(training, manifest=dataset, shards=shards, batch_size=16, epochs=3, seed=7)
@@ -70,8 +76,8 @@ def test_draws_come_round(classifier, dataset, tmp_path):
     assert not np.array_equal(epochs[0], epochs[1])
 
 
-def test_a_start_in_the_middle_continues_the_same_run(classifier, dataset, tmp_path):
-    training, _ = compute(classifier, dataset, tmp_path)
+def test_a_start_in_the_middle_continues_the_same_run(dataset, computed):
+    training, _ = computed
     shards = dataset.shards_of("train", folds=[0, 2])
     arguments = {"manifest": dataset, "shards": shards, "batch_size": 4, "epochs": 2, "seed": 7}
     whole = list(feature_batches(training, **arguments).as_numpy_iterator())
@@ -92,10 +98,10 @@ def test_what_is_there_is_not_computed_again(classifier, dataset, tmp_path, caps
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train-0.npy", "train-1.npy", "validation.npy"]
 
 
-def test_training_the_head_trains_the_classifier(classifier, dataset, tmp_path):
+def test_training_the_head_trains_the_classifier(classifier, dataset, computed):
     head = build_head_model(classifier)
     head.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
-    training, _ = compute(classifier, dataset, tmp_path)
+    training, _ = computed
     before = classifier.get_layer("logits").kernel.numpy().copy()
     shards = dataset.shards_of("train", folds=[0, 2])
     data = feature_batches(training, manifest=dataset, shards=shards, batch_size=4, epochs=1, seed=0)
