@@ -126,7 +126,6 @@ def test_colab_runs_on_a_cpu_by_jax(photos, tmp_path, monkeypatch):
         DRIVE="",
         RUNS=str(tmp_path / "runs"),
         DEVICE="cpu",
-        FIRST_STAGES="b3_300_head,b3_300_all",
         BATCH_SIZE=8,
         TRAIN_FLAGS=f"{TINY} --steps=2",
         SUBMISSION=str(tmp_path / "submission.csv"),

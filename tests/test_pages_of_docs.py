@@ -28,9 +28,7 @@ def test_no_link_leads_nowhere(name):
 
 
 def test_the_table_of_operations_is_that_of_the_code():
-    rows = [
-        f"| `{signature(name, row.arguments)}` | {row.summary} | {row.chance:g} |" for name, row in RECIPES.items()
-    ]
+    rows = [f"| `{signature(name, row.arguments)}` | {row.summary} | {row.chance:g} |" for name, row in RECIPES.items()]
     assert "| --- | --- | --- |\n" + "\n".join(rows) + "\n\n" in page("recipes.md")
 
 
