@@ -321,13 +321,14 @@ def plan_stage(
     train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
     train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
     phases = plan_phases(options, train_photos=train_photos)
-    check_batch(
-        batch_size=options.batch_size,
-        replicas=device.replicas,
-        mixes=recipe.mixes,
-        steps=phases[-1].steps_per_epoch,
-        train_photos=train_photos,
-    )
+    for phase in phases:
+        check_batch(
+            batch_size=phase.batch_size,
+            replicas=device.replicas,
+            mixes=recipe.mixes,
+            steps=phase.steps_per_epoch,
+            train_photos=train_photos,
+        )
     reached = step_reached(directory, start=start, options=options, manifest=manifest) if len(phases) > 1 else 0
     return Stage(
         options=options,

@@ -1,38 +1,16 @@
 """What the README and docs/ show works: Python runs, the flags of commands exist, the files it names are there."""
 
-import importlib
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from carclf.config import (
-    EvaluateOptions,
-    ExploreOptions,
-    ExportOptions,
-    PredictOptions,
-    ServeOptions,
-    TrainOptions,
-    TuneOptions,
-)
-from carclf.convert.options import ConvertOptions
-from carclf.door import parse_command_line
+from shown_commands import parse_shown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
-OPTIONS = {
-    "train": TrainOptions,
-    "evaluate": EvaluateOptions,
-    "predict": PredictOptions,
-    "serve": ServeOptions,
-    "explore": ExploreOptions,
-    "tune": TuneOptions,
-    "export": ExportOptions,
-}
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -47,15 +25,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_the_flags_of_a_command_exist(command):
-    _, *arguments = shlex.split(re.sub(r"\$\w+", "05", command))  # what a shell loop would put there
-    if arguments[0] == "-m":
-        name = arguments[1].removeprefix("carclf.")
-        assert importlib.util.find_spec(arguments[1])
-        options, flags = OPTIONS[name], arguments[2:]
-    else:
-        assert (ROOT / arguments[0]).is_file()
-        options, flags = ConvertOptions, arguments[1:]
-    assert parse_command_line(options, flags, description="") is not None
+    assert parse_shown(command) is not None
 
 
 def test_records_are_read_by_plain_tensorflow_as_shown(dataset):

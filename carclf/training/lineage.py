@@ -95,7 +95,7 @@ def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
 
 
 def check_batch(*, batch_size: int, replicas: int, mixes: bool, steps: int, train_photos: int) -> None:
-    """Returns nothing when the replicas can share every batch and there is at least one.
+    """Returns nothing when the replicas can share every batch, and there are as many as an epoch is to have.
 
     Raises:
       UserError: they cannot; the nearest batch size that works is named.
@@ -110,4 +110,9 @@ def check_batch(*, batch_size: int, replicas: int, mixes: bool, steps: int, trai
     if steps < 1:
         raise UserError(
             f"The {train_photos} training photos do not fill one batch of {batch_size}: lower --batch_size."
+        )
+    if steps * batch_size > train_photos:
+        raise UserError(
+            f"--steps={steps} batches of {batch_size} are more than the {train_photos} training photos of an epoch: "
+            f"use --steps={train_photos // batch_size} or less (0 takes them all), and more --epochs."
         )

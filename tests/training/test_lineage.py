@@ -84,6 +84,10 @@ def test_a_fold_that_does_not_exist_is_refused(dataset):
         ({"replicas": 8}, "batch_size=12 cannot be shared by 8 devices: use a multiple of 8, such as 8"),
         ({"replicas": 4, "mixes": True}, "4 devices that mix photos in pairs: use a multiple of 8, such as 8"),
         ({"steps": 0}, "The 100 training photos do not fill one batch of 12"),
+        (
+            {"steps": 9},
+            "steps=9 batches of 12 are more than the 100 training photos of an epoch: use --steps=8 or less",
+        ),
     ],
 )
 def test_a_batch_that_cannot_be_shared_is_refused(changes, text):

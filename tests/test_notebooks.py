@@ -1,0 +1,134 @@
+"""The notebooks: clean, their commands' flags exist, and, slowly, they run from drawn photos to a submission."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from shown_commands import parse_shown
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
+
+
+def parameter_cell(notebook) -> int:
+    (number,) = [n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
+    return number
+
+
+def parameters(notebook) -> dict[str, object]:
+    assignments = ast.parse(notebook.cells[parameter_cell(notebook)].source).body
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in assignments}
+
+
+def code(notebook) -> list[str]:
+    """The source of every code cell, continued lines joined."""
+    return [re.sub(r" \\\n +", " ", cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_are_two():
+    assert [path.stem for path in NOTEBOOKS] == ["colab_tpu", "kaggle"]
+
+
+def test_it_is_valid_and_holds_no_outputs(notebook):
+    nbformat.validate(notebook)
+    assert notebook.nbformat == 4
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell for cell in cells if cell.outputs or cell.execution_count is not None] == []
+
+
+def test_the_flags_of_its_commands_exist(notebook):
+    values = {**parameters(notebook), "RUN": "b3_512", "PHOTOS": "photos"}
+    shown = [re.findall(r"^ *!.*?(python -m carclf\..*)", cell, flags=re.MULTILINE) for cell in code(notebook)]
+    commands = [command.format(**values) for found in shown for command in found]
+    assert {command.split()[2] for command in commands} == {
+        f"carclf.{door}" for door in ("make_tfrecords", "train", "evaluate", "predict")
+    }
+    assert all(parse_shown(command) is not None for command in commands)
+
+
+def test_a_failed_command_stops_it(notebook):
+    """`!command` alone goes on after a failure."""
+    for cell in code(notebook):
+        commands = re.findall(r"^ *!.*\n(.*)", cell + "\n", flags=re.MULTILINE)
+        assert [line for line in commands if not line.strip().startswith("assert _exit_code")] == []
+
+
+def execute(path: Path, *, folder: Path, **changed: object) -> str:
+    """What the notebook's cells print, run with some parameters changed."""
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    assert set(changed) <= set(parameters(notebook))
+    lines = "\n".join(f"{name} = {value!r}" for name, value in changed.items())
+    notebook.cells.insert(parameter_cell(notebook) + 1, nbformat.v4.new_code_cell(lines))
+    done = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
+    streams = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "".join(output.text for output in streams if output.output_type == "stream")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """Sixty drawn training photos; `python` is the one that runs the tests."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    size = ("--photos=60", "--width=96", "--height=64")
+    subprocess.run([sys.executable, "-m", "carclf.sample", f"--output={tmp_path / 'photos'}", *size], check=True)
+    return tmp_path / "photos"
+
+
+TINY = "--backbone=tiny --weights=none --image_size=32 --epochs=1 --batch_size=8 --notensorboard"
+
+
+def kaggle_session(photos: Path, folder: Path, **changed: str) -> str:
+    """What a session prints that has a folder of its own in place of /kaggle/working."""
+    working = {"DATA": "data", "RUNS": "runs", "SUBMISSION": "submission.csv"}
+    places = {name: str(folder / file) for name, file in working.items()}
+    folder.mkdir()
+    return execute(ROOT / "notebooks/kaggle.ipynb", folder=folder, PHOTOS=str(photos), CARCLF="", **places, **changed)
+
+
+@pytest.mark.slow
+def test_kaggle_runs_from_photos_to_a_submission(photos, tmp_path):
+    printed = kaggle_session(photos, tmp_path / "1", STAGES="b3_300_head,b3_300_half", TRAIN_FLAGS=f"{TINY} --steps=2")
+    assert "All stages are trained." in printed
+    assert (tmp_path / "1/submission.csv").read_text().count("\n") == 16
+
+
+@pytest.mark.slow
+def test_kaggle_goes_on_in_another_session(photos, tmp_path):
+    endless = {"STAGES": "b3_300_head", "TIME_LIMIT": "40s", "TRAIN_FLAGS": f"{TINY} --epochs=100000 --patience=0"}
+    printed = kaggle_session(photos, tmp_path / "1", **endless)
+    assert "Not finished" in printed
+    (step,) = re.findall(r"Stopped by SIGTERM: step (\d+) is saved", printed)
+    printed = kaggle_session(photos, tmp_path / "2", **endless, PREVIOUS_RUNS=str(tmp_path / "1/runs"))
+    assert f"Going on from step {step} " in printed
+    assert not (tmp_path / "2/submission.csv").exists()
+
+
+@pytest.mark.slow
+def test_colab_runs_on_a_cpu_by_jax(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    execute(
+        ROOT / "notebooks/colab_tpu.ipynb",
+        folder=tmp_path,
+        PHOTOS=str(photos),
+        CARCLF="",
+        DATA=str(tmp_path / "data"),
+        DRIVE="",
+        RUNS=str(tmp_path / "runs"),
+        DEVICE="cpu",
+        BATCH_SIZE=8,
+        TRAIN_FLAGS=f"{TINY} --steps=2",
+        SUBMISSION=str(tmp_path / "submission.csv"),
+    )
+    assert (tmp_path / "submission.csv").read_text().count("\n") == 16
+    assert '"jax"' in (tmp_path / "runs" / "b3_512_tpu" / "stage.json").read_text()
