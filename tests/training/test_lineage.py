@@ -86,7 +86,7 @@ def test_a_fold_that_does_not_exist_is_refused(dataset):
         ({"steps": 0}, "The 100 training photos do not fill one batch of 12"),
         (
             {"steps": 9},
-            "steps=9 batches of 12 are more than the 100 training photos of an epoch: use --steps=8 or less",
+            "steps=9 batches of 12 are more than the 100 training photos of an epoch: use --steps=8",
         ),
     ],
 )
