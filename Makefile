@@ -43,8 +43,7 @@ lint: $(VENV)/.dev
 # compiles everything, so what takes it minutes is left to test-slow.
 JAX_LANE := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
 LONG_ON_JAX := --ignore=tests/model/test_whole_photo.py --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_averaging.py \
-	--deselect=tests/model/test_render.py::test_no_photo_depends_on_its_batch \
-	--deselect=tests/model/test_render.py::test_jax_without_tensorflow_gives_the_same_image
+	--deselect=tests/model/test_render.py::test_no_photo_depends_on_its_batch
 
 # Two processes: most tests wait for one core.
 test: lint

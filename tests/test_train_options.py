@@ -214,7 +214,7 @@ def test_images_grow_over_the_epochs_and_the_last_size_is_evaluated(grown_and_se
     assert "Growing: epoch 1 at 32x32 px, 3 steps of 4 photos, learning rate 0.0141, augmentation 50%." in grown.said
     assert "Growing: epoch 2 to 3 at 48x48 px, 3 steps of 2 photos, learning rate 0.01, augm" in grown.said
     run = runs.load_run(grown.directory)
-    assert predictor.load_classifier(run)[1] == Framing(image_size=(48, 48), canvas_size=64)
+    assert program.load_classifier(run)[1] == Framing(image_size=(48, 48), canvas_size=64)
     assert run.metrics["best_epoch"] in (2, 3)
     best = grown.history.val_accuracy[run.metrics["best_epoch"] - 1]
     assert run.metrics["val_accuracy"] == pytest.approx(best)

@@ -359,6 +359,7 @@ def in_another_process(script, backend, inputs, directory: Path):
     return dict(np.load(directory / "images.npz"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX beside the backend under test")
 def test_jax_without_tensorflow_gives_the_same_image(tmp_path):
     _, inputs = batch("notebook|perspective(0.2)|zoom(0.6)|hue(30)|mixup(1,p=0.6)|cutmix|erase", count=8)

@@ -60,7 +60,7 @@ def test_flips_are_exact_under_xla(extent, fill, factor, degrees, seed):
 
 
 VIEW_TEXTS = ["clean|flip|vflip|five_crop(0.3)|random(2)|random(1,perspective(0.45)|crop|randaugment)"]
-VIEW_TEXTS += ["rotate(45)|zoom(0.1)|zoom(10)|shift(1,-1)|rotate(180)+zoom(0.1)+shift(-1)"]
+VIEW_TEXTS += ["rotate(45)|zoom(0.1)|zoom(10)|shift(1,-1)|rotate(180)+zoom(0.1)+shift(-1)|size(48)"]
 
 
 @many

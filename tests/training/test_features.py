@@ -25,8 +25,8 @@ def compute(classifier, dataset, directory, *, views=2, **changes):
     train, val = dataset.shards_of("train", folds=[0, 2]), dataset.shards_of("train", folds=[1])
     arguments = {
         "manifest": dataset, "train_shards": train, "val_shards": val, "framing": FRAMING, "fill": "edge",
-        "stretch": False, "recipe": RECIPE, "views": views, "seed": 7, "batch_size": 5, "jit": False,
-        "directory": directory,
+        "stretch": False, "method": "gather", "recipe": RECIPE, "views": views, "seed": 7, "batch_size": 5,
+        "jit": False, "directory": directory,
     }  # fmt: skip
     return compute_features(classifier, **(arguments | changes))
 
