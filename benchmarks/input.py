@@ -383,12 +383,13 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     whole = iter(our_batches(data, size=size, batch_size=options.batch_size))
     inputs, _, _ = next(whole)
     layer = Render(image_size=(size, size))
+    cores = loader.usable_cores()
     read = batch_of(lambda place: index.read_photo(manifest, entries[place]))
     decoded = batch_of(lambda place: decode(index.read_photo(manifest, entries[place]), ratio=int(ratios[place])))
     totals = {
         "read": milliseconds(read),
         "decode": milliseconds(decoded),
-        "batch": milliseconds(lambda places: list(pool.map(photos.load, np.array_split(places, loader.usable_cores())))),
+        "batch": milliseconds(lambda places: list(pool.map(photos.load, np.array_split(places, cores)))),
         "draw and hand over": milliseconds(lambda _: next(whole)),
     }
     before = [0.0, *totals.values()]
