@@ -98,11 +98,6 @@ def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
     return next((side for side in sides if side >= wanted), max_side)
 
 
-def steps_per_epoch(*, photos: int, batch_size: int) -> int:
-    """Full batches in one epoch; the remainder, another one each epoch, is dropped (padding would enter BatchNorm)."""
-    return photos // batch_size
-
-
 def training_batches(
     *,
     manifest: Manifest,
@@ -258,28 +253,6 @@ def ordered_batches(
 
     shapes = _augmented_shapes(batch_size // share.hosts, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
-
-
-def complete_batches(
-    *, manifest: Manifest, split: str, folds: Iterable[int] | None = None, framing: Framing, batch_size: int
-) -> tf.data.Dataset:
-    """Every photo of a split once, in shard order, as a mapping, the last batch padded with row −1.
-
-    canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; label int32 [B] (−1 where unknown); row int32 [B].
-    """
-    shards = manifest.shards_of(split, folds=folds)
-    loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=None)
-
-    def batch(number: int) -> tuple[np.ndarray, ...]:
-        places = _padded(number, batch_size=batch_size, photos=len(entries))
-        found = _entries(entries, places)
-        return *loader.load(places), found["label"], found["row"]
-
-    shapes = _canvas_shapes(batch_size, framing.canvas_size) | {
-        "label": (tf.int32, (batch_size,)),
-        "row": (tf.int32, (batch_size,)),
-    }
-    return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes)
 
 
 def view_batches(

@@ -68,14 +68,19 @@ def test_a_shard_with_any_byte_flipped_is_refused_by_name(copy):
 def test_training_never_reads_a_flipped_byte_silently(copy):
     import tensorflow as tf
 
-    from carclf.data.pipeline import Framing, complete_batches
+    from carclf.data.pipeline import Framing, validation_batches
+    from carclf.recipe import parse_recipe
 
     path = first_shard(copy)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    batches = complete_batches(
-        manifest=copy, split="train", framing=Framing(image_size=(32, 32), canvas_size=64), batch_size=4
+    batches = validation_batches(
+        manifest=copy,
+        folds=copy.folds,
+        framing=Framing(image_size=(32, 32), canvas_size=64),
+        batch_size=4,
+        recipe=parse_recipe(""),
     )
     with pytest.raises(tf.errors.UnknownError) as caught:
         list(batches)
