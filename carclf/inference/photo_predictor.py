@@ -1,6 +1,6 @@
 """Bytes of photos to probabilities, without a data set: what the command line, a web page and an exporter share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -9,7 +9,7 @@ import numpy as np
 from carclf.convert.judge import judge
 from carclf.data.decoder import decode, fitting_ratios
 from carclf.inference.averaging import ViewMean
-from carclf.inference.program import build_programs, to_numpy
+from carclf.inference.program import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
 from carclf.runs import Run
 
@@ -129,18 +129,21 @@ class PhotoPredictor:
             key: _batch([photo[key] for photo in photos], canvas_size=key[1], batch_size=batch_size)
             for key in self.framings
         }
+        on_device = {key: _on_device(batch) for key, batch in batches.items()}
         total = np.zeros((count, len(self.class_names)))
         for run, programs, weight in zip(self._runs, self._programs, self._run_weights, strict=True):
             mean = ViewMean(count, len(self.class_names), views=self._views, kind=self._tta_mean)
             for program in programs:
-                batch = batches[run.max_side, program.canvas_size]
-                draws = program.view_set.draw(row=rows, extent=batch["extent"])
-                on_device = {name: keras.ops.convert_to_tensor(array) for name, array in draws.items()}
-                photos_there = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
-                for place, logits in zip(program.places, program.logits(photos_there, on_device), strict=True):
+                key = (run.max_side, program.canvas_size)
+                draws = _on_device(program.view_set.draw(row=rows, extent=batches[key]["extent"]))
+                for place, logits in zip(program.places, program.logits(on_device[key], draws), strict=True):
                     mean.add(place, np.arange(count), to_numpy(logits)[:count])
             total += weight * mean.probabilities()
         return total
+
+
+def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()}
 
 
 def _batch(photos: Sequence[FramedPhoto], *, canvas_size: int, batch_size: int) -> dict[str, np.ndarray]:
