@@ -1,4 +1,5 @@
-"""The whole competition rehearsed: a drawn photo for every Id of its CSV files, converted, trained a little, predicted.
+"""The whole competition rehearsed: a drawn photo for every Id of its CSV files, converted, explored, trained a little,
+predicted.
 
 Each part is measured at a quarter of the photos and at all of them: seconds, photos a second, and memory, which must
 not grow with the photos.
@@ -59,10 +60,12 @@ def rehearse(options: RehearsalOptions, *, share: float) -> dict[str, Any]:
     if not photos.is_dir():
         draw(photos, train, test, options=options)
     python, tool = sys.executable, str(ROOT / "tools" / "make_tfrecords.py")
-    shown = {"convert": len(train) + len(test), "verify": len(train) + len(test), "train": None, "predict": len(test)}
+    total = len(train) + len(test)
+    shown = {"convert": total, "verify": total, "explore": total, "train": None, "predict": len(test)}
     commands = {
         "convert": [python, tool, f"--input={photos}", f"--output={data}", f"--workers={options.workers}"],
         "verify": [python, tool, f"--verify={data}", f"--workers={options.workers}"],
+        "explore": [python, "-m", "carclf.explore", f"--data={data}", f"--output={folder / 'eda.html'}"],
         "train": [
             *(python, "-m", "carclf.train", "--stage=demo_1", f"--data={data}", f"--run={run}", "--overwrite"),
             *("--epochs=1", f"--steps={options.steps}"),
@@ -74,7 +77,7 @@ def rehearse(options: RehearsalOptions, *, share: float) -> dict[str, Any]:
     }
     parts = {}
     for name, command in commands.items():
-        print(f"{len(train) + len(test):,} photos: {name}", file=sys.stderr, flush=True)
+        print(f"{total:,} photos: {name}", file=sys.stderr, flush=True)
         measured = run_measured(command)
         count = shown[name]
         parts[name] = {
@@ -84,7 +87,7 @@ def rehearse(options: RehearsalOptions, *, share: float) -> dict[str, Any]:
             "total_mb": measured.total_mb,
         }
     check_submission(submission, [name for name, _ in test])
-    return {"photos": len(train) + len(test), "submission_rows": len(test), "parts": parts}
+    return {"photos": total, "submission_rows": len(test), "parts": parts}
 
 
 def read_rows(path: str, *, share: float) -> list[tuple[str, int]]:
