@@ -203,9 +203,11 @@ def build_imagenet_backbone(row: Backbone) -> "keras.Model":
 
 
 def _call_builder(row: Backbone, *, weights: str | None, input_shape: tuple[int, int, int]) -> "keras.Model":
+    from carclf.model.initial_values import built_at_once
+
     module, function = row.builder.split(":")
     build = getattr(importlib.import_module(module), function)
-    return build(include_top=False, weights=weights, input_shape=input_shape)
+    return built_at_once(lambda: build(include_top=False, weights=weights, input_shape=input_shape))
 
 
 def normalization_layer(backbone: "keras.Model") -> "keras.layers.Normalization":

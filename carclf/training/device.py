@@ -217,6 +217,8 @@ def _jax_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) 
         raise UserError("--device=mirrored needs several devices and JAX shows one: use --device=auto.")
     if len(devices) > 1:
         _share_batches(devices)
+    if kind != "cpu":
+        _keep_programs()
     policy = _policy(precision, kind, capability=BFLOAT16_CAPABILITY)
     return Device(kind=kind, backend="jax", replicas=len(devices), precision=policy, jit=True, hosts=hosts.count)
 
@@ -258,6 +260,19 @@ def _join(hosts: Hosts) -> None:
             f"Host {hosts.this} of {hosts.count} did not meet the others at --coordinator={hosts.coordinator} "
             f"({str(error).splitlines()[0]}): start the same command on each, with --host=0 to {hosts.count - 1}."
         ) from None
+
+
+def _keep_programs() -> None:
+    """Lets the next stage, fold or command take from disk what XLA has compiled for this one.
+
+    An accelerator's training step takes XLA a minute or more. Where the environment says where JAX keeps its programs
+    (JAX_COMPILATION_CACHE_DIR), they stay there.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(caches, "carclf", "xla"))
 
 
 def leave_other_hosts(device: Device) -> Device:

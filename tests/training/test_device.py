@@ -96,6 +96,22 @@ def test_precision_follows_the_device(kind, capability, policy):
     assert device._policy("float32", kind, capability=capability) == "float32"
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_programs_that_xla_compiled_are_kept_for_the_next_command(own, tmp_path):
+    program = """
+import jax
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+from carclf.training.device import _keep_programs
+_keep_programs()
+jax.jit(lambda x: x * 3 + 1)(2.0)
+"""
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own")} if own else {}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, env=environment, timeout=300)
+    assert any((tmp_path / "cache" / "carclf" / "xla").glob("*")) is not own
+    assert any((tmp_path / "own").glob("*")) is own
+
+
 @pytest.mark.parametrize(
     ("device_flag", "variable", "wanted"),
     [("auto", None, False), ("auto", "TPU_NAME", True), ("cpu", "TPU_NAME", False), ("tpu", None, True)],
