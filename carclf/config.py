@@ -18,6 +18,7 @@ FILLS: tuple[Fill, ...] = typing.get_args(Fill)
 # How a photo is interpolated: its neighbours gathered, or by two matrix products.
 RenderMethod = Literal["gather", "separable"]
 RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
+CACHES = ("none", "ram")  # what --cache may be besides a folder
 EXPORT_FORMATS = ("savedmodel", "onnx", "litert", "litert_int8")  # the rows of carclf.exporting.formats.FORMATS
 
 
@@ -383,6 +384,13 @@ class TrainOptions:
             "focal_gamma",
         ):
             _refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
+        meant = [] if self.cache in CACHES else difflib.get_close_matches(self.cache.lower(), CACHES, n=1)
+        _refuse(
+            bool(meant),
+            "cache",
+            self.cache,
+            f"did you mean {' or '.join(meant)}? A folder of that name is ./{self.cache}",
+        )
         _refuse(self.val_fold < ALL_FOLDS, "val_fold", self.val_fold, "it must be 0 or more, or all")
         for name in ("dropout", "label_smoothing", "ema_momentum"):
             _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")

@@ -83,6 +83,7 @@ def test_bad_image_size_is_one_sentence(text):
         ("learning_rate", 0.0, "above 0"),
         ("learning_rate", float("nan"), "above 0"),
         ("lr_decay", 1.5, "lie in"),
+        ("cache", "rma", r"did you mean ram\? A folder of that name is \./rma"),
     ],
 )
 def test_impossible_options_are_refused_with_their_value(name, value, rule):
