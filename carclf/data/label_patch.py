@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from carclf.data.manifest import LabelPatch, Manifest
 from carclf.errors import UserError
 
-if TYPE_CHECKING:
-    from carclf.data.manifest import Manifest
-
 COLUMNS = ("id", "class")
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelPatch:
-    """Labels that replace those of a data set.
-
-    Attributes:
-      labels: by row of the training photos, only where they differ from the data set's.
-      content: the bytes of the file.
-    """
-
-    labels: Mapping[int, int]
-    content: bytes
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the file, hexadecimal."""
-        return hashlib.sha256(self.content).hexdigest()
 
 
 def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from carclf.data import storage
-from carclf.data.label_patch import LabelPatch
 from carclf.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,6 +64,24 @@ class ListFile:
     file: str
     count: int
     sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelPatch:
+    """Labels that replace those of a data set.
+
+    Attributes:
+      labels: by row of the training photos, only where they differ from the data set's.
+      content: the bytes of the file.
+    """
+
+    labels: Mapping[int, int]
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the file, hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

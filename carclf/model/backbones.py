@@ -203,7 +203,7 @@ def build_imagenet_backbone(row: Backbone) -> "keras.Model":
 
 
 def _call_builder(row: Backbone, *, weights: str | None, input_shape: tuple[int, int, int]) -> "keras.Model":
-    from carclf.model.initial_values import built_at_once
+    from carclf.model.compile import built_at_once
 
     module, function = row.builder.split(":")
     build = getattr(importlib.import_module(module), function)

@@ -7,25 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from carclf.errors import UserError
-from carclf.model.schedules import Schedule
+from carclf.model.schedules import Factor, Schedule
 
 if TYPE_CHECKING:  # the table itself is read by flag help, which must not wait for Keras
     import keras
 
 NEVER_DECAYED = ("bias", "gamma", "beta")  # Source: He et al. 2019, "Bag of Tricks", section 3.1: no bias decay
-
-
-@dataclasses.dataclass(frozen=True)
-class Factor:
-    """How one variable follows the learning rate; the default is: as it is.
-
-    Attributes:
-      share: of the learning rate, at least 0; at 0 the variable never changes.
-      first_step: the step (a batch, from 0) before which it does not change.
-    """
-
-    share: float = 1.0
-    first_step: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

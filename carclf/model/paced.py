@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from carclf.model.optimizers import Factor
+from carclf.model.schedules import Factor
 
 PLAIN = Factor()
 

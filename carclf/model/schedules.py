@@ -82,6 +82,19 @@ Curve = Callable[[Any, Any, Schedule, Any], Any]
 the warm-up, xp is NumPy or keras.ops."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """How one variable follows the learning rate; the default is: as it is.
+
+    Attributes:
+      share: of the learning rate, at least 0; at 0 the variable never changes.
+      first_step: the step (a batch, from 0) before which it does not change.
+    """
+
+    share: float = 1.0
+    first_step: int = 0
+
+
 def constant(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
     """1 always."""
     return xp.ones_like(step)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carclf.errors import UserError
 from carclf.model.backbones import Backbone, split_blocks
-from carclf.model.optimizers import Factor
+from carclf.model.schedules import Factor
 
 if TYPE_CHECKING:  # `parse_unfreeze` checks a flag, which must not wait for Keras
     import keras

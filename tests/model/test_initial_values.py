@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from carclf.model.initial_values import built_at_once
+from carclf.model.compile import built_at_once
 
 
 def network() -> keras.Model:

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 
 from carclf.errors import UserError
-from carclf.model.optimizers import (
-    OPTIMIZERS,
-    Factor,
-    build_optimizer,
-    scaled_learning_rate,
-    set_learning_rate_scale,
-)
-from carclf.model.schedules import build_schedule
+from carclf.model.optimizers import OPTIMIZERS, build_optimizer, scaled_learning_rate, set_learning_rate_scale
+from carclf.model.schedules import Factor, build_schedule
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 JIT = not ON_TENSORFLOW  # what each backend is quick with on a CPU
@@ -263,7 +257,8 @@ MIRRORED = """
 import numpy as np, keras, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from carclf.model.optimizers import Factor, build_optimizer
+from carclf.model.optimizers import build_optimizer
+from carclf.model.schedules import Factor
 
 def weights(strategy):
     keras.utils.set_random_seed(7)

@@ -5,7 +5,8 @@ import pytest
 from carclf.errors import UserError
 from carclf.model.backbones import BACKBONES
 from carclf.model.classifier import build_classifier, set_trainable
-from carclf.model.optimizers import Factor, build_optimizer
+from carclf.model.optimizers import build_optimizer
+from carclf.model.schedules import Factor
 from carclf.model.unfreezing import (
     Unfreezing,
     block_names,

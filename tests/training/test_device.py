@@ -155,7 +155,8 @@ def test_options_of_hosts_that_cannot_be(options, said):
 SAME_STEPS = """
 import contextlib
 import keras, numpy as np
-from carclf.model.optimizers import Factor, build_optimizer
+from carclf.model.optimizers import build_optimizer
+from carclf.model.schedules import Factor
 from carclf.training.device import select_device
 
 device = select_device("cpu", cpu_devices=2)
