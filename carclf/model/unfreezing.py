@@ -77,14 +77,6 @@ def _positive(text: str) -> float:
     return value if 0.0 < value < math.inf else 0.0
 
 
-def unfrozen_blocks(unfreezing: Unfreezing, epoch: float) -> int:
-    """How many of `unfreezing.blocks`, from the top, learn at `epoch`, counted from 0, which may be a fraction."""
-    if not unfreezing.epochs_per_block:
-        return len(unfreezing.blocks)
-    # The smallest excess over a multiple, so that 3 · 0.1 epochs are three tenths.
-    return min(math.floor(epoch / unfreezing.epochs_per_block + 1e-9), len(unfreezing.blocks))
-
-
 def opening_epochs(unfreezing: Unfreezing) -> dict[str, float]:
     """The epoch, counted from 0, at which each of `unfreezing.blocks` begins to learn, from the top down."""
     return {name: unfreezing.epochs_per_block * number for number, name in enumerate(unfreezing.blocks, start=1)}

@@ -14,7 +14,6 @@ from carclf.model.unfreezing import (
     learning_factors,
     opening_epochs,
     parse_unfreeze,
-    unfrozen_blocks,
 )
 
 B3 = BACKBONES["efficientnet_b3"]
@@ -59,26 +58,19 @@ def test_anything_else_is_refused_with_the_names_of_the_blocks(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "by_epoch"),
+    ("text", "openings"),
     [
-        ("gradual(2)", {0: 0, 1: 0, 1.99: 0, 2: 1, 3: 1, 4: 2, 17: 8, 18: 9, 19: 9, 100: 9}),
-        ("gradual(0.5)", {0: 0, 0.5: 1, 1: 2, 4.5: 9, 9: 9}),
-        ("gradual(0.1)", {0.3: 3, 0.7: 7}),
-        ("block6", {0: 3, 9: 3}),
-        ("all", {0: 0}),  # counted in layers, not in blocks
+        ("gradual(2)", {"top": 2, "block7": 4, "block6": 6, "block1": 16, "stem": 18}),
+        ("gradual(0.5)", {"top": 0.5, "block7": 1, "stem": 4.5}),
+        ("block6", {"top": 0, "block7": 0, "block6": 0}),
+        ("all", {}),  # counted in layers, not in blocks
     ],
 )
-def test_how_many_blocks_learn_at_an_epoch(text, by_epoch):
+def test_at_which_epoch_each_block_begins_to_learn(text, openings):
     unfreezing = parse_unfreeze(text, B3)
-    assert {epoch: unfrozen_blocks(unfreezing, epoch) for epoch in by_epoch} == by_epoch
-
-
-@pytest.mark.parametrize("text", ["gradual(2)", "gradual(0.3)", "gradual(1)"])
-def test_a_block_opens_at_the_epoch_at_which_it_counts(text):
-    unfreezing = parse_unfreeze(text, B3)
-    for number, epoch in enumerate(opening_epochs(unfreezing).values(), start=1):
-        assert unfrozen_blocks(unfreezing, epoch) == number
-        assert unfrozen_blocks(unfreezing, epoch - 0.01) == number - 1
+    found = opening_epochs(unfreezing)
+    assert list(found) == list(unfreezing.blocks)
+    assert found | openings == found
 
 
 def test_the_opening_is_told():
