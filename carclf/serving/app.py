@@ -23,7 +23,7 @@ from carclf.serving.batcher import Batcher, BusyError
 from carclf.serving.model import BATCH_SIZES, Answer, ServedModel, Task
 from carclf.workers import usable_cores
 
-WAIT_SECONDS = 0.004  # a first photo waits for others: little beside what a model takes
+WAIT_SECONDS = 0.025  # a first photo waits for others that are being decoded: little beside what a model takes
 WAITING = 64  # photos in work at the most; what comes then is asked to come back
 FORM_SPARE_BYTES = 64_000  # what a form may hold beside its file
 
@@ -83,6 +83,7 @@ class _Service:
     def __init__(self, model: ServedModel, *, name: str, max_bytes: int) -> None:
         self._model, self._name, self._max_bytes = model, name, max_bytes
         self._in_work = 0
+        self._received = 0  # those of them whose file has arrived
         self._batcher: Batcher[Task, Answer]
         self._decoders: ThreadPoolExecutor
 
@@ -91,7 +92,11 @@ class _Service:
         """Threads live as long as the server."""
         self._decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         self._batcher = Batcher(
-            self._model.answer, largest=max(BATCH_SIZES), wait_seconds=WAIT_SECONDS, waiting=WAITING
+            self._model.answer,
+            expected=lambda: self._received,
+            largest=max(BATCH_SIZES),
+            wait_seconds=WAIT_SECONDS,
+            waiting=WAITING,
         )
         yield
         self._decoders.shutdown(cancel_futures=True)
@@ -122,6 +127,7 @@ class _Service:
         raw = await self._read_file(request)
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
+        self._received += 1
         try:
             photo = await loop.run_in_executor(self._decoders, self._model.prepare, raw)
             task = Task(photo, with_heat=request.query_params.get("heat") == "1")
@@ -130,6 +136,8 @@ class _Service:
             raise HTTPException(422, f"The photo cannot be used: {error}.") from None
         except BusyError:
             raise _busy() from None
+        finally:
+            self._received -= 1
         return JSONResponse(self._to_json(answer, seconds=time.perf_counter() - started))
 
     async def _read_file(self, request: Request) -> bytes:

@@ -11,6 +11,9 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 
+SECONDS_BETWEEN_LOOKS = 0.004
+
+
 class BusyError(Exception):
     """More tasks wait than may."""
 
@@ -22,6 +25,7 @@ class Batcher(Generic[Task, Answer]):
         self,
         answer: Callable[[Sequence[Task]], Sequence[Answer]],
         *,
+        expected: Callable[[], int],
         largest: int,
         wait_seconds: float,
         waiting: int,
@@ -30,11 +34,14 @@ class Batcher(Generic[Task, Answer]):
 
         Args:
           answer: the answers to a batch, in its order; called by one thread only.
+          expected: how many tasks are submitted or soon will be, those of the batch that is collected among them; a
+            batch waits for the others. Called by that thread.
           largest: tasks in a batch at the most.
-          wait_seconds: how long the first task of a batch waits for others.
+          wait_seconds: how long the first task of a batch waits for others at the most.
           waiting: tasks that may wait; one more is refused.
         """
-        self._answer, self._largest, self._wait_seconds = answer, largest, wait_seconds
+        self._answer, self._expected = answer, expected
+        self._largest, self._wait_seconds = largest, wait_seconds
         self._queue: queue.Queue[tuple[Task, Future[Answer]] | None] = queue.Queue(waiting)
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
@@ -79,9 +86,14 @@ class Batcher(Generic[Task, Answer]):
         batch: list[tuple[Task, Future[Any]]] = []
         ends = 0.0
         while len(batch) < self._largest:
+            others_come = self._expected() > len(batch) and time.monotonic() < ends
             try:
-                entry = self._queue.get(timeout=max(ends - time.monotonic(), 0.0) if batch else None)
+                entry = self._queue.get(
+                    block=others_come or not batch, timeout=SECONDS_BETWEEN_LOOKS if batch else None
+                )
             except queue.Empty:
+                if others_come:
+                    continue
                 break
             if entry is None:
                 return batch, False
