@@ -128,7 +128,7 @@ class Trainee:
 
     def compile(self) -> None:
         """Builds and compiles the model as carclf does."""
-        from carclf.training.stage import build_training_model
+        from carclf.training.fitting import build_training_model
 
         self._trained = self._classifier()
         self.model = build_training_model(
@@ -178,9 +178,9 @@ class Trainee:
         from carclf.data.waiting import InputClock
         from carclf.model.render import Render
         from carclf.model.schedules import build_schedule
+        from carclf.training.fitting import Saving, fit_stage, setting_of
         from carclf.training.growth import Phase
         from carclf.training.preemption import Preemption
-        from carclf.training.stage import Saving, fit_stage, setting_of
 
         options, clock, traces, call = self._options, InputClock(), [], Render.call
 

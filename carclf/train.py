@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from carclf.model.schedules import Schedule
     from carclf.recipe import Recipe
     from carclf.training.device import Device
+    from carclf.training.fitting import StageResult
     from carclf.training.growth import Phase
     from carclf.training.preemption import Preemption
     from carclf.training.resume import Start
     from carclf.training.saving import HandOver
-    from carclf.training.stage import StageResult
 
 DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
 
@@ -387,7 +387,7 @@ def make_classifier(stage: Stage) -> "keras.Model":
 def make_model(stage: Stage, classifier: "keras.Model") -> "keras.Model":
     """The photo classifier, ready for `fit` on this device."""
     from carclf.model.losses import build_loss
-    from carclf.training.stage import build_training_model
+    from carclf.training.fitting import build_training_model
 
     options = stage.options
     return build_training_model(
@@ -568,8 +568,8 @@ def fit(
     """How the training of the phase ended, which goes on from what the one before has handed over."""
     from carclf.data.pipeline import training_rows
     from carclf.data.waiting import InputClock
+    from carclf.training.fitting import Saving, fit_stage, setting_of
     from carclf.training.resume import identity_of
-    from carclf.training.stage import Saving, fit_stage, setting_of
 
     options, phase = stage.options, stage.phase
     started = time.perf_counter()
@@ -668,7 +668,7 @@ def feature_data(
     from carclf.data.pipeline import training_shards
     from carclf.model.losses import build_loss
     from carclf.training.features import build_head_model, compute_features
-    from carclf.training.stage import compile_model, telling_failures
+    from carclf.training.fitting import compile_model, telling_failures
 
     options, manifest = stage.options, stage.manifest
     train_shards = training_shards(manifest, stage.train_folds)

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from carclf.data.waiting import InputClock
 from carclf.model.schedules import build_schedule
+from carclf.training.fitting import Saving, StageResult, fit_stage
 from carclf.training.growth import Phase
 from carclf.training.preemption import Preemption
 from carclf.training.saving import ModelState
-from carclf.training.stage import Saving, StageResult, fit_stage
 
 STEPS_PER_EPOCH, EPOCHS, BATCH = 5, 4, 4
 IDENTITY = {"options": "o", "classes": "c", "data": "d"}
