@@ -128,7 +128,7 @@ class Trainee:
 
     def compile(self) -> None:
         """Builds and compiles the model as carclf does."""
-        from carclf.training.fitting import build_training_model
+        from carclf.training.stage_models import build_training_model
 
         self._trained = self._classifier()
         self.model = build_training_model(
@@ -178,7 +178,7 @@ class Trainee:
         from carclf.data.waiting import InputClock
         from carclf.model.render import Render
         from carclf.model.schedules import build_schedule
-        from carclf.training.fitting import Saving, fit_stage, setting_of
+        from carclf.training.fitting import Saving, fit_phase, setting_of
         from carclf.training.growth import Phase
         from carclf.training.preemption import Preemption
 
@@ -200,7 +200,7 @@ class Trainee:
             steps_per_epoch=steps,
             ahead_steps=0,
         )
-        result = fit_stage(
+        result = fit_phase(
             self.model,
             classifier=self._trained,
             directory=run,

@@ -30,8 +30,8 @@ from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.render import Render
 from carclf.recipe import Recipe, parse_recipe, parse_views
-from carclf.report import augmentation, run_files
-from carclf.training import callbacks, device, epoch_average, input_contract, learning_rate_sweep
+from carclf.report import run_files
+from carclf.training import callbacks, device, epoch_average, input_contract, learning_rate_sweep, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
 
@@ -71,8 +71,8 @@ class Answer:
 def in_miniature():
     """On the CPU that this process has, without tracing and without pictures: seconds become tenths."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "select_device", lambda *_, **__: CPU)
-        patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
+        patch.setattr(train, "select_device", lambda *_, **__: CPU)
+        patch.setattr(trainer, "draw_recipe", lambda *_, **__: None)
         for name in ("draw_history", "draw_confusion", "mistake_pictures", "write_page"):
             patch.setattr(run_files, name, lambda *_, **__: None)
         tf.config.run_functions_eagerly(True)
@@ -98,7 +98,7 @@ def fit(dataset, home):
             contextlib.redirect_stderr(said),
         ):
             if not evaluated:
-                patch.setattr(train, "finish_run", lambda *_, **__: None)
+                patch.setattr(trainer, "finish_run", lambda *_, **__: None)
             assert train.main(options) == 0
         return Answer(home / run, said.getvalue())
 
@@ -182,7 +182,7 @@ GROWN = {
 @pytest.fixture(scope="module")
 def grown_and_seen(fit) -> tuple[Answer, list[tuple[int, ...]], list[float]]:
     """A run of an epoch at 32 px and two at 48 px, of three steps; the batches it saw, and the strengths of draws."""
-    batches, strengths, training_data, draw = [], [], train.training_data, Recipe.draw
+    batches, strengths, training_data, draw = [], [], trainer.training_data, Recipe.draw
 
     def note_batch(stage, **arguments):
         data = training_data(stage, **arguments)
@@ -194,7 +194,7 @@ def grown_and_seen(fit) -> tuple[Answer, list[tuple[int, ...]], list[float]]:
         return draw(recipe, **arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "training_data", note_batch)
+        patch.setattr(trainer, "training_data", note_batch)
         patch.setattr(Recipe, "draw", note_strength)
         return fit("grown", **GROWN, evaluated=True), batches, list(dict.fromkeys(strengths))
 
@@ -419,14 +419,14 @@ def test_class_weights_reach_the_photos(fit, dataset, monkeypatch, text):
     counts = np.bincount(labels)
     assert counts.tolist() == [5, 5, 6]  # of the folds 1 and 2
     wanted = balanced_class_weights(counts.tolist()) if text == "balanced" else np.array([3.0, 1.0, 0.5])
-    original = train.training_data
+    original = trainer.training_data
 
     def look(stage, **arguments):
         for _, target, weight in original(stage, **arguments):
             np.testing.assert_allclose(weight, np.asarray(target) @ wanted, rtol=1e-6)
         raise EnoughError
 
-    monkeypatch.setattr(train, "training_data", look)
+    monkeypatch.setattr(trainer, "training_data", look)
     with pytest.raises(EnoughError):
         fit("weighted", class_weights=text, label_smoothing=0.1, overwrite=True)
 
@@ -481,12 +481,13 @@ def test_a_block_and_what_lies_above_it_learn(fit, home):
 
 def test_the_rate_falls_on_a_plateau(fit, monkeypatch):
     models = []
-    make_model = train.make_model
-    monkeypatch.setattr(train, "make_model", lambda *arguments: models.append(make_model(*arguments)) or models[-1])
+    make_models = trainer.make_models
+    monkeypatch.setattr(trainer, "make_models", lambda stage: models.append(make_models(stage)) or models[-1])
     answer = fit("plateau", schedule="plateau", lr_period=1, lr_decay=0.5, learning_rate=1e-9, epochs=3, steps=1)
     assert answer.history.val_accuracy.nunique() == 1
     np.testing.assert_allclose(answer.history.learning_rate, [1e-9, 1e-9, 5e-10])
-    assert float(models[0].optimizer.learning_rate_scale) == 0.25
+    (_, model) = models[0]
+    assert float(model.optimizer.learning_rate_scale) == 0.25
 
 
 def test_they_all_fit_into_one_compiled_step(fit):

@@ -4,29 +4,20 @@ import dataclasses
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from carclf import __version__, runs
-from carclf.training.device import Device
-from carclf.training.growth import Phase
+from carclf import __version__, config, runs
+from carclf.training.stage import Stage
 
 
-def describe_stage(
-    *,
-    name: str,
-    options: Mapping[str, Any],
-    device: Device,
-    data: Mapping[str, Any],
-    phases: Sequence[Phase],
-    parent: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+def describe_stage(stage: Stage) -> dict[str, Any]:
     """What stage.json holds: everything that is needed to understand the run, or to do it again."""
+    device, manifest, parent, patch = stage.device, stage.manifest, stage.parent, stage.manifest.label_patch
     return {
         "format_version": runs.FORMAT_VERSION,
-        "stage": name,
-        "options": dict(options),
+        "stage": runs.run_name(stage.directory),
+        "options": config.to_dict(stage.options),
         "device": {
             "kind": device.kind,
             "backend": device.backend,
@@ -36,9 +27,24 @@ def describe_stage(
         },
         "versions": _versions(),
         "git_commit": _git_commit(),
-        "data": dict(data),
-        "phases": [dataclasses.asdict(phase) for phase in phases],
-        "parent": None if parent is None else dict(parent),
+        "data": {
+            "directory": str(manifest.directory),
+            "fingerprint": manifest.fingerprint,
+            "class_names": list(manifest.class_names),
+            "class_map_sha256": manifest.class_map_sha256,
+            "max_side": manifest.max_side,
+            "train_photos": stage.train_photos,
+            "val_photos": stage.val_photos,
+            "label_patch": {"sha256": patch.sha256, "photos": len(patch.labels)} if patch else None,
+        },
+        "phases": [dataclasses.asdict(phase) for phase in stage.phases],
+        "parent": {
+            "run": str(parent.directory),
+            "stage": parent.stage["stage"],
+            "val_accuracy": (parent.metrics or {})["val_accuracy"],
+        }
+        if parent
+        else None,
     }
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from carclf import runs
 from carclf.model.averaging import recompute_batch_norm, running_average
 from carclf.training.callbacks import save_weights
+from carclf.training.stage import Stage
 
 BATCHES = 50  # from which BatchNorm statistics are taken anew
 
@@ -29,6 +31,36 @@ class KeepEpochWeights(keras.callbacks.Callback):
         if epoch >= self._first:
             self._folder.mkdir(exist_ok=True)
             save_weights(self._classifier, epoch_file(self._folder.parent, epoch))
+
+
+def average_last_epochs(
+    stage: Stage,
+    *,
+    model: keras.Model,
+    classifier: keras.Model,
+    batches: tf.data.Dataset,
+    val_data: tf.data.Dataset,
+    best_accuracy: float,
+) -> float | None:
+    """The val_accuracy of the mean of the last epochs' weights after making it the run's best; None where it is not.
+
+    Either way it prints what became of the mean.
+    """
+    count = stage.options.swa_epochs
+    files = kept_files(stage.directory, epochs=stage.options.epochs, count=count)
+    if not files:
+        print(f"Average: the run stopped before the last {count} epochs, so nothing is averaged.")
+        return None
+    with stage.device.scope():
+        average_epochs(model, classifier, files=files, batches=batches, jit=stage.device.jit)
+        accuracy = adopt_if_better(
+            model, classifier, val_data=val_data, best_accuracy=best_accuracy, directory=stage.directory
+        )
+    if accuracy is None:
+        print(f"Average of the last {count} epochs: val_accuracy does not reach that of the best epoch, which stays.")
+    else:
+        print(f"Average of the last {count} epochs: val_accuracy {accuracy:.4f}, and is kept.")
+    return accuracy
 
 
 def epoch_file(directory: Path, epoch: int) -> Path:

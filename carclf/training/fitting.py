@@ -1,9 +1,8 @@
-"""One stage of training: model, data and callbacks put together, and one `fit`."""
+"""The fit of one phase: model, data and callbacks put together."""
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from carclf import runs
-from carclf.config import Fill, RenderMethod
-from carclf.data.pipeline import Framing
 from carclf.data.waiting import InputClock
-from carclf.errors import DamagedShardError, UserError, sentence_in
-from carclf.model.classifier import synchronize_batch_norm
-from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.schedules import Schedule
 from carclf.training.averaging import AverageWeights
 from carclf.training.callbacks import (
@@ -32,6 +26,7 @@ from carclf.training.callbacks import (
 from carclf.training.checkpoint import checkpoint_folder
 from carclf.training.device import Device
 from carclf.training.epoch_average import KeepEpochWeights
+from carclf.training.failures import telling_failures
 from carclf.training.growth import Phase
 from carclf.training.hosts import check_same_step
 from carclf.training.preemption import Preemption
@@ -40,11 +35,11 @@ from carclf.training.watching import ProfileSteps, Progress, TensorBoardScalars
 
 
 @dataclasses.dataclass(frozen=True)
-class StageResult:
-    """How a stage's fit ended.
+class FitResult:
+    """How the fit of a phase ended.
 
     Attributes:
-      history: one row an epoch (`carclf.training.callbacks.HISTORY_COLUMNS`).
+      history: one row an epoch of the stage so far (`carclf.training.callbacks.HISTORY_COLUMNS`).
       best_epoch: counted from 1; None where an average of epochs is kept instead.
       best_accuracy: val_accuracy of what is kept, 0..1.
       train_seconds: of all epochs, validation included, and of what was computed for them before.
@@ -56,73 +51,6 @@ class StageResult:
     best_accuracy: float
     train_seconds: float
     handed_over: HandOver | None = None
-
-
-def build_training_model(
-    classifier: keras.Model,
-    *,
-    framing: Framing,
-    fill: Fill,
-    mixing: bool,
-    erasing: bool,
-    stretch: bool = False,
-    method: RenderMethod = "gather",
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss | None = None,
-    device: Device,
-) -> keras.Model:
-    """The photo classifier, compiled for this device. Call it inside `device.scope()`.
-
-    The loss is plain cross-entropy unless another is given: smoothing and mixing are in the target, class weights in
-    the sample weight.
-    """
-    if device.replicas > 1:
-        synchronize_batch_norm(classifier)
-    model = build_photo_classifier(
-        classifier,
-        image_size=framing.image_size,
-        canvas_size=framing.canvas_size,
-        fill=fill,
-        mixing=mixing,
-        erasing=erasing,
-        stretch=stretch,
-        method=method,
-    )
-    compile_model(model, optimizer=optimizer, loss=loss, device=device)
-    return model
-
-
-def compile_model(
-    model: keras.Model,
-    *,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss | None = None,
-    device: Device,
-) -> None:
-    """Compiles a model that ends in logits, with the metrics that every stage is judged by."""
-    model.compile(
-        optimizer=optimizer,
-        loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
-        # Weighted, so that the empty photos that fill the last validation batch do not count. Keras's own val_loss
-        # counts them, and the weight penalty too: cross_entropy is what history and best weights go by.
-        weighted_metrics=[
-            keras.metrics.CategoricalAccuracy(name="accuracy"),
-            keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
-        ],
-        jit_compile=device.jit,
-    )
-    _create_variables(model)
-
-
-def _create_variables(model: keras.Model) -> None:
-    """Makes the variables of optimizer and metrics, which Keras leaves to the first train step.
-
-    TensorFlow traces a step that makes variables twice: this spares a third of the time until the first step ends.
-    """
-    model.optimizer.build(model.trainable_variables)
-    empty = keras.ops.zeros((1, model.output_shape[-1]))
-    model.compute_metrics(x=None, y=empty, y_pred=empty, sample_weight=keras.ops.zeros((1,)))
-    model.reset_metrics()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +74,7 @@ class Saving:
     hosts: int = 1
 
 
-def fit_stage(
+def fit_phase(
     model: keras.Model,
     *,
     classifier: keras.Model,
@@ -166,11 +94,11 @@ def fit_stage(
     tensorboard: bool = False,
     profile_steps: tuple[int, int] | None = None,
     verbose: int,
-) -> StageResult:
+) -> FitResult:
     """Trains `model` over a phase's epochs; best and last weights, history and checkpoints are then in `directory`.
 
     Args:
-      model: compiled, from `build_training_model`.
+      model: compiled, from `carclf.training.stage_models`.
       classifier: the part of it whose weights are saved.
       directory: the run's folder.
       train_data_from: (inputs, target, weight) from a step on, to the last epoch or without end.
@@ -257,35 +185,13 @@ def fit_stage(
             verbose=verbose,
         )
     save_weights(classifier, directory / runs.LAST_WEIGHTS)
-    return StageResult(
+    return FitResult(
         history=history.frame(),
         best_epoch=best.best_epoch,
         best_accuracy=best.best_accuracy,
         train_seconds=timing.total_seconds,
         handed_over=saver.handed_over,
     )
-
-
-@contextlib.contextmanager
-def telling_failures(phase: Phase) -> Iterator[None]:
-    """A context in which what frameworks raise becomes a sentence, where there is one.
-
-    Raises:
-      UserError: the device is out of memory.
-      DamagedShardError: a photo cannot be read.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, tf.errors.ResourceExhaustedError) or "RESOURCE_EXHAUSTED" in str(error):  # JAX's text
-            height, width = phase.image_size
-            raise UserError(
-                f"The device ran out of memory at --batch_size={phase.batch_size} and --image_size={height}x{width}: "
-                "lower one of them, or take --precision=mixed_bfloat16 where the device has it."
-            ) from None
-        if isinstance(error, tf.errors.UnknownError) and (sentence := sentence_in(error)):  # from the data's threads
-            raise DamagedShardError(sentence) from None
-        raise
 
 
 def _fit(

@@ -3,12 +3,35 @@
 import keras
 import numpy as np
 
+from carclf.data.pipeline import validation_batches
 from carclf.errors import UserError
-from carclf.model.backbones import Backbone
+from carclf.model.backbones import Backbone, find_backbone
+from carclf.model.render import Render
+from carclf.recipe import parse_recipe
+from carclf.training.stage import Stage
 
 PHOTOS = 8  # are looked at
 TOLERANCE = 0.02  # of the range, by which rounding may leave it
 LEAST_SPAN = 0.02  # of the range, which even dim photos fill; images that were rescaled twice fill 0.004 of it
+
+
+def check_input(stage: Stage, classifier: keras.Model) -> None:
+    """Measures what reaches the backbone on the first validation photos.
+
+    Raises:
+      UserError: it is not what the backbone's weights were trained with.
+    """
+    options, framing = stage.options, stage.framing
+    (batch,) = validation_batches(
+        manifest=stage.manifest,
+        folds=[options.val_fold],
+        framing=framing,
+        batch_size=PHOTOS,
+        recipe=parse_recipe(""),
+    ).take(1)
+    layer = Render(image_size=framing.image_size, fill=options.fill, stretch=options.stretch, jit=False)
+    images = keras.ops.convert_to_numpy(layer(batch[0]))
+    check_input_contract(classifier, find_backbone(options.backbone), images)
 
 
 def check_input_contract(classifier: keras.Model, row: Backbone, images: np.ndarray) -> None:

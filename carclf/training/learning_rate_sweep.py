@@ -8,6 +8,10 @@ import keras
 import numpy as np
 import pandas as pd
 
+from carclf.report.pictures import draw_learning_rates
+from carclf.training.stage import Stage
+from carclf.training.stage_data import training_data
+
 LOWEST, HIGHEST = 1e-7, 1.0
 SMOOTHING = 0.95  # of the loss, with the bias of its beginning taken out
 DIVERGED = 4.0  # times the lowest smoothed loss: every higher rate is worse. Source: fastai, LRFinder
@@ -57,6 +61,21 @@ class Sweep:
     def frame(self) -> pd.DataFrame:
         """One row a step: learning_rate, loss, smoothed."""
         return pd.DataFrame({"learning_rate": self.learning_rate, "loss": self.loss, "smoothed": self.smoothed})
+
+
+def find_learning_rate(stage: Stage, model: keras.Model) -> None:
+    """Writes find_lr.csv and find_lr.png into the run's folder, and prints what they suggest."""
+    sweep = sweep_learning_rates(model, training_data(stage, cache=None).repeat(), steps=STEPS)
+    suggestion = sweep.suggestion()
+    stage.directory.mkdir(parents=True, exist_ok=True)
+    table, picture = stage.directory / "find_lr.csv", stage.directory / "find_lr.png"
+    sweep.frame().to_csv(table, index=False, lineterminator="\n")
+    draw_learning_rates(sweep.frame(), suggestion=suggestion, path=picture, title=f"Loss by learning rate: {picture}")
+    print(f"{len(sweep.loss)} steps: {table}, {picture}")
+    if suggestion is None:
+        print("No learning rate is suggested: the loss never fell.")
+    else:
+        print(f"Suggested: --learning_rate={suggestion:.2g}, where the loss falls most steeply.")
 
 
 def sweep_learning_rates(model: keras.Model, batches: Any, *, steps: int) -> Sweep:

@@ -11,7 +11,7 @@ OPTIONS = {"train": config.TrainOptions, "evaluate": config.EvaluateOptions, "pr
 
 
 def main() -> None:
-    augmentation.draw_recipe = lambda *_, **__: None
+    augmentation.draw_recipe = lambda *_, **__: None  # before the trainer is imported, which takes it by its name
     for name in ("draw_history", "draw_confusion", "write_page"):
         setattr(run_files, name, lambda *_, **__: None)
     for name, *arguments in json.loads(sys.argv[1]):

@@ -26,7 +26,7 @@ from carclf.model.schedules import build_schedule
 from carclf.model.unfreezing import learning_factors
 from carclf.recipe import parse_recipe, parse_views
 from carclf.training.device import Device
-from carclf.training.fitting import build_training_model
+from carclf.training.stage_models import build_training_model
 
 CORES, CLASSES, STEPS, MAX_SIDE = 8, 10, 100, 640
 VIEWS = ("clean|flip|zoom(1.1)", "random(10)")

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from carclf.data.waiting import InputClock
 from carclf.model.schedules import build_schedule
-from carclf.training.fitting import Saving, StageResult, fit_stage
+from carclf.training.fitting import FitResult, Saving, fit_phase
 from carclf.training.growth import Phase
 from carclf.training.preemption import Preemption
 from carclf.training.saving import ModelState
@@ -83,12 +83,12 @@ def train(
     setting: dict[str, Any] = SETTING,
     preemption: Preemption | None = None,
     source: Callable[[int], tf.data.Dataset] = data_from,
-) -> tuple[keras.Model, StageResult]:
+) -> tuple[keras.Model, FitResult]:
     """The model after the stage, and how that ended."""
     directory.mkdir(exist_ok=True)
     model = model or small_model()
     inputs, target = (np.concatenate(arrays) for arrays in zip(*map(batch, (100, 101, 102)), strict=True))
-    result = fit_stage(
+    result = fit_phase(
         model,
         classifier=model,
         directory=directory,

@@ -21,8 +21,8 @@ from carclf.config import TrainOptions
 from carclf.data.pipeline import Framing, Share, training_batches, validation_batches
 from carclf.inference.predictor import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views
-from carclf.report import augmentation, run_files
-from carclf.training import device
+from carclf.report import run_files
+from carclf.training import device, trainer
 
 ROOT = Path(__file__).parents[2]
 DOORS = Path(__file__).with_name("doors_in_one_process.py")
@@ -78,8 +78,8 @@ def lanes(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     shared = SMALL | {"data": dataset.directory, "runs": str(folder)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "select_device", lambda *_, **__: CPU)
-        patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
+        patch.setattr(train, "select_device", lambda *_, **__: CPU)
+        patch.setattr(trainer, "draw_recipe", lambda *_, **__: None)
         for name in ("draw_history", "draw_confusion", "write_page"):
             patch.setattr(run_files, name, lambda *_, **__: None)
         tf.config.run_functions_eagerly(True)  # a step takes less than to trace it

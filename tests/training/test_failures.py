@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from carclf import runs
 from carclf.errors import DamagedShardError, UserError
-from carclf.training.fitting import telling_failures
+from carclf.training.failures import telling_failures
 
 OUT_OF_MEMORY = [
     tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"),

@@ -1,0 +1,31 @@
+"""What frameworks raise while a stage computes, told in sentences."""
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from carclf.errors import DamagedShardError, UserError, sentence_in
+from carclf.training.growth import Phase
+
+
+@contextlib.contextmanager
+def telling_failures(phase: Phase) -> Iterator[None]:
+    """A context in which what frameworks raise becomes a sentence, where there is one.
+
+    Raises:
+      UserError: the device is out of memory.
+      DamagedShardError: a photo cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, tf.errors.ResourceExhaustedError) or "RESOURCE_EXHAUSTED" in str(error):  # JAX's text
+            height, width = phase.image_size
+            raise UserError(
+                f"The device ran out of memory at --batch_size={phase.batch_size} and --image_size={height}x{width}: "
+                "lower one of them, or take --precision=mixed_bfloat16 where the device has it."
+            ) from None
+        if isinstance(error, tf.errors.UnknownError) and (sentence := sentence_in(error)):  # from the data's threads
+            raise DamagedShardError(sentence) from None
+        raise

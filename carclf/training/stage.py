@@ -1,0 +1,158 @@
+"""A stage and its plan: what follows from its options, the data set and the device together."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from carclf import runs
+from carclf.config import RenderMethod, TrainOptions
+from carclf.data.index import read_index, select
+from carclf.data.manifest import Manifest
+from carclf.data.pipeline import Framing, canvas_side, training_shards
+from carclf.errors import UserError
+from carclf.model.backbones import find_backbone
+from carclf.model.class_weights import parse_class_weights
+from carclf.model.schedules import Schedule, build_schedule
+from carclf.model.separable import choose_method, describe_method
+from carclf.model.unfreezing import describe_opening, parse_unfreeze
+from carclf.recipe import Recipe, parse_recipe
+from carclf.training.device import Device
+from carclf.training.growth import Phase, phase_of_step, plan_phases
+from carclf.training.lineage import check_batch
+from carclf.training.resume import Start, step_reached
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage in one of its phases, and what follows from its options and the data set together.
+
+    Attributes:
+      options: of the command line.
+      directory: of the run.
+      manifest: the data set.
+      parent: the run whose best weights it starts from, or None.
+      device: where it runs.
+      phases: of the whole stage: one, or one an image size where it grows.
+      phase: the one of them that is trained.
+      recipe: the augmentation.
+      method: how photos are interpolated.
+      train_folds: every fold but the one held out.
+      train_photos: in them, external photos included.
+      val_photos: in the fold held out.
+      class_weights: float64 [K].
+    """
+
+    options: TrainOptions
+    directory: Path
+    manifest: Manifest
+    parent: runs.Run | None
+    device: Device
+    phases: Sequence[Phase]
+    phase: Phase
+    recipe: Recipe
+    method: RenderMethod
+    train_folds: list[int]
+    train_photos: int
+    val_photos: int
+    class_weights: np.ndarray
+
+    @property
+    def framing(self) -> Framing:
+        """Image size, canvas and fit."""
+        image_size = self.phase.image_size
+        canvas_size = canvas_side(image_size=image_size, max_side=self.manifest.max_side)
+        return Framing(image_size=image_size, canvas_size=canvas_size, fit=self.options.fit)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate by step, over all epochs of the stage in steps of this phase."""
+        options, phase = self.options, self.phase
+        return build_schedule(
+            options.schedule,
+            learning_rate=phase.learning_rate,
+            steps_per_epoch=phase.steps_per_epoch,
+            epochs=options.epochs,
+            warmup_epochs=options.warmup_epochs,
+            decay=options.lr_decay,
+            period_epochs=options.lr_period,
+            lowest_fraction=options.lr_floor,
+            ahead_steps=phase.ahead_steps,
+        )
+
+
+def plan_stage(
+    options: TrainOptions,
+    *,
+    directory: Path,
+    manifest: Manifest,
+    parent: runs.Run | None,
+    device: Device,
+    start: Start,
+) -> Stage:
+    """The stage that the options describe, in the phase that it begins or goes on with; for `--find_lr` in its last.
+
+    Raises:
+      UserError: an option that does not fit the data set or the device.
+    """
+    recipe = parse_recipe(options.augment)
+    if options.feature_views and recipe.mixes:
+        raise UserError(
+            f"--feature_views={options.feature_views} keeps features of single photos, and --augment={options.augment} "
+            "mixes photos: leave one of the two out."
+        )
+    train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
+    train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
+    phases = plan_phases(options, train_photos=train_photos)
+    for phase in phases:
+        check_batch(
+            batch_size=phase.batch_size,
+            replicas=device.replicas,
+            mixes=recipe.mixes,
+            steps=phase.steps_per_epoch,
+            train_photos=train_photos,
+        )
+    reached = step_reached(directory, start=start, options=options, manifest=manifest) if len(phases) > 1 else 0
+    return Stage(
+        options=options,
+        directory=directory,
+        manifest=manifest,
+        parent=parent,
+        device=device,
+        phases=phases,
+        phase=phases[-1 if options.find_lr else phase_of_step(phases, reached)],
+        recipe=recipe,
+        method=choose_method(options.render, turning=recipe.turning),
+        train_folds=train_folds,
+        train_photos=train_photos,
+        val_photos=manifest.photos("train", [options.val_fold]),
+        class_weights=_class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
+    )
+
+
+def _class_weights(text: str, *, manifest: Manifest, train_folds: Sequence[int]) -> np.ndarray:
+    """float64 [K], what `--class_weights=TEXT` asks for."""
+    index = read_index(manifest)
+    labels = index[select(manifest, index, training_shards(manifest, train_folds))]["label"]
+    counts = np.bincount(labels, minlength=manifest.class_count)
+    return parse_class_weights(text, manifest.class_names, counts=counts.tolist())
+
+
+def describe_plan(stage: Stage) -> None:
+    """Prints what a practitioner checks before a long run."""
+    options, phase = stage.options, stage.phase
+    print(
+        f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} an epoch "
+        f"({phase.batch_size // stage.device.replicas} a device); {stage.val_photos} validation photos "
+        f"(fold {options.val_fold})."
+    )
+    if len(stage.phases) > 1:
+        print(*(f"Growing: {phase}." for phase in stage.phases), sep="\n")
+    if opening := describe_opening(
+        parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
+    ):
+        print(f"{opening[0].upper()}{opening[1:]}.")
+    if said := describe_method(stage.method, turning=stage.recipe.turning):
+        print(said)
+    print(f"Learning rate: {options.schedule} from {stage.schedule.at(0):.3g}.", flush=True)

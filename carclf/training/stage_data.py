@@ -1,0 +1,105 @@
+"""The data of a stage: batches of photos, or of the features that a frozen backbone makes of them."""
+
+import functools
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from carclf import runs
+from carclf.data.cache import DecodedCache, open_cache
+from carclf.data.features import feature_batches, ordered_feature_batches
+from carclf.data.index import read_index, select
+from carclf.data.pipeline import Share, training_batches, training_shards, validation_batches
+from carclf.recipe import parse_recipe
+from carclf.training.features import compute_features
+from carclf.training.stage import Stage
+
+
+def training_data(stage: Stage, *, cache: DecodedCache | None, start_step: int = 0) -> tf.data.Dataset:
+    """The batches of the stage from a step on."""
+    options = stage.options
+    return training_batches(
+        manifest=stage.manifest,
+        folds=stage.train_folds,
+        framing=stage.framing,
+        recipe=stage.recipe,
+        batch_size=stage.phase.batch_size,
+        epochs=stage.phase.end_epoch,
+        seed=options.seed,
+        start_step=start_step,
+        steps_per_epoch=stage.phase.steps_per_epoch,
+        label_smoothing=options.label_smoothing,
+        class_weights=stage.class_weights,
+        strength=stage.phase.strength,
+        cache=cache,
+        share=Share(options.host, options.num_hosts),
+    )
+
+
+def validation_data(stage: Stage, *, cache: DecodedCache | None) -> tf.data.Dataset:
+    """The fold held out."""
+    return validation_batches(
+        manifest=stage.manifest,
+        folds=[stage.options.val_fold],
+        framing=stage.framing,
+        recipe=stage.recipe if stage.options.augment_validation else parse_recipe(""),
+        batch_size=stage.phase.batch_size,
+        cache=cache,
+        share=Share(stage.options.host, stage.options.num_hosts),
+    )
+
+
+def feature_data(
+    stage: Stage, classifier: keras.Model, *, cache: DecodedCache | None
+) -> tuple[Callable[..., tf.data.Dataset], tf.data.Dataset]:
+    """What the backbone makes of the photos, for the head: the batches of training from a step on, and validation."""
+    options, manifest = stage.options, stage.manifest
+    train_shards = training_shards(manifest, stage.train_folds)
+    val_shards = manifest.shards_of("train", folds=[options.val_fold])
+    with stage.device.scope():
+        training, validation = compute_features(
+            classifier,
+            manifest=manifest,
+            train_shards=train_shards,
+            val_shards=val_shards,
+            framing=stage.framing,
+            fill=options.fill,
+            stretch=options.stretch,
+            method=stage.method,
+            recipe=stage.recipe,
+            views=options.feature_views,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            jit=stage.device.jit,
+            directory=stage.directory / runs.FEATURES_FOLDER,
+            cache=cache,
+        )
+    train_data_from = functools.partial(
+        feature_batches,
+        training,
+        manifest=manifest,
+        shards=train_shards,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        seed=options.seed,
+        steps_per_epoch=stage.phase.steps_per_epoch,
+        label_smoothing=options.label_smoothing,
+        class_weights=stage.class_weights,
+    )
+    val_data = ordered_feature_batches(validation, manifest=manifest, shards=val_shards, batch_size=options.batch_size)
+    return train_data_from, val_data
+
+
+def decoded_cache(stage: Stage) -> DecodedCache | None:
+    """The cache that `--cache` asks for, if there is room for the photos of training and validation."""
+    if stage.options.cache == "none":
+        return None
+    index = read_index(stage.manifest)
+    return open_cache(
+        stage.options.cache,
+        manifest=stage.manifest,
+        index=index,
+        wanted=select(stage.manifest, index, training_shards(stage.manifest, stage.manifest.folds)),
+        canvas_size=stage.framing.canvas_size,
+    )
