@@ -13,6 +13,7 @@ import pytest
 
 from carclf import tune
 from carclf.config import TrainOptions, TuneOptions
+from carclf.data.manifest import load_manifest
 from carclf.door import parse_command_line
 from carclf.errors import UserError
 from tests.conftest import write_dataset
@@ -40,8 +41,12 @@ def begin(folder: Path, *flags: str) -> subprocess.Popen[str]:
     )
 
 
-def study_of(folder: Path) -> optuna.Study:
-    return optuna.load_study(study_name="best", storage=f"sqlite:///{folder}/runs/best_trials/study.db")
+def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/runs/best_trials/study.db")
+    try:
+        return optuna.load_study(study_name="best", storage=storage).get_trials()
+    finally:
+        storage.engine.dispose()
 
 
 def options_of(path: Path) -> TrainOptions:
@@ -53,8 +58,8 @@ def test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from(home
         answer, _ = process.communicate(timeout=300)
     assert process.returncode == 0, answer
     assert "Next: python -m carclf.train --flagfile=stages/best.flags --data=data" in answer
-    best, path = study_of(home).best_trial, home / "stages" / "best.flags"
-    fingerprint = study_of(home).user_attrs["carclf"]["data"]
+    (best,), path = trials_of(home), home / "stages" / "best.flags"
+    fingerprint = load_manifest(str(home / "data")).fingerprint
     lines = path.read_text().splitlines()
     assert lines[:7] == [
         "# python -m carclf.train --flagfile=stages/best.flags --data=DIR",
@@ -94,7 +99,7 @@ def test_a_killed_search_takes_its_trainer_along_and_another_does_its_trial_agai
         answer, _ = helper.communicate(timeout=300)
     assert helper.returncode == 0, answer
     assert "2 trials, of which 2 completed" in answer
-    trials = study_of(home).get_trials()
+    trials = trials_of(home)
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     assert trials[1].params == trials[0].params
     train = [sys.executable, "-m", "carclf.train", "--flagfile=stages/best.flags", "--data=data"]

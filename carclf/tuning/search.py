@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -89,9 +90,10 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are told here in a line each
     try:
         with _without_experimental_warnings():
+            database = _storage(storage, heartbeat_seconds=heartbeat_seconds)
             study = optuna.create_study(
                 study_name=name,
-                storage=_storage(storage, heartbeat_seconds=heartbeat_seconds),
+                storage=database,
                 direction="maximize",
                 pruner=_pruner(pruner, epochs=epochs),
                 load_if_exists=True,
@@ -103,6 +105,7 @@ def open_study(
             f"The storage {shown_url(storage)} cannot be used ({reason}): give an SQLAlchemy URL such as "
             "sqlite:///study.db or postgresql://user@host/database, its server running and its driver installed."
         ) from None
+    weakref.finalize(study, database.engine.dispose)  # Optuna leaves the connections to the garbage collector
     _check_identity(study, identity, storage=storage)
     return study
 
