@@ -384,13 +384,9 @@ class TrainOptions:
             "focal_gamma",
         ):
             _refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
-        meant = [] if self.cache in CACHES else difflib.get_close_matches(self.cache.lower(), CACHES, n=1)
-        _refuse(
-            bool(meant),
-            "cache",
-            self.cache,
-            f"did you mean {' or '.join(meant)}? A folder of that name is ./{self.cache}",
-        )
+        if self.cache not in CACHES and "/" not in self.cache:
+            for word in difflib.get_close_matches(self.cache.lower(), CACHES, n=1):
+                raise UserError(f"--cache={self.cache}: did you mean {word}? A folder of that name is ./{self.cache}.")
         _refuse(self.val_fold < ALL_FOLDS, "val_fold", self.val_fold, "it must be 0 or more, or all")
         for name in ("dropout", "label_smoothing", "ema_momentum"):
             _refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")

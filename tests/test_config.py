@@ -89,3 +89,8 @@ def test_bad_image_size_is_one_sentence(text):
 def test_impossible_options_are_refused_with_their_value(name, value, rule):
     with pytest.raises(UserError, match=f"--{name}={value}.*{rule}"):
         TrainOptions(**{name: value})
+
+
+@pytest.mark.parametrize("cache", ["none", "ram", "./ram", "./rma", "decoded", "/tmp/ram"])
+def test_a_folder_for_the_cache_may_have_any_name(cache):
+    assert TrainOptions(cache=cache).cache == cache
