@@ -1,5 +1,7 @@
-"""What a GPU reaches with carclf: training step, Render and prediction in bfloat16, and beside them the card's own
-rates and timm's EfficientNet of the same size with torch.compile, channels_last and bfloat16, where both are installed.
+"""What a GPU reaches with carclf in bfloat16: training step, Render, prediction, and ten views of photos (TTA).
+
+Beside them the card's own rates, bare forward passes on images that lie ready, and timm's EfficientNet of the same size
+with torch.compile, channels_last and bfloat16, where both are installed.
 
 Needs no TensorFlow on JAX. timm gets images that lie ready; carclf renders photos inside the step.
 Example: KERAS_BACKEND=jax python benchmarks/gpu.py --json=gpu.json"""
@@ -25,6 +27,7 @@ from carclf.errors import UserError
 CLASSES = 10
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.01
 RECIPE = "notebook"
+VIEWS = 10
 RENDERED = ("canvas", "extent", "geometry", "colour")
 
 
@@ -133,7 +136,8 @@ def measured(options: GpuOptions, *, side: str, case: str = "", batch_size: int 
 
 TITLE = (
     f"{'':<8}{'batch':>6}{'train img/s':>12}{'timm':>8}{'ratio':>7}{'TFLOP/s':>9}{'of card':>8}"
-    f"{'Render ms':>11}{'share':>7}{'of copy':>8}{'predict img/s':>15}{'memory GB':>11}{'timm':>6}"
+    f"{'Render ms':>11}{'share':>7}{'of copy':>8}{'predict img/s':>15}{'views/s':>9}{'by bare':>8}"
+    f"{'memory GB':>11}{'timm':>6}"
 )
 
 
@@ -151,7 +155,8 @@ def line(row: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         f"{flops / 1e12:>9.1f}{flops / card['matmul_flops']:>8.1%}"
         f"{1000 * ours['render_seconds']:>11.2f}{ours['render_seconds'] / ours['train_seconds']:>7.1%}"
         f"{ours['render_bytes'] / ours['render_seconds'] / card['copy_bytes']:>8.1%}"
-        f"{batch_size / ours['predict_seconds']:>15.0f}{ours['peak_bytes'] / 1e9:>11.1f}"
+        f"{batch_size / ours['predict_seconds']:>15.0f}{VIEWS * batch_size / ours['views_seconds']:>9.0f}"
+        f"{ours['views_seconds'] / ours['bare_seconds']:>8.3f}{ours['peak_bytes'] / 1e9:>11.1f}"
         f"{_number(peer['peak_bytes'] / 1e9 if 'peak_bytes' in peer else None, '6.1f')}"
         + (f"  timm: {peer['error']}" if "error" in peer else "")
     )
@@ -214,7 +219,7 @@ def seconds_a_call(call: Callable[[], Any], options: GpuOptions) -> float:
 
 
 def measure_carclf(options: GpuOptions) -> dict[str, Any]:
-    """Seconds of a training step, of Render alone and of a prediction, through Keras's own `fit` and `predict`."""
+    """Seconds of a training step and a prediction by Keras's own `fit` and `predict`, of Render alone, and of TTA."""
     import keras
 
     from carclf.model.classifier import build_classifier, set_trainable
@@ -254,6 +259,7 @@ def measure_carclf(options: GpuOptions) -> dict[str, Any]:
         "render_seconds": seconds_a_call(lambda: render(*arrays), options),
         "render_bytes": batch_size * 3 * (case.canvas_size**2 + 4 * case.image_size**2),  # uint8 in, float32 out
         "predict_seconds": predict_seconds(model, inputs, options),
+        **view_seconds(model, classifier, case, batch_size, options),
         "flops": forward_flops(classifier),
         "peak_bytes": peak_bytes(),
     }
@@ -263,24 +269,27 @@ def ready_photos(case: Case, batch_size: int) -> tuple[dict[str, Any], Any]:
     """(inputs, target) of one batch, on the device: noise on 4:3 photos that fill the canvas, drawn by the recipe."""
     import keras
 
-    from carclf.recipe import parse_recipe
-
     rng = np.random.default_rng(0)
     canvas = rng.integers(0, 256, (batch_size, case.canvas_size, case.canvas_size, 3), np.uint8)
     extent = np.tile(np.array([case.canvas_size * 3 // 4, case.canvas_size], np.float32), (batch_size, 1))
+    arrays = {"canvas": canvas, "extent": extent} | drawn(case, extent, epoch=0)
+    target = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, batch_size)]
+    return {k: keras.ops.convert_to_tensor(v) for k, v in arrays.items()}, keras.ops.convert_to_tensor(target)
+
+
+def drawn(case: Case, extent: np.ndarray, *, epoch: int) -> dict[str, np.ndarray]:
+    """What the recipe draws for a batch of photos of that extent."""
+    from carclf.recipe import parse_recipe
+
     draws = parse_recipe(RECIPE).draw(
         seed=1,
-        epoch=0,
-        row=np.arange(batch_size),
+        epoch=epoch,
+        row=np.arange(len(extent)),
         extent=extent,
         image_size=(case.image_size, case.image_size),
         fit="squash",
     )
-    arrays = {"canvas": canvas, "extent": extent} | {
-        name: getattr(draws, name) for name in ("geometry", "colour", "mix", "erase")
-    }
-    target = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, batch_size)]
-    return {k: keras.ops.convert_to_tensor(v) for k, v in arrays.items()}, keras.ops.convert_to_tensor(target)
+    return {name: getattr(draws, name) for name in ("geometry", "colour", "mix", "erase")}
 
 
 def endless(batch: Any) -> Any:
@@ -334,6 +343,31 @@ def predict_seconds(model: Any, inputs: Any, options: GpuOptions) -> float:
 
     run()
     return statistics.median(run() for _ in range(options.repeats))
+
+
+def view_seconds(model: Any, classifier: Any, case: Case, batch_size: int, options: GpuOptions) -> dict[str, float]:
+    """Median seconds of all views of a batch, as `carclf.predict` computes them, and of as many bare forward passes."""
+    import keras
+
+    from carclf.model.compile import compiled_prediction
+
+    (photos, _), image = ready_photos(case, batch_size), (batch_size, case.image_size, case.image_size, 3)
+    extent = keras.ops.convert_to_numpy(photos["extent"])
+    by_view = [drawn(case, extent, epoch=view) for view in range(VIEWS)]
+    draws = {k: keras.ops.convert_to_tensor(np.stack([one[k] for one in by_view], axis=1)) for k in by_view[0]}
+    ready = keras.ops.convert_to_tensor(np.random.default_rng(0).uniform(0, 255, image).astype(np.float32))
+    one_view = compiled_prediction(model, of_view)
+    bare = compiled_prediction(classifier, lambda images: images)
+    passes = {
+        "views_seconds": lambda: [one_view(photos, draws, np.int32(view)) for view in range(VIEWS)][-1],
+        "bare_seconds": lambda: [bare(ready) for _ in range(VIEWS)][-1],
+    }
+    return {name: seconds_a_call(call, options) for name, call in passes.items()}
+
+
+def of_view(photos: dict[str, Any], draws: dict[str, Any], view: Any) -> dict[str, Any]:
+    """Render's input of one view, of draws [B, V, …]."""
+    return photos | {name: array[:, view] for name, array in draws.items()}
 
 
 def forward_flops(classifier: Any) -> int:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from carclf import config
 from carclf.data.pipeline import Framing, ViewSet, canvas_side
 from carclf.model.classifier import build_classifier
+from carclf.model.compile import compiled_prediction
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
@@ -53,46 +54,12 @@ class Program:
 
     @functools.cached_property
     def _step(self) -> Callable[..., Tensor]:
-        model = self.photo_classifier
-        if keras.backend.backend() == "jax":
-            return _jax_step(model)
-        strategy = tf.distribute.get_strategy()
-        # Partial functions, since TensorFlow takes functions of the same code for one that is traced again and again.
-        one_view = functools.partial(_one_view, model)
-        # On a CPU XLA would be many times slower, and Keras would choose it.
-        compiled = tf.function(one_view, jit_compile=self.jit or None, autograph=False)
-        step = tf.function(functools.partial(_on_replicas, strategy, compiled), autograph=False)
-        return lambda photos, draws, view: step(photos, draws, tf.constant(view))
+        return compiled_prediction(self.photo_classifier, _inputs, jit=self.jit)
 
 
 def _inputs(photos: Mapping[str, Tensor], draws: Mapping[str, Tensor], view: Tensor) -> dict[str, Tensor]:
     of_view = {name: array[:, view] for name, array in draws.items()}
     return {"canvas": photos["canvas"], "extent": photos["extent"]} | of_view
-
-
-def _one_view(model: keras.Model, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor], view: Tensor) -> Tensor:
-    return model(_inputs(photos, draws, view), training=False)
-
-
-def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
-    return strategy.run(function, args=arguments)
-
-
-def _jax_step(model: keras.Model) -> Callable[..., Tensor]:
-    import jax
-
-    @jax.jit
-    def step(trainable: Any, frozen: Any, photos: Any, draws: Any, view: Any) -> Any:
-        return model.stateless_call(trainable, frozen, _inputs(photos, draws, view), training=False)[0]
-
-    def call(photos: Mapping[str, Tensor], draws: Mapping[str, Tensor], view: np.int32) -> Tensor:
-        trainable, frozen = (
-            [variable.value for variable in variables]
-            for variables in (model.trainable_variables, model.non_trainable_variables)
-        )
-        return step(trainable, frozen, photos, draws, view)
-
-    return call
 
 
 def on_device(batches: tf.data.Dataset) -> Iterable[Any]:

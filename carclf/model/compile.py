@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,60 @@ def compiled_on_jax(function: Callable[..., Any]) -> Callable[..., Any]:
     import jax
 
     return jax.jit(function)
+
+
+def compiled_prediction(model: keras.Model, inputs: Callable[..., Any], *, jit: bool = True) -> Callable[..., Any]:
+    """Returns a function of the arguments of `inputs` that gives `model(inputs(...), training=False)` in one program.
+
+    Nothing waits for its result. On TensorFlow it runs on every replica of the strategy in scope with the replica's own
+    part of the arguments.
+
+    Args:
+      model: the model; its variables are read at each call.
+      inputs: tensors to the model's input; numbers among them are NumPy's, so that each is no program of its own.
+      jit: whether XLA compiles it on TensorFlow; on JAX it always does.
+    """
+    if keras.backend.backend() == "jax":
+        return _stateless_prediction(model, inputs)
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    # Partial functions, since TensorFlow takes functions of the same code for one that is traced again and again.
+    predict = functools.partial(_predict, model, inputs)
+    # On a CPU XLA would be many times slower, and Keras would choose it.
+    compiled = tf.function(predict, jit_compile=jit or None, autograph=False)
+    step = tf.function(functools.partial(_on_replicas, strategy, compiled), autograph=False)
+    return lambda *arguments: step(*map(_tensor_if_number, arguments))
+
+
+def _predict(model: keras.Model, inputs: Callable[..., Any], *arguments: Any) -> Any:
+    return model(inputs(*arguments), training=False)
+
+
+def _on_replicas(strategy: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    return strategy.run(function, args=arguments)
+
+
+def _tensor_if_number(argument: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.constant(argument) if isinstance(argument, np.generic) else argument
+
+
+def _stateless_prediction(model: keras.Model, inputs: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    @jax.jit
+    def step(trainable: Any, frozen: Any, *arguments: Any) -> Any:
+        return model.stateless_call(trainable, frozen, inputs(*arguments), training=False)[0]
+
+    # Listing them walks through every layer: 0.5 to 0.9 ms, and a GPU passes 64 images through EfficientNetB0 in 3.7.
+    groups = (list(model.trainable_variables), list(model.non_trainable_variables))
+
+    def call(*arguments: Any) -> Any:
+        return step(*([variable.value for variable in variables] for variables in groups), *arguments)
+
+    return call
 
 
 def _on_each_share(function: Callable[..., Any]) -> Callable[..., Any]:

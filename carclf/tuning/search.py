@@ -190,6 +190,7 @@ def search(
         if tally.settled + tally.running >= trials:
             if not told:
                 print(f"Waiting for {tally.running} trials that other processes have begun.", flush=True)
+                _give_first_heartbeats(study)
             told = True
             time.sleep(SECONDS_BETWEEN_LOOKS)
             with _without_experimental_warnings():
@@ -261,6 +262,14 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> None:
 def rounded(params: Mapping[str, Any]) -> dict[str, Any]:
     """What a trial is given for what Optuna drew: four digits, which people can read and write."""
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in params.items()}
+
+
+def _give_first_heartbeats(study: optuna.Study) -> None:
+    """A process killed before its trial's first heartbeat would never count as dead, since Optuna compares the last."""
+    storage = study._storage
+    if isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat):
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            storage.record_heartbeat(trial._trial_id)
 
 
 def _stop_if_all_fail(study: optuna.Study) -> None:

@@ -132,6 +132,14 @@ def test_two_processes_share_a_study_and_the_trial_of_a_killed_one_is_done_again
     assert Tally.of(study) == Tally(completed=3, pruned=0, failed=0, running=0)
 
 
+def test_a_trial_whose_process_was_killed_before_its_first_heartbeat_is_done_again(url):
+    study = opened(url)
+    with pytest.warns(UserWarning, match="Heartbeat"):  # there is none, as wanted
+        study.ask()
+    assert search(study, formula, space=SPACE, trials=1, seed=5) == Tally(completed=1, pruned=0, failed=0, running=0)
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "COMPLETE"]
+
+
 def test_another_data_set_or_space_is_refused(url):
     opened(url, identity={"data": "d", "space": ["l2 log 1 2"], "epochs": 3})
     opened(url, identity={"data": "d", "space": ["l2 log 1 2"], "epochs": 3})
