@@ -8,7 +8,7 @@ from carclf import config, runs
 from carclf.config import TrainOptions
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
-from carclf.door import expand_flagfiles, find_stage, run_door
+from carclf.door import expand_flagfiles, find_stage, parse_command_line, run_door
 from carclf.errors import Preempted, UserError
 from carclf.training.device import Hosts, select_device
 from carclf.training.lineage import check_split, describe_changes, load_parent
@@ -23,15 +23,24 @@ Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"
 
 def main(options: TrainOptions) -> int:
     """Trains; 0 also when there was nothing left to do."""
+    if options.stages:
+        return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
+    check_data(options)
+    if options.val_fold == config.ALL_FOLDS:
+        return train_all_folds(options, sys.argv[1:])
+    return train_one_stage(options)
+
+
+def check_data(options: TrainOptions) -> None:
+    """Returns nothing where the options name a data set.
+
+    Raises:
+      UserError: they do not.
+    """
     if not options.data:
         raise UserError(
             "--data is missing: give the folder that tools/make_tfrecords.py wrote, such as --data=data/cars."
         )
-    if options.stages:
-        return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
-    if options.val_fold == config.ALL_FOLDS:
-        return train_all_folds(options, sys.argv[1:])
-    return train_one_stage(options)
 
 
 def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
@@ -42,10 +51,14 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
       arguments: the command line; what it holds besides `--stages` overrides the options of every stage.
 
     Raises:
-      UserError: a name has no flag file.
+      UserError: a name has no flag file, or a stage no data set or an impossible option; none was started.
     """
     shared = _without_stages(expand_flagfiles(arguments))
-    return train_each("stage", {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages})
+    commands = {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages}
+    for command in commands.values():
+        if options := parse_command_line(TrainOptions, command, description=DESCRIPTION):
+            check_data(options)
+    return train_each("stage", commands)
 
 
 def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:

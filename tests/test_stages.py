@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from carclf import door
+from carclf import door, train
 from carclf.config import TrainOptions
+from carclf.errors import UserError
 from carclf.runs import load_run
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +60,41 @@ def test_a_schedule_names_stages_that_exist_in_the_order_of_their_parents(path):
     stages = [options_of(door.find_stage(name)) for name in names]
     for number, stage in enumerate(stages):
         assert not stage.init_from or stage.init_from in [earlier.run for earlier in stages[:number]]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Trains by the command line given, and gives the options of every stage that it would have started, by name."""
+
+    def begin(*arguments: str) -> dict[str, TrainOptions]:
+        stages = {}
+        monkeypatch.setattr(train, "train_each", lambda what, commands: stages.update(commands) or 0)
+        monkeypatch.setattr(train.sys, "argv", ["train", *arguments])
+        assert train.main(door.parse_command_line(TrainOptions, arguments, description="")) == 0
+        return {name: door.parse_command_line(TrainOptions, flags, description="") for name, flags in stages.items()}
+
+    return begin
+
+
+def test_a_schedule_gives_every_stage_what_the_command_line_says(started):
+    stages = started(f"--flagfile={ROOT / 'stages' / 'all.flags'}", "--data=cars", "--epochs=3")
+    assert list(stages) == ["b0_112", "b3_300_head", "b3_300_half", "b3_300_all", "b3_512"]
+    assert {(options.data, options.epochs) for options in stages.values()} == {("cars", 3)}
+    assert [options.run for options in stages.values()] == list(stages)
+
+
+def test_the_stages_of_the_notebook_bring_their_own_data(started):
+    stages = started(f"--flagfile={ROOT / 'stages' / 'notebook.flags'}")
+    assert [options.data for options in stages.values()] == [
+        f"data/notebook_{share}" for share in ("15", "05", "05", "05", "10")
+    ]
+
+
+def test_what_stops_a_later_stage_is_told_before_the_first(started):
+    with pytest.raises(UserError, match="--data is missing"):
+        started("--stages=notebook_b0_112,b3_512")
+    with pytest.raises(UserError, match=r"There is no stage 'b3_521': did you mean b3_512\?"):
+        started("--stages=b0_112,b3_521", "--data=cars")
 
 
 def chain_of(name: str) -> dict[Path, TrainOptions]:

@@ -10,11 +10,15 @@ def summary(manifest: Manifest) -> str:
     external = f" and {photos['extra']:,} external" if photos["extra"] else ""
     lines = [
         f"{manifest.directory}: {photos['train']:,} training{external} and {photos['test']:,} test photos of "
-        f"{manifest.class_count} classes in {len(manifest.shards)} shards, {size / 1e6:,.1f} MB; "
-        f"{len(manifest.folds)} folds.",
+        f"{manifest.class_count} classes in {_counted(len(manifest.shards), 'shard')}, {size / 1e6:,.1f} MB; "
+        f"{_counted(len(manifest.folds), 'fold')}.",
     ]
     for name, what in (("rejected", "photos were left out"), ("duplicates", "photos look like another")):
         if count := manifest.lists[name].count:
             lines.append(f"{count:,} {what}: see {manifest.directory}/{name}.csv")
     lines.append(f"Next: python -m carclf.train --stage=b0_112 --data={manifest.directory}")
     return "\n".join(lines)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

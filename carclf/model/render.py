@@ -98,13 +98,14 @@ def _sample(
     """
     pixels = pixel_map(extent, geometry)
     step = sample_step(pixels, image_size=image_size)
-    projective = ops.logical_not(ops.all(is_affine(pixels)))
-    mixes_channels = ops.any(colour[:, :, :3] * np.float32(1.0 - np.eye(3)) != 0.0)
 
     def sample(offset: Tensor, *, affine: bool) -> Tensor:
         return _interpolate(
             canvas, extent, pixels, offset, image_size=image_size, fill=fill, fill_value=fill_value, affine=affine
         )
+
+    def once(*, affine: bool) -> Tensor:
+        return sample(ops.zeros_like(extent), affine=affine)
 
     def four(*, affine: bool) -> Tensor:
         corner = [sample(step * np.array([x, y], np.float32), affine=affine) for y in (-1.0, 1.0) for x in (-1.0, 1.0)]
@@ -113,25 +114,22 @@ def _sample(
     if not branching:
         return _recolour(four(affine=False) * 0.25, colour)
 
-    def averaged() -> Tensor:
-        return ops.cond(
-            ops.logical_or(projective, mixes_channels),
-            lambda: _recolour(_divide(four(affine=False), 4.0, extent), colour),
+    averaged = ops.any(step > 0.0)
+    projective = ops.logical_not(ops.all(is_affine(pixels)))
+    mixes_channels = ops.any(colour[:, :, :3] * np.float32(1.0 - np.eye(3)) != 0.0)
+    of_one_sample = 2 + 2 * ops.cast(projective, "int32") + ops.cast(mixes_channels, "int32")
+    of_four = ops.cast(ops.logical_or(projective, mixes_channels), "int32")
+    # One choice among six, since a GPU waits for the host at every choice, and nested ones make up to three.
+    return ops.switch(
+        ops.where(averaged, of_four, of_one_sample),
+        [
             lambda: _scale_channels(four(affine=True) * 0.25, colour),
-        )
-
-    def once(*, affine: bool) -> Tensor:
-        centre = ops.zeros_like(extent)
-        return ops.cond(
-            mixes_channels,
-            lambda: _recolour(_divide(sample(centre, affine=affine), 1.0, extent), colour),
-            lambda: _scale_channels(sample(centre, affine=affine), colour),
-        )
-
-    return ops.cond(
-        ops.any(step > 0.0),
-        averaged,
-        lambda: ops.cond(projective, lambda: once(affine=False), lambda: once(affine=True)),
+            lambda: _recolour(_divide(four(affine=False), 4.0, extent), colour),
+            lambda: _scale_channels(once(affine=True), colour),
+            lambda: _recolour(_divide(once(affine=True), 1.0, extent), colour),
+            lambda: _scale_channels(once(affine=False), colour),
+            lambda: _recolour(_divide(once(affine=False), 1.0, extent), colour),
+        ],
     )
 
 

@@ -1,0 +1,134 @@
+"""Slowly: every command of the README and of docs/ runs, in miniature, in the order in which the pages show them.
+
+`miniature_shell.py` says what is smaller than shown.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import miniature_shell
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHOWN_IDS = ("100155.jpg", "100306.jpg")  # the competition's mislabels, which docs/pages.md asks for
+
+
+def shown(page: Path) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+SHOWING = [page for page in PAGES if shown(page)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A folder like a clone, with photos in it and `python`, `pip` and `make` in its bin/."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("tools", "stages", "benchmarks"):
+        (home / name).symlink_to(ROOT / name)
+    (home / "bin").mkdir()
+    for tool in ("python", "pip", "make"):
+        script = f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests" / "miniature_shell.py"}" {tool} "$@"\n'
+        (home / "bin" / tool).write_text(script)
+        (home / "bin" / tool).chmod(0o755)
+    make_photos(home)
+    yield home
+    for process in (home / "background").glob("*.pid"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(process.read_text()), signal.SIGKILL)
+
+
+def make_photos(home: Path) -> None:
+    """cars.zip, a photo and a folder of photos beside it."""
+    drawn = home / "drawn"
+    size = ("--photos=100", "--width=96", "--height=64")
+    subprocess.run([sys.executable, "-m", "carclf.sample", f"--output={drawn}", *size], check=True, cwd=ROOT)
+    listed = (drawn / "train.csv").read_text()
+    for shown_id, line in zip(SHOWN_IDS, listed.splitlines()[1:], strict=False):
+        drawn_id, label = line.split(",")
+        listed = listed.replace(f"\n{line}\n", f"\n{shown_id},{label}\n")
+        (drawn / "train" / label / drawn_id).rename(drawn / "train" / label / shown_id)
+    (drawn / "train.csv").write_text(listed)
+    with zipfile.ZipFile(home / "cars.zip", "w") as archive:
+        for path in sorted(drawn.rglob("*")):
+            archive.write(path, path.relative_to(drawn))
+    (home / "folder").mkdir()
+    first, second, *_ = sorted((drawn / "test_upload").rglob("*.jpg"))
+    shutil.copy(first, home / "car.jpg")
+    shutil.copy(second, home / "folder")
+
+
+def run(block: str, *, home: Path) -> str:
+    """What a block of commands prints, once all of them have ended well."""
+    environment = os.environ | {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=home,
+        env=environment,
+        timeout=1200,
+    )
+    assert answer.returncode == 0, f"{block}\n{answer.stdout}"
+    return answer.stdout
+
+
+def prepare(block: str, *, home: Path) -> None:
+    """What a page takes for granted, and nothing that a page before it made anew."""
+    if "--resume_from" in block and not (home / "kaggle").exists():
+        lose_a_session(home)
+    if "demo/data" in block and not (home / "demo").exists():
+        shutil.copytree(home / "data" / "cars", home / "demo" / "data")
+    if "--output=exported" in block:
+        shutil.rmtree(home / "exported", ignore_errors=True)
+    if "--output=tuned.flags" in block:
+        shutil.rmtree(home / "runs" / "tuned_trials", ignore_errors=True)
+    if "--compare=old.csv" in block:
+        shutil.copy(home / "submission.csv", home / "old.csv")
+
+
+def lose_a_session(home: Path) -> None:
+    """Leaves b3_512 unfinished among the outputs of a former session, and the session's folder with the data alone."""
+    lost, working = home / "kaggle" / "input" / "lost", home / "kaggle" / "working"
+    shutil.copytree(home / "data" / "cars", working / "data")
+    shutil.copytree(home / "runs", lost / "runs", ignore=shutil.ignore_patterns("b3_512"))
+    shutil.rmtree(home / "runs" / "b3_512")
+    flags = (f"--data={working / 'data'}", *miniature_shell.RESUMED, "--device=cpu")
+    command = [sys.executable, "-m", "carclf.train", "--stage=b3_512", *flags]
+    with subprocess.Popen(command, cwd=lost, env=os.environ | {"PYTHONPATH": str(ROOT)}) as session:
+        while session.poll() is None and not (lost / "runs" / "b3_512" / "history.csv").exists():
+            time.sleep(0.05)
+        session.terminate()
+    assert session.returncode == 75
+
+
+@pytest.fixture(scope="module")
+def after_the_readme(home) -> Path:
+    """The folder of somebody who has followed the README, which the other pages build upon."""
+    for block in shown(PAGES[0]):
+        prepare(block, home=home)
+        run(block, home=home)
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SHOWING, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run(page, after_the_readme):
+    home = after_the_readme
+    if page != PAGES[0]:
+        for block in shown(page):
+            prepare(block, home=home)
+            run(block, home=home)
+    outputs = re.findall(r"--output=([\w./$]+)", "".join(shown(page)))
+    missing = [path for path in outputs if not path.startswith("/") and "$" not in path and not (home / path).exists()]
+    assert missing == []
