@@ -81,6 +81,10 @@ def parse_command_line(options: type, arguments: Sequence[str], *, description: 
         return None
     try:
         _, *stray = values(["carclf", *expand_flagfiles(arguments)])
+    except flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, [*values, "flagfile", "stage"], n=1)
+        hint = f"did you mean --{near[0]}? " if near else ""
+        raise UserError(f"There is no option --{error.flagname}: {hint}--help lists every option.") from None
     except flags.Error as error:
         raise UserError(f"{str(error).replace('flags: ', '', 1).rstrip('. ')}. See --help for every flag.") from None
     if stray:

@@ -54,6 +54,12 @@ def test_a_mistyped_flag_is_one_sentence(name):
     assert_one_sentence(run(*DOORS[name], "--outputt=x"), "outputt", "--help")
 
 
+@pytest.mark.parametrize(("argument", "nearest"), [("--lerning_rate=3", "learning_rate"), ("--stge=b3_512", "stage")])
+def test_a_mistyped_flag_suggests_the_nearest(argument, nearest):
+    with pytest.raises(UserError, match=f": did you mean --{nearest}\\? --help lists every option"):
+        door.parse_command_line(TrainOptions, [argument], description="")
+
+
 @pytest.mark.parametrize("name", DOORS)
 def test_a_stray_argument_is_one_sentence(name):
     assert_one_sentence(run(*DOORS[name], "stray"), "stray", "--name=value")

@@ -50,7 +50,7 @@ def home(tmp_path_factory) -> Path:
 def make_photos(home: Path) -> None:
     """cars.zip, a photo and a folder of photos beside it."""
     drawn = home / "drawn"
-    size = ("--photos=100", "--width=96", "--height=64")
+    size = ("--photos=200", "--width=96", "--height=64")
     subprocess.run([sys.executable, "-m", "carclf.sample", f"--output={drawn}", *size], check=True, cwd=ROOT)
     listed = (drawn / "train.csv").read_text()
     for shown_id, line in zip(SHOWN_IDS, listed.splitlines()[1:], strict=False):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -317,13 +318,22 @@ def _lists(judged: _Judged, groups: Sequence[Group], fold_of: Sequence[int | Non
 def _folds(
     options: ConvertOptions, judged: _Judged, *, categories: Sequence[str], groups: Sequence[Group]
 ) -> list[int | None]:
-    """The fold of every photo; None where it has none."""
+    """The fold of every photo; None where it has none.
+
+    Raises:
+      UserError: --split leaves nothing to validate on, or what `kept_folds` finds.
+    """
     numbers = duplicates.fold_groups(groups, photos=len(judged.photos))
     training = [index for index, photo in enumerate(judged.photos) if photo.split == "train"]
     ids = [judged.photos[index].id for index in training]
     label = [categories.index(judged.photos[index].category) for index in training]
     if (fraction := options.first_files_fraction) is not None:
         chosen = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)
+        if 0 not in chosen:
+            raise UserError(
+                f"--split={options.split} holds out no photo, since no class of {options.input} has "
+                f"{math.ceil(1 / fraction)}: give a larger fraction."
+            )
     else:
         kept = kept_folds(options)
         grouped = [numbers[index] for index in training]

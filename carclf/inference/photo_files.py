@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from carclf.convert.sources import Reader, Source, folder_entries
+from carclf.convert.tree import is_photo
 from carclf.errors import UserError
 
 
 def photo_files(names: str) -> list[Path]:
-    """The files of a comma-separated list of files and folders, those of a folder by name.
+    """The files of a comma-separated list of files and folders.
+
+    Those of a folder come in the order of their names, and only those whose names are of photos, as in a conversion; a
+    file that is named itself is taken for a photo whatever it is called.
 
     Raises:
       UserError: one does not exist, or there is none at all.
@@ -19,13 +23,13 @@ def photo_files(names: str) -> list[Path]:
     for name in filter(None, (part.strip() for part in names.split(","))):
         path = Path(name).expanduser()
         if path.is_dir():
-            paths += [path / entry.name for entry in folder_entries(str(path), source=0)]
+            paths += [path / entry.name for entry in folder_entries(str(path), source=0) if is_photo(entry)]
         elif path.is_file():
             paths.append(path)
         else:
             raise UserError(f"There is no photo {name}: give files or folders, with commas.")
     if not paths:
-        raise UserError(f"--photo={names} holds no file: give files or folders, with commas.")
+        raise UserError(f"--photo={names} holds no photo: give files or folders, with commas.")
     return paths
 
 

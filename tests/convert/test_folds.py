@@ -180,6 +180,13 @@ def test_a_data_set_split_like_the_notebook(tmp_path):
     assert (manifest.folds, manifest.photos("train", [0]), manifest.photos("train", [1])) == ((0, 1), 6, 54)
 
 
+def test_a_split_that_holds_out_no_photo_is_refused(tmp_path):
+    folder = write_files(tmp_path / "train", class_folders(15))
+    with pytest.raises(UserError, match=r"first_files:0.05 holds out no photo, since no class of .*train has 20: give"):
+        converted(folder, tmp_path / "out", split="first_files:0.05", near_duplicates=False)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("text", ["first_files", "first_files:0", "first_files:1", "first_files:5", "random", ""])
 def test_a_split_that_is_not_known_is_refused(text):
     with pytest.raises(UserError, match=r"is not known: write stratified, or first_files:0\.05"):

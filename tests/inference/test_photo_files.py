@@ -11,11 +11,19 @@ from carclf.inference.photo_files import photo_files, printable, read_files, tab
 
 def test_files_and_folders_in_the_order_given_those_of_a_folder_by_name(tmp_path):
     (tmp_path / "folder" / "inner").mkdir(parents=True)
-    for name in ("z.jpg", "folder/b.jpg", "folder/a.png", "folder/inner/c.jpg", "folder/.DS_Store"):
+    for name in (
+        "z.jpg",
+        "folder/b.jpg",
+        "folder/a.png",
+        "folder/inner/c.jpg",
+        "folder/.DS_Store",
+        "folder/d.txt",
+        "e.txt",
+    ):
         (tmp_path / name).write_bytes(name.encode())
-    paths = photo_files(f"{tmp_path / 'z.jpg'}, {tmp_path / 'folder'}")
+    paths = photo_files(f"{tmp_path / 'z.jpg'}, {tmp_path / 'folder'}, {tmp_path / 'e.txt'}")
     names = [path.relative_to(tmp_path).as_posix() for path in paths]
-    assert names == ["z.jpg", "folder/a.png", "folder/b.jpg", "folder/inner/c.jpg"]
+    assert names == ["z.jpg", "folder/a.png", "folder/b.jpg", "folder/inner/c.jpg", "e.txt"]
     assert [content for _, content in read_files(paths)] == [name.encode() for name in names]
 
 
@@ -29,7 +37,7 @@ def test_a_file_that_vanished_is_told_and_the_others_are_read(tmp_path):
 def test_what_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UserError, match="There is no photo nowhere"):
         photo_files("nowhere")
-    with pytest.raises(UserError, match="holds no file"):
+    with pytest.raises(UserError, match="holds no photo"):
         photo_files(str(tmp_path))
 
 
