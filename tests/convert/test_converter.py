@@ -269,7 +269,7 @@ def test_the_same_photos_from_elsewhere_are_a_finished_data_set(tmp_path, capsys
 
 
 OTHER_OPTIONS = {
-    "max_side": 32, "folds": 3, "seed": 1, "split": "first_files:0.2", "limit": 6, "near_duplicates": False,
+    "max_side": 32, "folds": 3, "seed": 1, "split": "first_files:0.3", "limit": 6, "near_duplicates": False,
     "classes": "a,b,c",
 }  # fmt: skip
 
