@@ -80,7 +80,7 @@ def measure_control(folder: Path) -> dict[str, Any]:
     return {
         "control_accuracy": max(scores.values()),
         "accuracy_by_inverse_penalty": scores,
-        "majority_share": float(np.bincount(test_labels).max() / len(test_labels)),
+        "majority_share": float(np.max(np.bincount(test_labels)) / len(test_labels)),
         "train_photos": len(train_labels),
         "test_photos": len(test_labels),
     }

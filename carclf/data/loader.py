@@ -1,5 +1,6 @@
 """Photos by number to canvases: read, decoded by a thread a core, straight into the memory that a batch is made of."""
 
+import math
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -127,6 +128,7 @@ class _CanvasPool:
 
     def _new(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         shape = (count, self._canvas_size, self._canvas_size, 3)
-        memory = np.zeros(np.prod(shape) + ALIGNMENT, np.uint8)
+        size = math.prod(shape)
+        memory = np.zeros(size + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
-        return memory[start : start + np.prod(shape)].reshape(shape), np.zeros((count, 2), np.int64)
+        return memory[start : start + size].reshape(shape), np.zeros((count, 2), np.int64)

@@ -189,14 +189,14 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
         raise UserError("There is no photo to evaluate: choose a --val_fold that holds some.")
     broken = ~np.isfinite(probabilities).all(axis=1)
     if broken.any():
-        first = ids[int(broken.argmax())]
+        first = ids[int(np.argmax(broken))]
         raise UserError(
             f"{int(broken.sum())} of {photos} photos have probabilities that are not finite, {first} "
             "first: the weights are damaged or 16 bits overflowed, so train again or use --precision=float32."
         )
     uneven = (probabilities < 0).any(axis=1) | (abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE)
     if uneven.any():
-        row = int(uneven.argmax())
+        row = int(np.argmax(uneven))
         raise ValueError(
             f"Each row must be probabilities that add up to 1. Received: {probabilities[row]} for {ids[row]}."
         )

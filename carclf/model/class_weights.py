@@ -21,7 +21,7 @@ def balanced_class_weights(counts: Sequence[int]) -> np.ndarray:
     Source: King & Zeng 2001, as in scikit-learn's `class_weight="balanced"`.
     """
     sizes = np.asarray(counts, np.float64)
-    if sizes.size == 0 or sizes.min() < 1:
+    if sizes.size == 0 or np.min(sizes) < 1:
         raise UserError("Where a class has no training photo weights cannot be balanced: use --class_weights=none.")
     return sizes.sum() / (sizes.size * sizes)
 

@@ -140,7 +140,7 @@ def _draws(photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render
     Training decodes a photo much larger than the image at a DCT ratio, so its pixels may be a little smoother.
     """
     extent = np.array([photo.pixels.shape[:2] for photo in photos], np.float32)
-    canvas = np.zeros((len(photos), *[int(extent.max())] * 2, 3), np.uint8)
+    canvas = np.zeros((len(photos), *[int(np.max(extent))] * 2, 3), np.uint8)
     for place, photo in zip(canvas, photos, strict=True):
         height, width, _ = photo.pixels.shape
         place[:height, :width] = photo.pixels

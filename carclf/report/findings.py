@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from carclf.data.manifest import Manifest
@@ -82,7 +83,7 @@ def _fold_finding(folds: pd.DataFrame, manifest: Manifest) -> Finding:
     uneven = off.gt((UNEVEN_FOLD * share).clip(lower=UNEVEN_PHOTOS), axis=0)
     if not uneven.to_numpy().any():
         return Finding(True, f"Every class is spread evenly over the {folds.shape[1]} folds.", "folds")
-    worst = int(off.where(uneven, 0).to_numpy().argmax())
+    worst = int(np.argmax(off.where(uneven, 0).to_numpy()))
     label, place = divmod(worst, folds.shape[1])
     text = (
         f"The folds are uneven, most of all in {manifest.class_names[label]}: fold {folds.columns[place]} has "

@@ -62,7 +62,7 @@ def profile_of(number: int) -> Profile:
         kind=kind,
         outline=outline,
         bands=((1.0, outline), *((tone, below(outline, share * kind.belt)) for share, tone in TONES)),
-        windows=tuple((pane, above(pane, 0.55 * pane[:, 1].max() + 0.45 * pane[:, 1].min())) for pane in panes),
+        windows=tuple((pane, above(pane, 0.55 * np.max(pane[:, 1]) + 0.45 * np.min(pane[:, 1]))) for pane in panes),
         arches=tuple(above(circle(x, kind.radius, kind.radius * 1.2), kind.outline[0][1]) for x in kind.wheels),
         nose=(np.maximum.accumulate(front[:, 1]), front[:, 0]),
         tail=(np.maximum.accumulate(rear[:, 1]), rear[:, 0]),
