@@ -1,5 +1,6 @@
 """What the README and docs/ show works: Python runs, the flags of commands exist, the files it names are there."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -26,6 +27,13 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("command", commands())
 def test_the_flags_of_a_command_exist(command):
     assert parse_shown(command) is not None
+
+
+def test_the_extras_that_are_installed_exist():
+    lists = [extras for page in PAGES for extras in re.findall(r"pip install .*?\[([\w,]+)\]", page)]
+    named = {extra for extras in lists for extra in extras.split(",")}
+    assert "cpu" in named
+    assert named <= set(importlib.metadata.metadata("carclf").get_all("Provides-Extra"))
 
 
 def test_records_are_read_by_plain_tensorflow_as_shown(dataset):
