@@ -51,7 +51,7 @@ test: lint
 	$(JAX_LANE) $(LONG_ON_JAX)
 
 test-slow: $(VENV)/.dev
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest --numprocesses=2 --dist=loadfile -m slow
 	$(JAX_LANE)
 
 # Apache Beam pins versions of pillow and protobuf that TensorFlow's environment is past; the converter needs no TensorFlow.
