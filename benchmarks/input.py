@@ -350,7 +350,7 @@ def torch_loader(folder: Path, size: int, batch_size: int, seconds: float) -> fl
 
 def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     """Where the time of a batch goes: milliseconds that each step adds to those before it, host steps on all cores."""
-    from carclf.data import index, loader
+    from carclf.data import index, loader, storage
     from carclf.data.decoder import decode, fitting_ratios
     from carclf.data.manifest import load_manifest
     from carclf.data.pipeline import canvas_side
@@ -384,8 +384,13 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     inputs, _, _ = next(whole)
     layer = Render(image_size=(size, size))
     cores = loader.usable_cores()
-    read = batch_of(lambda place: index.read_photo(manifest, entries[place]))
-    decoded = batch_of(lambda place: decode(index.read_photo(manifest, entries[place]), ratio=int(ratios[place])))
+    ranges = storage.RangeReader()
+
+    def read_photo(place: int) -> memoryview:
+        return index.read_photo(manifest, entries[place], read=ranges)
+
+    read = batch_of(read_photo)
+    decoded = batch_of(lambda place: decode(read_photo(place), ratio=int(ratios[place])))
     totals = {
         "read": milliseconds(read),
         "decode": milliseconds(decoded),
