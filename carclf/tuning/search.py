@@ -185,13 +185,13 @@ def search(
       KeyboardInterrupt: the trial that was running will be started again.
     """
     run = _Runner(study, objective, space, seed)
-    told = False
+    told, noticed = False, set[int]()
     while (tally := Tally.of(study)).settled < trials:
         if tally.settled + tally.running >= trials:
             if not told:
                 print(f"Waiting for {tally.running} trials that other processes have begun.", flush=True)
-                _give_first_heartbeats(study)
             told = True
+            _give_first_heartbeats(study, noticed)
             time.sleep(SECONDS_BETWEEN_LOOKS)
             with _without_experimental_warnings():
                 optuna.storages.fail_stale_trials(study)
@@ -264,12 +264,17 @@ def rounded(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in params.items()}
 
 
-def _give_first_heartbeats(study: optuna.Study) -> None:
-    """A process killed before its trial's first heartbeat would never count as dead, since Optuna compares the last."""
+def _give_first_heartbeats(study: optuna.Study, noticed: set[int]) -> None:
+    """Gives each running trial a heartbeat, once, and adds its number to `noticed`.
+
+    A process killed before its trial's first heartbeat would never count as dead, since Optuna compares the last.
+    """
     storage = study._storage
-    if isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat):
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    assert isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.number not in noticed:
             storage.record_heartbeat(trial._trial_id)
+            noticed.add(trial.number)
 
 
 def _stop_if_all_fail(study: optuna.Study) -> None:
