@@ -259,7 +259,7 @@ def measure_carclf(options: GpuOptions) -> dict[str, Any]:
         "render_seconds": seconds_a_call(lambda: render(*arrays), options),
         "render_bytes": batch_size * 3 * (case.canvas_size**2 + 4 * case.image_size**2),  # uint8 in, float32 out
         "predict_seconds": predict_seconds(model, inputs, options),
-        **view_seconds(model, classifier, case, batch_size, options),
+        **view_seconds(model, classifier, case, inputs, options),
         "flops": forward_flops(classifier),
         "peak_bytes": peak_bytes(),
     }
@@ -345,29 +345,25 @@ def predict_seconds(model: Any, inputs: Any, options: GpuOptions) -> float:
     return statistics.median(run() for _ in range(options.repeats))
 
 
-def view_seconds(model: Any, classifier: Any, case: Case, batch_size: int, options: GpuOptions) -> dict[str, float]:
+def view_seconds(model: Any, classifier: Any, case: Case, photos: Any, options: GpuOptions) -> dict[str, float]:
     """Median seconds of all views of a batch, as `carclf.predict` computes them, and of as many bare forward passes."""
     import keras
 
     from carclf.model.compile import compiled_prediction
+    from carclf.model.photo_classifier import view_inputs
 
-    (photos, _), image = ready_photos(case, batch_size), (batch_size, case.image_size, case.image_size, 3)
     extent = keras.ops.convert_to_numpy(photos["extent"])
     by_view = [drawn(case, extent, epoch=view) for view in range(VIEWS)]
     draws = {k: keras.ops.convert_to_tensor(np.stack([one[k] for one in by_view], axis=1)) for k in by_view[0]}
-    ready = keras.ops.convert_to_tensor(np.random.default_rng(0).uniform(0, 255, image).astype(np.float32))
-    one_view = compiled_prediction(model, of_view)
+    size = (len(extent), case.image_size, case.image_size, 3)
+    ready = keras.ops.convert_to_tensor(np.random.default_rng(0).uniform(0, 255, size).astype(np.float32))
+    one_view = compiled_prediction(model, view_inputs)
     bare = compiled_prediction(classifier, lambda images: images)
     passes = {
         "views_seconds": lambda: [one_view(photos, draws, np.int32(view)) for view in range(VIEWS)][-1],
         "bare_seconds": lambda: [bare(ready) for _ in range(VIEWS)][-1],
     }
     return {name: seconds_a_call(call, options) for name, call in passes.items()}
-
-
-def of_view(photos: dict[str, Any], draws: dict[str, Any], view: Any) -> dict[str, Any]:
-    """Render's input of one view, of draws [B, V, …]."""
-    return photos | {name: array[:, view] for name, array in draws.items()}
 
 
 def forward_flops(classifier: Any) -> int:

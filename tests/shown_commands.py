@@ -1,6 +1,7 @@
-"""Commands that pages and notebooks show: whether the door exists and takes their flags."""
+"""Commands that pages and notebooks show: where they stand, whether the door exists and takes their flags."""
 
 import importlib
+import re
 import shlex
 import typing
 from pathlib import Path
@@ -9,6 +10,14 @@ from typing import Any
 from carclf.door import parse_command_line
 
 ROOT = Path(__file__).parent.parent
+_FILES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in _FILES}
+README = PAGES["README.md"]
+
+
+def blocks(language: str, page: str) -> list[str]:
+    """The blocks of a language in the text of a page."""
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def parse_shown(command: str) -> Any:

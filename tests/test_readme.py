@@ -7,19 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from shown_commands import parse_shown
+from shown_commands import PAGES, README, blocks, parse_shown
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
-
-
-def blocks(language: str, page: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def commands() -> list[str]:
-    shown = [block for page in PAGES for block in blocks("sh", page)]
+    shown = [block for page in PAGES.values() for block in blocks("sh", page)]
     lines = [line.split("  #")[0].strip() for block in shown for line in block.splitlines()]
     return [line for line in lines if line.startswith("python ") and "$" not in line]  # that is a loop
 
@@ -30,14 +24,14 @@ def test_the_flags_of_a_command_exist(command):
 
 
 def test_the_extras_that_are_installed_exist():
-    lists = [extras for page in PAGES for extras in re.findall(r"pip install .*?\[([\w,]+)\]", page)]
+    lists = [extras for page in PAGES.values() for extras in re.findall(r"pip install .*?\[([\w,]+)\]", page)]
     named = {extra for extras in lists for extra in extras.split(",")}
     assert "cpu" in named
     assert named <= set(importlib.metadata.metadata("carclf").get_all("Provides-Extra"))
 
 
 def test_records_are_read_by_plain_tensorflow_as_shown(dataset):
-    (program,) = blocks("python")
+    (program,) = blocks("python", README)
     assert len([line for line in program.splitlines() if line.strip()]) <= 7
     shown = program.replace("data/cars/*/train-fold", f"{dataset.directory}/train-fold")
     answer = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, timeout=120)

@@ -16,17 +16,13 @@ from pathlib import Path
 
 import miniature_shell
 import pytest
+from shown_commands import PAGES, blocks
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHOWN_IDS = ("100155.jpg", "100306.jpg")  # the competition's mislabels, which docs/pages.md asks for
 
 
-def shown(page: Path) -> list[str]:
-    return re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-
-
-SHOWING = [page for page in PAGES if shown(page)]
+SHOWING = {name: blocks("sh", text) for name, text in PAGES.items() if blocks("sh", text)}
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +63,8 @@ def make_photos(home: Path) -> None:
     shutil.copy(second, home / "folder")
 
 
-def run(block: str, *, home: Path) -> str:
-    """What a block of commands prints, once all of them have ended well."""
+def run(block: str, *, home: Path) -> None:
+    """Runs a block of commands, all of which must end well."""
     environment = os.environ | {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     answer = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
@@ -80,23 +76,42 @@ def run(block: str, *, home: Path) -> str:
         timeout=1200,
     )
     assert answer.returncode == 0, f"{block}\n{answer.stdout}"
-    return answer.stdout
 
 
 def prepare(block: str, *, home: Path) -> None:
-    """What a page takes for granted, and nothing that a page before it made anew."""
+    """Makes what a page takes for granted, and removes what an earlier page made and this block is to make anew."""
     if "--resume_from" in block and not (home / "kaggle").exists():
         lose_a_session(home)
     if "demo/data" in block and not (home / "demo").exists():
         shutil.copytree(home / "data" / "cars", home / "demo" / "data")
-    if "--output=exported" in block:
-        shutil.rmtree(home / "exported", ignore_errors=True)
-    if "--output=tuned.flags" in block:
-        shutil.rmtree(home / "runs" / "tuned_trials", ignore_errors=True)
-    if "--num_hosts" in block:
-        shutil.rmtree(home / "runs" / "b3_512_tpu")
     if "--compare=old.csv" in block:
         shutil.copy(home / "submission.csv", home / "old.csv")
+    if "carclf.tune" in block:
+        shutil.rmtree(home / "runs" / "tuned_trials", ignore_errors=True)
+    for path in (home / name for name in outputs(block) + runs_of(block)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def follow(page: str, *, home: Path) -> None:
+    """Runs the commands of a page, block by block, each of which must leave its files behind."""
+    for block in SHOWING[page]:
+        prepare(block, home=home)
+        run(block, home=home)
+        made = [*outputs(block), *(f"{name}/metrics.json" for name in runs_of(block))]
+        assert [name for name in made if not (home / name).exists()] == [], block
+
+
+def outputs(commands: str) -> list[str]:
+    """What they write, as far as it is named in full."""
+    return re.findall(r"--output=(?!/)([\w./]+)(?=\s)", commands)
+
+
+def runs_of(commands: str) -> list[str]:
+    """The folders of the stages that they train."""
+    return [f"runs/{stage}" for stage in re.findall(r"carclf\.train --stage=(\w+) (?!.*--run)", commands)]
 
 
 def lose_a_session(home: Path) -> None:
@@ -104,7 +119,6 @@ def lose_a_session(home: Path) -> None:
     lost, working = home / "kaggle" / "input" / "lost", home / "kaggle" / "working"
     shutil.copytree(home / "data" / "cars", working / "data")
     shutil.copytree(home / "runs", lost / "runs", ignore=shutil.ignore_patterns("b3_512"))
-    shutil.rmtree(home / "runs" / "b3_512")
     flags = (f"--data={working / 'data'}", *miniature_shell.RESUMED, "--device=cpu")
     command = [sys.executable, "-m", "carclf.train", "--stage=b3_512", *flags]
     with subprocess.Popen(command, cwd=lost, env=os.environ | {"PYTHONPATH": str(ROOT)}) as session:
@@ -117,25 +131,12 @@ def lose_a_session(home: Path) -> None:
 @pytest.fixture(scope="module")
 def after_the_readme(home) -> Path:
     """The folder of somebody who has followed the README, which the other pages build upon."""
-    for block in shown(PAGES[0]):
-        prepare(block, home=home)
-        run(block, home=home)
+    follow("README.md", home=home)
     return home
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", SHOWING, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", SHOWING)
 def test_the_commands_of_a_page_run(page, after_the_readme):
-    home = after_the_readme
-    if page != PAGES[0]:
-        for block in shown(page):
-            prepare(block, home=home)
-            run(block, home=home)
-    assert [path for path in written_by("".join(shown(page))) if not (home / path).exists()] == []
-
-
-def written_by(commands: str) -> list[str]:
-    """The files that commands of a page must have left behind."""
-    outputs = re.findall(r"--output=(?!/)([\w./]+)(?=\s)", commands)
-    stages = re.findall(r"carclf\.train --stage=(\w+) (?!.*--run)", commands)
-    return outputs + [f"runs/{stage}/metrics.json" for stage in stages]
+    if page != "README.md":
+        follow(page, home=after_the_readme)

@@ -13,7 +13,7 @@ from carclf import config
 from carclf.data.pipeline import Framing, ViewSet, canvas_side
 from carclf.model.classifier import build_classifier
 from carclf.model.compile import compiled_prediction
-from carclf.model.photo_classifier import build_photo_classifier
+from carclf.model.photo_classifier import build_photo_classifier, view_inputs
 from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
 from carclf.recipe import View
@@ -54,12 +54,7 @@ class Program:
 
     @functools.cached_property
     def _step(self) -> Callable[..., Tensor]:
-        return compiled_prediction(self.photo_classifier, _inputs, jit=self.jit)
-
-
-def _inputs(photos: Mapping[str, Tensor], draws: Mapping[str, Tensor], view: Tensor) -> dict[str, Tensor]:
-    of_view = {name: array[:, view] for name, array in draws.items()}
-    return {"canvas": photos["canvas"], "extent": photos["extent"]} | of_view
+        return compiled_prediction(self.photo_classifier, view_inputs, jit=self.jit)
 
 
 def on_device(batches: tf.data.Dataset) -> Iterable[Any]:

@@ -1,5 +1,8 @@
 """Render in front of a classifier: the one model that trains, validates and predicts."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
 from carclf.config import Fill, RenderMethod
@@ -46,3 +49,14 @@ def build_photo_classifier(
         name="render",
     )
     return keras.Model(inputs, classifier(layer(inputs)), name="photo_classifier")
+
+
+def view_inputs(photos: Mapping[str, Any], draws: Mapping[str, Any], view: Any) -> dict[str, Any]:
+    """The photo classifier's inputs that show photos in one of their views.
+
+    Args:
+      photos: canvas and extent of B photos.
+      draws: geometry, colour, mix and erase of all V views, [B, V, …].
+      view: int32, which of them.
+    """
+    return {"canvas": photos["canvas"], "extent": photos["extent"]} | {k: draw[:, view] for k, draw in draws.items()}
