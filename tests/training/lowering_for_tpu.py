@@ -16,12 +16,11 @@ import numpy as np
 
 from carclf import config, door
 from carclf.data.pipeline import DRAW_SHAPES, Framing, canvas_side
-from carclf.inference import program
 from carclf.model import separable
 from carclf.model.classifier import build_classifier, set_trainable
 from carclf.model.losses import build_loss
 from carclf.model.optimizers import build_optimizer
-from carclf.model.photo_classifier import build_photo_classifier
+from carclf.model.photo_classifier import build_photo_classifier, view_inputs
 from carclf.model.schedules import build_schedule
 from carclf.model.unfreezing import learning_factors
 from carclf.recipe import parse_recipe, parse_views
@@ -115,7 +114,7 @@ def programs(options: config.TrainOptions) -> Iterator[tuple[str, Callable[..., 
 
 def one_view(model: keras.Model, trainable: Any, frozen: Any, photos: Any, draws: Any, view: Any) -> Any:
     """What `carclf.inference.program.Program` compiles on JAX."""
-    return model.stateless_call(trainable, frozen, program._inputs(photos, draws, view), training=False)[0]
+    return model.stateless_call(trainable, frozen, view_inputs(photos, draws, view), training=False)[0]
 
 
 def describe(function: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
