@@ -42,7 +42,7 @@ lint: $(VENV)/.dev
 # The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py); on a CPU JAX
 # compiles everything, so what takes it minutes is left to test-slow.
 JAX_LANE := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
-LONG_ON_JAX := --ignore=tests/model/test_whole_photo.py --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_averaging.py \
+LONG_ON_JAX := --ignore=tests/model/test_whole_photo.py --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_weight_average.py \
 	--deselect=tests/model/test_render.py::test_no_photo_depends_on_its_batch
 
 # Two processes: most tests wait for one core.

@@ -20,10 +20,10 @@ from typing import Any
 
 from measuring import scratch_folder
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
+from carclf.device import without_start_messages
 from carclf.errors import UserError
-from carclf.quiet import without_start_messages
+from carclf.flags import option
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"

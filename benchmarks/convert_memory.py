@@ -11,8 +11,8 @@ from typing import Any
 
 from measuring import run_measured, scratch_folder
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
+from carclf.flags import option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 PHOTOS_A_FOLDER = 5000

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_ACCURACY = 0.90

@@ -15,9 +15,9 @@ from typing import Any
 
 from measuring import run_measured
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES = (0.25, 1.0)
@@ -107,9 +107,9 @@ def draw(folder: Path, train: list[tuple[str, int]], test: list[tuple[str, int]]
     """Draws a photo for every Id; test photos show each kind in turn, since a sample does not tell."""
     from tqdm import tqdm
 
-    from carclf.samples import dataset
-    from carclf.samples.drawing import PHOTOS_A_WORKER
-    from carclf.samples.kinds import KINDS
+    from carclf.synthetic import dataset
+    from carclf.synthetic.drawing import PHOTOS_A_WORKER
+    from carclf.synthetic.kinds import KINDS
     from carclf.workers import worker_count
 
     total = len(train) + len(test)

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 CLASSES = 10
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.01

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from measuring import scratch_folder
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
@@ -56,7 +56,7 @@ class InputOptions:
 def main(options: InputOptions) -> None:
     """Measures and prints."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     select_device("cpu")
     with scratch_folder() as scratch:
@@ -158,7 +158,8 @@ def our_batches(data: str, *, size: int, batch_size: int, cached: bool = False) 
     from carclf.data.cache import open_cache
     from carclf.data.index import read_index
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import Framing, canvas_side, training_batches
+    from carclf.data.pipeline import canvas_side, training_batches
+    from carclf.framing import Framing
     from carclf.recipe import parse_recipe
 
     manifest = load_manifest(data)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from measuring import run_measured, scratch_folder
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -117,7 +117,7 @@ def measure_speed(folder: Path, data: Path, *, options: PredictBenchmarkOptions)
     """
     from carclf import runs
     from carclf.data.manifest import load_manifest
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     run, manifest = runs.load_run(folder), load_manifest(str(data))
     device = select_device(options.device)
@@ -148,7 +148,7 @@ def ours(run: "Run", manifest: "Manifest", *, options: PredictBenchmarkOptions, 
     """A function that predicts all test photos, and a list with an entry for each photo it has decoded."""
     from carclf.data import loader
     from carclf.inference.predictor import predict_programs
-    from carclf.inference.program import build_programs
+    from carclf.inference.programs import build_programs
     from carclf.recipe import parse_views
 
     views = parse_views(VIEWS.format(count=options.views))
@@ -168,7 +168,7 @@ def bare_passes(run: "Run", manifest: "Manifest", *, options: PredictBenchmarkOp
     import numpy as np
     import tensorflow as tf
 
-    from carclf.inference.program import load_classifier
+    from carclf.inference.programs import load_classifier
 
     classifier, framing = load_classifier(run)
     forward = tf.function(lambda images: classifier(images, training=False), jit_compile=jit or None, autograph=False)

@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 from measuring import scratch_folder
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 # Optimizer, rate and augmentation of its fine-tuning stages. Source: stages/notebook_b3_300_half.flags.
 NOTEBOOK = "--augment=notebook --learning_rate=1e-4 --schedule=exponential --lr_decay=0.9"

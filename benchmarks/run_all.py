@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 HERE = Path(__file__).resolve().parent
 

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 SIDE_PX = 16
 # Strengths of the l2 penalty; the best on the test photos is reported, which favours the control.

@@ -18,9 +18,9 @@ from pathlib import Path
 from convert_memory import draw as draw_tiny
 from measuring import run_measured, scratch_folder
 
-from carclf.config import option
+from carclf.command import run_door
 from carclf.convert.shards import RECORDS_A_SHARD
-from carclf.door import run_door
+from carclf.flags import option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 SIZES = (224, 512)
@@ -33,7 +33,7 @@ LAUNCHER = """
 import sys, time
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
-from carclf.door import parse_command_line
+from carclf.command import parse_command_line
 convert(parse_command_line(ConvertOptions, sys.argv[1:], description=""))
 print(time.process_time())
 """
@@ -143,8 +143,8 @@ def run(command: Sequence[str]) -> float:
 
 def reduce_ms() -> float:
     """CPU time of judging a large photo twice: before and while it is written."""
-    from carclf.convert.judge import judge
-    from carclf.samples.draw import draw_jpeg
+    from carclf.data.judge import judge
+    from carclf.synthetic.draw import draw_jpeg
 
     photos = [draw_jpeg(kind=number, photo_id=f"{number}.jpg", seed=1, size=(1600, 1200)) for number in range(8)]
     started = time.process_time()
@@ -169,7 +169,8 @@ def launcher_costs(scratch: Path) -> tuple[float, float]:
 def epoch_ms(data: str, *, size: int, batches: int) -> float:
     """CPU time of a photo from its record to a training batch, on all threads."""
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import Framing, canvas_side, training_batches
+    from carclf.data.pipeline import canvas_side, training_batches
+    from carclf.framing import Framing
     from carclf.recipe import parse_recipe
 
     manifest = load_manifest(data)

@@ -17,9 +17,9 @@ from typing import Any
 
 from measuring import scratch_folder
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 BOUNDARY = "border"
@@ -29,7 +29,7 @@ BATCH_SIZES = (1, 8)  # of the bare calls
 # Prints images a second for each batch size: the classifier alone, as a compiled graph, on an image that is there.
 BARE = """
 import json, sys, time
-from carclf.training.device import select_device
+from carclf.device import select_device
 select_device(sys.argv[1])
 import numpy as np, tensorflow as tf
 from carclf.model.classifier import build_classifier

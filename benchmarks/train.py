@@ -17,9 +17,9 @@ from typing import Any
 
 from measuring import scratch_folder
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
@@ -51,7 +51,7 @@ class TrainBenchmarkOptions:
 
 def main(options: TrainBenchmarkOptions) -> None:
     """Measures and prints."""
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     device = select_device("cpu")
     if options.first_step:
@@ -88,7 +88,8 @@ class Trainee:
 
     def __init__(self, options: TrainBenchmarkOptions, data: str, device: Any) -> None:
         from carclf.data.manifest import load_manifest
-        from carclf.data.pipeline import Framing, canvas_side
+        from carclf.data.pipeline import canvas_side
+        from carclf.framing import Framing
 
         self._options, self._device = options, device
         self._manifest = load_manifest(data)
@@ -175,11 +176,11 @@ class Trainee:
 
     def fit(self, steps: int, run: Path) -> tuple[float, int]:
         """(seconds a step, traces) of an epoch of carclf's own fit, with all that belongs to one but its validation."""
-        from carclf.data.waiting import InputClock
+        from carclf.data.input_clock import InputClock
         from carclf.model.render import Render
         from carclf.model.schedules import build_schedule
         from carclf.training.fitting import Saving, fit_phase, setting_of
-        from carclf.training.growth import Phase
+        from carclf.training.phases import Phase
         from carclf.training.preemption import Preemption
 
         options, clock, traces, call = self._options, InputClock(), [], Render.call

@@ -9,7 +9,7 @@ import typing
 from typing import NoReturn
 
 import carclf
-from carclf.door import USAGE_ERROR, run_door
+from carclf.command import USAGE_ERROR, run_door
 
 # As they follow each other in use; a command that is not named here comes behind them.
 ORDER = ("sample", "make_tfrecords", "explore", "tune", "train", "evaluate", "predict", "export", "serve")

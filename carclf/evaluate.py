@@ -1,11 +1,14 @@
 """`python -m carclf.evaluate`: scores runs on the photos they never trained on."""
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from carclf import runs
-from carclf.config import EvaluateOptions
-from carclf.door import run_door
+from carclf.command import run_door
+from carclf.files import write_json
+from carclf.flags import option, refuse, require_flags
 from carclf.runs import Member
+from carclf.train_options import RUN_WEIGHTS_HELP, TTA_HELP, TTA_MEAN_HELP, TTA_MEANS
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -20,14 +23,38 @@ training set, each photo by the run that held it out. With several views it tell
 Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='clean|flip|zoom(1.1)'"""
 
 
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Every option of `python -m carclf.evaluate`."""
+
+    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
+    tta: str = option("clean", TTA_HELP, group="Prediction")
+    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
+    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
+    label_patch: str = option(
+        "", "Labels to judge by; without it those that the runs were trained with.", group="Prediction"
+    )
+    batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
+    device: str = option(
+        "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
+        require_flags(self, "run", "data")
+
+
 def main(options: EvaluateOptions) -> None:
     """Evaluates and prints the summary."""
     members = runs.load_members(options.run, runs=options.runs)
 
     from carclf.data.manifest import load_manifest
     from carclf.inference.audit import with_clean
-    from carclf.inference.averaging import parse_run_weights
     from carclf.inference.compatibility import check_classes, held_out_folds, load_labels
+    from carclf.inference.ensemble import parse_run_weights
     from carclf.recipe import parse_views
 
     manifest = load_manifest(options.data)
@@ -39,12 +66,12 @@ def main(options: EvaluateOptions) -> None:
     views = with_clean(asked) if audited else asked
     weights = parse_run_weights(options.run_weights, count=len(members))
 
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(device.describe(), flush=True)
 
-    from carclf.inference.averaging import fit_run_weights
+    from carclf.inference.ensemble import fit_run_weights
     from carclf.inference.evaluation import audit_predictions, evaluate_predictions, labels_of
     from carclf.inference.predictor import mean_predictions, predict_held_out
 
@@ -116,7 +143,7 @@ def write_files(
         print(f"Report: {page}")
     else:
         path = member.directory / runs.OUT_OF_FOLD_FILE
-        runs.write_json(path, {"views": names, "folds": list(member.folds), "evaluation": evaluation.to_dict()})
+        write_json(path, {"views": names, "folds": list(member.folds), "evaluation": evaluation.to_dict()})
         print(f"Figures: {path}")
     patch = write_label_patch(member.directory, evaluation)
     print(

@@ -1,20 +1,48 @@
 """`python -m carclf.export`: a run as a file for other programs, checked by the runtime that will run it."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import runs
-from carclf.config import ExportOptions
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option, refuse, require_flags
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
+
+EXPORT_FORMATS = ("savedmodel", "onnx", "litert", "litert_int8")  # the rows of carclf.exporting.formats.FORMATS
 
 DESCRIPTION = """Writes a run as SavedModel, ONNX or LiteRT, photos in and probabilities out, with a model card.
 
 The file is run by its own runtime on validation photos, and written only if it says what the run says.
 Example: python -m carclf.export --run=runs/b3_512 --format=onnx --output=exported/b3_512"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """Every option of `python -m carclf.export`."""
+
+    run: str = option("", "Run to export.", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    format: str = option(
+        "onnx",
+        "savedmodel (TensorFlow), onnx, litert (phones), or litert_int8, a quarter of its size.",
+        choices=EXPORT_FORMATS,
+        group="Export",
+    )
+    output: str = option("", "Folder to write: the model, labels.txt and README.md, the model card.", group="Export")
+    overwrite: bool = option(False, "Replace the folder where it exists.", group="Export")
+    data: str = option("", "Data set to check the export on; none is the run's own.", group="Check")
+    photos: int = option(64, "Validation photos that it is checked on.", group="Check")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        require_flags(self, "run", "output")
+        refuse(self.photos < 1, "photos", self.photos, "an export is checked on at least 1")
+        named = self.output.lower().endswith((".onnx", ".tflite", ".pb"))
+        refuse(named, "output", self.output, "it is a folder, in which the model lies beside labels.txt and README.md")
 
 
 def main(options: ExportOptions) -> None:
@@ -34,7 +62,7 @@ def main(options: ExportOptions) -> None:
     (fold,) = held_out_folds(members, manifest)
     manifest = load_labels("", members=members, manifest=manifest)
 
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     device = select_device("cpu", precision="float32")
     if device.backend != "tensorflow":

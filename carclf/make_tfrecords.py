@@ -1,7 +1,7 @@
 """`python -m carclf.make_tfrecords`: from photos to TFRecord shards, once and offline; tools/make_tfrecords.py too."""
 
+from carclf.command import run_door
 from carclf.convert.options import ConvertOptions
-from carclf.door import run_door
 
 DESCRIPTION = """Turns photos into TFRecord shards: every photo judged, stratified folds, the same bytes each time.
 

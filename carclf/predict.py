@@ -1,24 +1,26 @@
 """`python -m carclf.predict`: the test photos' classes, as the competition wants them."""
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carclf import runs
-from carclf.config import PredictOptions
-from carclf.door import USAGE_ERROR, run_door
+from carclf.command import USAGE_ERROR, run_door
 from carclf.errors import UserError
+from carclf.flags import option, refuse, require_flags
 from carclf.runs import Member
+from carclf.train_options import RUN_WEIGHTS_HELP, TTA_HELP, TTA_MEAN_HELP, TTA_MEANS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from carclf.data.manifest import Manifest
+    from carclf.device import Device
     from carclf.inference.photo_predictor import PhotoPredictor
     from carclf.inference.predictor import Predictions
     from carclf.recipe import View
-    from carclf.training.device import Device
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
 
@@ -26,6 +28,57 @@ The file has exactly the Ids of the sample submission, in its order; otherwise n
 predicts any photos instead and prints their likeliest classes.
 Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
 SHEET_PHOTOS = 60  # of a contact sheet, at the most
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """Every option of `python -m carclf.predict`."""
+
+    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
+    output: str = option("submission.csv", "The submission to write.", group="Data and run")
+    split: str = option(
+        "test",
+        "The test photos, or val: the fold that the run held out.",
+        choices=("test", "val"),
+        group="Data and run",
+    )
+    sample: str = option("", "Sample submission to follow instead of the data set's own.", group="Data and run")
+    probabilities: str = option(
+        "", "Also write every probability to this file, .csv or .parquet.", group="Data and run"
+    )
+    compare: str = option(
+        "", "An older submission: tells which photos changed, and draws them beside --output.", group="Data and run"
+    )
+    photo: str = option(
+        "",
+        "Photos or folders, with commas: prints their likeliest classes instead; needs no --data.",
+        group="Data and run",
+    )
+    top: int = option(3, "With --photo: how many classes to print.", group="Data and run")
+    tta: str = option("clean", TTA_HELP, group="Prediction")
+    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
+    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
+    batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
+    device: str = option(
+        "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
+        refuse(self.top < 1, "top", self.top, "it must be at least 1")
+        if self.photo:
+            require_flags(self, "run")
+            for name in ("data", "sample", "probabilities", "compare"):
+                refuse(bool(getattr(self, name)), name, getattr(self, name), "--photo predicts without a data set")
+            refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
+            return
+        require_flags(self, "run", "data", "output")
+        kinds = (".csv", ".parquet")
+        named = not self.probabilities or self.probabilities.lower().endswith(kinds)
+        refuse(not named, "probabilities", self.probabilities, f"it must end with {' or '.join(kinds)}")
 
 
 def main(options: PredictOptions) -> int:
@@ -42,8 +95,8 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     """
     from carclf.data.manifest import load_manifest
     from carclf.inference import comparison, submission
-    from carclf.inference.averaging import FITTED, parse_run_weights
     from carclf.inference.compatibility import check_classes, held_out_folds
+    from carclf.inference.ensemble import FITTED, parse_run_weights
     from carclf.recipe import parse_views
 
     manifest = load_manifest(options.data)
@@ -71,7 +124,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     if options.probabilities.lower().endswith(".parquet"):
         submission.require_parquet()
 
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(device.describe(), flush=True)
@@ -113,8 +166,8 @@ def predict(
     device: "Device",
 ) -> "Predictions":
     """The members' mean, with the weights given, or fitted first on the photos that they held out."""
-    from carclf.inference.averaging import fit_run_weights
     from carclf.inference.compatibility import load_labels
+    from carclf.inference.ensemble import fit_run_weights
     from carclf.inference.evaluation import labels_of
     from carclf.inference.predictor import mean_predictions, predict_held_out, predict_members
 
@@ -175,7 +228,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
     Raises:
       UserError: there is no such file, or a run does not load.
     """
-    from carclf.inference.averaging import parse_run_weights
+    from carclf.inference.ensemble import parse_run_weights
     from carclf.inference.photo_files import photo_files
     from carclf.recipe import parse_views
 
@@ -184,7 +237,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
     weights = parse_run_weights(options.run_weights, count=len(members))
     assert weights is not None  # the options refuse fitted ones
 
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
 
@@ -208,7 +261,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
 
 def print_classes(predictor: "PhotoPredictor", paths: Sequence[Path], *, top: int, batch_size: int) -> int:
     """How many files could not be read, after printing a line for each of the others, a few at a time."""
-    from carclf.convert.judge import UnusableError
+    from carclf.data.judge import UnusableError
     from carclf.inference.photo_files import printable, read_files, table_line
 
     unread = 0

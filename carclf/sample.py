@@ -4,9 +4,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from carclf.config import option
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option
 
 DESCRIPTION = """Draws a data set of cars of ten kinds in the competition's exact layout, and the true labels of the
 test photos in solution.csv: what the demo and the tests train on, free of any download and of any licence.
@@ -50,8 +50,8 @@ def main(options: SampleOptions) -> None:
     """Draws and writes the sample."""
     from tqdm import tqdm
 
-    from carclf.samples import dataset
-    from carclf.samples.drawing import PHOTOS_A_WORKER
+    from carclf.synthetic import dataset
+    from carclf.synthetic.drawing import PHOTOS_A_WORKER
     from carclf.workers import worker_count
 
     output = Path(options.output).expanduser()

@@ -1,12 +1,13 @@
 """`python -m carclf.serve`: a page on this machine that classifies the photos dropped on it."""
 
+import dataclasses
 import importlib.util
 import time
 
 from carclf import runs
-from carclf.config import ServeOptions
-from carclf.door import run_door
+from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.flags import option, refuse, require_flags
 
 DESCRIPTION = """Serves a page to drop photos on, and POST /api/classify for programs; on this machine only, by default.
 
@@ -14,6 +15,26 @@ Several runs, with commas, answer with the mean of their probabilities.
 Example: python -m carclf.serve --run=runs/b3_512 --port=8080"""
 
 PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeOptions:
+    """Every option of `python -m carclf.serve`."""
+
+    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Run")
+    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Run")
+    host: str = option(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 lets the whole network in, without a password.", group="Server"
+    )
+    port: int = option(8080, "Port to listen on; 0 takes any that is free.", group="Server")
+    max_mb: float = option(20.0, "Largest file that is taken, MB.", group="Server")
+    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "tpu"), group="Device")
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        require_flags(self, "run", "host")
+        refuse(not 0 <= self.port <= 65535, "port", self.port, "ports are 0 to 65535")
+        refuse(not 0 < self.max_mb <= 1000, "max_mb", self.max_mb, "it must be above 0 and at most 1000")
 
 
 def main(options: ServeOptions) -> None:
@@ -26,7 +47,7 @@ def main(options: ServeOptions) -> None:
 
     opened = bind(options.host, options.port)
 
-    from carclf.training.device import select_device
+    from carclf.device import select_device
 
     device = select_device(options.device, precision=loaded[0].options.precision)
     print(device.describe(), flush=True)

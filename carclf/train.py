@@ -4,15 +4,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from carclf import config, runs
-from carclf.config import TrainOptions
+from carclf import runs
+from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_door
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
-from carclf.door import expand_flagfiles, find_stage, parse_command_line, run_door
+from carclf.device import Hosts, select_device
 from carclf.errors import Preempted, UserError
-from carclf.training.device import Hosts, select_device
-from carclf.training.lineage import check_split, describe_changes, load_parent
-from carclf.training.lock import holding
+from carclf.runs.lock import holding
+from carclf.runs.parent import check_split, describe_changes, load_parent
+from carclf.train_options import ALL_FOLDS, TrainOptions
 from carclf.training.preemption import Preemption, passing_on_sigterm
 
 DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
@@ -26,7 +26,7 @@ def main(options: TrainOptions) -> int:
     if options.stages:
         return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
     check_data(options)
-    if options.val_fold == config.ALL_FOLDS:
+    if options.val_fold == ALL_FOLDS:
         return train_all_folds(options, sys.argv[1:])
     return train_one_stage(options)
 
@@ -132,8 +132,8 @@ def train_one_stage(options: TrainOptions) -> int:
       Preempted: SIGTERM has come; what it says is how to go on.
       KeyboardInterrupt: likewise.
     """
+    from carclf.runs.opening import where_it_stands
     from carclf.training.hosts import folder_of_host
-    from carclf.training.resume import where_it_stands
 
     directory = runs.run_path(options.run or "run", runs=options.runs)
     if runs.fold_paths(directory):
@@ -157,7 +157,7 @@ def train_one_stage(options: TrainOptions) -> int:
 
 def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption) -> None:
     """Trains or goes on training, evaluates the best weights, and writes the run's files."""
-    from carclf.training.resume import Start, decide_start, find_parent
+    from carclf.runs.opening import Start, decide_start, find_parent
 
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
     if manifest.label_patch:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carclf import config, runs
-from carclf.config import TrainOptions, TuneOptions
-from carclf.door import parse_command_line, run_door
+from carclf import runs
+from carclf.command import parse_command_line, run_door
 from carclf.errors import UserError
+from carclf.flags import option, refuse, require_flags, to_dict
+from carclf.train_options import ALL_FOLDS, TrainOptions
 
 if TYPE_CHECKING:
     import optuna
@@ -19,6 +20,39 @@ DESCRIPTION = """Searches the options of a stage with Optuna and writes the best
 Every flag of carclf.train is taken too: what all trials have in common. The same command started again, or in several
 processes and machines with one --storage, works on the same study.
 Example: python -m carclf.tune --flagfile=stages/b0_112.flags --data=data/cars --trials=40 --output=tuned.flags"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneOptions(TrainOptions):
+    """Every option of `python -m carclf.tune`: those of the search, and those that its trials have in common."""
+
+    trials: int = option(0, "Trials wanted in the study, those of other processes included.", group="Search")
+    output: str = option("", "Flag file to write the best trial to.", group="Search")
+    study: str = option("", "Name of the study; none is that of --output.", group="Search")
+    storage: str = option(
+        "", "Database of the study, an SQLAlchemy URL; none is RUNS/STUDY_trials/study.db, SQLite.", group="Search"
+    )
+    space: str = option("", "File with the search space, an option a line; see docs/tuning.md.", group="Search")
+    pruner: str = option(
+        "median",
+        "Which trials end early: those below the median of the others at the same epoch, Hyperband's, or none.",
+        choices=("median", "hyperband", "none"),
+        group="Search",
+    )
+    heartbeat_seconds: int = option(
+        30, "Between two signs of life; a process that misses three is dead and its trial starts anew.", group="Search"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a call without what it needs."""
+        super().__post_init__()
+        require_flags(self, "data", "output")
+        for name in ("trials", "heartbeat_seconds"):
+            refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
+        for name in ("stages", "find_lr", "resume_from"):
+            refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
+        refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is judged by one fold")
+        refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
 
 
 def main(options: TuneOptions) -> None:
@@ -31,7 +65,7 @@ def main(options: TuneOptions) -> None:
         if error.name not in ("optuna", "sqlalchemy"):
             raise
         raise UserError("Optuna is not installed, which carclf.tune needs: pip install 'carclf[tune]'.") from None
-    from carclf.training.resume import HARMLESS
+    from carclf.runs.opening import HARMLESS
     from carclf.tuning.outcome import check_output
     from carclf.tuning.space import read_space
     from carclf.tuning.trial import TrainTrial
@@ -51,7 +85,7 @@ def main(options: TuneOptions) -> None:
         identity={
             "data": manifest.fingerprint,
             "space": [str(parameter) for parameter in space],
-            **{k: v for k, v in config.to_dict(base).items() if k not in HARMLESS},
+            **{k: v for k, v in to_dict(base).items() if k not in HARMLESS},
         },
         heartbeat_seconds=options.heartbeat_seconds,
     )
@@ -74,7 +108,7 @@ def main(options: TuneOptions) -> None:
 def trained_options(options: TuneOptions) -> TrainOptions:
     """What the trials have in common."""
     names = {field.name for field in dataclasses.fields(TrainOptions)}
-    return TrainOptions(**{name: value for name, value in config.to_dict(options).items() if name in names})
+    return TrainOptions(**{name: value for name, value in to_dict(options).items() if name in names})
 
 
 def base_arguments(arguments: Sequence[str]) -> list[str]:
@@ -103,13 +137,13 @@ class _Result:
 
     def write(self, study: "optuna.Study") -> None:
         """Writes the best trial so far."""
-        from carclf.training.resume import HARMLESS
+        from carclf.runs.opening import HARMLESS
         from carclf.tuning.outcome import write_flags
         from carclf.tuning.search import Tally, rounded
 
         best = study.best_trial
-        options: dict[str, Any] = config.to_dict(self.base) | rounded(best.params)
-        begun = config.to_dict(parse_command_line(TrainOptions, self.base_arguments, description=""))
+        options: dict[str, Any] = to_dict(self.base) | rounded(best.params)
+        begun = to_dict(parse_command_line(TrainOptions, self.base_arguments, description=""))
         write_flags(
             self.output,
             base=self.base_arguments,

@@ -5,8 +5,8 @@ import sys
 import traceback
 
 from carclf import train
-from carclf.config import TrainOptions
-from carclf.door import parse_command_line
+from carclf.command import parse_command_line
+from carclf.train_options import TrainOptions
 
 MINIATURE = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=4", "--epochs=2", "--steps=2")
 

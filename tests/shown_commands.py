@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from carclf.door import parse_command_line
+from carclf.command import parse_command_line
 
 ROOT = Path(__file__).parent.parent
 _FILES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

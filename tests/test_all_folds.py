@@ -3,9 +3,9 @@
 import pytest
 
 from carclf import runs, train
-from carclf.config import ALL_FOLDS, TrainOptions
-from carclf.door import parse_command_line
+from carclf.command import parse_command_line
 from carclf.errors import UserError
+from carclf.train_options import ALL_FOLDS, TrainOptions
 from tests.inference.made_runs import make_run
 
 

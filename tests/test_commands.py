@@ -9,9 +9,8 @@ import pytest
 
 import carclf
 from carclf.__main__ import commands, help_text, main
-from carclf.config import ExploreOptions
-from carclf.door import help_text as door_help
-from carclf.explore import DESCRIPTION
+from carclf.command import help_text as door_help
+from carclf.explore import DESCRIPTION, ExploreOptions
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.doors import open_door
 
 from tests.conftest import write_dataset
-from tests.doors import open_door
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--backbone=tiny", "--weights=none", "--batch_size=8", "--device=cpu", "--augment=flip|shift(0.1)")

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from carclf.config import ExploreOptions
 from carclf.errors import UserError
-from carclf.explore import EVERY_OPERATION
+from carclf.explore import EVERY_OPERATION, ExploreOptions
 from carclf.recipe import NAMED_RECIPES, RECIPES
-from tests import doors
+from tests import commands
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +21,7 @@ def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def refused(*arguments: str) -> str:
-    return doors.refused("carclf.explore", *arguments, folder=ROOT)
+    return commands.refused("carclf.explore", *arguments, folder=ROOT)
 
 
 def test_a_recipe_is_drawn_into_a_folder_that_is_made(tmp_path, dataset):
@@ -40,7 +39,7 @@ def test_a_recipe_is_drawn_into_a_folder_that_is_made(tmp_path, dataset):
 
 def test_all_draws_and_explains_every_operation(tmp_path, dataset):
     path = tmp_path / "all.jpg"
-    answer = doors.open_door(
+    answer = commands.open_door(
         "carclf.explore", f"--data={dataset.directory}", "--augment=all", "--image_size=32", "--draws=2",
         f"--output={path}", folder=ROOT,
     )  # fmt: skip

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import ExportOptions
 from carclf.errors import UserError
+from carclf.export import ExportOptions
 from tests.inference.made_runs import make_run
 
 ROOT = Path(__file__).parent.parent

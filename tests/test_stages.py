@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from carclf import door, train
-from carclf.config import TrainOptions
+from carclf import command, train
 from carclf.errors import UserError
 from carclf.runs import load_run
+from carclf.train_options import TrainOptions
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "stages").glob("*.flags"))
 
 
 def options_of(path: Path) -> TrainOptions:
-    return door.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
+    return command.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
 
 
 BASES = {"base.flags", "notebook_base.flags"}
@@ -57,7 +57,7 @@ def test_a_stage_is_called_what_its_run_is_called_and_begins_with_its_command(pa
 @pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.stem)
 def test_a_schedule_names_stages_that_exist_in_the_order_of_their_parents(path):
     names = SCHEDULES[path].stages.split(",")
-    stages = [options_of(door.find_stage(name)) for name in names]
+    stages = [options_of(command.find_stage(name)) for name in names]
     for number, stage in enumerate(stages):
         assert not stage.init_from or stage.init_from in [earlier.run for earlier in stages[:number]]
 
@@ -70,8 +70,8 @@ def started(monkeypatch):
         stages = {}
         monkeypatch.setattr(train, "train_each", lambda what, commands: stages.update(commands) or 0)
         monkeypatch.setattr(train.sys, "argv", ["train", *arguments])
-        assert train.main(door.parse_command_line(TrainOptions, arguments, description="")) == 0
-        return {name: door.parse_command_line(TrainOptions, flags, description="") for name, flags in stages.items()}
+        assert train.main(command.parse_command_line(TrainOptions, arguments, description="")) == 0
+        return {name: command.parse_command_line(TrainOptions, flags, description="") for name, flags in stages.items()}
 
     return begin
 

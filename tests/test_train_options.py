@@ -17,13 +17,13 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from carclf import runs, train
-from carclf.config import TrainOptions
+from carclf import device, runs, train
 from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import Framing, training_batches
+from carclf.data.pipeline import training_batches
 from carclf.errors import Preempted, UserError
-from carclf.inference import predictor, program
+from carclf.framing import Framing
+from carclf.inference import predictor, programs
 from carclf.model import backbones
 from carclf.model.class_weights import balanced_class_weights
 from carclf.model.classifier import build_classifier
@@ -31,7 +31,8 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.render import Render
 from carclf.recipe import Recipe, parse_recipe, parse_views
 from carclf.report import run_files
-from carclf.training import callbacks, device, epoch_average, input_contract, learning_rate_sweep, trainer
+from carclf.train_options import TrainOptions
+from carclf.training import callbacks, input_check, lr_finder, swa, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
 
@@ -147,7 +148,7 @@ def assert_same_history(one: Answer, other: Answer) -> None:
 
 
 def test_find_lr_measures_and_leaves_no_run(fit, one_step, monkeypatch):
-    monkeypatch.setattr(learning_rate_sweep, "STEPS", 21)
+    monkeypatch.setattr(lr_finder, "STEPS", 21)
     answer = fit("found", find_lr=True)
     assert sorted(path.name for path in answer.directory.iterdir()) == ["find_lr.csv", "find_lr.png"]
     table = pd.read_csv(answer.directory / "find_lr.csv")
@@ -162,7 +163,7 @@ def test_find_lr_measures_and_leaves_no_run(fit, one_step, monkeypatch):
     if suggested:
         assert table.learning_rate.min() < float(suggested.group(1)) < table.learning_rate.max()
 
-    monkeypatch.setattr(learning_rate_sweep, "STEPS", 2)
+    monkeypatch.setattr(lr_finder, "STEPS", 2)
     assert "No learning rate is suggested" in fit("found", find_lr=True).said
     assert len(pd.read_csv(answer.directory / "find_lr.csv")) == 2
 
@@ -214,7 +215,7 @@ def test_images_grow_over_the_epochs_and_the_last_size_is_evaluated(grown_and_se
     assert "Growing: epoch 1 at 32x32 px, 3 steps of 4 photos, learning rate 0.0141, augmentation 50%." in grown.said
     assert "Growing: epoch 2 to 3 at 48x48 px, 3 steps of 2 photos, learning rate 0.01, augm" in grown.said
     run = runs.load_run(grown.directory)
-    assert program.load_classifier(run)[1] == Framing(image_size=(48, 48), canvas_size=64)
+    assert programs.load_classifier(run)[1] == Framing(image_size=(48, 48), canvas_size=64)
     assert run.metrics["best_epoch"] in (2, 3)
     best = grown.history.val_accuracy[run.metrics["best_epoch"] - 1]
     assert run.metrics["val_accuracy"] == pytest.approx(best)
@@ -338,11 +339,11 @@ def test_kept_features_are_refused_where_they_would_not_be_the_photos(fit, home)
 @pytest.fixture
 def compared_with(monkeypatch):
     """Sets the accuracy that an average must reach."""
-    adopt = epoch_average.adopt_if_better
+    adopt = swa.adopt_if_better
 
     def compare(accuracy: float) -> None:
         monkeypatch.setattr(
-            epoch_average,
+            swa,
             "adopt_if_better",
             lambda *models, **arguments: adopt(*models, **(arguments | {"best_accuracy": accuracy})),
         )
@@ -553,16 +554,16 @@ def test_validation_may_be_augmented(fit, one_step):
 
 def test_stretched_photos_reach_training_prediction_and_the_check(fit, one_step, dataset, monkeypatch):
     measured, predicting = [], []
-    monkeypatch.setattr(input_contract, "check_input_contract", lambda *arguments: measured.append(arguments[-1]))
+    monkeypatch.setattr(input_check, "check_input_contract", lambda *arguments: measured.append(arguments[-1]))
     stretched = fit("stretched", **ONE_STEP, evaluated=True, stretch=True)
     assert json.loads((stretched.directory / runs.STAGE_FILE).read_text())["options"]["stretch"] is True
     np.testing.assert_allclose(measured[0].min(axis=(1, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(measured[0].max(axis=(1, 2, 3)), 255, atol=1e-3)
     assert stretched.history.loss[0] != pytest.approx(one_step.history.loss[0], rel=1e-3)
 
-    build = program.build_photo_classifier
+    build = programs.build_photo_classifier
     monkeypatch.setattr(
-        program, "build_photo_classifier", lambda *a, **k: predicting.append(build(*a, **k)) or predicting[-1]
+        programs, "build_photo_classifier", lambda *a, **k: predicting.append(build(*a, **k)) or predicting[-1]
     )
     for answer, stretch in ((stretched, True), (one_step, False)):
         run = runs.load_run(answer.directory)

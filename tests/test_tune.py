@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from carclf import tune
-from carclf.config import TrainOptions, TuneOptions
+from carclf.command import parse_command_line
 from carclf.data.manifest import load_manifest
-from carclf.door import parse_command_line
 from carclf.errors import UserError
+from carclf.train_options import TrainOptions
+from carclf.tune import TuneOptions
 from tests.conftest import write_dataset
 
 ROOT = Path(__file__).parent.parent

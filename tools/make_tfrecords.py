@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from carclf.command import run_door
 from carclf.convert.options import ConvertOptions
-from carclf.door import run_door
 from carclf.make_tfrecords import DESCRIPTION, main
 
 if __name__ == "__main__":

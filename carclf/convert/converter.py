@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from carclf.convert import dataset, duplicates, folds, labels, lists, scan, shards
+from carclf.convert import dataset, duplicates, folds, labels, scan, shards
 from carclf.convert.duplicates import Group
-from carclf.convert.layout import Inventory, take_inventory
+from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo, Rejection
 from carclf.convert.scan import Verdict
 from carclf.convert.shards import Record
+from carclf.data import lists, storage
 from carclf.data import manifest as manifests
-from carclf.data import storage
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.workers import Pool, Workers, worker_count

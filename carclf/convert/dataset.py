@@ -6,12 +6,12 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from carclf.convert import lists, shards
+from carclf.convert import shards
 from carclf.convert.photos import Photo
 from carclf.convert.progress import Progress
 from carclf.convert.scan import Verdict
 from carclf.convert.shards import Plan, Record, Written
-from carclf.data import index, storage
+from carclf.data import index, lists, storage
 from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.workers import Pool

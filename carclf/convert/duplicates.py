@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from carclf.convert import likeness
+from carclf.convert import near_duplicates
 from carclf.convert.photos import Photo
 from carclf.convert.scan import Verdict
 from carclf.data import storage
@@ -60,26 +60,26 @@ def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group], workers: P
 
 
 def _similar_pairs(looks: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
-    """`likeness.similar_pairs`, its parts shared among the workers, who read the looks from a file."""
+    """`near_duplicates.similar_pairs`, its parts shared among the workers, who read the looks from a file."""
     if workers is None or workers.count < 2 or len(looks) < LEAST_SHARED:
-        return likeness.similar_pairs(looks)
+        return near_duplicates.similar_pairs(looks)
     with workers.shared_folder() as folder:
         path = storage.join(folder, "looks.npy")
         with storage.open_binary(path, "wb") as file:
             np.save(file, looks)
-        tasks = ((path, start) for start in likeness.search_starts(len(looks)))
-        return likeness.merge_pairs(workers.map(_search, tasks), photos=len(looks))
+        tasks = ((path, start) for start in near_duplicates.search_starts(len(looks)))
+        return near_duplicates.merge_pairs(workers.map(_search, tasks), photos=len(looks))
 
 
-def _search(state: object, task: tuple[str, int]) -> likeness.Found:
+def _search(state: object, task: tuple[str, int]) -> near_duplicates.Found:
     path, start = task
-    return likeness.search(_index(path), start)
+    return near_duplicates.search(_index(path), start)
 
 
 @functools.lru_cache(maxsize=1)
-def _index(path: str) -> likeness.Index:
+def _index(path: str) -> near_duplicates.Index:
     with storage.open_binary(path) as file:
-        return likeness.build_index(np.load(file))
+        return near_duplicates.build_index(np.load(file))
 
 
 def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[int]]:
@@ -115,7 +115,7 @@ def fold_groups(groups: Sequence[Group], *, photos: int) -> list[int]:
 def duplicate_rows(
     groups: Sequence[Group], photos: Sequence[Photo], folds: Sequence[int | None]
 ) -> list[tuple[object, ...]]:
-    """The rows of duplicates.csv (`carclf.convert.lists.DUPLICATE_COLUMNS`)."""
+    """The rows of duplicates.csv (`carclf.data.lists.DUPLICATE_COLUMNS`)."""
     return [
         (number, group.kind, photos[i].split, photos[i].id, photos[i].category, _fold(folds[i]), note)
         for number, group in enumerate(groups)

@@ -4,8 +4,8 @@ import dataclasses
 import os
 import re
 
-from carclf.config import option
 from carclf.errors import UserError
+from carclf.flags import option
 
 _WHERE, _PHOTOS, _SPLIT, _HOW = "Input and output", "Photos", "Folds", "How it runs"
 FIRST_FILES = "first_files"

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from carclf.convert.judge import UnusableError, judge
-from carclf.convert.likeness import look_of
+from carclf.convert.near_duplicates import look_of
 from carclf.convert.photos import Photo
 from carclf.convert.progress import Progress
 from carclf.convert.sources import Reader, Source
+from carclf.data.judge import UnusableError, judge
 from carclf.workers import Pool
 
 PHOTOS_A_TASK = 32
@@ -28,7 +28,7 @@ class Verdict:
       height: as stored, pixels.
       width: as stored, pixels.
       reason: why it was rejected, or "".
-      look: what it looks like (`carclf.convert.likeness`), or b"".
+      look: what it looks like (`carclf.convert.near_duplicates`), or b"".
     """
 
     source_sha256: bytes

@@ -11,10 +11,10 @@ from typing import IO
 import numpy as np
 
 from carclf.convert.folds import order_key
-from carclf.convert.judge import judge
 from carclf.convert.scan import Context
 from carclf.data import records, storage
 from carclf.data.index import ENTRY, index_shard
+from carclf.data.judge import judge
 from carclf.data.manifest import Shard
 from carclf.errors import UserError
 

@@ -14,6 +14,7 @@ from carclf.data.index import read_index, select
 from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.order import epoch_order
+from carclf.framing import Framing
 from carclf.recipe import Recipe, View, mix_targets
 
 CANVAS_MARGIN = 1.25  # decoded pixels per output pixel at the least, so that zooming and rotating lose no detail
@@ -24,21 +25,6 @@ PREFETCH_BATCHES = 1  # memory that goes round sooner is still in the cache
 DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
 
 Inputs = Mapping[str, tf.Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Framing:
-    """How photos become network input: what training, validation, prediction and export must share.
-
-    Attributes:
-      image_size: (height, width) of the rendered image in pixels.
-      canvas_size: side C of the square canvas in pixels.
-      fit: 'squash', 'crop' or 'pad' (`carclf.recipe`).
-    """
-
-    image_size: tuple[int, int]
-    canvas_size: int
-    fit: str = "squash"
 
 
 @dataclasses.dataclass(frozen=True)

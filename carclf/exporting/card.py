@@ -10,11 +10,12 @@ from typing import Any
 
 import jinja2
 
-from carclf import __version__, config
+from carclf import __version__
 from carclf.errors import UserError
 from carclf.exporting.checking import TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
 from carclf.runs import Run
+from carclf.train_options import parse_image_size
 
 CARD_FILE = "README.md"
 LABELS_FILE = "labels.txt"
@@ -89,7 +90,7 @@ def card_text(
       UserError: the run was never evaluated.
     """
     evaluation = evaluation_of(run)
-    height, width = config.parse_image_size(run.options.image_size)
+    height, width = parse_image_size(run.options.image_size)
     sides = "h, w" if resize is None else ", ".join(map(str, resize.photo_size))
     photo_height, photo_width = resize.photo_size if resize else (0, 0)
     return _template().render(

@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from carclf.config import Fill
 from carclf.data.decoder import decode
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.exporting.formats import Predict
+from carclf.framing import Fill
 from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
 
 TOLERANCE = 1e-3  # of a probability, on identical pixels

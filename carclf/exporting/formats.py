@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from carclf.device import without_start_messages
 from carclf.errors import UserError
-from carclf.quiet import without_start_messages
 
 Predict = Callable[[np.ndarray], np.ndarray]  # pixels uint8 [B, h, w, 3] → probabilities float32 [B, K]
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from carclf import runs
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import Framing
 from carclf.errors import UserError
 from carclf.exporting.card import CARD_FILE, LABELS_FILE, card_text, evaluation_of, labels_text
 from carclf.exporting.checking import (
@@ -18,8 +17,9 @@ from carclf.exporting.checking import (
 )
 from carclf.exporting.folder import new_folder
 from carclf.exporting.formats import Format, write_saved_model
+from carclf.framing import Framing
 from carclf.inference.photo_predictor import PhotoPredictor
-from carclf.inference.program import load_classifier
+from carclf.inference.programs import load_classifier
 from carclf.model.whole_photo import build_whole_photo_classifier
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from carclf.config import Fill
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_canvases
-from carclf.data.pipeline import Framing
+from carclf.framing import Fill, Framing
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.render import Render
 from carclf.recipe import parse_recipe

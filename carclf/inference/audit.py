@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
-from carclf.inference.averaging import softmax
+from carclf.inference.ensemble import softmax
 from carclf.recipe import View, parse_views
 
 CLEAN = parse_views("clean")[0]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from carclf import runs
 from carclf.data.manifest import Manifest
+from carclf.files import write_atomically
 from carclf.inference.audit import Audit, audit_views
 from carclf.inference.metrics import Evaluation, evaluate
 from carclf.inference.predictor import Predictions
@@ -64,5 +64,5 @@ def write_label_patch(directory: Path, evaluation: Evaluation) -> Path:
     path = directory / LABEL_PATCH
     if path.is_file() and path.read_bytes() != content:
         path = directory / NEW_LABEL_PATCH
-    runs.write_atomically(path, content)
+    write_atomically(path, content)
     return path

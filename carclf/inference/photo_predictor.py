@@ -6,10 +6,10 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from carclf.convert.judge import judge
 from carclf.data.decoder import decode, fitting_ratios
-from carclf.inference.averaging import ViewMean
-from carclf.inference.program import Tensor, build_programs, to_numpy
+from carclf.data.judge import judge
+from carclf.inference.ensemble import ViewMean
+from carclf.inference.programs import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
 from carclf.runs import Run
 
@@ -37,7 +37,7 @@ def frame_photo(raw: bytes, *, max_side: int, canvas_size: int) -> FramedPhoto:
       canvas_size: side C of the canvas in pixels.
 
     Raises:
-      carclf.convert.judge.UnusableError: it cannot be read; the message is the reason.
+      carclf.data.judge.UnusableError: it cannot be read; the message is the reason.
     """
     stored = judge(raw, max_side=max_side)
     (ratio,) = fitting_ratios(np.array([[stored.height, stored.width]]), canvas_size=canvas_size)
@@ -95,7 +95,7 @@ class PhotoPredictor:
         """A photo decoded for `predict_prepared`.
 
         Raises:
-          carclf.convert.judge.UnusableError: it cannot be read; the message is the reason.
+          carclf.data.judge.UnusableError: it cannot be read; the message is the reason.
         """
         return {key: frame_photo(raw, max_side=key[0], canvas_size=key[1]) for key in self.framings}
 
@@ -103,7 +103,7 @@ class PhotoPredictor:
         """Probabilities float64 [N, K] of N files.
 
         Raises:
-          carclf.convert.judge.UnusableError: one cannot be read; `prepare` tells which, and lets the others through.
+          carclf.data.judge.UnusableError: one cannot be read; `prepare` tells which, and lets the others through.
         """
         return self.predict_prepared([self.prepare(raw) for raw in photos])
 

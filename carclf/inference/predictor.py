@@ -9,9 +9,10 @@ import numpy as np
 
 from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import Framing, ViewSet, view_batches
-from carclf.inference.averaging import ViewMean
-from carclf.inference.program import Program, build_programs, on_device, to_numpy
+from carclf.data.pipeline import ViewSet, view_batches
+from carclf.framing import Framing
+from carclf.inference.ensemble import ViewMean
+from carclf.inference.programs import Program, build_programs, on_device, to_numpy
 from carclf.recipe import View
 from carclf.runs import Member, Run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from carclf import runs
 from carclf.errors import UserError
+from carclf.files import write_atomically
 
 EXTRA_COLUMNS = ("top_class", "margin")
 
@@ -186,7 +186,7 @@ def write_table(frame: pd.DataFrame, output: Path) -> None:
 def _write(content: bytes, output: Path) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_atomically(output, content)
+        write_atomically(output, content)
     except OSError as error:
         raise UserError(
             f"{output} could not be written ({error.strerror}): free space or choose another place."

@@ -90,7 +90,7 @@ def build_optimizer(
     optimizer_class: Any = getattr(keras.optimizers, row.builder)
     follows_metric = isinstance(schedule, Schedule) and schedule.follows_metric
     if factors or follows_metric or (ema_momentum and accumulation_steps > 1):
-        from carclf.model.paced import paced
+        from carclf.model.layer_rates import paced
 
         optimizer_class = paced(optimizer_class)
         arguments["factors"] = factors or {}

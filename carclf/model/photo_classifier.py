@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from carclf.config import Fill, RenderMethod
+from carclf.framing import Fill, RenderMethod
 from carclf.model.render import Render
 
 INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.config import FILLS, RENDER_METHODS, Fill, RenderMethod
+from carclf.framing import FILLS, RENDER_METHODS, Fill, RenderMethod
 from carclf.model.compile import compiled_on_jax, gather_rows, xla
-from carclf.model.sampling import centres, coverage, is_affine, pixel_map, reflect, sample_step
+from carclf.model.pixel_map import centres, coverage, is_affine, pixel_map, reflect, sample_step
 from carclf.model.separable import sample_separably
 
 Tensor = Any

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.config import Fill, RenderMethod
 from carclf.errors import UserError
+from carclf.framing import Fill, RenderMethod
 from carclf.model.compile import exact_einsum, platform
-from carclf.model.sampling import centres, coverage, is_affine, pixel_map, reflect, sample_step
+from carclf.model.pixel_map import centres, coverage, is_affine, pixel_map, reflect, sample_step
 
 Tensor = Any
 

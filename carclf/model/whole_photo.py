@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.config import Fill
+from carclf.framing import Fill
 from carclf.model.render import Render
 
 Tensor = Any

@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from carclf.config import Fill
 from carclf.data.decoder import decode
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
+from carclf.framing import Fill
 from carclf.model.render import Render
 from carclf.recipe import NAMED_RECIPES, RECIPES, Recipe, parse_recipe
 from carclf.report.pictures import draw_augmentation, stacked

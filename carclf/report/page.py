@@ -10,10 +10,12 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from carclf import config, runs
+from carclf import runs
+from carclf.flags import changed_options, to_dict
 from carclf.inference.metrics import Evaluation
 from carclf.report.pictures import WRITTEN_CLASSES, curve_svg, reliability_svg
 from carclf.report.template import inline_jpeg, write_html
+from carclf.train_options import TrainOptions
 
 CHARTS = ("Accuracy", "Loss", "Learning rate", "Seconds")
 JPEG_QUALITY = 88
@@ -68,7 +70,7 @@ def write_page(
         reliability=reliability_svg(evaluation.calibration.bins),
         augmentation=_inline_picture(run.directory / "augmentation.png"),
         changed=_changed_options(run, parent=parents[-1] if parents else None),
-        options=config.to_dict(run.options),
+        options=to_dict(run.options),
         command=_command(run.options),
         environment=_environment(run),
     )
@@ -113,8 +115,8 @@ def _pace(history: pd.DataFrame) -> dict[str, float | None]:
 
 def _changed_options(run: runs.Run, *, parent: runs.Run | None) -> list[dict[str, Any]]:
     """The options that differ from the defaults or from the parent: name, value, default, parent's value."""
-    own, defaults = config.to_dict(run.options), config.to_dict(type(run.options)())
-    inherited = config.to_dict(parent.options) if parent else own
+    own, defaults = to_dict(run.options), to_dict(type(run.options)())
+    inherited = to_dict(parent.options) if parent else own
     return [
         {"name": name, "value": value, "default": defaults[name], "parent": inherited[name]}
         for name, value in own.items()
@@ -130,10 +132,10 @@ def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, int, list[tuple[i
     return [(score.name, score.photos, [(n, n / max(score.photos, 1)) for n in counts]) for score, counts in rows]
 
 
-def _command(options: config.TrainOptions) -> list[str]:
+def _command(options: TrainOptions) -> list[str]:
     """The words that train the run again, quoted for a shell."""
     arguments = []
-    for name, value in config.changed_options(options).items():
+    for name, value in changed_options(options).items():
         if isinstance(value, bool):
             arguments.append(f"--{name}" if value else f"--no{name}")
         else:

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pandas as pd
 
-from carclf.convert.lists import DUPLICATE_COLUMNS, REJECTED_COLUMNS
+from carclf.data.lists import DUPLICATE_COLUMNS, REJECTED_COLUMNS
 from carclf.data.manifest import Manifest
 from carclf.data.survey import Survey
 from carclf.errors import UserError

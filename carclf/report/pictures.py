@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from carclf import runs
+from carclf.files import write_atomically
 from carclf.inference.calibration import ReliabilityBin
 
 # What a chart shows: the columns of history.csv, their legend and their colour below.
@@ -383,4 +383,4 @@ def _save(figure: Figure, path: Path) -> None:
         # A class name in a script that the font lacks is drawn as boxes; the page shows it in the reader's fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(buffer, format=path.suffix.lstrip("."), dpi=DOTS_PER_INCH)
-    runs.write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())

@@ -12,9 +12,10 @@ from carclf import runs
 from carclf.data.decoder import decode_to_fit
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
+from carclf.files import write_json
 from carclf.inference.attention import photo_heat
 from carclf.inference.metrics import Evaluation
-from carclf.inference.program import load_classifier
+from carclf.inference.programs import load_classifier
 from carclf.report.heat import overlay
 from carclf.report.page import MistakePictures, write_page
 from carclf.report.pictures import draw_confusion, draw_history
@@ -74,7 +75,7 @@ def write_evaluation(
         pictures=mistake_pictures(run, evaluation, manifest),
         path=page,
     )
-    runs.write_json(run.directory / runs.METRICS_FILE, metrics)
+    write_json(run.directory / runs.METRICS_FILE, metrics)
     return page
 
 

@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from carclf import runs
+from carclf.files import write_atomically
 
 MISSING = "–"
 
@@ -23,7 +23,7 @@ def write_html(path: Path, template: str, **values: Any) -> None:
     """
     html = _environment().get_template(template).render(**values)
     # A file name may hold what UTF-8 cannot; it is shown as its code.
-    runs.write_atomically(path, html.encode("utf-8", errors="backslashreplace"))
+    write_atomically(path, html.encode("utf-8", errors="backslashreplace"))
 
 
 @functools.cache

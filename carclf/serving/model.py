@@ -9,7 +9,7 @@ import numpy as np
 
 from carclf.data.pipeline import ViewSet
 from carclf.inference.photo_predictor import CLEAN, FramedPhoto, PhotoPredictor
-from carclf.inference.program import Program, load_classifier, to_numpy
+from carclf.inference.programs import Program, load_classifier, to_numpy
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe.geometry import fitting
@@ -93,7 +93,7 @@ class ServedModel:
         """A photo decoded.
 
         Raises:
-          carclf.convert.judge.UnusableError: it cannot be read; the message is the reason.
+          carclf.data.judge.UnusableError: it cannot be read; the message is the reason.
         """
         return self._predictor.prepare(raw)
 

@@ -11,13 +11,13 @@ from typing import Any
 import keras
 import pandas as pd
 
-from carclf import runs
-from carclf.data.waiting import InputClock
+from carclf.data.input_clock import InputClock
 from carclf.errors import UserError
+from carclf.files import write_atomically
 from carclf.model.optimizers import set_learning_rate_scale
 from carclf.model.schedules import Schedule, plateau_scale
-from carclf.training.averaging import AverageWeights
-from carclf.training.saving import Position
+from carclf.training.checkpointing import Position
+from carclf.training.ema import AverageWeights
 
 HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
@@ -120,7 +120,7 @@ class HistoryFile(keras.callbacks.Callback):
         return pd.DataFrame(self.rows, columns=list(HISTORY_COLUMNS))
 
     def _write(self) -> None:
-        runs.write_atomically(self._path, self.frame().to_csv(index=False, lineterminator="\n").encode())
+        write_atomically(self._path, self.frame().to_csv(index=False, lineterminator="\n").encode())
 
 
 class FollowPlateau(keras.callbacks.Callback):

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from carclf import __version__, config, runs
+from carclf import __version__, runs
+from carclf.flags import to_dict
 from carclf.training.stage import Stage
 
 
@@ -17,7 +18,7 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
     return {
         "format_version": runs.FORMAT_VERSION,
         "stage": runs.run_name(stage.directory),
-        "options": config.to_dict(stage.options),
+        "options": to_dict(stage.options),
         "device": {
             "kind": device.kind,
             "backend": device.backend,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from carclf.errors import DamagedShardError, UserError, sentence_in
-from carclf.training.growth import Phase
+from carclf.training.phases import Phase
 
 
 @contextlib.contextmanager

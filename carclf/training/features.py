@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from carclf.config import Fill, RenderMethod
 from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
-from carclf.data.pipeline import Framing, ordered_batches
+from carclf.data.pipeline import ordered_batches
+from carclf.framing import Fill, Framing, RenderMethod
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe import Recipe, parse_recipe
 

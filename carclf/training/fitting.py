@@ -11,9 +11,10 @@ import pandas as pd
 import tensorflow as tf
 
 from carclf import runs
-from carclf.data.waiting import InputClock
+from carclf.data.input_clock import InputClock
+from carclf.device import Device
 from carclf.model.schedules import Schedule
-from carclf.training.averaging import AverageWeights
+from carclf.runs.checkpoint import checkpoint_folder
 from carclf.training.callbacks import (
     BestWeights,
     FollowPlateau,
@@ -23,15 +24,14 @@ from carclf.training.callbacks import (
     TimingCallback,
     save_weights,
 )
-from carclf.training.checkpoint import checkpoint_folder
-from carclf.training.device import Device
-from carclf.training.epoch_average import KeepEpochWeights
+from carclf.training.checkpointing import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
+from carclf.training.ema import AverageWeights
 from carclf.training.failures import telling_failures
-from carclf.training.growth import Phase
 from carclf.training.hosts import check_same_step
+from carclf.training.phases import Phase
 from carclf.training.preemption import Preemption
-from carclf.training.saving import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
-from carclf.training.watching import ProfileSteps, Progress, TensorBoardScalars
+from carclf.training.progress import ProfileSteps, Progress, TensorBoardScalars
+from carclf.training.swa import KeepEpochWeights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Saving:
     """How a stage is saved and gone on with.
 
     Attributes:
-      identity: what a checkpoint must share with this run (`carclf.training.resume.identity_of`).
+      identity: what a checkpoint must share with this run (`carclf.runs.opening.identity_of`).
       every_steps: steps between two checkpoints; 0 is at the end of each epoch only.
       resume: whether to go on from the folder's newest valid checkpoint.
       preemption: whether SIGTERM has come.

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from carclf import runs
-from carclf.config import TrainOptions
 from carclf.errors import UserError
+from carclf.train_options import TrainOptions
 
 
 @contextlib.contextmanager

@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from carclf import runs
-from carclf.config import RenderMethod, TrainOptions
 from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import Framing, canvas_side, training_shards
+from carclf.data.pipeline import canvas_side, training_shards
+from carclf.device import Device
 from carclf.errors import UserError
+from carclf.framing import Framing, RenderMethod
 from carclf.model.backbones import find_backbone
 from carclf.model.class_weights import parse_class_weights
 from carclf.model.schedules import Schedule, build_schedule
 from carclf.model.separable import choose_method, describe_method
 from carclf.model.unfreezing import describe_opening, parse_unfreeze
 from carclf.recipe import Recipe, parse_recipe
-from carclf.training.device import Device
-from carclf.training.growth import Phase, phase_of_step, plan_phases
-from carclf.training.lineage import check_batch
-from carclf.training.resume import Start, step_reached
+from carclf.runs.opening import Start, step_reached
+from carclf.runs.parent import check_batch
+from carclf.train_options import TrainOptions
+from carclf.training.phases import Phase, phase_of_step, plan_phases
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,17 +4,16 @@ import functools
 
 import keras
 
-from carclf.config import Fill, RenderMethod
-from carclf.data.pipeline import Framing
+from carclf.device import Device
+from carclf.framing import Fill, Framing, RenderMethod
 from carclf.model.classifier import build_classifier, set_trainable, synchronize_batch_norm
 from carclf.model.losses import build_loss
 from carclf.model.optimizers import build_optimizer
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.unfreezing import learning_factors
 from carclf.model.weights import load_weights_file
-from carclf.training.device import Device
 from carclf.training.features import build_head_model
-from carclf.training.growth import optimizer_step
+from carclf.training.phases import optimizer_step
 from carclf.training.stage import Stage
 
 

@@ -8,30 +8,32 @@ import time
 
 import keras
 
-from carclf import config, runs
+from carclf import runs
 from carclf.data.cache import DecodedCache
+from carclf.data.input_clock import InputClock
 from carclf.data.pipeline import training_rows
-from carclf.data.waiting import InputClock
+from carclf.device import leave_other_hosts
+from carclf.files import write_atomically, write_json
 from carclf.inference.evaluation import evaluate_predictions
 from carclf.inference.predictor import predict_photos
 from carclf.model.weights import load_weights_file
 from carclf.recipe import parse_views
 from carclf.report.augmentation import Look, draw_recipe
 from carclf.report.run_files import CLEAN, write_evaluation
+from carclf.runs.opening import Start, check_precision, identity_of, prepare_folder
+from carclf.train_options import parse_profile_steps
 from carclf.training.callbacks import timing_table
+from carclf.training.checkpointing import HandOver
 from carclf.training.description import describe_stage
-from carclf.training.device import leave_other_hosts
-from carclf.training.epoch_average import average_last_epochs
 from carclf.training.failures import telling_failures
 from carclf.training.fitting import FitResult, Saving, fit_phase, setting_of
-from carclf.training.input_contract import check_input
-from carclf.training.learning_rate_sweep import find_learning_rate
+from carclf.training.input_check import check_input
+from carclf.training.lr_finder import find_learning_rate
 from carclf.training.preemption import Preemption
-from carclf.training.resume import Start, check_precision, identity_of, prepare_folder
-from carclf.training.saving import HandOver
 from carclf.training.stage import Stage
 from carclf.training.stage_data import decoded_cache, feature_data, training_data, validation_data
 from carclf.training.stage_models import make_head, make_models
+from carclf.training.swa import average_last_epochs
 
 
 def train_stage(stage: Stage, *, start: Start, preemption: Preemption) -> None:
@@ -101,8 +103,8 @@ def begin_run(stage: Stage, *, start: Start) -> runs.Run:
         path=stage.directory / "augmentation.png",
     )
     if manifest.label_patch:
-        runs.write_atomically(stage.directory / runs.APPLIED_LABELS, manifest.label_patch.content)
-    runs.write_json(stage.directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
+        write_atomically(stage.directory / runs.APPLIED_LABELS, manifest.label_patch.content)
+    write_json(stage.directory / runs.STAGE_FILE, content)  # last: a run that has it goes on with what is there
     return runs.load_run(stage.directory)
 
 
@@ -159,7 +161,7 @@ def train_phase(
         ),
         handed_over=handed_over,
         tensorboard=options.tensorboard,
-        profile_steps=config.parse_profile_steps(options.profile_steps),
+        profile_steps=parse_profile_steps(options.profile_steps),
         verbose=1 if sys.stdout.isatty() else 2,
     )
     result = dataclasses.replace(result, train_seconds=result.train_seconds + feature_seconds)

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from carclf import __version__, runs
+from carclf import __version__
 from carclf.errors import UserError
+from carclf.files import write_atomically
 
 WRITTEN_BY = "# Written by carclf.tune"
 
@@ -41,7 +42,7 @@ def write_flags(path: Path, *, base: Sequence[str], options: Mapping[str, Any], 
         *(f"--{name}={value}" for name, value in options.items()),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_atomically(path, ("\n".join(lines) + "\n").encode())
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
 
 
 def _from(folder: Path, argument: str) -> str:

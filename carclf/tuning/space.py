@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from carclf import config
-from carclf.config import TrainOptions
 from carclf.errors import UserError
+from carclf.flags import from_dict, to_dict
 from carclf.model.backbones import find_backbone
 from carclf.model.optimizers import OPTIMIZERS
 from carclf.model.schedules import SCHEDULES
 from carclf.recipe import parse_recipe
+from carclf.train_options import TrainOptions
 
 # Factors of the base's own learning rate, so that it suits every stage; the rest is as wide as practice goes.
 DEFAULT_SPACE = """
@@ -142,7 +142,7 @@ def _value(name: str, text: str, *, base: TrainOptions) -> Any:
     choices = next(field.metadata["choices"] for field in dataclasses.fields(TrainOptions) if field.name == name)
     if choices and value not in choices:
         raise UserError(f"{name} takes {', '.join(choices)}, not {text}.")
-    config.from_dict(TrainOptions, config.to_dict(base) | {name: value})  # refuses what no part could work with
+    from_dict(TrainOptions, to_dict(base) | {name: value})  # refuses what no part could work with
     if name in CHECKS:
         CHECKS[name](value)
     return value

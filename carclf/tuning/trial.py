@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from carclf import config, runs
-from carclf.config import TrainOptions
+from carclf import runs
 from carclf.errors import UserError
+from carclf.flags import changed_options
+from carclf.train_options import TrainOptions
 from carclf.workers import end_with_parent
 
 LOG_FILE = "log.txt"
@@ -82,7 +83,7 @@ class TrainTrial:
             )
         except UserError as error:  # two values that exclude each other
             raise TrialFailedError(str(error)) from None
-        return [f"--{name}={value}" for name, value in config.changed_options(options).items()]
+        return [f"--{name}={value}" for name, value in changed_options(options).items()]
 
 
 def _train(arguments: list[str], log: Path) -> None:

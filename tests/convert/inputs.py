@@ -13,7 +13,7 @@ from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
 from carclf.data import storage
 from carclf.data.manifest import Manifest
-from carclf.samples.draw import draw_jpeg
+from carclf.synthetic.draw import draw_jpeg
 
 SIZE = (64, 48)
 KINDS = 3

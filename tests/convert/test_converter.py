@@ -19,8 +19,8 @@ from carclf.convert.options import ConvertOptions
 from carclf.convert.verify import verify
 from carclf.data import pipeline, storage
 from carclf.data.manifest import load_manifest
-from carclf.data.pipeline import Framing
 from carclf.errors import UserError
+from carclf.framing import Framing
 from carclf.recipe import parse_recipe
 from tests.convert.inputs import (
     class_folders,

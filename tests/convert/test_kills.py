@@ -18,7 +18,7 @@ from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
 from carclf.data import storage
 from carclf.errors import UserError
-from carclf.samples.draw import draw_jpeg
+from carclf.synthetic.draw import draw_jpeg
 
 ROOT = Path(__file__).parent.parent.parent
 KILLING = Path(__file__).with_name("killing.py")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carclf.convert.inventory import take_inventory
 from carclf.convert.labels import class_names, name_classes, order_categories, read_label_file
-from carclf.convert.layout import take_inventory
 from carclf.convert.options import ConvertOptions
 from carclf.errors import UserError
 from tests.convert.inputs import converted, csv_of, drawn, ids_of, read_records, reasons, write_files

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carclf.convert.layout import take_inventory
+from carclf.convert.inventory import take_inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.sources import MAX_PHOTO_BYTES, Reader, Source, name_problem
 from carclf.errors import UserError

@@ -68,7 +68,8 @@ def test_a_shard_with_any_byte_flipped_is_refused_by_name(copy):
 def test_training_never_reads_a_flipped_byte_silently(copy):
     import tensorflow as tf
 
-    from carclf.data.pipeline import Framing, validation_batches
+    from carclf.data.pipeline import validation_batches
+    from carclf.framing import Framing
     from carclf.recipe import parse_recipe
 
     path = first_shard(copy)

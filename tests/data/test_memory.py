@@ -11,7 +11,8 @@ READ = """
 import itertools, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from carclf.data.manifest import load_manifest
-from carclf.data.pipeline import Framing, training_batches
+from carclf.data.pipeline import training_batches
+from carclf.framing import Framing
 from carclf.recipe import parse_recipe
 
 batches = training_batches(

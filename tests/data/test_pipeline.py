@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from carclf.data import pipeline
 from carclf.data.photos import read_photos
-from carclf.data.pipeline import Framing
+from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
 
 FRAMING = Framing(image_size=(32, 32), canvas_size=64)

@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 
 from carclf import runs
-from carclf.config import EXPORT_FORMATS
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
+from carclf.export import EXPORT_FORMATS
 from carclf.exporting import run_export
 from carclf.exporting.checking import Resizing
 from carclf.exporting.formats import FORMATS, write_saved_model
 from carclf.exporting.run_export import export_run
+from carclf.files import write_json
 from carclf.inference.metrics import evaluate
 from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
 from carclf.model import photo_classifier
@@ -45,7 +46,7 @@ def evaluated(run: runs.Run) -> runs.Run:
         probabilities=probabilities, labels=np.arange(8) % 3, ids=list("abcdefgh"), class_names=run.class_names
     )
     metrics = {"val_accuracy": evaluation.accuracy, "epochs": 2, "evaluation": evaluation.to_dict()}
-    runs.write_json(run.directory / runs.METRICS_FILE, metrics)
+    write_json(run.directory / runs.METRICS_FILE, metrics)
     return runs.load_run(run.directory)
 
 

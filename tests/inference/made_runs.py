@@ -5,11 +5,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from carclf import config, runs
-from carclf.config import TrainOptions
+from carclf import runs
 from carclf.data.manifest import Manifest
+from carclf.files import write_json
+from carclf.flags import to_dict
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import INPUT_SHAPES
+from carclf.train_options import TrainOptions, parse_image_size
 from carclf.training.callbacks import save_weights
 
 
@@ -17,7 +19,7 @@ def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -
     """A finished run of the tiny backbone in `directory`, whose outputs are far from even."""
     options = TrainOptions(backbone="tiny", weights="none", seed=seed, **({"image_size": "32"} | changes))
     keras.utils.set_random_seed(seed)
-    size = config.parse_image_size(options.image_size)
+    size = parse_image_size(options.image_size)
     classifier = build_classifier(
         backbone="tiny", weights="none", class_count=manifest.class_count, image_size=size, head_width=8
     )
@@ -28,7 +30,7 @@ def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -
     stage = {
         "format_version": runs.FORMAT_VERSION,
         "stage": directory.name,
-        "options": config.to_dict(options) | {"head_width": 8},
+        "options": to_dict(options) | {"head_width": 8},
         "data": {
             "directory": manifest.directory,
             "fingerprint": manifest.fingerprint,
@@ -40,9 +42,9 @@ def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -
         },
         "parent": None,
     }
-    runs.write_json(directory / runs.STAGE_FILE, stage)
+    write_json(directory / runs.STAGE_FILE, stage)
     (directory / runs.HISTORY_FILE).write_text("epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds\n")
-    runs.write_json(directory / runs.METRICS_FILE, {"val_accuracy": 0.5})
+    write_json(directory / runs.METRICS_FILE, {"val_accuracy": 0.5})
     return runs.load_run(directory)
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from carclf.data.photos import read_canvases
-from carclf.data.pipeline import Framing
+from carclf.framing import Framing
 from carclf.inference.attention import photo_heat
 from carclf.model.classifier import build_classifier
 from carclf.model.grad_cam import build_grad_cam, heat_map

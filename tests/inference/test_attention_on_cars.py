@@ -11,9 +11,9 @@ from PIL import Image
 
 from carclf.model.classifier import build_classifier
 from carclf.model.grad_cam import build_grad_cam, heat_map
-from carclf.samples import draw
-from carclf.samples.kinds import KINDS
-from carclf.samples.palette import generator
+from carclf.synthetic import draw
+from carclf.synthetic.kinds import KINDS
+from carclf.synthetic.palette import generator
 from carclf.training.features import build_head_model
 
 SHARED = Path(os.environ.get("CARCLF_SHARED", Path(__file__).parents[3] / "shared"))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from carclf.inference.averaging import softmax
 from carclf.inference.calibration import BINS, calibrate
+from carclf.inference.ensemble import softmax
 
 
 def drawn(*, photos=20000, temperature=1.0, seed=0):

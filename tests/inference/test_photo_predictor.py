@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from carclf.convert.judge import UnusableError
+from carclf.data.judge import UnusableError
 from carclf.data.photos import read_photos
-from carclf.inference import program
+from carclf.inference import programs
 from carclf.inference.photo_predictor import PhotoPredictor, frame_photo
 from carclf.inference.predictor import mean_predictions, predict_runs
 from carclf.model import photo_classifier
@@ -49,7 +49,7 @@ def test_photos_are_predicted_as_in_a_data_set(run, predictor, photos, dataset):
 
 
 def test_an_ensemble_in_views_is_that_of_a_data_set(run, photos, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "build_photo_classifier", colour_classifier)
+    monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)
     other = make_run(tmp_path / "two", dataset, seed=2, image_size="16x24", fit="crop")
     how = {"views": parse_views("clean|flip*2|size(24)"), "tta_mean": "logits"}
     predicted = predict_runs([run, other], manifest=dataset, split="test", batch_size=4, jit=False, **how)
@@ -59,7 +59,7 @@ def test_an_ensemble_in_views_is_that_of_a_data_set(run, photos, dataset, tmp_pa
 
 
 def test_no_photo_depends_on_its_neighbours(run, photos, monkeypatch):
-    monkeypatch.setattr(program, "build_photo_classifier", colour_classifier)
+    monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)
     drawing = PhotoPredictor([run], views=parse_views("random(2)"), batch_size=3)
     together = drawing.predict(photos)
     for number, photo in enumerate(photos):

@@ -15,9 +15,9 @@ from carclf import runs
 from carclf.data import loader
 from carclf.data.decoder import decode
 from carclf.data.photos import read_photos
-from carclf.inference import predictor, program
-from carclf.inference.averaging import softmax
-from carclf.inference.program import build_programs, load_classifier
+from carclf.inference import predictor, programs
+from carclf.inference.ensemble import softmax
+from carclf.inference.programs import build_programs, load_classifier
 from carclf.model import photo_classifier
 from carclf.model.render import render
 from carclf.recipe import parse_views
@@ -41,7 +41,7 @@ def render_not_compiled():
 @pytest.fixture
 def quick_classifiers(monkeypatch):
     """Classifiers that look at colours alone."""
-    monkeypatch.setattr(program, "build_photo_classifier", colour_classifier)
+    monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +97,11 @@ TWO_REPLICAS = """
 import json, sys
 from pathlib import Path
 from carclf import runs
-from carclf.training.device import select_device
+from carclf.device import select_device
 device = select_device("cpu", cpu_devices=2)
 from carclf.data.manifest import load_manifest
 from carclf.inference import predictor
-from carclf.inference.program import build_programs
+from carclf.inference.programs import build_programs
 from carclf.recipe import parse_views
 folder, sets, views, batch_size = json.loads(sys.argv[1])
 views = parse_views(views)

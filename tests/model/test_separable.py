@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from rendering import CANVAS, FILL_VALUE, FILLS, IDENTITY, PLAIN, on_canvas, photo_like, reductions, some
 
-from carclf.config import RENDER_METHODS
 from carclf.errors import UserError
+from carclf.framing import RENDER_METHODS
 from carclf.model import separable
 from carclf.model.render import Render
 from carclf.recipe import RECIPES, parse_recipe, parse_views

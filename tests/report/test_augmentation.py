@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from carclf.data.photos import read_photos
-from carclf.data.pipeline import Framing, training_batches
+from carclf.data.pipeline import training_batches
 from carclf.errors import UserError
+from carclf.framing import Framing
 from carclf.model.render import Render
 from carclf.recipe import RECIPES, parse_recipe
 from carclf.report import augmentation

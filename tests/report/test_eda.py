@@ -16,7 +16,7 @@ from carclf.report import eda
 from carclf.report.eda import write_eda
 from carclf.report.findings import find
 from carclf.report.photo_table import duplicate_groups, fold_counts, photo_table
-from carclf.samples.draw import draw_jpeg
+from carclf.synthetic.draw import draw_jpeg
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = ("saloon", SCRIPT, "estate")

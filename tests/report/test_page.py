@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from carclf import config, runs
+from carclf import runs
+from carclf.flags import to_dict
 from carclf.inference.audit import Audit, Effect
 from carclf.inference.metrics import evaluate
 from carclf.report.page import MistakePictures, write_page
 from carclf.report.template import duration, number, percent, rate
+from carclf.train_options import TrainOptions
 
 SCRIPT = '<script>document.title="owned"</script>'
 IMAGE = "\"><img src=x onerror='alert(1)'>.jpg"
@@ -47,7 +49,7 @@ def make_run(folder, *, class_names=("cat", "dog"), metrics=None, stage=None, **
     content = {
         "format_version": runs.FORMAT_VERSION,
         "stage": folder.name,
-        "options": config.to_dict(config.TrainOptions(**options)),
+        "options": to_dict(TrainOptions(**options)),
         "data": {
             "directory": "data/cars",
             "class_names": list(class_names),
@@ -195,7 +197,7 @@ def test_options_that_differ_are_listed_and_repeated_as_a_command(tmp_path):
     assert "--augment flip|rotate(10) notebook" in page.text
     assert "--amsgrad True False" in page.text
     assert "python -m carclf.train '--augment=flip|rotate(10)' --amsgrad" in page.text
-    assert f"All {len(config.to_dict(run.options))} options" in page.text
+    assert f"All {len(to_dict(run.options))} options" in page.text
 
 
 def test_options_are_compared_with_the_parents(tmp_path):

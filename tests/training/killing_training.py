@@ -17,10 +17,11 @@ import matplotlib.pyplot  # noqa: F401 - see above
 import numpy as np
 import tensorflow  # noqa: F401 - see above
 
-from carclf import config, train
-from carclf.config import TrainOptions
+from carclf import train
 from carclf.errors import Preempted, UserError
-from carclf.training import saving
+from carclf.flags import from_dict
+from carclf.train_options import TrainOptions
+from carclf.training import checkpointing
 
 
 def dying(signal_number: int, *, number: int, before: bool, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,9 +60,11 @@ def place(moment: str, number: int, signal_number: int) -> None:
     before = {"signal_number": signal_number, "number": number, "before": True}
     after = before | {"before": False}
     if moment == "step":
-        saving.Position.on_train_batch_end = dying(function=saving.Position.on_train_batch_end, **after)
+        checkpointing.Position.on_train_batch_end = dying(function=checkpointing.Position.on_train_batch_end, **after)
     elif moment == "validation":
-        saving.CheckpointSaver.on_test_batch_end = dying(function=saving.CheckpointSaver.on_test_batch_end, **before)
+        checkpointing.CheckpointSaver.on_test_batch_end = dying(
+            function=checkpointing.CheckpointSaver.on_test_batch_end, **before
+        )
     elif moment == "before rename":
         os.replace = dying(function=os.replace, **before)
     elif moment == "after rename":
@@ -71,7 +74,7 @@ def place(moment: str, number: int, signal_number: int) -> None:
     elif moment == "compiling":
         keras.Model.compile = dying(function=keras.Model.compile, **after)
     elif moment == "save":
-        saving.CheckpointFolder.write = dying(function=saving.CheckpointFolder.write, **before)
+        checkpointing.CheckpointFolder.write = dying(function=checkpointing.CheckpointFolder.write, **before)
     else:
         raise ValueError(f"Unknown moment. Received: {moment}")
 
@@ -88,7 +91,7 @@ def start(options: dict[str, Any], *, log: Path, trap: tuple[str, int, int] | No
     try:
         if trap:
             place(*trap)
-        code = train.train_one_stage(config.from_dict(TrainOptions, options))
+        code = train.train_one_stage(from_dict(TrainOptions, options))
     except Preempted as error:
         print(error)
         code = 75

@@ -14,8 +14,10 @@ import jax
 import keras
 import numpy as np
 
-from carclf import config, door
-from carclf.data.pipeline import DRAW_SHAPES, Framing, canvas_side
+from carclf import command
+from carclf.data.pipeline import DRAW_SHAPES, canvas_side
+from carclf.device import Device
+from carclf.framing import Framing
 from carclf.model import separable
 from carclf.model.classifier import build_classifier, set_trainable
 from carclf.model.losses import build_loss
@@ -24,7 +26,7 @@ from carclf.model.photo_classifier import build_photo_classifier, view_inputs
 from carclf.model.schedules import build_schedule
 from carclf.model.unfreezing import learning_factors
 from carclf.recipe import parse_recipe, parse_views
-from carclf.training.device import Device
+from carclf.train_options import TrainOptions, parse_image_size
 from carclf.training.stage_models import build_training_model
 
 CORES, CLASSES, STEPS, MAX_SIDE = 8, 10, 100, 640
@@ -57,9 +59,9 @@ def values(*groups: Any) -> tuple[list[Any], ...]:
     return tuple([variable.value for variable in group] for group in groups)
 
 
-def programs(options: config.TrainOptions) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
     """Name, function and arguments of the train step, the evaluation step, and prediction in views that turn or not."""
-    image_size = config.parse_image_size(options.image_size)
+    image_size = parse_image_size(options.image_size)
     framing = Framing(image_size=image_size, canvas_size=canvas_side(image_size=image_size, max_side=MAX_SIDE))
     recipe = parse_recipe(options.augment)
     batch_size = -(-options.batch_size // (2 * CORES)) * 2 * CORES
@@ -113,7 +115,7 @@ def programs(options: config.TrainOptions) -> Iterator[tuple[str, Callable[..., 
 
 
 def one_view(model: keras.Model, trainable: Any, frozen: Any, photos: Any, draws: Any, view: Any) -> Any:
-    """What `carclf.inference.program.Program` compiles on JAX."""
+    """What `carclf.inference.programs.Program` compiles on JAX."""
     return model.stateless_call(trainable, frozen, view_inputs(photos, draws, view), training=False)[0]
 
 
@@ -139,7 +141,7 @@ def main() -> None:
     devices = keras.distribution.list_devices()
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
     for arguments in json.loads(sys.argv[1]):
-        options = door.parse_command_line(config.TrainOptions, arguments, description="")
+        options = command.parse_command_line(TrainOptions, arguments, description="")
         for name, function, shapes in programs(options):
             print(json.dumps({"run": options.run, "program": name} | describe(function, shapes)), flush=True)
         keras.backend.clear_session()

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from carclf.data.waiting import InputClock
+from carclf.data.input_clock import InputClock
 from carclf.model.schedules import build_schedule
+from carclf.training.checkpointing import ModelState
 from carclf.training.fitting import FitResult, Saving, fit_phase
-from carclf.training.growth import Phase
+from carclf.training.phases import Phase
 from carclf.training.preemption import Preemption
-from carclf.training.saving import ModelState
 
 STEPS_PER_EPOCH, EPOCHS, BATCH = 5, 4, 4
 IDENTITY = {"options": "o", "classes": "c", "data": "d"}

@@ -7,7 +7,7 @@ import pytest
 
 from carclf.errors import UserError
 from carclf.training import callbacks
-from carclf.training.saving import Position
+from carclf.training.checkpointing import Position
 
 
 def logs(accuracy: float, cross_entropy: float) -> dict[str, float]:

@@ -14,8 +14,9 @@ import pytest
 
 from carclf import runs
 from carclf.errors import Preempted, UserError
-from carclf.training import checkpoint, saving
-from carclf.training.checkpoint import Checkpoint, CheckpointFolder
+from carclf.runs import checkpoint
+from carclf.runs.checkpoint import Checkpoint, CheckpointFolder
+from carclf.training import checkpointing
 from carclf.training.preemption import Preemption
 from tests.training import small
 
@@ -29,7 +30,7 @@ class Killed(BaseException):
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, *, step: int | None = None, validation: int | None = None) -> None:
-    count, validate = saving.Position.on_train_batch_end, saving.CheckpointSaver.on_test_begin
+    count, validate = checkpointing.Position.on_train_batch_end, checkpointing.CheckpointSaver.on_test_begin
     begun = iter(range(1, 1000))
 
     def counting(self, batch, logs=None):
@@ -42,8 +43,8 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, *, step: int | None = None, validat
             raise Killed
         return validate(self, logs)
 
-    monkeypatch.setattr(saving.Position, "on_train_batch_end", counting)
-    monkeypatch.setattr(saving.CheckpointSaver, "on_test_begin", validating)
+    monkeypatch.setattr(checkpointing.Position, "on_train_batch_end", counting)
+    monkeypatch.setattr(checkpointing.CheckpointSaver, "on_test_begin", validating)
 
 
 def interrupted(directory: Path, monkeypatch: pytest.MonkeyPatch, **moment: int) -> Path:
@@ -266,7 +267,7 @@ def test_best_weights_from_the_future_are_put_back(copy, golden):
     folder = CheckpointFolder(
         copy / "checkpoints",
         identity=small.IDENTITY,
-        arrays=saving.ModelState(small.small_model()).specs(),
+        arrays=checkpointing.ModelState(small.small_model()).specs(),
         best_weights=copy / runs.BEST_WEIGHTS,
     )
     loaded = folder.newest()
@@ -290,14 +291,14 @@ def test_patience_is_remembered(tmp_path, monkeypatch):
 
 
 def test_sigterm_is_noted_saved_at_the_batch_end_and_gone_on_from(tmp_path, golden, monkeypatch):
-    preemption, count = Preemption(), saving.Position.on_train_batch_end
+    preemption, count = Preemption(), checkpointing.Position.on_train_batch_end
 
     def signalled(self, batch, logs=None):
         count(self, batch, logs)
         preemption.requested = self.step == 13
 
     with monkeypatch.context() as context:
-        context.setattr(saving.Position, "on_train_batch_end", signalled)
+        context.setattr(checkpointing.Position, "on_train_batch_end", signalled)
         with pytest.raises(Preempted):
             small.train(tmp_path / "run", preemption=preemption, every_steps=0)
     assert checkpoint.stored_checkpoints(tmp_path / "run" / "checkpoints")[0].stem == "step-00000013"
@@ -315,14 +316,14 @@ def test_a_poisoned_batch_ends_the_run_and_keeps_the_last_finite_checkpoint(tmp_
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
-    model, count = small.small_model(), saving.Position.on_train_batch_end
+    model, count = small.small_model(), checkpointing.Position.on_train_batch_end
 
     def poisoned(self, batch, logs=None):
         count(self, batch, logs)
         if self.step == 8:
             model.layers[1].kernel.assign(np.full((4, 8), np.inf))
 
-    monkeypatch.setattr(saving.Position, "on_train_batch_end", poisoned)
+    monkeypatch.setattr(checkpointing.Position, "on_train_batch_end", poisoned)
     with pytest.raises(UserError, match=r"NaN or infinite by step 8 \(model 0: dense/kernel\).*checkpoint of step 6"):
         small.train(tmp_path / "run", model=model)
     assert checkpoint.stored_checkpoints(tmp_path / "run" / "checkpoints")[0].stem == "step-00000006"
@@ -358,7 +359,7 @@ def test_only_numbers_are_written(tmp_path):
 
 
 def test_the_average_is_what_is_validated_and_the_weights_come_back_bit_for_bit():
-    from carclf.training.averaging import AverageWeights
+    from carclf.training.ema import AverageWeights
 
     model = small.small_model()
     model.fit(small.data_from(0).take(small.STEPS_PER_EPOCH), shuffle=False, verbose=0)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from carclf.data.features import feature_batches, ordered_feature_batches
-from carclf.data.pipeline import Framing, training_batches, validation_batches
+from carclf.data.pipeline import training_batches, validation_batches
+from carclf.framing import Framing
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe import parse_recipe

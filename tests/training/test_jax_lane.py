@@ -16,13 +16,14 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from carclf import runs, train
-from carclf.config import TrainOptions
-from carclf.data.pipeline import Framing, Share, training_batches, validation_batches
+from carclf import device, runs, train
+from carclf.data.pipeline import Share, training_batches, validation_batches
+from carclf.framing import Framing
 from carclf.inference.predictor import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views
 from carclf.report import run_files
-from carclf.training import device, trainer
+from carclf.train_options import TrainOptions
+from carclf.training import trainer
 
 ROOT = Path(__file__).parents[2]
 DOORS = Path(__file__).with_name("doors_in_one_process.py")

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from carclf import door
-from carclf.config import TrainOptions
+from carclf import command
+from carclf.train_options import TrainOptions
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "stages").glob("*.flags"))
-STAGES = [path for path in FILES if door.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="").run]
+STAGES = [
+    path for path in FILES if command.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="").run
+]
 # Operations for which XLA's TPU compiler has an implementation for any static shape. Source: the operation semantics
 # of OpenXLA, of which it lacks none of these.
 KNOWN = {

@@ -4,7 +4,7 @@ import math
 
 import optuna
 
-from carclf.config import TrainOptions
+from carclf.train_options import TrainOptions
 from carclf.tuning.search import open_study
 from carclf.tuning.space import parse_space
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from carclf.config import TrainOptions
 from carclf.errors import UserError
+from carclf.train_options import TrainOptions
 from carclf.tuning.space import DEFAULT_SPACE, Parameter, parse_space, read_space
 
 BASE = TrainOptions(learning_rate=1e-4, head_width=64)

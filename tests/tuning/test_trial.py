@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carclf.config import TrainOptions
+from carclf.train_options import TrainOptions
 from carclf.tuning import trial
 from carclf.tuning.trial import TrainTrial, TrialFailedError, TrialPrunedError
 

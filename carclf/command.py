@@ -1,0 +1,175 @@
+"""How every door opens: parse flags, answer --help at once, turn a UserError into one sentence and exit code 2."""
+
+import dataclasses
+import difflib
+import os
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import flags
+
+from carclf.errors import Preempted, UserError, sentence_in
+from carclf.flags import define_flags, from_flags
+
+FRAMEWORKS = ("tensorflow", "keras", "jax")
+USAGE_ERROR = 2  # absl's own default is 1, which we keep for the unexpected
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and worth starting again
+STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
+
+
+def run_door(main: Callable[[Any], int | None], options: type, *, description: str) -> NoReturn:
+    """Runs `main` on the parsed command line and exits with its code (None is 0).
+
+    Args:
+      main: takes an instance of `options`; returns the exit code.
+      options: the frozen dataclass of this door's options (`carclf.config.option`).
+      description: what `--help` says first; its last line is an example.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; warnings there are not ours
+    try:
+        parsed = parse_command_line(options, sys.argv[1:], description=description)
+        code = 0 if parsed is None else main(parsed)
+    except UserError as error:
+        sys.stdout.flush()
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = USAGE_ERROR
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in FRAMEWORKS:
+            raise
+        print(f"Error: {missing_framework(str(error.name))}", file=sys.stderr)
+        code = USAGE_ERROR
+    except KeyboardInterrupt as error:
+        print(str(error) or "Stopped.", file=sys.stderr)
+        code = 130
+    except Preempted as error:
+        sys.stdout.flush()
+        print(error, file=sys.stderr)
+        code = PREEMPTED
+    except BrokenPipeError:  # `| head` closed our output: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if (sentence := sentence_in(error)) is None:
+            raise
+        sys.stdout.flush()
+        print(f"Error: {sentence}", file=sys.stderr)
+        code = USAGE_ERROR
+    sys.exit(code or 0)
+
+
+def missing_framework(name: str) -> str:
+    """The sentence for a framework that is not installed: they are extras, which a bare install leaves out."""
+    return (
+        f"{name.split('.')[0]} is not installed, which this command needs: pip install 'carclf[cpu]', or [gpu] or "
+        "[tpu] instead (one of them, since they share folders)."
+    )
+
+
+def parse_command_line(options: type, arguments: Sequence[str], *, description: str) -> Any | None:
+    """An instance of `options`, or None when `--help` was asked for and printed.
+
+    Raises:
+      UserError: an unknown flag, a value of the wrong type, a stray argument, a missing flag file.
+    """
+    values = define_flags(options)
+    if any(a in ("-h", "-help", "--help", "--helpfull", "--helpshort", "-?") for a in arguments):
+        print(help_text(options, description))
+        return None
+    try:
+        _, *stray = values(["carclf", *expand_flagfiles(arguments)])
+    except flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, [*values, "flagfile", "stage"], n=1)
+        hint = f"did you mean --{near[0]}? " if near else ""
+        raise UserError(f"There is no option --{error.flagname}: {hint}--help lists every option.") from None
+    except flags.Error as error:
+        raise UserError(f"{str(error).replace('flags: ', '', 1).rstrip('. ')}. See --help for every flag.") from None
+    if stray:
+        raise UserError(f"Unexpected argument {stray[0]!r}: options are written --name=value; see --help.")
+    return from_flags(options, values)
+
+
+def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -> list[str]:
+    """The arguments with every `--flagfile=PATH` and `--stage=NAME` replaced, in place, by the lines of that file.
+
+    A later flag wins over an earlier one, so what follows a flag file on the command line overrides it. Inside a flag
+    file a relative path is looked up beside that file first: a stage works from any folder and from an installed
+    package. (absl's own expansion looks in the current folder only.)
+
+    Raises:
+      UserError: a file that is missing, or that includes itself.
+    """
+    result: list[str] = []
+    pending = list(arguments)
+    while pending:
+        argument = pending.pop(0)
+        name, separator, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name in ("flagfile", "stage"):
+            if not separator:
+                value = pending.pop(0) if pending else ""
+            path = (
+                find_stage(value)
+                if name == "stage"
+                else _find_flagfile(value, beside=seen[-1].parent if seen else None)
+            )
+            if path.resolve() in seen:
+                raise UserError(f"The flag file {path} includes itself: remove its --flagfile line.")
+            result += expand_flagfiles(_flagfile_lines(path), seen=(*seen, path.resolve()))
+        else:
+            result.append(argument)
+    return result
+
+
+def find_stage(name: str) -> Path:
+    """The flag file of the stage `name`, from the installed package or the clone.
+
+    Raises:
+      UserError: no such stage; the nearest names are given.
+    """
+    known = {path.stem: path for folder in STAGE_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.flags"))}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the stages are {', '.join(known)}."
+        raise UserError(f"There is no stage {name!r}: {hint}")
+    return known[name]
+
+
+def _find_flagfile(value: str, *, beside: Path | None) -> Path:
+    candidates = [folder / value for folder in ([beside] if beside else [])] + [Path(value).expanduser()]
+    for path in candidates:
+        if value and path.is_file():
+            return path
+    near = [p.stem for folder in STAGE_FOLDERS for p in folder.glob(f"{Path(value).stem}.flags")] if value else []
+    hint = f"the stage of that name is --stage={near[0]}" if near else "give the path of an existing file"
+    raise UserError(f"There is no flag file {value!r}: {hint}.")
+
+
+def _flagfile_lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("-")]
+
+
+def help_text(options: type, description: str) -> str:
+    """The page of `--help`: the description, then every flag under its heading with its default."""
+    lines = [description.strip()]
+    groups: dict[str, list[dataclasses.Field[Any]]] = {}
+    for field in dataclasses.fields(options):
+        groups.setdefault(field.metadata["group"], []).append(field)
+    for group, fields in groups.items():
+        lines += ["", f"{group}:"]
+        for field in fields:
+            lines.append(f"  --{_signature(field)}")
+            lines += textwrap.wrap(field.metadata["help"], 100, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def _signature(field: dataclasses.Field[Any]) -> str:
+    if isinstance(field.default, bool):
+        return f"[no]{field.name} (default: {str(field.default).lower()})"
+    if field.metadata["choices"]:
+        return f"{field.name}={'|'.join(field.metadata['choices'])} (default: {field.default})"
+    default = shlex.quote(str(field.default)) if field.default != "" else "none"
+    return f"{field.name}=... (default: {default})"

@@ -1,0 +1,336 @@
+"""Which device and which Keras backend: decided before TensorFlow or Keras is imported, and said in one line."""
+
+import contextlib
+import dataclasses
+import glob
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from carclf.errors import UserError
+
+DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+BFLOAT16_CAPABILITY = (8, 0)  # NVIDIA Ampere; older cards (P100, T4) have float16 only
+# Without a sign of life for so long a host counts as dead. JAX's own 100 end a run whose cores compile and decode.
+HEARTBEAT_SECONDS = 600
+# Newer TPUs appear as /dev/vfio, as other devices do, too. Source: jax/_src/hardware_utils.py of JAX 0.10 (v2 to 7x).
+GOOGLE_PCI_VENDOR = "0x1ae0"
+TPU_PCI_DEVICES = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
+
+# Of every start, on every machine, whatever TF_CPP_MIN_LOG_LEVEL says; none is about the user's data or device.
+START_MESSAGES = re.compile(
+    rb"log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard"
+    rb"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """The machines that train together.
+
+    Attributes:
+      count: of them.
+      this: the number of this one, from 0.
+      coordinator: ADDRESS:PORT at which host 0 is reached.
+    """
+
+    count: int = 1
+    this: int = 0
+    coordinator: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """The choice that the rest of a run follows.
+
+    Attributes:
+      kind: 'cpu', 'gpu' or 'tpu'.
+      backend: 'tensorflow' or 'jax', the Keras backend.
+      replicas: devices that share each batch.
+      precision: the Keras dtype policy.
+      jit: whether the training step is compiled by XLA.
+      strategy: the `tf.distribute` strategy, or None for a single device and on JAX.
+      hosts: machines that train together, with their devices.
+    """
+
+    kind: str
+    backend: str
+    replicas: int
+    precision: str
+    jit: bool
+    strategy: Any = dataclasses.field(default=None, compare=False, repr=False)
+    hosts: int = 1
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which variables are made."""
+        return self.strategy.scope() if self.strategy is not None else contextlib.nullcontext()
+
+    def prefetched(self, dataset: Any) -> Any:
+        """The batches of a `tf.data.Dataset`, the next one on its way to the GPU while this one is at work.
+
+        Keras does that itself on JAX, and TensorFlow under a strategy; on a CPU there is nowhere to go.
+        """
+        if self.kind != "gpu" or self.backend != "tensorflow" or self.strategy is not None:
+            return dataset
+        import tensorflow as tf
+
+        return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
+
+    def whole_batch(self, batch_size: int) -> int:
+        """The least number of photos, and at least `batch_size`, that all replicas share evenly; padding fills it."""
+        return -(-batch_size // self.replicas) * self.replicas
+
+    def describe(self) -> str:
+        """One line for people."""
+        count = f"{self.replicas} {self.kind.upper()}{'s' if self.replicas > 1 else ''}"
+        xla = "compiled by XLA" if self.jit else "not compiled by XLA"
+        count += f" of {self.hosts} hosts" if self.hosts > 1 else ""
+        return f"Device: {count}, Keras on {self.backend}, {self.precision}, training step {xla}."
+
+
+def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1, hosts: Hosts = Hosts()) -> Device:
+    """Chooses backend and devices; sets `KERAS_BACKEND`, the dtype policy and memory growth.
+
+    Call it before anything imports TensorFlow or Keras. `KERAS_BACKEND` in the environment overrides the backend.
+
+    Args:
+      device: one of `DEVICES`. 'auto' takes a TPU, else every GPU, else the CPU.
+      precision: one of `PRECISIONS`; 'auto' is bfloat16 where the device has it, float16 on older GPUs, else float32.
+      cpu_devices: how many devices to split the CPU into, to rehearse several replicas without them.
+      hosts: the machines that train together; the others must call this, too.
+
+    Raises:
+      UserError: the device asked for is not there, or a package is not installed.
+    """
+    backend = os.environ.get("KERAS_BACKEND") or ("jax" if _wants_tpu(device) else "tensorflow")
+    os.environ["KERAS_BACKEND"] = backend
+    _require("tensorflow", why="decodes the photos on every device")
+    _require("keras", why="holds the models")
+    if backend not in ("tensorflow", "jax"):
+        raise UserError(f"KERAS_BACKEND={backend} is not supported: unset it, or set it to tensorflow or jax.")
+    if backend == "jax":
+        _require("jax", why="is the backend for TPUs")
+    choose = _tensorflow_device if backend == "tensorflow" else _jax_device
+    with without_start_messages():
+        chosen = choose(device, cpu_devices=cpu_devices, precision=precision, hosts=hosts)
+        import keras
+
+        keras.config.set_dtype_policy(chosen.precision)
+    return chosen
+
+
+@contextlib.contextmanager
+def without_start_messages() -> Iterator[None]:
+    """Holds back what the process writes to file descriptor 2, then passes on everything but START_MESSAGES.
+
+    C++ writes there itself, so replacing `sys.stderr` would not do.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if not START_MESSAGES.search(line):
+                    os.write(2, line)
+
+
+def tpu_present() -> bool:
+    """Whether this machine shows a TPU, asked without importing anything."""
+    named = os.environ.get("TPU_NAME") or os.environ.get("TPU_ACCELERATOR_TYPE")
+    return bool(named or glob.glob("/dev/accel*")) or any(map(_is_tpu, glob.glob("/sys/bus/pci/devices/*")))
+
+
+def _is_tpu(pci_device: str) -> bool:
+    try:
+        vendor, model = (Path(pci_device, name).read_text().strip() for name in ("vendor", "device"))
+    except OSError:
+        return False
+    return vendor == GOOGLE_PCI_VENDOR and model in TPU_PCI_DEVICES
+
+
+def _wants_tpu(device: str) -> bool:
+    return device == "tpu" or (device == "auto" and tpu_present())
+
+
+def _require(package: str, *, why: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        extra = "tpu" if tpu_present() else "cpu"
+        raise UserError(
+            f"{package} is not installed, and it {why}: "
+            f"pip install 'carclf[{extra}]' (extras: cpu, gpu, tpu; one of them, since they share folders)."
+        )
+
+
+def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) -> Device:
+    if hosts.count > 1:
+        raise UserError(
+            f"--num_hosts={hosts.count} needs Keras on JAX, which several hosts share: set KERAS_BACKEND=jax."
+        )
+    if device == "tpu":
+        raise UserError("--device=tpu needs Keras on JAX, and KERAS_BACKEND=tensorflow is set: unset it.")
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise UserError(
+            "--device=gpu was asked for and TensorFlow sees no GPU: check nvidia-smi, install carclf[gpu] instead of "
+            "carclf[cpu], or use --device=cpu."
+        )
+    kind = "gpu" if gpus and device != "cpu" else "cpu"
+    if kind == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * cpu_devices)
+    else:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    names = [d.name for d in tf.config.list_logical_devices(kind.upper())]
+    if device == "mirrored" and len(names) < 2:
+        raise UserError(
+            f"--device=mirrored needs several devices and this machine shows {len(names)} {kind.upper()}: "
+            "use --device=auto, or rehearse on the CPU with --cpu_devices=2."
+        )
+    mirrored = len(names) > 1
+    policy = _policy(precision, kind, capability=_gpu_capability(gpus) if kind == "gpu" else None)
+    # Under MirroredStrategy jit_compile breaks in Keras 3, and on a CPU XLA makes training many times slower.
+    jit = kind == "gpu" and not mirrored
+    strategy = tf.distribute.MirroredStrategy(names) if mirrored else None
+    return Device(kind=kind, backend="tensorflow", replicas=len(names), precision=policy, jit=jit, strategy=strategy)
+
+
+def _gpu_capability(gpus: list[Any]) -> tuple[int, int]:
+    import tensorflow as tf
+
+    return min(tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus)
+
+
+def _jax_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) -> Device:
+    if cpu_devices > 1:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={cpu_devices}".strip()
+    if device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    if device == "tpu" and (reason := _why_no_tpu()):
+        raise UserError(reason)
+    import jax
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")  # the GPU is JAX's; TensorFlow only decodes here
+    if hosts.count > 1:
+        _join(hosts)
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        raise UserError(
+            f"JAX cannot use its device ({str(error).splitlines()[0]}): end the other process or notebook that holds "
+            "it, or restart the runtime."
+        ) from None
+    kind = {"gpu": "gpu", "cuda": "gpu", "tpu": "tpu"}.get(devices[0].platform, "cpu")
+    if device in ("gpu", "tpu") and kind != device:
+        raise UserError(
+            f"--device={device} was asked for and JAX sees only {devices[0].platform.upper()}: choose a runtime with a "
+            f"{device.upper()}, install carclf[{device}], or use --device=auto."
+        )
+    if device == "mirrored" and len(devices) < 2:
+        raise UserError("--device=mirrored needs several devices and JAX shows one: use --device=auto.")
+    if len(devices) > 1:
+        _share_batches(devices)
+    if kind != "cpu":
+        _keep_programs()
+    policy = _policy(precision, kind, capability=BFLOAT16_CAPABILITY)
+    return Device(kind=kind, backend="jax", replicas=len(devices), precision=policy, jit=True, hosts=hosts.count)
+
+
+def _why_no_tpu() -> str | None:
+    """What to do where `--device=tpu` cannot work; None where it may."""
+    if not tpu_present():
+        return (
+            "--device=tpu was asked for and this machine has no TPU: on Colab choose Runtime > Change runtime type > "
+            "v5e-1 TPU, on Kaggle Settings > Accelerator > TPU v5e-8 (their images bring JAX and libtpu), elsewhere a "
+            "TPU VM with pip install 'carclf[tpu]'; --device=auto takes what is here."
+        )
+    if importlib.util.find_spec("libtpu") is None and not os.environ.get("TPU_LIBRARY_PATH"):
+        return (
+            "--device=tpu was asked for and libtpu, by which JAX reaches this machine's TPU, is not installed: "
+            "pip install 'carclf[tpu]'."
+        )
+    return None
+
+
+def _join(hosts: Hosts) -> None:
+    """Waits for the other hosts.
+
+    Raises:
+      UserError: they do not come.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # what CPUs of several hosts talk by
+    try:
+        jax.distributed.initialize(
+            hosts.coordinator,
+            num_processes=hosts.count,
+            process_id=hosts.this,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"Host {hosts.this} of {hosts.count} did not meet the others at --coordinator={hosts.coordinator} "
+            f"({str(error).splitlines()[0]}): start the same command on each, with --host=0 to {hosts.count - 1}."
+        ) from None
+
+
+def _keep_programs() -> None:
+    """Lets the next stage, fold or command take from disk what XLA has compiled for this one.
+
+    An accelerator's training step takes XLA a minute or more. Where the environment says where JAX keeps its programs
+    (JAX_COMPILATION_CACHE_DIR), they stay there.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(caches, "carclf", "xla"))
+
+
+def leave_other_hosts(device: Device) -> Device:
+    """This host's own devices, for models that are built from now on."""
+    import jax
+
+    _share_batches(jax.local_devices())
+    return dataclasses.replace(device, replicas=jax.local_device_count(), hosts=1)
+
+
+def _share_batches(devices: list[Any]) -> None:
+    import keras
+
+    # Every host reads its own part of each batch already (`carclf.data.pipeline.Share`).
+    names = [f"{device.platform}:{device.id}" for device in devices]
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names, auto_shard_dataset=False))
+
+
+def _policy(precision: str, kind: str, *, capability: tuple[int, int] | None) -> str:
+    if precision != "auto":
+        return precision
+    if kind == "cpu":
+        return "float32"
+    if kind == "gpu" and (capability or (0, 0)) < BFLOAT16_CAPABILITY:
+        return "mixed_float16"
+    return "mixed_bfloat16"

@@ -1,0 +1,153 @@
+"""A run made ready to predict: photos and the draws of their views in, logits out, on whatever the device is."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from carclf.data.pipeline import ViewSet, canvas_side
+from carclf.framing import Framing
+from carclf.model.classifier import build_classifier
+from carclf.model.compile import compiled_prediction
+from carclf.model.photo_classifier import build_photo_classifier, view_inputs
+from carclf.model.separable import choose_method
+from carclf.model.weights import load_weights_file
+from carclf.recipe import View
+from carclf.runs import Run
+from carclf.train_options import parse_image_size
+
+Tensor = Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A classifier at one image size, with the views that it looks at photos in.
+
+    Attributes:
+      photo_classifier: of `build_photo_classifier`: canvases and draws to logits.
+      canvas_size: side of its canvases in pixels.
+      view_set: its views.
+      places: where in the list of all views each of them stands.
+      jit: whether it is compiled by XLA.
+    """
+
+    photo_classifier: keras.Model
+    canvas_size: int
+    view_set: ViewSet
+    places: tuple[int, ...]
+    jit: bool
+
+    def logits(self, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor]) -> list[Tensor]:
+        """For each view the logits float32 [B, K] of a batch that lies on the device; see `to_numpy`.
+
+        One compiled function is called once a view, on the same canvases with the view's own matrices: memory does not
+        grow with the views, and nothing waits for the result.
+
+        Args:
+          photos: canvas and extent, as `carclf.data.pipeline.view_batches` gives them.
+          draws: of all views, [B, V, …].
+        """
+        return [self._step(photos, draws, np.int32(view)) for view in range(len(self.view_set.views))]
+
+    @functools.cached_property
+    def _step(self) -> Callable[..., Tensor]:
+        return compiled_prediction(self.photo_classifier, view_inputs, jit=self.jit)
+
+
+def on_device(batches: tf.data.Dataset) -> Iterable[Any]:
+    """The batches, each on its way to the device or shared among the replicas while the one before is at work."""
+    if keras.backend.backend() == "jax":
+        return _on_jax_devices(batches)
+    strategy = tf.distribute.get_strategy()
+    if tf.distribute.has_strategy():
+        return strategy.experimental_distribute_dataset(batches)
+    if tf.config.list_logical_devices("GPU"):
+        return batches.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
+    return batches
+
+
+def _on_jax_devices(batches: tf.data.Dataset) -> Iterator[Any]:
+    import jax
+
+    distribution = keras.distribution.distribution()
+
+    def placed(array: np.ndarray) -> Any:
+        if distribution is None:
+            return jax.device_put(array)
+        return keras.distribution.distribute_tensor(array, distribution.get_data_layout(array.shape))
+
+    ahead = None
+    for batch in batches.as_numpy_iterator():
+        following = jax.tree.map(placed, batch)
+        if ahead is not None:
+            yield ahead
+        ahead = following
+    if ahead is not None:
+        yield ahead
+
+
+def to_numpy(value: Tensor) -> np.ndarray:
+    """What a step gave for the whole batch, from all replicas, on the host."""
+    if keras.backend.backend() == "jax":
+        return np.asarray(value)
+    parts = tf.distribute.get_strategy().experimental_local_results(value)
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def load_classifier(run: Run, *, image_size: tuple[int, int] | None = None) -> tuple[keras.Model, Framing]:
+    """The run's classifier with its best weights, and how photos are framed for it.
+
+    Args:
+      run: the run.
+      image_size: (height, width) in pixels; None is the run's own.
+
+    Raises:
+      UserError: the weights are missing or do not fit, or the backbone does not take that size.
+    """
+    options = run.options
+    size = image_size or parse_image_size(options.image_size)
+    classifier = build_classifier(
+        backbone=options.backbone,
+        weights="none",
+        class_count=len(run.class_names),
+        image_size=size,
+        head_width=options.head_width,
+        dropout=options.dropout,
+        l2=options.l2,
+    )
+    load_weights_file(classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
+    canvas_size = canvas_side(image_size=size, max_side=run.max_side)
+    return classifier, Framing(image_size=size, canvas_size=canvas_size, fit=options.fit)
+
+
+def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Program]:
+    """One program for each image size among the views, in their order. Call it inside `Device.scope()`.
+
+    Raises:
+      UserError: the run's weights are missing or do not load, or its backbone does not take a size.
+    """
+    own_size = parse_image_size(run.options.image_size)
+    sizes = [view.image_size or own_size for view in views]
+    programs = []
+    for size in dict.fromkeys(sizes):
+        places = tuple(place for place, other in enumerate(sizes) if other == size)
+        of_size = tuple(views[place] for place in places)
+        classifier, framing = load_classifier(run, image_size=size)
+        photo_classifier = build_photo_classifier(
+            classifier,
+            image_size=size,
+            canvas_size=framing.canvas_size,
+            fill=run.options.fill,
+            mixing=False,
+            erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
+            stretch=run.options.stretch,
+            # To views that turn, gathers give the image that the run's own method would give.
+            method="gather" if any(view.turns for view in of_size) else choose_method(run.options.render, turning=()),
+        )
+        view_set = ViewSet(of_size, image_size=size, fit=framing.fit, seed=run.options.seed)
+        programs.append(Program(photo_classifier, framing.canvas_size, view_set, places, jit))
+    return programs

@@ -1,0 +1,118 @@
+"""What a stage may inherit: the checks that come before the first import of a framework."""
+
+import dataclasses
+from pathlib import Path
+
+from carclf import runs
+from carclf.data.manifest import Manifest
+from carclf.errors import UserError
+from carclf.train_options import TrainOptions
+
+
+def load_parent(path: Path, *, data: str, backbone: str, head_width: int) -> runs.Run:
+    """The finished run in `path`, whose weights fit this stage.
+
+    Args:
+      path: the parent's folder.
+      data: the data set, for the command that makes a missing parent.
+      backbone: of this stage.
+      head_width: of this stage.
+
+    Raises:
+      UserError: it does not exist (the command that makes it is named), is unfinished, or has another backbone or head.
+    """
+    if not path.is_dir():
+        raise UserError(
+            f"The parent run {path} does not exist: make it with "
+            f"python -m carclf.train --stage={path.name} --data={data} --runs={path.parent}."
+        )
+    parent = runs.load_run(path)
+    if parent.metrics is None:
+        raise UserError(f"The parent run {path} is not finished: train it to its end first.")
+    for name, ours in (("backbone", backbone), ("head_width", head_width)):
+        if (theirs := getattr(parent.options, name)) != ours:
+            raise UserError(
+                f"The parent run {path} has --{name}={theirs} and this stage --{name}={ours}: weights cannot be "
+                "carried over, so use the same, or another parent."
+            )
+    return parent
+
+
+def check_split(
+    manifest: Manifest, *, val_fold: int, parent: runs.Run | None, allow_change: bool = False
+) -> str | None:
+    """None when the validation fold exists and the parent never trained on it; a warning where that is allowed.
+
+    Args:
+      manifest: the data set.
+      val_fold: the fold that this stage holds out.
+      parent: the run that this stage starts from.
+      allow_change: whether the parent may have trained on photos that validate this stage.
+
+    Raises:
+      UserError: the fold does not exist, or the parent had other classes, another split or another fold.
+    """
+    if val_fold not in manifest.folds:
+        raise UserError(
+            f"--val_fold={val_fold} is not a fold of {manifest.directory}, whose folds are "
+            f"{min(manifest.folds)} to {max(manifest.folds)}."
+        )
+    if parent is None:
+        return None
+    if parent.class_map_sha256 != manifest.class_map_sha256:
+        raise UserError(
+            f"The parent run {parent.directory} has {len(parent.class_names)} classes, which are not the "
+            f"{manifest.class_count} of {manifest.directory}: choose a parent trained on this data set."
+        )
+    if (parent.data_fingerprint, parent.options.val_fold) == (manifest.fingerprint, val_fold):
+        return None
+    found = (
+        f"The parent run {parent.directory} held out fold {parent.options.val_fold} of data "
+        f"{parent.data_fingerprint[:12]} and this stage fold {val_fold} of {manifest.fingerprint[:12]}, so it has "
+        "trained on photos that would validate it"
+    )
+    if allow_change:
+        return f"{found}: the validation accuracy of this stage will be too good."
+    raise UserError(
+        f"{found}: use the data set and fold of the parent, or add --allow_split_change and distrust the accuracy."
+    )
+
+
+# What two stages of one chain differ in anyway, or what changes nothing of the result.
+NEVER_TOLD = (
+    "data", "run", "runs", "stages", "init_from", "allow_split_change", "overwrite", "resume", "resume_from",
+    "save_every", "tensorboard", "profile_steps", "cache", "weights", "device", "cpu_devices", "render", "num_hosts",
+    "host", "coordinator",
+)  # fmt: skip
+
+
+def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
+    """One line: what this stage does otherwise than the one it starts from."""
+    names = [field.name for field in dataclasses.fields(TrainOptions) if field.name not in NEVER_TOLD]
+    pairs = ((name, getattr(parent.options, name), getattr(options, name)) for name in names)
+    changes = [f"{name} {before} → {after}" for name, before, after in pairs if before != after]
+    return f"Against {parent.name}: {', '.join(changes) or 'nothing changes'}."
+
+
+def check_batch(*, batch_size: int, replicas: int, mixes: bool, steps: int, train_photos: int) -> None:
+    """Returns nothing when the replicas can share every batch, and there are as many as an epoch is to have.
+
+    Raises:
+      UserError: they cannot; the nearest batch size that works is named.
+    """
+    unit = replicas * (2 if mixes else 1)
+    if batch_size % unit:
+        reason = f"{replicas} devices" + (" that mix photos in pairs" if mixes else "")
+        raise UserError(
+            f"--batch_size={batch_size} cannot be shared by {reason}: use a multiple of {unit}, "
+            f"such as {max(unit, batch_size // unit * unit)}."
+        )
+    if steps < 1:
+        raise UserError(
+            f"The {train_photos} training photos do not fill one batch of {batch_size}: lower --batch_size."
+        )
+    if steps * batch_size > train_photos:
+        raise UserError(
+            f"--steps={steps} batches of {batch_size} are more than the {train_photos} training photos of an epoch: "
+            f"use --steps={train_photos // batch_size} or less (0 takes them all), and more --epochs."
+        )

@@ -1,0 +1,234 @@
+"""A run on disk: where it is, what it was made with, and how it ended. JSON and file names only."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from carclf.errors import UserError
+from carclf.flags import from_dict
+from carclf.train_options import TrainOptions
+
+FORMAT_VERSION = 1
+STAGE_FILE = "stage.json"
+METRICS_FILE = "metrics.json"  # written last: a run that has it is finished
+BEST_WEIGHTS = "best.weights.h5"
+LAST_WEIGHTS = "last.weights.h5"
+HISTORY_FILE = "history.csv"
+CHECKPOINTS_FOLDER = "checkpoints"
+TENSORBOARD_FOLDER = "tensorboard"
+EPOCHS_FOLDER = "epochs"  # weights of the last epochs, for --swa_epochs
+FEATURES_FOLDER = "features"  # what the backbone made of the photos, for --feature_views
+OUT_OF_FOLD_FILE = "out_of_fold.json"  # of all folds together, in the folder of --val_fold=all
+APPLIED_LABELS = "applied_label_patch.csv"  # the run's own copy of --label_patch
+FOLD_FOLDER = re.compile(r"fold(\d+)")  # of each run that --val_fold=all makes
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What `stage.json` and `metrics.json` of a run directory say.
+
+    Attributes:
+      directory: the run's folder.
+      options: every resolved option of the training.
+      class_names: the classes in order of their label.
+      class_map_sha256: hash of the label map, equal for data sets that agree on it.
+      data_fingerprint: fingerprint of the data set (and so of the split) trained on.
+      max_side: longest side of its stored photos in pixels, which decides the canvas.
+      stage: the whole of stage.json.
+      metrics: the whole of metrics.json, or None while the run is unfinished.
+    """
+
+    directory: Path
+    options: TrainOptions
+    class_names: tuple[str, ...]
+    class_map_sha256: str
+    data_fingerprint: str
+    max_side: int
+    stage: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, which is the stage's unless the user chose another."""
+        return run_name(self.directory)
+
+    @property
+    def label_patch(self) -> Path | None:
+        """The run's copy of the label patch that it was trained with, or None."""
+        return self.directory / APPLIED_LABELS if self.stage["data"].get("label_patch") else None
+
+    @property
+    def best_weights(self) -> Path:
+        """The file of the weights with the best validation accuracy.
+
+        Raises:
+          UserError: the run has none yet.
+        """
+        path = self.directory / BEST_WEIGHTS
+        if not path.is_file():
+            raise UserError(
+                f"The run {self.directory} has no {BEST_WEIGHTS} yet: train it to the end of an epoch first."
+            )
+        return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """What one name of `--run` stands for: a run, or those that `--val_fold=all` trained, one for each fold.
+
+    Attributes:
+      name: of its folder.
+      directory: the folder.
+      runs: in order of their folds; one with a run of its own.
+    """
+
+    name: str
+    directory: Path
+    runs: tuple[Run, ...]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that its runs held out."""
+        return tuple(run.options.val_fold for run in self.runs)
+
+    def run_of(self, fold: int) -> Run:
+        """The run that held out `fold`."""
+        return self.runs[self.folds.index(fold)]
+
+
+def run_name(directory: Path) -> str:
+    """The name of the run in a folder: its own, behind that of its parent folder where it is one of all folds."""
+    is_fold = FOLD_FOLDER.fullmatch(directory.name)
+    return f"{directory.parent.name}/{directory.name}" if is_fold else directory.name
+
+
+def fold_path(directory: Path, fold: int) -> Path:
+    """Where `--val_fold=all` puts the run that holds out `fold`."""
+    return directory / f"fold{fold}"
+
+
+def fold_paths(directory: Path) -> list[Path]:
+    """The folders of the runs that `--val_fold=all` made in `directory`, by fold."""
+    folders = [path for path in directory.glob("fold*") if (path / STAGE_FILE).is_file()]
+    return sorted((path for path in folders if FOLD_FOLDER.fullmatch(path.name)), key=lambda path: int(path.name[4:]))
+
+
+def run_path(name: str, *, runs: str) -> Path:
+    """The folder of a run: a bare name lies inside `runs`, anything with a slash is a path of its own."""
+    return Path(name).expanduser() if os.sep in name or "/" in name else Path(runs).expanduser() / name
+
+
+def load_run(directory: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+      UserError: there is none, or its files cannot be read by this version.
+    """
+    stage_file = directory / STAGE_FILE
+    if not directory.is_dir():
+        raise UserError(f"There is no run folder {directory}: {make_it(directory.name)}.")
+    if not stage_file.is_file():
+        raise UserError(
+            f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {make_it(directory.name)}."
+        )
+    stage = _read_json(stage_file)
+    if stage.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{stage_file} has format version {stage.get('format_version')} and this carclf reads {FORMAT_VERSION}: "
+            "use the version of carclf that wrote it."
+        )
+    metrics_file = directory / METRICS_FILE
+    try:
+        data = stage["data"]
+        return Run(
+            directory=directory,
+            options=from_dict(TrainOptions, stage["options"]),
+            class_names=tuple(data["class_names"]),
+            class_map_sha256=data["class_map_sha256"],
+            data_fingerprint=data["fingerprint"],
+            max_side=int(data["max_side"]),
+            stage=stage,
+            metrics=_read_json(metrics_file) if metrics_file.is_file() else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{stage_file} lacks or garbles {error}: restore the file, or train the run again.") from None
+
+
+def load_runs(names: str, *, runs: str) -> list[Run]:
+    """The runs of a comma-separated list; the folder of `--val_fold=all` stands for the runs of all its folds.
+
+    Raises:
+      UserError: one is missing, or two disagree on the classes.
+    """
+    return [run for member in load_members(names, runs=runs) for run in member.runs]
+
+
+def load_members(names: str, *, runs: str) -> list[Member]:
+    """What the names of a comma-separated list stand for.
+
+    Raises:
+      UserError: one is missing, one of the runs of all folds is unfinished, or two runs disagree on the classes.
+    """
+    members = [_load_member(run_path(name.strip(), runs=runs)) for name in names.split(",") if name.strip()]
+    if not members:
+        raise UserError(f"--run={names!r} names no run: give runs/NAME, or several with commas.")
+    _check_same_classes([run for member in members for run in member.runs])
+    return members
+
+
+def _load_member(directory: Path) -> Member:
+    folders = [] if (directory / STAGE_FILE).is_file() else fold_paths(directory)
+    loaded = tuple(load_run(folder) for folder in folders or [directory])
+    for run in loaded:
+        if folders and run.metrics is None:
+            raise UserError(
+                f"The run {run.directory} is not finished: the command that trains all folds of {directory} goes on "
+                "with it."
+            )
+    return Member(run_name(directory), directory, loaded)
+
+
+def _check_same_classes(loaded: Sequence[Run]) -> None:
+    for run in loaded[1:]:
+        if run.class_map_sha256 != loaded[0].class_map_sha256:
+            raise UserError(
+                f"The runs {loaded[0].directory} and {run.directory} were trained on different classes "
+                f"({len(loaded[0].class_names)} and {len(run.class_names)}): average runs of one data set only."
+            )
+
+
+def parent_runs(run: Run, *, runs: str) -> list[Run]:
+    """The runs that a run descends from, the first stage first; the chain ends where a folder is gone.
+
+    Args:
+      run: the last stage.
+      runs: folder in which bare names are looked up.
+    """
+    chain: list[Run] = []
+    child = run
+    while child.options.init_from:
+        path = run_path(child.options.init_from, runs=runs)
+        if not (path / STAGE_FILE).is_file() or path in [parent.directory for parent in chain]:
+            break
+        child = load_run(path)
+        chain.append(child)
+    return chain[::-1]
+
+
+def make_it(name: str) -> str:
+    """The command that makes a run of that name, for error texts."""
+    return f"make it with python -m carclf.train --stage={name} --data=DIR"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it, or train the run again.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object: restore it, or train the run again.")
+    return content

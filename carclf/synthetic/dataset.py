@@ -1,0 +1,190 @@
+"""The competition's layout on disk: folders, or the zip of zips; complete under its name, or not there."""
+
+import contextlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from carclf.errors import UserError
+from carclf.synthetic.drawing import draw_photos
+from carclf.synthetic.kinds import KINDS
+from carclf.synthetic.palette import generator
+
+DESCRIPTION_FILE = "sample.json"
+SOLUTION_FILE = "solution.csv"
+ZIP_FILE = "competition.zip"
+FORMAT = 1  # raised whenever the same options draw other photos
+IDS = (10_000, 1_000_000)  # the competition's Ids are such numbers
+# Zip files store a time; a fixed one keeps equal photos equal bytes.
+ZIP_TIME = (2020, 1, 1, 0, 0, 0)
+
+Photos = Sequence[tuple[str, int]]
+
+
+def plan_photos(*, photos: int, seed: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """(Id, kind) of the training photos, by kind and Id as in the competition, and of photos // 4 test photos.
+
+    Kinds are equally frequent up to one photo; Ids are unique, random, and say nothing about the kind.
+    """
+    tests = photos // 4
+    rng = generator(seed, "plan")
+    numbers = rng.choice(IDS[1] - IDS[0], photos + tests, replace=False) + IDS[0]
+    ids = [f"{number}.jpg" for number in numbers.tolist()]
+    kinds = [rng.permutation([i % len(KINDS) for i in range(count)]).tolist() for count in (photos, tests)]
+    train = sorted(zip(ids[:photos], kinds[0], strict=True), key=lambda photo: (photo[1], photo[0]))
+    return train, list(zip(ids[photos:], kinds[1], strict=True))
+
+
+def write_competition(
+    output: Path,
+    *,
+    train: Photos,
+    test: Photos,
+    seed: int,
+    size: tuple[int, int],
+    zipped: bool = False,
+    workers: int = 1,
+    description: Mapping[str, Any] | None = None,
+    on_photo: Callable[[], object] = lambda: None,
+) -> None:
+    """Draws a photo for every (Id, kind) and writes the folder `output`, which must be empty or missing.
+
+    The folder gets its name when it is complete: an interrupted call leaves only `<output>.partial-<process>`.
+
+    Args:
+      output: the folder to make.
+      train: Ids and kinds of the training photos, in the order of train.csv.
+      test: those of the test photos, in the order of sample-submission.csv and solution.csv.
+      seed: of the scenes.
+      size: (width, height) of the photos in pixels.
+      zipped: write one zip that holds the CSV files, train.zip and test.zip, instead of folders.
+      workers: processes that draw; the bytes do not depend on it.
+      description: also written, as sample.json.
+      on_photo: called after each photo.
+
+    Raises:
+      UserError: a drawing process was killed.
+    """
+    partial = output.with_name(f"{output.name}.partial-{os.getpid()}")
+    if partial.exists():  # of a process long gone: this one bears its number
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        writer = _ZipWriter(partial) if zipped else _FolderWriter(partial)
+        with writer:
+            for name, photos, folder_of in (
+                ("train", train, lambda kind: f"train/{kind}"),
+                ("test", test, lambda kind: "test_upload"),
+            ):
+                with contextlib.closing(draw_photos(photos, seed=seed, size=size, workers=workers)) as drawn:
+                    writer.add_photos(name, _placed(drawn, photos, folder_of, on_photo))
+            writer.add_text("train.csv", _csv(train))
+            writer.add_text("sample-submission.csv", _csv((photo_id, 0) for photo_id, _ in test))
+        (partial / SOLUTION_FILE).write_bytes(_csv(test).encode())
+        if description is not None:
+            (partial / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        if output.is_dir():
+            output.rmdir()
+        partial.rename(output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def check_output(output: Path, *, description: Mapping[str, Any]) -> bool:
+    """Whether `output` already holds the sample of that description, complete.
+
+    Raises:
+      UserError: it holds anything else.
+    """
+    if output.is_file():
+        raise UserError(f"--output={output} is a file: give a folder to make.")
+    if not output.is_dir() or not any(output.iterdir()):
+        return False
+    try:
+        found = json.loads((output / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"--output={output} is not empty and holds no sample: give a new or an empty folder.") from None
+    if found != description:
+        raise UserError(f"--output={output} holds a sample drawn with other options: give a new folder, or delete it.")
+    if missing := [name for name in _expected(description) if not (output / name).exists()]:
+        raise UserError(f"--output={output} has lost {missing[0]}: delete the folder and draw it again.")
+    photos, kept = int(description["photos"]), sum(1 for _ in output.glob("t*/**/*.jpg"))
+    if not description["zip"] and kept != photos + photos // 4:
+        raise UserError(
+            f"--output={output} has {kept} of its {photos + photos // 4} photos: delete the folder and draw it again."
+        )
+    return True
+
+
+def _expected(description: Mapping[str, Any]) -> tuple[str, ...]:
+    return (SOLUTION_FILE, ZIP_FILE) if description["zip"] else (SOLUTION_FILE, "train.csv", "sample-submission.csv")
+
+
+def _csv(rows: Iterable[tuple[str, int]]) -> str:
+    return "".join(["Id,Category\n", *(f"{photo_id},{category}\n" for photo_id, category in rows)])
+
+
+def _placed(
+    drawn: Iterable[tuple[str, bytes]], photos: Photos, folder_of: Callable[[int], str], on_photo: Callable[[], object]
+) -> Iterator[tuple[str, bytes]]:
+    for (photo_id, data), (_, kind) in zip(drawn, photos, strict=True):
+        yield f"{folder_of(kind)}/{photo_id}", data
+        on_photo()
+
+
+class _FolderWriter(contextlib.AbstractContextManager["_FolderWriter"]):
+    """The unpacked competition."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add_photos(self, name: str, photos: Iterable[tuple[str, bytes]]) -> None:
+        for path, data in photos:
+            file = self._folder / path
+            if not file.parent.is_dir():
+                file.parent.mkdir(parents=True)
+            file.write_bytes(data)
+
+    def add_text(self, name: str, text: str) -> None:
+        (self._folder / name).write_bytes(text.encode())
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class _ZipWriter(contextlib.AbstractContextManager["_ZipWriter"]):
+    """The competition's zip of zips."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._zip = zipfile.ZipFile(folder / ZIP_FILE, "w")
+
+    def add_photos(self, name: str, photos: Iterable[tuple[str, bytes]]) -> None:
+        inner = self._folder / f"{name}.zip"
+        with zipfile.ZipFile(inner, "w") as archive:
+            for path, data in photos:
+                archive.writestr(_zip_entry(path), data)
+        entry = _zip_entry(inner.name)
+        entry.file_size = inner.stat().st_size  # known beforehand, so that zipfile can tell whether it needs ZIP64
+        with inner.open("rb") as source, self._zip.open(entry, "w") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        inner.unlink()
+
+    def add_text(self, name: str, text: str) -> None:
+        self._zip.writestr(_zip_entry(name), text.encode())
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+
+
+def _zip_entry(path: str) -> zipfile.ZipInfo:
+    """Stored, not deflated: JPEG does not shrink, and the bytes then depend on no zlib."""
+    entry = zipfile.ZipInfo(path, ZIP_TIME)
+    entry.external_attr = 0o644 << 16
+    entry.create_system = 3
+    return entry

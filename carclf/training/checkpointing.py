@@ -1,0 +1,284 @@
+"""Where a run stands, to the last bit: what a checkpoint takes of a training in progress, and how it is put back."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from carclf.errors import UserError
+from carclf.runs.checkpoint import ArraySpec, Checkpoint, CheckpointFolder, NonFiniteStateError
+from carclf.training.preemption import Preemption
+
+
+class Resumable(Protocol):
+    """A callback whose memory belongs to a checkpoint."""
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers, ready for JSON."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave."""
+
+
+class Position(keras.callbacks.Callback):
+    """Counts the steps of the whole run, and ends the epoch that a resumed run begins in the middle. Put it first.
+
+    Keras cannot begin an epoch at a step. The data stream is positioned there instead, and `fit` would read on into
+    the next epoch's data: the short epoch is stopped at its last batch, and the stop is taken back in `on_epoch_end`,
+    before later callbacks may set one of their own.
+
+    Attributes:
+      step: steps done since the stage began.
+      epoch: the running one, counted from 0.
+      steps_per_epoch: in a whole epoch.
+    """
+
+    def __init__(self, *, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.step = self.epoch = 0
+        self.steps_per_epoch = steps_per_epoch
+        self._short = False
+
+    def move(self, step: int) -> None:
+        """Goes to a step before anything runs."""
+        self.step = step
+        self._short = not self.epoch_is_over
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether the last step was an epoch's last."""
+        return self.step % self.steps_per_epoch == 0
+
+    @property
+    def step_in_epoch(self) -> int:
+        """The number of the last step in its epoch, counted from 1."""
+        return (self.step - 1) % self.steps_per_epoch + 1
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remembers the epoch."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts; stops a short epoch at its last batch."""
+        self.step += 1
+        if self._short and self.epoch_is_over:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Takes the stop back."""
+        if self._short:
+            self._short = self.model.stop_training = False
+
+
+class ModelState:
+    """Every variable that a train step reads or writes: of model (seed generators too), optimizer and metrics.
+
+    Make it when all of them exist: after the optimizer and the metrics are built.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        variables = {"model": model.variables, "optimizer": model.optimizer.variables}
+        variables["metric"] = [variable for metric in model.metrics for variable in metric.variables]
+        self._variables = {
+            f"{group} {index}: {_stable_path(variable)}": variable
+            for group, members in variables.items()
+            for index, variable in enumerate(members)
+        }
+
+    def specs(self) -> list[ArraySpec]:
+        """Name, shape and dtype of every variable."""
+        return [
+            (name, tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype))
+            for name, variable in self._variables.items()
+        ]
+
+    def read(self) -> dict[str, np.ndarray]:
+        """A copy of every variable."""
+        if hasattr(self._model, "jax_state_sync"):
+            self._model.jax_state_sync()  # inside `fit` Keras on JAX holds the newest values elsewhere
+        return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in self._variables.items()}
+
+    def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets variables by name."""
+        for name, array in arrays.items():
+            self._variables[name].assign(array)
+
+
+def _stable_path(variable: Any) -> str:
+    """The variable's path without the numbers that Keras appends when a process makes a second layer of a name."""
+    return "/".join(re.sub(r"_\d+$", "", part) for part in variable.path.split("/"))
+
+
+@dataclasses.dataclass(frozen=True)
+class HandOver:
+    """What the next model of a run goes on from: all that there is after an epoch's end, and the checkpoints so far."""
+
+    state: Checkpoint
+    folder: CheckpointFolder
+
+
+class CheckpointSaver(keras.callbacks.Callback):
+    """Saves every `save_every` steps, at each epoch's last step, and when SIGTERM has come. Put it last.
+
+    A checkpoint of an epoch's last step is one of before the validation: going on from it repeats that. What another
+    model is to go on from, at the end of `hand_over_epoch`, is of after it, and stays in memory.
+
+    Args:
+      folder: where to.
+      model_state: of the model that is trained.
+      position: first in the list of callbacks.
+      parts: the callbacks with a memory, by the name it has in the checkpoint.
+      save_every: steps; 0 saves at the epochs' last steps only.
+      preemption: whether SIGTERM has come.
+      setting: what, besides the checkpoint, decides each bit: threads, device and the like.
+      hand_over_epoch: the epoch, counted from 0, whose end is kept in `handed_over`; None keeps none.
+
+    Attributes:
+      handed_over: everything after `hand_over_epoch`, once it has ended.
+      saved_step: of the newest checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        *,
+        model_state: ModelState,
+        position: Position,
+        parts: Mapping[str, Resumable],
+        save_every: int,
+        preemption: Preemption,
+        setting: Mapping[str, Any],
+        hand_over_epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._folder, self._model_state, self._position, self._parts = folder, model_state, position, dict(parts)
+        self._save_every, self._preemption, self._setting = save_every, preemption, dict(setting)
+        self._running_metrics: dict[str, np.ndarray] = {}
+        self._hand_over_epoch = hand_over_epoch
+        self.handed_over: HandOver | None = None
+        self.saved_step = 0
+
+    def resume(self) -> int:
+        """The step to go on from, after restoring the newest valid checkpoint; 0 where there is none."""
+        checkpoint = self._folder.newest()
+        if checkpoint is None:
+            print(f"No valid checkpoint in {self._folder.directory}: starting at step 0.", flush=True)
+            return 0
+        self._restore(checkpoint)
+        self._running_metrics = {name: array for name, array in checkpoint.arrays.items() if _is_metric(name)}
+        self._position.move(checkpoint.step)
+        self.saved_step = checkpoint.step
+        epoch = max(checkpoint.step - 1, 0) // self._position.steps_per_epoch + 1
+        print(f"Going on from step {checkpoint.step} (epoch {epoch}) of {self._folder.directory}.", flush=True)
+        self._compare_setting(checkpoint.state["setting"])
+        return checkpoint.step
+
+    def take_over(self, handed_over: HandOver, *, step: int) -> int:
+        """`step`, the first one of an epoch, after restoring what another model has handed over."""
+        self._folder = handed_over.folder
+        self._restore(handed_over.state)
+        self._position.move(step)
+        self.saved_step = handed_over.state.step
+        return step
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self._model_state.assign({name: a for name, a in checkpoint.arrays.items() if not _is_metric(name)})
+        for name, part in self._parts.items():
+            if name in checkpoint.state:  # patience has no state before the last size
+                part.restore(checkpoint.state[name])
+
+    def _compare_setting(self, saved: Mapping[str, Any]) -> None:
+        changed = [(name, saved.get(name), now) for name, now in self._setting.items() if saved.get(name) != now]
+        if changed:
+            said = ", ".join(f"{name} {then} → {now}" for name, then, now in changed)
+            print(f"The machine is not the same ({said}): results may differ in their last bits.", flush=True)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Puts the running means of the interrupted epoch back, which `fit` has just reset."""
+        self._model_state.assign(self._running_metrics)
+        self._running_metrics = {}
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves when it is time.
+
+        Raises:
+          UserError: the weights are not finite, or the checkpoint cannot be written.
+          Preempted: SIGTERM has come, and this step is saved.
+        """
+        self._preemption.unsaved = True
+        position = self._position
+        periodic = self._save_every and position.step % self._save_every == 0
+        if periodic or position.epoch_is_over or self._preemption.requested:
+            self.save()
+        self._preemption.stop()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps what is handed over: after `fit` the averages, where there are any, are in the weights' place."""
+        if epoch == self._hand_over_epoch:
+            self.handed_over = HandOver(self._checkpoint(), self._folder)
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ends a validation that SIGTERM interrupts; the step before it is saved.
+
+        Raises:
+          Preempted: SIGTERM has come.
+        """
+        self._preemption.stop()
+
+    def save(self) -> None:
+        """Writes a checkpoint of this moment.
+
+        Raises:
+          UserError: the weights are not finite, or the checkpoint cannot be written.
+        """
+        step = self._position.step
+        try:
+            self._folder.write(self._checkpoint())
+        except NonFiniteStateError as error:
+            raise UserError(
+                f"The weights became NaN or infinite by step {step} ({error}): lower --learning_rate, set "
+                f"--clip_norm=1, or use --precision=float32; the checkpoint of step {self.saved_step} is kept."
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"The checkpoint of step {step} could not be written to {self._folder.directory} "
+                f"({os.strerror(error.errno) if error.errno else error}): make room there, and the same command goes "
+                f"on from step {self.saved_step}."
+            ) from None
+        self.saved_step = step
+        self._preemption.unsaved = False
+
+    def _checkpoint(self) -> Checkpoint:
+        state = {name: part.state() for name, part in self._parts.items()}
+        return Checkpoint(
+            step=self._position.step,
+            arrays=self._model_state.read(),
+            state=state | {"setting": self._setting},
+            best_epoch=state["best"]["epoch"],
+        )
+
+
+def _is_metric(name: str) -> bool:
+    return name.startswith("metric ")
+
+
+def run_epoch_end(
+    model: keras.Model, *, callbacks: Sequence[keras.callbacks.Callback], val_data: Any, epoch: int
+) -> bool:
+    """Whether training goes on after the end of `epoch`: its validation and what callbacks do after it.
+
+    This is what `fit` does after an epoch's last step, for a run that was interrupted there.
+    """
+    listed = keras.callbacks.CallbackList(list(callbacks), model=model)
+    model.stop_training = False
+    listed.on_epoch_begin(epoch)
+    logs = dict(model.get_metrics_result())
+    validated = model.evaluate(val_data, callbacks=listed, return_dict=True, verbose=0)
+    listed.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in validated.items()})
+    print(f"Epoch {epoch + 1}: validated again, val_accuracy {validated['accuracy']:.4f}.", flush=True)
+    return not model.stop_training

@@ -1,0 +1,126 @@
+"""A stage that grows its images: its epochs in phases, each of one size with a batch and a learning rate that fit."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from carclf.model.optimizers import scaled_learning_rate
+from carclf.train_options import TrainOptions, parse_image_sizes
+
+GRID_PX = 8  # sizes between the first and the last are multiples of it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """The epochs of a stage that share an image size; a stage that does not grow has one.
+
+    Steps are counted in every phase as if all epochs of the stage had its batches: an epoch begins at step
+    epoch · steps_per_epoch. Batches never grow from phase to phase, so the numbers of two phases do not overlap.
+
+    Attributes:
+      image_size: (height, width) in pixels.
+      batch_size: photos a step, over all devices.
+      learning_rate: the schedule's highest.
+      strength: of the augmentation, 0..1.
+      first_epoch: counted from 0.
+      end_epoch: the epoch before which it ends.
+      steps_per_epoch: batches.
+      ahead_steps: how far its steps are ahead of the optimizer's, which counts those that were taken.
+    """
+
+    image_size: tuple[int, int]
+    batch_size: int
+    learning_rate: float
+    strength: float
+    first_epoch: int
+    end_epoch: int
+    steps_per_epoch: int
+    ahead_steps: int
+
+    @property
+    def last_step(self) -> int:
+        """The number of its last step, counted from 1."""
+        return self.end_epoch * self.steps_per_epoch
+
+    def __str__(self) -> str:
+        """A line for people."""
+        height, width = self.image_size
+        epochs = f"{self.first_epoch + 1}" + (f" to {self.end_epoch}" if self.end_epoch > self.first_epoch + 1 else "")
+        return (
+            f"epoch {epochs} at {height}x{width} px, {self.steps_per_epoch} steps of {self.batch_size} photos, "
+            f"learning rate {self.learning_rate:.3g}, augmentation {self.strength:.0%}"
+        )
+
+
+def plan_phases(options: TrainOptions, *, train_photos: int) -> list[Phase]:
+    """The phases of a stage, in order.
+
+    Sizes rise evenly from the first to the last, and so does the strength of the augmentation; epochs are shared out
+    evenly, later sizes getting no fewer. With `scale_batch` a phase takes the largest multiple of the batch size whose
+    pixels are no more than those of a batch at the last size, and the learning rate of `scaled_learning_rate`.
+
+    Source: Tan & Le 2021, "EfficientNetV2: Smaller Models and Faster Training", section 4.2 and algorithm 1.
+    """
+    sizes = image_sizes(options)
+    phases: list[Phase] = []
+    taken_steps = 0
+    for number, size in enumerate(sizes):
+        batch_size = options.batch_size * _batches(size, sizes[-1], options=options, train_photos=train_photos)
+        steps = options.steps or train_photos // batch_size
+        first, end = (options.epochs * bound // len(sizes) for bound in (number, number + 1))
+        share = number / (len(sizes) - 1) if len(sizes) > 1 else 1.0
+        phases.append(
+            Phase(
+                image_size=size,
+                batch_size=batch_size,
+                learning_rate=scaled_learning_rate(
+                    options.learning_rate,
+                    batch_size=batch_size,
+                    reference_batch_size=options.batch_size,
+                    optimizer=options.optimizer,
+                ),
+                strength=options.first_strength + (1.0 - options.first_strength) * share,
+                first_epoch=first,
+                end_epoch=end,
+                steps_per_epoch=steps,
+                ahead_steps=first * steps - taken_steps,
+            )
+        )
+        taken_steps += (end - first) * steps
+    return phases
+
+
+def image_sizes(options: TrainOptions) -> list[tuple[int, int]]:
+    """The (height, width) of each phase: at most `size_count`, no more than there are epochs, no two the same."""
+    first, last = parse_image_sizes(options.image_size)
+    gaps = min(options.size_count, options.epochs) - 1
+    if first == last or not gaps:
+        return [last]
+
+    def between(share: float) -> tuple[int, int]:
+        height, width = (a + (b - a) * share for a, b in zip(first, last, strict=True))
+        return _on_grid(height, first[0], last[0]), _on_grid(width, first[1], last[1])
+
+    return list(dict.fromkeys([first, *(between(number / gaps) for number in range(1, gaps)), last]))
+
+
+def _on_grid(side: float, low: int, high: int) -> int:
+    return min(max(round(side / GRID_PX) * GRID_PX, low), high)
+
+
+def phase_of_step(phases: Sequence[Phase], step: int) -> int:
+    """The index of the phase that a step belongs to, counted from 1; of step 0, before the first, it is 0."""
+    return next(index for index, phase in enumerate(phases) if step <= phase.last_step)
+
+
+def optimizer_step(phases: Sequence[Phase], epoch: float) -> int:
+    """The optimizer's step at the beginning of an epoch, counted from 0, which may be a fraction."""
+    phase = next((phase for phase in phases if epoch < phase.end_epoch), phases[-1])
+    return round(epoch * phase.steps_per_epoch) - phase.ahead_steps
+
+
+def _batches(size: tuple[int, int], last: tuple[int, int], *, options: TrainOptions, train_photos: int) -> int:
+    """By how much the batch is multiplied; an epoch keeps one step at the least."""
+    if not options.scale_batch:
+        return 1
+    fitting = (last[0] * last[1]) // (size[0] * size[1])
+    return max(1, min(fitting, train_photos // options.batch_size))

@@ -1,0 +1,156 @@
+"""What people look at while it trains: a progress bar, TensorBoard, a profile. Nothing here changes a result."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from carclf.training.checkpointing import Position
+
+SCALARS = {  # columns of history.csv, by the curve that TensorBoard draws together, as Keras names them
+    "train": {
+        "epoch_loss": "loss",
+        "epoch_accuracy": "accuracy",
+        "epoch_learning_rate": "learning_rate",
+        "images_per_second": "images_per_second",
+        "waiting_fraction": "waiting_fraction",
+    },
+    "validation": {"epoch_loss": "val_loss", "epoch_accuracy": "val_accuracy"},
+}
+SHOWN = {  # by the progress bar, and where logs have it; `loss` is without penalties, as in history.csv
+    "loss": "cross_entropy",
+    "accuracy": "accuracy",
+    "val_loss": "val_cross_entropy",
+    "val_accuracy": "val_accuracy",
+    "lr": "learning_rate",
+    "images/s": "images_per_second",
+}
+
+
+class Progress(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar, with images a second since the epoch's second step, and the learning rate of the step.
+
+    Where there is no terminal (`verbose=2`) it is a plain line an epoch.
+
+    Args:
+      position: where the run stands.
+      batch_size: photos a step, over all devices.
+      epochs: of the whole stage, of which `fit` may know a part only.
+      learning_rate_at: of a step of the run, counted from 0.
+    """
+
+    def __init__(
+        self, *, position: Position, batch_size: int, epochs: int, learning_rate_at: Callable[[int], float]
+    ) -> None:
+        super().__init__()
+        self._position, self._batch_size, self._all_epochs = position, batch_size, epochs
+        self._learning_rate_at = learning_rate_at
+        self._first_step_ended = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begins a bar as long as what is left of the epoch, which a resumed run begins in the middle."""
+        self.epochs = self._all_epochs
+        steps = self._position.steps_per_epoch
+        self.target = steps - self._position.step % steps
+        super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves the bar."""
+        if self.verbose != 1:
+            return
+        now = time.perf_counter()
+        shown = _shown(logs) | {"lr": self._learning_rate_at(self._position.step - 1)}
+        if batch:  # the first step compiles
+            shown["images/s"] = batch * self._batch_size / (now - self._first_step_ended)
+        else:
+            self._first_step_ended = now
+        super().on_train_batch_end(batch, shown)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ends the bar with what the validation gave."""
+        super().on_epoch_end(epoch, _shown(logs))
+
+
+def _shown(logs: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: logs[key] for name, key in SHOWN.items() if logs and key in logs}
+
+
+class TensorBoardScalars(keras.callbacks.Callback):
+    """Adds each epoch to the curves in a folder that TensorBoard reads. Put it behind the history.
+
+    It needs no TensorBoard to write them, unlike `keras.callbacks.TensorBoard`, and costs a step nothing.
+    """
+
+    def __init__(self, directory: Path, *, newest_row: Callable[[], Mapping[str, Any]]) -> None:
+        super().__init__()
+        self._newest_row = newest_row
+        self._writers = {name: tf.summary.create_file_writer(str(directory / name)) for name in SCALARS}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the newest row of the history, at its epoch, counted from 1."""
+        row = self._newest_row()
+        for name, writer in self._writers.items():
+            with tf.device("CPU"), writer.as_default(step=epoch + 1):
+                for tag, column in SCALARS[name].items():
+                    if row[column] is not None:
+                        _write_scalar(tag, row[column])
+            writer.flush()
+
+
+def _write_scalar(tag: str, value: float) -> None:
+    """What `tf.summary.scalar` writes; that one is a part of TensorBoard, which need not be installed."""
+    metadata = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
+    metadata.plugin_data.plugin_name = "scalars"
+    tf.summary.write(tag, tf.constant(value, tf.float32), metadata=metadata)
+
+
+class ProfileSteps(keras.callbacks.Callback):
+    """Records what host and device do in some steps, for TensorBoard's profile page.
+
+    Args:
+      directory: where TensorBoard looks.
+      first: the first step recorded, counted from 1 at the beginning of this `fit`.
+      last: the last one.
+    """
+
+    def __init__(self, directory: Path, *, first: int, last: int) -> None:
+        super().__init__()
+        self._directory, self._first, self._last = directory, first, last
+        self._steps = 0
+        self._running = False
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts recording."""
+        self._steps += 1
+        if self._steps == self._first:
+            self._running = True
+            if keras.backend.backend() == "jax":
+                import jax
+
+                jax.profiler.start_trace(str(self._directory))
+            else:
+                tf.profiler.experimental.start(str(self._directory))
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stops it after the last step."""
+        if self._steps == self._last:
+            self._stop()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Stops it where there were fewer steps."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if not self._running:
+            return
+        self._running = False
+        if keras.backend.backend() == "jax":
+            import jax
+
+            jax.profiler.stop_trace()
+        else:
+            tf.profiler.experimental.stop()
+        print(f"Profile of steps {self._first} to {min(self._steps, self._last)}: {self._directory}", flush=True)

@@ -1,0 +1,106 @@
+"""Stochastic weight averaging over the last epochs: their weights are kept as files, and averaged at the end."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from carclf import runs
+from carclf.model.weight_average import recompute_batch_norm, running_average
+from carclf.training.callbacks import save_weights
+from carclf.training.stage import Stage
+
+BATCHES = 50  # from which BatchNorm statistics are taken anew
+
+
+class KeepEpochWeights(keras.callbacks.Callback):
+    """Saves the classifier after `first_epoch` (counted from 0) and every later one; a repeated epoch writes the same.
+
+    Files, and not memory: whoever goes on with the run finds them.
+    """
+
+    def __init__(self, classifier: keras.Model, directory: Path, *, first_epoch: int) -> None:
+        super().__init__()
+        self._classifier, self._folder, self._first = classifier, directory / runs.EPOCHS_FOLDER, first_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves."""
+        if epoch >= self._first:
+            self._folder.mkdir(exist_ok=True)
+            save_weights(self._classifier, epoch_file(self._folder.parent, epoch))
+
+
+def average_last_epochs(
+    stage: Stage,
+    *,
+    model: keras.Model,
+    classifier: keras.Model,
+    batches: tf.data.Dataset,
+    val_data: tf.data.Dataset,
+    best_accuracy: float,
+) -> float | None:
+    """The val_accuracy of the mean of the last epochs' weights after making it the run's best; None where it is not.
+
+    Either way it prints what became of the mean.
+    """
+    count = stage.options.swa_epochs
+    files = kept_files(stage.directory, epochs=stage.options.epochs, count=count)
+    if not files:
+        print(f"Average: the run stopped before the last {count} epochs, so nothing is averaged.")
+        return None
+    with stage.device.scope():
+        average_epochs(model, classifier, files=files, batches=batches, jit=stage.device.jit)
+        accuracy = adopt_if_better(
+            model, classifier, val_data=val_data, best_accuracy=best_accuracy, directory=stage.directory
+        )
+    if accuracy is None:
+        print(f"Average of the last {count} epochs: val_accuracy does not reach that of the best epoch, which stays.")
+    else:
+        print(f"Average of the last {count} epochs: val_accuracy {accuracy:.4f}, and is kept.")
+    return accuracy
+
+
+def epoch_file(directory: Path, epoch: int) -> Path:
+    """Where the weights after an epoch, counted from 0, are kept in a run's folder."""
+    return directory / runs.EPOCHS_FOLDER / f"epoch-{epoch + 1:05d}.weights.h5"
+
+
+def kept_files(directory: Path, *, epochs: int, count: int) -> list[Path]:
+    """The files of the last `count` of `epochs` epochs; none where one is missing: the run stopped before."""
+    files = [epoch_file(directory, epoch) for epoch in range(epochs - count, epochs)]
+    return files if files and all(path.is_file() for path in files) else []
+
+
+def average_epochs(
+    model: keras.Model, classifier: keras.Model, *, files: Sequence[Path], batches: Iterable[Any], jit: bool
+) -> None:
+    """Leaves in `classifier` the mean of the weights in `files`, with the BatchNorm statistics that fit it.
+
+    Args:
+      model: of the data that trains, sharing the classifier's variables.
+      classifier: whose weights the files hold.
+      files: weights of the classifier.
+      batches: (inputs, target, weight) of training; BATCHES of them are read.
+      jit: whether the pass over them is compiled by XLA.
+    """
+    average = None
+    for count, path in enumerate(files):
+        classifier.load_weights(path)
+        average = running_average(average, classifier.get_weights(), count=count)
+    classifier.set_weights(average)
+    inputs = (batch[0] for batch in itertools.islice(batches, BATCHES))
+    recompute_batch_norm(model, inputs, jit=jit)
+
+
+def adopt_if_better(
+    model: keras.Model, classifier: keras.Model, *, val_data: Any, best_accuracy: float, directory: Path
+) -> float | None:
+    """The val_accuracy of the weights in `classifier` after making them the run's best; None if they are not better."""
+    accuracy = float(model.evaluate(val_data, return_dict=True, verbose=0)["accuracy"])
+    if accuracy < best_accuracy:
+        return None
+    save_weights(classifier, directory / runs.BEST_WEIGHTS)
+    return accuracy

@@ -1,0 +1,275 @@
+"""Photos that show the same picture are found, others are not, and chains of likeness do not grow."""
+
+import csv
+import hashlib
+import io
+import itertools
+import os
+from collections import Counter
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+
+from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
+from carclf.convert.near_duplicates import look_of, perceptual_hash, similar_pairs
+from carclf.convert.photos import Photo
+from carclf.convert.scan import Verdict
+from carclf.convert.sources import Entry
+from carclf.data.judge import judge
+from tests.convert.inputs import class_folders, converted, drawn, encoded, opened, write_files
+
+SIZE = (160, 120)
+ORIGINALS = 200
+
+
+def cropped(image: Image.Image, *, left: float, top: float, right: float, bottom: float) -> Image.Image:
+    width, height = image.size
+    return image.crop(
+        (round(left * width), round(top * height), round((1 - right) * width), round((1 - bottom) * height))
+    )
+
+
+COPIES = {
+    "cropped by 2 %": lambda image: encoded(cropped(image, left=0.02, top=0.02, right=0.02, bottom=0.02)),
+    "cropped by 5 %": lambda image: encoded(cropped(image, left=0.05, top=0.05, right=0.05, bottom=0.05)),
+    "a corner cropped": lambda image: encoded(cropped(image, left=0.05, top=0, right=0, bottom=0.05)),
+    "recompressed": lambda image: encoded(image, quality=30),
+    "half the size": lambda image: encoded(image.resize((image.width // 2, image.height // 2))),
+    "larger": lambda image: encoded(image.resize((image.width * 3 // 2, image.height * 3 // 2))),
+    "darkened": lambda image: encoded(ImageEnhance.Brightness(image).enhance(0.6)),
+    "brightened": lambda image: encoded(ImageEnhance.Brightness(image).enhance(1.4)),
+    "grey": lambda image: encoded(image.convert("L")),
+    "another format": lambda image: encoded(image, "PNG"),
+}
+
+
+def verdict_on(raw: bytes) -> Verdict:
+    stored = judge(raw, max_side=640)
+    return Verdict(
+        hashlib.sha256(raw).digest(),
+        hashlib.sha256(stored.encoded).digest(),
+        len(stored.encoded),
+        stored.height,
+        stored.width,
+        look=look_of(stored.reduced),
+    )
+
+
+def photo(number: int, *, split: str = "train", category: str = "0") -> Photo:
+    name = f"{number}.jpg"
+    return Photo(name, split, category if split != "test" else "", Entry(name, 0, name, 0))
+
+
+def grouped(raws: list[bytes]) -> list[Group]:
+    return find_groups([photo(n) for n in range(len(raws))], [verdict_on(raw) for raw in raws], near=True)
+
+
+def looks_of(raws: list[bytes]) -> np.ndarray:
+    return np.stack([np.frombuffer(verdict_on(raw).look, np.uint8) for raw in raws])
+
+
+def pairs_in(looks: np.ndarray) -> set[tuple[int, int]]:
+    return {(int(one), int(other)) for one, other in similar_pairs(looks)[0]}
+
+
+@pytest.fixture(scope="module")
+def originals() -> list[bytes]:
+    return [drawn(number, size=SIZE) for number in range(ORIGINALS)]
+
+
+@pytest.fixture(scope="module")
+def original_looks(originals) -> np.ndarray:
+    return looks_of(originals)
+
+
+def reference_hash(thumbnail: np.ndarray) -> int:
+    bits = imagehash.phash(Image.fromarray(thumbnail), hash_size=8, highfreq_factor=2).hash.reshape(-1)
+    return int("".join("01"[int(bit)] for bit in bits), 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), contrast=st.integers(4, 255))
+def test_the_hash_is_that_of_imagehash(seed, contrast):
+    thumbnails = np.random.default_rng(seed).integers(0, contrast, (3, 16, 16)).astype(np.uint8)
+    assert perceptual_hash(thumbnails).tolist() == [reference_hash(thumbnail) for thumbnail in thumbnails]
+
+
+def test_the_hash_of_photos_is_that_of_imagehash(original_looks):
+    thumbnails = original_looks.reshape(-1, 16, 16)
+    assert perceptual_hash(thumbnails).tolist() == [reference_hash(thumbnail) for thumbnail in thumbnails]
+
+
+def test_different_photos_are_not_alike(original_looks):
+    assert pairs_in(original_looks) == set()
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_copies_are_found_among_other_photos(originals, original_looks, kind):
+    copies = looks_of([COPIES[kind](opened(raw)) for raw in originals])
+    found = pairs_in(np.concatenate([original_looks, copies]))
+    wanted = {(number, ORIGINALS + number) for number in range(ORIGINALS)}
+    assert len(found & wanted) >= 0.95 * ORIGINALS
+    assert len(found - wanted) <= 0.01 * ORIGINALS
+
+
+def test_planted_copies_are_grouped_with_their_originals_and_with_nothing_else(originals):
+    make = list(COPIES.values())
+    copies = [make[number % len(make)](opened(raw)) for number, raw in enumerate(originals[:100])]
+    groups = grouped(originals + copies)
+    assert {group.kind for group in groups} == {"near"}
+    assert len(groups) >= 95
+    assert all(group.members[1] == ORIGINALS + group.members[0] for group in groups)
+
+
+@pytest.mark.parametrize("copies", [5, 9, 24, 40])
+def test_of_many_copies_of_one_picture_every_two_are_alike(original_looks, copies):
+    found = pairs_in(np.concatenate([original_looks, np.repeat(original_looks[:1], copies - 1, axis=0)]))
+    assert len(found) >= 0.99 * copies * (copies - 1) / 2
+
+
+def test_photos_without_detail_are_like_nothing():
+    flat = [encoded(Image.new("RGB", SIZE, (grey, grey, grey))) for grey in range(0, 250, 10)]
+    assert grouped(flat) == []
+
+
+def test_equal_bytes_are_exact_copies_and_search_can_be_switched_off(originals):
+    raws = [originals[0], originals[1], originals[0], COPIES["recompressed"](opened(originals[1]))]
+    photos, verdicts = [photo(n) for n in range(4)], [verdict_on(raw) for raw in raws]
+    assert find_groups(photos, verdicts, near=False) == [Group("exact", (0, 2))]
+    assert find_groups(photos, verdicts, near=True) == [Group("exact", (0, 2)), Group("near", (1, 3))]
+
+
+def test_copies_of_copies_stand_in_one_near_group(originals):
+    copy = COPIES["recompressed"](opened(originals[0]))
+    groups = grouped([originals[0], copy, originals[0], originals[1], copy])
+    assert groups == [Group("exact", (0, 2)), Group("exact", (1, 4)), Group("near", (0, 1, 2, 4))]
+
+
+def components(pairs: set[tuple[int, int]]) -> list[set[int]]:
+    found: list[set[int]] = []
+    for pair in pairs:
+        touched = [group for group in found if group & set(pair)]
+        found = [group for group in found if group not in touched] + [set(pair).union(*touched)]
+    return found
+
+
+def test_chains_of_likeness_do_not_grow(originals):
+    one, other = (opened(raw).convert("RGB").resize(SIZE) for raw in originals[:2])
+    chain = [encoded(Image.blend(one, other, step / 11)) for step in range(12)]
+    pairs = pairs_in(looks_of(chain))
+    assert set(range(12)) in components(pairs)  # followed from photo to photo they would be one group
+    groups = grouped(chain)
+    assert len(groups) > 1
+    for group in groups:
+        assert set(itertools.combinations(group.members, 2)) <= pairs
+
+
+@pytest.mark.parametrize("copies", [LARGEST_GROUP, LARGEST_GROUP + 1])
+def test_a_group_above_the_largest_is_not_kept_together(copies):
+    groups = [Group("near", tuple(range(3, 3 + copies)))]
+    numbers = fold_groups(groups, photos=copies + 10)
+    assert numbers[:3] == [0, 1, 2]
+    together = len(set(numbers[3 : 3 + copies])) == 1
+    assert together == (copies <= 20)
+    assert len(set(numbers)) == copies + 10 - (copies - 1 if together else 0)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "note"),
+    [
+        ([("train", "0"), ("train", "0")], ""),
+        ([("train", "0"), ("test", "")], "train/test leak"),
+        ([("extra", "0"), ("test", "")], "train/test leak"),
+        ([("test", ""), ("test", "")], ""),
+        ([("train", "0"), ("train", "1")], "different labels"),
+        ([("train", "0"), ("extra", "0")], "external and training"),
+        ([("train", "0"), ("extra", "1"), ("test", "")], "train/test leak; external and training; different labels"),
+        ([("train", "0")] * 21, "too large to keep together"),
+        ([("train", "0")] * 20, ""),
+    ],
+)
+def test_what_a_reader_should_know_of_a_group_is_noted(kinds, note):
+    photos = [photo(n, split=split, category=category) for n, (split, category) in enumerate(kinds)]
+    assert note_on(Group("near", tuple(range(len(kinds)))), photos) == note
+
+
+def duplicates(manifest) -> list[dict[str, str]]:
+    content = manifest.read_list(manifest.lists["duplicates"]).decode()
+    assert (Path(manifest.directory) / "duplicates.csv").read_text() == content
+    return list(csv.DictReader(io.StringIO(content, newline="")))
+
+
+def test_a_data_set_lists_its_duplicates_and_loses_none(tmp_path):
+    photos = [drawn(number, size=SIZE) for number in range(30)]
+    files = {f"train/{number % 3}/{number}.jpg": raw for number, raw in enumerate(photos)}
+    files |= {"train/0/copy.jpg": photos[0], "train/1/again.jpg": COPIES["recompressed"](opened(photos[0]))}
+    files |= {"test/leak.jpg": COPIES["cropped by 5 %"](opened(photos[5])), "test/other.jpg": drawn(77, size=SIZE)}
+    manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out", folds=5)
+    rows = duplicates(manifest)
+    assert [(row["group"], row["kind"], row["split"], row["id"], row["category"], row["note"]) for row in rows] == [
+        ("0", "exact", "train", "0.jpg", "0", ""),
+        ("0", "exact", "train", "copy.jpg", "0", ""),
+        ("1", "near", "test", "leak.jpg", "", "train/test leak"),
+        ("1", "near", "train", "5.jpg", "2", "train/test leak"),
+        ("2", "near", "train", "0.jpg", "0", "different labels"),
+        ("2", "near", "train", "again.jpg", "1", "different labels"),
+        ("2", "near", "train", "copy.jpg", "0", "different labels"),
+    ]
+    folds = {row["id"]: row["fold"] for row in rows}
+    assert folds["0.jpg"] == folds["copy.jpg"] == folds["again.jpg"]
+    assert folds["leak.jpg"] == ""
+    assert (manifest.photos("train"), manifest.photos("test")) == (32, 2)
+
+
+@pytest.mark.parametrize("search", [True, False])
+def test_alike_photos_stay_in_one_fold_if_they_are_searched(tmp_path, search):
+    files = {}
+    for number in range(12):
+        raw = drawn(number, size=SIZE)
+        files |= {f"0/{number}.jpg": raw, f"0/{number} again.jpg": COPIES["recompressed"](opened(raw))}
+    manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out", folds=3, near_duplicates=search)
+    ids = manifest.read_ids("train")
+    fold = dict(zip(ids["id"], ids["fold"], strict=True))
+    together = sum(fold[f"{number}.jpg"] == fold[f"{number} again.jpg"] for number in range(12))
+    assert (together == 12) == search
+    assert set(Counter(ids["fold"]).values()) == {8}
+
+
+def test_a_group_too_large_for_one_fold_is_reported_and_spread(tmp_path):
+    picture = opened(drawn(0, size=SIZE))
+    files = class_folders(6, first=100) | {f"9/{q}.jpg": encoded(picture, quality=q) for q in range(50, 74)}
+    manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out", folds=3)
+    rows = duplicates(manifest)
+    assert (len(rows), {row["note"] for row in rows}) == (24, {"too large to keep together"})
+    assert Counter(row["fold"] for row in rows) == {"0": 8, "1": 8, "2": 8}
+
+
+@pytest.mark.skipif("CARCLF_PHOTOS" not in os.environ, reason="CARCLF_PHOTOS names no folder of real photos")
+def test_the_folds_of_real_photos_are_even(tmp_path):
+    manifest = converted(os.environ["CARCLF_PHOTOS"], tmp_path / "out", folds=5, workers=2, on_bad="skip")
+    ids = manifest.read_ids("train")
+    for label, photos in ids.groupby("label"):
+        share = len(photos) / 5
+        counts = [int((photos["fold"] == fold).sum()) for fold in range(5)]
+        assert all(abs(count - share) <= max(0.05 * share, 1) for count in counts), (label, counts)
+
+
+def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
+    from carclf.convert import duplicates, scan
+    from carclf.workers import Workers
+
+    rng = np.random.default_rng(5)
+    looks = rng.integers(0, 256, (1200, 256), dtype=np.uint8)
+    looks[600:640] = np.clip(looks[:40].astype(int) + rng.integers(-6, 7, (40, 256)), 0, 255)
+    alone = similar_pairs(looks)
+    assert {tuple(pair) for pair in alone[0].tolist()} == {(n, 600 + n) for n in range(40)}
+    monkeypatch.setattr(duplicates, "LEAST_SHARED", 1)
+    with Workers(2, scan.prepare, (), 640, True) as workers:
+        shared = duplicates._similar_pairs(looks, workers)
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,467 @@
+"""The golden corpus: every kind of photo becomes upright RGB, or is refused with its reason."""
+
+import io
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, TiffImagePlugin
+
+from carclf.data.decoder import decode
+from carclf.data.judge import QUALITY, Stored, UnusableError, judge
+from tests.convert.inputs import decoded, drawn, encoded, opened
+
+ROOT = Path(__file__).parent.parent.parent
+ORIENTATION = 0x0112
+XMP = 700
+
+# How an upright photo [h, w, 3] lies in a file of each orientation. Source: Exif 2.32, 4.6.4 A, tag Orientation:
+# where row 0 and column 0 of the file belong.
+LAID_DOWN = {
+    1: lambda upright: upright,  # top, left
+    2: lambda upright: upright[:, ::-1],  # top, right
+    3: lambda upright: upright[::-1, ::-1],  # bottom, right
+    4: lambda upright: upright[::-1],  # bottom, left
+    5: lambda upright: upright.transpose(1, 0, 2),  # left, top
+    6: lambda upright: upright[:, ::-1].transpose(1, 0, 2),  # right, top
+    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),  # right, bottom
+    8: lambda upright: upright[::-1].transpose(1, 0, 2),  # left, bottom
+}
+
+
+def picture(height: int = 48, width: int = 64) -> np.ndarray:
+    """uint8 [height, width, 3] whose corners differ: no turn and no mirror image of it looks the same."""
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    return np.stack([40 + 180 * x, 40 + 180 * y, 220 - 180 * x * y], axis=-1).round().astype(np.uint8)
+
+
+PICTURE = picture()
+IMAGE = Image.fromarray(PICTURE)
+BASELINE = encoded(IMAGE, quality=90)
+
+
+def rgb(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+PALETTE = IMAGE.quantize(32, dither=Image.Dither.NONE)
+BLACK_OR_WHITE = Image.fromarray(PICTURE[..., 0] > 130)
+
+
+def judged(raw: bytes, *, max_side: int = 640) -> tuple[Stored, np.ndarray]:
+    """The verdict, and what the training decoder makes of the stored bytes: always height x width of RGB."""
+    stored = judge(raw, max_side=max_side)
+    pixels = decoded(stored.encoded)
+    assert pixels.shape == (stored.height, stored.width, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, which a verbatim photo keeps
+        assert opened(stored.encoded).mode == "RGB"
+        assert opened(stored.encoded).getexif().get(ORIENTATION, 1) not in range(2, 9)
+    assert max(pixels.shape) <= max_side
+    return stored, pixels
+
+
+def refused(raw: bytes) -> str:
+    with pytest.raises(UnusableError) as caught:
+        judge(raw, max_side=640)
+    return str(caught.value)
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    assert one.shape == other.shape
+    return float(np.abs(one.astype(int) - other).mean())
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    return tags
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 90},
+        {"quality": 20},
+        {"quality": 100, "subsampling": 0},
+        {"quality": 90, "optimize": True},
+        {"quality": 90, "restart_marker_rows": 1},
+        {"quality": 90, "comment": b"a comment"},
+        {"quality": 90, "exif": exif(1)},
+        {"quality": 90, "exif": b"Exif\0\0 which is no Exif at all"},
+        {"quality": 90, "dpi": (300, 300), "icc_profile": b"no profile"},
+    ],
+    ids=lambda saved: "-".join(saved) or "plain",
+)
+def test_a_clean_baseline_jpeg_is_kept_byte_for_byte(options):
+    raw = encoded(IMAGE, **options)
+    stored, _ = judged(raw)
+    assert stored.verbatim
+    assert stored.encoded == raw
+    assert (stored.height, stored.width) == (48, 64)
+
+
+def test_a_photo_of_exactly_the_longest_side_is_kept():
+    stored, _ = judged(BASELINE, max_side=64)
+    assert stored.encoded == BASELINE
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted", "tolerance"),
+    [
+        pytest.param(encoded(IMAGE, quality=95, progressive=True), PICTURE, 2, id="progressive"),
+        pytest.param(encoded(IMAGE.convert("L"), quality=95), rgb(IMAGE.convert("L")), 2, id="grey"),
+        pytest.param(encoded(IMAGE.convert("CMYK"), quality=95), PICTURE, 3, id="CMYK"),
+        pytest.param(encoded(IMAGE, "MPO", save_all=True, append_images=[IMAGE.rotate(90)]), PICTURE, 4, id="MPO"),
+        pytest.param(encoded(IMAGE, "PNG"), PICTURE, 2, id="PNG"),
+        pytest.param(encoded(IMAGE, "WEBP", quality=95), PICTURE, 4, id="WebP"),
+        pytest.param(encoded(IMAGE, "WEBP", lossless=True), PICTURE, 2, id="WebP lossless"),
+        pytest.param(encoded(IMAGE, "GIF"), PICTURE, 10, id="GIF"),
+        pytest.param(encoded(IMAGE, "BMP"), PICTURE, 2, id="BMP"),
+        pytest.param(encoded(IMAGE, "TIFF"), PICTURE, 2, id="TIFF"),
+        pytest.param(encoded(IMAGE, "TIFF", compression="tiff_lzw"), PICTURE, 2, id="TIFF LZW"),
+        pytest.param(encoded(PALETTE, "PNG"), rgb(PALETTE), 4, id="palette"),
+        pytest.param(encoded(BLACK_OR_WHITE, "PNG"), rgb(BLACK_OR_WHITE), 4, id="1 bit"),
+    ],
+)
+def test_other_kinds_become_rgb_and_are_encoded_once(raw, wanted, tolerance):
+    stored, pixels = judged(raw)
+    assert not stored.verbatim
+    assert difference(pixels, wanted) < tolerance
+    assert opened(stored.encoded).quantization == opened(encoded(IMAGE, quality=QUALITY)).quantization
+    assert not opened(stored.encoded).info.get("progressive")
+
+
+def test_the_quality_is_the_promised_one():
+    assert QUALITY == 95
+
+
+@pytest.mark.parametrize("orientation", LAID_DOWN)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_orientation_is_turned_upright(kind, orientation):
+    lying = Image.fromarray(np.ascontiguousarray(LAID_DOWN[orientation](PICTURE)))
+    raw = encoded(lying, kind, exif=exif(orientation), **({"quality": 95} if kind in ("JPEG", "WEBP") else {}))
+    stored, pixels = judged(raw)
+    assert difference(pixels, PICTURE) < 4
+    assert stored.verbatim == (kind == "JPEG" and orientation == 1)
+
+
+def test_an_orientation_at_the_end_of_a_png_counts():
+    lying = Image.fromarray(np.ascontiguousarray(LAID_DOWN[6](PICTURE)))
+    raw, chunks, at = encoded(lying, "PNG", exif=exif(6)), [], 8
+    while at < len(raw):
+        length = 12 + struct.unpack_from(">I", raw, at)[0]
+        chunks.append(raw[at : at + length])
+        at += length
+    early = next(chunk for chunk in chunks if chunk[4:8] == b"eXIf")
+    chunks.remove(early)
+    _, pixels = judged(raw[:8] + b"".join([*chunks[:-1], early, chunks[-1]]))
+    assert difference(pixels, PICTURE) < 4
+
+
+def test_a_tiff_that_says_its_orientation_twice_is_turned_once():
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[ORIENTATION] = 6
+    tags.tagtype[XMP] = 1
+    tags[XMP] = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"></x:xmpmeta>'
+    lying = Image.fromarray(np.ascontiguousarray(LAID_DOWN[6](PICTURE)))
+    _, pixels = judged(encoded(lying, "TIFF", tiffinfo=tags))
+    assert difference(pixels, PICTURE) < 4
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 1000])
+def test_an_orientation_that_does_not_exist_is_none(orientation):
+    raw = encoded(IMAGE, exif=exif(orientation))
+    assert judged(raw)[0].encoded == raw
+
+
+@pytest.mark.parametrize(
+    ("size", "max_side", "stored_size"),
+    [
+        ((48, 65), 64, (47, 64)),
+        ((65, 48), 64, (64, 47)),
+        ((500, 1000), 64, (32, 64)),
+        ((1000, 500), 64, (64, 32)),
+        ((301, 299), 100, (100, 99)),
+        ((1, 2000), 64, (1, 64)),
+        ((2000, 1), 64, (64, 1)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_longer_photos_are_reduced_to_the_longest_side(kind, size, max_side, stored_size):
+    large = Image.fromarray(picture(*size))
+    stored, pixels = judged(encoded(large, kind, **({"quality": 95} if kind == "JPEG" else {})), max_side=max_side)
+    assert not stored.verbatim
+    assert (stored.height, stored.width) == stored_size
+    if min(size) > 1:
+        assert difference(pixels, picture(*stored_size)) < 4
+
+
+def test_a_long_photo_on_its_side_is_turned_and_reduced():
+    lying = Image.fromarray(np.ascontiguousarray(LAID_DOWN[8](picture(300, 400))))
+    _, pixels = judged(encoded(lying, quality=95, exif=exif(8)), max_side=64)
+    assert difference(pixels, PICTURE) < 4
+
+
+def transparent(mode: str, alpha: int) -> Image.Image:
+    image = Image.new("RGBA", (64, 48), (255, 0, 0, alpha))
+    return image.convert(mode) if mode != "RGBA" else image
+
+
+def palette_with_a_hole() -> bytes:
+    image = Image.new("P", (64, 48), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    return encoded(image, "PNG", transparency=1)
+
+
+def colour_key() -> bytes:
+    return encoded(Image.new("RGB", (64, 48), (0, 0, 255)), "PNG", transparency=(0, 0, 255))
+
+
+@pytest.mark.parametrize(
+    ("raw", "colour"),
+    [
+        pytest.param(encoded(transparent("RGBA", 0), "PNG"), (255, 255, 255), id="RGBA, nothing"),
+        pytest.param(encoded(transparent("RGBA", 128), "PNG"), (255, 127, 127), id="RGBA, half"),
+        pytest.param(encoded(transparent("RGBA", 255), "PNG"), (255, 0, 0), id="RGBA, all"),
+        pytest.param(encoded(transparent("RGBA", 128), "WEBP", lossless=True), (255, 127, 127), id="WebP"),
+        pytest.param(encoded(transparent("RGBA", 128), "TIFF"), (255, 127, 127), id="TIFF"),
+        pytest.param(encoded(transparent("LA", 0), "PNG"), (255, 255, 255), id="LA"),
+        pytest.param(encoded(transparent("RGBA", 0), "GIF"), (255, 255, 255), id="GIF"),
+        pytest.param(palette_with_a_hole(), (255, 255, 255), id="palette"),
+        pytest.param(colour_key(), (255, 255, 255), id="colour key"),
+    ],
+)
+@pytest.mark.parametrize("max_side", [640, 32])
+def test_transparent_parts_are_laid_over_white(raw, colour, max_side):
+    _, pixels = judged(raw, max_side=max_side)
+    assert np.abs(pixels.astype(int) - colour).max() <= 4
+
+
+def test_the_edge_of_a_transparent_part_does_not_darken():
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:, 32:] = (255, 255, 255, 255)  # white beside transparent black
+    _, reduced = judged(encoded(Image.fromarray(pixels), "PNG"), max_side=24)
+    assert reduced.min() > 245
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_become_eight(kind):
+    ramp = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)
+    _, pixels = judged(encoded(Image.fromarray(ramp), kind))
+    assert difference(pixels, np.repeat((ramp >> 8)[..., None], 3, axis=2)) < 2
+
+
+def png(*, width: int, height: int, bits: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+
+
+def test_sixteen_bits_of_three_channels_become_eight():
+    pixels = (PICTURE.astype(">u2") << 8) + 77
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels.astype(">u2"))
+    _, stored = judged(png(width=64, height=48, bits=16, colour=2, rows=rows))
+    assert difference(stored, PICTURE) < 2
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_is_stored(kind):
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    _, pixels = judged(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
+    assert np.abs(pixels.astype(int) - (255, 0, 0)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "empty file"),
+        (b"\0" * 4096, "not an image"),
+        (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not an image (begins with b'<!DOCTYPE html>"),
+        (b"%PDF-1.7 and so on", "PDF is not read"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC or AVIF is not read"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif", "HEIC or AVIF is not read"),
+        (b"PK\x03\x04" + b"\0" * 40, "ZIP is not read"),
+        (b"version https://git-lfs.github.com/spec/v1", "not an image"),
+        (BASELINE[:3], "damaged"),
+        (BASELINE[:200], "damaged"),
+        (encoded(IMAGE, "PNG")[:40], "damaged"),
+        (b"GIF89a", "damaged"),
+        (b"BM" + b"\0" * 60, "damaged"),
+        (b"II*\0" + b"\xff" * 60, "damaged"),
+        (b"RIFF\x10\0\0\0WEBPVP8 " + b"\0" * 40, "damaged"),
+        (encoded(Image.fromarray(np.zeros((9, 9), np.float32)), "TIFF"), "pixels of kind F"),
+    ],
+    ids=lambda value: repr(value[:24]),
+)
+def test_what_is_no_photo_is_refused_with_its_reason(raw, reason):
+    assert reason in refused(raw)
+
+
+def verdict(raw: bytes) -> np.ndarray | None:
+    try:
+        return judged(raw)[1]
+    except UnusableError:
+        return None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [BASELINE, encoded(IMAGE, progressive=True), encoded(IMAGE.convert("L")), encoded(IMAGE, restart_marker_rows=1)],
+    ids=["baseline", "progressive", "grey", "restarts"],
+)
+@pytest.mark.parametrize("tail", [b"", b"\0"], ids=["cut", "zeros"])
+def test_a_jpeg_without_its_end_is_refused_at_every_length(raw, tail):
+    whole = judged(raw)[1]
+    for length in range(1, len(raw), 7):
+        found = verdict(raw[:length] + tail * (len(raw) - length))
+        assert found is None or (length > len(raw) - 3 and np.array_equal(found, whole)), length
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize("fill", [b"", b"\0", b"\xff"], ids=["cut", "zeros", "ones"])
+@pytest.mark.parametrize(
+    "raw",
+    [drawn(1, size=(320, 240)), encoded(opened(drawn(1, size=(320, 240))), progressive=True)],
+    ids=["baseline", "progressive"],
+)
+def test_a_download_that_stopped_is_refused(raw, share, fill):
+    length = int(share * len(raw))
+    assert refused(raw[:length] + fill * (len(raw) - length))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_other_kinds_without_their_end_are_refused(kind, share):
+    raw = encoded(opened(drawn(1, size=(320, 240))), kind)
+    assert "damaged" in refused(raw[: int(share * len(raw))])
+
+
+def test_reasons_name_nothing_of_the_machine():
+    reason = refused(BASELINE[:-30])
+    assert "{{" not in reason
+    assert reason == "refused by the decoder: Premature end of JPEG file"
+
+
+WHOLE = {
+    "JPEG": encoded(IMAGE, exif=exif(6)),
+    "progressive": encoded(IMAGE, progressive=True),
+    "CMYK": encoded(IMAGE.convert("CMYK")),
+    **{kind: encoded(IMAGE, kind) for kind in ("PNG", "WEBP", "GIF", "BMP", "TIFF")},
+    "palette": encoded(IMAGE.convert("P"), "PNG"),
+    "LZW": encoded(IMAGE, "TIFF", compression="tiff_lzw"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@settings(max_examples=40, deadline=None)
+@given(changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6))
+def test_whatever_a_file_holds_it_is_stored_or_refused(kind, changes):
+    raw = bytearray(WHOLE[kind])
+    for place, value in changes:
+        raw[int(place**3 * len(raw))] = value  # mostly in the header
+    verdict(bytes(raw))  # asserts that what is stored decodes; anything but UnusableError is a failure
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), cut=st.integers(0, 30))
+def test_a_reduced_decode_refuses_the_same_files(place, value, cut):
+    raw = bytearray(drawn(2, size=(320, 256)))
+    raw[int(place * len(raw))] = value
+    raw = bytes(raw[: len(raw) - cut])
+
+    def accepted(**arguments) -> bool:
+        try:
+            decode(raw, **arguments)
+        except ValueError:
+            return False
+        return True
+
+    assert accepted(ratio=8) == accepted(ratio=4) == accepted(ratio=1)
+
+
+@pytest.mark.parametrize(("size", "side"), [((256, 320), 32), ((100, 128), 50), ((40, 50), 40), ((10, 900), 10)])
+def test_the_reduced_image_keeps_enough_to_look_at(size, side):
+    stored = judge(encoded(Image.fromarray(picture(*size))), max_side=1000)
+    assert min(stored.reduced.shape[:2]) == side
+
+
+def huge_header(kind: str) -> bytes:
+    """A small file whose header says 60,000 x 60,000 pixels."""
+    raw = bytearray(encoded(IMAGE, kind))
+    if kind == "JPEG":
+        struct.pack_into(">HH", raw, raw.index(b"\xff\xc0") + 5, 60_000, 60_000)
+    elif kind == "GIF":
+        struct.pack_into("<HH", raw, 6, 60_000, 60_000)
+    elif kind == "BMP":
+        struct.pack_into("<ii", raw, 18, 60_000, 60_000)
+    elif kind == "TIFF":
+        for tag, wrong in ((256, 64), (257, 48)):
+            at = raw.index(struct.pack("<HHI", tag, 4, 1) + struct.pack("<I", wrong))
+            struct.pack_into("<I", raw, at + 8, 60_000)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP", "TIFF"])
+def test_a_header_of_absurd_size_is_refused(kind):
+    assert "too large: 60000x60000 pixels" in refused(huge_header(kind))
+
+
+def test_a_text_that_unpacks_to_a_hundred_megabytes_is_refused():
+    text = b"Comment\0\0" + zlib.compress(b"\0" * 100_000_000, 9)
+    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    raw = png(width=8, height=8, bits=8, colour=0, rows=b"\0" * 72, extra=chunk)
+    assert "damaged" in refused(raw)
+
+
+BOMB = """
+import resource, sys
+from carclf.data import judge
+raw = open(sys.argv[1], "rb").read()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 32 * 2**20,) * 2)
+judge.MAX_PIXELS = int(sys.argv[2])
+try:
+    judge.judge(raw, max_side=640)
+except (judge.UnusableError, MemoryError) as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_decompression_bomb_costs_nothing(tmp_path):
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(png(width=14_000, height=14_000, bits=1, colour=0, rows=bytes(14_000 * (1 + 14_000 // 8))))
+    assert bomb.stat().st_size < 30_000
+
+    def within_32_megabytes(max_pixels: int) -> str:
+        command = [sys.executable, "-c", BOMB, str(bomb), str(max_pixels)]
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+        return answer.stdout.strip() or answer.stderr
+
+    assert within_32_megabytes(50_000_000) == ("UnusableError: too large: 14000x14000 pixels, 50,000,000 are possible")
+    assert "MemoryError" in within_32_megabytes(10**9)  # the limit bites where the header is not heeded
+
+
+def test_judging_warns_of_nothing_and_leaves_pillow_as_it_was():
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        judge(encoded(IMAGE, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"), max_side=640)
+        refused(huge_header("GIF"))
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_same_bytes_are_always_stored_the_same():
+    raw = io.BytesIO()
+    Image.fromarray(picture(90, 120)).save(raw, "WEBP")
+    assert len({judge(raw.getvalue(), max_side=64).encoded for _ in range(3)}) == 1

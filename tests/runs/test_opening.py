@@ -1,0 +1,269 @@
+"""Which run goes on, which starts anew and which is refused; nothing here needs a framework."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from carclf import runs, train
+from carclf.device import Device
+from carclf.errors import Preempted, UserError
+from carclf.files import write_json
+from carclf.flags import to_dict
+from carclf.runs import opening
+from carclf.runs.opening import Start
+from carclf.train_options import TrainOptions
+from carclf.training.preemption import Preemption, passing_on_sigterm
+
+
+@pytest.fixture
+def options(dataset, tmp_path):
+    return TrainOptions(data=dataset.directory, run="a", runs=str(tmp_path / "runs"), backbone="tiny", weights="none")
+
+
+def begin(options: TrainOptions, dataset, *, directory: Path | None = None, steps: tuple[int, ...] = (4, 8)) -> Path:
+    """An unfinished run as far as its folder shows."""
+    directory = directory or Path(options.runs) / options.run
+    (directory / "checkpoints").mkdir(parents=True)
+    for step in steps:
+        for kind in ("json", "npz"):
+            (directory / "checkpoints" / f"step-{step:08d}.{kind}").write_text("{}")
+    (directory / "checkpoints" / "best-00001.weights.h5").write_text("best")
+    data = {"fingerprint": dataset.fingerprint, "class_names": ["a", "b", "c"],
+            "class_map_sha256": dataset.class_map_sha256, "max_side": 64}  # fmt: skip
+    stage = {"format_version": 1, "stage": "a", "options": to_dict(options), "data": data,
+             "device": {"precision": "float32"}}  # fmt: skip
+    write_json(directory / runs.STAGE_FILE, stage)
+    (directory / runs.HISTORY_FILE).write_text("epoch\n1\n")
+    return directory
+
+
+def decide(options: TrainOptions, dataset) -> Start:
+    return opening.decide_start(runs.run_path(options.run, runs=options.runs), options=options, manifest=dataset)
+
+
+def test_an_empty_folder_starts_anew(options, dataset):
+    assert decide(options, dataset) is Start.ANEW
+
+
+def test_the_same_command_goes_on(options, dataset):
+    begin(options, dataset)
+    assert decide(options, dataset) is Start.GO_ON
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"save_every": 7}, {"device": "cpu"}, {"cpu_devices": 2}, {"resume_from": "elsewhere"}, {"stages": "a,b"}],
+    ids=str,
+)
+def test_some_options_may_change(options, dataset, change):
+    begin(options, dataset)
+    if "resume_from" in change:
+        assert decide(dataclasses.replace(options, **change), dataset) is Start.GO_ON
+    else:
+        begun = dataclasses.replace(options, **change)
+        assert opening.identity_of(begun, dataset) == opening.identity_of(options, dataset)
+        assert decide(begun, dataset) is Start.GO_ON
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image_size": "300"}, "begun with --image_size=224 and this command has --image_size=300: use the former"),
+        ({"seed": 1}, "begun with --seed=42 and this command has --seed=1"),
+        ({"amsgrad": True}, "begun with --noamsgrad and this command has --amsgrad"),
+        ({"ema_momentum": 0.9}, "begun with --ema_momentum=0.0 and this command has --ema_momentum=0.9"),
+    ],
+    ids=str,
+)
+def test_another_stage_is_refused_with_the_option_that_differs(options, dataset, change, said):
+    directory = begin(options, dataset)
+    with pytest.raises(UserError) as error_info:
+        decide(dataclasses.replace(options, **change), dataset)
+    assert f"The unfinished run {directory} was {said}" in str(error_info.value)
+    assert str(error_info.value).endswith("or another --run; --overwrite starts anew.")
+    for anew in ({"overwrite": True}, {"resume": False}):
+        assert decide(dataclasses.replace(options, **change, **anew), dataset) is Start.ANEW
+
+
+def test_every_option_is_compared_or_known_to_be_harmless(options):
+    assert opening.HARMLESS | set(opening.comparable_options(options)) == {f.name for f in dataclasses.fields(options)}
+
+
+@pytest.mark.parametrize("field", ["fingerprint", "class_map_sha256"])
+def test_other_data_are_refused(options, dataset, field):
+    directory = begin(options, dataset)
+    stage = json.loads((directory / runs.STAGE_FILE).read_text())
+    stage["data"][field] = "0123456789abcdef"
+    write_json(directory / runs.STAGE_FILE, stage)
+    with pytest.raises(UserError, match=r"0123456789ab and .* has .*: give the data set it was begun with as --data"):
+        decide(options, dataset)
+
+
+def test_another_precision_is_refused(options, dataset):
+    run = runs.load_run(begin(options, dataset))
+    device = Device(kind="gpu", backend="tensorflow", replicas=1, precision="mixed_float16", jit=True)
+    opening.check_precision(run, dataclasses.replace(device, precision="float32"))
+    with pytest.raises(UserError, match="begun in float32 and this device takes mixed_float16: add --precision=float3"):
+        opening.check_precision(run, device)
+
+
+def test_starting_anew_empties_the_folder_of_what_we_wrote_there(options, dataset):
+    directory = begin(options, dataset)
+    for name in ("epochs/epoch-00009.weights.h5", "features/train-0.npy"):  # of a run of other options
+        (directory / name).parent.mkdir()
+        (directory / name).write_text("stale")
+    (directory / "notes.txt").write_text("mine")
+    opening.prepare_folder(directory, start=Start.ANEW, options=options)
+    assert [path.name for path in directory.iterdir()] == ["notes.txt"]
+
+
+def test_going_on_changes_nothing(options, dataset):
+    directory = begin(options, dataset)
+    before = tree(directory)
+    opening.prepare_folder(directory, start=Start.GO_ON, options=options)
+    assert tree(directory) == before
+
+
+def tree(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(p.relative_to(directory)): (p.stat().st_mode, p.stat().st_mtime_ns, p.read_bytes()) for p in files}
+
+
+def test_a_lost_sessions_run_is_copied_and_left_as_it_is(options, dataset, tmp_path):
+    lost = begin(options, dataset, directory=tmp_path / "lost" / "a")
+    (lost / "checkpoints" / ".step-00000012.npz.9").write_text("half")
+    (lost / "epochs").mkdir()
+    for name in ("epoch-00009.weights.h5", ".epoch-00010.9.weights.h5"):
+        (lost / "epochs" / name).write_text("kept for the average")
+    for path in (lost, lost / "checkpoints", lost / "epochs", *lost.rglob("*.*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = tree(lost)
+    ours = dataclasses.replace(options, resume_from=str(lost))
+    assert decide(ours, dataset) is Start.COPY
+    directory = Path(options.runs) / "a"
+    opening.prepare_folder(directory, start=Start.COPY, options=ours)
+    assert tree(lost) == before
+    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == [
+        "best-00001.weights.h5", "step-00000004.json", "step-00000004.npz", "step-00000008.json", "step-00000008.npz",
+    ]  # fmt: skip
+    assert [path.name for path in (directory / "epochs").iterdir()] == ["epoch-00009.weights.h5"]
+    assert all(os.access(path, os.W_OK) and path.stat().st_mode & 0o200 for path in directory.rglob("*.*"))
+    for path in (lost, lost / "checkpoints", lost / "epochs"):
+        path.chmod(0o755)
+
+
+def test_a_lost_session_of_another_stage_is_refused(options, dataset, tmp_path):
+    lost = begin(options, dataset, directory=tmp_path / "lost" / "a")
+    ours = dataclasses.replace(options, resume_from=str(lost), epochs=3)
+    with pytest.raises(UserError, match=r"with --epochs=10 and .* --epochs=3: .*, or leave --resume_from out\."):
+        decide(ours, dataset)
+    write_json(lost / runs.METRICS_FILE, {"val_accuracy": 0.5})
+    with pytest.raises(UserError, match="of --resume_from is finished"):
+        decide(ours, dataset)
+    with pytest.raises(UserError, match="There is no run folder"):
+        decide(dataclasses.replace(options, resume_from=str(tmp_path / "none")), dataset)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"overwrite": True}, {"resume": False}, {"stages": "demo_1,demo_2"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_resume_from_contradicts_some_options(change):
+    with pytest.raises(UserError, match="--resume_from=x is not possible"):
+        TrainOptions(resume_from="x", **change)
+
+
+def test_a_parent_may_lie_beside_the_lost_run(options, tmp_path):
+    (tmp_path / "lost" / "p").mkdir(parents=True)
+    ours = dataclasses.replace(options, init_from="p", resume_from=str(tmp_path / "lost" / "a"))
+    assert opening.find_parent(ours) == tmp_path / "lost" / "p"
+    (Path(options.runs) / "p").mkdir(parents=True)
+    assert opening.find_parent(ours) == Path(options.runs) / "p"
+
+
+@pytest.mark.parametrize(("raised", "name"), [(Preempted, "SIGTERM"), (KeyboardInterrupt, "Ctrl-C")])
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interrupted_run_says_how_to_go_on(options, dataset, monkeypatch, raised, name, begun):
+    def interrupted(*args, **kwargs):
+        raise raised
+
+    monkeypatch.setattr(train, "train_run", interrupted)
+    directory = begin(options, dataset) if begun else Path(options.runs) / "a"
+    with pytest.raises(raised) as error_info:
+        train.train_one_stage(options)
+    where = (
+        f"step 8 is saved in {directory}/checkpoints, and the same command (without --overwrite) goes on from it"
+        if begun
+        else f"{directory} has no checkpoint yet, and the same command starts at step 0"
+    )
+    assert str(error_info.value) == f"Stopped by {name}: {where}."
+
+
+def test_sigterm_ends_at_once_what_has_nothing_to_save_and_is_noted_otherwise():
+    with Preemption().watching() as preemption:
+        with pytest.raises(Preempted):
+            os.kill(os.getpid(), 15)
+        os.kill(os.getpid(), 15)  # a second one changes nothing
+    with Preemption().watching() as preemption:
+        preemption.unsaved = True
+        preemption.stop()
+        os.kill(os.getpid(), 15)
+        assert preemption.requested
+        with pytest.raises(Preempted):
+            preemption.stop()
+
+
+CHAIN = """
+import sys
+from carclf.errors import Preempted
+from carclf.training.preemption import passing_on_sigterm
+with passing_on_sigterm() as run_process:
+    print(run_process([sys.executable, "-c", {program!r}]), flush=True)
+    try:
+        run_process([sys.executable, "-c", "print('the next')"])
+    except Preempted as error:
+        print(error)
+"""
+OBEYING = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_sigterm_is_passed_on_to_the_running_stage_and_no_other_is_started():
+    process = subprocess.Popen([sys.executable, "-c", CHAIN.format(program=OBEYING)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    process.terminate()
+    said, _ = process.communicate(timeout=30)
+    assert said == "75\nStopped by SIGTERM between two stages: the same command goes on with the next.\n"
+
+
+def test_a_stage_that_sigterm_meets_unprepared_counts_as_preempted():
+    with (
+        passing_on_sigterm() as run_process,
+        pytest.raises(Preempted, match="before the stage had begun: the same command goes on"),
+    ):
+        run_process([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"])
+
+
+def test_copies_of_checkpoints_are_found_by_their_names_alone(tmp_path):
+    from carclf.runs.checkpoint import stored_checkpoints
+
+    for name in ("step-00000010.json", "step-00000009.json", "step-100000000.json", "step-x.json", "step-00000011.npz"):
+        (tmp_path / name).touch()
+    names = [path.name for path in stored_checkpoints(tmp_path)]
+    assert names == ["step-100000000.json", "step-00000010.json", "step-00000009.json"]
+    shutil.rmtree(tmp_path)
+    assert stored_checkpoints(tmp_path) == []

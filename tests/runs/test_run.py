@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from carclf import runs
+from carclf.errors import UserError
+from carclf.files import write_atomically
+from carclf.flags import to_dict
+from carclf.train_options import TrainOptions
+
+
+def make_run(directory, *, metrics=None, **changes):
+    directory.mkdir(parents=True)
+    stage = {
+        "format_version": runs.FORMAT_VERSION,
+        "stage": directory.name,
+        "options": to_dict(TrainOptions(epochs=3)),
+        "data": {"class_names": ["a", "b"], "class_map_sha256": "f" * 64, "fingerprint": "0" * 64, "max_side": 640},
+    } | changes
+    (directory / runs.STAGE_FILE).write_text(json.dumps(stage))
+    if metrics is not None:
+        (directory / runs.METRICS_FILE).write_text(json.dumps(metrics))
+    return directory
+
+
+def test_a_run_is_read_back(tmp_path):
+    run = runs.load_run(make_run(tmp_path / "b3", metrics={"val_accuracy": 0.9}))
+    assert (run.name, run.class_names, run.max_side, run.options.epochs) == ("b3", ("a", "b"), 640, 3)
+    assert run.metrics == {"val_accuracy": 0.9}
+
+
+def test_a_run_without_metrics_is_unfinished(tmp_path):
+    assert runs.load_run(make_run(tmp_path / "b3")).metrics is None
+
+
+@pytest.mark.parametrize(("name", "path"), [("b3", "runs/b3"), ("other/b3", "other/b3"), ("./b3", "b3")])
+def test_bare_names_lie_in_the_runs_folder(name, path):
+    assert runs.run_path(name, runs="runs").as_posix() == path
+
+
+def test_a_missing_run_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(UserError, match=r"no run folder .*b3_512: make it with python -m carclf\.train --stage=b3_512"):
+        runs.load_run(tmp_path / "b3_512")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"is not a run, since it has no stage\.json"):
+        runs.load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"format_version": 99}, "format version 99 and this carclf reads 1"),
+        ({"data": {}}, "lacks or garbles 'class_names'"),
+        ({"options": {"warp": 1}}, "hold warp"),
+    ],
+)
+def test_a_stage_file_of_another_version_is_refused(tmp_path, changes, text):
+    with pytest.raises(UserError, match=text):
+        runs.load_run(make_run(tmp_path / "b3", **changes))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+def test_a_garbled_stage_file_is_one_sentence(tmp_path, content):
+    directory = make_run(tmp_path / "b3")
+    (directory / runs.STAGE_FILE).write_text(content)
+    with pytest.raises(UserError, match=r"stage\.json"):
+        runs.load_run(directory)
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"has no best\.weights\.h5 yet"):
+        _ = runs.load_run(make_run(tmp_path / "b3")).best_weights
+
+
+def test_runs_of_different_classes_are_not_averaged(tmp_path):
+    make_run(tmp_path / "a")
+    data = {"class_names": ["a", "b", "c"], "class_map_sha256": "e" * 64, "fingerprint": "0" * 64, "max_side": 640}
+    make_run(tmp_path / "b", data=data)
+    with pytest.raises(UserError, match=r"trained on different classes \(2 and 3\)"):
+        runs.load_runs("a,b", runs=str(tmp_path))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def broken(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("carclf.files.os.replace", broken)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
