@@ -26,7 +26,7 @@ from carclf.train_options import TrainOptions
 from carclf.training import trainer
 
 ROOT = Path(__file__).parents[2]
-DOORS = Path(__file__).with_name("doors_in_one_process.py")
+DOORS = Path(__file__).with_name("commands_in_one_process.py")
 CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
 SMALL = {
     "backbone": "tiny", "weights": "none", "image_size": "32", "batch_size": 16, "epochs": 5, "steps": 1, "patience": 0,
