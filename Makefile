@@ -1,18 +1,21 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each makes .venv and installs what it lacks, once.
 PYTHON ?= python3
-VENV := .venv
+# Another Python than the default has an environment of its own: make test PYTHON=python3.13 never takes the wrong one.
+VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 PY := $(VENV)/bin/python
 METADATA := setup.cfg setup.py pyproject.toml
 export PYTHONDONTWRITEBYTECODE := 1
 
 BEAM_VENV := .venv-beam
+JAX_VENV := $(VENV)-jax
 
-.PHONY: setup demo test test-slow test-beam lint bench clean
+.PHONY: setup demo test test-slow test-jax test-beam lint bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       sample photos -> shards -> three stages -> submission.csv, in minutes on a laptop"
 	@echo "make test       lint, types and tests      make test-slow  the long proofs"
+	@echo "make test-jax   the device side on JAX without TensorFlow, in an environment of its own"
 	@echo "make test-beam  the converter on Apache Beam, in an environment of its own"
 	@echo "make bench      the benchmarks, small      make clean      removes .venv and demo/"
 
@@ -41,18 +44,28 @@ lint: $(VENV)/.dev
 
 # The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py); on a CPU JAX
 # compiles everything, so what takes it minutes is left to test-slow.
-JAX_LANE := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
+JAX_LANE := -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
+WITHOUT_TENSORFLOW := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1
 LONG_ON_JAX := --ignore=tests/model/test_whole_photo.py --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_weight_average.py \
 	--deselect=tests/model/test_render.py::test_no_photo_depends_on_its_batch
 
 # Two processes: most tests wait for one core.
 test: lint
 	$(PY) -m pytest --numprocesses=2 --dist=loadfile
-	$(JAX_LANE) $(LONG_ON_JAX)
+	$(WITHOUT_TENSORFLOW) $(PY) $(JAX_LANE) $(LONG_ON_JAX)
 
 test-slow: $(VENV)/.dev
 	$(PY) -m pytest --numprocesses=2 --dist=loadfile -m slow
-	$(JAX_LANE)
+	$(WITHOUT_TENSORFLOW) $(PY) $(JAX_LANE)
+
+# The same lane where TensorFlow really is not installed: on the newest Python, with the newest JAX that it can have.
+$(JAX_VENV)/.done: $(METADATA)
+	$(PYTHON) -m venv $(JAX_VENV)
+	$(JAX_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[jax]' 'hypothesis>=6.100' 'pytest>=8.2' 'pytest-xdist>=3.6'
+	@touch $@
+
+test-jax: $(JAX_VENV)/.done
+	$(WITHOUT_TENSORFLOW) $(JAX_VENV)/bin/python $(JAX_LANE) $(LONG_ON_JAX)
 
 # Apache Beam pins versions of pillow and protobuf that TensorFlow's environment is past; the converter needs no TensorFlow.
 $(BEAM_VENV)/.done: $(METADATA)
@@ -67,4 +80,4 @@ bench: $(VENV)/.dev
 	$(PY) benchmarks/run_all.py
 
 clean:
-	rm -rf $(VENV) $(BEAM_VENV) demo
+	rm -rf .venv .venv-* demo
