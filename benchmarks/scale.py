@@ -198,10 +198,10 @@ def cost_table(costs: Costs) -> list[str]:
     rows = [
         ("its file", f"{costs.photo_kb} kB"),
         ("its record in a shard", f"{costs.stored_kb} kB"),
-        ("judging and writing it", f"{costs.convert_ms} ms of a core"),
+        ("checking and writing it", f"{costs.convert_ms} ms of a core"),
         ("the same where it has 1600×1200 pixels and is reduced", f"{costs.reduce_ms} ms of a core"),
-        ("searching for photos that look like it", f"{costs.near_ms} ms of a core"),
-        ("knowing it, in the launcher of a conversion", f"{costs.launcher_kb} kB of memory"),
+        ("searching for its near-duplicates", f"{costs.near_ms} ms of a core"),
+        ("keeping track of it in the launcher of a conversion", f"{costs.launcher_kb} kB of memory"),
         ("listing and planning it there", f"{costs.launcher_ms} ms of one core"),
         *(
             (f"from its record to a batch, {size} px", f"{milliseconds} ms of a core")
@@ -251,7 +251,7 @@ def epoch_table(costs: Costs) -> list[str]:
 
 def limit_table(costs: Costs) -> list[str]:
     """How many images a second each part carries, and how many cores it takes to meet that."""
-    cores = " | ".join(f"cores that use it up, {size} px" for size in costs.epoch_ms)
+    cores = " | ".join(f"cores that saturate it, {size} px" for size in costs.epoch_ms)
     lines = [f"| what carries the records | images/s | {cores} |", f"|{' --- |' * (2 + len(costs.epoch_ms))}"]
     for name, megabytes in LINKS_MB.items():
         rate = 1e3 * megabytes / costs.stored_kb

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from carclf.errors import Preempted, UserError, sentence_in
+from carclf.extras import install_command
 from carclf.flags import define_flags, from_flags
 
 FRAMEWORKS = ("tensorflow", "keras", "jax")
@@ -64,8 +65,8 @@ def run_door(main: Callable[[Any], int | None], options: type, *, description: s
 def missing_framework(name: str) -> str:
     """The sentence for a framework that is not installed: they are extras, which a bare install leaves out."""
     return (
-        f"{name.split('.')[0]} is not installed, which this command needs: pip install 'carclf[cpu]', or [gpu] or "
-        "[tpu] instead (one of them, since they share folders)."
+        f"This command needs {name.split('.')[0]}, which is not installed: {install_command('cpu')}, or [gpu] or [tpu] "
+        "in place of [cpu] (one of them, since they share folders)."
     )
 
 

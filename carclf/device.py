@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from carclf.errors import UserError
+from carclf.extras import install_command
 
 DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -173,8 +174,8 @@ def _require(package: str, *, why: str) -> None:
     if importlib.util.find_spec(package) is None:
         extra = "tpu" if tpu_present() else "cpu"
         raise UserError(
-            f"{package} is not installed, and it {why}: "
-            f"pip install 'carclf[{extra}]' (extras: cpu, gpu, tpu; one of them, since they share folders)."
+            f"{package} is not installed, and it {why}: {install_command(extra)} "
+            "(extras: cpu, gpu, tpu; one of them, since they share folders)."
         )
 
 
@@ -190,8 +191,8 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise UserError(
-            "--device=gpu was asked for and TensorFlow sees no GPU: check nvidia-smi, install carclf[gpu] instead of "
-            "carclf[cpu], or use --device=cpu."
+            "--device=gpu was asked for and TensorFlow sees no GPU: check nvidia-smi, replace a CPU build of "
+            f"TensorFlow (pip uninstall tensorflow-cpu, then {install_command('gpu')}), or use --device=cpu."
         )
     kind = "gpu" if gpus and device != "cpu" else "cpu"
     if kind == "cpu":
@@ -246,7 +247,7 @@ def _jax_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) 
     if device in ("gpu", "tpu") and kind != device:
         raise UserError(
             f"--device={device} was asked for and JAX sees only {devices[0].platform.upper()}: choose a runtime with a "
-            f"{device.upper()}, install carclf[{device}], or use --device=auto."
+            f"{device.upper()}, pip install 'jax[{'tpu' if device == 'tpu' else 'cuda12'}]', or use --device=auto."
         )
     if device == "mirrored" and len(devices) < 2:
         raise UserError("--device=mirrored needs several devices and JAX shows one: use --device=auto.")
@@ -264,12 +265,12 @@ def _why_no_tpu() -> str | None:
         return (
             "--device=tpu was asked for and this machine has no TPU: on Colab choose Runtime > Change runtime type > "
             "v5e-1 TPU, on Kaggle Settings > Accelerator > TPU v5e-8 (their images bring JAX and libtpu), elsewhere a "
-            "TPU VM with pip install 'carclf[tpu]'; --device=auto takes what is here."
+            f"TPU VM and {install_command('tpu')}; --device=auto takes what is here."
         )
     if importlib.util.find_spec("libtpu") is None and not os.environ.get("TPU_LIBRARY_PATH"):
         return (
             "--device=tpu was asked for and libtpu, by which JAX reaches this machine's TPU, is not installed: "
-            "pip install 'carclf[tpu]'."
+            f"{install_command('tpu')}."
         )
     return None
 

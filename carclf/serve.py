@@ -7,6 +7,7 @@ import time
 from carclf import runs
 from carclf.command import run_door
 from carclf.errors import UserError
+from carclf.extras import install_command
 from carclf.flags import option, refuse, require_flags
 
 DESCRIPTION = """Serves a page to drop photos on, and POST /api/classify for programs; on this machine only, by default.
@@ -41,7 +42,10 @@ def main(options: ServeOptions) -> None:
     """Loads, warms up and serves."""
     loaded = runs.load_runs(options.run, runs=options.runs)
     if missing := [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]:
-        raise UserError(f"The page needs {', '.join(missing)}: pip install 'carclf[serve]'.")
+        raise UserError(
+            f"The page needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
+            f"{install_command('serve')}."
+        )
 
     from carclf.serving.server import bind, run_server
 

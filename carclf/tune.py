@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from carclf import runs
 from carclf.command import parse_command_line, run_door
 from carclf.errors import UserError
+from carclf.extras import install_command
 from carclf.flags import option, refuse, require_flags, to_dict
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
@@ -64,7 +65,7 @@ def main(options: TuneOptions) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("optuna", "sqlalchemy"):
             raise
-        raise UserError("Optuna is not installed, which carclf.tune needs: pip install 'carclf[tune]'.") from None
+        raise UserError(f"carclf.tune needs Optuna, which is not installed: {install_command('tune')}.") from None
     from carclf.runs.opening import HARMLESS
     from carclf.tuning.outcome import check_output
     from carclf.tuning.space import read_space

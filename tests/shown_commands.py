@@ -10,7 +10,7 @@ from typing import Any
 from carclf.command import parse_command_line
 
 ROOT = Path(__file__).parent.parent
-_FILES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+_FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in _FILES}
 README = PAGES["README.md"]
 

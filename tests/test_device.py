@@ -7,6 +7,7 @@ import pytest
 
 from carclf import device
 from carclf.errors import UserError
+from carclf.extras import install_command
 from carclf.train_options import TrainOptions
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def test_the_choice_is_said_in_one_line(arguments, environment, said):
             "'tpu'",
             {"TPU_NAME": "local"},
             "refused: --device=tpu was asked for and libtpu, by which JAX reaches this machine's TPU, is not "
-            "installed: pip install 'carclf[tpu]'.",
+            f"installed: {install_command('tpu')}.",
         ),
         (
             "'auto', hosts=Hosts(2, 0, 'a:1')",
@@ -76,7 +77,7 @@ def test_a_device_that_is_not_there_is_refused_never_replaced(arguments, environ
 def test_a_missing_backend_names_the_extra(monkeypatch):
     monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    with pytest.raises(UserError, match=r"tensorflow is not installed.*pip install 'carclf\[cpu\]'"):
+    with pytest.raises(UserError, match=r"tensorflow is not installed.*pip install -e \S+\[cpu\]"):
         device.select_device("auto")
 
 

@@ -13,7 +13,19 @@ PACKAGE = ROOT / "carclf"
 
 # The floors of the house, from the ground up: a module may import from lower floors and from its own room.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "errors", "flags", "framing", "train_options", "files", "workers", "device", "command", "recipe"),
+    (
+        "__init__",
+        "errors",
+        "extras",
+        "flags",
+        "framing",
+        "train_options",
+        "files",
+        "workers",
+        "device",
+        "command",
+        "recipe",
+    ),
     ("convert", "data", "model", "runs", "synthetic"),
     ("inference",),
     ("report", "exporting", "serving", "tuning"),
@@ -35,13 +47,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 GROUND = {
     "__init__": set(),
     "errors": set(),
+    "extras": set(),
     "flags": {"errors"},
     "framing": set(),
     "train_options": {"errors", "flags", "framing"},
     "files": set(),
     "workers": {"errors"},
-    "device": {"errors"},
-    "command": {"errors", "flags"},
+    "device": {"errors", "extras"},
+    "command": {"errors", "extras", "flags"},
     "recipe": {"errors"},
 }
 # Shards are written in the converter's room with the record format of the data room; a run names its data set.

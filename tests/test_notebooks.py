@@ -45,6 +45,33 @@ def test_it_is_valid_and_holds_no_outputs(notebook):
     assert [cell for cell in cells if cell.outputs or cell.execution_count is not None] == []
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_carclf_comes_from_the_clone_unless_an_address_is_given(path):
+    """The name is on no package index; what the assertion advises is what the cell takes."""
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    assert (path.parent / parameters(notebook)["CARCLF"] / "setup.cfg").is_file()
+    (install,) = [cell for cell in notebook.cells if cell.id == "install"]
+    assert "set CARCLF to git+https://ADDRESS of a repository, or to the folder of a clone" in install.source
+    (text,) = [cell.source for cell in notebook.cells if cell.id == "install-title"]
+    assert "not on PyPI" in text
+    for given in ("..", "git+https://host/carclf", "/kaggle/input/carclf"):
+        (asked,) = pip_is_asked_for(install.source, CARCLF=given)
+        requirement = {"kaggle": given, "colab_tpu": f"carclf[tpu] @ {given}" if "://" in given else f"{given}[tpu]"}
+        assert asked == f'--quiet "{requirement[path.stem]}"'
+
+
+def pip_is_asked_for(cell: str, **values: str) -> list[str]:
+    """What `!pip install` in a cell gets, when IPython has filled in the names."""
+    asked: list[str] = []
+    lines = [
+        re.sub(r"!pip install (.*)", r"asked.append(f'\1')", line)
+        for line in cell.splitlines()
+        if "_exit_code" not in line and "!python" not in line
+    ]
+    exec("\n".join(lines), {"asked": asked, **values})
+    return asked
+
+
 def test_the_flags_of_its_commands_exist(notebook):
     values = {**parameters(notebook), "RUN": "b3_512", "PHOTOS": "photos"}
     shown = [re.findall(r"^ *!.*?(python -m carclf\..*)", cell, flags=re.MULTILINE) for cell in code(notebook)]

@@ -1,10 +1,12 @@
-"""docs/: a whole index, tables that follow the code, error sentences that are the program's, an example that works."""
+"""docs/: a whole index, tables that follow the code, names and error sentences that exist, an example that works."""
 
 import ast
 import re
 from pathlib import Path
 
 import pytest
+from shown_commands import PAGES
+from test_imports import FLOORS
 
 from carclf.recipe import RECIPES, signature
 
@@ -25,6 +27,57 @@ def test_the_index_links_every_page():
 def test_no_link_leads_nowhere(name):
     targets = re.findall(r"\]\(([^):#]+)[^):]*\)", page(name))
     assert [target for target in targets if not (DOCS / target).is_file()] == []
+
+
+# `carclf/model/render.py`, `stages/notebook_*.flags`, `tests/x.py::test_y`: a file, a folder or a pattern.
+NAMED_FILE = re.compile(r"`((?:tools|stages|tests|carclf|benchmarks|docs|notebooks)/[\w./*-]*)(?:::\w+)?`")
+# `carclf.model.grad_cam.build_grad_cam`: a module, or something in one.
+NAMED_OBJECT = re.compile(r"`(carclf(?:\.\w+)+)`")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_files_that_a_page_names_are_there(name):
+    named = [path for path in NAMED_FILE.findall(PAGES[name]) if path != "stages/NAME.flags"]
+    assert [path for path in named if not list(ROOT.glob(path))] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_objects_that_a_page_names_are_there(name):
+    assert [named for named in NAMED_OBJECT.findall(PAGES[name]) if not is_there(named)] == []
+
+
+def is_there(dotted: str) -> bool:
+    """Whether the dotted name is a module of the package, or is defined in one."""
+    *parents, last = dotted.split(".")
+    folder, outer = ROOT.joinpath(*parents), ROOT.joinpath(*parents).with_suffix(".py")
+    if (folder / f"{last}.py").is_file() or (folder / last).is_dir():
+        return True
+    source = outer if outer.is_file() else folder / "__init__.py"
+    return source.is_file() and re.search(rf"\b{last}\b", source.read_text(encoding="utf-8")) is not None
+
+
+def test_names_are_looked_for_where_they_are_defined():
+    assert is_there("carclf.model.grad_cam.build_grad_cam")
+    assert is_there("carclf.train")
+    assert is_there("carclf.model")
+    assert not is_there("carclf.model.grad_cam.build_heat")
+    assert not is_there("carclf.training.averaging")
+
+
+def test_the_proofs_of_the_promises_exist():
+    """A row names its first test with its file, and further ones of that file without it."""
+    proofs = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`((?:, `test_\w+`)*)", page("promises.md"))
+    tests = [(file, test) for file, first, more in proofs for test in (first, *re.findall(r"`(test_\w+)`", more))]
+    assert len(tests) > 40
+    assert len(tests) == len(re.findall(r"[`:]test_\w+`", page("promises.md")))
+    sources = {file: (ROOT / file).read_text(encoding="utf-8") for file, _ in tests}
+    assert [(file, test) for file, test in tests if f"def {test}(" not in sources[file]] == []
+
+
+def test_the_floors_are_those_that_the_imports_keep():
+    floors = page("architecture.md").partition("## Floors")[2].partition("\n## ")[0]
+    listed = {path.strip("/").removesuffix(".py") for path in re.findall(r"`carclf/([\w/]+(?:\.py)?)`", floors)}
+    assert listed == {name for floor in FLOORS for name in floor} - {"__init__", "__main__"}
 
 
 def test_the_table_of_operations_is_that_of_the_code():

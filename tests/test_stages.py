@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,9 +50,13 @@ def test_every_file_is_a_stage_a_schedule_or_the_base():
 @pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
 def test_a_stage_is_called_what_its_run_is_called_and_begins_with_its_command(path):
     assert STAGES[path].run == path.stem
-    first, second = path.read_text().splitlines()[:2]
+    first = path.read_text().splitlines()[0]
     assert first.startswith(f"# python -m carclf.train --flagfile=stages/{path.name} --data=")
-    assert second.startswith("# ")
+
+
+@pytest.mark.parametrize("path", {**STAGES, **SCHEDULES}, ids=lambda path: path.stem)
+def test_a_stage_says_what_carclf_measured_with_it(path):
+    assert re.match(r"# (Measured: .*0\.\d{3}|Not measured[.:] )", path.read_text().splitlines()[1])
 
 
 @pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.stem)

@@ -139,7 +139,7 @@ def test_without_optuna_the_extra_is_named(home, monkeypatch):
     monkeypatch.chdir(home)
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "carclf.tuning.search", raising=False)
-    with pytest.raises(UserError, match=r"pip install 'carclf\[tune\]'"):
+    with pytest.raises(UserError, match=r"Optuna, which is not installed: pip install -e \S+\[tune\]"):
         run_main("--data=data", "--output=x.flags", "--trials=1")
 
 

@@ -22,6 +22,7 @@ from carclf.data import lists, storage
 from carclf.data import manifest as manifests
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
+from carclf.extras import install_command
 from carclf.workers import Pool, Workers, worker_count
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWo
         if error.name != "apache_beam":
             raise
         raise UserError(
-            "Apache Beam is not installed, which --runner=beam needs: pip install 'carclf[beam]'."
+            f"--runner=beam needs Apache Beam, which is not installed: {install_command('beam')}."
         ) from None
     return BeamWorkers(options.beam_options, count, folder=options.output, prepare=scan.prepare, arguments=arguments)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from carclf.device import without_start_messages
 from carclf.errors import UserError
+from carclf.extras import install_command
 
 Predict = Callable[[np.ndarray], np.ndarray]  # pixels uint8 [B, h, w, 3] → probabilities float32 [B, K]
 
@@ -62,8 +63,8 @@ def check_packages(form: Format) -> None:
     missing = [name for module, name in form.packages.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(
-            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed, which {form.title} needs: "
-            "pip install 'carclf[export]'."
+            f"{form.title} needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
+            f"{install_command('export')}."
         )
 
 

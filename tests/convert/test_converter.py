@@ -572,5 +572,5 @@ def test_without_beam_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.delitem(sys.modules, "carclf.convert.beam", raising=False)
     source = write_files(tmp_path / "cars", competition())
-    with pytest.raises(UserError, match=r"pip install 'carclf\[beam\]'"):
+    with pytest.raises(UserError, match=r"Apache Beam, which is not installed: pip install -e \S+\[beam\]"):
         converted(source, tmp_path / "out", runner="beam")

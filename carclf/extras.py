@@ -1,0 +1,42 @@
+"""How to install an extra: carclf is on no package index, so the advice names the place that this copy came from."""
+
+import importlib.metadata
+import json
+import shlex
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def install_command(extra: str) -> str:
+    """The `pip install` command that adds `extra` to this copy of carclf, ready to be pasted into a shell.
+
+    A copy in a clone is installed from that clone; any other from where pip took it, which pip records: a folder, an
+    archive or a repository. Where nothing is recorded, a placeholder stands for the folder.
+    """
+    clone = PACKAGE.parent
+    if (clone / "setup.cfg").is_file():
+        return f"pip install -e {shlex.quote(f'{clone}[{extra}]')}"
+    return f"pip install {shlex.quote(_requirement(_origin(), extra))}"
+
+
+def _origin() -> dict[str, object]:
+    """What pip wrote down about where it took carclf from (PEP 610); empty where it did not."""
+    try:
+        return json.loads(importlib.metadata.distribution("carclf").read_text("direct_url.json") or "{}")
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+
+
+def _requirement(origin: dict[str, object], extra: str) -> str:
+    address = str(origin.get("url", ""))
+    if not address:
+        return f"FOLDER_OF_THE_CLONE[{extra}]"
+    if address.startswith("file:"):
+        return f"{urllib.request.url2pathname(urllib.parse.urlsplit(address).path)}[{extra}]"
+    repository = origin.get("vcs_info")
+    if isinstance(repository, dict):
+        address = f"{repository['vcs']}+{address}@{repository['commit_id']}"
+    return f"carclf[{extra}] @ {address}"
