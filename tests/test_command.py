@@ -173,8 +173,8 @@ def test_a_missing_framework_names_the_extra(tmp_path, dataset):
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert answer.returncode == 2, answer.stderr
     assert "Traceback" not in answer.stderr
-    assert "needs tensorflow, which is not installed: pip install -e " in answer.stderr.splitlines()[-1]
-    assert f"{ROOT}[cpu]" in answer.stderr
+    assert "tensorflow is not installed" in answer.stderr.splitlines()[-1]
+    assert f"pip install -e '{ROOT}[cpu]'" in answer.stderr
 
 
 def test_a_sentence_that_a_framework_wrapped_is_shown_alone(monkeypatch, capsys):
