@@ -1,11 +1,11 @@
 """How every door opens: parse flags, answer --help at once, turn a UserError into one sentence and exit code 2."""
 
-import dataclasses
 import difflib
 import os
 import shlex
 import sys
 import textwrap
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,10 +14,12 @@ from absl import flags
 
 from carclf.errors import Preempted, UserError, sentence_in
 from carclf.extras import install_command
-from carclf.flags import define_flags, from_flags
+from carclf.flags import Option, define_flags, from_flags, options_of
 
 FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's own default is 1, which we keep for the unexpected
+NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
+WIDEST_NAMES = 60  # characters of names that --help shows beside a flag; more of them stand below it
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and worth starting again
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
@@ -27,7 +29,7 @@ def run_door(main: Callable[[Any], int | None], options: type, *, description: s
 
     Args:
       main: takes an instance of `options`; returns the exit code.
-      options: the frozen dataclass of this door's options (`carclf.config.option`).
+      options: the frozen dataclass of this door's options (`carclf.flags.Options`).
       description: what `--help` says first; its last line is an example.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; warnings there are not ours
@@ -154,23 +156,42 @@ def _flagfile_lines(path: Path) -> list[str]:
 
 
 def help_text(options: type, description: str) -> str:
-    """The page of `--help`: the description, then every flag under its heading with its default."""
+    """The page of `--help`: the description, then every flag under its heading with its range, names and default."""
     lines = [description.strip()]
-    groups: dict[str, list[dataclasses.Field[Any]]] = {}
-    for field in dataclasses.fields(options):
-        groups.setdefault(field.metadata["group"], []).append(field)
-    for group, fields in groups.items():
+    groups: dict[str, dict[str, Option]] = {}
+    for name, known in options_of(options).items():
+        groups.setdefault(known.group, {})[name] = known
+    types = typing.get_type_hints(options)
+    for group, members in groups.items():
         lines += ["", f"{group}:"]
-        for field in fields:
-            lines.append(f"  --{_signature(field)}")
-            lines += textwrap.wrap(field.metadata["help"], 100, initial_indent="      ", subsequent_indent="      ")
+        for name, known in members.items():
+            lines.append(f"  --{_signature(name, known, types[name])}")
+            lines += textwrap.wrap(_help(known), 100, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)
 
 
-def _signature(field: dataclasses.Field[Any]) -> str:
-    if isinstance(field.default, bool):
-        return f"[no]{field.name} (default: {str(field.default).lower()})"
-    if field.metadata["choices"]:
-        return f"{field.name}={'|'.join(field.metadata['choices'])} (default: {field.default})"
-    default = shlex.quote(str(field.default)) if field.default != "" else "none"
-    return f"{field.name}=... (default: {default})"
+def _signature(name: str, known: Option, kind: type) -> str:
+    if kind is bool:
+        return f"[no]{name} (default: {str(known.default).lower()})"
+    default = shlex.quote(str(known.default)) if known.default != "" else "none"
+    limits = f"{known.range}; " if known.range else ""
+    return f"{name}={_value(known, kind)} ({limits}default: {default})"
+
+
+def _value(known: Option, kind: type) -> str:
+    """What stands for the value: its type, or its names where they fit on the line."""
+    if kind in NUMBERS:
+        return NUMBERS[kind]
+    names = "|".join(name for name in known.known if name)
+    if known.path:
+        return "|".join(filter(None, [names, "PATH"]))
+    if known.check or not names:
+        return "TEXT"
+    return names if len(names) <= WIDEST_NAMES else "NAME"
+
+
+def _help(known: Option) -> str:
+    """The text below the signature, with the names that do not stand in it."""
+    names = [name for name in known.known if name]
+    beside = known.path or not (known.check or len("|".join(names)) > WIDEST_NAMES)
+    return f"{known.help} Names: {', '.join(names)}." if names and not beside else known.help

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from carclf import runs
 from carclf.command import run_door
 from carclf.files import write_json
-from carclf.flags import option, refuse, require_flags
+from carclf.flags import option, require_flags
+from carclf.prediction_options import PREDICTION, PredictionOptions
 from carclf.runs import Member
-from carclf.train_options import RUN_WEIGHTS_HELP, TTA_HELP, TTA_MEAN_HELP, TTA_MEANS
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -24,26 +24,19 @@ Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='cle
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(PredictionOptions):
     """Every option of `python -m carclf.evaluate`."""
 
-    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
-    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
-    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
-    tta: str = option("clean", TTA_HELP, group="Prediction")
-    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
-    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
     label_patch: str = option(
-        "", "Labels to judge by; without it those that the runs were trained with.", group="Prediction"
-    )
-    batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
-    device: str = option(
-        "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
+        "",
+        "CSV of corrected labels to score by; by default the one that the runs were trained with.",
+        group=PREDICTION,
+        path=True,
     )
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs."""
-        refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
+        """Checks each option, and that none is missing."""
+        super().__post_init__()
         require_flags(self, "run", "data")
 
 

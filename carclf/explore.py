@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option, refuse, require_flags
-from carclf.framing import FILLS, Fill
-from carclf.train_options import parse_image_size
+from carclf.flags import Options, option, refuse, require_flags, same_option
+from carclf.framing import Fill, parse_image_size
+from carclf.train_options import TrainOptions
+from carclf.workers import MOST_WORKERS
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -26,39 +27,53 @@ EVERY_OPERATION = "all"
 
 
 @dataclasses.dataclass(frozen=True)
-class ExploreOptions:
+class ExploreOptions(Options):
     """Every option of `python -m carclf.explore`."""
 
-    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data")
+    data: str = same_option(TrainOptions, "data", group="Data")
     output: str = option(
         "",
-        "The page (.html) to write or, with --augment, the picture (.png, .jpg, .svg or .pdf); eda.html or "
-        "augmentation.png where none is given.",
+        "The page (.html) to write or, with --augment, the picture (.png, .jpg, .svg or .pdf); by default eda.html or "
+        "augmentation.png.",
         group="Data",
+        path=True,
     )
-    show: str = option("", "Ids of photos, with commas, to show at the top of the page.", group="Page")
-    workers: int = option(0, "Processes that look at the photos; 0 is one a CPU.", group="Page")
-    augment: str = option(
-        "",
-        "Draw this recipe instead of writing the page, as in carclf.train; all draws every operation there is, one a "
-        "row, and prints how it is written.",
+    show: str = option("", "Ids of photos, separated by commas, to show at the top of the page.", group="Page")
+    workers: int = option(
+        0, "Processes that read the photos; 0 is one per CPU.", low=0, high=MOST_WORKERS, group="Page"
+    )
+    augment: str = same_option(
+        TrainOptions,
+        "augment",
+        default="",
+        help="Draw this recipe, written as in carclf.train, instead of writing the page; all draws every operation, "
+        "one per row, and prints how each is written.",
+        check="carclf.explore:check_augment",
         group="Augmentation",
     )
-    photos: int = option(4, "Photos drawn, of different classes; all draws one photo.", group="Augmentation")
-    draws: int = option(8, "Draws of each photo, those of the first epochs.", group="Augmentation")
-    seed: int = option(42, "Seed of the draws: a training of the same seed draws the same.", group="Augmentation")
-    image_size: str = option("224", "As in carclf.train.", group="Images")
-    fit: str = option("squash", "As in carclf.train.", choices=("squash", "crop", "pad"), group="Images")
-    fill: Fill = option("edge", "As in carclf.train.", choices=FILLS, group="Images")
+    photos: int = option(
+        4, "Photos to draw, of different classes; all draws one photo.", low=1, high=32, group="Augmentation"
+    )
+    draws: int = option(8, "Draws of each photo: those of the first epochs.", low=1, high=32, group="Augmentation")
+    seed: int = same_option(
+        TrainOptions,
+        "seed",
+        help="Seed of the draws: training with the same seed draws the same.",
+        group="Augmentation",
+    )
+    image_size: str = option(
+        "224",
+        "Size of a drawn image in pixels: 300, or HEIGHTxWIDTH such as 384x512.",
+        check="carclf.framing:parse_image_size",
+        group="Images",
+    )
+    fit: str = same_option(TrainOptions, "fit")
+    fill: Fill = same_option(TrainOptions, "fill")
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs, and values that no page or picture could have."""
+        """Checks each option, then the rules among them."""
+        super().__post_init__()
         require_flags(self, "data")
-        parse_image_size(self.image_size)
-        refuse(not 1 <= self.photos <= 32, "photos", self.photos, "it must be between 1 and 32")
-        refuse(not 1 <= self.draws <= 32, "draws", self.draws, "it must be between 1 and 32")
-        refuse(self.seed < 0, "seed", self.seed, "it must be 0 or more")
-        refuse(not 0 <= self.workers <= 1024, "workers", self.workers, "it must be between 0 and 1024")
         draws = bool(self.augment.strip())
         refuse(draws and bool(self.show), "show", self.show, "it is for the page, which --augment does not write")
         if self.output:
@@ -71,6 +86,18 @@ class ExploreOptions:
     def output_path(self) -> Path:
         """The file to write."""
         return Path(self.output or ("augmentation.png" if self.augment.strip() else "eda.html")).expanduser()
+
+
+def check_augment(text: str) -> None:
+    """Checks that `--augment` is a recipe, or `all`.
+
+    Raises:
+      UserError: it is neither.
+    """
+    from carclf.recipe import parse_recipe
+
+    if text.strip() != EVERY_OPERATION:
+        parse_recipe(text)
 
 
 def main(options: ExploreOptions) -> None:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from carclf import runs
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option, refuse, require_flags
+from carclf.flags import Options, option, refuse, require_flags, same_option
+from carclf.prediction_options import PredictionOptions
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
-
-EXPORT_FORMATS = ("savedmodel", "onnx", "litert", "litert_int8")  # the rows of carclf.exporting.formats.FORMATS
 
 DESCRIPTION = """Writes a run as SavedModel, ONNX or LiteRT, photos in and probabilities out, with a model card.
 
@@ -21,26 +20,28 @@ Example: python -m carclf.export --run=runs/b3_512 --format=onnx --output=export
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(Options):
     """Every option of `python -m carclf.export`."""
 
-    run: str = option("", "Run to export.", group="Data and run")
-    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
+    run: str = option("", "Run to export.", group="Data and run", path=True)
+    runs: str = same_option(PredictionOptions, "runs")
     format: str = option(
         "onnx",
-        "savedmodel (TensorFlow), onnx, litert (phones), or litert_int8, a quarter of its size.",
-        choices=EXPORT_FORMATS,
+        "File format of the model; litert_int8 takes a quarter of the space of litert.",
+        names="carclf.exporting.formats:FORMATS",
         group="Export",
     )
-    output: str = option("", "Folder to write: the model, labels.txt and README.md, the model card.", group="Export")
-    overwrite: bool = option(False, "Replace the folder where it exists.", group="Export")
-    data: str = option("", "Data set to check the export on; none is the run's own.", group="Check")
-    photos: int = option(64, "Validation photos that it is checked on.", group="Check")
+    output: str = option(
+        "", "Folder to write: the model, labels.txt and README.md, the model card.", group="Export", path=True
+    )
+    overwrite: bool = option(False, "Replace the folder if it exists.", group="Export")
+    data: str = option("", "Data set to check the export on; by default that of the run.", group="Check", path=True)
+    photos: int = option(64, "Number of validation photos to check the export on.", low=1, group="Check")
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs."""
+        """Checks each option, then the rules among them."""
+        super().__post_init__()
         require_flags(self, "run", "output")
-        refuse(self.photos < 1, "photos", self.photos, "an export is checked on at least 1")
         named = self.output.lower().endswith((".onnx", ".tflite", ".pb"))
         refuse(named, "output", self.output, "it is a folder, in which the model lies beside labels.txt and README.md")
 

@@ -1,60 +1,176 @@
-"""Options that know themselves: a dataclass field is the flag, its default, its help and its place in stage.json."""
+"""Options that know themselves: a dataclass field is the flag, its default, its range, its names and its help."""
 
 import dataclasses
 import difflib
+import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from absl import flags
 
 from carclf.errors import UserError
+from carclf.tables import load, names_in
 
 T = TypeVar("T")
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    words: Mapping[str, int] | None = None,
-    group: str = "Options",
-) -> Any:
-    """A dataclass field that is also a flag.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Option:
+    """What an option knows of itself.
+
+    Attributes:
+      default: the value without the flag.
+      help: one or two sentences for `--help`, which adds the range or the names.
+      group: the heading under which `--help` lists it.
+      low: the least value of a number.
+      high: the greatest value.
+      above: a number that the value must exceed.
+      below: a number that the value must stay below.
+      words: what may be written in place of a whole number, and the number that it is kept as.
+      choices: the values of a text; empty where they are not few and fixed.
+      names: "module:TABLE", one or several, whose names are the values of a text; where `check` is given, too, the
+        names that the text is made of.
+      check: "module:function" that raises a UserError for a value of the right type that is wrong nevertheless; called
+        with the value, once all options are parsed.
+      using: names of other options of the class, whose values `check` takes as keywords.
+      changes_result: whether a run with another value is another run; False for what only moves, watches or speeds up.
+      sets_start: whether it says what a stage starts from, in which the stages of one chain differ anyway.
+      path: whether it names a file or folder, which may lie elsewhere on another machine.
+    """
+
+    default: Any
+    help: str
+    group: str = "Options"
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    words: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    choices: tuple[str, ...] = ()
+    names: str | tuple[str, ...] = ()
+    check: str = ""
+    using: tuple[str, ...] = ()
+    changes_result: bool = True
+    sets_start: bool = False
+    path: bool = False
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The choices, or the names in its tables."""
+        tables = (self.names,) if isinstance(self.names, str) else self.names
+        return self.choices or tuple(name for table in tables for name in names_in(table))
+
+    @property
+    def range(self) -> str:
+        """The numbers that it may be, in words such as 'at least 1' or 'in [0, 1)'; empty where any will do."""
+        low, high = (self.low, self.above), (self.high, self.below)
+        lowest, highest = (next((end for end in ends if end is not None), None) for ends in (low, high))
+        if lowest is None and highest is None:
+            return ""
+        if highest is None:
+            words = f"above {lowest}" if self.low is None else f"at least {lowest}"
+        elif lowest is None:
+            words = f"below {highest}" if self.high is None else f"at most {highest}"
+        elif self.low is not None and self.high is not None:
+            words = f"between {lowest} and {highest}"
+        else:
+            words = f"in {'(' if self.low is None else '['}{lowest}, {highest}{')' if self.high is None else ']'}"
+        return ", or ".join([words, *self.words])
+
+    def rule_broken_by(self, value: object) -> str:
+        """The rule that a value of the right type breaks by itself, as a clause; empty where it breaks none."""
+        if isinstance(value, str):
+            return "" if self.check else self._rule_of_text(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value in self.words.values():
+            return ""
+        if not math.isfinite(value):
+            return f"it must be {self.range or 'a finite number'}"
+        inside = (
+            (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+        return "" if inside else f"it must be {self.range}"
+
+    def _rule_of_text(self, text: str) -> str:
+        known = self.known
+        if not known or text in known:
+            return ""
+        near = did_you_mean(text, known)
+        if self.path:
+            return f"{near}A path of that name is ./{text}" if near and not set("/.") & set(text) else ""
+        return f"{near}Known are {', '.join(filter(None, known))}"
+
+
+def option(default: Any, help: str, **knowledge: Any) -> Any:
+    """A dataclass field that is also a flag; its annotation (str, int, float, bool or a Literal) is the flag's type.
 
     Args:
-      default: the value without the flag; its annotation (str, int, float, bool, or a Literal of the choices) is the
-        flag's type.
-      help: one or two sentences for `--help`.
-      choices: the allowed values of a string option; empty means any.
-      words: what may be written in place of a number, and the number that it is kept as.
-      group: the heading under which `--help` lists it.
+      default: see `Option`.
+      help: see `Option`.
+      **knowledge: the other attributes of `Option`.
     """
-    return dataclasses.field(
-        default=default, metadata={"help": help, "choices": choices, "words": words, "group": group}
-    )
+    return dataclasses.field(default=default, metadata={"option": Option(default=default, help=help, **knowledge)})
+
+
+def same_option(owner: type, name: str, **changes: Any) -> Any:
+    """A dataclass field that is the flag `name` of another class of options, with some of its knowledge changed."""
+    shared = dataclasses.replace(options_of(owner)[name], **changes)
+    return dataclasses.field(default=shared.default, metadata={"option": shared})
+
+
+def options_of(options: type) -> dict[str, Option]:
+    """What the options of a class know of themselves, by name."""
+    return {field.name: field.metadata["option"] for field in dataclasses.fields(options)}
+
+
+class Options:
+    """The base of every class of options: what an option knows of itself holds for each instance."""
+
+    def __post_init__(self) -> None:
+        """Checks each option by what it knows of itself. A subclass with rules among its options calls this first.
+
+        Raises:
+          UserError: a value that its option cannot have.
+        """
+        described = options_of(type(self))
+        for name, known in described.items():
+            value = getattr(self, name)
+            rule = known.rule_broken_by(value)
+            refuse(bool(rule), name, value, rule)
+        checked = {name: known for name, known in described.items() if known.check}
+        for name, known in sorted(checked.items(), key=lambda item: bool(item[1].using)):  # what fits others comes last
+            value = getattr(self, name)
+            if known.using or value != known.default:
+                _run_check(name, value, known, {other: getattr(self, other) for other in known.using})
+
+
+def _run_check(name: str, value: object, known: Option, others: Mapping[str, object]) -> None:
+    try:
+        load(known.check)(value, **others)
+    except UserError as error:
+        sentence = str(error)
+        raise UserError(sentence if sentence.startswith("--") else f"--{name}={value}: {sentence}") from None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'did you mean NAME? ' with the nearest of the known names; empty where none is near."""
+    near = difflib.get_close_matches(word.lower(), known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def define_flags(options: type) -> flags.FlagValues:
     """A flag registry of its own (nothing global) with one absl flag per field of the dataclass `options`."""
     values = flags.FlagValues()
     types = typing.get_type_hints(options)
-    define: dict[type, Any] = {
-        str: flags.DEFINE_string,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        bool: flags.DEFINE_boolean,
-    }
-    for field in dataclasses.fields(options):
-        choices, words, text = (field.metadata[name] for name in ("choices", "words", "help"))
-        if words:
-            flags.DEFINE(_NumberOrWord(words), field.name, field.default, text, flag_values=values)
-        elif choices:
-            parser, serializer = _Choice(choices), flags.ArgumentSerializer()
-            flags.DEFINE(parser, field.name, field.default, text, flag_values=values, serializer=serializer)
+    define: dict[type, Any] = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
+    for name, known in options_of(options).items():
+        if known.words:
+            flags.DEFINE(_NumberOrWord(known.words), name, known.default, known.help, flag_values=values)
         else:
-            define[types[field.name]](field.name, field.default, text, flag_values=values)
+            define.get(types[name], flags.DEFINE_string)(name, known.default, known.help, flag_values=values)
     return values
 
 
@@ -74,32 +190,24 @@ class _NumberOrWord(flags.IntegerParser):
         return number
 
 
-class _Choice(flags.ArgumentParser):
-    """Takes one of some words; of another it names the nearest, which absl's own enum does not."""
-
-    def __init__(self, choices: tuple[str, ...]) -> None:
-        self._choices = choices
-
-    def parse(self, argument: str) -> str:
-        if argument in self._choices:
-            return argument
-        near = difflib.get_close_matches(argument, self._choices, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"{hint}Known are {', '.join(self._choices)}")
-
-
 def from_flags(options: type[T], values: flags.FlagValues) -> T:
     """The dataclass `options` filled from parsed flags.
 
     Raises:
       UserError: what `options.__post_init__` finds wrong.
     """
-    return options(**{field.name: values[field.name].value for field in dataclasses.fields(options)})  # type: ignore[arg-type]
+    return options(**{name: values[name].value for name in options_of(options)})
 
 
 def to_dict(options: Any) -> dict[str, Any]:
     """The options as a JSON-ready mapping, every field included."""
     return dataclasses.asdict(options)
+
+
+def result_options(options: Any) -> dict[str, Any]:
+    """The options whose value makes a run what it is, as `to_dict` gives them."""
+    known = options_of(type(options))
+    return {name: value for name, value in to_dict(options).items() if known[name].changes_result}
 
 
 def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
@@ -108,8 +216,7 @@ def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
     Raises:
       UserError: a key that no field has: the file is of a newer carclf.
     """
-    names = {field.name for field in dataclasses.fields(options)}  # type: ignore[arg-type]
-    if unknown := sorted(set(mapping) - names):
+    if unknown := sorted(set(mapping) - set(options_of(options))):
         raise UserError(
             f"The stored options hold {', '.join(unknown)}, which this version of carclf does not know: "
             "use the version that wrote them, or a newer one."
@@ -119,9 +226,8 @@ def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
 
 def changed_options(options: Any) -> dict[str, Any]:
     """The fields that differ from their defaults: what a page about a run shows."""
-    return {
-        f.name: getattr(options, f.name) for f in dataclasses.fields(options) if getattr(options, f.name) != f.default
-    }
+    known = options_of(type(options))
+    return {name: value for name, value in to_dict(options).items() if value != known[name].default}
 
 
 def refuse(condition: bool, name: str, value: object, rule: str) -> None:

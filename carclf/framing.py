@@ -4,6 +4,8 @@ import dataclasses
 import typing
 from typing import Literal
 
+from carclf.errors import UserError
+
 # What lies outside a photo: its edge pixel, its mirror image, or a constant.
 Fill = Literal["edge", "reflect", "constant"]
 FILLS: tuple[Fill, ...] = typing.get_args(Fill)
@@ -25,3 +27,37 @@ class Framing:
     image_size: tuple[int, int]
     canvas_size: int
     fit: str = "squash"
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """(height, width) in pixels from '300' or '384x512' (height first); of a growing '224-512' the last one.
+
+    Raises:
+      UserError: as for `parse_image_sizes`.
+    """
+    return parse_image_sizes(text)[1]
+
+
+def parse_image_sizes(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first and the last (height, width) of a stage in pixels: '300' and '384x512' stay, '224-512' grows.
+
+    Raises:
+      UserError: the text is none of these forms, a side is below 8 or above 4096, or one shrinks.
+    """
+    first, _, last = text.lower().partition("-")
+    sizes = _image_size(first, text), _image_size(last or first, text)
+    if "-" in text and not (last and sizes[0] != sizes[1] and all(a <= b for a, b in zip(*sizes, strict=True))):
+        raise UserError(f"--image_size={text} does not grow: write the smaller size first, such as 224-512.")
+    return sizes
+
+
+def _image_size(text: str, whole: str) -> tuple[int, int]:
+    sides = text.split("x")
+    if len(sides) not in (1, 2) or not all(side.strip().isdecimal() for side in sides):
+        raise UserError(
+            f"--image_size={whole} is not a size: write 300, HEIGHTxWIDTH such as 384x512, or 224-512 to grow."
+        )
+    height, width = int(sides[0]), int(sides[-1])
+    if not (8 <= height <= 4096 and 8 <= width <= 4096):
+        raise UserError(f"--image_size={whole} is out of range: sides between 8 and 4096 pixels are possible.")
+    return height, width

@@ -10,8 +10,8 @@ from carclf import runs
 from carclf.command import USAGE_ERROR, run_door
 from carclf.errors import UserError
 from carclf.flags import option, refuse, require_flags
+from carclf.prediction_options import RUNS, PredictionOptions
 from carclf.runs import Member
-from carclf.train_options import RUN_WEIGHTS_HELP, TTA_HELP, TTA_MEAN_HELP, TTA_MEANS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,44 +31,37 @@ SHEET_PHOTOS = 60  # of a contact sheet, at the most
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(PredictionOptions):
     """Every option of `python -m carclf.predict`."""
 
-    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Data and run")
-    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Data and run")
-    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
-    output: str = option("submission.csv", "The submission to write.", group="Data and run")
+    output: str = option("submission.csv", "Submission to write.", group=RUNS, path=True)
     split: str = option(
         "test",
-        "The test photos, or val: the fold that the run held out.",
+        "Photos to predict: the test photos, or val, the fold that the run held out.",
         choices=("test", "val"),
-        group="Data and run",
+        group=RUNS,
     )
-    sample: str = option("", "Sample submission to follow instead of the data set's own.", group="Data and run")
+    sample: str = option("", "Sample submission to follow; by default the data set's own.", group=RUNS, path=True)
     probabilities: str = option(
-        "", "Also write every probability to this file, .csv or .parquet.", group="Data and run"
+        "", "Also write all probabilities to this file, .csv or .parquet.", group=RUNS, path=True
     )
     compare: str = option(
-        "", "An older submission: tells which photos changed, and draws them beside --output.", group="Data and run"
+        "",
+        "Older submission to compare with: lists the photos that changed, and draws them beside --output.",
+        group=RUNS,
+        path=True,
     )
     photo: str = option(
         "",
-        "Photos or folders, with commas: prints their likeliest classes instead; needs no --data.",
-        group="Data and run",
+        "Photos or folders, separated by commas: print their likeliest classes instead; needs no --data.",
+        group=RUNS,
+        path=True,
     )
-    top: int = option(3, "With --photo: how many classes to print.", group="Data and run")
-    tta: str = option("clean", TTA_HELP, group="Prediction")
-    tta_mean: str = option("probabilities", TTA_MEAN_HELP, choices=TTA_MEANS, group="Prediction")
-    run_weights: str = option("", RUN_WEIGHTS_HELP, group="Prediction")
-    batch_size: int = option(32, "Photos a step over all devices.", group="Prediction")
-    device: str = option(
-        "auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "mirrored", "tpu"), group="Device"
-    )
+    top: int = option(3, "With --photo: number of classes to print.", low=1, group=RUNS)
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs."""
-        refuse(self.batch_size < 1, "batch_size", self.batch_size, "it must be at least 1")
-        refuse(self.top < 1, "top", self.top, "it must be at least 1")
+        """Checks each option, then the rules among them."""
+        super().__post_init__()
         if self.photo:
             require_flags(self, "run")
             for name in ("data", "sample", "probabilities", "compare"):

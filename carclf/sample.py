@@ -6,44 +6,39 @@ from pathlib import Path
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option, require_flags
+from carclf.workers import MOST_WORKERS
 
 DESCRIPTION = """Draws a data set of cars of ten kinds in the competition's exact layout, and the true labels of the
 test photos in solution.csv: what the demo and the tests train on, free of any download and of any licence.
 
 Example: python -m carclf.sample --output=data/sample --photos=1600"""
 
-# Every kind needs a training photo; so many Ids of six digits there are.
-PHOTOS = (10, 700_000)
-SIDES_PX = (32, 4096)
-WORKERS = (0, 1024)
+LEAST_PHOTOS = 10  # one of each kind
+MOST_PHOTOS = 700_000  # there are so many Ids of six digits
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleOptions:
+class SampleOptions(Options):
     """Every option of `python -m carclf.sample`."""
 
-    output: str = option("", "Folder to make.")
-    photos: int = option(1600, "Training photos in all, the ten kinds in equal parts; a quarter as many test photos.")
-    seed: int = option(42, "Another seed draws other photos; the same one draws the same bytes.")
-    width: int = option(640, "Width of a photo in pixels; one in twelve is upright instead.")
-    height: int = option(480, "Height of a photo in pixels.")
+    output: str = option("", "Folder to make.", path=True)
+    photos: int = option(
+        1600,
+        "Number of training photos, the ten kinds in equal parts; a quarter as many test photos are added.",
+        low=LEAST_PHOTOS,
+        high=MOST_PHOTOS,
+    )
+    seed: int = option(42, "Another seed draws other photos; the same one draws the same bytes.", low=0, high=2**63 - 1)
+    width: int = option(640, "Width of a photo in pixels; one in twelve is upright instead.", low=32, high=4096)
+    height: int = option(480, "Height of a photo in pixels.", low=32, high=4096)
     zip: bool = option(False, "Write the competition's zip of zips instead of folders.")
-    workers: int = option(0, "Processes; 0 is one a CPU.")
+    workers: int = option(0, "Processes that draw; 0 is one per CPU.", low=0, high=MOST_WORKERS)
 
     def __post_init__(self) -> None:
-        """Refuses values that no sample could have."""
-        if not self.output:
-            raise UserError("--output is missing: give the folder to make.")
-        for name, (low, high) in (
-            ("photos", PHOTOS),
-            ("seed", (0, 2**63 - 1)),
-            ("width", SIDES_PX),
-            ("height", SIDES_PX),
-            ("workers", WORKERS),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"--{name}={getattr(self, name)} is not possible: it must be between {low} and {high}.")
+        """Checks each option, and that none is missing."""
+        super().__post_init__()
+        require_flags(self, "output")
 
 
 def main(options: SampleOptions) -> None:

@@ -8,7 +8,9 @@ from carclf import runs
 from carclf.command import run_door
 from carclf.errors import UserError
 from carclf.extras import install_command
-from carclf.flags import option, refuse, require_flags
+from carclf.flags import Options, option, require_flags, same_option
+from carclf.prediction_options import PredictionOptions
+from carclf.train_options import TrainOptions
 
 DESCRIPTION = """Serves a page to drop photos on, and POST /api/classify for programs; on this machine only, by default.
 
@@ -19,23 +21,22 @@ PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": 
 
 
 @dataclasses.dataclass(frozen=True)
-class ServeOptions:
+class ServeOptions(Options):
     """Every option of `python -m carclf.serve`."""
 
-    run: str = option("", "Run, or several with commas (their probabilities are averaged).", group="Run")
-    runs: str = option("runs", "Folder in which bare run names are looked up.", group="Run")
+    run: str = same_option(PredictionOptions, "run", group="Run")
+    runs: str = same_option(PredictionOptions, "runs", group="Run")
     host: str = option(
         "127.0.0.1", "Address to listen on; 0.0.0.0 lets the whole network in, without a password.", group="Server"
     )
-    port: int = option(8080, "Port to listen on; 0 takes any that is free.", group="Server")
-    max_mb: float = option(20.0, "Largest file that is taken, MB.", group="Server")
-    device: str = option("auto", "As in carclf.train.", choices=("auto", "cpu", "gpu", "tpu"), group="Device")
+    port: int = option(8080, "Port to listen on; 0 takes any free one.", low=0, high=65535, group="Server")
+    max_mb: float = option(20.0, "Size limit of an uploaded file, MB.", above=0, high=1000, group="Server")
+    device: str = same_option(TrainOptions, "device", names=(), choices=("auto", "cpu", "gpu", "tpu"))
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs."""
+        """Checks each option, and that none is missing."""
+        super().__post_init__()
         require_flags(self, "run", "host")
-        refuse(not 0 <= self.port <= 65535, "port", self.port, "ports are 0 to 65535")
-        refuse(not 0 < self.max_mb <= 1000, "max_mb", self.max_mb, "it must be above 0 and at most 1000")
 
 
 def main(options: ServeOptions) -> None:

@@ -1,49 +1,14 @@
 """The options of training, which every run keeps in its stage.json and which later commands read back."""
 
 import dataclasses
-import difflib
 
 from carclf.errors import UserError
-from carclf.flags import option, refuse
-from carclf.framing import FILLS, RENDER_METHODS, Fill
+from carclf.flags import Options, option, refuse
+from carclf.framing import FILLS, RENDER_METHODS, Fill, parse_image_sizes
 
-CACHES = ("none", "ram")  # what --cache may be besides a folder
 # What --val_fold=all is kept as.
 ALL_FOLDS = -1
-
-
-def parse_image_size(text: str) -> tuple[int, int]:
-    """(height, width) in pixels from '300' or '384x512' (height first); of a growing '224-512' the last one.
-
-    Raises:
-      UserError: as for `parse_image_sizes`.
-    """
-    return parse_image_sizes(text)[1]
-
-
-def parse_image_sizes(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The first and the last (height, width) of a stage in pixels: '300' and '384x512' stay, '224-512' grows.
-
-    Raises:
-      UserError: the text is none of these forms, a side is below 8 or above 4096, or one shrinks.
-    """
-    first, _, last = text.lower().partition("-")
-    sizes = _image_size(first, text), _image_size(last or first, text)
-    if "-" in text and not (last and sizes[0] != sizes[1] and all(a <= b for a, b in zip(*sizes, strict=True))):
-        raise UserError(f"--image_size={text} does not grow: write the smaller size first, such as 224-512.")
-    return sizes
-
-
-def _image_size(text: str, whole: str) -> tuple[int, int]:
-    sides = text.split("x")
-    if len(sides) not in (1, 2) or not all(side.strip().isdecimal() for side in sides):
-        raise UserError(
-            f"--image_size={whole} is not a size: write 300, HEIGHTxWIDTH such as 384x512, or 224-512 to grow."
-        )
-    height, width = int(sides[0]), int(sides[-1])
-    if not (8 <= height <= 4096 and 8 <= width <= 4096):
-        raise UserError(f"--image_size={whole} is out of range: sides between 8 and 4096 pixels are possible.")
-    return height, width
+LARGEST_SEED = 2**32 - 1  # of Keras
 
 
 def parse_profile_steps(text: str) -> tuple[int, int] | None:
@@ -62,207 +27,315 @@ def parse_profile_steps(text: str) -> tuple[int, int] | None:
     return int(numbers[0]), int(numbers[1])
 
 
+_DATA, _IMAGES, _MODEL, _OPTIMISATION, _DEVICE = "Data and run", "Images", "Model", "Optimisation", "Device"
+
+
 @dataclasses.dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(Options):
     """Every option of `python -m carclf.train`: one stage, or several by name."""
 
-    data: str = option("", "Folder that tools/make_tfrecords.py wrote.", group="Data and run")
-    run: str = option("", "Folder of this run, or a bare name inside --runs.", group="Data and run")
-    runs: str = option("runs", "Folder in which bare run names are looked up and made.", group="Data and run")
-    stages: str = option(
-        "", "Train these stages, one after the other: names of flag files, a,b,c.", group="Data and run"
+    data: str = option(
+        "", "Data set: a folder that tools/make_tfrecords.py wrote.", group=_DATA, path=True, changes_result=False
     )
-    init_from: str = option("", "Run whose best weights this stage starts from.", group="Data and run")
+    run: str = option(
+        "", "Folder of this run, or a bare name inside --runs.", group=_DATA, path=True, changes_result=False
+    )
+    runs: str = option(
+        "runs", "Folder where bare run names are looked up and made.", group=_DATA, path=True, changes_result=False
+    )
+    stages: str = option(
+        "",
+        "Train these stages one after the other: names of flag files, separated by commas.",
+        group=_DATA,
+        changes_result=False,
+    )
+    init_from: str = option("", "Start from the best weights of this run.", group=_DATA, path=True, sets_start=True)
     allow_split_change: bool = option(
-        False, "Start from a run that has trained on photos which validate this one.", group="Data and run"
+        False,
+        "Allow starting from a run that has trained on photos of this stage's validation fold.",
+        group=_DATA,
+        sets_start=True,
     )
     find_lr: bool = option(
-        False, "Do not train: try rising learning rates, draw the losses, suggest one.", group="Data and run"
+        False,
+        "Do not train: run a learning rate range test, plot the loss over rising rates and suggest a rate.",
+        group=_DATA,
     )
-    overwrite: bool = option(False, "Train again where the run folder holds a run.", group="Data and run")
-    resume: bool = option(True, "Go on where an unfinished run of the same stage was cut off.", group="Data and run")
+    overwrite: bool = option(
+        False, "Train again where the run's folder holds a run.", group=_DATA, changes_result=False
+    )
+    resume: bool = option(True, "Resume an unfinished run of the same stage.", group=_DATA, changes_result=False)
     resume_from: str = option(
-        "", "Go on from a copy of a lost session's run, which is only read.", group="Data and run"
+        "",
+        "Resume from a copy of a lost session's run; the copy is only read.",
+        group=_DATA,
+        path=True,
+        changes_result=False,
     )
     save_every: int = option(
-        200, "Steps between two checkpoints; 0 saves at the end of each epoch only.", group="Data and run"
+        200,
+        "Steps between two checkpoints; 0 saves at the end of each epoch only.",
+        low=0,
+        group=_DATA,
+        changes_result=False,
     )
-    tensorboard: bool = option(True, "Write each epoch's figures to tensorboard/ in the run.", group="Data and run")
+    tensorboard: bool = option(
+        True, "Write the figures of each epoch to tensorboard/ in the run.", group=_DATA, changes_result=False
+    )
     profile_steps: str = option(
-        "", "Also a profile of these steps, FIRST,LAST such as 10,20, counted from this start.", group="Data and run"
+        "",
+        "Profile these steps of this session: FIRST,LAST, such as 10,20.",
+        check="carclf.train_options:parse_profile_steps",
+        group=_DATA,
+        changes_result=False,
     )
     val_fold: int = option(
         0,
-        "The fold that is held out for validation; all trains a run for each fold, RUN/fold0 and so on, one after the "
-        "other.",
+        "Fold held out for validation; all trains one run per fold, RUN/fold0 and so on, one after the other.",
+        low=0,
         words={"all": ALL_FOLDS},
-        group="Data and run",
+        group=_DATA,
     )
     label_patch: str = option(
         "",
-        "CSV of corrected labels (id,class), such as carclf.evaluate writes; a copy stays in the run.",
-        group="Data and run",
+        "CSV of corrected labels (id,class), such as carclf.evaluate writes; the run keeps a copy.",
+        group=_DATA,
+        path=True,
     )
-    seed: int = option(42, "Seed of initial weights, order, augmentation and dropout.", group="Data and run")
+    seed: int = option(
+        42, "Seed of initial weights, order, augmentation and dropout.", low=0, high=LARGEST_SEED, group=_DATA
+    )
 
     image_size: str = option(
         "224",
-        "Network input in pixels: 300, HEIGHTxWIDTH such as 384x512, or 224-512, which grows over the epochs.",
-        group="Images",
+        "Network input in pixels: 300, HEIGHTxWIDTH such as 384x512, or 224-512 for progressive resizing.",
+        check="carclf.model.backbones:check_image_sizes",
+        using=("backbone",),
+        group=_IMAGES,
     )
     size_count: int = option(
-        4, "With a growing --image_size: in so many sizes, each for as many epochs.", group="Images"
+        4, "With progressive resizing: number of sizes, each trained for as many epochs.", low=1, group=_IMAGES
     )
     scale_batch: bool = option(
         True,
-        "With a growing --image_size: a smaller size takes as many times --batch_size as have no more pixels than a "
-        "batch of the last size, at a learning rate that fits.",
-        group="Images",
+        "With progressive resizing: enlarge the batch of a smaller size until it has as many pixels as one of the "
+        "last size, and scale the learning rate to match.",
+        group=_IMAGES,
     )
     first_strength: float = option(
         1.0,
-        "With a growing --image_size: strength of --augment at the first size, from 0 to 1; at the last it is 1.",
-        group="Images",
+        "With progressive resizing: strength of --augment at the first size; at the last size it is 1.",
+        low=0,
+        high=1,
+        group=_IMAGES,
     )
     fit: str = option(
         "squash",
-        "How a photo meets the image's shape: squashed, centre-cropped, or padded with its edge.",
+        "Resize mode: squash the photo to the image's shape, crop its centre, or pad it.",
         choices=("squash", "crop", "pad"),
-        group="Images",
+        group=_IMAGES,
     )
-    fill: Fill = option("edge", "What lies outside a photo.", choices=FILLS, group="Images")
+    fill: Fill = option("edge", "Padding mode: what lies outside a photo.", choices=FILLS, group=_IMAGES)
     stretch: bool = option(
-        False, "Map each image's values to 0..255 before colour, as the 2020 notebook's library did.", group="Images"
+        False,
+        "Map the values of each image to 0..255 before colour operations, as the 2020 notebook's library did.",
+        group=_IMAGES,
     )
     render: str = option(
         "auto",
         "How photos are interpolated: gather, or separable (matrix products, for recipes without rotation, shear and "
         "perspective); auto is separable on a TPU where the recipe allows it, else gather.",
         choices=("auto", *RENDER_METHODS),
-        group="Images",
+        group=_IMAGES,
+        changes_result=False,
     )
     augment: str = option(
-        "notebook", "Recipe such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'; none is none.", group="Images"
+        "notebook",
+        "Augmentation recipe, such as 'flip|rotate(10)|shift(0.1)|brightness(0.5,1.5)'.",
+        names=("carclf.recipe.operations:RECIPES", "carclf.recipe.operations:NAMED_RECIPES"),
+        check="carclf.recipe:parse_recipe",
+        group=_IMAGES,
     )
-
-    augment_validation: bool = option(False, "Validate on augmented photos, as the 2020 notebook did.", group="Images")
+    augment_validation: bool = option(False, "Validate on augmented photos, as the 2020 notebook did.", group=_IMAGES)
     cache: str = option(
         "none",
-        "Keep decoded photos for the next epochs, if they fit: none, ram, or a folder that later runs use too.",
-        group="Images",
+        "Keep decoded photos for later epochs, if they fit: in memory, or in a folder that later runs use too.",
+        choices=("none", "ram"),
+        path=True,
+        group=_IMAGES,
+        changes_result=False,
     )
 
-    backbone: str = option("efficientnet_b0", "A row of carclf.model.backbones.BACKBONES.", group="Model")
-    weights: str = option("imagenet", "Backbone weights of a first stage: imagenet, none, or a file.", group="Model")
-    head_width: int = option(128, "Width of the head's hidden layer.", group="Model")
-    dropout: float = option(0.25, "Dropout before the last layer.", group="Model")
-    l2: float = option(0.01, "L2 penalty on the head's hidden layer.", group="Model")
+    backbone: str = option(
+        "efficientnet_b0",
+        "Network below the classification head; b3 or EfficientNetB3 name efficientnet_b3, too.",
+        names="carclf.model.backbones:BACKBONES",
+        check="carclf.model.backbones:find_backbone",
+        group=_MODEL,
+    )
+    weights: str = option(
+        "imagenet",
+        "Initial weights of the backbone, unless --init_from gives them.",
+        choices=("imagenet", "none"),
+        path=True,
+        sets_start=True,
+        group=_MODEL,
+    )
+    head_width: int = option(128, "Units of the head's hidden layer.", low=1, group=_MODEL)
+    dropout: float = option(0.25, "Dropout rate before the last layer.", low=0, below=1, group=_MODEL)
+    l2: float = option(0.01, "L2 penalty on the head's hidden layer.", low=0, group=_MODEL)
     unfreeze: str = option(
         "all",
-        "What of the backbone learns: head (nothing), all, a fraction from the top, a block and all above it, or "
-        "gradual(2), a block more every 2 epochs.",
-        group="Model",
+        "Trainable part of the backbone: head (nothing), all, a fraction of its layers from the top, a block and all "
+        "above it, or gradual(2) for gradual unfreezing, one more block every 2 epochs.",
+        check="carclf.model.unfreezing:check_unfreeze",
+        using=("backbone",),
+        group=_MODEL,
     )
-    train_batch_norm: bool = option(False, "Also train the backbone's BatchNorm layers.", group="Model")
+    train_batch_norm: bool = option(False, "Also train the backbone's BatchNorm layers.", group=_MODEL)
     feature_views: int = option(
-        0, "With --unfreeze=head: keep what the backbone makes of so many draws, and train on that.", group="Model"
+        0,
+        "With --unfreeze=head: compute the backbone's features of this many augmented views per photo once, and train "
+        "on those; 0 does not.",
+        low=0,
+        group=_MODEL,
     )
 
-    batch_size: int = option(32, "Photos a step over all devices.", group="Optimisation")
-    epochs: int = option(10, "Epochs at the most.", group="Optimisation")
-    steps: int = option(0, "Steps an epoch; 0 is the whole training set.", group="Optimisation")
-    patience: int = option(5, "Epochs without a better val_accuracy before stopping; 0 never.", group="Optimisation")
-    optimizer: str = option("adam", "adam, nadam, adamax, adamw or sgd.", group="Optimisation")
-    amsgrad: bool = option(False, "AMSGrad, for the optimizers that have it.", group="Optimisation")
-    weight_decay: float = option(0.0, "Decoupled weight decay.", group="Optimisation")
-    clip_norm: float = option(0.0, "Clip the gradient's global norm; 0 never.", group="Optimisation")
-    accumulation_steps: int = option(1, "Batches whose mean gradient makes one update.", group="Optimisation")
-    loss: str = option("cross_entropy", "A row of carclf.model.losses.LOSSES.", group="Optimisation")
-    focal_gamma: float = option(2.0, "Exponent of the focal loss.", group="Optimisation")
+    batch_size: int = option(32, "Photos per step over all devices.", low=1, group=_OPTIMISATION)
+    epochs: int = option(10, "Maximum number of epochs.", low=1, group=_OPTIMISATION)
+    steps: int = option(0, "Steps per epoch; 0 takes the whole training set.", low=0, group=_OPTIMISATION)
+    patience: int = option(
+        5,
+        "Stop early after this many epochs without a better val_accuracy; 0 never does.",
+        low=0,
+        group=_OPTIMISATION,
+    )
+    optimizer: str = option(
+        "adam", "Optimizer of Keras.", names="carclf.model.optimizers:OPTIMIZERS", group=_OPTIMISATION
+    )
+    amsgrad: bool = option(
+        False,
+        "Use the AMSGrad variant of the optimizer, if it has one.",
+        check="carclf.model.optimizers:check_amsgrad",
+        using=("optimizer",),
+        group=_OPTIMISATION,
+    )
+    weight_decay: float = option(
+        0.0, "Decoupled weight decay; 0 takes the optimizer's own.", low=0, group=_OPTIMISATION
+    )
+    clip_norm: float = option(
+        0.0, "Clip the global norm of the gradient at this value; 0 does not.", low=0, group=_OPTIMISATION
+    )
+    accumulation_steps: int = option(
+        1, "Gradient accumulation: batches per update of the weights.", low=1, group=_OPTIMISATION
+    )
+    loss: str = option("cross_entropy", "Loss function.", names="carclf.model.losses:LOSSES", group=_OPTIMISATION)
+    focal_gamma: float = option(2.0, "Exponent of the focal loss.", low=0, group=_OPTIMISATION)
     class_weights: str = option(
-        "none", "none, balanced, or NAME:WEIGHT,NAME:WEIGHT, in which an unnamed class has 1.", group="Optimisation"
+        "none",
+        "none, balanced, or NAME:WEIGHT,NAME:WEIGHT, where a class that is not named has 1.",
+        check="carclf.model.class_weights:check_class_weights",
+        group=_OPTIMISATION,
     )
     swa_epochs: int = option(
-        0, "Average the weights of so many last epochs; kept where they validate no worse.", group="Optimisation"
+        0,
+        "Stochastic weight averaging (SWA): average the weights of this many last epochs, and keep the average if it "
+        "validates no worse.",
+        low=0,
+        group=_OPTIMISATION,
     )
-    label_smoothing: float = option(0.0, "Share of each target spread over all classes.", group="Optimisation")
+    label_smoothing: float = option(
+        0.0, "Share of each target that is spread over all classes.", low=0, below=1, group=_OPTIMISATION
+    )
     ema_momentum: float = option(
         0.0,
-        "Validate and keep an exponential average of the weights with this momentum, such as 0.999; 0 does not.",
-        group="Optimisation",
+        "Validate and keep an exponential moving average (EMA) of the weights with this momentum, such as 0.999; 0 "
+        "does not.",
+        low=0,
+        below=1,
+        group=_OPTIMISATION,
     )
-    learning_rate: float = option(1e-3, "The schedule's highest learning rate.", group="Optimisation")
-    schedule: str = option("exponential", "A row of carclf.model.schedules.SCHEDULES.", group="Optimisation")
+    learning_rate: float = option(1e-3, "Highest learning rate of the schedule.", above=0, group=_OPTIMISATION)
+    schedule: str = option(
+        "exponential",
+        "Learning-rate schedule.",
+        names="carclf.model.schedules:SCHEDULES",
+        check="carclf.model.schedules:check_schedule",
+        using=("epochs", "warmup_epochs"),
+        group=_OPTIMISATION,
+    )
     lr_decay: float = option(
-        0.9, "Factor an epoch (exponential), a period (step) or a drop (plateau).", group="Optimisation"
+        0.9,
+        "Factor of the learning rate per epoch (exponential, cyclic_exp_range), per period (step) or per drop "
+        "(plateau).",
+        above=0,
+        high=1,
+        group=_OPTIMISATION,
     )
     lr_period: float = option(
-        2.0, "Epochs between drops (step), without progress (plateau), of half a cycle.", group="Optimisation"
+        2.0,
+        "Epochs between two drops (step), without progress before a drop (plateau), or per half cycle (cyclic_*).",
+        above=0,
+        group=_OPTIMISATION,
     )
     lr_floor: float = option(
-        0.0, "Low end of cosine, plateau and cycles, as a fraction of --learning_rate.", group="Optimisation"
+        0.0,
+        "Lowest rate of cosine, plateau and the cycles, as a fraction of --learning_rate.",
+        low=0,
+        high=1,
+        group=_OPTIMISATION,
     )
     lr_decay_by_block: float = option(
-        1.0, "Factor of the learning rate from each block of the backbone to the one below.", group="Optimisation"
+        1.0,
+        "Layer-wise learning rates: factor from each block of the backbone to the block below it.",
+        above=0,
+        high=1,
+        group=_OPTIMISATION,
     )
-    warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", group="Optimisation")
+    warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", low=0, group=_OPTIMISATION)
 
     device: str = option(
         "auto",
-        "auto takes a TPU, else every GPU, else the CPU.",
-        choices=("auto", "cpu", "gpu", "mirrored", "tpu"),
-        group="Device",
+        "auto takes a TPU if there is one, else every GPU, else the CPU.",
+        names="carclf.device:DEVICES",
+        group=_DEVICE,
+        changes_result=False,
     )
     precision: str = option(
         "auto",
         "auto is 16 bits on GPU and TPU, float32 on the CPU.",
-        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
-        group="Device",
+        names="carclf.device:PRECISIONS",
+        group=_DEVICE,
     )
-    cpu_devices: int = option(1, "Split the CPU into so many devices, to rehearse several.", group="Device")
+    cpu_devices: int = option(
+        1,
+        "Split the CPU into this many devices, to rehearse training on several.",
+        low=1,
+        group=_DEVICE,
+        changes_result=False,
+    )
     num_hosts: int = option(
-        1, "Machines that train together (Keras on JAX); each runs the same command.", group="Device"
+        1,
+        "Machines that train together (Keras on JAX); each runs the same command.",
+        low=1,
+        group=_DEVICE,
+        changes_result=False,
     )
-    host: int = option(0, "The number of this one among them, from 0; host 0 writes the run.", group="Device")
-    coordinator: str = option("", "With several hosts: ADDRESS:PORT at which host 0 is reached.", group="Device")
+    host: int = option(
+        0,
+        "Number of this machine among them, from 0; host 0 writes the run.",
+        low=0,
+        group=_DEVICE,
+        changes_result=False,
+    )
+    coordinator: str = option(
+        "", "With several hosts: ADDRESS:PORT where host 0 is reached.", group=_DEVICE, changes_result=False
+    )
 
     def __post_init__(self) -> None:
-        """Refuses values that no part of the program could work with."""
-        parse_profile_steps(self.profile_steps)
+        """Checks each option, then the rules among them."""
+        super().__post_init__()
         first_size, last_size = parse_image_sizes(self.image_size)
-        for name in (
-            "batch_size",
-            "epochs",
-            "head_width",
-            "cpu_devices",
-            "accumulation_steps",
-            "size_count",
-            "num_hosts",
-        ):
-            refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
-        for name in (
-            "steps",
-            "patience",
-            "l2",
-            "weight_decay",
-            "clip_norm",
-            "warmup_epochs",
-            "seed",
-            "save_every",
-            "feature_views",
-            "swa_epochs",
-            "focal_gamma",
-        ):
-            refuse(getattr(self, name) < 0, name, getattr(self, name), "it must be 0 or more")
-        if self.cache not in CACHES and "/" not in self.cache:
-            for word in difflib.get_close_matches(self.cache.lower(), CACHES, n=1):
-                raise UserError(f"--cache={self.cache}: did you mean {word}? A folder of that name is ./{self.cache}.")
-        refuse(self.val_fold < ALL_FOLDS, "val_fold", self.val_fold, "it must be 0 or more, or all")
-        for name in ("dropout", "label_smoothing", "ema_momentum"):
-            refuse(not 0 <= getattr(self, name) < 1, name, getattr(self, name), "it must lie in [0, 1)")
-        refuse(not 0 <= self.first_strength <= 1, "first_strength", self.first_strength, "it must lie in [0, 1]")
-        refuse(not self.learning_rate > 0, "learning_rate", self.learning_rate, "it must be above 0")
-        refuse(not 0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "it must lie in (0, 1]")
         refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")
         refuse(self.swa_epochs > 0 and self.ema_momentum > 0, "swa_epochs", self.swa_epochs, "--ema_momentum averages")
         if self.feature_views:
@@ -278,17 +351,3 @@ class TrainOptions:
         if self.resume_from:
             refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run is to start anew")
             refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")
-
-
-TTA_HELP = (
-    "Views to average: 'clean|flip|zoom(1.1)|five_crop', 'random(10)', other sizes 'size(448)|size(512)', "
-    "with weights 'clean*2|flip'."
-)
-TTA_MEANS = ("probabilities", "logits")
-TTA_MEAN_HELP = "What the mean over the views is taken of."
-
-
-RUN_WEIGHTS_HELP = (
-    "Weights of the runs in their mean, 0.5,0.3,0.2, or fitted: those with the least loss on the photos that "
-    "the runs held out. Without it all count the same."
-)

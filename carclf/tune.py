@@ -10,7 +10,7 @@ from carclf import runs
 from carclf.command import parse_command_line, run_door
 from carclf.errors import UserError
 from carclf.extras import install_command
-from carclf.flags import option, refuse, require_flags, to_dict
+from carclf.flags import option, refuse, require_flags, result_options, to_dict
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 if TYPE_CHECKING:
@@ -27,29 +27,34 @@ Example: python -m carclf.tune --flagfile=stages/b0_112.flags --data=data/cars -
 class TuneOptions(TrainOptions):
     """Every option of `python -m carclf.tune`: those of the search, and those that its trials have in common."""
 
-    trials: int = option(0, "Trials wanted in the study, those of other processes included.", group="Search")
-    output: str = option("", "Flag file to write the best trial to.", group="Search")
-    study: str = option("", "Name of the study; none is that of --output.", group="Search")
+    trials: int = option(0, "Trials in the study, those of other processes included.", low=1, group="Search")
+    output: str = option("", "Flag file to write the best trial to.", path=True, group="Search")
+    study: str = option("", "Name of the study; by default that of --output.", group="Search")
     storage: str = option(
-        "", "Database of the study, an SQLAlchemy URL; none is RUNS/STUDY_trials/study.db, SQLite.", group="Search"
+        "",
+        "Database of the study, an SQLAlchemy URL; by default SQLite in RUNS/STUDY_trials/study.db.",
+        group="Search",
     )
-    space: str = option("", "File with the search space, an option a line; see docs/tuning.md.", group="Search")
+    space: str = option(
+        "", "File with the search space, one option per line; see docs/tuning.md.", path=True, group="Search"
+    )
     pruner: str = option(
         "median",
-        "Which trials end early: those below the median of the others at the same epoch, Hyperband's, or none.",
-        choices=("median", "hyperband", "none"),
+        "What stops poor trials early: median stops those below the median of the others at the same epoch.",
+        names="carclf.tuning.search:PRUNERS",
         group="Search",
     )
     heartbeat_seconds: int = option(
-        30, "Between two signs of life; a process that misses three is dead and its trial starts anew.", group="Search"
+        30,
+        "Seconds between two heartbeats; a process that misses three counts as dead, and its trial starts again.",
+        low=1,
+        group="Search",
     )
 
     def __post_init__(self) -> None:
-        """Refuses a call without what it needs."""
-        super().__post_init__()
+        """Checks each option, then the rules among them."""
         require_flags(self, "data", "output")
-        for name in ("trials", "heartbeat_seconds"):
-            refuse(getattr(self, name) < 1, name, getattr(self, name), "it must be at least 1")
+        super().__post_init__()
         for name in ("stages", "find_lr", "resume_from"):
             refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
         refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is judged by one fold")
@@ -66,7 +71,6 @@ def main(options: TuneOptions) -> None:
         if error.name not in ("optuna", "sqlalchemy"):
             raise
         raise UserError(f"carclf.tune needs Optuna, which is not installed: {install_command('tune')}.") from None
-    from carclf.runs.opening import HARMLESS
     from carclf.tuning.outcome import check_output
     from carclf.tuning.space import read_space
     from carclf.tuning.trial import TrainTrial
@@ -86,7 +90,7 @@ def main(options: TuneOptions) -> None:
         identity={
             "data": manifest.fingerprint,
             "space": [str(parameter) for parameter in space],
-            **{k: v for k, v in to_dict(base).items() if k not in HARMLESS},
+            **result_options(base),
         },
         heartbeat_seconds=options.heartbeat_seconds,
     )
@@ -138,17 +142,16 @@ class _Result:
 
     def write(self, study: "optuna.Study") -> None:
         """Writes the best trial so far."""
-        from carclf.runs.opening import HARMLESS
         from carclf.tuning.outcome import write_flags
         from carclf.tuning.search import Tally, rounded
 
         best = study.best_trial
-        options: dict[str, Any] = to_dict(self.base) | rounded(best.params)
+        options: dict[str, Any] = result_options(self.base) | rounded(best.params)
         begun = to_dict(parse_command_line(TrainOptions, self.base_arguments, description=""))
         write_flags(
             self.output,
             base=self.base_arguments,
-            options={k: v for k, v in options.items() if k not in HARMLESS and (k in best.params or v != begun[k])},
+            options={k: v for k, v in options.items() if k in best.params or v != begun[k]},
             provenance=[
                 f"trial {best.number} of the study {study.study_name}, val_accuracy {best.value:.4f} on fold "
                 f"{self.base.val_fold}.",

@@ -17,6 +17,7 @@ from carclf.errors import UserError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+MOST_WORKERS = 1024  # that anybody may ask for
 AHEAD = 3  # tasks in flight a worker: none waits, and memory does not grow with their number
 
 _state: Any = None  # what `prepare` returned in this process

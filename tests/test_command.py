@@ -1,18 +1,23 @@
-import dataclasses
+import importlib
 import re
 import subprocess
 import sys
-import time
+import typing
 from pathlib import Path
 
 import pytest
 
-from carclf import command
+from carclf import command, tables
+from carclf.__main__ import commands
 from carclf.errors import Preempted, UserError
+from carclf.flags import Options, options_of
 from carclf.predict import PredictOptions
+from carclf.tables import load
 from carclf.train_options import TrainOptions
 
 ROOT = Path(__file__).parent.parent
+HEAVY = {"tensorflow", "keras", "jax", "numpy", "pandas", "scipy", "matplotlib", "PIL"}
+COMMANDS = tuple(commands())
 DOORS = {
     "train": ["-m", "carclf.train"],
     "evaluate": ["-m", "carclf.evaluate"],
@@ -38,16 +43,24 @@ def assert_one_sentence(answer: subprocess.CompletedProcess[str], *parts: str) -
         assert part in answer.stderr
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_imports_nothing_heavy(name):
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = ['carclf', '--help']\n"
+        f"try: runpy.run_module('carclf.{name}', run_name='__main__')\n"
+        f"finally: print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    answer = run("-c", program)
+    assert (answer.returncode, answer.stderr.strip()) == (0, "[]")
+    assert "Example:" in answer.stdout
+
+
 @pytest.mark.parametrize("name", DOORS)
-def test_help_answers_within_a_second(name):
-    seconds = []
-    for _ in range(3):  # the best of three: the promise is about our imports, not about a busy machine
-        started = time.perf_counter()
-        answer = run(*DOORS[name], "--help")
-        seconds.append(time.perf_counter() - started)
-        assert answer.returncode == 0
-        assert "Example:" in answer.stdout
-    assert min(seconds) < 1.0
+def test_help_is_answered_by_every_way_in(name):
+    answer = run(*DOORS[name], "--help")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "Example:" in answer.stdout
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -114,18 +127,66 @@ def test_a_mistyped_stage_suggests_the_nearest():
     ],
 )
 def test_a_mistyped_choice_suggests_the_nearest(argument, nearest):
-    with pytest.raises(UserError, match=f"{argument}: .*{nearest}"):
+    with pytest.raises(UserError, match=f"{argument} is not possible: .*{nearest}"):
         command.parse_command_line(TrainOptions, [argument], description="")
 
 
-def test_every_option_is_in_the_help_under_its_subject_with_its_default():
-    text = command.help_text(TrainOptions, "Trains.")
-    for field in dataclasses.fields(TrainOptions):
-        group = field.metadata["group"]
-        here = text[text.index(f"\n{group}:") :]
-        default = "none" if field.default == "" else field.default
+def options_class(name: str) -> type:
+    return typing.get_type_hints(importlib.import_module(f"carclf.{name}").main)["options"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_in_the_help_under_its_subject_with_what_it_may_be(name):
+    text = command.help_text(options_class(name), "Trains.")
+    for option, known in options_of(options_class(name)).items():
+        here = text[text.index(f"\n{known.group}:") :]
+        default = "none" if known.default == "" else known.default
         default = str(default).lower() if isinstance(default, bool) else default
-        assert re.search(rf"--(\[no\])?{field.name}\b.*\(default: '?{re.escape(str(default))}'?\)", here), field.name
+        limits = f"{re.escape(known.range)}; " if known.range else ""
+        pattern = rf"\n  --(\[no\])?{option}\b.*\({limits}default: '?{re.escape(str(default))}'?\)\n((      .*\n?)+)"
+        found = re.search(pattern, here)
+        assert found, option
+        assert known.help in " ".join(found[2].split())
+        for legal in filter(None, known.known):
+            assert re.search(rf"\b{re.escape(legal)}\b", found[0]), f"{option} does not name {legal}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_every_command_knows_itself(name):
+    assert issubclass(options_class(name), Options)
+    for option, known in options_of(options_class(name)).items():
+        assert re.fullmatch(r"[A-Za-z].*\.", known.help), f"--{option} has no sentence as its help: {known.help}"
+        assert " A row of " not in f" {known.help}"
+        for table in (known.names,) if isinstance(known.names, str) else known.names:
+            loaded = load(table)
+            assert tables.read_names(table) == tuple(loaded), f"{table} is read otherwise than it is"
+            assert tuple(loaded)
+        if known.check:
+            assert callable(load(known.check))
+            assert known.names or not known.choices
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "names"),
+    [
+        ("train", ["--loss=focl"], ["cross_entropy", "focal"]),
+        ("train", ["--backbone=vgg"], ["efficientnet_b0", "convnext_small", "tiny"]),
+        ("train", ["--schedule=line"], ["constant", "cosine", "one_cycle"]),
+        ("train", ["--optimizer=lion"], ["adam", "sgd"]),
+        ("train", ["--augment=turn(5)"], ["rotate", "cutmix", "notebook"]),
+        ("evaluate", ["--run=a", "--data=b", "--tta=crop"], ["clean", "five_crop", "random"]),
+        ("predict", ["--run=a", "--data=b", "--tta_mean=odds"], ["probabilities", "logits"]),
+        ("export", ["--run=a", "--output=b", "--format=torch"], ["savedmodel", "litert_int8"]),
+        ("tune", ["--data=a", "--output=b", "--trials=1", "--pruner=mean"], ["median", "hyperband", "none"]),
+        ("serve", ["--run=a", "--device=mirrored"], ["auto", "cpu", "gpu", "tpu"]),
+    ],
+    ids=str,
+)
+def test_an_unknown_name_is_answered_with_the_real_ones(name, flags, names):
+    with pytest.raises(UserError) as caught:
+        command.parse_command_line(options_class(name), flags, description="")
+    for known in names:
+        assert re.search(rf"\b{known}\b", str(caught.value))
 
 
 def test_required_flags_are_named():

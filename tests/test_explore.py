@@ -85,7 +85,7 @@ def test_no_recipe_is_called_all():
 
 def test_a_mistyped_recipe_is_one_sentence(dataset):
     line = refused(f"--data={dataset.directory}", "--augment=rotat(10)")
-    assert line.startswith("Error: there is no augmentation 'rotat', did you mean 'rotate'?")
+    assert line.startswith("Error: --augment=rotat(10): there is no augmentation 'rotat', did you mean 'rotate'?")
     assert "perspective" in line
 
 

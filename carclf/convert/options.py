@@ -5,68 +5,97 @@ import os
 import re
 
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
+from carclf.workers import MOST_WORKERS
 
 _WHERE, _PHOTOS, _SPLIT, _HOW = "Input and output", "Photos", "Folds", "How it runs"
-FIRST_FILES = "first_files"
+STRATIFIED, FIRST_FILES = "stratified", "first_files"
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvertOptions:
+class ConvertOptions(Options):
     """Every option of `tools/make_tfrecords.py`."""
 
     input: str = option(
         "",
         "The photos: the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class "
-        "folders, or a folder of photos with --labels. What was recognised is printed.",
+        "folders, or a folder of photos with --labels. The layout that was recognised is printed.",
         group=_WHERE,
+        path=True,
     )
-    output: str = option("", "Folder of the data set to write.", group=_WHERE)
-    verify: str = option("", "Re-read this data set instead: hashes, counts, every photo decoded.", group=_WHERE)
-    labels: str = option("", "CSV with the Id and the label of every training photo.", group=_WHERE)
-    test_csv: str = option("", "CSV whose first column names the test photos (a sample submission).", group=_WHERE)
+    output: str = option("", "Folder of the data set to write.", group=_WHERE, path=True)
+    verify: str = option(
+        "",
+        "Verify this data set instead: read it again, check all hashes and decode every photo.",
+        group=_WHERE,
+        path=True,
+    )
+    labels: str = option("", "CSV with the Id and the label of every training photo.", group=_WHERE, path=True)
+    test_csv: str = option(
+        "", "CSV whose first column names the test photos (a sample submission).", group=_WHERE, path=True
+    )
     id_column: str = option("", "Column of the Ids in --labels, where it is not recognised.", group=_WHERE)
     label_column: str = option("", "Column of the labels in --labels, where it is not recognised.", group=_WHERE)
-    classes: str = option("", "The classes' names: a,b,c in order of their labels, or a file of lines.", group=_WHERE)
-    external: str = option("", "Class folders of further photos, for training only: never validated on.", group=_WHERE)
+    classes: str = option(
+        "", "Names of the classes: a,b,c in the order of their labels, or a file with one per line.", group=_WHERE
+    )
+    external: str = option(
+        "", "Class folders of more photos, for training only: never validated on.", group=_WHERE, path=True
+    )
     overwrite: bool = option(False, "Replace the data set in --output once the new one is complete.", group=_WHERE)
 
-    max_side: int = option(640, "Longest side of a stored photo in pixels; longer ones are reduced.", group=_PHOTOS)
+    max_side: int = option(
+        640, "Longest side of a stored photo in pixels; longer ones are reduced.", low=8, high=8192, group=_PHOTOS
+    )
     on_bad: str = option(
         "fail",
-        "What a photo that cannot be used does: stop the run, or be left out and listed in rejected.csv.",
+        "What happens at an unusable photo: fail stops the conversion, skip leaves it out and lists it in "
+        "rejected.csv.",
         choices=("fail", "skip"),
         group=_PHOTOS,
     )
-    near_duplicates: bool = option(True, "Also search photos that show the same picture.", group=_PHOTOS)
-    limit: int = option(0, "Take only so many training photos, every class in proportion; 0 is all.", group=_PHOTOS)
+    near_duplicates: bool = option(True, "Also search for near-duplicates, photos of the same picture.", group=_PHOTOS)
+    limit: int = option(
+        0, "Take only this many training photos, every class in proportion; 0 takes all.", low=0, group=_PHOTOS
+    )
 
-    folds: int = option(10, "Parts of the training photos, each with every class in proportion.", group=_SPLIT)
+    folds: int = option(
+        10,
+        "Number of folds, the parts of the training photos, each with every class in proportion.",
+        low=2,
+        high=1000,
+        group=_SPLIT,
+    )
     split: str = option(
         "stratified",
         "stratified, or first_files:0.05: fold 0 is the first 5 % of each class's sorted files, fold 1 the rest.",
+        check="carclf.convert.options:parse_split",
         group=_SPLIT,
     )
-    keep_folds: str = option("", "dataset.json whose photos keep the folds they have there.", group=_SPLIT)
-    seed: int = option(42, "Seed of folds and record order.", group=_SPLIT)
+    keep_folds: str = option(
+        "", "dataset.json whose photos keep the folds that they have there.", group=_SPLIT, path=True
+    )
+    seed: int = option(42, "Seed of folds and record order.", low=0, group=_SPLIT)
 
-    workers: int = option(0, "Processes; 0 is one a CPU, fewer for few photos.", group=_HOW)
+    workers: int = option(0, "Processes; 0 is one per CPU, fewer for few photos.", low=0, high=MOST_WORKERS, group=_HOW)
     runner: str = option(
         "local",
-        "Who does the work: processes of this machine, or Apache Beam, whose workers reach input and output under the "
-        "same paths.",
+        "What does the work: processes of this machine, or Apache Beam, whose workers reach input and output under "
+        "the same paths.",
         choices=("local", "beam"),
         group=_HOW,
     )
     beam_options: str = option(
         "",
-        "Beam's own flags, such as '--runner=PortableRunner --job_endpoint=HOST:8099'; none is this machine.",
+        "Beam's own flags, such as '--runner=PortableRunner --job_endpoint=HOST:8099'; by default it runs on this "
+        "machine.",
         group=_HOW,
     )
     dry_run: bool = option(False, "Judge every photo and report, but write nothing.", group=_HOW)
 
     def __post_init__(self) -> None:
-        """Refuses values that no conversion could have."""
+        """Checks each option, then the rules among them."""
+        super().__post_init__()
         if self.runner == "beam" and (self.verify or self.dry_run):
             flag = "verify" if self.verify else "dry_run"
             raise UserError(f"--{flag} writes nothing for Beam's workers to meet in: leave --runner=beam out.")
@@ -77,20 +106,7 @@ class ConvertOptions:
         for name in ("input", "output"):
             if not getattr(self, name) and not (name == "output" and self.dry_run):
                 raise UserError(f"--{name} is missing: see --help for what it takes.")
-        for name, low, high in (
-            ("max_side", 8, 8192),
-            ("folds", 2, 1000),
-            ("limit", 0, None),
-            ("workers", 0, 1024),
-            ("seed", 0, None),
-        ):
-            value = getattr(self, name)
-            if value < low or (high is not None and value > high):
-                allowed = f"between {low} and {high}" if high is not None else f"{low} or more"
-                raise UserError(f"--{name}={value} is not possible: it must be {allowed}.")
-        if self.split != "stratified" and self.first_files_fraction is None:
-            raise UserError(f"--split={self.split} is not known: write stratified, or first_files:0.05.")
-        if self.keep_folds and self.split != "stratified":
+        if self.keep_folds and self.split != STRATIFIED:
             raise UserError("--keep_folds and --split=first_files exclude each other: give one of them.")
         if self.keep_folds and self.output and _folder(self.keep_folds) == _folder(self.output):
             raise UserError(
@@ -101,8 +117,21 @@ class ConvertOptions:
     @property
     def first_files_fraction(self) -> float | None:
         """The share of each class that the notebook's split holds out, or None for the stratified split."""
-        match = re.fullmatch(rf"{FIRST_FILES}:(0?\.\d+)", self.split)
-        return float(match[1]) if match and 0 < float(match[1]) < 1 else None
+        return parse_split(self.split)
+
+
+def parse_split(text: str) -> float | None:
+    """The share of each class that `first_files:0.05` holds out, or None for `stratified`.
+
+    Raises:
+      UserError: the text is neither.
+    """
+    if text == STRATIFIED:
+        return None
+    match = re.fullmatch(rf"{FIRST_FILES}:(0?\.\d+)", text)
+    if not match or not 0 < float(match[1]) < 1:
+        raise UserError(f"--split={text} is not known: write {STRATIFIED}, or {FIRST_FILES}:0.05.")
+    return float(match[1])
 
 
 def _folder(path: str) -> str:

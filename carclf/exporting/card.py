@@ -14,8 +14,8 @@ from carclf import __version__
 from carclf.errors import UserError
 from carclf.exporting.checking import TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
+from carclf.framing import parse_image_size
 from carclf.runs import Run
-from carclf.train_options import parse_image_size
 
 CARD_FILE = "README.md"
 LABELS_FILE = "labels.txt"

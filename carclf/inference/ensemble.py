@@ -9,6 +9,7 @@ from carclf.errors import UserError
 from carclf.recipe import View
 
 FITTED = "fitted"
+MEANS = ("probabilities", "logits")  # what a mean over views may be taken of
 LEAST_PROBABILITY = 1e-12  # so that a run that excludes the truth costs much, not everything
 
 

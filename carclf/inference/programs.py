@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from carclf.data.pipeline import ViewSet, canvas_side
-from carclf.framing import Framing
+from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.compile import compiled_prediction
 from carclf.model.photo_classifier import build_photo_classifier, view_inputs
@@ -18,7 +18,6 @@ from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
 from carclf.recipe import View
 from carclf.runs import Run
-from carclf.train_options import parse_image_size
 
 Tensor = Any
 

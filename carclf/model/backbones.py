@@ -8,8 +8,9 @@ import re
 from typing import TYPE_CHECKING
 
 from carclf.errors import UserError
+from carclf.framing import parse_image_sizes
 
-if TYPE_CHECKING:  # the table itself is read by flag help, which must not wait for Keras
+if TYPE_CHECKING:  # options are checked against the table, which must not wait for Keras
     import keras
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1. Source: Krizhevsky et al. 2012 data, as in torchvision
@@ -24,7 +25,7 @@ class Backbone:
     """One row of `BACKBONES`.
 
     Attributes:
-      name: the canonical name, as stored in a run.
+      name: its key in `BACKBONES`, as stored in a run.
       builder: "module:function"; called with include_top=False, weights=None, input_shape=(H, W, 3).
       default_size: the side in pixels that the published weights were trained with.
       minimal_size: the smallest side in pixels that the builder accepts.
@@ -85,23 +86,23 @@ def _convnext(variant: str) -> Backbone:
     )
 
 
-_ROWS = (
-    _efficientnet("b0", 224),
-    _efficientnet("b1", 240),
-    _efficientnet("b2", 260),
-    _efficientnet("b3", 300),
-    _efficientnet("b4", 380),
-    _efficientnet("b5", 456),
-    _efficientnet("b6", 528),
-    _efficientnet("b7", 600),
-    _efficientnet_v2("b0", 224),
-    _efficientnet_v2("b1", 240),
-    _efficientnet_v2("b2", 260),
-    _efficientnet_v2("b3", 300),
-    _efficientnet_v2("s", 384),
-    _efficientnet_v2("m", 480, block_count=7),
-    _efficientnet_v2("l", 480, block_count=7),
-    Backbone(
+BACKBONES: dict[str, Backbone] = {
+    "efficientnet_b0": _efficientnet("b0", 224),
+    "efficientnet_b1": _efficientnet("b1", 240),
+    "efficientnet_b2": _efficientnet("b2", 260),
+    "efficientnet_b3": _efficientnet("b3", 300),
+    "efficientnet_b4": _efficientnet("b4", 380),
+    "efficientnet_b5": _efficientnet("b5", 456),
+    "efficientnet_b6": _efficientnet("b6", 528),
+    "efficientnet_b7": _efficientnet("b7", 600),
+    "efficientnet_v2_b0": _efficientnet_v2("b0", 224),
+    "efficientnet_v2_b1": _efficientnet_v2("b1", 240),
+    "efficientnet_v2_b2": _efficientnet_v2("b2", 260),
+    "efficientnet_v2_b3": _efficientnet_v2("b3", 300),
+    "efficientnet_v2_s": _efficientnet_v2("s", 384),
+    "efficientnet_v2_m": _efficientnet_v2("m", 480, block_count=7),
+    "efficientnet_v2_l": _efficientnet_v2("l", 480, block_count=7),
+    "xception": Backbone(
         name="xception",
         builder="keras.applications:Xception",
         default_size=299,
@@ -109,23 +110,23 @@ _ROWS = (
         blocks=tuple(f"block{n}_" for n in range(1, 15)),
         input_range=PLUS_MINUS_ONE,
     ),
-    Backbone(
+    "mobilenet_v2": Backbone(
         name="mobilenet_v2",
         builder="keras.applications:MobileNetV2",
         default_size=224,
         blocks=("Conv1", "expanded_conv_", *(f"block_{n}_" for n in range(1, 17)), "Conv_1"),
         input_range=PLUS_MINUS_ONE,
     ),
-    Backbone(
+    "resnet50_v2": Backbone(
         name="resnet50_v2",
         builder="keras.applications:ResNet50V2",
         default_size=224,
         blocks=("conv1_", "conv2_", "conv3_", "conv4_", "conv5_"),
         input_range=PLUS_MINUS_ONE,
     ),
-    _convnext("tiny"),
-    _convnext("small"),
-    Backbone(
+    "convnext_tiny": _convnext("tiny"),
+    "convnext_small": _convnext("small"),
+    "tiny": Backbone(
         name="tiny",
         builder="carclf.model.tiny:tiny_network",
         default_size=96,
@@ -134,8 +135,7 @@ _ROWS = (
         has_imagenet_weights=False,
         input_range=PLUS_MINUS_ONE,
     ),
-)
-BACKBONES: dict[str, Backbone] = {row.name: row for row in _ROWS}
+}
 
 
 def find_backbone(name: str) -> Backbone:
@@ -144,7 +144,7 @@ def find_backbone(name: str) -> Backbone:
     Raises:
       UserError: no row has that name; the nearest name and the whole list are given.
     """
-    known = {_squash(spelling): row for row in _ROWS for spelling in (row.name, *row.aliases)}
+    known = {_squash(spelling): row for row in BACKBONES.values() for spelling in (row.name, *row.aliases)}
     if row := known.get(_squash(name)):
         return row
     near = difflib.get_close_matches(_squash(name), known, n=1, cutoff=0.5)
@@ -156,8 +156,18 @@ def _squash(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def check_image_sizes(text: str, *, backbone: str) -> None:
+    """Checks that the backbone accepts every size of an `--image_size`.
+
+    Raises:
+      UserError: the text is no size (`carclf.framing.parse_image_sizes`), the backbone is unknown, or a size too small.
+    """
+    for image_size in parse_image_sizes(text):
+        check_image_size(find_backbone(backbone), image_size)
+
+
 def check_image_size(row: Backbone, image_size: tuple[int, int]) -> None:
-    """Returns nothing.
+    """Checks that the network accepts images of this size.
 
     Raises:
       UserError: a side (height, width in pixels) below what the network accepts.

@@ -8,6 +8,9 @@ import numpy as np
 
 from carclf.errors import UserError
 
+NONE, BALANCED = "none", "balanced"
+WORDS = ("", NONE, BALANCED)
+
 
 def balanced_class_weights(counts: Sequence[int]) -> np.ndarray:
     """float64 [K] inverse to the class sizes, with a mean of 1 over the photos: N / (K · count).
@@ -40,32 +43,47 @@ def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Sequen
         no weight above 0.
     """
     word = text.strip()
-    if word in ("", "none"):
+    if word in ("", NONE):
         return np.ones(len(class_names))
-    if word == "balanced":
+    if word == BALANCED:
         return balanced_class_weights(counts)
     weights = np.ones(len(class_names))
-    seen = set()
-    for item in word.split(","):
-        name, weight = _parse_item(item.strip(), class_names)
-        if name in seen:
-            raise UserError(f"--class_weights names {name!r} twice: leave one out.")
-        seen.add(name)
+    for name, weight in _parse_items(word).items():
+        if name not in class_names:
+            near = difflib.get_close_matches(name, class_names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {', '.join(class_names)}.")
         weights[list(class_names).index(name)] = weight
     if not weights.any():
         raise UserError("--class_weights gives every class the weight 0: nothing would be learnt.")
     return weights
 
 
-def _parse_item(item: str, class_names: Sequence[str]) -> tuple[str, float]:
+def check_class_weights(text: str) -> None:
+    """Checks that `text` is written as `parse_class_weights` wants it, whatever the classes.
+
+    Raises:
+      UserError: it is not.
+    """
+    if (word := text.strip()) not in WORDS:
+        _parse_items(word)
+
+
+def _parse_items(text: str) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for item in text.split(","):
+        name, weight = _parse_item(item.strip())
+        if name in weights:
+            raise UserError(f"--class_weights names {name!r} twice: leave one out.")
+        weights[name] = weight
+    return weights
+
+
+def _parse_item(item: str) -> tuple[str, float]:
     name, colon, number = item.rpartition(":")
-    if not colon:
-        raise UserError(f"--class_weights has {item!r}: give none, balanced, or NAME:WEIGHT,NAME:WEIGHT.")
     name = name.strip()
-    if name not in class_names:
-        near = difflib.get_close_matches(name, class_names, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {', '.join(class_names)}.")
+    if not colon or not name:
+        raise UserError(f"--class_weights has {item!r}: give none, balanced, or NAME:WEIGHT,NAME:WEIGHT.")
     try:
         weight = float(number)
     except ValueError:

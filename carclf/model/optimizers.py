@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from carclf.errors import UserError
 from carclf.model.schedules import Factor, Schedule
 
-if TYPE_CHECKING:  # the table itself is read by flag help, which must not wait for Keras
+if TYPE_CHECKING:  # options are checked against the table, which must not wait for Keras
     import keras
 
 NEVER_DECAYED = ("bias", "gamma", "beta")  # Source: He et al. 2019, "Bag of Tricks", section 3.1: no bias decay
@@ -78,7 +78,7 @@ def build_optimizer(
     import keras
 
     row = _find(name)
-    _check_optimizer(name, row, amsgrad=amsgrad, weight_decay=weight_decay, clip_norm=clip_norm, ema=ema_momentum)
+    _check_optimizer(name, amsgrad=amsgrad, weight_decay=weight_decay, clip_norm=clip_norm, ema=ema_momentum)
     _check_accumulation(accumulation_steps, replicas=replicas, backend=keras.backend.backend())
     arguments = dict(row.arguments)
     if row.has_amsgrad:
@@ -109,17 +109,24 @@ def build_optimizer(
     return optimizer
 
 
-def _check_optimizer(
-    name: str, row: OptimizerRow, *, amsgrad: bool, weight_decay: float, clip_norm: float, ema: float
-) -> None:
-    if amsgrad and not row.has_amsgrad:
-        having = " or ".join(name for name, row in OPTIMIZERS.items() if row.has_amsgrad)
-        raise UserError(f"--amsgrad is not for {name}: leave it out, or use {having}.")
+def _check_optimizer(name: str, *, amsgrad: bool, weight_decay: float, clip_norm: float, ema: float) -> None:
+    check_amsgrad(amsgrad, optimizer=name)
     for flag, value in {"weight_decay": weight_decay, "clip_norm": clip_norm}.items():
         if not 0.0 <= value < math.inf:
             raise UserError(f"--{flag} is {value}: give a number of at least 0.")
     if not 0.0 <= ema < 1.0:
         raise UserError(f"--ema_momentum is {ema}: give 0 for none, or a number below 1 such as 0.999.")
+
+
+def check_amsgrad(amsgrad: bool, *, optimizer: str) -> None:
+    """Checks that the optimizer has the AMSGrad variant where it is asked for.
+
+    Raises:
+      UserError: it has none, or there is no such optimizer.
+    """
+    if amsgrad and not _find(optimizer).has_amsgrad:
+        having = " or ".join(name for name, row in OPTIMIZERS.items() if row.has_amsgrad)
+        raise UserError(f"--amsgrad is not for {optimizer}: leave it out, or use {having}.")
 
 
 def _check_accumulation(steps: int, *, replicas: int, backend: str) -> None:

@@ -221,6 +221,15 @@ def build_schedule(
     )
 
 
+def check_schedule(name: str, *, epochs: int, warmup_epochs: float) -> None:
+    """Checks that the schedule exists and that the warm-up suits it and the epochs.
+
+    Raises:
+      UserError: as for `build_schedule`.
+    """
+    build_schedule(name, learning_rate=1.0, steps_per_epoch=1, epochs=epochs, warmup_epochs=warmup_epochs)
+
+
 def plateau_scale(
     history: Sequence[float],
     *,

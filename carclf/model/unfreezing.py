@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from carclf.errors import UserError
-from carclf.model.backbones import Backbone, split_blocks
+from carclf.model.backbones import Backbone, find_backbone, split_blocks
 from carclf.model.schedules import Factor
 
 if TYPE_CHECKING:  # `parse_unfreeze` checks a flag, which must not wait for Keras
@@ -66,6 +66,15 @@ def parse_unfreeze(text: str, row: Backbone) -> Unfreezing:
         f"--unfreeze is {text!r}: give head, all, a fraction of the layers such as 0.5, gradual(2) for a block every 2 "
         f"epochs, or the lowest block of {row.name} to learn: {', '.join(reversed(blocks))}."
     )
+
+
+def check_unfreeze(text: str, *, backbone: str) -> None:
+    """Checks that `text` says what of the backbone learns.
+
+    Raises:
+      UserError: as for `parse_unfreeze` and `find_backbone`.
+    """
+    parse_unfreeze(text, find_backbone(backbone))
 
 
 def _positive(text: str) -> float:

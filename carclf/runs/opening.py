@@ -12,40 +12,12 @@ from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.device import Device
 from carclf.errors import UserError
-from carclf.flags import to_dict
+from carclf.flags import options_of, result_options
 from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.train_options import TrainOptions
 
-# What may differ between the command that began a run and the one that goes on with it. The data set is compared by
-# its fingerprint instead of its folder; another device changes nothing but the last bits.
-HARMLESS = frozenset(
-    [
-        "data",
-        "run",
-        "runs",
-        "stages",
-        "overwrite",
-        "resume",
-        "resume_from",
-        "save_every",
-        "tensorboard",
-        "profile_steps",
-        "cache",
-        "render",
-        "device",
-        "cpu_devices",
-        "num_hosts",
-        "host",
-        "coordinator",
-    ]
-)
 # Nothing that a kill left under a temporary name.
 COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5)")
-PATHS = (
-    "init_from",
-    "weights",
-    "label_patch",
-)  # compared by their last part: a lost session's folders may lie elsewhere
 
 
 class Start(enum.Enum):
@@ -143,9 +115,13 @@ def where_it_stands(directory: Path) -> str:
 
 
 def comparable_options(options: TrainOptions) -> dict[str, Any]:
-    """The options that make a stage what it is, by name."""
-    kept = {name: value for name, value in to_dict(options).items() if name not in HARMLESS}
-    return kept | {name: Path(kept[name]).name for name in PATHS}
+    """The options that make a stage what it is, by name; of a path its last part, since folders may have moved.
+
+    The data set is compared by its fingerprint instead, and another device changes nothing but the last bits.
+    """
+    paths = {name for name, known in options_of(TrainOptions).items() if known.path}
+    kept = result_options(options)
+    return {name: Path(value).name if name in paths else value for name, value in kept.items()}
 
 
 def identity_of(options: TrainOptions, manifest: Manifest) -> dict[str, str]:

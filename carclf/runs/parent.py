@@ -1,11 +1,11 @@
 """What a stage may inherit: the checks that come before the first import of a framework."""
 
-import dataclasses
 from pathlib import Path
 
 from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
+from carclf.flags import options_of, result_options
 from carclf.train_options import TrainOptions
 
 
@@ -78,18 +78,11 @@ def check_split(
     )
 
 
-# What two stages of one chain differ in anyway, or what changes nothing of the result.
-NEVER_TOLD = (
-    "data", "run", "runs", "stages", "init_from", "allow_split_change", "overwrite", "resume", "resume_from",
-    "save_every", "tensorboard", "profile_steps", "cache", "weights", "device", "cpu_devices", "render", "num_hosts",
-    "host", "coordinator",
-)  # fmt: skip
-
-
 def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
     """One line: what this stage does otherwise than the one it starts from."""
-    names = [field.name for field in dataclasses.fields(TrainOptions) if field.name not in NEVER_TOLD]
-    pairs = ((name, getattr(parent.options, name), getattr(options, name)) for name in names)
+    known = options_of(TrainOptions)
+    ours = {name: value for name, value in result_options(options).items() if not known[name].sets_start}
+    pairs = ((name, getattr(parent.options, name), value) for name, value in ours.items())
     changes = [f"{name} {before} → {after}" for name, before, after in pairs if before != after]
     return f"Against {parent.name}: {', '.join(changes) or 'nothing changes'}."
 

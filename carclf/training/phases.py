@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 
+from carclf.framing import parse_image_sizes
 from carclf.model.optimizers import scaled_learning_rate
-from carclf.train_options import TrainOptions, parse_image_sizes
+from carclf.train_options import TrainOptions
 
 GRID_PX = 8  # sizes between the first and the last are multiples of it
 

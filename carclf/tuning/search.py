@@ -79,7 +79,7 @@ def open_study(
     Args:
       name: of the study.
       storage: URL of a database.
-      pruner: 'median', 'hyperband' or 'none'.
+      pruner: a key of `PRUNERS`.
       epochs: at the most, of one trial.
       identity: what all trials have in common, ready for JSON; compared where the study is there already.
       heartbeat_seconds: between two signs of life of a running trial.
@@ -95,7 +95,7 @@ def open_study(
                 study_name=name,
                 storage=database,
                 direction="maximize",
-                pruner=_pruner(pruner, epochs=epochs),
+                pruner=PRUNERS[pruner](epochs),
                 load_if_exists=True,
             )
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
@@ -128,12 +128,12 @@ def _storage(url: str, *, heartbeat_seconds: int) -> optuna.storages.RDBStorage:
     raise AssertionError
 
 
-def _pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)  # not at epoch 1
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
-    return optuna.pruners.NopPruner()
+# Made with the number of epochs that a trial has at the most.
+PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
+    "median": lambda epochs: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),  # not at epoch 1
+    "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
+    "none": lambda epochs: optuna.pruners.NopPruner(),
+}
 
 
 def shown_url(storage: str) -> str:

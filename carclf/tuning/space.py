@@ -1,19 +1,13 @@
 """The search space: which options of the trainer are searched, and where."""
 
 import dataclasses
-import difflib
 import shlex
 import typing
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from carclf.errors import UserError
-from carclf.flags import from_dict, to_dict
-from carclf.model.backbones import find_backbone
-from carclf.model.optimizers import OPTIMIZERS
-from carclf.model.schedules import SCHEDULES
-from carclf.recipe import parse_recipe
+from carclf.flags import did_you_mean, options_of
 from carclf.train_options import TrainOptions
 
 # Factors of the base's own learning rate, so that it suits every stage; the rest is as wide as practice goes.
@@ -29,7 +23,7 @@ augment choice none 'flip|rotate(5)|shift(0.05)|brightness(0.8,1.2)' notebook 'f
 Kind = Literal["log", "linear", "choice"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 USAGE = "write `learning_rate log 1e-5 1e-2`, `dropout linear 0.1 0.5` or `optimizer choice adam adamw`"
-# A search that changed these would compare what cannot be compared, or change nothing.
+# A search that changed these would compare what cannot be compared.
 FIXED_GROUPS = ("Data and run", "Device")
 
 
@@ -117,13 +111,14 @@ def _parse_line(words: list[str], *, base: TrainOptions) -> Parameter:
 
 
 def _check_name(name: str) -> None:
-    fields = {field.name: field for field in dataclasses.fields(TrainOptions)}
-    if name not in fields:
-        near = difflib.get_close_matches(name, fields, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see python -m carclf.train --help."
+    known = options_of(TrainOptions)
+    if name not in known:
+        hint = did_you_mean(name, known).strip() or "see python -m carclf.train --help."
         raise UserError(f"there is no option {name}: {hint}")
-    if fields[name].metadata["group"] in FIXED_GROUPS:
+    if known[name].group in FIXED_GROUPS:
         raise UserError(f"{name} is the same in every trial: give it as a flag, --{name}=….")
+    if not known[name].changes_result:
+        raise UserError(f"{name} changes nothing of a trial's result: give it as a flag, --{name}=….")
 
 
 def _value(name: str, text: str, *, base: TrainOptions) -> Any:
@@ -139,27 +134,5 @@ def _value(name: str, text: str, *, base: TrainOptions) -> Any:
     except (ValueError, KeyError):
         wanted = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
         raise UserError(f"{name} takes {wanted}, not {text}.") from None
-    choices = next(field.metadata["choices"] for field in dataclasses.fields(TrainOptions) if field.name == name)
-    if choices and value not in choices:
-        raise UserError(f"{name} takes {', '.join(choices)}, not {text}.")
-    from_dict(TrainOptions, to_dict(base) | {name: value})  # refuses what no part could work with
-    if name in CHECKS:
-        CHECKS[name](value)
+    dataclasses.replace(base, **{name: value})  # refuses what the option cannot be
     return value
-
-
-def _one_of(table: Mapping[str, object], what: str) -> Callable[[str], None]:
-    def check(name: str) -> None:
-        if name not in table:
-            raise UserError(f"there is no {what} {name}: write one of {', '.join(table)}.")
-
-    return check
-
-
-# Options whose values are names: a typing error would otherwise cost every trial that draws it.
-CHECKS: dict[str, Callable[[str], object]] = {
-    "augment": parse_recipe,
-    "backbone": find_backbone,
-    "optimizer": _one_of(OPTIMIZERS, "optimizer"),
-    "schedule": _one_of(SCHEDULES, "schedule"),
-}

@@ -525,7 +525,7 @@ def test_the_door_refuses_in_one_sentence(tmp_path):
         ({"output": ""}, "--output is missing"),
         ({"folds": 1}, "--folds=1 is not possible: it must be between 2 and 1000"),
         ({"max_side": 0}, "--max_side=0 is not possible"),
-        ({"limit": -1}, "--limit=-1 is not possible: it must be 0 or more"),
+        ({"limit": -1}, "--limit=-1 is not possible: it must be at least 0"),
         ({"workers": -1}, "--workers=-1 is not possible"),
         ({"seed": -1}, "--seed=-1 is not possible"),
     ],

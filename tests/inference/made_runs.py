@@ -9,9 +9,10 @@ from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.files import write_json
 from carclf.flags import to_dict
+from carclf.framing import parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import INPUT_SHAPES
-from carclf.train_options import TrainOptions, parse_image_size
+from carclf.train_options import TrainOptions
 from carclf.training.callbacks import save_weights
 
 

@@ -15,7 +15,7 @@ from carclf import runs, train
 from carclf.device import Device
 from carclf.errors import Preempted, UserError
 from carclf.files import write_json
-from carclf.flags import to_dict
+from carclf.flags import options_of, to_dict
 from carclf.runs import opening
 from carclf.runs.opening import Start
 from carclf.train_options import TrainOptions
@@ -92,8 +92,24 @@ def test_another_stage_is_refused_with_the_option_that_differs(options, dataset,
         assert decide(dataclasses.replace(options, **change, **anew), dataset) is Start.ANEW
 
 
+# Of the first version that could resume: its checkpoints name these options' hash.
+ALWAYS_HARMLESS = {
+    "data", "run", "runs", "stages", "overwrite", "resume", "resume_from", "save_every", "tensorboard", "profile_steps",
+    "cache", "render", "device", "cpu_devices", "num_hosts", "host", "coordinator",
+}  # fmt: skip
+
+
 def test_every_option_is_compared_or_known_to_be_harmless(options):
-    assert opening.HARMLESS | set(opening.comparable_options(options)) == {f.name for f in dataclasses.fields(options)}
+    names = {field.name for field in dataclasses.fields(options)}
+    compared = set(opening.comparable_options(options))
+    assert compared == {name for name in names if options_of(TrainOptions)[name].changes_result}
+    assert not compared & ALWAYS_HARMLESS
+
+
+def test_a_path_is_compared_by_its_last_part(options):
+    moved = dataclasses.replace(options, weights="/lost/b0.h5", init_from="/lost/head", label_patch="/lost/patch.csv")
+    compared = opening.comparable_options(moved)
+    assert (compared["weights"], compared["init_from"], compared["label_patch"]) == ("b0.h5", "head", "patch.csv")
 
 
 @pytest.mark.parametrize("field", ["fingerprint", "class_map_sha256"])

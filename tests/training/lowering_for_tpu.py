@@ -17,7 +17,7 @@ import numpy as np
 from carclf import command
 from carclf.data.pipeline import DRAW_SHAPES, canvas_side
 from carclf.device import Device
-from carclf.framing import Framing
+from carclf.framing import Framing, parse_image_size
 from carclf.model import separable
 from carclf.model.classifier import build_classifier, set_trainable
 from carclf.model.losses import build_loss
@@ -26,7 +26,7 @@ from carclf.model.photo_classifier import build_photo_classifier, view_inputs
 from carclf.model.schedules import build_schedule
 from carclf.model.unfreezing import learning_factors
 from carclf.recipe import parse_recipe, parse_views
-from carclf.train_options import TrainOptions, parse_image_size
+from carclf.train_options import TrainOptions
 from carclf.training.stage_models import build_training_model
 
 CORES, CLASSES, STEPS, MAX_SIDE = 8, 10, 100, 640
