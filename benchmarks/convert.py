@@ -23,7 +23,7 @@ from measuring import scratch_folder
 from carclf.command import run_door
 from carclf.device import without_start_messages
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
@@ -33,17 +33,18 @@ FEW = 64  # photos on which the start of a way is measured
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkOptions:
+class BenchmarkOptions(Options):
     """Every option of this benchmark."""
 
     photos: str = option("", "Folder of JPEG photos, at any depth.")
-    count: int = option(6000, "Photos to convert: those of the folder, then parts of them.")
-    workers: int = option(2, "Processes of the parallel runs; every way is also run with one.")
-    repeats: int = option(3, "Runs of each way, in turn; the median counts.")
+    count: int = option(6000, "Photos to convert: those of the folder, then parts of them.", low=1)
+    workers: int = option(2, "Processes of the parallel runs; every way is also run with one.", low=0)
+    repeats: int = option(3, "Runs of each way, in turn; the median counts.", low=1)
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses a call without photos."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         if not self.photos:
             raise UserError("--photos is missing: give a folder of JPEG photos.")
 

@@ -12,7 +12,7 @@ from typing import Any
 from measuring import run_measured, scratch_folder
 
 from carclf.command import run_door
-from carclf.flags import option
+from carclf.flags import Options, option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 PHOTOS_A_FOLDER = 5000
@@ -20,11 +20,11 @@ NOISE_LEVELS = 160
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryOptions:
+class MemoryOptions(Options):
     """Every option of this benchmark."""
 
     counts: str = option("20000,200000", "How many photos, a number for each run.")
-    workers: int = option(2, "Processes of the converter.")
+    workers: int = option(2, "Processes of the converter.", low=0)
     json: str = option("", "Also write the figures to this file.")
 
 

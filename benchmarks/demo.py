@@ -14,7 +14,7 @@ from typing import Any
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_ACCURACY = 0.90
@@ -24,14 +24,14 @@ VIEWS = "clean|flip|zoom(1.1)|flip+zoom(1.1)"
 
 
 @dataclasses.dataclass(frozen=True)
-class DemoOptions:
+class DemoOptions(Options):
     """Every option of the demo."""
 
     output: str = option("demo", "Folder for photos, data set, runs and submission; what is finished there is kept.")
-    photos: int = option(1600, "Training photos to draw, and a quarter as many test photos.")
-    width: int = option(320, "Width of a drawn photo in pixels.")
-    height: int = option(240, "Height of a drawn photo in pixels.")
-    seed: int = option(42, "Seed of photos, folds and training.")
+    photos: int = option(1600, "Training photos to draw, and a quarter as many test photos.", low=1)
+    width: int = option(320, "Width of a drawn photo in pixels.", low=1)
+    height: int = option(240, "Height of a drawn photo in pixels.", low=1)
+    seed: int = option(42, "Seed of photos, folds and training.", low=0)
     json: str = option("", "Also write the figures to this file.")
 
 

@@ -15,27 +15,29 @@ from measuring import scratch_folder
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option, same_option
+from carclf.train_options import TrainOptions
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 TARGET = 0.8  # of the epochs saved
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureBenchmarkOptions:
+class FeatureBenchmarkOptions(Options):
     """Every option of this benchmark."""
 
     photos: str = option("", "Folder of class folders of photos.")
-    backbone: str = option("mobilenet_v2", "A row of carclf.model.backbones.BACKBONES.")
-    weights: str = option("none", "Its weights.")
-    image_size: int = option(224, "Pixels a side.")
-    batch_size: int = option(32, "Photos a step.")
-    epochs: int = option(10, "Epochs of both.")
-    views: int = option(1, "Draws of each photo whose features are kept.")
+    backbone: str = same_option(TrainOptions, "backbone", default="mobilenet_v2")
+    weights: str = same_option(TrainOptions, "weights", default="none")
+    image_size: int = option(224, "Pixels per side.", low=1)
+    batch_size: int = option(32, "Photos per step.", low=1)
+    epochs: int = option(10, "Epochs of both.", low=1)
+    views: int = option(1, "Draws of each photo whose features are kept.", low=1)
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses a call without photos."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         if not self.photos:
             raise UserError("--photos is missing: give a folder of class folders of photos.")
 

@@ -17,27 +17,28 @@ from measuring import run_measured
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES = (0.25, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class RehearsalOptions:
+class RehearsalOptions(Options):
     """Every option of this benchmark."""
 
     train_csv: str = option("", "The competition's train.csv: Id and class of every training photo.")
     sample_csv: str = option("", "The competition's sample submission: Id of every test photo.")
     output: str = option("rehearsal", "Folder for photos, data sets, runs and submissions; kept.")
-    width: int = option(640, "Width of the drawn photos in pixels.")
-    height: int = option(480, "Height of the drawn photos in pixels.")
-    steps: int = option(20, "Training steps.")
-    workers: int = option(0, "Processes that draw and convert; 0 is one a CPU.")
+    width: int = option(640, "Width of the drawn photos in pixels.", low=1)
+    height: int = option(480, "Height of the drawn photos in pixels.", low=1)
+    steps: int = option(20, "Training steps.", low=1)
+    workers: int = option(0, "Processes that draw and convert; 0 is one per CPU.", low=0)
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses a call without the CSV files."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         for name in ("train_csv", "sample_csv"):
             if not Path(getattr(self, name)).is_file():
                 raise UserError(f"--{name}={getattr(self, name)} is no file: give the competition's own.")

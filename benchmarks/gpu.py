@@ -22,7 +22,7 @@ import numpy as np
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 CLASSES = 10
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.01
@@ -60,19 +60,20 @@ SIDES = ("carclf", "timm")
 
 
 @dataclasses.dataclass(frozen=True)
-class GpuOptions:
+class GpuOptions(Options):
     """Every option of this benchmark."""
 
     cases: str = option("b0_224,b3_300,b3_512", f"Of {', '.join(CASES)}.")
-    batch_sizes: str = option("", "Photos a step, with commas, instead of each case's own.")
-    steps: int = option(30, "Steps a measurement.")
-    repeats: int = option(5, "Measurements; the median is printed.")
+    batch_sizes: str = option("", "Photos per step, separated by commas, instead of each case's own.")
+    steps: int = option(30, "Steps per measurement.", low=1)
+    repeats: int = option(5, "Measurements; the median is printed.", low=1)
     train_batch_norm: bool = option(True, "Train BatchNorm as timm does; carclf's own default leaves it frozen.")
     measure: str = option("", "Used by the benchmark itself: which side to measure.", choices=("", "card", *SIDES))
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be measured."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         if unknown := [name for name in self.cases.split(",") if name not in CASES]:
             raise UserError(f"--cases={self.cases}: there is no {unknown[0]}; choose of {', '.join(CASES)}.")
         if not all(size.isdecimal() and int(size) for size in self.batch_sizes.split(",") if self.batch_sizes):

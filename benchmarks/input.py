@@ -23,7 +23,7 @@ from measuring import scratch_folder
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
@@ -35,20 +35,21 @@ Rate = Callable[[float], float]
 
 
 @dataclasses.dataclass(frozen=True)
-class InputOptions:
+class InputOptions(Options):
     """Every option of this benchmark."""
 
     photos: str = option("", "Folder of class folders of JPEG photos; they are made 640x480 first.")
-    most: int = option(400, "Photos to take.")
-    batch_size: int = option(32, "Photos a batch.")
-    seconds: float = option(4.0, "Seconds a measurement.")
-    repeats: int = option(3, "Measurements of each way, in turn.")
+    most: int = option(400, "Photos to take.", low=1)
+    batch_size: int = option(32, "Photos per batch.", low=1)
+    seconds: float = option(4.0, "Seconds per measurement.", above=0)
+    repeats: int = option(3, "Measurements of each way, in turn.", low=1)
     peers: bool = option(True, "Also measure other tools, where they are installed.")
     sizes: str = option("224,512", "Image sizes, pixels.")
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses a call without photos."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         if not self.photos:
             raise UserError("--photos is missing: give a folder of JPEG photos.")
 

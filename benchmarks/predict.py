@@ -17,7 +17,8 @@ from measuring import run_measured, scratch_folder
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option, same_option
+from carclf.train_options import TrainOptions
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -29,24 +30,18 @@ VIEWS = "random({count})"
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictBenchmarkOptions:
+class PredictBenchmarkOptions(Options):
     """Every option of this benchmark."""
 
-    photos: int = option(64, "Test photos, drawn at 640x480; memory is measured at four times as many, too.")
-    views: int = option(10, "Views of each.")
-    backbone: str = option("efficientnet_b0", "A row of carclf.model.backbones.BACKBONES.")
-    image_size: int = option(224, "Pixels a side.")
-    batch_size: int = option(32, "Photos a step.")
-    repeats: int = option(3, "How often both are timed, in turn; the least time of each counts.")
+    photos: int = option(64, "Test photos, drawn at 640x480; memory is measured at four times as many, too.", low=1)
+    views: int = option(10, "Views of each.", low=1)
+    backbone: str = same_option(TrainOptions, "backbone", default="efficientnet_b0")
+    image_size: int = option(224, "Pixels per side.", low=1)
+    batch_size: int = option(32, "Photos per step.", low=1)
+    repeats: int = option(3, "How often both are timed, in turn; the least time of each counts.", low=1)
     memory: bool = option(True, "Also run the whole command and watch its memory.")
     device: str = option("cpu", "cpu or gpu.", choices=("cpu", "gpu"))
     json: str = option("", "Also write the figures to this file.")
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be measured."""
-        for name in ("photos", "views", "repeats", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name}={getattr(self, name)} is not possible: it must be at least 1.")
 
 
 def main(options: PredictBenchmarkOptions) -> None:

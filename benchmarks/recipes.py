@@ -18,7 +18,8 @@ from measuring import scratch_folder
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option, same_option
+from carclf.train_options import TrainOptions
 
 # Optimizer, rate and augmentation of its fine-tuning stages. Source: stages/notebook_b3_300_half.flags.
 NOTEBOOK = "--augment=notebook --learning_rate=1e-4 --schedule=exponential --lr_decay=0.9"
@@ -29,23 +30,24 @@ OURS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class RecipesOptions:
+class RecipesOptions(Options):
     """Every option of this benchmark."""
 
     data: str = option("", "Folder that tools/make_tfrecords.py wrote.")
-    weights: str = option("imagenet", "As in carclf.train.")
-    backbone: str = option("mobilenet_v2", "A row of carclf.model.backbones.BACKBONES.")
-    image_size: int = option(128, "Pixels a side.")
-    batch_size: int = option(32, "Photos a step.")
-    folds: int = option(3, "How many folds to hold out, one after the other.")
-    head_epochs: int = option(4, "Epochs of the head that both start from.")
-    epochs: int = option(8, "Epochs of all layers, for each way.")
+    weights: str = same_option(TrainOptions, "weights", default="imagenet")
+    backbone: str = same_option(TrainOptions, "backbone", default="mobilenet_v2")
+    image_size: int = option(128, "Pixels per side.", low=1)
+    batch_size: int = option(32, "Photos per step.", low=1)
+    folds: int = option(3, "How many folds to hold out, one after the other.", low=1)
+    head_epochs: int = option(4, "Epochs of the head that both start from.", low=1)
+    epochs: int = option(8, "Epochs of all layers, for each way.", low=1)
     notebook: str = option(NOTEBOOK, "Flags of the notebook's way.")
     ours: str = option(OURS, "Flags of the other way.")
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses a call without data."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         if not self.data:
             raise UserError("--data is missing: give the folder that tools/make_tfrecords.py wrote.")
 

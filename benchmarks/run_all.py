@@ -10,17 +10,17 @@ from pathlib import Path
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 HERE = Path(__file__).resolve().parent
 
 
 @dataclasses.dataclass(frozen=True)
-class AllOptions:
+class AllOptions(Options):
     """Every option of this command."""
 
     output: str = option("bench", "Folder for the drawn photos and the figures.")
-    photos: int = option(320, "Training photos to draw.")
+    photos: int = option(320, "Training photos to draw.", low=1)
 
 
 def main(options: AllOptions) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 SIDE_PX = 16
 # Strengths of the l2 penalty; the best on the test photos is reported, which favours the control.
@@ -20,14 +20,15 @@ INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclasses.dataclass(frozen=True)
-class ControlOptions:
+class ControlOptions(Options):
     """Every option of this benchmark."""
 
     data: str = option("", "Folder that `python -m carclf.sample` made (not --zip).")
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses a call without data."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         if not self.data:
             raise UserError("--data is missing: give the folder that python -m carclf.sample made.")
 

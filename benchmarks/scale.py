@@ -20,7 +20,7 @@ from measuring import run_measured, scratch_folder
 
 from carclf.command import run_door
 from carclf.convert.shards import RECORDS_A_SHARD
-from carclf.flags import option
+from carclf.flags import Options, option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 SIZES = (224, 512)
@@ -40,13 +40,13 @@ print(time.process_time())
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaleOptions:
+class ScaleOptions(Options):
     """Every option of this benchmark."""
 
     photos: str = option("", "Folder of class folders of photos; none draws --count of 640x480 pixels.")
-    count: int = option(1500, "Photos to draw.")
-    few: int = option(150, "Photos of a second run, which takes the start out of the figures.")
-    batches: int = option(40, "Batches of 32 that are read at each size.")
+    count: int = option(1500, "Photos to draw.", low=1)
+    few: int = option(150, "Photos of a second run, which takes the start out of the figures.", low=1)
+    batches: int = option(40, "Batches of 32 that are read at each size.", low=1)
     json: str = option("", "Also write the costs to this file.")
 
 

@@ -19,7 +19,7 @@ from measuring import scratch_folder
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 BOUNDARY = "border"
@@ -50,15 +50,15 @@ print(json.dumps(found))
 
 
 @dataclasses.dataclass(frozen=True)
-class ServeBenchmarkOptions:
+class ServeBenchmarkOptions(Options):
     """Every option of this benchmark."""
 
-    backbones: str = option("mobilenet_v2,efficientnet_b0", "Rows of carclf.model.backbones.BACKBONES, with commas.")
-    image_size: int = option(224, "Pixels a side.")
-    clients: int = option(8, "Clients that ask without a pause.")
-    seconds: float = option(10.0, "How long each is asked.")
-    photos: int = option(80, "Drawn photos, of 640x480.")
-    device: str = option("cpu", "As in carclf.serve.")
+    backbones: str = option("mobilenet_v2,efficientnet_b0", "Backbones, separated by commas.")
+    image_size: int = option(224, "Pixels per side.", low=1)
+    clients: int = option(8, "Clients that ask without a pause.", low=1)
+    seconds: float = option(10.0, "How long each is asked.", above=0)
+    photos: int = option(80, "Drawn photos, of 640x480.", low=1)
+    device: str = option("cpu", "Device that serves.", choices=("auto", "cpu", "gpu", "tpu"))
     json: str = option("", "Also write the figures to this file.")
 
 

@@ -19,7 +19,8 @@ from measuring import scratch_folder
 
 from carclf.command import run_door
 from carclf.errors import UserError
-from carclf.flags import option
+from carclf.flags import Options, option, same_option
+from carclf.train_options import TrainOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
@@ -31,20 +32,21 @@ OVERHEAD, FIRST_STEP = 0.05, 1.2  # at the most
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainBenchmarkOptions:
+class TrainBenchmarkOptions(Options):
     """Every option of this benchmark."""
 
     photos: str = option("", "Folder of class folders of photos.")
-    backbone: str = option("efficientnet_b0", "A row of carclf.model.backbones.BACKBONES.")
-    image_size: int = option(224, "Pixels a side.")
-    batch_size: int = option(16, "Photos a step.")
-    steps: int = option(30, "Steps a measurement; few of them weigh the start of an epoch too heavily.")
-    repeats: int = option(3, "Measurements of each way, in turn.")
+    backbone: str = same_option(TrainOptions, "backbone", default="efficientnet_b0")
+    image_size: int = option(224, "Pixels per side.", low=1)
+    batch_size: int = option(16, "Photos per step.", low=1)
+    steps: int = option(30, "Steps a measurement; few of them weigh the start of an epoch too heavily.", low=1)
+    repeats: int = option(3, "Measurements of each way, in turn.", low=1)
     first_step: str = option("", "Used by the benchmark itself: measure the first step of one way.")
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
-        """Refuses a call without photos."""
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
         if not self.photos:
             raise UserError("--photos is missing: give a folder of class folders of photos.")
 
