@@ -12,6 +12,7 @@ from carclf.recipe import RECIPES, signature
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def page(name: str) -> str:
@@ -62,6 +63,17 @@ def test_names_are_looked_for_where_they_are_defined():
     assert is_there("carclf.model")
     assert not is_there("carclf.model.grad_cam.build_heat")
     assert not is_there("carclf.training.averaging")
+
+
+# What the glossary of architecture.md says otherwise.
+OUR_OWN_WORDS = re.compile(r"\b(?:anew|goe?s? on|paced|likeness|lineage|mend\w*|(?:images|photos|requests) an? \w+)\b")
+
+
+@pytest.mark.parametrize("name", [*PAGES, *NOTEBOOKS])
+def test_a_page_uses_the_words_of_the_field(name):
+    text = PAGES[name] if name in PAGES else (ROOT / name).read_text(encoding="utf-8")
+    prose = re.sub(r"`[^`\n]*`", "", text)  # what the program says is quoted as it is
+    assert OUR_OWN_WORDS.findall(prose) == []
 
 
 def test_the_proofs_of_the_promises_exist():
