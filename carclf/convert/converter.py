@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -20,6 +21,7 @@ from carclf.convert.scan import Verdict
 from carclf.convert.shards import Record
 from carclf.data import lists, storage
 from carclf.data import manifest as manifests
+from carclf.data.judge import CORRECTED, ENCODED, KEPT
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.extras import install_command
@@ -232,10 +234,18 @@ def _shown(source: str, name: str) -> str:
 def _report(judged: _Judged) -> None:
     for split, counts in judged.counts().items():
         print(f"{split}: {counts['read']:,} read = {counts['stored']:,} stored + {counts['rejected']:,} rejected")
-    changed = sum(not verdict.verbatim for verdict in judged.verdicts)
-    print(f"{len(judged.photos) - changed:,} photos are kept byte for byte, {changed:,} are encoded once", flush=True)
+    how = Counter(verdict.how for verdict in judged.verdicts)
+    corrected = f"{how[CORRECTED]:,} with a corrected header, " * bool(how[CORRECTED])
+    print(f"{how[KEPT]:,} photos are kept byte for byte, {corrected}{how[ENCODED]:,} are encoded once", flush=True)
+    for remark, count in Counter(_kind_of(verdict.remark) for verdict in judged.verdicts if verdict.remark).items():
+        print(f"Note: look at {count:,} {'photo' if count == 1 else 'photos'}: {remark}", file=sys.stderr)
     for rejection in judged.rejected[:5]:
         print(f"rejected: {rejection.path or rejection.id}: {rejection.reason}", file=sys.stderr)
+
+
+def _kind_of(remark: str) -> str:
+    """The remark without what is this photo's own."""
+    return re.sub(r"\b[\d,]+(?= bytes of its scan)", "some", remark)
 
 
 def _stop_if_bad(options: ConvertOptions, judged: _Judged) -> None:
@@ -306,8 +316,14 @@ def _records(
 def _lists(judged: _Judged, groups: Sequence[Group], fold_of: Sequence[int | None]) -> dict[str, tuple[bytes, int]]:
     """(content, rows) of the CSVs about the photos, by name."""
     rows = duplicates.duplicate_rows(groups, judged.photos, fold_of)
+    remarks = [
+        (photo.id, photo.split, photo.category, verdict.remark, judged.shown(photo))
+        for photo, verdict in zip(judged.photos, judged.verdicts, strict=True)
+        if verdict.remark
+    ]
     content = {
         "rejected": (_rejected_csv(judged.rejected), len(judged.rejected)),
+        "remarks": (lists.to_csv(lists.REMARK_COLUMNS, remarks), len(remarks)),
         "duplicates": (lists.to_csv(lists.DUPLICATE_COLUMNS, rows), len(rows)),
     }
     if judged.inventory.sample_submission is not None:

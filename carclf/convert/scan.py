@@ -28,6 +28,8 @@ class Verdict:
       height: as stored, pixels.
       width: as stored, pixels.
       reason: why it was rejected, or "".
+      how: it is stored: one of `carclf.data.judge`'s KEPT, CORRECTED and ENCODED, or "".
+      remark: what a person should look at, or "".
       look: what it looks like (`carclf.convert.near_duplicates`), or b"".
     """
 
@@ -37,12 +39,9 @@ class Verdict:
     height: int = 0
     width: int = 0
     reason: str = ""
+    how: str = ""
+    remark: str = ""
     look: bytes = b""
-
-    @property
-    def verbatim(self) -> bool:
-        """Whether the input's own bytes are stored."""
-        return self.source_sha256 == self.stored_sha256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,14 +103,13 @@ def _judge_one(context: Context, source: int, name: str) -> Verdict:
         stored = judge(raw, max_side=context.max_side)
     except UnusableError as error:
         return Verdict(digest, reason=str(error))
-    look = b""
-    if context.looks:
-        look = look_of(stored.reduced)
     return Verdict(
         digest,
-        digest if stored.verbatim else hashlib.sha256(stored.encoded).digest(),
+        digest if stored.encoded is raw else hashlib.sha256(stored.encoded).digest(),
         len(stored.encoded),
         stored.height,
         stored.width,
-        look=look,
+        how=stored.how,
+        remark=stored.remark,
+        look=look_of(stored.reduced) if context.looks else b"",
     )

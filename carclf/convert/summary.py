@@ -2,6 +2,12 @@
 
 from carclf.data.manifest import Manifest
 
+LISTED = {  # list → what its photos are
+    "rejected": "photos were left out",
+    "remarks": "photos are worth a look",
+    "duplicates": "photos look like another",
+}
+
 
 def summary(manifest: Manifest) -> str:
     """A few lines: photos, classes, folds, what to look at, the next command."""
@@ -13,8 +19,8 @@ def summary(manifest: Manifest) -> str:
         f"{manifest.class_count} classes in {_counted(len(manifest.shards), 'shard')}, {size / 1e6:,.1f} MB; "
         f"{_counted(len(manifest.folds), 'fold')}.",
     ]
-    for name, what in (("rejected", "photos were left out"), ("duplicates", "photos look like another")):
-        if count := manifest.lists[name].count:
+    for name, what in LISTED.items():
+        if name in manifest.lists and (count := manifest.lists[name].count):
             lines.append(f"{count:,} {what}: see {manifest.directory}/{name}.csv")
     lines.append(f"Next: python -m carclf.train --stage=b0_112 --data={manifest.directory}")
     return "\n".join(lines)

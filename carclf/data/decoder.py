@@ -9,7 +9,9 @@ DCT_RATIOS = (1, 2, 4, 8)  # libjpeg decodes at 1/ratio of the size for less wor
 HARMLESS = "extraneous bytes before marker"
 
 
-def decode(encoded: bytes | memoryview, *, ratio: int = 1, out: np.ndarray | None = None) -> np.ndarray:
+def decode(
+    encoded: bytes | memoryview, *, ratio: int = 1, out: np.ndarray | None = None, strict: bool = False
+) -> np.ndarray:
     """The photo as uint8 [h, w, 3] in RGB, where a full size of H x W gives h = ⌈H / ratio⌉ and w = ⌈W / ratio⌉.
 
     The pixels are those of `tf.io.decode_jpeg(channels=3, ratio=ratio, fancy_upscaling=True,
@@ -20,20 +22,23 @@ def decode(encoded: bytes | memoryview, *, ratio: int = 1, out: np.ndarray | Non
       encoded: a JPEG.
       ratio: one of DCT_RATIOS.
       out: where to put the pixels, uint8 [h, w, 3] without gaps; None makes an array.
+      strict: whether what is HARMLESS is refused, too.
 
     Raises:
       ValueError: the bytes are no JPEG, or a damaged one.
     """
-    strict, least = True, {}
+    heeding, least = True, {}
     while True:
         try:
             if ratio > 1:
-                least = _least_size(encoded, ratio, strict=strict)
-            return simplejpeg.decode_jpeg(encoded, fastdct=True, fastupsample=False, buffer=out, strict=strict, **least)
+                least = _least_size(encoded, ratio, strict=heeding)
+            return simplejpeg.decode_jpeg(
+                encoded, fastdct=True, fastupsample=False, buffer=out, strict=heeding, **least
+            )
         except ValueError as error:
-            if not strict or HARMLESS not in str(error):
+            if strict or not heeding or HARMLESS not in str(error):
                 raise
-            strict = False
+            heeding = False
 
 
 def _least_size(encoded: bytes | memoryview, ratio: int, *, strict: bool) -> dict[str, int]:

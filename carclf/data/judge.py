@@ -3,44 +3,25 @@
 import contextlib
 import dataclasses
 import io
+import re
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from carclf.data import image_formats, png_chunks, to_rgb
 from carclf.data.decoder import DCT_RATIOS, decode
+from carclf.data.image_formats import UnusableError
+from carclf.data.jpeg_header import KEPT_FRAMES, JpegHeader, read_header
+from carclf.data.tiff_pages import choose_page, plain_image
 
 MAX_PIXELS = 50_000_000  # 200 MB as Pillow holds it; checked in the header, before anything is decoded
 QUALITY = 95
 LOOK_SIDE_PX = 32  # the reduced image keeps at least this many pixels a side, where the photo has them
-ORIENTATION = int(ExifTags.Base.Orientation)
-UPRIGHT = {  # EXIF orientation → what turns the photo upright; 1 is upright. Source: Exif 2.32, tag 0x0112
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (8, b"WEBP", "WEBP"),
-    (0, b"GIF8", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (4, b"ftyp", "HEIC or AVIF"),
-    (0, b"%PDF", "PDF"),
-    (0, b"PK\x03\x04", "ZIP"),
-)
-
-
-class UnusableError(Exception):
-    """A photo that cannot be stored; the message is its reason in rejected.csv."""
+PADDING_BYTES = 16  # zeros before the end marker that are no sign of damage
+KEPT, CORRECTED, ENCODED = "kept", "corrected", "encoded"
+LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")  # a remark of libjpeg
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,66 +32,162 @@ class Stored:
       encoded: an upright RGB JPEG.
       height: pixels.
       width: pixels.
-      verbatim: whether `encoded` is the input's own bytes.
+      how: KEPT (the input's own JPEG, byte for byte), CORRECTED (with slips of its header corrected, no pixel changed)
+        or ENCODED (once, anew).
+      remark: what a person should look at, or "".
       reduced: uint8 [h, w, 3], what the training decoder makes of `encoded` at a fraction of its size.
     """
 
     encoded: bytes
     height: int
     width: int
-    verbatim: bool
+    how: str
+    remark: str
     reduced: np.ndarray
 
 
 def judge(raw: bytes, *, max_side: int) -> Stored:
     """The photo as it is to be stored: the same for the same bytes, wherever it runs.
 
-    A baseline RGB JPEG, upright and at most `max_side` pixels long, is kept byte for byte. Anything else that can be
-    read becomes upright RGB (transparent parts white, first frame of an animation), is reduced to `max_side` with a
-    Lanczos filter, and encoded once at quality 95.
+    A baseline RGB JPEG, upright and at most `max_side` pixels long, is kept byte for byte, up to the end of its image.
+    Anything else that can be read becomes upright RGB (transparent parts white, first frame of an animation), is
+    reduced to `max_side` with a Lanczos filter, and encoded once at quality 95.
 
     Raises:
       UnusableError: it is empty, no image, of an unread format, too large, damaged, or refused by the decoder.
     """
-    kind = sniff(raw)
-    if kind not in READABLE:
-        raise UnusableError(f"{kind} is not read" if kind else f"not an image (begins with {raw[:16]!r})")
-    with _opened(raw) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise UnusableError(f"too large: {image.width}x{image.height} pixels, {MAX_PIXELS:,} are possible")
-        if kind == "JPEG":  # before Pillow, which passes files with a zeroed tail
-            reduced = _decoded(raw, height=image.height, width=image.width)
-            if _is_clean(image, max_side=max_side):
-                return Stored(raw, image.height, image.width, True, reduced)
-        encoded, height, width = _encode(image, max_side=max_side)
-    return Stored(encoded, height, width, False, _decoded(encoded, height=height, width=width))
+    kind = image_formats.recognise(raw)
+    if kind == "JPEG":
+        return _judge_jpeg(raw, max_side=max_side)
+    with _errors_named():
+        image, remarks = _read_tiff(raw, max_side=max_side) if kind == "TIFF" else _read(raw, kind, max_side=max_side)
+        return _encoded(image, remarks)
 
 
-def sniff(raw: bytes) -> str:
-    """The format that the first bytes announce, or "" for none that is known.
+def _judge_jpeg(raw: bytes, *, max_side: int) -> Stored:
+    header = read_header(raw)
+    if reason := header.problem():
+        raise UnusableError(reason)
+    _check_size(header.width, header.height)
+    reduced, remarks = None, []
+    if header.is_fast():  # before Pillow, which passes files with a zeroed tail
+        reduced, remark = _checked(header)
+        remarks.append(remark)
+    elif not header.end:
+        raise UnusableError("damaged: the picture has no end")
+    with _errors_named(), _opened(header.corrected, "JPEG") as image:
+        _check_size(*image.size)
+        turn, remark = to_rgb.orientation(image)
+        remarks.append(remark)
+        if reduced is not None and turn not in to_rgb.UPRIGHT and _is_clean(header, image, max_side=max_side):
+            how = CORRECTED if header.slips else KEPT
+            return Stored(header.corrected, image.height, image.width, how, _joined(remarks), reduced)
+        small, remark = _upright(image, max_side=max_side)
+        return _encoded(small, [*remarks, remark])
+
+
+def _checked(header: JpegHeader) -> tuple[np.ndarray, str]:
+    """(what the training decoder makes of a JPEG at a fraction of its size, a remark or "").
 
     Raises:
-      UnusableError: there are no bytes.
+      UnusableError: it is damaged; bytes of a scan that are left over are remarked on where the picture has its end.
     """
-    if not raw:
-        raise UnusableError("empty file")
-    return next((kind for at, magic, kind in MAGIC if raw[at : at + len(magic)] == magic), "")
+    encoded, ratio = header.corrected, _look_ratio(header.height, header.width)
+    try:
+        return decode(encoded, ratio=ratio, strict=True), ""
+    except ValueError as error:
+        found = LEFT_OVER.search(str(error))
+        if not found or not header.end:
+            raise UnusableError(f"refused by the decoder: {error}") from None
+    count, before_end = int(found[1]), found[2] == "d9"
+    padding = before_end and count <= PADDING_BYTES and not encoded[:-2][-count:].strip(b"\0")
+    remark = "" if padding else f"{count:,} bytes of its scan are left over: it may show damage"
+    return _decoded(encoded, height=header.height, width=header.width), remark
+
+
+def _is_clean(header: JpegHeader, image: Image.Image, *, max_side: int) -> bool:
+    return header.frame in KEPT_FRAMES and image.mode == "RGB" and max(image.size) <= max_side
+
+
+def _read(raw: bytes, kind: str, *, max_side: int) -> tuple[Image.Image, list[str]]:
+    """(the photo as upright RGB of the size to store, remarks)."""
+    wide = kind == "PNG" and raw[24:25] == b"\x10"
+    with _opened(png_chunks.without_texts(raw) if kind == "PNG" else raw, kind) as image:
+        _check_size(*image.size)
+        image.load()  # a PNG may say its orientation at its end
+        _, remark = to_rgb.orientation(image)
+        small, further = _upright(image, max_side=max_side, wide=wide)
+        return small, [remark, further]
+
+
+def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
+    """(the photo as upright RGB of the size to store, remarks)."""
+    number, page = choose_page(raw)
+    remark = f"its page {number + 1} is stored: those before are reduced copies" if number else ""
+    if page and (reason := page.problem()):
+        raise UnusableError(reason)
+    if page and page.is_misread():
+        _check_size(*page.size)
+        plain, further = plain_image(raw, page)
+        return to_rgb.rgb(to_rgb.reduced(plain, max_side=max_side)), [remark, further]
+    with _opened(raw, "TIFF") as image:
+        image.seek(number)
+        _check_size(*image.size)
+        _, illegible = to_rgb.orientation(image)
+        image.load()  # Pillow turns it upright
+        bits = page.sample_bits() if page else 16
+        small, further = _upright(image, max_side=max_side, wide=bool(page and page.is_wide()), bits=bits)
+        return small, [remark, illegible, further]
+
+
+def _upright(image: Image.Image, *, max_side: int, wide: bool = False, bits: int = 16) -> tuple[Image.Image, str]:
+    """(an opened image as upright RGB, at most `max_side` pixels long, a remark or "")."""
+    image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG far larger than that is decoded at a fraction of its size
+    image.load()
+    turn = to_rgb.UPRIGHT.get(to_rgb.orientation(image)[0])
+    plain, remark = to_rgb.filterable(image, wide=wide, bits=bits)
+    small = to_rgb.reduced(plain, max_side=max_side)
+    return to_rgb.rgb(small if turn is None else small.transpose(turn)), remark
+
+
+def _encoded(image: Image.Image, remarks: list[str]) -> Stored:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY)
+    encoded = buffer.getvalue()
+    reduced = _decoded(encoded, height=image.height, width=image.width)
+    return Stored(encoded, image.height, image.width, ENCODED, _joined(remarks), reduced)
+
+
+def _joined(remarks: list[str]) -> str:
+    return "; ".join(filter(None, remarks))
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnusableError(f"too large: {width}x{height} pixels, {MAX_PIXELS:,} are possible")
 
 
 @contextlib.contextmanager
-def _opened(raw: bytes) -> Iterator[Image.Image]:
+def _opened(raw: bytes, kind: str) -> Iterator[Image.Image]:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked instead, and names the size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on odd metadata, which is not stored
-            with Image.open(io.BytesIO(raw), formats=READABLE) as image:
+            with Image.open(io.BytesIO(raw), formats=[kind]) as image:
                 yield image
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextlib.contextmanager
+def _errors_named() -> Iterator[None]:
+    """Turns what a library raises into a reason."""
+    try:
+        yield
     except UnidentifiedImageError:
         raise UnusableError("damaged header") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise UnusableError(f"damaged: {error}") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _decoded(encoded: bytes, *, height: int, width: int) -> np.ndarray:
@@ -127,54 +204,3 @@ def _look_ratio(height: int, width: int) -> int:
     cheaper. (A test compares the verdicts on truncated and altered files.)
     """
     return max((ratio for ratio in DCT_RATIOS if min(height, width) >= ratio * LOOK_SIDE_PX), default=1)
-
-
-def _is_clean(image: Image.Image, *, max_side: int) -> bool:
-    return (
-        image.format == "JPEG"
-        and image.mode == "RGB"
-        and not image.info.get("progressive")
-        and max(image.size) <= max_side
-        and _orientation(image) not in UPRIGHT
-    )
-
-
-def _orientation(image: Image.Image) -> int:
-    if "exif" not in image.info and "xmp" not in image.info:
-        return 1
-    return int(image.getexif().get(ORIENTATION, 1) or 1)
-
-
-def _encode(image: Image.Image, *, max_side: int) -> tuple[bytes, int, int]:
-    image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG far larger than that is decoded at a fraction of its size
-    image.load()  # a PNG may say its orientation at its end, and Pillow turns a TIFF upright while loading
-    turn = UPRIGHT.get(_orientation(image))
-    smaller = _reduced(_filterable(image), max_side=max_side)
-    rgb = _rgb(smaller if turn is None else smaller.transpose(turn))
-    buffer = io.BytesIO()
-    rgb.save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue(), rgb.height, rgb.width
-
-
-def _filterable(image: Image.Image) -> Image.Image:
-    """The first frame with 8 bits a channel and no palette."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise UnusableError(f"pixels of kind {image.mode}: only 8 and 16 bits a channel are read")
-    return image.convert("RGBA") if image.mode in ("P", "PA", "1", "LA") else image
-
-
-def _reduced(image: Image.Image, *, max_side: int) -> Image.Image:
-    scale = max_side / max(image.size)
-    if scale >= 1:
-        return image
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if "A" in image.getbands() or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")

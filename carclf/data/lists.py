@@ -1,4 +1,4 @@
-"""The CSV files of a data set: Ids, rejected photos, duplicates."""
+"""The CSV files of a data set: Ids, rejected photos, photos to look at, duplicates."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 ID_COLUMNS = ("id", "label", "class_name", "fold", "height", "width", "sha256", "source")
 REJECTED_COLUMNS = ("id", "split", "category", "reason", "source")
+REMARK_COLUMNS = ("id", "split", "category", "remark", "source")
 DUPLICATE_COLUMNS = ("group", "kind", "split", "id", "category", "fold", "note")
 
 

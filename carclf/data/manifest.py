@@ -94,7 +94,7 @@ class Manifest:
       classes: in order of their labels.
       shards: in reading order.
       ids: the list of photos of 'train' (external ones at its end) and of 'test'.
-      lists: other CSVs by name: 'rejected', 'duplicates', 'sample-submission' (where there was one).
+      lists: other CSVs by name: 'rejected', 'remarks', 'duplicates', 'sample-submission' (where there was one).
       index: where every photo lies in the shards (`carclf.data.index`).
       options: the converter's options that decide bytes.
       source: what the input was recognised as, and how many photos were read, stored and rejected.

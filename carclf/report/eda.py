@@ -22,6 +22,7 @@ from carclf.report.photo_table import (
     fold_counts,
     photo_table,
     rejected_table,
+    remarked_photos,
     with_measurements,
 )
 from carclf.report.pictures import histogram_svg
@@ -36,6 +37,7 @@ GROUPS_COMPARED = 500  # to show the most alike of them
 COMPARED_SIZE = (32, 24)  # width and height in pixels
 REJECTED_LISTED = 1000
 ODD_PHOTOS = 6  # at the end of each scale
+REMARKED_PHOTOS = 48
 LISTED_PHOTOS = 50_000
 SIZES_LISTED = 8
 FOLD_CLASSES = 60  # more classes than these are told by the folds' totals alone
@@ -74,7 +76,10 @@ def write_eda(
     )
     likeness = _likeness(groups, photos, manifest)
     matters = _by_matter(sorted(groups, key=lambda group: -likeness.get(group, -1.0)))
+    remarked = remarked_photos(manifest, photos)
     samples, odd = _samples(photos, manifest.class_count), _odd_photos(photos)
+    if remarked:
+        odd.insert(0, (f"Remarked on by the converter ({len(remarked):,})", remarked[:REMARKED_PHOTOS]))
     pictured = [*asked, *(number for numbers in samples.values() for number in numbers)]
     pictured += [number for _, numbers in odd for number, _ in numbers]
     pictured += [n for _, _, shown, _ in matters for group in shown for n in group.members[:MEMBERS_PICTURED]]
@@ -86,7 +91,7 @@ def write_eda(
         manifest=manifest,
         counts=photos["split"].value_counts().to_dict(),
         findings=sorted(
-            find(photos, manifest=manifest, groups=groups, rejected=len(rejected), folds=folds),
+            find(photos, manifest=manifest, groups=groups, rejected=len(rejected), remarked=len(remarked), folds=folds),
             key=lambda finding: finding.good,
         ),
         pictures=_thumbnails(pictured, photos, manifest),

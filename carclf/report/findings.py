@@ -25,7 +25,13 @@ class Finding:
 
 
 def find(
-    photos: pd.DataFrame, *, manifest: Manifest, groups: Sequence[Group], rejected: int, folds: pd.DataFrame
+    photos: pd.DataFrame,
+    *,
+    manifest: Manifest,
+    groups: Sequence[Group],
+    rejected: int,
+    remarked: int = 0,
+    folds: pd.DataFrame,
 ) -> Iterator[Finding]:
     """The findings, what asks for attention and what does not.
 
@@ -34,6 +40,7 @@ def find(
       manifest: the data set.
       groups: of photos that show the same picture.
       rejected: photos left out.
+      remarked: photos that the converter remarked on.
       folds: `carclf.report.photo_table.fold_counts`.
     """
     yield from _duplicate_findings(groups, has_test=bool((photos["split"] == "test").any()))
@@ -41,6 +48,8 @@ def find(
         yield Finding(False, f"{_count(rejected, 'photo')} of the input could not be used.", "rejected")
     else:
         yield Finding(True, "Every photo of the input could be used.", "rejected")
+    if remarked:
+        yield Finding(False, f"The converter remarked on {_count(remarked, 'photo')}: look at them.", "odd")
     yield _class_finding(manifest)
     yield _fold_finding(folds, manifest)
     yield from _light_finding(photos)

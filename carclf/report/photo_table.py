@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pandas as pd
 
-from carclf.data.lists import DUPLICATE_COLUMNS, REJECTED_COLUMNS
+from carclf.data.lists import DUPLICATE_COLUMNS, REJECTED_COLUMNS, REMARK_COLUMNS
 from carclf.data.manifest import Manifest
 from carclf.data.survey import Survey
 from carclf.errors import UserError
@@ -64,6 +64,16 @@ def with_measurements(photos: pd.DataFrame, survey: Survey, manifest: Manifest) 
 def rejected_table(manifest: Manifest) -> pd.DataFrame:
     """The rows of rejected.csv as text; none where the data set has no such list."""
     return _read_list(manifest, "rejected", REJECTED_COLUMNS)
+
+
+def remarked_photos(manifest: Manifest, photos: pd.DataFrame) -> list[tuple[int, str]]:
+    """(number in the table, remark) of every photo in remarks.csv; none where the data set has no such list."""
+    rows = _read_list(manifest, "remarks", REMARK_COLUMNS)
+    number_of = dict(zip(zip(photos["split"], photos["id"], strict=True), photos.index.tolist(), strict=True))
+    return [
+        (number_of[split, photo_id], str(remark))
+        for split, photo_id, remark in zip(rows["split"], rows["id"], rows["remark"], strict=True)
+    ]
 
 
 def duplicate_groups(manifest: Manifest, photos: pd.DataFrame) -> list[Group]:

@@ -1,6 +1,8 @@
 """From photos to a data set: the same bytes each time, counts that add up, nothing replaced without being told."""
 
+import csv
 import hashlib
+import io
 import json
 import os
 import random
@@ -16,6 +18,7 @@ from carclf.convert import scan, shards
 from carclf.convert.converter import convert
 from carclf.convert.folds import order_key
 from carclf.convert.options import ConvertOptions
+from carclf.convert.summary import summary
 from carclf.convert.verify import verify
 from carclf.data import pipeline, storage
 from carclf.data.manifest import load_manifest
@@ -41,6 +44,7 @@ from tests.convert.inputs import (
     zipped,
 )
 from tests.convert.test_sources import with_fields
+from tests.data.files_of_kinds import KINDS
 
 ROOT = Path(__file__).parent.parent.parent
 BAD = {"train/0/empty.jpg": b"", "train/1/page.jpg": b"<html>", "train/1/cut.jpg": drawn(50)[:-200]}
@@ -145,7 +149,7 @@ def test_dataset_json_says_what_the_files_are(reference):
 def test_a_data_set_holds_what_was_promised_and_nothing_else(reference):
     folder = reference.fingerprint[:16]
     found = {name.replace(folder, "<fingerprint>") for name in tree(Path(reference.directory))}
-    lists = {"rejected.csv", "duplicates.csv", "ids-train.csv", "ids-test.csv", "sample-submission.csv"}
+    lists = {"rejected.csv", "remarks.csv", "duplicates.csv", "ids-train.csv", "ids-test.csv", "sample-submission.csv"}
     assert {name for name in found if not name.endswith(".tfrecord")} == (
         {"dataset.json"} | lists | {f"<fingerprint>/{name}" for name in lists | {"photos.npy"}}
     )
@@ -221,6 +225,35 @@ def test_what_was_left_out_is_listed_with_its_reason(reference):
             ("train/1/page.jpg", "not an image (begins with b'<html>')"),
         )
     ]
+
+
+def test_photos_that_deserve_a_look_are_stored_and_listed(tmp_path, capsys):
+    whole = drawn(60, size=(160, 120))
+    damaged = {  # bytes too many in the midst of a scan
+        f"1/damaged{n}.jpg": whole[:900] + bytes(range(1, 200)) + whole[900 + n :] for n in range(2)
+    }
+    odd = {"2/alpha.bmp": KINDS["BMP alpha of zeros"].raw}
+    manifest = converted(write_files(tmp_path / "cars", class_folders(6) | damaged | odd), tmp_path / "out")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "remarks.csv").read_text(), newline="")))
+    assert [(row["id"], row["split"], row["category"], row["source"]) for row in rows] == [
+        ("alpha.bmp", "train", "2", "2/alpha.bmp"),
+        ("damaged0.jpg", "train", "1", "1/damaged0.jpg"),
+        ("damaged1.jpg", "train", "1", "1/damaged1.jpg"),
+    ]
+    assert all("bytes of its scan are left over" in row["remark"] for row in rows[1:])
+    assert manifest.lists["remarks"].count == 3
+    assert len(ids_of(manifest)) == 9
+    said = capsys.readouterr().err
+    assert "Note: look at 2 photos: some bytes of its scan are left over: it may show damage" in said
+    assert "Note: look at 1 photo: it says that all of it is transparent: stored with its colours" in said
+    assert "3 photos are worth a look: see " in summary(manifest)
+
+
+def test_a_corrected_header_is_counted_apart(tmp_path, capsys):
+    files = class_folders(6) | {"0/slip.jpg": KINDS["JPEG Ss=0 Se=0"].raw, "0/a.png": KINDS["PNG"].raw}
+    manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out")
+    assert "6 photos are kept byte for byte, 1 with a corrected header, 1 are encoded once" in capsys.readouterr().out
+    assert verify(manifest.directory, workers=1).fingerprint == manifest.fingerprint
 
 
 def test_bad_photos_stop_the_conversion_and_are_all_listed(tmp_path, capsys):

@@ -103,6 +103,20 @@ def test_rejected_photos_have_their_reason(cars, text):
     assert f"bad<b>.jpg train 0 {reason}" in table
 
 
+def test_photos_that_the_converter_remarked_on_are_shown_first_among_the_odd_ones(tmp_path):
+    files = {f"{number % 2}/{number}.jpg": drawn(number) for number in range(8)}
+    files["0/4.jpg"] = files["0/4.jpg"][:900] + bytes(range(1, 200)) + files["0/4.jpg"][900:]
+    for name, content in files.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(content)
+    convert(ConvertOptions(input=str(tmp_path / "in"), output=str(tmp_path / "set"), folds=2, workers=1))
+    write_eda(load_manifest(str(tmp_path / "set")), path=tmp_path / "eda.html")
+    text = Page((tmp_path / "eda.html").read_text(encoding="utf-8")).text
+    assert "The converter remarked on 1 photo: look at them." in text
+    assert "Remarked on by the converter (1)" in text
+    assert "bytes of its scan are left over: it may show damage" in text
+
+
 def test_every_photo_can_be_searched(cars, text):
     listed = section(text, "All photos Search", "How it was made")
     for name in ("train", "test"):

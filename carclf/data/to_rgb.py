@@ -1,0 +1,101 @@
+"""The pixels of an image as upright 8-bit RGB, whatever its samples were."""
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from carclf.data.image_formats import UnusableError
+
+UPRIGHT = {  # EXIF orientation → what turns the photo upright; 1 is upright. Source: Exif 2.32, tag 0x0112
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION = int(ExifTags.Base.Orientation)
+ILLEGIBLE = "its orientation is illegible: stored as it lies"
+STRETCHED = "its 16-bit samples are all below 4,096: stretched as 12-bit values"
+NO_ALPHA = "it says that all of it is transparent: stored with its colours"
+_DARKEST = 4096  # a photo of 16 bits whose every sample is below a sixteenth of the scale holds 12-bit values
+
+
+def orientation(image: Image.Image) -> tuple[int, str]:
+    """(EXIF orientation, a remark or ""): 1 is upright, and what is not to be read is taken for it."""
+    if "exif" not in image.info and "xmp" not in image.info and "XML:com.adobe.xmp" not in image.info:
+        return 1, ""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+        if isinstance(value, bytes) and len(value) == 1:
+            return value[0], ""
+        return int(value.strip("\0 ") if isinstance(value, str) else value or 1), ""
+    except Exception:  # Pillow raises what comes to pass when tags are not what they should be
+        return 1, ILLEGIBLE
+
+
+def reduced(image: Image.Image, *, max_side: int) -> Image.Image:
+    """The image, at most `max_side` pixels long."""
+    scale = max_side / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def filterable(image: Image.Image, *, wide: bool = False, bits: int = 16) -> tuple[Image.Image, str]:
+    """(the image with 8 bits a channel and no palette, a remark or "").
+
+    Args:
+      image: loaded.
+      wide: whether its file has 16 bits for each sample.
+      bits: how many of them hold a value.
+
+    Raises:
+      UnusableError: its samples are of another kind.
+    """
+    if image.mode.startswith("I;16"):
+        samples, remark = to_8_bits(np.asarray(image), bits=bits)
+        return Image.fromarray(samples), remark
+    if image.mode in ("I", "F", "LAB"):
+        raise UnusableError(f"samples of kind {image.mode}: only 8 and 16 bits a channel are read")
+    if image.format in ("BMP", "TIFF") and is_empty(image):
+        return image.convert("RGB"), NO_ALPHA
+    if wide and image.mode in ("RGB", "RGBA") and is_dark(image):  # of whose 12 bits Pillow keeps the upper four
+        lut = [min(255, 17 * value) for value in range(256)]
+        image = image.point(lut * 3 + list(range(256)) * (image.mode == "RGBA"))
+        return image, STRETCHED
+    return (image.convert("RGBA") if image.mode in ("P", "PA", "1", "LA") else image), ""
+
+
+def is_empty(image: Image.Image) -> bool:
+    """Whether all of an image is transparent, as where a program filled the fourth byte with nothing."""
+    return image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+
+
+def is_dark(image: Image.Image) -> bool:
+    """Whether the colours of 16 bits that became these 8 may be values of 12."""
+    return 0 < np.asarray(image.convert("RGB")).max(initial=0) < _DARKEST >> 8
+
+
+def to_8_bits(samples: np.ndarray, *, bits: int = 16) -> tuple[np.ndarray, str]:
+    """(uint8 samples, a remark or "").
+
+    Args:
+      samples: uint8 or uint16 [h, w] or [h, w, channels].
+      bits: of a uint16 that hold a value.
+    """
+    if samples.dtype == np.uint8:
+        return samples, ""
+    remark = ""
+    if bits == 16 and 0 < samples[..., :3].max(initial=0) < _DARKEST:
+        bits, remark = 12, STRETCHED
+    return (samples >> (bits - 8)).clip(0, 255).astype(np.uint8), remark
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """The image as RGB, transparent parts white."""
+    if "A" in image.getbands() or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
