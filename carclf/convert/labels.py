@@ -30,11 +30,28 @@ class LabelFile:
       shown: its name in messages.
       labels: Id → label, in the file's order; the label is "" where there is no such column.
       repeated: Ids that stand there more than once, always with one label.
+      id_column: header of the column that the Ids were read from.
+      columns: every header.
     """
 
     shown: str
     labels: dict[str, str]
     repeated: tuple[str, ...]
+    id_column: str = ""
+    columns: tuple[str, ...] = ()
+
+    def advice(self) -> str:
+        """How an error about Ids ends: which column they were read from, and how to choose another."""
+        return _id_advice(self.id_column, self.columns)
+
+
+def _id_advice(id_column: str, columns: Sequence[str]) -> str:
+    others = [name for name in columns if name != id_column]
+    if not others:
+        return "correct the file"
+    return f"correct the file, or read the Ids from another column than {id_column!r} with --id_column=NAME " + (
+        f"({named(others)})"
+    )
 
 
 def named(items: Sequence[str]) -> str:
@@ -50,7 +67,7 @@ def read_label_file(
     Args:
       content: its bytes, UTF-8; separated by commas, semicolons or tabs.
       shown: its name in messages.
-      id_column: header of the Ids; "" recognises one of ID_COLUMNS, or takes the first column.
+      id_column: header of the Ids; "" recognises one of ID_COLUMNS, or takes the first column that is not the label's.
       label_column: header of the labels; "" recognises one of LABEL_COLUMNS, or takes the other of two.
       with_labels: whether there must be a label column.
 
@@ -59,25 +76,44 @@ def read_label_file(
     """
     rows = _rows(content, shown)
     header = [cell.strip() for cell in rows[0]]
-    ids = _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=0)
-    label = None
-    if with_labels:
-        other = 1 - ids if len(header) == 2 else None
-        label = _column(header, label_column, LABEL_COLUMNS, shown, flag="label_column", otherwise=other, taken=ids)
+    ids, label = _id_and_label(header, id_column, label_column, shown=shown, with_labels=with_labels)
+    advice = _id_advice(header[ids], header)
     labels: dict[str, str] = {}
     repeated: dict[str, None] = {}
     for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header) or not row[ids]:
-            raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells or no Id: correct the file.")
+        if len(row) != len(header):
+            raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells: correct the file.")
+        if not row[ids]:
+            raise UserError(f"{shown} line {number} has no Id in the column {header[ids]!r}: {advice}.")
         text = row[label].strip() if label is not None else ""
         if label is not None and not text:
             raise UserError(f"{shown} line {number} has no label for {row[ids]}: correct the file.")
         if row[ids] in labels:
             if labels[row[ids]] != text:
-                raise UserError(f"{shown} gives {row[ids]} the labels {labels[row[ids]]} and {text}: correct the file.")
+                raise UserError(f"{shown} gives {row[ids]} the labels {labels[row[ids]]} and {text}: {advice}.")
             repeated[row[ids]] = None
         labels[row[ids]] = text
-    return LabelFile(shown, labels, tuple(repeated))
+    return LabelFile(shown, labels, tuple(repeated), id_column=header[ids], columns=tuple(header))
+
+
+def _id_and_label(
+    header: list[str], id_column: str, label_column: str, *, shown: str, with_labels: bool
+) -> tuple[int, int | None]:
+    """The columns of the Ids and of the labels; the one that is given by name is no candidate for the other."""
+    if not with_labels:
+        return _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=0), None
+    named_label = _column(header, label_column, (), shown, flag="label_column", otherwise=None) if label_column else None
+    first = 0 if named_label != 0 or len(header) < 2 else 1
+    ids = _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=first, taken=named_label)
+    if named_label is None:
+        other = 1 - ids if len(header) == 2 else None
+        return ids, _column(header, "", LABEL_COLUMNS, shown, flag="label_column", otherwise=other, taken=ids)
+    if named_label == ids:
+        raise UserError(
+            f"{shown}: Ids and labels would both be read from the column {header[ids]!r}: give two columns with "
+            "--id_column=NAME and --label_column=NAME."
+        )
+    return ids, named_label
 
 
 def _rows(content: bytes, shown: str) -> list[list[str]]:

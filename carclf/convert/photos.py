@@ -85,7 +85,7 @@ def by_label(
       elsewhere: another file whose photos may lie among `entries`.
 
     Raises:
-      UserError: an Id fits several photos, or a photo several Ids.
+      UserError: an Id fits several photos, or a photo several Ids, or there are training photos and none has an Id.
     """
     usable = _photos_only(entries, findings)
     lookup = _Lookup(usable, labels.shown)
@@ -98,6 +98,12 @@ def by_label(
             raise _named_twice(entry.path, photos[entry.path].id, photo_id, labels)
         else:
             photos[entry.path] = Photo(photo_id, split, category, entry)
+    if split == "train" and usable and not photos:
+        example, found = next(iter(labels.labels)), usable[0].path
+        raise UserError(
+            f"No photo has one of the {len(labels.labels):,} Ids in the column {labels.id_column!r} of {labels.shown} "
+            f"(such as {example}; a photo is {found}): {labels.advice()}."
+        )
     other = _Lookup(usable, elsewhere.shown) if elsewhere else None
     known = {found.path for i in elsewhere.labels if (found := other.get(i))} if elsewhere and other else set()
     left = [e.path for e in usable if e.path not in photos and e.path not in known]
@@ -148,7 +154,7 @@ def _note_repeated(labels: LabelFile, findings: Findings) -> None:
 
 
 def _named_twice(path: str, one: str, other: str, labels: LabelFile) -> UserError:
-    return UserError(f"{labels.shown} names {path} as {one} and as {other}: correct it.")
+    return UserError(f"{labels.shown} names {path} as {one} and as {other}: {labels.advice()}.")
 
 
 def _missing(photo_id: str, labels: LabelFile, *, split: str) -> Rejection:

@@ -67,6 +67,35 @@ def test_headers_that_are_not_recognised_are_named(text, arguments, said):
         read(text, **arguments)
 
 
+WIDE = "width,photo,make\n640,1.jpg,a\n480,2.jpg,b\n"
+SAME_WIDTH = WIDE.replace("480", "640")
+
+
+@pytest.mark.parametrize("label", ["make", "width"])
+def test_the_label_column_is_not_taken_for_the_ids(label):
+    text = "make,photo\na,1.jpg\nb,2.jpg\n".replace("make", label)
+    assert read(text, label_column=label) == LABELS
+
+
+def test_one_column_is_not_both():
+    with pytest.raises(UserError, match="Ids and labels would both be read from the column 'make'"):
+        read(WIDE, id_column="make", label_column="make")
+
+
+def test_a_wrong_guess_of_the_id_column_is_named(tmp_path):
+    said = r"or read the Ids from another column than 'width' with --id_column=NAME \(photo, make\)"
+    with pytest.raises(UserError, match=rf"labels.csv gives 640 the labels a and b: correct the file, {said}"):
+        read(SAME_WIDTH, label_column="make")
+    write_files(tmp_path / "in", {"1.jpg": b"", "2.jpg": b""})
+    table = tmp_path / "labels.csv"
+    options = {"input": str(tmp_path / "in"), "output": str(tmp_path / "out"), "labels": str(table)}
+    table.write_text(WIDE)
+    with pytest.raises(UserError, match=rf"No photo has one of the 2 Ids in the column 'width'.*1\.jpg.*{said}"):
+        take_inventory(ConvertOptions(**options, label_column="make"), spool=str(tmp_path))
+    followed = take_inventory(ConvertOptions(**options, label_column="make", id_column="photo"), spool=str(tmp_path))
+    assert [(photo.id, photo.category) for photo in followed.photos] == [("1.jpg", "a"), ("2.jpg", "b")]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -109,9 +138,9 @@ def test_whatever_a_label_file_holds_it_is_read_or_refused(content):
         ("Id,Category\n1.jpg,a\n1.jpg,b\n", "labels.csv gives 1.jpg the labels a and b"),
         ("Id,Category\n", "labels.csv has no rows below its header"),
         ("", "labels.csv has no rows below its header"),
-        ("Id,Category\n1.jpg\n", "labels.csv line 2 has 1 of 2 cells or no Id"),
-        ("Id,Category\n1.jpg,a\n2.jpg,b,c\n", "labels.csv line 3 has 3 of 2 cells or no Id"),
-        ("Id,Category\n,a\n", "labels.csv line 2 has 2 of 2 cells or no Id"),
+        ("Id,Category\n1.jpg\n", "labels.csv line 2 has 1 of 2 cells: correct the file"),
+        ("Id,Category\n1.jpg,a\n2.jpg,b,c\n", "labels.csv line 3 has 3 of 2 cells: correct the file"),
+        ("Id,Category\n,a\n", "labels.csv line 2 has no Id in the column 'Id': correct the file"),
         ("Id,Category\n1.jpg,\n", "labels.csv line 2 has no label for 1.jpg"),
         ('Id,Category\n"1.jpg,a\n', "labels.csv is not CSV"),
         ("Id,Category\n1.jpg,\xe4\n".encode("latin-1"), r"labels.csv is not UTF-8 \(byte 18\)"),
