@@ -14,6 +14,7 @@ from typing import Any
 
 from carclf.errors import UserError
 from carclf.extras import install_command
+from carclf.progress import Progress
 
 DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -118,7 +119,7 @@ def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1,
     if backend == "jax":
         _require("jax", why="is the backend for TPUs")
     choose = _tensorflow_device if backend == "tensorflow" else _jax_device
-    with without_start_messages():
+    with Progress("Starting TensorFlow and Keras"), without_start_messages():
         chosen = choose(device, cpu_devices=cpu_devices, precision=precision, hosts=hosts)
         import keras
 

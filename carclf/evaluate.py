@@ -8,6 +8,7 @@ from carclf.command import run_door
 from carclf.files import write_json
 from carclf.flags import option, require_flags
 from carclf.prediction_options import PREDICTION, PredictionOptions
+from carclf.progress import Progress
 from carclf.runs import Member
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ def main(options: EvaluateOptions) -> None:
         print(f"Weights of the runs, fitted on these photos: {','.join(f'{weight:.3f}' for weight in weights)}.")
     audit = None
     if audited:
-        audit = audit_predictions(predictions, manifest, views=views, run_weights=weights, tta_mean=options.tta_mean)
+        with Progress("Auditing the views"):
+            audit = audit_predictions(
+                predictions, manifest, views=views, run_weights=weights, tta_mean=options.tta_mean
+            )
     evaluation = evaluate_predictions(mean_predictions(predictions, weights=weights), manifest, audit=audit)
     print_summary(members, evaluation, views=asked, folds=folds, predictions=predictions, manifest=manifest)
     if len(members) == 1:

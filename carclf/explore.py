@@ -1,7 +1,6 @@
 """`python -m carclf.explore`: what is in a data set, and what a recipe makes of its photos, before any training."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ from carclf.command import run_door
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse, require_flags, same_option
 from carclf.framing import Fill, parse_image_size
+from carclf.progress import Progress
 from carclf.train_options import TrainOptions
 from carclf.workers import MOST_WORKERS
 
@@ -132,18 +132,16 @@ def write_page(options: ExploreOptions, *, manifest: "Manifest") -> None:
       UserError: there is no photo, or one of `--show` is not among them.
       OSError: the file cannot be written.
     """
-    from tqdm import tqdm
-
     from carclf.report.eda import write_eda
 
     photos = sum(shard.count for shard in manifest.shards)
-    with tqdm(total=photos, unit=" photos", disable=None, file=sys.stderr) as bar:
+    with Progress("Exploring", total=photos) as progress:
         write_eda(
             manifest,
             path=options.output_path,
             show=[name.strip() for name in options.show.split(",") if name.strip()],
             workers=options.workers,
-            on_photos=bar.update,
+            on_photos=progress.add,
         )
 
 

@@ -9,6 +9,7 @@ from carclf.command import run_door
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
+from carclf.progress import Progress
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -75,15 +76,16 @@ def main(options: ExportOptions) -> None:
 
     form = FORMATS[options.format]
     check_packages(form)
-    exported = export_run(
-        run,
-        form=form,
-        manifest=manifest,
-        fold=fold,
-        photos=options.photos,
-        output=output,
-        runs_folder=options.runs,
-    )
+    with Progress("Exporting and checking"):
+        exported = export_run(
+            run,
+            form=form,
+            manifest=manifest,
+            fold=fold,
+            photos=options.photos,
+            output=output,
+            runs_folder=options.runs,
+        )
     same, full = exported.identical, exported.full
     print(f"Check: probabilities differ by at most {same.largest:.1e} on {same.photos} validation photos.")
     print(

@@ -11,6 +11,7 @@ from carclf.command import USAGE_ERROR, run_door
 from carclf.errors import UserError
 from carclf.flags import option, refuse, require_flags
 from carclf.prediction_options import RUNS, PredictionOptions
+from carclf.progress import Progress
 from carclf.runs import Member
 
 if TYPE_CHECKING:
@@ -261,7 +262,9 @@ def print_classes(predictor: "PhotoPredictor", paths: Sequence[Path], *, top: in
     waiting: list[tuple[Path, Any]] = []
 
     def flush() -> None:
-        for (path, _), probabilities in zip(waiting, predictor.predict_prepared([p for _, p in waiting]), strict=True):
+        with Progress(f"Predicting {len(waiting)} photos"):
+            predicted = predictor.predict_prepared([photo for _, photo in waiting])
+        for (path, _), probabilities in zip(waiting, predicted, strict=True):
             print(table_line(path, probabilities, class_names=predictor.class_names, top=top), flush=True)
         waiting.clear()
 

@@ -1,12 +1,12 @@
 """`python -m carclf.sample`: draws the built-in data set, in the competition's layout."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 from carclf.command import run_door
 from carclf.errors import UserError
 from carclf.flags import Options, option, require_flags
+from carclf.progress import Progress
 from carclf.workers import MOST_WORKERS
 
 DESCRIPTION = """Draws a data set of cars of ten kinds in the competition's exact layout, and the true labels of the
@@ -43,8 +43,6 @@ class SampleOptions(Options):
 
 def main(options: SampleOptions) -> None:
     """Draws and writes the sample."""
-    from tqdm import tqdm
-
     from carclf.synthetic import dataset
     from carclf.synthetic.drawing import PHOTOS_A_WORKER
     from carclf.workers import worker_count
@@ -58,7 +56,7 @@ def main(options: SampleOptions) -> None:
         return
     train, test = dataset.plan_photos(photos=options.photos, seed=options.seed)
     try:
-        with tqdm(total=len(train) + len(test), unit=" photos", disable=None, file=sys.stderr) as bar:
+        with Progress("Drawing", total=len(train) + len(test)) as progress:
             dataset.write_competition(
                 output,
                 train=train,
@@ -68,7 +66,7 @@ def main(options: SampleOptions) -> None:
                 zipped=options.zip,
                 workers=worker_count(options.workers, photos=len(train) + len(test), photos_a_worker=PHOTOS_A_WORKER),
                 description=description,
-                on_photo=bar.update,
+                on_photo=progress.add,
             )
     except OSError as error:
         raise UserError(

@@ -10,6 +10,7 @@ from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.flags import Options, option, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
+from carclf.progress import Progress
 from carclf.train_options import TrainOptions
 
 DESCRIPTION = """Serves a page to drop photos on, and POST /api/classify for programs; on this machine only, by default.
@@ -62,8 +63,9 @@ def main(options: ServeOptions) -> None:
     from carclf.serving.model import ServedModel
 
     started = time.perf_counter()
-    model = ServedModel(loaded, jit=device.jit)
-    model.warm_up()
+    with Progress("Loading and warming up"):
+        model = ServedModel(loaded, jit=device.jit)
+        model.warm_up()
     seconds = time.perf_counter() - started
     name = " + ".join(run.name for run in loaded)
     app = build_app(model, name=name, host=options.host, max_bytes=int(options.max_mb * 1e6))

@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "train_options",
         "prediction_options",
         "files",
+        "progress",
         "workers",
         "device",
         "command",
@@ -56,8 +57,9 @@ GROUND = {
     "train_options": {"errors", "flags", "framing"},
     "prediction_options": {"flags", "train_options"},
     "files": set(),
+    "progress": set(),
     "workers": {"errors"},
-    "device": {"errors", "extras"},
+    "device": {"errors", "extras", "progress"},
     "command": {"errors", "extras", "flags"},
     "recipe": {"errors"},
 }

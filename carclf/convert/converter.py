@@ -25,6 +25,7 @@ from carclf.data.judge import CORRECTED, ENCODED, KEPT
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.extras import install_command
+from carclf.progress import Progress
 from carclf.workers import Pool, Workers, worker_count
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Ma
 
 
 def _inventory(options: ConvertOptions, *, spool: str) -> Inventory:
-    inventory = take_inventory(options, spool=spool)
+    with Progress("Listing the photos"):
+        inventory = take_inventory(options, spool=spool)
     if options.limit:
         inventory = _limited(inventory, options)
     print(inventory.describe(), flush=True)

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from carclf.convert import shards
 from carclf.convert.photos import Photo
-from carclf.convert.progress import Progress
 from carclf.convert.scan import Verdict
 from carclf.convert.shards import Plan, Record, Written
 from carclf.data import index, lists, storage
 from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
 from carclf.errors import UserError
+from carclf.progress import Progress
 from carclf.workers import Pool
 
 SPOOL_FOLDER = "spool.tmp"
@@ -87,7 +87,7 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
     kept_bytes = sum(written.shard.bytes for written in finished.values())
     _check_space(directory, stored_bytes + RECORD_BYTES * records - kept_bytes)
     missing = [plan for plan in plans if plan.file not in finished]
-    with Progress("written", total=sum(len(plan.records) for plan in missing)) as progress:
+    with Progress("Writing shards", total=sum(len(plan.records) for plan in missing)) as progress:
         for written in workers.map(shards.write_shard, ((directory, plan) for plan in missing)):
             finished[written.shard.file] = written
             progress.add(written.shard.count)

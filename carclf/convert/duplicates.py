@@ -11,6 +11,7 @@ from carclf.convert import near_duplicates
 from carclf.convert.photos import Photo
 from carclf.convert.scan import Verdict
 from carclf.data import storage
+from carclf.progress import Progress
 from carclf.workers import Pool
 
 LARGEST_GROUP = 20  # more photos than that would tear a hole into the other folds: reported, not kept together
@@ -54,7 +55,8 @@ def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group], workers: P
     hidden = {member for group in exact for member in group.members[1:]}
     shown = [index for index in range(len(verdicts)) if index not in hidden]
     looks = np.frombuffer(b"".join(verdicts[index].look for index in shown), np.uint8).reshape(len(shown), -1)
-    linked = _complete_linkage(*_similar_pairs(looks, workers))
+    with Progress("Searching photos that look alike"):
+        linked = _complete_linkage(*_similar_pairs(looks, workers))
     groups = [sorted(i for place in members for i in copies.get(shown[place], (shown[place],))) for members in linked]
     return [Group("near", tuple(members)) for members in sorted(groups)]
 

@@ -102,7 +102,9 @@ def _id_and_label(
     """The columns of the Ids and of the labels; the one that is given by name is no candidate for the other."""
     if not with_labels:
         return _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=0), None
-    named_label = _column(header, label_column, (), shown, flag="label_column", otherwise=None) if label_column else None
+    named_label = None
+    if label_column:
+        named_label = _column(header, label_column, (), shown, flag="label_column", otherwise=None)
     first = 0 if named_label != 0 or len(header) < 2 else 1
     ids = _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=first, taken=named_label)
     if named_label is None:

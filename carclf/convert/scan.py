@@ -8,9 +8,9 @@ from typing import Any
 
 from carclf.convert.near_duplicates import look_of
 from carclf.convert.photos import Photo
-from carclf.convert.progress import Progress
 from carclf.convert.sources import Reader, Source
 from carclf.data.judge import UnusableError, judge
+from carclf.progress import Progress
 from carclf.workers import Pool
 
 PHOTOS_A_TASK = 32
@@ -60,13 +60,13 @@ def prepare(sources: tuple[Source, ...], max_side: int, looks: bool) -> Context:
 
 def hash_photos(workers: Pool, photos: Sequence[Photo]) -> list[bytes]:
     """The SHA-256 digest of every photo's bytes, b"" where they cannot be read; nothing is decoded."""
-    with Progress("hashed", total=len(photos)) as progress:
+    with Progress("Hashing", total=len(photos)) as progress:
         return [digest for part in _map(workers, _hash_task, photos, progress) for digest in part]
 
 
 def judge_photos(workers: Pool, photos: Sequence[Photo]) -> list[Verdict]:
     """The verdict on every photo."""
-    with Progress("judged", total=len(photos)) as progress:
+    with Progress("Judging", total=len(photos)) as progress:
         return [verdict for part in _map(workers, _judge_task, photos, progress) for verdict in part]
 
 

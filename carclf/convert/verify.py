@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from carclf.convert.progress import Progress
 from carclf.convert.scan import PHOTOS_A_WORKER
 from carclf.data import manifest as manifests
 from carclf.data import records, storage
@@ -16,6 +15,7 @@ from carclf.data.decoder import decode
 from carclf.data.index import read_index
 from carclf.data.manifest import Manifest, Shard
 from carclf.errors import UserError
+from carclf.progress import Progress
 from carclf.workers import Workers, worker_count
 
 LENGTH = struct.Struct("<QI")  # of a record, and its masked CRC. Source: tensorflow/core/lib/io/record_writer.h
@@ -49,7 +49,7 @@ def verify(directory: str, *, workers: int = 0) -> Manifest:
     rows: dict[str, list[int]] = {split: [] for split in manifests.ID_SPLITS}
     with (
         Workers(worker_count(workers, photos=photos, photos_a_worker=PHOTOS_A_WORKER), _prepare, manifest) as pool,
-        Progress("verified", total=photos) as progress,
+        Progress("Verifying", total=photos) as progress,
     ):
         for shard, found in zip(manifest.shards, pool.map(_verify_shard, manifest.shards), strict=True):
             rows["test" if shard.split == "test" else "train"] += found

@@ -10,6 +10,7 @@ from carclf.data.photos import read_canvases
 from carclf.framing import Fill, Framing
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.render import Render
+from carclf.progress import Progress
 from carclf.recipe import parse_recipe
 
 BATCH_SIZE = 8  # always full, so that any number of devices of one host divides it
@@ -47,17 +48,19 @@ def photo_heat(
     render = Render(image_size=framing.image_size, fill=fill, mixing=False, erasing=False, stretch=stretch, jit=False)
     rows = np.array(sorted(labels), np.int64)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for start in range(0, len(rows), BATCH_SIZE):
-        here = rows[np.minimum(np.arange(start, start + BATCH_SIZE), len(rows) - 1)]
-        canvas, extent = read_canvases(
-            manifest, split=split, folds=folds, rows=here.tolist(), canvas_size=framing.canvas_size
-        )
-        draws = parse_recipe("").draw(
-            seed=0, epoch=0, row=here, extent=extent, image_size=framing.image_size, fit=framing.fit
-        )
-        arrays = {"canvas": canvas, "extent": extent, "geometry": draws.geometry, "colour": draws.colour}
-        image = render({name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()})
-        evidence = model.predict_on_batch(image)["evidence"]
-        for row, places, geometry in zip(here.tolist(), evidence, draws.geometry, strict=True):
-            found[row] = heat_map(places[..., list(labels[row])]), geometry
+    with Progress("Computing heat maps", total=len(rows)) as progress:
+        for start in range(0, len(rows), BATCH_SIZE):
+            here = rows[np.minimum(np.arange(start, start + BATCH_SIZE), len(rows) - 1)]
+            canvas, extent = read_canvases(
+                manifest, split=split, folds=folds, rows=here.tolist(), canvas_size=framing.canvas_size
+            )
+            draws = parse_recipe("").draw(
+                seed=0, epoch=0, row=here, extent=extent, image_size=framing.image_size, fit=framing.fit
+            )
+            arrays = {"canvas": canvas, "extent": extent, "geometry": draws.geometry, "colour": draws.colour}
+            image = render({name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()})
+            evidence = model.predict_on_batch(image)["evidence"]
+            for row, places, geometry in zip(here.tolist(), evidence, draws.geometry, strict=True):
+                found[row] = heat_map(places[..., list(labels[row])]), geometry
+            progress.add(min(BATCH_SIZE, len(rows) - start))
     return found

@@ -13,6 +13,7 @@ from carclf.data.pipeline import ViewSet, view_batches
 from carclf.framing import Framing
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Program, build_programs, on_device, to_numpy
+from carclf.progress import Progress
 from carclf.recipe import View
 from carclf.runs import Member, Run
 
@@ -178,14 +179,19 @@ def predict_programs(
     classes = classifiers[0][0].photo_classifier.output_shape[-1]
     means = [ViewMean(len(rows), classes, views=views, kind=tta_mean) for _ in classifiers]
     kept = [np.zeros((len(views), len(rows), classes), np.float32) if keep_views else None for _ in classifiers]
-    for number, view, row, logits in _view_logits(
-        classifiers, manifest=manifest, split=split, folds=folds, batch_size=batch_size
-    ):
-        real = row >= 0
-        photo = np.searchsorted(rows, row[real])
-        means[number].add(view, photo, logits[real])
-        if (every_view := kept[number]) is not None:
-            every_view[view, photo] = logits[real]
+    looks = len(views) * len(classifiers)
+    with Progress(
+        "Predicting", total=looks * len(rows), unit="photos" if looks == 1 else "views of photos"
+    ) as progress:
+        for number, view, row, logits in _view_logits(
+            classifiers, manifest=manifest, split=split, folds=folds, batch_size=batch_size
+        ):
+            real = row >= 0
+            photo = np.searchsorted(rows, row[real])
+            means[number].add(view, photo, logits[real])
+            if (every_view := kept[number]) is not None:
+                every_view[view, photo] = logits[real]
+            progress.add(int(real.sum()))
     return [Predictions(rows, mean.probabilities(), logits) for mean, logits in zip(means, kept, strict=True)]
 
 

@@ -16,6 +16,7 @@ from carclf.model.compile import compiled_prediction
 from carclf.model.photo_classifier import build_photo_classifier, view_inputs
 from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
+from carclf.progress import Progress
 from carclf.recipe import View
 from carclf.runs import Run
 
@@ -109,16 +110,17 @@ def load_classifier(run: Run, *, image_size: tuple[int, int] | None = None) -> t
     """
     options = run.options
     size = image_size or parse_image_size(options.image_size)
-    classifier = build_classifier(
-        backbone=options.backbone,
-        weights="none",
-        class_count=len(run.class_names),
-        image_size=size,
-        head_width=options.head_width,
-        dropout=options.dropout,
-        l2=options.l2,
-    )
-    load_weights_file(classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
+    with Progress(f"Loading {run.name}"):
+        classifier = build_classifier(
+            backbone=options.backbone,
+            weights="none",
+            class_count=len(run.class_names),
+            image_size=size,
+            head_width=options.head_width,
+            dropout=options.dropout,
+            l2=options.l2,
+        )
+        load_weights_file(classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
     canvas_size = canvas_side(image_size=size, max_side=run.max_side)
     return classifier, Framing(image_size=size, canvas_size=canvas_size, fit=options.fit)
 

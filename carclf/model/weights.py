@@ -1,6 +1,8 @@
 """Pretrained weights of a backbone: Keras's own download, or a local HDF5 file that is checked before it is read."""
 
+import contextlib
 import itertools
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,7 +52,8 @@ def _imagenet_donor(row: Backbone) -> keras.Model:
     if not row.has_imagenet_weights:
         raise UserError(f"The backbone {row.name} has no ImageNet weights: use --weights=none.")
     try:
-        return build_imagenet_backbone(row)
+        with contextlib.redirect_stdout(sys.stderr):  # Keras's download tells its progress, which is no result
+            return build_imagenet_backbone(row)
     except Exception as error:  # Keras raises a bare Exception when a download fails
         if not (isinstance(error, OSError) or str(error).startswith(("URL fetch failure", "Incomplete or corrupted"))):
             raise

@@ -13,6 +13,7 @@ from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.framing import Fill
 from carclf.model.render import Render
+from carclf.progress import Progress
 from carclf.recipe import NAMED_RECIPES, RECIPES, Recipe, parse_recipe
 from carclf.report.pictures import draw_augmentation, stacked
 
@@ -71,8 +72,9 @@ def draw_recipe(
         stretch=look.stretch,
         jit=False,
     )
-    originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
-    draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
+    with Progress("Drawing the augmentation"):
+        originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
+        draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
 
 
 def _title(recipe: Recipe) -> str:
@@ -91,9 +93,11 @@ def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path
     pair = (photos * 2)[:2]
     # One layer for all: it mixes and erases nothing where a recipe does not.
     layer = Render(image_size=look.image_size, fill=look.fill, mixing=True, erasing=True)
-    rows = [
-        originals_and_draws(pair, recipe=parse_recipe(row.example), look=look, layer=layer) for row in RECIPES.values()
-    ]
+    rows = []
+    with Progress("Drawing", total=len(RECIPES), unit="operations") as progress:
+        for row in RECIPES.values():
+            rows.append(originals_and_draws(pair, recipe=parse_recipe(row.example), look=look, layer=layer))
+            progress.add()
     draw_augmentation(
         [originals[0] for originals, _ in rows],
         np.stack([drawn[0] for _, drawn in rows]),

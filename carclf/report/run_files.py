@@ -16,6 +16,7 @@ from carclf.files import write_json
 from carclf.inference.attention import photo_heat
 from carclf.inference.metrics import Evaluation
 from carclf.inference.programs import load_classifier
+from carclf.progress import Progress
 from carclf.report.heat import overlay
 from carclf.report.page import MistakePictures, write_page
 from carclf.report.pictures import draw_confusion, draw_history
@@ -58,13 +59,14 @@ def write_evaluation(
         metrics["tta"] = {"views": tta, "evaluation": evaluation.to_dict()}
     run = dataclasses.replace(run, metrics=metrics)
     history = pd.read_csv(run.directory / runs.HISTORY_FILE)
-    draw_history(history, path=run.directory / "history.png", title=run.name)
-    draw_confusion(
-        np.asarray(evaluation.confusion),
-        class_names=manifest.class_names,
-        path=run.directory / "confusion.png",
-        title=f"{run.name}, {evaluation.photos} held-out photos",
-    )
+    with Progress("Drawing history and confusion"):
+        draw_history(history, path=run.directory / "history.png", title=run.name)
+        draw_confusion(
+            np.asarray(evaluation.confusion),
+            class_names=manifest.class_names,
+            path=run.directory / "confusion.png",
+            title=f"{run.name}, {evaluation.photos} held-out photos",
+        )
     page = run.directory / "report.html"
     write_page(
         run=run,

@@ -12,6 +12,7 @@ from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import ordered_batches
 from carclf.framing import Fill, Framing, RenderMethod
 from carclf.model.photo_classifier import build_photo_classifier
+from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
 
 HEAD_LAYERS = ("head_dense", "head_norm", "head_relu", "head_dropout", "logits")
@@ -79,11 +80,22 @@ def compute_features(
     extractor.compile(jit_compile=jit)
     directory.mkdir(parents=True, exist_ok=True)
 
-    def features(name: str, shards: Sequence[Shard], recipe: Recipe, epoch: int) -> np.ndarray:
+    counts = [sum(shard.count for shard in shards) for shards in [train_shards] * views + [val_shards]]
+    print(
+        f"Features: the backbone looks at {views} draws of {counts[0]:,} training photos and at {counts[-1]:,} "
+        "validation photos, once for all epochs.",
+        flush=True,
+    )
+
+    def features(name: str, shards: Sequence[Shard], recipe: Recipe, epoch: int, *, progress: Progress) -> np.ndarray:
         path = directory / f"{name}.npy"
-        if not path.is_file():
-            photos = sum(shard.count for shard in shards)
-            print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)
+        photos = sum(shard.count for shard in shards)
+        if path.is_file():
+            progress.add(photos)
+        else:
+            counting = keras.callbacks.LambdaCallback(
+                on_predict_batch_end=lambda batch, _: progress.add(min(batch_size, photos - batch * batch_size))
+            )
             data = ordered_batches(
                 manifest=manifest,
                 shards=shards,
@@ -94,11 +106,13 @@ def compute_features(
                 epoch=epoch,
                 cache=cache,
             )
-            _write(path, extractor.predict(data.map(lambda inputs, *_: inputs), verbose=0)[:photos])
+            inputs = data.map(lambda inputs, *_: inputs)
+            _write(path, extractor.predict(inputs, verbose=0, callbacks=[counting])[:photos])
         return np.load(path, mmap_mode="r")
 
-    training = [features(f"train-{view}", train_shards, recipe, view) for view in range(views)]
-    return training, features("validation", val_shards, parse_recipe(""), 0)
+    with Progress("Computing features", total=sum(counts)) as progress:
+        training = [features(f"train-{view}", train_shards, recipe, view, progress=progress) for view in range(views)]
+        return training, features("validation", val_shards, parse_recipe(""), 0, progress=progress)
 
 
 def _write(path: Path, features: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """The fit of one phase: model, data and callbacks put together."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from carclf.training.callbacks import (
 )
 from carclf.training.checkpointing import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
 from carclf.training.ema import AverageWeights
+from carclf.training.estimate import StageEstimate
 from carclf.training.failures import telling_failures
 from carclf.training.hosts import check_same_step
 from carclf.training.phases import Phase
@@ -90,6 +92,7 @@ def fit_phase(
     input_clock: InputClock,
     rows_of_step: Callable[[int], Sequence[int]],
     saving: Saving,
+    estimate: StageEstimate | None = None,
     handed_over: HandOver | None = None,
     tensorboard: bool = False,
     profile_steps: tuple[int, int] | None = None,
@@ -112,6 +115,7 @@ def fit_phase(
       input_clock: watches `train_data_from`'s data sets.
       rows_of_step: the rows of the photos in a step's batch, for an error text.
       saving: how to save and to go on.
+      estimate: of the time that the stage takes from this phase on; None tells none.
       handed_over: what the phase before ended with; it goes before any checkpoint.
       tensorboard: whether each epoch's figures go to tensorboard/ in `directory`.
       profile_steps: the first and the last step, counted from 1 at the start, whose profile goes there, too.
@@ -136,7 +140,11 @@ def fit_phase(
         input_clock=input_clock,
     )
     progress = Progress(
-        position=position, batch_size=phase.batch_size, epochs=epochs, learning_rate_at=learning_rate_at
+        position=position,
+        batch_size=phase.batch_size,
+        epochs=epochs,
+        learning_rate_at=learning_rate_at,
+        estimate=estimate,
     )
     board = directory / runs.TENSORBOARD_FOLDER
     scalars = [TensorBoardScalars(board, newest_row=lambda: history.rows[-1])] if tensorboard else []
@@ -168,7 +176,7 @@ def fit_phase(
         start_step = saver.resume() if saving.resume else 0
     if saving.hosts > 1:
         check_same_step(start_step)
-    with telling_failures(phase):
+    with telling_failures(phase), contextlib.closing(progress):
         _fit(
             model,
             callbacks=[

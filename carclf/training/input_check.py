@@ -7,6 +7,7 @@ from carclf.data.pipeline import validation_batches
 from carclf.errors import UserError
 from carclf.model.backbones import Backbone, find_backbone
 from carclf.model.render import Render
+from carclf.progress import Progress
 from carclf.recipe import parse_recipe
 from carclf.training.stage import Stage
 
@@ -30,8 +31,9 @@ def check_input(stage: Stage, classifier: keras.Model) -> None:
         recipe=parse_recipe(""),
     ).take(1)
     layer = Render(image_size=framing.image_size, fill=options.fill, stretch=options.stretch, jit=False)
-    images = keras.ops.convert_to_numpy(layer(batch[0]))
-    check_input_contract(classifier, find_backbone(options.backbone), images)
+    with Progress("Checking what reaches the backbone"):
+        images = keras.ops.convert_to_numpy(layer(batch[0]))
+        check_input_contract(classifier, find_backbone(options.backbone), images)
 
 
 def check_input_contract(classifier: keras.Model, row: Backbone, images: np.ndarray) -> None:

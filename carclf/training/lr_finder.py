@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from carclf.progress import Progress
 from carclf.report.pictures import draw_learning_rates
 from carclf.training.stage import Stage
 from carclf.training.stage_data import training_data
@@ -89,7 +90,10 @@ def sweep_learning_rates(model: keras.Model, batches: Any, *, steps: int) -> Swe
       steps: at the most.
     """
     watcher = _RisingRate(steps)
-    model.fit(batches, steps_per_epoch=steps, epochs=1, callbacks=[watcher], shuffle=False, verbose=0)
+    with Progress("Trying learning rates", total=steps, unit="steps") as progress:
+        counting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progress.add())
+        callbacks = [watcher, counting]
+        model.fit(batches, steps_per_epoch=steps, epochs=1, callbacks=callbacks, shuffle=False, verbose=0)
     return Sweep(np.array(watcher.rates), np.array(watcher.losses))
 
 

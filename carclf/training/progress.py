@@ -1,5 +1,6 @@
 """What people look at while it trains: a progress bar, TensorBoard, a profile. Nothing here changes a result."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from carclf import progress
 from carclf.training.checkpointing import Position
+from carclf.training.estimate import StageEstimate
 
 SCALARS = {  # columns of history.csv, by the curve that TensorBoard draws together, as Keras names them
     "train": {
@@ -20,6 +23,7 @@ SCALARS = {  # columns of history.csv, by the curve that TensorBoard draws toget
     },
     "validation": {"epoch_loss": "val_loss", "epoch_accuracy": "val_accuracy"},
 }
+LEAST_LEFT = 5  # times `carclf.progress.FIRST_SECONDS`: a shorter rest of a stage is not worth a line
 SHOWN = {  # by the progress bar, and where logs have it; `loss` is without penalties, as in history.csv
     "loss": "cross_entropy",
     "accuracy": "accuracy",
@@ -31,47 +35,107 @@ SHOWN = {  # by the progress bar, and where logs have it; `loss` is without pena
 
 
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar, with images a second since the epoch's second step, and the learning rate of the step.
+    """Keras's progress bar, with images per second since the epoch's second step, the step's learning rate and an
+    estimate of the minutes that the whole stage will still take.
 
-    Where there is no terminal (`verbose=2`) it is a plain line an epoch.
+    Where there is no terminal (`verbose=2`) it is a plain line an epoch, and the estimate a line on stderr. On either,
+    compiling and validation are told of while they last. Close it after `fit`, however that ended.
 
     Args:
       position: where the run stands.
       batch_size: photos a step, over all devices.
       epochs: of the whole stage, of which `fit` may know a part only.
       learning_rate_at: of a step of the run, counted from 0.
+      estimate: of this phase and what comes behind it; None tells none.
     """
 
     def __init__(
-        self, *, position: Position, batch_size: int, epochs: int, learning_rate_at: Callable[[int], float]
+        self,
+        *,
+        position: Position,
+        batch_size: int,
+        epochs: int,
+        learning_rate_at: Callable[[int], float],
+        estimate: StageEstimate | None = None,
     ) -> None:
         super().__init__()
         self._position, self._batch_size, self._all_epochs = position, batch_size, epochs
-        self._learning_rate_at = learning_rate_at
+        self._learning_rate_at, self._estimate = learning_rate_at, estimate
         self._first_step_ended = 0.0
+        self._work: progress.Progress | None = None
+
+    def _begin(self, what: str) -> None:
+        self.close()
+        if self.verbose:
+            self._work = progress.Progress(what).__enter__()
+
+    def close(self) -> None:
+        """Ends what is told of the work that is going on."""
+        if self._work is not None:
+            self._work.__exit__(*sys.exc_info())
+            self._work = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Tells that the first step compiles."""
+        super().on_train_begin(logs)
+        self._begin("Compiling the training step")
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Tells that the epoch is validated."""
+        super().on_test_begin(logs)
+        self._begin("Validating")
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Ends telling it."""
+        super().on_test_end(logs)
+        self.close()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins a bar as long as what is left of the epoch, which a resumed run begins in the middle."""
         self.epochs = self._all_epochs
         steps = self._position.steps_per_epoch
         self.target = steps - self._position.step % steps
+        if self._estimate:
+            self._estimate.epoch_began(time.perf_counter())
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
-        if self.verbose != 1:
-            return
         now = time.perf_counter()
+        if not batch:
+            self.close()
+        if self._estimate:
+            self._estimate.step_ended(now)
+        if self.verbose != 1:
+            self._tell(now)
+            return
         shown = _shown(logs) | {"lr": self._learning_rate_at(self._position.step - 1)}
         if batch:  # the first step compiles
             shown["images/s"] = batch * self._batch_size / (now - self._first_step_ended)
         else:
             self._first_step_ended = now
+        if (left := self._seconds_left()) is not None:
+            shown["minutes left"] = left / 60
         super().on_train_batch_end(batch, shown)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends the bar with what the validation gave."""
+        now = time.perf_counter()
+        if self._estimate:
+            self._estimate.epoch_ended(now)
         super().on_epoch_end(epoch, _shown(logs))
+        if self.verbose == 2:
+            self._tell(now, epoch_over=True)
+
+    def _seconds_left(self) -> float | None:
+        return self._estimate.seconds_left(self._position.step) if self._estimate else None
+
+    def _tell(self, now: float, *, epoch_over: bool = False) -> None:
+        left = self._seconds_left()
+        if not (self._estimate and self.verbose) or left is None or left < LEAST_LEFT * progress.FIRST_SECONDS:
+            return
+        if line := self._estimate.news(self._position.step, now, epoch_over=epoch_over):
+            print(line, file=sys.stderr, flush=True)
 
 
 def _shown(logs: Mapping[str, Any] | None) -> dict[str, Any]:

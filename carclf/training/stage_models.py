@@ -12,6 +12,7 @@ from carclf.model.optimizers import build_optimizer
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.unfreezing import learning_factors
 from carclf.model.weights import load_weights_file
+from carclf.progress import Progress
 from carclf.training.features import build_head_model
 from carclf.training.phases import optimizer_step
 from carclf.training.stage import Stage
@@ -59,17 +60,18 @@ def _make_classifier(stage: Stage) -> keras.Model:
     options, is_first = stage.options, stage.phase.first_epoch == 0
     parent = stage.parent if is_first else None
     keras.utils.set_random_seed(options.seed)
-    classifier = build_classifier(
-        backbone=options.backbone,
-        weights=options.weights if is_first and not parent else "none",
-        class_count=stage.manifest.class_count,
-        image_size=stage.framing.image_size,
-        head_width=options.head_width,
-        dropout=options.dropout,
-        l2=options.l2,
-    )
-    if parent:
-        load_weights_file(classifier, parent.best_weights, model_name=f"the classifier of {parent.directory}")
+    with Progress(f"Building {options.backbone}"):
+        classifier = build_classifier(
+            backbone=options.backbone,
+            weights=options.weights if is_first and not parent else "none",
+            class_count=stage.manifest.class_count,
+            image_size=stage.framing.image_size,
+            head_width=options.head_width,
+            dropout=options.dropout,
+            l2=options.l2,
+        )
+        if parent:
+            load_weights_file(classifier, parent.best_weights, model_name=f"the classifier of {parent.directory}")
     summary = set_trainable(classifier, unfreeze=options.unfreeze, train_batch_norm=options.train_batch_norm)
     height, width = stage.phase.image_size
     print(f"Model: {options.backbone} at {height}x{width} px, {summary}.")

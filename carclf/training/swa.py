@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from carclf import runs
 from carclf.model.weight_average import recompute_batch_norm, running_average
+from carclf.progress import Progress
 from carclf.training.callbacks import save_weights
 from carclf.training.stage import Stage
 
@@ -51,7 +52,7 @@ def average_last_epochs(
     if not files:
         print(f"Average: the run stopped before the last {count} epochs, so nothing is averaged.")
         return None
-    with stage.device.scope():
+    with Progress("Averaging the last epochs"), stage.device.scope():
         average_epochs(model, classifier, files=files, batches=batches, jit=stage.device.jit)
         accuracy = adopt_if_better(
             model, classifier, val_data=val_data, best_accuracy=best_accuracy, directory=stage.directory

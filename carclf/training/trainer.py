@@ -25,6 +25,7 @@ from carclf.train_options import parse_profile_steps
 from carclf.training.callbacks import timing_table
 from carclf.training.checkpointing import HandOver
 from carclf.training.description import describe_stage
+from carclf.training.estimate import StageEstimate
 from carclf.training.failures import telling_failures
 from carclf.training.fitting import FitResult, Saving, fit_phase, setting_of
 from carclf.training.input_check import check_input
@@ -159,6 +160,7 @@ def train_phase(
             setting=setting_of(stage.device),
             hosts=stage.device.hosts,
         ),
+        estimate=StageEstimate(stage.phases, phase, val_photos=stage.val_photos),
         handed_over=handed_over,
         tensorboard=options.tensorboard,
         profile_steps=parse_profile_steps(options.profile_steps),
