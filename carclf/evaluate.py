@@ -1,6 +1,7 @@
 """`python -m carclf.evaluate`: scores runs on the photos they never trained on."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import runs
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out: metrics.json, report.html and
 label_patch.csv, the most confident mistakes, in the run's folder. The folder of --val_fold=all is scored on the whole
-training set, each photo by the run that held it out. With several views it tells what each of them is worth.
+training set, each photo by the run that held it out. With several views it tells what each of them is worth, and which
+labels are likely wrong.
 
 Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='clean|flip|zoom(1.1)'"""
 
@@ -142,11 +144,21 @@ def write_files(
         path = member.directory / runs.OUT_OF_FOLD_FILE
         write_json(path, {"views": names, "folds": list(member.folds), "evaluation": evaluation.to_dict()})
         print(f"Figures: {path}")
-    patch = write_label_patch(member.directory, evaluation)
-    print(
-        f"Likely mislabels: {patch} ({len(evaluation.mistakes)} photos): correct the column class where a label is "
-        f"wrong, then train with --label_patch={patch}."
-    )
+    if evaluation.mistakes:
+        patch = write_label_patch(member.directory, evaluation)
+        print(describe_mistakes(evaluation, patch=patch, several_views=evaluation.audit is not None))
+
+
+def describe_mistakes(evaluation: "Evaluation", *, patch: Path, several_views: bool) -> str:
+    """What the label patch holds, and what to do with it."""
+    total, likely = len(evaluation.mistakes), sum(mistake.likely_mislabel for mistake in evaluation.mistakes)
+    held = f"Most confident mistakes: {patch} ({total} photo{'s' * (total != 1)}"
+    use = f"Where a label is wrong, correct its column class and train with --label_patch={patch}."
+    if likely:
+        return f"{held}, of which {likely} {'is' if likely == 1 else 'are'} likely mislabelled: they come first). {use}"
+    if several_views:
+        return f"{held}; none is likely mislabelled: the model is unsure, or its views disagree). {use}"
+    return f"{held}). With several views, --tta='clean|flip|zoom(1.1)', it also tells likely mislabels. {use}"
 
 
 if __name__ == "__main__":

@@ -209,11 +209,21 @@ def tell_changes(
     encoded = read_photos(manifest, split=split, rows=[rows[change.id] for change in shown])
     draw_contact_sheet(
         [decode(encoded[rows[change.id]]) for change in shown],
-        [f"{change.id}\n{names.get(change.before, change.before)} → {names[change.after]}" for change in shown],
+        [
+            f"{change.id}\n{short_change(names.get(change.before, change.before), names[change.after])}"
+            for change in shown
+        ],
         path=sheet,
         title=f"{len(shown)} of {len(changed)} changed photos: {options.compare} → {options.output}",
     )
     print(f"Changes: {table}, {sheet}")
+
+
+def short_change(before: str, after: str) -> str:
+    """Two classes as one short line, in which they can be told apart."""
+    from carclf.report.names import short_names
+
+    return " → ".join(short_names((before, after), length=14))
 
 
 def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:

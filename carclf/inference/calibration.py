@@ -48,18 +48,13 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
 
     Source: Guo et al. (2017): ECE of equation 3, temperature scaling of section 4.2.
     """
-    logarithms = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-
-    def scaled(log_temperature: float) -> np.ndarray:
-        powers = np.exp((logarithms - logarithms.max(axis=1, keepdims=True)) / np.exp(log_temperature))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
     def loss(log_temperature: float) -> float:
-        of_label = scaled(log_temperature)[np.arange(len(labels)), labels]
+        of_label = tempered(probabilities, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
         return -float(np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean())
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
-    after = scaled(found.x)
+    after = tempered(probabilities, float(np.exp(found.x)))
     bins = reliability(probabilities, labels)
     return Calibration(
         expected_error=expected_error(bins),
@@ -68,6 +63,13 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
         log_loss_after=loss(found.x),
         bins=bins,
     )
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """float64 [N, K], each row ∝ p^(1/temperature) and adding up to 1, of probabilities [N, K]."""
+    logarithms = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    powers = np.exp((logarithms - logarithms.max(axis=1, keepdims=True)) / temperature)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[ReliabilityBin, ...]:

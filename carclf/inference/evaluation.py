@@ -10,6 +10,8 @@ import pandas as pd
 from carclf.data.manifest import Manifest
 from carclf.files import write_atomically
 from carclf.inference.audit import Audit, audit_views
+from carclf.inference.ensemble import softmax
+from carclf.inference.label_noise import likely_mislabels
 from carclf.inference.metrics import Evaluation, evaluate
 from carclf.inference.predictor import Predictions
 from carclf.recipe import View
@@ -19,11 +21,19 @@ NEW_LABEL_PATCH = "label_patch.new.csv"  # where the other holds what may be som
 
 
 def evaluate_predictions(predictions: Predictions, manifest: Manifest, *, audit: Audit | None = None) -> Evaluation:
-    """Scores predictions of training photos against the data set's labels."""
+    """Scores predictions of training photos against the data set's labels.
+
+    Where the predictions kept several views, the mistakes tell which labels are likely wrong.
+    """
     photos = manifest.read_ids("train").iloc[predictions.rows]
+    labels = photos["label"].to_numpy(np.int64)
+    views = predictions.view_logits
     return evaluate(
         probabilities=predictions.probabilities,
-        labels=photos["label"].to_numpy(np.int64),
+        labels=labels,
+        mislabelled=likely_mislabels(
+            predictions.probabilities, labels, view_probabilities=None if views is None else softmax(views)
+        ),
         ids=photos["id"].tolist(),
         class_names=manifest.class_names,
         audit=audit,
@@ -50,14 +60,17 @@ def labels_of(predictions: Predictions, manifest: Manifest) -> np.ndarray:
 
 
 def write_label_patch(directory: Path, evaluation: Evaluation) -> Path:
-    """The path of a CSV of the most confident mistakes, in which a wrong label is corrected by writing over `class`.
+    """The path of a CSV of likely mislabels and the most confident other mistakes, in which `class` is written over.
 
     As it is, it changes nothing: `class` is the present label, and the predicted one stands beside it. A file that
     somebody may have edited is left alone; the new one then has another name.
     """
-    rows = [(mistake.id, mistake.true, mistake.predicted, mistake.probability) for mistake in evaluation.mistakes]
+    rows = [
+        (mistake.id, mistake.true, mistake.predicted, mistake.probability, "yes" if mistake.likely_mislabel else "no")
+        for mistake in evaluation.mistakes
+    ]
     buffer = io.StringIO()
-    pd.DataFrame(rows, columns=["id", "class", "predicted", "probability"]).to_csv(
+    pd.DataFrame(rows, columns=["id", "class", "predicted", "probability", "likely_mislabel"]).to_csv(
         buffer, index=False, lineterminator="\n", float_format="%.4f"
     )
     content = buffer.getvalue().encode("utf-8", errors="surrogateescape")

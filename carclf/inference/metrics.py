@@ -36,12 +36,21 @@ class ConfusedPair(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A photo whose likeliest class is not its label; `probability` (0..1) is that of `predicted`."""
+    """A photo whose likeliest class is not its label.
+
+    Attributes:
+      id: of the photo.
+      true: the class of its label.
+      predicted: the likeliest class.
+      probability: of `predicted`, 0..1.
+      likely_mislabel: whether it is likely the label that is wrong (`carclf.inference.label_noise`).
+    """
 
     id: str
     true: str
     predicted: str
     probability: float
+    likely_mislabel: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +68,7 @@ class Evaluation:
       per_class: one score a class, in order of the labels.
       confusion: int64 [K, K], photos by true class (row) and predicted class (column).
       most_confused: the largest off-diagonal counts, largest first.
-      mistakes: the most confident ones, most confident first: the likeliest mislabels.
+      mistakes: the likely mislabels, all of them, then other mistakes up to `MISTAKES`; each the most confident first.
       calibration: whether the probabilities mean what they say.
       audit: what the views and their mean change against the clean view; None without views to audit.
     """
@@ -119,6 +128,7 @@ def evaluate(
     ids: Sequence[str],
     class_names: Sequence[str],
     audit: Audit | None = None,
+    mislabelled: np.ndarray | None = None,
 ) -> Evaluation:
     """The evaluation of predictions against the truth. Of equally likely classes the first counts as predicted.
 
@@ -128,6 +138,7 @@ def evaluate(
       ids: N photo ids.
       class_names: K names.
       audit: of the views that the predictions are the mean of.
+      mislabelled: bool [N], whose label is likely wrong (`carclf.inference.label_noise`); None is nobody's.
 
     Raises:
       UserError: there is no photo, or a probability is not finite.
@@ -155,7 +166,14 @@ def evaluate(
         per_class=scores,
         confusion=confusion,
         most_confused=_most_confused(confusion, class_names),
-        mistakes=_mistakes(probabilities, labels, predicted, ids=ids, class_names=class_names),
+        mistakes=_mistakes(
+            probabilities,
+            labels,
+            predicted,
+            ids=ids,
+            class_names=class_names,
+            mislabelled=np.zeros(photos, bool) if mislabelled is None else mislabelled,
+        ),
         calibration=calibrate(probabilities, labels),
         audit=audit,
     )
@@ -242,11 +260,12 @@ def _mistakes(
     *,
     ids: Sequence[str],
     class_names: Sequence[str],
+    mislabelled: np.ndarray,
 ) -> tuple[Mistake, ...]:
     wrong = np.flatnonzero(predicted != labels)
-    confidence = probabilities[wrong, predicted[wrong]]
-    order = np.argsort(-confidence, kind="stable")[:MISTAKES]
+    confidence, likely = probabilities[wrong, predicted[wrong]], mislabelled[wrong]
+    order = np.lexsort((-confidence, ~likely))[: max(MISTAKES, int(likely.sum()))]
     return tuple(
-        Mistake(ids[row], class_names[labels[row]], class_names[predicted[row]], float(probability))
-        for row, probability in zip(wrong[order], confidence[order], strict=True)
+        Mistake(ids[row], class_names[labels[row]], class_names[predicted[row]], float(probability), bool(is_likely))
+        for row, probability, is_likely in zip(wrong[order], confidence[order], likely[order], strict=True)
     )

@@ -233,11 +233,13 @@ def _view_logits(
 
 
 def mean_predictions(predictions: Sequence[Predictions], *, weights: np.ndarray | None = None) -> Predictions:
-    """The mean of several runs' probabilities of the same photos, each with its weight."""
+    """The mean of several runs' probabilities of the same photos, each with its weight; the views of all, if kept."""
     first = predictions[0]
     assert all(np.array_equal(predicted.rows, first.rows) for predicted in predictions)
     mean = np.average([predicted.probabilities for predicted in predictions], axis=0, weights=weights)
-    return Predictions(rows=first.rows, probabilities=mean)
+    kept = [predicted.view_logits for predicted in predictions if predicted.view_logits is not None]
+    every_view = np.concatenate(kept) if len(kept) == len(predictions) else None
+    return Predictions(rows=first.rows, probabilities=mean, view_logits=every_view)
 
 
 def joined_predictions(parts: Sequence[Predictions]) -> Predictions:

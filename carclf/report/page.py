@@ -13,12 +13,14 @@ from PIL import Image
 from carclf import runs
 from carclf.flags import changed_options, to_dict
 from carclf.inference.metrics import Evaluation
+from carclf.report.names import captions, short_names
 from carclf.report.pictures import WRITTEN_CLASSES, curve_svg, reliability_svg
 from carclf.report.template import inline_jpeg, write_html
 from carclf.train_options import TrainOptions
 
 CHARTS = ("Accuracy", "Loss", "Learning rate", "Seconds")
 JPEG_QUALITY = 88
+HEADING_LENGTH = 16  # of a row or a column of the confusion matrix
 
 
 class MistakePictures(NamedTuple):
@@ -66,7 +68,11 @@ def write_page(
         classes=sorted(evaluation.per_class, key=lambda score: score.f1),
         confusion=_confusion_rows(evaluation),
         confusion_picture=_inline_picture(run.directory / "confusion.png"),
-        mistakes=[(mistake, pictures.get(mistake.id)) for mistake in evaluation.mistakes],
+        mistakes=[
+            (mistake, pictures.get(mistake.id), captions((mistake.predicted, mistake.true)))
+            for mistake in evaluation.mistakes
+        ],
+        likely_mislabels=sum(mistake.likely_mislabel for mistake in evaluation.mistakes),
         reliability=reliability_svg(evaluation.calibration.bins),
         augmentation=_inline_picture(run.directory / "augmentation.png"),
         changed=_changed_options(run, parent=parents[-1] if parents else None),
@@ -124,12 +130,13 @@ def _changed_options(run: runs.Run, *, parent: runs.Run | None) -> list[dict[str
     ]
 
 
-def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, int, list[tuple[int, float]]]]:
-    """(name, photos, cells) a class, a cell being its count and share of the row; none when there are too many."""
+def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, str, list[tuple[int, float]]]]:
+    """(name, short name, cells) a class, a cell being its count and share of the row; none when there are too many."""
     if len(evaluation.per_class) > WRITTEN_CLASSES:
         return []
-    rows = zip(evaluation.per_class, evaluation.confusion.tolist(), strict=True)
-    return [(score.name, score.photos, [(n, n / max(score.photos, 1)) for n in counts]) for score, counts in rows]
+    short = short_names([score.name for score in evaluation.per_class], length=HEADING_LENGTH)
+    rows = zip(evaluation.per_class, short, evaluation.confusion.tolist(), strict=True)
+    return [(score.name, name, [(n, n / max(score.photos, 1)) for n in counts]) for score, name, counts in rows]
 
 
 def _command(options: TrainOptions) -> list[str]:

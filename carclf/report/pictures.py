@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from carclf.files import write_atomically
 from carclf.inference.calibration import ReliabilityBin
+from carclf.report.names import plain_text, short_names
 
 # What a chart shows: the columns of history.csv, their legend and their colour below.
 CURVES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -33,7 +34,6 @@ PAGE_COLOURS = {"ink": "#010101", "grid": "#020202", "train": "#030303", "val": 
 TABLE_BACKGROUND, TABLE_INK = "#1b1f24", "#d0d7de"  # photos look right on a dark table
 MARKED_EPOCHS = 30  # more points than these are drawn without a dot each
 WRITTEN_CLASSES = 30  # more classes than these are drawn without names and counts
-NAME_LENGTH = 24
 DOTS_PER_INCH = 110
 # A table of photos: the side of a place in it, what is left free between two, the height of a line of text.
 CELL_INCHES, GAP_INCHES, TEXT_INCHES = 1.35, 0.05, 0.19
@@ -183,7 +183,7 @@ def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: P
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if written:
-        names = [plain_text(name) for name in class_names]
+        names = short_names(class_names)
         axes.set_xticks(range(classes), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(range(classes), names, parse_math=False)
         for true, predicted in zip(*np.nonzero(confusion), strict=True):
@@ -294,15 +294,6 @@ def stacked(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
         left = (wide - width) // 2
         canvas[top : top + height, left : left + width] = image
     return canvas
-
-
-def plain_text(text: str, *, length: int = NAME_LENGTH) -> str:
-    """`text` as one short line that any font can draw: what is not printable becomes '·', the middle '…'."""
-    line = "".join(sign if sign.isprintable() else "·" for sign in text)
-    if len(line) <= length:
-        return line
-    tail = (length - 1) // 3
-    return f"{line[: length - 1 - tail]}…{line[len(line) - tail :]}"
 
 
 def _wrapped(title: str, *, width: int) -> str:

@@ -3,12 +3,13 @@
 import base64
 import functools
 import importlib.resources
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from carclf.files import write_atomically
 
@@ -36,7 +37,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (percent, duration, number, rate, fixed, inline_jpeg)
+    filters = (percent, duration, number, rate, fixed, inline_jpeg, words)
     environment.filters |= {function.__name__: function for function in filters}
     return environment
 
@@ -48,6 +49,11 @@ def _source(name: str) -> str:
 def inline_jpeg(encoded: bytes) -> Markup:
     """The address of a JPEG that is part of the page."""
     return Markup("data:image/jpeg;base64,") + base64.b64encode(encoded).decode()
+
+
+def words(name: str) -> Markup:
+    """A name that a line may break behind each '_', '/' and '.', as behind blanks and hyphens."""
+    return Markup(re.sub(r"([_/.]+)(?=[^_/.])", r"\1<wbr>", str(escape(name))))
 
 
 def percent(share: float | None, digits: int = 1) -> str:

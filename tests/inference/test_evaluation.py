@@ -17,8 +17,8 @@ def evaluated(dataset):
 def test_an_unedited_label_patch_changes_nothing_and_an_edited_one_what_it_says(dataset, tmp_path):
     path = write_label_patch(tmp_path, evaluated(dataset))
     frame = pd.read_csv(path, dtype=str)
-    assert list(frame.columns) == ["id", "class", "predicted", "probability"]
-    assert frame.loc[0].tolist() == ["train001.jpg", "class 1", "class 0", "0.9000"]
+    assert list(frame.columns) == ["id", "class", "predicted", "probability", "likely_mislabel"]
+    assert frame.loc[0].tolist() == ["train001.jpg", "class 1", "class 0", "0.9000", "no"]
     assert len(frame) == 16
     assert apply_label_patch(str(path), dataset).label_patch.labels == {}
     frame.loc[0, "class"] = "class 0"

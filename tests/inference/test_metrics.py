@@ -79,7 +79,7 @@ def test_mistakes_are_the_most_confident_first_and_no_more_than_50():
     probabilities = np.stack([1 - confidence, confidence], axis=1)
     evaluation = run(probabilities, np.zeros(60, np.int64), class_names=["cat", "dog"])
     assert [mistake.id for mistake in evaluation.mistakes] == [f"{row}.jpg" for row in range(59, 9, -1)]
-    assert evaluation.mistakes[0] == ("59.jpg", "cat", "dog", pytest.approx(0.9))
+    assert evaluation.mistakes[0] == ("59.jpg", "cat", "dog", pytest.approx(0.9), False)
 
 
 def test_most_confused_pairs_name_truth_first():

@@ -29,15 +29,22 @@ class Page(html.parser.HTMLParser):
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.words: list[str] = []
+        self._broken = False  # whether a line may break here, inside a name
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
+        if tag == "wbr":
+            self._broken = True
+            return
         self.tags.append(tag)
         self.attributes += attrs
 
     def handle_data(self, data):
-        if self.tags[-1:] != ["style"]:
+        if self._broken:
+            self.words[-1] += data
+        elif self.tags[-1:] != ["style"]:
             self.words.append(data)
+        self._broken = False
 
     @property
     def text(self) -> str:
@@ -127,6 +134,21 @@ def test_the_page_needs_no_network_and_no_script(run):
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "default-src 'none'" in text
     assert page.tags.count("svg") == 5  # of each epoch four figures, and calibration
+
+
+def test_a_line_breaks_at_the_words_of_a_name_and_two_names_can_be_told_apart(tmp_path):
+    names = ["Mercedes-Benz_E-Class_Coupe_2012_facelift", "Mercedes-Benz_E-Class_Cabriolet_2012_facelift"]
+    text = page_text(
+        make_run(tmp_path / "long", class_names=names),
+        evaluation=make_evaluation(class_names=names),
+        pictures={"0.jpg": JPEG},
+    )
+    assert "<bdi>Mercedes-Benz_<wbr>E-Class_<wbr>Coupe_<wbr>2012_<wbr>facelift</bdi> taken for" in text
+    short = ["… Cabriolet_2012_facelift", "… Coupe_2012_facelift"]
+    for name, caption in zip(names[::-1], short, strict=True):
+        shown = caption.replace("_", "_<wbr>")
+        assert f'<span title="{name}">for <bdi>{shown}</bdi></span>' in text
+    assert 'title="Mercedes-Benz_E-Class_Coupe_2012_facelift"><div>… Coupe_20…elift</div>' in text
 
 
 def page_with_names(folder, *, name: str, other: str) -> Page:
