@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 FIRST_SECONDS = 2.0  # what is over sooner is not worth a line
 SECONDS_BETWEEN_LINES = (15.0, 60.0)  # at first, and at the most: twice as many each time
@@ -102,7 +102,7 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            counted = {} if self._total is not None else {"bar_format": "{desc} … {elapsed}"}
+            counted: dict[str, Any] = {} if self._total is not None else {"bar_format": "{desc} … {elapsed}"}
             self._bar = tqdm(
                 total=self._total, initial=self._done, desc=self._what, unit=f" {self._unit}", file=stream,
                 dynamic_ncols=True, leave=False, **counted,
@@ -133,10 +133,11 @@ def _own_stderr() -> TextIO | None:
 
     What replaces `sys.stderr`, as a notebook does, is written to as it is. None where there is none.
     """
-    if sys.stderr is None or sys.stderr is not sys.__stderr__:
-        return sys.stderr
+    real = sys.__stderr__
+    if real is None or sys.stderr is not real:
+        return cast(TextIO | None, sys.stderr)
     try:
-        copy = os.dup(sys.stderr.fileno())
+        copy = os.dup(real.fileno())
     except OSError:
-        return sys.stderr
-    return os.fdopen(copy, "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+        return real
+    return os.fdopen(copy, "w", encoding=real.encoding, errors="backslashreplace")

@@ -99,10 +99,10 @@ def by_label(
         else:
             photos[entry.path] = Photo(photo_id, split, category, entry)
     if split == "train" and usable and not photos:
-        example, found = next(iter(labels.labels)), usable[0].path
+        example, present = next(iter(labels.labels)), usable[0].path
         raise UserError(
             f"No photo has one of the {len(labels.labels):,} Ids in the column {labels.id_column!r} of {labels.shown} "
-            f"(such as {example}; a photo is {found}): {labels.advice()}."
+            f"(such as {example}; a photo is {present}): {labels.advice()}."
         )
     other = _Lookup(usable, elsewhere.shown) if elsewhere else None
     known = {found.path for i in elsewhere.labels if (found := other.get(i))} if elsewhere and other else set()
