@@ -10,8 +10,9 @@ from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
 from carclf.device import Hosts, select_device
 from carclf.errors import Preempted, UserError
+from carclf.flags import options_of
 from carclf.runs.lock import holding
-from carclf.runs.parent import check_split, describe_changes, load_parent
+from carclf.runs.parent import check_chain, check_split, describe_changes, load_parent
 from carclf.train_options import ALL_FOLDS, TrainOptions
 from carclf.training.preemption import Preemption, passing_on_sigterm
 
@@ -25,22 +26,27 @@ def main(options: TrainOptions) -> int:
     """Trains; 0 also when there was nothing left to do."""
     if options.stages:
         return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
-    check_data(options)
+    check_files(options)
     if options.val_fold == ALL_FOLDS:
         return train_all_folds(options, sys.argv[1:])
     return train_one_stage(options)
 
 
-def check_data(options: TrainOptions) -> None:
-    """Returns nothing where the options name a data set.
+def check_files(options: TrainOptions) -> None:
+    """Checks that the options name a data set, and only files that are there.
 
     Raises:
-      UserError: they do not.
+      UserError: no data set is named, or weights or a label patch are missing.
     """
     if not options.data:
         raise UserError(
             "--data is missing: give the folder that tools/make_tfrecords.py wrote, such as --data=data/cars."
         )
+
+    from_file = options.weights not in options_of(TrainOptions)["weights"].choices and not options.init_from
+    for name in ("label_patch", *["weights"] * from_file):
+        if (path := getattr(options, name)) and not Path(path).expanduser().is_file():
+            raise UserError(f"--{name}={path} is not there: give the path of an existing file.")
 
 
 def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
@@ -51,13 +57,19 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
       arguments: the command line; what it holds besides `--stages` overrides the options of every stage.
 
     Raises:
-      UserError: a name has no flag file, or a stage no data set or an impossible option; none was started.
+      UserError: what can be known to stop any of the stages; none was started.
     """
     shared = _without_stages(expand_flagfiles(arguments))
     commands = {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages}
-    for command in commands.values():
-        if options := parse_command_line(TrainOptions, command, description=DESCRIPTION):
-            check_data(options)
+    planned: dict[str, TrainOptions] = {}
+    for stage, command in commands.items():
+        try:
+            if options := parse_command_line(TrainOptions, command, description=DESCRIPTION):
+                check_files(options)
+                planned[stage] = options
+        except UserError as error:
+            raise UserError(f"Stage {stage}: {error}") from None
+    check_chain(planned)
     return train_each("stage", commands)
 
 

@@ -198,6 +198,8 @@ class TrainOptions(Options):
         "With --unfreeze=head: compute the backbone's features of this many augmented views per photo once, and train "
         "on those; 0 does not.",
         low=0,
+        check="carclf.recipe.chain:check_feature_views",
+        using=("augment",),
         group=_MODEL,
     )
 

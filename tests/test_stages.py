@@ -13,6 +13,7 @@ from carclf import command, train
 from carclf.errors import UserError
 from carclf.runs import load_run
 from carclf.train_options import TrainOptions
+from tests.inference.made_runs import make_run
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "stages").glob("*.flags"))
@@ -81,6 +82,19 @@ def started(monkeypatch):
     return begin
 
 
+@pytest.fixture
+def stage_files(tmp_path, monkeypatch):
+    """Writes stages of one line of flags each, and moves to a folder without runs."""
+
+    def write(**stages: str) -> None:
+        for name, flags in stages.items():
+            (tmp_path / f"{name}.flags").write_text("\n".join(flags.split(" ")))
+        monkeypatch.setattr(command, "STAGE_FOLDERS", (tmp_path,))
+        monkeypatch.chdir(tmp_path)
+
+    return write
+
+
 def test_a_schedule_gives_every_stage_what_the_command_line_says(started):
     stages = started(f"--flagfile={ROOT / 'stages' / 'all.flags'}", "--data=cars", "--epochs=3")
     assert list(stages) == ["b0_112", "b3_300_head", "b3_300_half", "b3_300_all", "b3_512"]
@@ -100,6 +114,59 @@ def test_what_stops_a_later_stage_is_told_before_the_first(started):
         started("--stages=notebook_b0_112,b3_512")
     with pytest.raises(UserError, match=r"There is no stage 'b3_521': did you mean b3_512\?"):
         started("--stages=b0_112,b3_521", "--data=cars")
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        ("--backbone=efficentnet_b3", "did you mean efficientnet_b3"),
+        ("--loss=cross_entrpy", "did you mean cross_entropy"),
+        ("--optimizer=adan", "did you mean adam"),
+        ("--schedule=cosin", "did you mean cosine"),
+        ("--schedule=one_cycle --warmup_epochs=1", "one_cycle rises by itself"),
+        ("--augment=flip|rotat(5)", "did you mean 'rotate'"),
+        ("--unfreeze=hed", "--unfreeze is 'hed'"),
+        ("--class_weights=balancd", "--class_weights has 'balancd'"),
+        ("--image_size=big", "--image_size=big is not a size"),
+        ("--backbone=xception --image_size=64", "xception needs images of at least 71x71"),
+        ("--optimizer=sgd --amsgrad", "--amsgrad is not for sgd"),
+        ("--unfreeze=head --feature_views=2 --augment=cutmix", "--augment=cutmix mixes photos"),
+        ("--label_patch=patch.csv", "--label_patch=patch.csv is not there"),
+        ("--weights=b3.h5", "--weights=b3.h5 is not there"),
+        ("--init_from=frist", r"parent run runs/frist does not exist: did you mean first\?"),
+        (
+            "--init_from=other",
+            r"parent run runs/other does not exist: make it with python -m carclf.train --stage",
+        ),
+        ("--init_from=second", "parent run runs/second does not exist: make it with"),
+        ("--init_from=first --backbone=b3", "has --backbone=tiny and this stage --backbone=b3"),
+        ("--init_from=first --backbone=tiny --head_width=9", "has --head_width=128 and this stage --head_width=9"),
+    ],
+)
+def test_a_mistyped_option_of_a_later_stage_is_told_before_the_first(second, sentence, started, stage_files):
+    stage_files(first="--run=first --backbone=tiny --weights=none", second=f"--run=second {second}")
+    with pytest.raises(UserError, match=f"^Stage second: .*{sentence}"):
+        started("--stages=first,second", "--data=cars")
+
+
+def test_a_later_stage_starts_from_an_earlier_one_or_from_a_run_that_is_there(started, stage_files, dataset, tmp_path):
+    make_run(tmp_path / "runs" / "there", dataset)
+    tiny = "--backbone=tiny --weights=none"
+    stage_files(
+        first=f"--run=first {tiny}",
+        second=f"--run=second {tiny} --init_from=first",
+        third=f"--run=third {tiny} --init_from=there --head_width=8",
+    )
+    assert list(started("--stages=first,second,third", "--data=cars")) == ["first", "second", "third"]
+
+
+def test_a_finished_run_counts_as_it_is_unless_it_is_trained_again(started, stage_files, dataset, tmp_path):
+    make_run(tmp_path / "runs" / "first", dataset)  # its head is 8 wide, whatever the stage of its name says
+    both = "--backbone=tiny --weights=none --head_width=9"
+    stage_files(first=f"--run=first {both}", second=f"--run=second {both} --init_from=first")
+    with pytest.raises(UserError, match="Stage second: The parent run runs/first has --head_width=8"):
+        started("--stages=first,second", "--data=cars")
+    assert list(started("--stages=first,second", "--data=cars", "--overwrite")) == ["first", "second"]
 
 
 def chain_of(name: str) -> dict[Path, TrainOptions]:

@@ -192,6 +192,19 @@ def parse_recipe(text: str) -> Recipe:
     return Recipe(spec=text.strip(), steps=tuple(steps))
 
 
+def check_feature_views(views: int, *, augment: str) -> None:
+    """Checks that features can be kept of what the recipe draws: they are of single photos.
+
+    Raises:
+        UserError: there are to be some and the recipe mixes photos, or it is none.
+    """
+    if views and parse_recipe(augment).mixes:
+        raise UserError(
+            f"--feature_views={views} keeps features of single photos, and --augment={augment} mixes photos: leave "
+            "one of the two out."
+        )
+
+
 def _expanded(text: str) -> list[Term]:
     terms: list[Term] = []
     for term in parse_terms(text):

@@ -1,11 +1,12 @@
 """What a stage may inherit: the checks that come before the first import of a framework."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.flags import options_of, result_options
+from carclf.flags import did_you_mean, options_of, result_options
 from carclf.train_options import TrainOptions
 
 
@@ -29,13 +30,47 @@ def load_parent(path: Path, *, data: str, backbone: str, head_width: int) -> run
     parent = runs.load_run(path)
     if parent.metrics is None:
         raise UserError(f"The parent run {path} is not finished: train it to its end first.")
+    _check_same_network(path, parent.options, backbone=backbone, head_width=head_width)
+    return parent
+
+
+def _check_same_network(path: Path, parent: TrainOptions, *, backbone: str, head_width: int) -> None:
     for name, ours in (("backbone", backbone), ("head_width", head_width)):
-        if (theirs := getattr(parent.options, name)) != ours:
+        if (theirs := getattr(parent, name)) != ours:
             raise UserError(
                 f"The parent run {path} has --{name}={theirs} and this stage --{name}={ours}: weights cannot be "
                 "carried over, so use the same, or another parent."
             )
-    return parent
+
+
+def check_chain(stages: Mapping[str, TrainOptions]) -> None:
+    """Checks that each of these stages can start from the parent that it names: a run, or a stage before it.
+
+    Args:
+      stages: their options by name, in the order in which they will be trained.
+
+    Raises:
+      UserError: as for `load_parent`, with the name of the stage.
+    """
+    made: dict[Path, TrainOptions] = {}
+    for name, options in stages.items():
+        try:
+            if options.init_from:
+                _check_parent(options, made=made)
+        except UserError as error:
+            raise UserError(f"Stage {name}: {error}") from None
+        made[runs.run_path(options.run or "run", runs=options.runs)] = options
+
+
+def _check_parent(options: TrainOptions, *, made: Mapping[Path, TrainOptions]) -> None:
+    path = runs.run_path(options.init_from, runs=options.runs)
+    kept = (path / runs.METRICS_FILE).is_file()  # by a stage that is trained already
+    if path in made and (made[path].overwrite or not kept):
+        _check_same_network(path, made[path], backbone=options.backbone, head_width=options.head_width)
+    elif not path.is_dir() and (hint := did_you_mean(path.name, [one.name for one in made])):
+        raise UserError(f"The parent run {path} does not exist: {hint}That is a stage before this one.")
+    elif not runs.fold_paths(path):  # else each fold has a parent of its own
+        load_parent(path, data=options.data, backbone=options.backbone, head_width=options.head_width)
 
 
 def check_split(

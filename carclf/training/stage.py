@@ -11,7 +11,6 @@ from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import canvas_side, training_shards
 from carclf.device import Device
-from carclf.errors import UserError
 from carclf.framing import Framing, RenderMethod
 from carclf.model.backbones import find_backbone
 from carclf.model.class_weights import parse_class_weights
@@ -98,11 +97,6 @@ def plan_stage(
       UserError: an option that does not fit the data set or the device.
     """
     recipe = parse_recipe(options.augment)
-    if options.feature_views and recipe.mixes:
-        raise UserError(
-            f"--feature_views={options.feature_views} keeps features of single photos, and --augment={options.augment} "
-            "mixes photos: leave one of the two out."
-        )
     train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
     train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
     phases = plan_phases(options, train_photos=train_photos)
