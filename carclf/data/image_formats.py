@@ -8,8 +8,8 @@ from PIL import Image, features
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by Pillow alone, in every version that carclf takes
 _ADDED = {  # format → (module that teaches Pillow to read it, what to do where that is missing)
     "AVIF": ("", "AVIF is read by Pillow 11.3 and later: pip install --upgrade pillow"),
-    "HEIF": ("pillow_heif", "HEIC is read with an extra: pip install 'carclf[heic]'"),
-    "JXL": ("pillow_jxl", "JPEG XL is read with an extra: pip install 'carclf[jxl]'"),
+    "HEIF": ("pillow_heif", "HEIC is read with pillow-heif: pip install pillow-heif"),
+    "JXL": ("pillow_jxl", "JPEG XL is read with pillow-jxl-plugin: pip install pillow-jxl-plugin"),
 }
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (  # where, what, of which format; Pillow's names where it reads it
     (0, b"\xff\xd8\xff", "JPEG"),
