@@ -223,6 +223,7 @@ def measure_carclf(options: GpuOptions) -> dict[str, Any]:
     """Seconds of a training step and a prediction by Keras's own `fit` and `predict`, of Render alone, and of TTA."""
     import keras
 
+    from carclf.framing import Framing, Rendering
     from carclf.model.classifier import build_classifier, set_trainable
     from carclf.model.compile import xla
     from carclf.model.optimizers import build_optimizer
@@ -235,9 +236,8 @@ def measure_carclf(options: GpuOptions) -> dict[str, Any]:
     keras.config.set_dtype_policy("mixed_bfloat16")
     classifier = build_classifier(backbone=case.backbone, weights="none", class_count=CLASSES, image_size=size)
     set_trainable(classifier, unfreeze="all", train_batch_norm=options.train_batch_norm)
-    model = build_photo_classifier(
-        classifier, image_size=size, canvas_size=case.canvas_size, fill="edge", mixing=False, erasing=False
-    )
+    framing = Framing(image_size=size, canvas_size=case.canvas_size)
+    model = build_photo_classifier(classifier, framing=framing, rendering=Rendering())
     model.compile(
         optimizer=build_optimizer("adamw", schedule=LEARNING_RATE, weight_decay=WEIGHT_DECAY),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -131,15 +131,14 @@ class Trainee:
 
     def compile(self) -> None:
         """Builds and compiles the model as carclf does."""
+        from carclf.framing import Rendering
         from carclf.training.stage_models import build_training_model
 
         self._trained = self._classifier()
         self.model = build_training_model(
             self._trained,
             framing=self._framing,
-            fill="edge",
-            mixing=False,
-            erasing=False,
+            rendering=Rendering(),
             optimizer=make_optimizer(),
             device=self._device,
         )
@@ -148,16 +147,10 @@ class Trainee:
         """The same model, compiled by Keras alone with the same loss and metrics."""
         import keras
 
+        from carclf.framing import Rendering
         from carclf.model.photo_classifier import build_photo_classifier
 
-        self.model = build_photo_classifier(
-            self._classifier(),
-            image_size=self._framing.image_size,
-            canvas_size=self._framing.canvas_size,
-            fill="edge",
-            mixing=False,
-            erasing=False,
-        )
+        self.model = build_photo_classifier(self._classifier(), framing=self._framing, rendering=Rendering())
         self.model.compile(
             optimizer=make_optimizer(),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True),

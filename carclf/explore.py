@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from carclf.command import run_door
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse, require_flags, same_option
-from carclf.framing import Fill, parse_image_size
+from carclf.framing import PaddingMode, parse_image_size
 from carclf.progress import Progress
 from carclf.train_options import TrainOptions
 from carclf.workers import MOST_WORKERS
@@ -68,7 +68,7 @@ class ExploreOptions(Options):
         group="Images",
     )
     fit: str = same_option(TrainOptions, "fit")
-    fill: Fill = same_option(TrainOptions, "fill")
+    fill: PaddingMode = same_option(TrainOptions, "fill")
 
     def __post_init__(self) -> None:
         """Checks each option, then the rules among them."""
@@ -157,12 +157,13 @@ def write_picture(options: ExploreOptions, *, manifest: "Manifest", recipe: "Rec
     select_device("cpu")
 
     # Keras is imported only from here on, when its backend has been chosen.
+    from carclf.framing import Rendering
     from carclf.report.augmentation import Look, draw_catalogue, draw_recipe
 
     look = Look(
         image_size=parse_image_size(options.image_size),
         fit=options.fit,
-        fill=options.fill,
+        rendering=Rendering(fill=options.fill),
         seed=options.seed,
         draws=options.draws,
     )

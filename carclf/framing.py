@@ -7,8 +7,8 @@ from typing import Literal
 from carclf.errors import UserError
 
 # What lies outside a photo: its edge pixel, its mirror image, or a constant.
-Fill = Literal["edge", "reflect", "constant"]
-FILLS: tuple[Fill, ...] = typing.get_args(Fill)
+PaddingMode = Literal["edge", "reflect", "constant"]
+PADDING_MODES: tuple[PaddingMode, ...] = typing.get_args(PaddingMode)
 # How a photo is interpolated: its neighbours gathered, or by two matrix products.
 RenderMethod = Literal["gather", "separable"]
 RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
@@ -27,6 +27,25 @@ class Framing:
     image_size: tuple[int, int]
     canvas_size: int
     fit: str = "squash"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendering:
+    """How the images in that frame are computed: the arguments of the layer `Render` that are no sizes.
+
+    Attributes:
+      fill: the padding mode: what lies outside a photo.
+      stretch: whether each image's values are mapped to 0..255 before colour.
+      method: how photos are interpolated, see `carclf.model.render.render`.
+      mixing: whether photos are mixed; False spares its cost.
+      erasing: whether boxes are erased; False spares its cost.
+    """
+
+    fill: PaddingMode = "edge"
+    stretch: bool = False
+    method: RenderMethod = "gather"
+    mixing: bool = False
+    erasing: bool = False
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

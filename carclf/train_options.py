@@ -4,7 +4,7 @@ import dataclasses
 
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse
-from carclf.framing import FILLS, RENDER_METHODS, Fill, parse_image_sizes
+from carclf.framing import PADDING_MODES, RENDER_METHODS, PaddingMode, parse_image_sizes
 
 # What --val_fold=all is kept as.
 ALL_FOLDS = -1
@@ -135,7 +135,7 @@ class TrainOptions(Options):
         choices=("squash", "crop", "pad"),
         group=_IMAGES,
     )
-    fill: Fill = option("edge", "Padding mode: what lies outside a photo.", choices=FILLS, group=_IMAGES)
+    fill: PaddingMode = option("edge", "Padding mode: what lies outside a photo.", choices=PADDING_MODES, group=_IMAGES)
     stretch: bool = option(
         False,
         "Map the values of each image to 0..255 before colour operations, as the 2020 notebook's library did.",

@@ -22,7 +22,7 @@ from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import training_batches
 from carclf.errors import Preempted, UserError
-from carclf.framing import Framing
+from carclf.framing import Framing, Rendering
 from carclf.inference import predictor, programs
 from carclf.model import backbones
 from carclf.model.class_weights import balanced_class_weights
@@ -377,9 +377,8 @@ def hidden_before_norm(weights: Path, dataset: Manifest) -> np.ndarray:
     classifier.load_weights(weights)
     framing = Framing(image_size=(SIDE, SIDE), canvas_size=64)
     model = build_photo_classifier(
-        keras.Model(classifier.input, classifier.get_layer("head_dense").output),
-        image_size=framing.image_size, canvas_size=64, fill="edge", mixing=False, erasing=False,
-    )  # fmt: skip
+        keras.Model(classifier.input, classifier.get_layer("head_dense").output), framing=framing, rendering=Rendering()
+    )
     batches = training_batches(
         manifest=dataset, folds=[1, 2], framing=framing, recipe=parse_recipe(RECIPE), batch_size=4, epochs=3, seed=42,
         steps_per_epoch=1,

@@ -12,12 +12,12 @@ from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.exporting.formats import Predict
-from carclf.framing import Fill
+from carclf.framing import PaddingMode
 from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
 
 TOLERANCE = 1e-3  # of a probability, on identical pixels
 
-PAD_MODES: dict[Fill, Literal["edge", "symmetric", "constant"]] = {
+PAD_MODES: dict[PaddingMode, Literal["edge", "symmetric", "constant"]] = {
     "edge": "edge",
     "reflect": "symmetric",
     "constant": "constant",
@@ -75,7 +75,7 @@ class Resizing:
 
     photo_size: tuple[int, int]
     fit: str
-    fill: Fill
+    fill: PaddingMode
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels uint8 [h, w, 3] of a photo uint8 [any, any, 3]."""

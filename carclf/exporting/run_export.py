@@ -64,11 +64,8 @@ def export_run(
     resize = None if form.any_size else resizing_for(run, framing)
     model = build_whole_photo_classifier(
         classifier,
-        image_size=framing.image_size,
-        canvas_size=framing.canvas_size,
-        fit=framing.fit,
-        fill=run.options.fill,
-        stretch=run.options.stretch,
+        framing=framing,
+        rendering=run.rendering,
         photo_size=resize.photo_size if resize else None,
     )
     with new_folder(output) as folder:

@@ -1,5 +1,6 @@
 """Where a run's classifier looks in single photos: Grad-CAM over the photos of a split."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_canvases
-from carclf.framing import Fill, Framing
+from carclf.framing import Framing, Rendering
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.render import Render
 from carclf.progress import Progress
@@ -20,8 +21,7 @@ def photo_heat(
     classifier: keras.Model,
     *,
     framing: Framing,
-    fill: Fill,
-    stretch: bool,
+    rendering: Rendering,
     manifest: Manifest,
     split: str,
     folds: Iterable[int] | None = None,
@@ -35,8 +35,7 @@ def photo_heat(
     Args:
       classifier: image → logits.
       framing: how photos become its input.
-      fill: what lies outside a photo.
-      stretch: whether each image's values are mapped to 0..255.
+      rendering: how the images are computed.
       manifest: the data set.
       split: 'train' or 'test'.
       folds: the folds in which the photos are; None is all.
@@ -45,7 +44,7 @@ def photo_heat(
     model = build_grad_cam(classifier)
     # Few photos are not worth a trace on TensorFlow; on JAX only a compiled step is fast.
     model.compile(run_eagerly=keras.backend.backend() == "tensorflow")
-    render = Render(image_size=framing.image_size, fill=fill, mixing=False, erasing=False, stretch=stretch, jit=False)
+    render = Render(image_size=framing.image_size, **dataclasses.asdict(rendering), jit=False)
     rows = np.array(sorted(labels), np.int64)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     with Progress("Computing heat maps", total=len(rows)) as progress:

@@ -138,17 +138,13 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
         places = tuple(place for place, other in enumerate(sizes) if other == size)
         of_size = tuple(views[place] for place in places)
         classifier, framing = load_classifier(run, image_size=size)
-        photo_classifier = build_photo_classifier(
-            classifier,
-            image_size=size,
-            canvas_size=framing.canvas_size,
-            fill=run.options.fill,
-            mixing=False,
-            erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
-            stretch=run.options.stretch,
+        rendering = dataclasses.replace(
+            run.rendering,
             # To views that turn, gathers give the image that the run's own method would give.
             method="gather" if any(view.turns for view in of_size) else choose_method(run.options.render, turning=()),
+            erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
         )
+        photo_classifier = build_photo_classifier(classifier, framing=framing, rendering=rendering)
         view_set = ViewSet(of_size, image_size=size, fit=framing.fit, seed=run.options.seed)
         programs.append(Program(photo_classifier, framing.canvas_size, view_set, places, jit))
     return programs

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.framing import FILLS, RENDER_METHODS, Fill, RenderMethod
+from carclf.framing import PADDING_MODES, RENDER_METHODS, PaddingMode, RenderMethod
 from carclf.model.compile import compiled_on_jax, gather_rows, xla
 from carclf.model.pixel_map import centres, coverage, is_affine, pixel_map, reflect, sample_step
 from carclf.model.separable import sample_separably
@@ -26,7 +26,7 @@ def render(
     erase: Tensor | None = None,
     *,
     image_size: tuple[int, int],
-    fill: Fill = "edge",
+    fill: PaddingMode = "edge",
     fill_value: float = 0.0,
     stretch: bool = False,
     method: RenderMethod = "gather",
@@ -87,7 +87,7 @@ def _sample(
     colour: Tensor,
     *,
     image_size: tuple[int, int],
-    fill: Fill,
+    fill: PaddingMode,
     fill_value: float,
     branching: bool,
 ) -> Tensor:
@@ -150,7 +150,7 @@ def _interpolate(
     offset: Tensor,
     *,
     image_size: tuple[int, int],
-    fill: Fill,
+    fill: PaddingMode,
     fill_value: float,
     affine: bool,
 ) -> Tensor:
@@ -285,7 +285,7 @@ class Render(keras.layers.Layer):
         self,
         *,
         image_size: tuple[int, int],
-        fill: Fill = "edge",
+        fill: PaddingMode = "edge",
         fill_value: float = 0.0,
         mixing: bool = False,
         erasing: bool = False,
@@ -297,12 +297,12 @@ class Render(keras.layers.Layer):
     ) -> None:
         """See the class."""
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
-        if fill not in FILLS:
-            raise ValueError(f"fill must be one of {', '.join(FILLS)}. Received: fill={fill!r}")
+        if fill not in PADDING_MODES:
+            raise ValueError(f"fill must be one of {', '.join(PADDING_MODES)}. Received: fill={fill!r}")
         if method not in RENDER_METHODS:
             raise ValueError(f"method must be one of {', '.join(RENDER_METHODS)}. Received: method={method!r}")
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        self.fill: Fill = fill
+        self.fill: PaddingMode = fill
         self.fill_value = float(fill_value)
         self.mixing = mixing
         self.erasing = erasing

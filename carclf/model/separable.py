@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from carclf.errors import UserError
-from carclf.framing import Fill, RenderMethod
+from carclf.framing import PaddingMode, RenderMethod
 from carclf.model.compile import exact_einsum, platform
 from carclf.model.pixel_map import centres, coverage, is_affine, pixel_map, reflect, sample_step
 
@@ -23,7 +23,7 @@ def sample_separably(
     geometry: Tensor,
     *,
     image_size: tuple[int, int],
-    fill: Fill,
+    fill: PaddingMode,
     fill_value: float,
 ) -> Tensor:
     """Returns the photos interpolated as `carclf.model.render` does it, before colour: float32 [B, H, W, 3].
@@ -140,7 +140,9 @@ def describe_method(method: RenderMethod, *, turning: Sequence[str]) -> str | No
     return None
 
 
-def _weights(scale: Tensor, start: Tensor, step: Tensor, last: Tensor, *, size: int, side: int, fill: Fill) -> Tensor:
+def _weights(
+    scale: Tensor, start: Tensor, step: Tensor, last: Tensor, *, size: int, side: int, fill: PaddingMode
+) -> Tensor:
     """Returns float32 [B, size, side]: the weight of each pixel of a canvas side in each output pixel.
 
     A row sums to 1, or under `constant` to the share of the photo against what lies outside.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.framing import Fill
+from carclf.framing import Framing, PaddingMode, Rendering
 from carclf.model.render import Render
 
 Tensor = Any
@@ -18,11 +18,8 @@ MOST_HALVINGS = 7  # serve photos up to 128 canvases long
 def build_whole_photo_classifier(
     classifier: keras.Model,
     *,
-    image_size: tuple[int, int],
-    canvas_size: int,
-    fit: str,
-    fill: Fill,
-    stretch: bool = False,
+    framing: Framing,
+    rendering: Rendering,
     photo_size: tuple[int, int] | None = None,
 ) -> keras.Model:
     """A model from `pixels` uint8 [B, h, w, 3] to `probabilities` float32 [B, K]; it shares the classifier's variables.
@@ -31,16 +28,19 @@ def build_whole_photo_classifier(
 
     Args:
       classifier: image float32 [B, H, W, 3] in 0..255 → logits [B, K].
-      image_size: (H, W) in pixels.
-      canvas_size: side in pixels; a longer photo is halved until it fits, as the training decoder does.
-      fit: how a photo meets the image's shape: 'squash', 'crop' or 'pad'.
-      fill: what lies outside a photo, see `Render`.
-      stretch: whether each image's values are mapped to 0..255, see `render`.
+      framing: (H, W) and the canvas in pixels, and how a photo meets the image's shape; a photo longer than the canvas
+        is halved until it fits, as the training decoder does.
+      rendering: what lies outside a photo, and whether values are stretched; the rest does not concern whole photos.
       photo_size: the only (h, w) that the model takes; None is any, the same within a batch.
     """
     pixels = keras.Input((*(photo_size or (None, None)), 3), dtype="uint8", name="pixels")
     frame = WholePhoto(
-        image_size=image_size, canvas_size=canvas_size, fit=fit, fill=fill, stretch=stretch, name="whole_photo"
+        image_size=framing.image_size,
+        canvas_size=framing.canvas_size,
+        fit=framing.fit,
+        fill=rendering.fill,
+        stretch=rendering.stretch,
+        name="whole_photo",
     )
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(classifier(frame(pixels)))
     return keras.Model(pixels, {"probabilities": probabilities}, name="whole_photo_classifier")
@@ -62,7 +62,7 @@ class WholePhoto(keras.layers.Layer):
     """
 
     def __init__(
-        self, *, image_size: tuple[int, int], canvas_size: int, fit: str, fill: Fill, stretch: bool, name: str
+        self, *, image_size: tuple[int, int], canvas_size: int, fit: str, fill: PaddingMode, stretch: bool, name: str
     ) -> None:
         """See the class."""
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)

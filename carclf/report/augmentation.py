@@ -11,7 +11,7 @@ from carclf.data.decoder import decode
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
-from carclf.framing import Fill
+from carclf.framing import Rendering
 from carclf.model.render import Render
 from carclf.progress import Progress
 from carclf.recipe import NAMED_RECIPES, RECIPES, Recipe, parse_recipe
@@ -28,18 +28,21 @@ class Look:
     Attributes:
       image_size: (height, width) of the rendered image in pixels.
       fit: 'squash', 'crop' or 'pad'.
-      fill: what lies outside a photo.
+      rendering: how the images are computed; what a picture mixes and erases follows from its recipes.
       seed: of the draws.
       draws: how many of each photo, those of the first epochs.
-      stretch: whether each image's values are mapped to 0..255 before colour.
     """
 
     image_size: tuple[int, int]
     fit: str
-    fill: Fill
+    rendering: Rendering
     seed: int
     draws: int = DRAWS
-    stretch: bool = False
+
+    def layer(self, *, mixing: bool, erasing: bool, jit: bool = True) -> Render:
+        """The layer that renders the pictures of recipes that mix and erase, or do not."""
+        rendering = dataclasses.replace(self.rendering, mixing=mixing, erasing=erasing)
+        return Render(image_size=self.image_size, **dataclasses.asdict(rendering), jit=jit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +67,7 @@ def draw_recipe(
     shown = training_photos(manifest, folds=folds, count=photos + photos % 2 * recipe.mixes)
     count = min(photos, len(shown))
     # Without XLA: one recipe is not worth a compilation.
-    layer = Render(
-        image_size=look.image_size,
-        fill=look.fill,
-        mixing=recipe.mixes,
-        erasing=recipe.erases,
-        stretch=look.stretch,
-        jit=False,
-    )
+    layer = look.layer(mixing=recipe.mixes, erasing=recipe.erases, jit=False)
     with Progress("Drawing the augmentation"):
         originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
         draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
@@ -92,7 +88,7 @@ def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path
     photos = training_photos(manifest, folds=folds, count=2)
     pair = (photos * 2)[:2]
     # One layer for all: it mixes and erases nothing where a recipe does not.
-    layer = Render(image_size=look.image_size, fill=look.fill, mixing=True, erasing=True)
+    layer = look.layer(mixing=True, erasing=True)
     rows = []
     with Progress("Drawing", total=len(RECIPES), unit="operations") as progress:
         for row in RECIPES.values():

@@ -93,8 +93,7 @@ def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) 
     heat = photo_heat(
         classifier,
         framing=framing,
-        fill=run.options.fill,
-        stretch=run.options.stretch,
+        rendering=run.rendering,
         manifest=manifest,
         split="train",
         folds=folds,

@@ -10,6 +10,7 @@ from typing import Any
 
 from carclf.errors import UserError
 from carclf.flags import from_dict
+from carclf.framing import Rendering
 from carclf.train_options import TrainOptions
 
 FORMAT_VERSION = 1
@@ -55,6 +56,11 @@ class Run:
     def name(self) -> str:
         """The folder's own name, which is the stage's unless the user chose another."""
         return run_name(self.directory)
+
+    @property
+    def rendering(self) -> Rendering:
+        """How the images of whole photos are computed, in the way that serves every geometry: nothing is mixed."""
+        return Rendering(fill=self.options.fill, stretch=self.options.stretch)
 
     @property
     def label_patch(self) -> Path | None:

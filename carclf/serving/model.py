@@ -128,14 +128,6 @@ class ServedModel:
 
 def _grad_cam_program(run: Run, *, jit: bool) -> Program:
     classifier, framing = load_classifier(run)
-    model = build_photo_classifier(
-        build_grad_cam(classifier),
-        image_size=framing.image_size,
-        canvas_size=framing.canvas_size,
-        fill=run.options.fill,
-        mixing=False,
-        erasing=False,
-        stretch=run.options.stretch,
-    )
+    model = build_photo_classifier(build_grad_cam(classifier), framing=framing, rendering=run.rendering)
     views = ViewSet(CLEAN, image_size=framing.image_size, fit=framing.fit, seed=run.options.seed)
     return Program(model, framing.canvas_size, views, (0,), jit)

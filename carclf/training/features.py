@@ -10,7 +10,7 @@ import numpy as np
 from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import ordered_batches
-from carclf.framing import Fill, Framing, RenderMethod
+from carclf.framing import Framing, Rendering
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
@@ -34,9 +34,7 @@ def compute_features(
     train_shards: Sequence[Shard],
     val_shards: Sequence[Shard],
     framing: Framing,
-    fill: Fill,
-    stretch: bool,
-    method: RenderMethod,
+    rendering: Rendering,
     recipe: Recipe,
     views: int,
     seed: int,
@@ -55,9 +53,7 @@ def compute_features(
       train_shards: what the head will be trained on.
       val_shards: what it will be validated on.
       framing: image size, canvas and fit.
-      fill: what lies outside a photo.
-      stretch: whether each image's values are mapped to 0..255 before colour.
-      method: how photos are interpolated, see `carclf.model.render.render`.
+      rendering: how the images are computed.
       recipe: the augmentation; it must not mix.
       views: how many draws of each training photo, those of the first epochs.
       seed: of the draws.
@@ -67,16 +63,7 @@ def compute_features(
       cache: of decoded photos.
     """
     pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)
-    extractor = build_photo_classifier(
-        pooled,
-        image_size=framing.image_size,
-        canvas_size=framing.canvas_size,
-        fill=fill,
-        mixing=False,
-        erasing=recipe.erases,
-        stretch=stretch,
-        method=method,
-    )
+    extractor = build_photo_classifier(pooled, framing=framing, rendering=rendering)
     extractor.compile(jit_compile=jit)
     directory.mkdir(parents=True, exist_ok=True)
 

@@ -1,5 +1,7 @@
 """Does what reaches the backbone have the range that its weights were trained with? Measured before the first step."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -30,14 +32,15 @@ def check_input(stage: Stage, classifier: keras.Model) -> None:
         batch_size=PHOTOS,
         recipe=parse_recipe(""),
     ).take(1)
-    layer = Render(image_size=framing.image_size, fill=options.fill, stretch=options.stretch, jit=False)
+    rendering = dataclasses.replace(stage.rendering, method="gather", mixing=False, erasing=False)
+    layer = Render(image_size=framing.image_size, **dataclasses.asdict(rendering), jit=False)
     with Progress("Checking what reaches the backbone"):
         images = keras.ops.convert_to_numpy(layer(batch[0]))
         check_input_contract(classifier, find_backbone(options.backbone), images)
 
 
 def check_input_contract(classifier: keras.Model, row: Backbone, images: np.ndarray) -> None:
-    """Returns nothing when images are at the backbone's input what its weights expect, and are rescaled once.
+    """Checks that images are at the backbone's input what its weights expect, and are rescaled once.
 
     Args:
       classifier: from `carclf.model.classifier.build_classifier`.

@@ -11,7 +11,7 @@ from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import canvas_side, training_shards
 from carclf.device import Device
-from carclf.framing import Framing, RenderMethod
+from carclf.framing import Framing, Rendering, RenderMethod
 from carclf.model.backbones import find_backbone
 from carclf.model.class_weights import parse_class_weights
 from carclf.model.schedules import Schedule, build_schedule
@@ -64,6 +64,17 @@ class Stage:
         image_size = self.phase.image_size
         canvas_size = canvas_side(image_size=image_size, max_side=self.manifest.max_side)
         return Framing(image_size=image_size, canvas_size=canvas_size, fit=self.options.fit)
+
+    @property
+    def rendering(self) -> Rendering:
+        """How the images are computed, in training and in the validation between its epochs."""
+        return Rendering(
+            fill=self.options.fill,
+            stretch=self.options.stretch,
+            method=self.method,
+            mixing=self.recipe.mixes,
+            erasing=self.recipe.erases,
+        )
 
     @property
     def schedule(self) -> Schedule:

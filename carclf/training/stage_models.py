@@ -5,7 +5,7 @@ import functools
 import keras
 
 from carclf.device import Device
-from carclf.framing import Fill, Framing, RenderMethod
+from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier, set_trainable, synchronize_batch_norm
 from carclf.model.losses import build_loss
 from carclf.model.optimizers import build_optimizer
@@ -26,11 +26,7 @@ def make_models(stage: Stage) -> tuple[keras.Model, keras.Model]:
         model = build_training_model(
             classifier,
             framing=stage.framing,
-            fill=options.fill,
-            mixing=stage.recipe.mixes,
-            erasing=stage.recipe.erases,
-            stretch=options.stretch,
-            method=stage.method,
+            rendering=stage.rendering,
             optimizer=_make_optimizer(stage, classifier),
             loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
             device=stage.device,
@@ -103,11 +99,7 @@ def build_training_model(
     classifier: keras.Model,
     *,
     framing: Framing,
-    fill: Fill,
-    mixing: bool,
-    erasing: bool,
-    stretch: bool = False,
-    method: RenderMethod = "gather",
+    rendering: Rendering,
     optimizer: keras.optimizers.Optimizer,
     loss: keras.losses.Loss | None = None,
     device: Device,
@@ -119,16 +111,7 @@ def build_training_model(
     """
     if device.replicas > 1:
         synchronize_batch_norm(classifier)
-    model = build_photo_classifier(
-        classifier,
-        image_size=framing.image_size,
-        canvas_size=framing.canvas_size,
-        fill=fill,
-        mixing=mixing,
-        erasing=erasing,
-        stretch=stretch,
-        method=method,
-    )
+    model = build_photo_classifier(classifier, framing=framing, rendering=rendering)
     compile_model(model, optimizer=optimizer, loss=loss, device=device)
     return model
 

@@ -14,6 +14,7 @@ from carclf.data.input_clock import InputClock
 from carclf.data.pipeline import training_rows
 from carclf.device import leave_other_hosts
 from carclf.files import write_atomically, write_json
+from carclf.framing import Rendering
 from carclf.inference.evaluation import evaluate_predictions
 from carclf.inference.predictor import predict_photos
 from carclf.model.weights import load_weights_file
@@ -97,9 +98,8 @@ def begin_run(stage: Stage, *, start: Start) -> runs.Run:
         look=Look(
             image_size=stage.phases[-1].image_size,
             fit=options.fit,
-            fill=options.fill,
+            rendering=Rendering(fill=options.fill, stretch=options.stretch),
             seed=options.seed,
-            stretch=options.stretch,
         ),
         path=stage.directory / "augmentation.png",
     )

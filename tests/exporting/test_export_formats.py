@@ -22,6 +22,7 @@ from carclf.exporting.formats import FORMATS, write_saved_model
 from carclf.exporting.run_export import export_run
 from carclf.files import write_json
 from carclf.flags import options_of
+from carclf.framing import Framing, Rendering
 from carclf.inference.metrics import evaluate
 from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
 from carclf.model import photo_classifier
@@ -204,9 +205,8 @@ def test_a_network_with_constants_of_its_own_is_exported(name, tmp_path):
     for variable in classifier.trainable_variables[-4:]:
         variable.assign(keras.random.normal(variable.shape, stddev=3.0, seed=1))
     size = None if FORMATS[name].any_size else (40, 40)
-    model = build_whole_photo_classifier(
-        classifier, image_size=(32, 32), canvas_size=40, fit="squash", fill="edge", photo_size=size
-    )
+    framing = Framing(image_size=(32, 32), canvas_size=40)
+    model = build_whole_photo_classifier(classifier, framing=framing, rendering=Rendering(), photo_size=size)
     write_saved_model(model, tmp_path / "from_keras")
     FORMATS[name].write(tmp_path / "from_keras", tmp_path / "model")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.files import write_json
 from carclf.flags import to_dict
-from carclf.framing import parse_image_size
+from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import INPUT_SHAPES
 from carclf.train_options import TrainOptions
@@ -49,15 +49,16 @@ def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -
     return runs.load_run(directory)
 
 
-def colour_classifier(classifier: keras.Model, *, image_size, canvas_size, **_) -> keras.Model:
+def colour_classifier(classifier: keras.Model, *, framing: Framing, **_) -> keras.Model:
     """In place of `build_photo_classifier`: a run's last layer on a photo's mean colour and its view's matrix.
 
     It traces in a tenth of a second, where Render takes many times as long: for what does not depend on the pixels.
     """
-    inputs = {"canvas": keras.Input((canvas_size, canvas_size, 3), dtype="uint8", name="canvas")}
+    side = framing.canvas_size
+    inputs = {"canvas": keras.Input((side, side, 3), dtype="uint8", name="canvas")}
     inputs |= {name: keras.Input(shape, name=name) for name, shape in INPUT_SHAPES.items()}
     colour = keras.ops.mean(keras.ops.cast(inputs["canvas"], "float32"), axis=(1, 2)) / 255.0
     matrix = keras.ops.reshape(inputs["geometry"][:, :2], (-1, 6))[:, ::2]
-    size = keras.ops.zeros_like(colour[:, :2]) + np.float32(image_size) / 64
+    size = keras.ops.zeros_like(colour[:, :2]) + np.float32(framing.image_size) / 64
     features = keras.ops.concatenate([colour, matrix, size], axis=1)
     return keras.Model(inputs, classifier.get_layer("logits")(features), name="photo_classifier")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from carclf.data.photos import read_canvases
-from carclf.framing import Framing
+from carclf.framing import Framing, Rendering
 from carclf.inference.attention import photo_heat
 from carclf.model.classifier import build_classifier
 from carclf.model.grad_cam import build_grad_cam, heat_map
@@ -21,7 +21,7 @@ def classifier():
 
 def heat_of(classifier, dataset, labels):
     return photo_heat(
-        classifier, framing=FRAMING, fill="edge", stretch=False, manifest=dataset, split="train", labels=labels
+        classifier, framing=FRAMING, rendering=Rendering(), manifest=dataset, split="train", labels=labels
     )
 
 

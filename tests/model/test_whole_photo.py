@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.render import Render
 from carclf.model.whole_photo import FITTING, WholePhoto, build_whole_photo_classifier, fitting, halve_until_it_fits
@@ -67,7 +68,7 @@ def test_probabilities_add_up_to_one_and_depend_on_the_photo():
     for variable in classifier.trainable_variables[-2:]:
         variable.assign(keras.random.normal(variable.shape, stddev=3.0, seed=1))
     model = build_whole_photo_classifier(
-        classifier, image_size=(32, 32), canvas_size=48, fit="squash", fill="edge", stretch=False
+        classifier, framing=Framing(image_size=(32, 32), canvas_size=48), rendering=Rendering()
     )
     assert model.input_shape == (None, None, None, 3)
     dim = photo(90, 70) // 2

@@ -10,19 +10,21 @@ from PIL import Image
 from carclf.data.photos import read_photos
 from carclf.data.pipeline import training_batches
 from carclf.errors import UserError
-from carclf.framing import Framing
+from carclf.framing import Framing, Rendering
 from carclf.model.render import Render
 from carclf.recipe import RECIPES, parse_recipe
 from carclf.report import augmentation
 from carclf.report.augmentation import Look, Photo, draw_catalogue, draw_recipe, originals_and_draws, training_photos
 from carclf.report.pictures import CELL_INCHES, DOTS_PER_INCH
 
-LOOK = Look(image_size=(48, 48), fit="squash", fill="edge", seed=7, draws=3)
+LOOK = Look(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=7, draws=3)
 
 
 def drawn(photos, recipe, look=LOOK):
     recipe = parse_recipe(recipe)
-    layer = Render(image_size=look.image_size, fill=look.fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False)
+    layer = Render(
+        image_size=look.image_size, fill=look.rendering.fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False
+    )
     return originals_and_draws(photos, recipe=recipe, look=look, layer=layer)
 
 
@@ -40,7 +42,7 @@ def tables(monkeypatch):
 
 @pytest.mark.parametrize(("photos", "draws"), [(1, 1), (3, 5)])
 def test_a_picture_has_a_row_a_photo_and_a_column_a_draw(tmp_path, dataset, photos, draws):
-    look = Look(image_size=(32, 64), fit="squash", fill="edge", seed=7, draws=draws)
+    look = Look(image_size=(32, 64), fit="squash", rendering=Rendering(), seed=7, draws=draws)
     path = tmp_path / "augmentation.png"
     draw_recipe(dataset, folds=[0], recipe=parse_recipe("flip"), look=look, path=path, photos=photos)
     with Image.open(path) as image:
@@ -72,10 +74,10 @@ def test_originals_are_untouched(dataset, tables, tmp_path):
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 def test_draws_are_those_of_the_training(dataset, fit):
     recipe = parse_recipe("rotate(30)|flip|shift(0.2)|brightness(0.5,1.5)|erase")
-    look = Look(image_size=(48, 40), fit=fit, fill="reflect", seed=11, draws=2)
+    look = Look(image_size=(48, 40), fit=fit, rendering=Rendering(fill="reflect"), seed=11, draws=2)
     photos = training_photos(dataset, folds=[0], count=8)
     _, pictured = drawn(photos, recipe.spec, look)
-    layer = Render(image_size=look.image_size, fill=look.fill, erasing=True, jit=False)
+    layer = Render(image_size=look.image_size, fill=look.rendering.fill, erasing=True, jit=False)
     batches = training_batches(
         manifest=dataset, folds=[0], framing=Framing(look.image_size, canvas_size=64, fit=fit), recipe=recipe,
         batch_size=4, epochs=2, seed=look.seed,
@@ -134,7 +136,7 @@ def test_the_title_says_what_a_named_recipe_is(dataset, tables, tmp_path):
 
 def test_every_operation_is_in_the_catalogue_and_can_be_seen(dataset, tables, tmp_path):
     draw_catalogue(
-        dataset, folds=[0], look=Look(image_size=(48, 48), fit="squash", fill="edge", seed=42), path=tmp_path
+        dataset, folds=[0], look=Look(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=42), path=tmp_path
     )
     table = tables[0]
     assert [label.split()[0] for label in table["labels"]] == [row.example for row in RECIPES.values()]
@@ -169,7 +171,7 @@ def test_the_catalogue_is_a_picture_with_a_labelled_row_an_operation(tmp_path, d
     draw_catalogue(
         dataset,
         folds=dataset.folds,
-        look=Look(image_size=(24, 24), fit="pad", fill="constant", seed=1, draws=2),
+        look=Look(image_size=(24, 24), fit="pad", rendering=Rendering(fill="constant"), seed=1, draws=2),
         path=path,
     )
     with Image.open(path) as image:

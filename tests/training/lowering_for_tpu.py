@@ -3,6 +3,7 @@
 Eight virtual CPUs stand for the cores: what is lowered for a platform does not depend on the machine.
 """
 
+import dataclasses
 import functools
 import json
 import re
@@ -17,7 +18,7 @@ import numpy as np
 from carclf import command
 from carclf.data.pipeline import DRAW_SHAPES, canvas_side
 from carclf.device import Device
-from carclf.framing import Framing, parse_image_size
+from carclf.framing import Framing, Rendering, parse_image_size
 from carclf.model import separable
 from carclf.model.classifier import build_classifier, set_trainable
 from carclf.model.losses import build_loss
@@ -63,6 +64,7 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
     """Name, function and arguments of the train step, the evaluation step, and prediction in views that turn or not."""
     image_size = parse_image_size(options.image_size)
     framing = Framing(image_size=image_size, canvas_size=canvas_side(image_size=image_size, max_side=MAX_SIDE))
+    rendering = Rendering(fill=options.fill, stretch=options.stretch)
     recipe = parse_recipe(options.augment)
     batch_size = -(-options.batch_size // (2 * CORES)) * 2 * CORES
     classifier = build_classifier(
@@ -82,11 +84,10 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
     model = build_training_model(
         classifier,
         framing=framing,
-        fill=options.fill,
-        mixing=recipe.mixes,
-        erasing=recipe.erases,
-        stretch=options.stretch,
-        method=separable.choose_method(options.render, turning=recipe.turning),
+        rendering=dataclasses.replace(
+            rendering, method=separable.choose_method(options.render, turning=recipe.turning),
+            mixing=recipe.mixes, erasing=recipe.erases,
+        ),
         optimizer=build_optimizer(
             options.optimizer, schedule=schedule, amsgrad=options.amsgrad, weight_decay=options.weight_decay,
             clip_norm=options.clip_norm, ema_momentum=options.ema_momentum,
@@ -105,8 +106,8 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
         views = parse_views(text)
         turning = [view.name for view in views if view.turns]
         predictor = build_photo_classifier(
-            classifier, image_size=image_size, canvas_size=framing.canvas_size, fill=options.fill, mixing=False,
-            erasing=False, stretch=options.stretch, method=separable.choose_method("auto", turning=turning),
+            classifier, framing=framing,
+            rendering=dataclasses.replace(rendering, method=separable.choose_method("auto", turning=turning)),
         )  # fmt: skip
         state = abstract(values(predictor.trainable_variables, predictor.non_trainable_variables))
         draws = {name: shared((batch_size, len(views), *shape), np.float32) for name, shape in DRAW_SHAPES.items()}

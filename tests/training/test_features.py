@@ -6,7 +6,7 @@ import pytest
 
 from carclf.data.features import feature_batches, ordered_feature_batches
 from carclf.data.pipeline import training_batches, validation_batches
-from carclf.framing import Framing
+from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe import parse_recipe
@@ -25,8 +25,8 @@ def classifier() -> keras.Model:
 def compute(classifier, dataset, directory, *, views=2, **changes):
     train, val = dataset.shards_of("train", folds=[0, 2]), dataset.shards_of("train", folds=[1])
     arguments = {
-        "manifest": dataset, "train_shards": train, "val_shards": val, "framing": FRAMING, "fill": "edge",
-        "stretch": False, "method": "gather", "recipe": RECIPE, "views": views, "seed": 7, "batch_size": 5,
+        "manifest": dataset, "train_shards": train, "val_shards": val, "framing": FRAMING,
+        "rendering": Rendering(), "recipe": RECIPE, "views": views, "seed": 7, "batch_size": 5,
         "jit": False, "directory": directory,
     }  # fmt: skip
     return compute_features(classifier, **(arguments | changes))
@@ -39,9 +39,7 @@ def computed(classifier, dataset, tmp_path_factory):
 
 
 def photo_classifier(classifier) -> keras.Model:
-    return build_photo_classifier(
-        classifier, image_size=(32, 32), canvas_size=64, fill="edge", mixing=False, erasing=False
-    )
+    return build_photo_classifier(classifier, framing=FRAMING, rendering=Rendering())
 
 
 def test_the_head_on_features_says_what_the_classifier_says_of_the_photos(classifier, dataset, computed):
