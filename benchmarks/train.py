@@ -174,7 +174,8 @@ class Trainee:
         from carclf.data.input_clock import InputClock
         from carclf.model.render import Render
         from carclf.model.schedules import build_schedule
-        from carclf.training.fitting import Saving, fit_phase, setting_of
+        from carclf.training.fit_plan import FitData, FitPlan, Saving, Watching
+        from carclf.training.fitting import fit_phase, setting_of
         from carclf.training.phases import Phase
         from carclf.training.preemption import Preemption
 
@@ -199,26 +200,26 @@ class Trainee:
         result = fit_phase(
             self.model,
             classifier=self._trained,
-            directory=run,
-            train_data_from=lambda step: self._device.prefetched(clock.watch(self.batches(step))),
-            val_data=self.batches(0).take(1),
-            phase=phase,
-            epochs=1,
-            patience=0,
-            averaged=False,
-            kept_epochs=0,
-            schedule=build_schedule("constant", learning_rate=LEARNING_RATE, steps_per_epoch=steps, epochs=1),
-            input_clock=clock,
-            rows_of_step=lambda _: [],
+            data=FitData(
+                training_from=lambda step: self._device.prefetched(clock.watch(self.batches(step))),
+                validation=self.batches(0).take(1),
+                input_clock=clock,
+                rows_of_step=lambda _: [],
+            ),
+            plan=FitPlan(
+                phase=phase,
+                epochs=1,
+                schedule=build_schedule("constant", learning_rate=LEARNING_RATE, steps_per_epoch=steps, epochs=1),
+            ),
             saving=Saving(
+                directory=run,
                 identity={"options": "", "classes": "", "data": ""},
                 every_steps=SAVE_EVERY,
                 resume=False,
                 preemption=Preemption(),
                 setting=setting_of(self._device),
             ),
-            tensorboard=True,
-            verbose=0,
+            watching=Watching(tensorboard=True, verbose=0),
         )
         setattr(Render, "call", call)  # noqa: B010
         return options.batch_size / float(result.history["images_per_second"].iloc[-1]), len(traces)

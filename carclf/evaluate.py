@@ -132,13 +132,14 @@ def write_files(
 ) -> None:
     """Writes the report of a run, or out_of_fold.json of all folds, and the label patch."""
     from carclf.inference.evaluation import write_label_patch
-    from carclf.report.run_files import write_evaluation
+    from carclf.report.run_files import write_report
+    from carclf.runs.closing import close_run, with_evaluation
 
     names = "|".join(view.name for view in views)
     if len(member.runs) == 1:
-        page = write_evaluation(
-            member.runs[0], evaluation=evaluation, manifest=manifest, tta=names, runs_folder=options.runs
-        )
+        run = with_evaluation(member.runs[0], evaluation.to_dict(), views=names)
+        page = write_report(run, evaluation=evaluation, manifest=manifest, views=names, runs_folder=options.runs)
+        close_run(run)
         print(f"Report: {page}")
     else:
         path = member.directory / runs.OUT_OF_FOLD_FILE

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carclf import runs
 from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_door
@@ -11,10 +12,16 @@ from carclf.data.manifest import load_manifest
 from carclf.device import Hosts, select_device
 from carclf.errors import Preempted, UserError
 from carclf.flags import options_of
-from carclf.runs.lock import holding
-from carclf.runs.parent import check_chain, check_split, describe_changes, load_parent
+from carclf.framing import Rendering
+from carclf.runs.parent import check_chain, describe_changes
 from carclf.train_options import ALL_FOLDS, TrainOptions
 from carclf.training.preemption import Preemption, passing_on_sigterm
+
+if TYPE_CHECKING:
+    from carclf.runs.opening import OpenRun
+    from carclf.training.fit_plan import FitResult
+    from carclf.training.stage import Stage
+    from carclf.training.trainer import Trainer
 
 DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
 
@@ -141,7 +148,7 @@ def train_one_stage(options: TrainOptions) -> int:
     """0 after training the stage that the options describe, or when it was finished already.
 
     Raises:
-      Preempted: SIGTERM has come; what it says is how to go on.
+      Preempted: SIGTERM has come; what it says is how to resume.
       KeyboardInterrupt: likewise.
     """
     from carclf.runs.opening import where_it_stands
@@ -155,11 +162,7 @@ def train_one_stage(options: TrainOptions) -> int:
         print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
         return 0
     try:
-        with (
-            folder_of_host(options, directory) as (mine, folder),
-            Preemption().watching() as preemption,
-            holding(folder),
-        ):
+        with folder_of_host(options, directory) as (mine, folder), Preemption().watching() as preemption:
             train_run(mine, directory=folder, preemption=preemption)
     except (Preempted, KeyboardInterrupt) as error:
         name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
@@ -168,38 +171,100 @@ def train_one_stage(options: TrainOptions) -> int:
 
 
 def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption) -> None:
-    """Trains or goes on training, evaluates the best weights, and writes the run's files."""
-    from carclf.runs.opening import Start, decide_start, find_parent
+    """Opens the run's folder, trains, and closes it with what the best weights reach; `--find_lr` only measures."""
+    from carclf.runs.opening import open_run
 
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
     if manifest.label_patch:
         print(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
-    start = Start.ANEW if options.find_lr else decide_start(directory, options=options, manifest=manifest)
-    parent = None
-    if options.init_from:
-        parent = load_parent(
-            find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
+    with open_run(directory, options=options, data=manifest) as opened:
+        if opened.parent:
+            print(describe_changes(opened.parent, options))
+        if opened.warning:
+            print(f"Warning: {opened.warning}", file=sys.stderr)
+        device = select_device(
+            options.device,
+            precision=options.precision,
+            cpu_devices=options.cpu_devices,
+            hosts=Hosts(count=options.num_hosts, this=options.host, coordinator=options.coordinator),
         )
-        print(describe_changes(parent, options))
-    if warning := check_split(
-        manifest, val_fold=options.val_fold, parent=parent, allow_change=options.allow_split_change
-    ):
-        print(f"Warning: {warning}", file=sys.stderr)
-    device = select_device(
-        options.device,
-        precision=options.precision,
-        cpu_devices=options.cpu_devices,
-        hosts=Hosts(count=options.num_hosts, this=options.host, coordinator=options.coordinator),
+        print(device.describe(), flush=True)
+
+        # Keras is imported only from here on, when its backend has been chosen.
+        from carclf.training.stage import describe_plan, plan_stage
+        from carclf.training.trainer import Trainer
+
+        stage = plan_stage(options, opened=opened, manifest=manifest, device=device)
+        describe_plan(stage)
+        trainer = Trainer(stage)
+        if options.find_lr:
+            find_learning_rate(trainer)
+            return
+        run = begin_run(stage, opened)
+        fit = trainer.train(opened, preemption)
+        finish_run(trainer, run=run, fit=fit)
+
+
+def find_learning_rate(trainer: "Trainer") -> None:
+    """Writes find_lr.csv and find_lr.png into the run's folder, and prints what they suggest."""
+    from carclf.report.learning_rates import write_learning_rates
+
+    sweep = trainer.sweep_learning_rates()
+    write_learning_rates(sweep.frame(), suggestion=sweep.suggestion(), directory=trainer.stage.directory)
+
+
+def begin_run(stage: "Stage", opened: "OpenRun") -> runs.Run:
+    """The run, after writing augmentation.png and stage.json into its folder; as it was begun where it is resumed."""
+    from carclf.report import augmentation
+    from carclf.runs import opening
+    from carclf.training.description import describe_stage
+
+    opening.prepare_folder(opened)
+    if opened.start is opening.Start.RESUME:
+        return opening.resumed_run(opened, precision=stage.device.precision)
+    options = stage.options
+    look = augmentation.Look(
+        image_size=stage.phases[-1].image_size,
+        fit=options.fit,
+        rendering=Rendering(fill=options.fill, stretch=options.stretch),
+        seed=options.seed,
     )
-    print(device.describe(), flush=True)
+    picture = opened.directory / "augmentation.png"
+    augmentation.draw_recipe(stage.manifest, folds=stage.train_folds, recipe=stage.recipe, look=look, path=picture)
+    return opening.begin_run(opened, describe_stage(stage), data=stage.manifest)
 
-    # Keras is imported only from here on, when its backend has been chosen.
-    from carclf.training.stage import describe_plan, plan_stage
-    from carclf.training.trainer import train_stage
 
-    stage = plan_stage(options, directory=directory, manifest=manifest, parent=parent, device=device, start=start)
-    describe_plan(stage)
-    train_stage(stage, start=start, preemption=preemption)
+def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
+    """Evaluates the best weights, and writes the run's report and, last, its metrics.json."""
+    from carclf.inference.evaluation import evaluate_predictions
+    from carclf.inference.predictor import predict_photos
+    from carclf.recipe import parse_views
+    from carclf.report.run_files import write_report
+    from carclf.runs.closing import CLEAN, close_run, with_evaluation
+    from carclf.training.callbacks import timing_table
+
+    stage, options = trainer.stage, trainer.stage.options
+    with stage.device.scope():
+        predictions = predict_photos(
+            photo_classifier=trainer.model,
+            framing=stage.framing,
+            manifest=stage.manifest,
+            split="train",
+            folds=[options.val_fold],
+            views=parse_views(CLEAN),
+            batch_size=options.batch_size,
+            seed=options.seed,
+            jit=stage.device.jit,
+        )
+    evaluation = evaluate_predictions(predictions, stage.manifest)
+    run = with_evaluation(run, evaluation.to_dict(), views=CLEAN, fit=fit.metrics())
+    page = write_report(run, evaluation=evaluation, manifest=stage.manifest, views=CLEAN, runs_folder=options.runs)
+    close_run(run)
+    print(timing_table(fit.history))
+    kept = f"best at epoch {fit.best_epoch}" if fit.best_epoch else f"of the last {options.swa_epochs} averaged"
+    print(f"Validation accuracy {evaluation.summary()}, {kept}.")
+    print(f"Report: {page}")
+    print(f"Next: python -m carclf.predict --run={run.directory} --data={options.data}")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def test_kaggle_goes_on_in_another_session(photos, tmp_path):
     assert "Not finished" in printed
     (step,) = re.findall(r"Stopped by SIGTERM: step (\d+) is saved", printed)
     printed = kaggle_session(photos, tmp_path / "2", **endless, PREVIOUS_RUNS=str(tmp_path / "1/runs"))
-    assert f"Going on from step {step} " in printed
+    assert f"Resuming from step {step} " in printed
     assert not (tmp_path / "2/submission.csv").exists()
 
 

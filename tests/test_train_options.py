@@ -30,7 +30,7 @@ from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.render import Render
 from carclf.recipe import Recipe, parse_recipe, parse_views
-from carclf.report import run_files
+from carclf.report import augmentation, run_files
 from carclf.train_options import TrainOptions
 from carclf.training import callbacks, input_check, lr_finder, swa, trainer
 
@@ -73,7 +73,7 @@ def in_miniature():
     """On the CPU that this process has, without tracing and without pictures: seconds become tenths."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "select_device", lambda *_, **__: CPU)
-        patch.setattr(trainer, "draw_recipe", lambda *_, **__: None)
+        patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
         for name in ("draw_history", "draw_confusion", "mistake_pictures", "write_page"):
             patch.setattr(run_files, name, lambda *_, **__: None)
         tf.config.run_functions_eagerly(True)
@@ -99,7 +99,7 @@ def fit(dataset, home):
             contextlib.redirect_stderr(said),
         ):
             if not evaluated:
-                patch.setattr(trainer, "finish_run", lambda *_, **__: None)
+                patch.setattr(train, "finish_run", lambda *_, **__: None)
             assert train.main(options) == 0
         return Answer(home / run, said.getvalue())
 
@@ -168,7 +168,7 @@ def test_find_lr_measures_and_leaves_no_run(fit, one_step, monkeypatch):
     assert len(pd.read_csv(answer.directory / "find_lr.csv")) == 2
 
     trained = fit("found", **ONE_STEP)
-    assert "Going on" not in trained.said
+    assert "Resuming" not in trained.said
     assert_same_history(trained, one_step)
 
 
@@ -315,7 +315,7 @@ def test_an_interrupted_head_ends_as_the_uninterrupted_one(head_alone, fit, monk
         with pytest.raises(Preempted, match=r"step 5 is saved in .*, and the same command"):
             fit("cut_off", **FEATURES)
     resumed = fit("cut_off", **FEATURES)
-    assert "Going on from step 5 (epoch 2)" in resumed.said
+    assert "Resuming from step 5 (epoch 2)" in resumed.said
     assert "the backbone looks at" not in resumed.said
     assert_same_history(resumed, head_alone)
     for name, array in head_alone.weights().items():

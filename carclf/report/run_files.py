@@ -1,9 +1,6 @@
-"""The files of a run that people and later commands read: metrics.json, the pictures, report.html."""
+"""The files of a run that people look at: report.html and the pictures beside it."""
 
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +9,6 @@ from carclf import runs
 from carclf.data.decoder import decode_to_fit
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
-from carclf.files import write_json
 from carclf.inference.attention import photo_heat
 from carclf.inference.metrics import Evaluation
 from carclf.inference.programs import load_classifier
@@ -22,42 +18,19 @@ from carclf.report.page import MistakePictures, write_page
 from carclf.report.pictures import draw_confusion, draw_history
 from carclf.report.thumbnails import THUMBNAIL_PX, to_jpeg
 
-CLEAN = "clean"
 MISTAKES_SHOWN = 24
 
 
-def write_evaluation(
-    run: runs.Run,
-    *,
-    evaluation: Evaluation,
-    manifest: Manifest,
-    tta: str,
-    runs_folder: str,
-    fit: Mapping[str, Any] | None = None,
-) -> Path:
-    """The path of report.html, after writing it, history.png, confusion.png and, last, metrics.json.
-
-    `val_accuracy` in metrics.json is always that of the clean view; what TTA reaches stands beside it under `tta`.
+def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, views: str, runs_folder: str) -> Path:
+    """The path of report.html, after writing it, history.png and confusion.png.
 
     Args:
-      run: the run that was evaluated.
+      run: the run that was evaluated, with its metrics (`carclf.runs.closing.with_evaluation`).
       evaluation: on its held-out fold.
       manifest: its data set.
-      tta: names of the views, joined by '|'.
+      views: their names, joined by '|'.
       runs_folder: where parents are looked up.
-      fit: best_epoch, epochs and train_seconds when the run has just been trained.
     """
-    metrics = dict(fit or run.metrics or {})
-    if tta == CLEAN:
-        metrics |= {
-            "val_accuracy": evaluation.accuracy,
-            "val_loss": evaluation.log_loss,
-            "val_photos": evaluation.photos,
-            "evaluation": evaluation.to_dict(),
-        }
-    else:
-        metrics["tta"] = {"views": tta, "evaluation": evaluation.to_dict()}
-    run = dataclasses.replace(run, metrics=metrics)
     history = pd.read_csv(run.directory / runs.HISTORY_FILE)
     with Progress("Drawing history and confusion"):
         draw_history(history, path=run.directory / "history.png", title=run.name)
@@ -72,12 +45,11 @@ def write_evaluation(
         run=run,
         history=history,
         evaluation=evaluation,
-        tta=tta,
+        tta=views,
         parents=runs.parent_runs(run, runs=runs_folder),
         pictures=mistake_pictures(run, evaluation, manifest),
         path=page,
     )
-    write_json(run.directory / runs.METRICS_FILE, metrics)
     return page
 
 

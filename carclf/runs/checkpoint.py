@@ -1,4 +1,4 @@
-"""Checkpoints on disk: two generations, each everything that is needed to go on. Arrays and JSON, never pickle.
+"""Checkpoints on disk: two generations, each everything that is needed to resume. Arrays and JSON, never pickle.
 
 checkpoints/step-00000400.npz     every array, uncompressed
             step-00000400.json    written after it: a checkpoint without is none; hashes, identity and the small state
@@ -36,7 +36,7 @@ ArraySpec = tuple[str, tuple[int, ...], str]
 
 
 class InvalidCheckpointError(Exception):
-    """A checkpoint that cannot be gone on from; the message says why, as the end of a sentence."""
+    """A checkpoint that cannot be resumed from; the message says why, as the end of a sentence."""
 
 
 class NonFiniteStateError(Exception):
@@ -45,7 +45,7 @@ class NonFiniteStateError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Everything that is needed to go on.
+    """Everything that is needed to resume.
 
     Attributes:
       step: optimizer steps done since the stage began.

@@ -1,19 +1,24 @@
-"""Whether a run goes on or starts anew: decided from its folder before a framework is imported."""
+"""How a run's folder is opened: decided once, before a framework is imported, and held until the run ends."""
 
+import contextlib
+import dataclasses
 import enum
 import hashlib
 import json
 import re
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from carclf import runs
-from carclf.data.manifest import Manifest
-from carclf.device import Device
 from carclf.errors import UserError
+from carclf.files import write_atomically, write_json
 from carclf.flags import options_of, result_options
 from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
+from carclf.runs.data_set import DataSet
+from carclf.runs.lock import holding
+from carclf.runs.parent import check_split, load_parent
 from carclf.train_options import TrainOptions
 
 # Nothing that a kill left under a temporary name.
@@ -23,45 +28,91 @@ COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5)")
 class Start(enum.Enum):
     """How a run begins."""
 
-    ANEW = "from step 0, in an emptied folder"
-    GO_ON = "from the folder's own checkpoints"
+    FRESH = "from step 0, in an emptied folder"
+    RESUME = "from the folder's own checkpoints"
     COPY = "from the checkpoints of --resume_from"
 
 
-def decide_start(directory: Path, *, options: TrainOptions, manifest: Manifest) -> Start:
-    """How the run in `directory` begins; nothing is changed yet.
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+    """A run whose folder this process holds, and how it begins.
+
+    Attributes:
+      directory: the run's folder.
+      start: how the run begins.
+      source: the folder whose checkpoints it resumes from: its own, or that of --resume_from.
+      step: how many steps the newest valid checkpoint there has done; 0 where the run starts fresh.
+      identity: what a checkpoint must share with the run (`carclf.runs.checkpoint.IDENTITY_REASONS`).
+      parent: the finished run whose best weights it starts from, or None.
+      warning: what is wrong with its split but was allowed, or None.
+    """
+
+    directory: Path
+    start: Start
+    source: Path
+    step: int
+    identity: Mapping[str, str]
+    parent: runs.Run | None
+    warning: str | None
+
+
+@contextlib.contextmanager
+def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterator[OpenRun]:
+    """A context that holds the run's folder, with all that is decided from it; nothing in it is changed yet.
+
+    Args:
+      directory: the run's folder; made if need be, and gone again if nothing is written there.
+      options: of the command line.
+      data: the data set.
+
+    Raises:
+      UserError: another process holds the folder, what is to be resumed is another stage's, or the parent does not fit.
+    """
+    with holding(directory):
+        start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
+        source = Path(options.resume_from).expanduser() if start is Start.COPY else directory
+        identity = identity_of(options, data)
+        parent = _find_and_load_parent(options) if options.init_from else None
+        yield OpenRun(
+            directory=directory,
+            start=start,
+            source=source,
+            step=0 if start is Start.FRESH else checkpoint_folder(source, identity=identity).newest_step(),
+            identity=identity,
+            parent=parent,
+            warning=check_split(
+                data, val_fold=options.val_fold, parent=parent, allow_change=options.allow_split_change
+            ),
+        )
+
+
+def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> Start:
+    """How the run in `directory` begins.
 
     Raises:
       UserError: what is there, or in --resume_from, is another stage's.
     """
     if options.overwrite or not options.resume:
-        return Start.ANEW
+        return Start.FRESH
     if (directory / runs.STAGE_FILE).is_file():
-        _check_same_stage(runs.load_run(directory), options=options, manifest=manifest, overwritable=True)
-        return Start.GO_ON
+        _check_same_stage(runs.load_run(directory), options=options, data=data, overwritable=True)
+        return Start.RESUME
     if not options.resume_from:
-        return Start.ANEW
+        return Start.FRESH
     lost = runs.load_run(Path(options.resume_from).expanduser())
     if lost.metrics is not None:
         raise UserError(
-            f"The run {lost.directory} of --resume_from is finished: copy it to {directory} instead of going on."
+            f"The run {lost.directory} of --resume_from is finished: copy it to {directory} instead of resuming it."
         )
-    _check_same_stage(lost, options=options, manifest=manifest, overwritable=False)
+    _check_same_stage(lost, options=options, data=data, overwritable=False)
     return Start.COPY
 
 
-def step_reached(directory: Path, *, start: Start, options: TrainOptions, manifest: Manifest) -> int:
-    """The step from which the run in `directory` goes on; 0 where it starts anew."""
-    if start is Start.ANEW:
-        return 0
-    source = directory if start is Start.GO_ON else Path(options.resume_from).expanduser()
-    return checkpoint_folder(source, identity=identity_of(options, manifest)).newest_step()
-
-
-def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> None:
-    """Empties or fills the run's folder as `start` says; stage.json is the caller's to write, after this."""
+def prepare_folder(opened: OpenRun) -> None:
+    """Empties or fills the run's folder, as its start says; `begin_run` writes what is new in it."""
+    directory = opened.directory
     directory.mkdir(parents=True, exist_ok=True)
-    if start is Start.GO_ON:
+    if opened.start is Start.RESUME:
         return
     # In this order a kill in between leaves a finished run, an unfinished one that starts at step 0, or none.
     checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
@@ -76,14 +127,43 @@ def prepare_folder(directory: Path, *, start: Start, options: TrainOptions) -> N
         runs.APPLIED_LABELS,
     ):
         (directory / name).unlink(missing_ok=True)
-    if start is Start.COPY:
+    if opened.start is Start.COPY:
         for folder in (checkpoints, epochs):
-            source = Path(options.resume_from).expanduser() / folder.name
+            source = opened.source / folder.name
             if source.is_dir():
                 folder.mkdir()
                 for path in sorted(source.iterdir()):
                     if COPIED.fullmatch(path.name):
                         shutil.copyfile(path, folder / path.name)  # without the source's modes: it may be read-only
+
+
+def begin_run(opened: OpenRun, stage: Mapping[str, Any], *, data: DataSet) -> runs.Run:
+    """The run, after writing its stage.json and its copy of the label patch into the prepared folder."""
+    if data.label_patch:
+        write_atomically(opened.directory / runs.APPLIED_LABELS, data.label_patch.content)
+    write_json(opened.directory / runs.STAGE_FILE, stage)  # last: a run that has it is resumed with what is there
+    return runs.load_run(opened.directory)
+
+
+def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
+    """The run as it was begun.
+
+    Raises:
+      UserError: it was begun in another precision than this device's, which has other variables and other results.
+    """
+    run = runs.load_run(opened.directory)
+    if (begun := run.stage["device"]["precision"]) != precision:
+        raise UserError(
+            f"The run {run.directory} was begun in {begun} and this device takes {precision}: add "
+            f"--precision={begun} to resume it, or --overwrite to start it again."
+        )
+    return run
+
+
+def _find_and_load_parent(options: TrainOptions) -> runs.Run:
+    return load_parent(
+        find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
+    )
 
 
 def find_parent(options: TrainOptions) -> Path:
@@ -93,24 +173,11 @@ def find_parent(options: TrainOptions) -> Path:
     return beside if options.resume_from and not path.is_dir() and beside.is_dir() else path
 
 
-def check_precision(run: runs.Run, device: Device) -> None:
-    """Returns nothing when the run was begun in this device's precision.
-
-    Raises:
-      UserError: it was begun in another, which has other variables and other results.
-    """
-    if (begun := run.stage["device"]["precision"]) != device.precision:
-        raise UserError(
-            f"The run {run.directory} was begun in {begun} and this device takes {device.precision}: add "
-            f"--precision={begun} to go on, or --overwrite to start anew."
-        )
-
-
 def where_it_stands(directory: Path) -> str:
-    """What an interrupted run's last sentence says of the way on."""
+    """What an interrupted run's last sentence says of how to resume it."""
     if stored := stored_checkpoints(directory / runs.CHECKPOINTS_FOLDER):
         step = int(stored[0].stem.removeprefix("step-"))
-        return f"step {step} is saved in {stored[0].parent}, and the same command (without --overwrite) goes on from it"
+        return f"step {step} is saved in {stored[0].parent}, and the same command (without --overwrite) resumes from it"
     return f"{directory} has no checkpoint yet, and the same command starts at step 0"
 
 
@@ -124,43 +191,43 @@ def comparable_options(options: TrainOptions) -> dict[str, Any]:
     return {name: Path(value).name if name in paths else value for name, value in kept.items()}
 
 
-def identity_of(options: TrainOptions, manifest: Manifest) -> dict[str, str]:
-    """What a checkpoint must share with the run that goes on from it (`checkpoint.IDENTITY_REASONS`)."""
+def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
+    """What a checkpoint must share with the run that resumes from it (`checkpoint.IDENTITY_REASONS`)."""
     compared = comparable_options(options)
-    if manifest.label_patch:
-        compared["label_patch"] = manifest.label_patch.sha256
+    if data.label_patch:
+        compared["label_patch"] = data.label_patch.sha256
     text = json.dumps(compared, sort_keys=True)
     return {
         "options": hashlib.sha256(text.encode()).hexdigest(),
-        "classes": manifest.class_map_sha256,
-        "data": manifest.fingerprint,
+        "classes": data.class_map_sha256,
+        "data": data.fingerprint,
     }
 
 
-def _check_same_stage(run: runs.Run, *, options: TrainOptions, manifest: Manifest, overwritable: bool) -> None:
+def _check_same_stage(run: runs.Run, *, options: TrainOptions, data: DataSet, overwritable: bool) -> None:
     begun, ours = comparable_options(run.options), comparable_options(options)
-    way_out = "or another --run; --overwrite starts anew" if overwritable else "or leave --resume_from out"
+    way_out = "or another --run; --overwrite starts it again" if overwritable else "or leave --resume_from out"
     what = f"The unfinished run {run.directory} was begun with"
     for name, value in ours.items():
         if begun[name] != value:
             raise UserError(
-                f"{what} {_flag(name, begun[name])} and this command has {_flag(name, value)}: use the former to go "
-                f"on, {way_out}."
+                f"{what} {_flag(name, begun[name])} and this command has {_flag(name, value)}: use the former to "
+                f"resume it, {way_out}."
             )
     for thing, theirs, mine in (
-        ("the classes", run.class_map_sha256, manifest.class_map_sha256),
-        ("data", run.data_fingerprint, manifest.fingerprint),
+        ("the classes", run.class_map_sha256, data.class_map_sha256),
+        ("data", run.data_fingerprint, data.fingerprint),
     ):
         if theirs != mine:
             raise UserError(
-                f"{what} {thing} {theirs[:12]} and {manifest.directory} has {mine[:12]}: give the data set it was "
+                f"{what} {thing} {theirs[:12]} and {data.directory} has {mine[:12]}: give the data set it was "
                 f"begun with as --data, {way_out}."
             )
     patched = (run.stage["data"].get("label_patch") or {}).get("sha256")
-    if manifest.label_patch and patched != manifest.label_patch.sha256:
+    if data.label_patch and patched != data.label_patch.sha256:
         raise UserError(
             f"{what} another content of --label_patch={options.label_patch} than it has now ({run.directory} holds a "
-            f"copy): use the former to go on, {way_out}."
+            f"copy): use the former to resume it, {way_out}."
         )
 
 

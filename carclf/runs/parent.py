@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from carclf import runs
-from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 from carclf.flags import did_you_mean, options_of, result_options
+from carclf.runs.data_set import DataSet
 from carclf.train_options import TrainOptions
 
 
@@ -73,13 +73,11 @@ def _check_parent(options: TrainOptions, *, made: Mapping[Path, TrainOptions]) -
         load_parent(path, data=options.data, backbone=options.backbone, head_width=options.head_width)
 
 
-def check_split(
-    manifest: Manifest, *, val_fold: int, parent: runs.Run | None, allow_change: bool = False
-) -> str | None:
+def check_split(data: DataSet, *, val_fold: int, parent: runs.Run | None, allow_change: bool = False) -> str | None:
     """None when the validation fold exists and the parent never trained on it; a warning where that is allowed.
 
     Args:
-      manifest: the data set.
+      data: the data set.
       val_fold: the fold that this stage holds out.
       parent: the run that this stage starts from.
       allow_change: whether the parent may have trained on photos that validate this stage.
@@ -87,23 +85,23 @@ def check_split(
     Raises:
       UserError: the fold does not exist, or the parent had other classes, another split or another fold.
     """
-    if val_fold not in manifest.folds:
+    if val_fold not in data.folds:
         raise UserError(
-            f"--val_fold={val_fold} is not a fold of {manifest.directory}, whose folds are "
-            f"{min(manifest.folds)} to {max(manifest.folds)}."
+            f"--val_fold={val_fold} is not a fold of {data.directory}, whose folds are "
+            f"{min(data.folds)} to {max(data.folds)}."
         )
     if parent is None:
         return None
-    if parent.class_map_sha256 != manifest.class_map_sha256:
+    if parent.class_map_sha256 != data.class_map_sha256:
         raise UserError(
             f"The parent run {parent.directory} has {len(parent.class_names)} classes, which are not the "
-            f"{manifest.class_count} of {manifest.directory}: choose a parent trained on this data set."
+            f"{data.class_count} of {data.directory}: choose a parent trained on this data set."
         )
-    if (parent.data_fingerprint, parent.options.val_fold) == (manifest.fingerprint, val_fold):
+    if (parent.data_fingerprint, parent.options.val_fold) == (data.fingerprint, val_fold):
         return None
     found = (
         f"The parent run {parent.directory} held out fold {parent.options.val_fold} of data "
-        f"{parent.data_fingerprint[:12]} and this stage fold {val_fold} of {manifest.fingerprint[:12]}, so it has "
+        f"{parent.data_fingerprint[:12]} and this stage fold {val_fold} of {data.fingerprint[:12]}, so it has "
         "trained on photos that would validate it"
     )
     if allow_change:
@@ -123,7 +121,7 @@ def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
 
 
 def check_batch(*, batch_size: int, replicas: int, mixes: bool, steps: int, train_photos: int) -> None:
-    """Returns nothing when the replicas can share every batch, and there are as many as an epoch is to have.
+    """Checks that the replicas can share every batch, and that there are as many as an epoch is to have.
 
     Raises:
       UserError: they cannot; the nearest batch size that works is named.

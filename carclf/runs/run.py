@@ -192,8 +192,7 @@ def _load_member(directory: Path) -> Member:
     for run in loaded:
         if folders and run.metrics is None:
             raise UserError(
-                f"The run {run.directory} is not finished: the command that trains all folds of {directory} goes on "
-                "with it."
+                f"The run {run.directory} is not finished: the command that trains all folds of {directory} resumes it."
             )
     return Member(run_name(directory), directory, loaded)
 

@@ -116,7 +116,7 @@ class HistoryFile(keras.callbacks.Callback):
         self._write()
 
     def frame(self) -> pd.DataFrame:
-        """One row an epoch, the columns of `HISTORY_COLUMNS`."""
+        """One row per epoch, the columns of `HISTORY_COLUMNS`."""
         return pd.DataFrame(self.rows, columns=list(HISTORY_COLUMNS))
 
     def _write(self) -> None:
@@ -256,7 +256,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
 
 def timing_table(history: pd.DataFrame) -> str:
-    """Seconds, images a second and the share of training spent waiting for input, for each epoch and in all."""
+    """Seconds, images per second and the share of training spent waiting for input, for each epoch and in all."""
     lines = [f"{'epoch':>7}{'seconds':>10}{'images/s':>10}{'waiting':>9}"]
     for row in history.to_dict("records"):
         waiting = row["waiting_fraction"]

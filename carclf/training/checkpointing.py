@@ -116,7 +116,7 @@ def _stable_path(variable: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class HandOver:
-    """What the next model of a run goes on from: all that there is after an epoch's end, and the checkpoints so far."""
+    """What the next model of a run starts from: all that there is after an epoch's end, and the checkpoints so far."""
 
     state: Checkpoint
     folder: CheckpointFolder
@@ -125,8 +125,8 @@ class HandOver:
 class CheckpointSaver(keras.callbacks.Callback):
     """Saves every `save_every` steps, at each epoch's last step, and when SIGTERM has come. Put it last.
 
-    A checkpoint of an epoch's last step is one of before the validation: going on from it repeats that. What another
-    model is to go on from, at the end of `hand_over_epoch`, is of after it, and stays in memory.
+    A checkpoint of an epoch's last step is one of before the validation: resuming from it repeats that. What another
+    model is to start from, at the end of `hand_over_epoch`, is of after it, and stays in memory.
 
     Args:
       folder: where to.
@@ -164,7 +164,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         self.saved_step = 0
 
     def resume(self) -> int:
-        """The step to go on from, after restoring the newest valid checkpoint; 0 where there is none."""
+        """The step to resume from, after restoring the newest valid checkpoint; 0 where there is none."""
         checkpoint = self._folder.newest()
         if checkpoint is None:
             print(f"No valid checkpoint in {self._folder.directory}: starting at step 0.", flush=True)
@@ -174,7 +174,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         self._position.move(checkpoint.step)
         self.saved_step = checkpoint.step
         epoch = max(checkpoint.step - 1, 0) // self._position.steps_per_epoch + 1
-        print(f"Going on from step {checkpoint.step} (epoch {epoch}) of {self._folder.directory}.", flush=True)
+        print(f"Resuming from step {checkpoint.step} (epoch {epoch}) of {self._folder.directory}.", flush=True)
         self._compare_setting(checkpoint.state["setting"])
         return checkpoint.step
 
@@ -247,8 +247,8 @@ class CheckpointSaver(keras.callbacks.Callback):
         except OSError as error:
             raise UserError(
                 f"The checkpoint of step {step} could not be written to {self._folder.directory} "
-                f"({os.strerror(error.errno) if error.errno else error}): make room there, and the same command goes "
-                f"on from step {self.saved_step}."
+                f"({os.strerror(error.errno) if error.errno else error}): make room there, and the same command "
+                f"resumes from step {self.saved_step}."
             ) from None
         self.saved_step = step
         self._preemption.unsaved = False
@@ -270,7 +270,7 @@ def _is_metric(name: str) -> bool:
 def run_epoch_end(
     model: keras.Model, *, callbacks: Sequence[keras.callbacks.Callback], val_data: Any, epoch: int
 ) -> bool:
-    """Whether training goes on after the end of `epoch`: its validation and what callbacks do after it.
+    """Whether training continues after the end of `epoch`: its validation and what callbacks do after it.
 
     This is what `fit` does after an epoch's last step, for a run that was interrupted there.
     """

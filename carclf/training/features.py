@@ -57,7 +57,7 @@ def compute_features(
       recipe: the augmentation; it must not mix.
       views: how many draws of each training photo, those of the first epochs.
       seed: of the draws.
-      batch_size: photos a step.
+      batch_size: photos per step.
       jit: whether the step is compiled by XLA.
       directory: for the files; belongs to one run.
       cache: of decoded photos.

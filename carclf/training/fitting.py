@@ -3,18 +3,14 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import pandas as pd
 import tensorflow as tf
 
 from carclf import runs
-from carclf.data.input_clock import InputClock
 from carclf.device import Device
-from carclf.model.schedules import Schedule
 from carclf.runs.checkpoint import checkpoint_folder
 from carclf.training.callbacks import (
     BestWeights,
@@ -27,238 +23,204 @@ from carclf.training.callbacks import (
 )
 from carclf.training.checkpointing import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
 from carclf.training.ema import AverageWeights
-from carclf.training.estimate import StageEstimate
 from carclf.training.failures import telling_failures
+from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
 from carclf.training.hosts import check_same_step
 from carclf.training.phases import Phase
-from carclf.training.preemption import Preemption
 from carclf.training.progress import ProfileSteps, Progress, TensorBoardScalars
 from carclf.training.swa import KeepEpochWeights
 
 
-@dataclasses.dataclass(frozen=True)
-class FitResult:
-    """How the fit of a phase ended.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Callbacks:
+    """The callbacks of a fit; None is one that is not asked for.
 
     Attributes:
-      history: one row an epoch of the stage so far (`carclf.training.callbacks.HISTORY_COLUMNS`).
-      best_epoch: counted from 1; None where an average of epochs is kept instead.
-      best_accuracy: val_accuracy of what is kept, 0..1.
-      train_seconds: of all epochs, validation included, and of what was computed for them before.
-      handed_over: what the next phase goes on from; None after the last.
+      position: where the run stands; the first, since the others read it.
+      timing, guard, average, history, scalars, plateau, best, keeping, stopping: in the order they are called in.
+      saver: the last, since what it saves is what the others have done.
+      profile, progress: what people look at.
     """
 
-    history: pd.DataFrame
-    best_epoch: int | None
-    best_accuracy: float
-    train_seconds: float
-    handed_over: HandOver | None = None
+    position: Position
+    timing: TimingCallback
+    guard: StopOnNonFiniteLoss
+    average: AverageWeights | None
+    history: HistoryFile
+    scalars: TensorBoardScalars | None
+    plateau: FollowPlateau | None
+    best: BestWeights
+    keeping: KeepEpochWeights | None
+    stopping: StopWithoutProgress | None
+    saver: CheckpointSaver
+    profile: ProfileSteps | None
+    progress: Progress
 
+    def in_order(self) -> list[keras.callbacks.Callback]:
+        """All that are asked for, in the order of the attributes."""
+        found = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return [callback for callback in found if callback is not None]
 
-@dataclasses.dataclass(frozen=True)
-class Saving:
-    """How a stage is saved and gone on with.
-
-    Attributes:
-      identity: what a checkpoint must share with this run (`carclf.runs.opening.identity_of`).
-      every_steps: steps between two checkpoints; 0 is at the end of each epoch only.
-      resume: whether to go on from the folder's newest valid checkpoint.
-      preemption: whether SIGTERM has come.
-      setting: what, besides a checkpoint, decides each bit of the result.
-      hosts: machines that train together.
-    """
-
-    identity: Mapping[str, str]
-    every_steps: int
-    resume: bool
-    preemption: Preemption
-    setting: Mapping[str, Any]
-    hosts: int = 1
+    def of_epoch_end(self) -> list[keras.callbacks.Callback]:
+        """Those that an epoch concerns which is only validated again: all but what people look at."""
+        return [callback for callback in self.in_order() if callback not in (self.profile, self.progress)]
 
 
 def fit_phase(
     model: keras.Model,
     *,
     classifier: keras.Model,
-    directory: Path,
-    train_data_from: Callable[[int], tf.data.Dataset],
-    val_data: tf.data.Dataset,
-    phase: Phase,
-    epochs: int,
-    patience: int,
-    averaged: bool,
-    kept_epochs: int,
-    schedule: Schedule,
-    input_clock: InputClock,
-    rows_of_step: Callable[[int], Sequence[int]],
+    data: FitData,
+    plan: FitPlan,
     saving: Saving,
-    estimate: StageEstimate | None = None,
+    watching: Watching,
     handed_over: HandOver | None = None,
-    tensorboard: bool = False,
-    profile_steps: tuple[int, int] | None = None,
-    verbose: int,
 ) -> FitResult:
-    """Trains `model` over a phase's epochs; best and last weights, history and checkpoints are then in `directory`.
+    """Trains `model` over a phase's epochs; the run's folder then has weights, history and checkpoints.
 
     Args:
       model: compiled, from `carclf.training.stage_models`.
       classifier: the part of it whose weights are saved.
-      directory: the run's folder.
-      train_data_from: (inputs, target, weight) from a step on, to the last epoch or without end.
-      val_data: the whole validation fold.
-      phase: its epochs, their batches and how steps are counted.
-      epochs: of all phases, at the most.
-      patience: epochs of the last phase without a better val_accuracy before stopping; 0 never stops.
-      averaged: whether the optimizer averages the weights: then it is the averages that are validated and kept.
-      kept_epochs: of how many of the last epochs the weights are kept, for their average.
-      schedule: the learning rate by step.
-      input_clock: watches `train_data_from`'s data sets.
-      rows_of_step: the rows of the photos in a step's batch, for an error text.
-      saving: how to save and to go on.
-      estimate: of the time that the stage takes from this phase on; None tells none.
+      data: what it learns from and is validated on.
+      plan: how long, how fast, and what is kept.
+      saving: how to save and to resume.
+      watching: what people see.
       handed_over: what the phase before ended with; it goes before any checkpoint.
-      tensorboard: whether each epoch's figures go to tensorboard/ in `directory`.
-      profile_steps: the first and the last step, counted from 1 at the start, whose profile goes there, too.
-      verbose: 1 draws a progress bar, 2 prints a line an epoch, 0 is silent.
 
     Raises:
       UserError: the loss is not finite, the device is out of memory, or the disk is full.
       DamagedShardError: a photo cannot be read.
       Preempted: SIGTERM has come, and the last step is saved.
     """
-    steps_per_epoch, last_phase = phase.steps_per_epoch, phase.end_epoch == epochs
-    position = Position(steps_per_epoch=steps_per_epoch)
+    phase = plan.phase
+    callbacks = _callbacks(model, classifier=classifier, data=data, plan=plan, saving=saving, watching=watching)
+    if handed_over:
+        start_step = callbacks.saver.take_over(handed_over, step=phase.first_epoch * phase.steps_per_epoch)
+    else:
+        start_step = callbacks.saver.resume() if saving.resume else 0
+    if saving.hosts > 1:
+        check_same_step(start_step)
+    with telling_failures(phase), contextlib.closing(callbacks.progress):
+        _fit(
+            model,
+            data=data,
+            phase=phase,
+            callbacks=callbacks,
+            start_step=start_step,
+            is_validated=handed_over is not None,
+            verbose=watching.verbose,
+        )
+    save_weights(classifier, saving.directory / runs.LAST_WEIGHTS)
+    return FitResult(
+        history=callbacks.history.frame(),
+        best_epoch=callbacks.best.best_epoch,
+        best_accuracy=callbacks.best.best_accuracy,
+        train_seconds=callbacks.timing.total_seconds,
+        handed_over=callbacks.saver.handed_over,
+    )
+
+
+def _callbacks(
+    model: keras.Model,
+    *,
+    classifier: keras.Model,
+    data: FitData,
+    plan: FitPlan,
+    saving: Saving,
+    watching: Watching,
+) -> _Callbacks:
+    phase, directory, schedule = plan.phase, saving.directory, plan.schedule
+    position = Position(steps_per_epoch=phase.steps_per_epoch)
     history = HistoryFile(directory / runs.HISTORY_FILE)
-    plateau = [FollowPlateau(schedule, history)] if schedule.follows_metric else []
+    plateau = FollowPlateau(schedule, history) if schedule.follows_metric else None
 
     def learning_rate_at(step: int) -> float:
-        return schedule.at(step) * (plateau[0].scale(before=step // steps_per_epoch) if plateau else 1.0)
+        return schedule.at(step) * (plateau.scale(before=step // phase.steps_per_epoch) if plateau else 1.0)
 
     timing = TimingCallback(
-        images_per_epoch=steps_per_epoch * phase.batch_size,
-        learning_rate_at=lambda epoch: learning_rate_at(epoch * steps_per_epoch),
-        input_clock=input_clock,
+        images_per_epoch=phase.steps_per_epoch * phase.batch_size,
+        learning_rate_at=lambda epoch: learning_rate_at(epoch * phase.steps_per_epoch),
+        input_clock=data.input_clock,
     )
+    average = AverageWeights() if plan.averaged else None
+    best = BestWeights(classifier, directory / runs.BEST_WEIGHTS, average=average, first_epoch=phase.first_epoch)
+    stopping = StopWithoutProgress(patience=plan.patience) if plan.patience and plan.is_last else None
+    parts: dict[str, Resumable] = {"timing": timing, "history": history, "best": best}
+    if stopping:
+        parts["patience"] = stopping
+    board, steps = directory / runs.TENSORBOARD_FOLDER, watching.profile_steps
     progress = Progress(
         position=position,
         batch_size=phase.batch_size,
-        epochs=epochs,
+        epochs=plan.epochs,
         learning_rate_at=learning_rate_at,
-        estimate=estimate,
+        estimate=watching.estimate,
     )
-    board = directory / runs.TENSORBOARD_FOLDER
-    scalars = [TensorBoardScalars(board, newest_row=lambda: history.rows[-1])] if tensorboard else []
-    profile = [ProfileSteps(board, first=profile_steps[0], last=profile_steps[1])] if profile_steps else []
-    average = [AverageWeights()] if averaged else []
-    best = BestWeights(
-        classifier,
-        directory / runs.BEST_WEIGHTS,
-        average=average[0] if averaged else None,
-        first_epoch=phase.first_epoch,
-    )
-    stopping = [StopWithoutProgress(patience=patience)] if patience and last_phase else []
-    keeping = [KeepEpochWeights(classifier, directory, first_epoch=epochs - kept_epochs)] if kept_epochs else []
-    parts: dict[str, Resumable] = {"timing": timing, "history": history, "best": best}
-    if stopping:
-        parts["patience"] = stopping[0]
-    saver = _saver(
-        model,
-        directory=directory,
+    return _Callbacks(
         position=position,
-        parts=parts,
-        saving=saving,
-        hand_over_epoch=None if last_phase else phase.end_epoch - 1,
-    )
-    guard = StopOnNonFiniteLoss(position=position, rows_of_step=rows_of_step)
-    if handed_over:
-        start_step = saver.take_over(handed_over, step=phase.first_epoch * steps_per_epoch)
-    else:
-        start_step = saver.resume() if saving.resume else 0
-    if saving.hosts > 1:
-        check_same_step(start_step)
-    with telling_failures(phase), contextlib.closing(progress):
-        _fit(
-            model,
-            callbacks=[
-                *(position, timing, guard, *average, history, *scalars),
-                *(*plateau, best, *keeping, *stopping, saver),
-            ],
-            watching=[*profile, progress],
-            start_step=start_step,
-            is_validated=handed_over is not None,
-            train_data_from=train_data_from,
-            val_data=val_data,
-            epochs=phase.end_epoch,
-            steps_per_epoch=steps_per_epoch,
-            verbose=verbose,
-        )
-    save_weights(classifier, directory / runs.LAST_WEIGHTS)
-    return FitResult(
-        history=history.frame(),
-        best_epoch=best.best_epoch,
-        best_accuracy=best.best_accuracy,
-        train_seconds=timing.total_seconds,
-        handed_over=saver.handed_over,
+        timing=timing,
+        guard=StopOnNonFiniteLoss(position=position, rows_of_step=data.rows_of_step),
+        average=average,
+        history=history,
+        scalars=TensorBoardScalars(board, newest_row=lambda: history.rows[-1]) if watching.tensorboard else None,
+        plateau=plateau,
+        best=best,
+        keeping=KeepEpochWeights(classifier, directory, first_epoch=plan.epochs - plan.kept_epochs)
+        if plan.kept_epochs
+        else None,
+        stopping=stopping,
+        saver=_saver(model, position=position, parts=parts, plan=plan, saving=saving),
+        profile=ProfileSteps(board, first=steps[0], last=steps[1]) if steps else None,
+        progress=progress,
     )
 
 
 def _fit(
     model: keras.Model,
     *,
-    callbacks: Sequence[keras.callbacks.Callback],
-    watching: Sequence[keras.callbacks.Callback],
+    data: FitData,
+    phase: Phase,
+    callbacks: _Callbacks,
     start_step: int,
     is_validated: bool,
-    train_data_from: Callable[[int], tf.data.Dataset],
-    val_data: tf.data.Dataset,
-    epochs: int,
-    steps_per_epoch: int,
     verbose: int,
 ) -> None:
     """Trains from `start_step` to the end, in one `fit`: a second would average the weights a second time.
 
-    Where it begins behind an epoch's last step, that epoch is validated first, unless it is already; `watching` are
-    callbacks that this does not concern.
+    Where it begins behind an epoch's last step, that epoch is validated first, unless it is already.
     """
-    epoch, step_in_epoch = divmod(start_step, steps_per_epoch)
-    goes_on = True
+    epoch, step_in_epoch = divmod(start_step, phase.steps_per_epoch)
+    continues = True
     if start_step and not step_in_epoch and not is_validated:
-        goes_on = run_epoch_end(model, callbacks=callbacks, val_data=val_data, epoch=epoch - 1)
-    if not goes_on or epoch == epochs:
+        continues = run_epoch_end(model, callbacks=callbacks.of_epoch_end(), val_data=data.validation, epoch=epoch - 1)
+    if not continues or epoch == phase.end_epoch:
         model.optimizer.finalize_variable_values(model.trainable_variables)  # as `fit` does at its end
         return
     model.fit(
-        train_data_from(start_step),
-        validation_data=val_data,
+        data.training_from(start_step),
+        validation_data=data.validation,
         initial_epoch=epoch,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        callbacks=[*callbacks, *watching],
+        epochs=phase.end_epoch,
+        steps_per_epoch=phase.steps_per_epoch,
+        callbacks=callbacks.in_order(),
         shuffle=False,  # the data set already is
         verbose=verbose,
     )
 
 
 def _saver(
-    model: keras.Model,
-    *,
-    directory: Path,
-    position: Position,
-    parts: Mapping[str, Resumable],
-    saving: Saving,
-    hand_over_epoch: int | None,
+    model: keras.Model, *, position: Position, parts: Mapping[str, Resumable], plan: FitPlan, saving: Saving
 ) -> CheckpointSaver:
     model_state = ModelState(model)
-    folder = checkpoint_folder(directory, identity=saving.identity, arrays=model_state.specs())
     return CheckpointSaver(
-        folder,
+        checkpoint_folder(saving.directory, identity=saving.identity, arrays=model_state.specs()),
         model_state=model_state,
         position=position,
         parts=parts,
         save_every=saving.every_steps,
         preemption=saving.preemption,
         setting=saving.setting,
-        hand_over_epoch=hand_over_epoch,
+        hand_over_epoch=None if plan.is_last else plan.phase.end_epoch - 1,
     )
 
 

@@ -19,21 +19,21 @@ def folder_of_host(options: TrainOptions, directory: Path) -> Iterator[tuple[Tra
     """The options and the run's folder for this host.
 
     Host 0 has them as they are. Every other one works in a temporary folder and prints nothing but errors; where the
-    run in `directory` is to be gone on with, it starts from a copy of that, so that all hosts start at one step.
+    run in `directory` is to be resumed, it starts from a copy of that, so that all hosts start at one step.
     """
     if options.host == 0:
         yield options, directory
         return
-    goes_on = options.resume and not options.overwrite and (directory / runs.STAGE_FILE).is_file()
+    resumes = options.resume and not options.overwrite and (directory / runs.STAGE_FILE).is_file()
     with tempfile.TemporaryDirectory(prefix="carclf-host-") as folder, open(os.devnull, "w") as nowhere:
-        copied = str(directory) if goes_on else options.resume_from
+        copied = str(directory) if resumes else options.resume_from
         with contextlib.redirect_stdout(nowhere):
             mine = Path(folder) / directory.name
             yield dataclasses.replace(options, run=str(mine), resume_from=copied), mine
 
 
 def check_same_step(step: int) -> None:
-    """Returns nothing when every host starts at this step.
+    """Checks that every host starts at this step.
 
     Raises:
       UserError: they do not, since not all of them see the run.

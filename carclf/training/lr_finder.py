@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from carclf.progress import Progress
-from carclf.report.pictures import draw_learning_rates
 from carclf.training.stage import Stage
 from carclf.training.stage_data import training_data
 
@@ -60,23 +59,13 @@ class Sweep:
         return float(np.polyfit(decades[near], loss[near], 1)[0])
 
     def frame(self) -> pd.DataFrame:
-        """One row a step: learning_rate, loss, smoothed."""
+        """One row per step: learning_rate, loss, smoothed."""
         return pd.DataFrame({"learning_rate": self.learning_rate, "loss": self.loss, "smoothed": self.smoothed})
 
 
-def find_learning_rate(stage: Stage, model: keras.Model) -> None:
-    """Writes find_lr.csv and find_lr.png into the run's folder, and prints what they suggest."""
-    sweep = sweep_learning_rates(model, training_data(stage, cache=None).repeat(), steps=STEPS)
-    suggestion = sweep.suggestion()
-    stage.directory.mkdir(parents=True, exist_ok=True)
-    table, picture = stage.directory / "find_lr.csv", stage.directory / "find_lr.png"
-    sweep.frame().to_csv(table, index=False, lineterminator="\n")
-    draw_learning_rates(sweep.frame(), suggestion=suggestion, path=picture, title=f"Loss by learning rate: {picture}")
-    print(f"{len(sweep.loss)} steps: {table}, {picture}")
-    if suggestion is None:
-        print("No learning rate is suggested: the loss never fell.")
-    else:
-        print(f"Suggested: --learning_rate={suggestion:.2g}, where the loss falls most steeply.")
+def sweep_stage(stage: Stage, model: keras.Model) -> Sweep:
+    """What a stage's own batches give, for its compiled model, which is spoilt afterwards."""
+    return sweep_learning_rates(model, training_data(stage, cache=None).repeat(), steps=STEPS)
 
 
 def sweep_learning_rates(model: keras.Model, batches: Any, *, steps: int) -> Sweep:
@@ -109,7 +98,7 @@ class _RisingRate(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         share = batch / max(self._steps - 1, 1)
         self.model.optimizer.learning_rate = LOWEST * (HIGHEST / LOWEST) ** share
-        self.model.reset_metrics()  # so that the loss told at the end of the step is the step's own
+        self.model.reset_metrics()  # so that the loss reported at the end of the step is the step's own
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = float((logs or {})["loss"])

@@ -19,7 +19,7 @@ class Phase:
 
     Attributes:
       image_size: (height, width) in pixels.
-      batch_size: photos a step, over all devices.
+      batch_size: photos per step, over all devices.
       learning_rate: the schedule's highest.
       strength: of the augmentation, 0..1.
       first_epoch: counted from 0.

@@ -25,7 +25,7 @@ class Preemption:
         self.unsaved = False
 
     def stop(self) -> None:
-        """Returns nothing unless SIGTERM has come.
+        """Ends the training when SIGTERM has come.
 
         Raises:
           Preempted: it has.
@@ -70,14 +70,14 @@ def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
 
     def run_process(command: Sequence[str]) -> int:
         if came:
-            raise Preempted("Stopped by SIGTERM between two stages: the same command goes on with the next.")
+            raise Preempted("Stopped by SIGTERM between two stages: the same command starts the next.")
         running[:] = [process := subprocess.Popen(command)]
         try:
             if came:  # before there was anybody to pass it on to
                 process.send_signal(signal.SIGTERM)
             code = process.wait()
             if code == -signal.SIGTERM:
-                raise Preempted("Stopped by SIGTERM before the stage had begun: the same command goes on with it.")
+                raise Preempted("Stopped by SIGTERM before the stage had begun: the same command starts it.")
             return code
         except KeyboardInterrupt:
             process.wait()  # the terminal has told it, too

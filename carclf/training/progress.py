@@ -38,8 +38,8 @@ class Progress(keras.callbacks.ProgbarLogger):
     """Keras's progress bar, with images per second since the epoch's second step, the step's learning rate and an
     estimate of the minutes that the whole stage will still take.
 
-    Where there is no terminal (`verbose=2`) it is a plain line an epoch, and the estimate a line on stderr. On either,
-    compiling and validation are told of while they last. Close it after `fit`, however that ended.
+    Where there is no terminal (`verbose=2`) it is a plain line per epoch, and the estimate a line on stderr. On either,
+    compiling and validation are reported while they last. Close it after `fit`, however that ended.
 
     Args:
       position: where the run stands.

@@ -18,7 +18,7 @@ from carclf.model.schedules import Schedule, build_schedule
 from carclf.model.separable import choose_method, describe_method
 from carclf.model.unfreezing import describe_opening, parse_unfreeze
 from carclf.recipe import Recipe, parse_recipe
-from carclf.runs.opening import Start, step_reached
+from carclf.runs.opening import OpenRun
 from carclf.runs.parent import check_batch
 from carclf.train_options import TrainOptions
 from carclf.training.phases import Phase, phase_of_step, plan_phases
@@ -34,7 +34,7 @@ class Stage:
       manifest: the data set.
       parent: the run whose best weights it starts from, or None.
       device: where it runs.
-      phases: of the whole stage: one, or one an image size where it grows.
+      phases: of the whole stage: one, or one for each image size where it grows.
       phase: the one of them that is trained.
       recipe: the augmentation.
       method: how photos are interpolated.
@@ -93,16 +93,8 @@ class Stage:
         )
 
 
-def plan_stage(
-    options: TrainOptions,
-    *,
-    directory: Path,
-    manifest: Manifest,
-    parent: runs.Run | None,
-    device: Device,
-    start: Start,
-) -> Stage:
-    """The stage that the options describe, in the phase that it begins or goes on with; for `--find_lr` in its last.
+def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, device: Device) -> Stage:
+    """The stage that the options describe, in the phase that it begins with or resumes; for `--find_lr` in its last.
 
     Raises:
       UserError: an option that does not fit the data set or the device.
@@ -119,15 +111,14 @@ def plan_stage(
             steps=phase.steps_per_epoch,
             train_photos=train_photos,
         )
-    reached = step_reached(directory, start=start, options=options, manifest=manifest) if len(phases) > 1 else 0
     return Stage(
         options=options,
-        directory=directory,
+        directory=opened.directory,
         manifest=manifest,
-        parent=parent,
+        parent=opened.parent,
         device=device,
         phases=phases,
-        phase=phases[-1 if options.find_lr else phase_of_step(phases, reached)],
+        phase=phases[-1 if options.find_lr else phase_of_step(phases, opened.step)],
         recipe=recipe,
         method=choose_method(options.render, turning=recipe.turning),
         train_folds=train_folds,
@@ -149,8 +140,8 @@ def describe_plan(stage: Stage) -> None:
     """Prints what a practitioner checks before a long run."""
     options, phase = stage.options, stage.phase
     print(
-        f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} an epoch "
-        f"({phase.batch_size // stage.device.replicas} a device); {stage.val_photos} validation photos "
+        f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} per epoch "
+        f"({phase.batch_size // stage.device.replicas} per device); {stage.val_photos} validation photos "
         f"(fold {options.val_fold})."
     )
     if len(stage.phases) > 1:

@@ -14,13 +14,13 @@ from carclf.progress import Progress
 from carclf.training.callbacks import save_weights
 from carclf.training.stage import Stage
 
-BATCHES = 50  # from which BatchNorm statistics are taken anew
+BATCHES = 50  # from which BatchNorm statistics are computed again
 
 
 class KeepEpochWeights(keras.callbacks.Callback):
     """Saves the classifier after `first_epoch` (counted from 0) and every later one; a repeated epoch writes the same.
 
-    Files, and not memory: whoever goes on with the run finds them.
+    Files, and not memory: whoever resumes the run finds them.
     """
 
     def __init__(self, classifier: keras.Model, directory: Path, *, first_epoch: int) -> None:

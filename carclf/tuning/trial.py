@@ -132,7 +132,7 @@ def _end(process: multiprocessing.process.BaseProcess) -> None:
 
 
 def _drop_weights(directory: Path) -> None:
-    """Leaves the figures and the log: the best trial is trained anew from its flag file, the others never again."""
+    """Leaves the figures and the log: the best trial is trained again from its flag file, the others never."""
     for path in directory.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which run goes on, which starts anew and which is refused; nothing here needs a framework."""
+"""Which run is resumed, which starts fresh and which is refused; nothing here needs a framework."""
 
 import dataclasses
 import json
@@ -9,15 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from carclf import runs, train
-from carclf.device import Device
 from carclf.errors import Preempted, UserError
 from carclf.files import write_json
 from carclf.flags import options_of, to_dict
 from carclf.runs import opening
-from carclf.runs.opening import Start
+from carclf.runs.checkpoint import Checkpoint, checkpoint_folder
+from carclf.runs.opening import OpenRun, Start, open_run
 from carclf.train_options import TrainOptions
 from carclf.training.preemption import Preemption, passing_on_sigterm
 
@@ -45,16 +46,20 @@ def begin(options: TrainOptions, dataset, *, directory: Path | None = None, step
 
 
 def decide(options: TrainOptions, dataset) -> Start:
-    return opening.decide_start(runs.run_path(options.run, runs=options.runs), options=options, manifest=dataset)
+    return opening.decide_start(runs.run_path(options.run, runs=options.runs), options=options, data=dataset)
 
 
-def test_an_empty_folder_starts_anew(options, dataset):
-    assert decide(options, dataset) is Start.ANEW
+def opened(directory: Path, start: Start, *, source: Path | None = None) -> OpenRun:
+    return OpenRun(directory, start, source or directory, step=0, identity={}, parent=None, warning=None)
 
 
-def test_the_same_command_goes_on(options, dataset):
+def test_in_an_empty_folder_a_run_starts_fresh(options, dataset):
+    assert decide(options, dataset) is Start.FRESH
+
+
+def test_the_same_command_resumes(options, dataset):
     begin(options, dataset)
-    assert decide(options, dataset) is Start.GO_ON
+    assert decide(options, dataset) is Start.RESUME
 
 
 @pytest.mark.parametrize(
@@ -65,11 +70,11 @@ def test_the_same_command_goes_on(options, dataset):
 def test_some_options_may_change(options, dataset, change):
     begin(options, dataset)
     if "resume_from" in change:
-        assert decide(dataclasses.replace(options, **change), dataset) is Start.GO_ON
+        assert decide(dataclasses.replace(options, **change), dataset) is Start.RESUME
     else:
         begun = dataclasses.replace(options, **change)
         assert opening.identity_of(begun, dataset) == opening.identity_of(options, dataset)
-        assert decide(begun, dataset) is Start.GO_ON
+        assert decide(begun, dataset) is Start.RESUME
 
 
 @pytest.mark.parametrize(
@@ -87,9 +92,9 @@ def test_another_stage_is_refused_with_the_option_that_differs(options, dataset,
     with pytest.raises(UserError) as error_info:
         decide(dataclasses.replace(options, **change), dataset)
     assert f"The unfinished run {directory} was {said}" in str(error_info.value)
-    assert str(error_info.value).endswith("or another --run; --overwrite starts anew.")
-    for anew in ({"overwrite": True}, {"resume": False}):
-        assert decide(dataclasses.replace(options, **change, **anew), dataset) is Start.ANEW
+    assert str(error_info.value).endswith("or another --run; --overwrite starts it again.")
+    for fresh in ({"overwrite": True}, {"resume": False}):
+        assert decide(dataclasses.replace(options, **change, **fresh), dataset) is Start.FRESH
 
 
 # Of the first version that could resume: its checkpoints name these options' hash.
@@ -123,27 +128,26 @@ def test_other_data_are_refused(options, dataset, field):
 
 
 def test_another_precision_is_refused(options, dataset):
-    run = runs.load_run(begin(options, dataset))
-    device = Device(kind="gpu", backend="tensorflow", replicas=1, precision="mixed_float16", jit=True)
-    opening.check_precision(run, dataclasses.replace(device, precision="float32"))
+    run = opened(begin(options, dataset), Start.RESUME)
+    assert opening.resumed_run(run, precision="float32").options == options
     with pytest.raises(UserError, match="begun in float32 and this device takes mixed_float16: add --precision=float3"):
-        opening.check_precision(run, device)
+        opening.resumed_run(run, precision="mixed_float16")
 
 
-def test_starting_anew_empties_the_folder_of_what_we_wrote_there(options, dataset):
+def test_starting_fresh_empties_the_folder_of_what_we_wrote_there(options, dataset):
     directory = begin(options, dataset)
     for name in ("epochs/epoch-00009.weights.h5", "features/train-0.npy"):  # of a run of other options
         (directory / name).parent.mkdir()
         (directory / name).write_text("stale")
     (directory / "notes.txt").write_text("mine")
-    opening.prepare_folder(directory, start=Start.ANEW, options=options)
+    opening.prepare_folder(opened(directory, Start.FRESH))
     assert [path.name for path in directory.iterdir()] == ["notes.txt"]
 
 
-def test_going_on_changes_nothing(options, dataset):
+def test_resuming_changes_nothing(options, dataset):
     directory = begin(options, dataset)
     before = tree(directory)
-    opening.prepare_folder(directory, start=Start.GO_ON, options=options)
+    opening.prepare_folder(opened(directory, Start.RESUME))
     assert tree(directory) == before
 
 
@@ -164,7 +168,7 @@ def test_a_lost_sessions_run_is_copied_and_left_as_it_is(options, dataset, tmp_p
     ours = dataclasses.replace(options, resume_from=str(lost))
     assert decide(ours, dataset) is Start.COPY
     directory = Path(options.runs) / "a"
-    opening.prepare_folder(directory, start=Start.COPY, options=ours)
+    opening.prepare_folder(opened(directory, Start.COPY, source=lost))
     assert tree(lost) == before
     assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == [
         "best-00001.weights.h5", "step-00000004.json", "step-00000004.npz", "step-00000008.json", "step-00000008.npz",
@@ -205,9 +209,59 @@ def test_a_parent_may_lie_beside_the_lost_run(options, tmp_path):
     assert opening.find_parent(ours) == Path(options.runs) / "p"
 
 
+def test_a_fresh_run_is_held_while_it_is_open_and_leaves_nothing(options, dataset):
+    directory = Path(options.runs) / "a"
+    with open_run(directory, options=options, data=dataset) as run:
+        assert (run.directory, run.start, run.step, run.parent, run.warning) == (directory, Start.FRESH, 0, None, None)
+        assert run.identity == opening.identity_of(options, dataset)
+        with (
+            pytest.raises(UserError, match="Another process is training in"),
+            open_run(directory, options=options, data=dataset),
+        ):
+            pass
+    assert not directory.exists()
+
+
+def test_an_open_run_knows_the_step_that_was_reached(options, dataset, tmp_path):
+    directory = begin(options, dataset, steps=())
+    folder = checkpoint_folder(directory, identity=opening.identity_of(options, dataset))
+    for step in (4, 8):
+        folder.write(Checkpoint(step=step, arrays={"model 0": np.zeros(2, np.float32)}, state={}))
+    before = tree(directory)
+    with open_run(directory, options=options, data=dataset) as run:
+        assert (run.start, run.source, run.step) == (Start.RESUME, directory, 8)
+    for fresh in ({"overwrite": True}, {"find_lr": True}):
+        with open_run(directory, options=dataclasses.replace(options, **fresh), data=dataset) as run:
+            assert (run.start, run.step) == (Start.FRESH, 0)
+    assert tree(directory) == before
+    ours = dataclasses.replace(options, run="b", resume_from=str(directory))
+    with open_run(tmp_path / "runs" / "b", options=ours, data=dataset) as run:
+        assert (run.start, run.source, run.step) == (Start.COPY, directory, 8)
+    (directory / "checkpoints" / "step-00000008.npz").write_bytes(b"damaged")
+    with open_run(directory, options=options, data=dataset) as run:
+        assert run.step == 4
+
+
+def test_an_open_run_has_the_parent_that_fits(options, dataset):
+    parent = begin(dataclasses.replace(options, run="p", val_fold=1), dataset, directory=Path(options.runs) / "p")
+    write_json(parent / runs.METRICS_FILE, {"val_accuracy": 0.5})
+    ours = dataclasses.replace(options, init_from="p", val_fold=1)
+    with open_run(Path(options.runs) / "a", options=ours, data=dataset) as run:
+        assert run.parent.directory == parent
+        assert run.warning is None
+    other = dataclasses.replace(ours, val_fold=0, allow_split_change=True)
+    with open_run(Path(options.runs) / "a", options=other, data=dataset) as run:
+        assert "the validation accuracy of this stage will be too good" in run.warning
+    with (
+        pytest.raises(UserError, match="trained on photos that would validate it"),
+        open_run(Path(options.runs) / "a", options=dataclasses.replace(other, allow_split_change=False), data=dataset),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(("raised", "name"), [(Preempted, "SIGTERM"), (KeyboardInterrupt, "Ctrl-C")])
 @pytest.mark.parametrize("begun", [True, False])
-def test_an_interrupted_run_says_how_to_go_on(options, dataset, monkeypatch, raised, name, begun):
+def test_an_interrupted_run_says_how_to_resume(options, dataset, monkeypatch, raised, name, begun):
     def interrupted(*args, **kwargs):
         raise raised
 
@@ -216,7 +270,7 @@ def test_an_interrupted_run_says_how_to_go_on(options, dataset, monkeypatch, rai
     with pytest.raises(raised) as error_info:
         train.train_one_stage(options)
     where = (
-        f"step 8 is saved in {directory}/checkpoints, and the same command (without --overwrite) goes on from it"
+        f"step 8 is saved in {directory}/checkpoints, and the same command (without --overwrite) resumes from it"
         if begun
         else f"{directory} has no checkpoint yet, and the same command starts at step 0"
     )
@@ -263,13 +317,13 @@ def test_sigterm_is_passed_on_to_the_running_stage_and_no_other_is_started():
     time.sleep(0.2)
     process.terminate()
     said, _ = process.communicate(timeout=30)
-    assert said == "75\nStopped by SIGTERM between two stages: the same command goes on with the next.\n"
+    assert said == "75\nStopped by SIGTERM between two stages: the same command starts the next.\n"
 
 
 def test_a_stage_that_sigterm_meets_unprepared_counts_as_preempted():
     with (
         passing_on_sigterm() as run_process,
-        pytest.raises(Preempted, match="before the stage had begun: the same command goes on"),
+        pytest.raises(Preempted, match="before the stage had begun: the same command starts it"),
     ):
         run_process([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"])
 

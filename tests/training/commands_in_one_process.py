@@ -14,7 +14,7 @@ OPTIONS = {"train": TrainOptions, "evaluate": EvaluateOptions, "predict": Predic
 
 
 def main() -> None:
-    augmentation.draw_recipe = lambda *_, **__: None  # before the trainer is imported, which takes it by its name
+    augmentation.draw_recipe = lambda *_, **__: None
     for name in ("draw_history", "draw_confusion", "write_page"):
         setattr(run_files, name, lambda *_, **__: None)
     for name, *arguments in json.loads(sys.argv[1]):

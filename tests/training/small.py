@@ -11,7 +11,8 @@ import tensorflow as tf
 from carclf.data.input_clock import InputClock
 from carclf.model.schedules import build_schedule
 from carclf.training.checkpointing import ModelState
-from carclf.training.fitting import FitResult, Saving, fit_phase
+from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
+from carclf.training.fitting import fit_phase
 from carclf.training.phases import Phase
 from carclf.training.preemption import Preemption
 
@@ -91,24 +92,27 @@ def train(
     result = fit_phase(
         model,
         classifier=model,
-        directory=directory,
-        train_data_from=source,
-        val_data=tf.data.Dataset.from_tensor_slices((inputs, target)).batch(BATCH),
-        phase=PHASE,
-        epochs=EPOCHS,
-        patience=patience,
-        averaged=getattr(model.optimizer, "use_ema", False),
-        kept_epochs=0,
-        schedule=build_schedule("constant", learning_rate=0.1, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS),
-        input_clock=InputClock(),
-        rows_of_step=lambda step: [10 * step, 10 * step + 1],
+        data=FitData(
+            training_from=source,
+            validation=tf.data.Dataset.from_tensor_slices((inputs, target)).batch(BATCH),
+            input_clock=InputClock(),
+            rows_of_step=lambda step: [10 * step, 10 * step + 1],
+        ),
+        plan=FitPlan(
+            phase=PHASE,
+            epochs=EPOCHS,
+            schedule=build_schedule("constant", learning_rate=0.1, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS),
+            patience=patience,
+            averaged=getattr(model.optimizer, "use_ema", False),
+        ),
         saving=Saving(
+            directory=directory,
             identity=identity,
             every_steps=every_steps,
             resume=resume,
             preemption=preemption or Preemption(),
             setting=setting,
         ),
-        verbose=0,
+        watching=Watching(verbose=0),
     )
     return model, result

@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint_is_skipped_by_name_and_the_older_one_loads(copy, g
     skipped, going_on = capsys.readouterr().out.splitlines()[:2]
     assert skipped.startswith(f"Skipped the checkpoint {copy / 'checkpoints' / 'step-000000'}")
     assert re.search(said, skipped)
-    assert going_on.startswith("Going on from step 10 (epoch 2)")
+    assert going_on.startswith("Resuming from step 10 (epoch 2)")
     assert_same_run(copy, result, *golden)
     assert len(checkpoint.stored_checkpoints(copy / "checkpoints")) == 2
 

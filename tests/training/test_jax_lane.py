@@ -21,9 +21,8 @@ from carclf.data.pipeline import Share, training_batches, validation_batches
 from carclf.framing import Framing
 from carclf.inference.predictor import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views
-from carclf.report import run_files
+from carclf.report import augmentation, run_files
 from carclf.train_options import TrainOptions
-from carclf.training import trainer
 
 ROOT = Path(__file__).parents[2]
 DOORS = Path(__file__).with_name("commands_in_one_process.py")
@@ -80,7 +79,7 @@ def lanes(dataset, tmp_path_factory):
     shared = SMALL | {"data": dataset.directory, "runs": str(folder)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "select_device", lambda *_, **__: CPU)
-        patch.setattr(trainer, "draw_recipe", lambda *_, **__: None)
+        patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
         for name in ("draw_history", "draw_confusion", "write_page"):
             patch.setattr(run_files, name, lambda *_, **__: None)
         tf.config.run_functions_eagerly(True)  # a step takes less than to trace it
@@ -203,7 +202,7 @@ def test_a_run_that_is_killed_on_jax_ends_as_if_it_had_not_been(dataset, tmp_pat
     killed.kill()
     said_by(killed, code=-signal.SIGKILL)
     assert not (tmp_path / "killed" / runs.METRICS_FILE).exists()
-    assert "Going on from step" in said_by(start(["train", *flags(**options, run="killed")], folder=tmp_path))
+    assert "Resuming from step" in said_by(start(["train", *flags(**options, run="killed")], folder=tmp_path))
     np.testing.assert_array_equal(history(tmp_path, "killed"), history(tmp_path, "golden"))
     with (
         h5py.File(tmp_path / "killed" / runs.LAST_WEIGHTS) as ours,

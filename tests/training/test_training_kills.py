@@ -102,14 +102,14 @@ def test_sigterm_saves_the_step_exits_75_and_says_where(disturbed):
     assert steps == [5, 8, 8]  # at the batch's end; in the validation after step 8; while compiling after that
     assert ends[0] == (
         f"Stopped by SIGTERM: step 5 is saved in {folder / 'disturbed' / 'checkpoints'}, and the same command (without "
-        "--overwrite) goes on from it."
+        "--overwrite) resumes from it."
     )
 
 
 def test_going_on_is_said(disturbed):
     folder, _, _ = disturbed
     said = (folder / "disturbed.log").read_text()
-    assert f"Going on from step 5 (epoch 1) of {folder / 'disturbed' / 'checkpoints'}." in said
+    assert f"Resuming from step 5 (epoch 1) of {folder / 'disturbed' / 'checkpoints'}." in said
     assert "Epoch 1: validated again, val_accuracy" in said
 
 
@@ -197,7 +197,7 @@ def test_a_schedule_stopped_by_sigterm_is_gone_on_with_by_the_same_command(datas
     assert "The stage demo_1 ended with exit code 75: the stages after it were not started." in said
     code, said = run("Stage 2 of 2")
     assert code == 75, said
-    assert "Going on from step " in said
+    assert "Resuming from step " in said
     code, said = run("")
     assert code == 0, said
     assert "demo_1 is finished" in said
