@@ -11,10 +11,11 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from carclf.errors import UserError
+from carclf.files import replacing
 
 MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
 MAX_RATIO = 200  # deflate reaches about 1,000; photos are compressed already and stay below 2
@@ -266,9 +267,12 @@ def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: 
     path = os.path.join(spool, f"{info.CRC:08x}-{info.file_size}.archive")
     if not os.path.exists(path):
         try:
-            with archive.open(info) as member, open(f"{path}.tmp", "wb") as file:
+            with (
+                replacing(Path(path)) as temporary,
+                archive.open(info) as member,
+                open(temporary, "wb") as file,
+            ):
                 shutil.copyfileobj(member, file, 2**20)
         except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError) as error:
             raise UserError(f"{shown} is damaged ({error}): download it again.") from None
-        os.replace(f"{path}.tmp", path)
     return Source(path, shown, True)

@@ -9,6 +9,8 @@ import sys
 import uuid
 from typing import IO, Any, cast
 
+from carclf import files
+
 
 def is_remote(path: str) -> bool:
     """Whether the path is a URL of an object store rather than a local file."""
@@ -147,9 +149,7 @@ def commit(temporary: str, path: str) -> None:
     if is_remote(path):
         _gfile().rename(temporary, path, overwrite=True)
         return
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    files.commit(temporary, path)
     _sync_folder(os.path.dirname(path) or ".")
 
 

@@ -8,7 +8,6 @@ checkpoints/step-00000400.npz     every array, uncompressed
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from carclf import runs
-from carclf.files import write_atomically, write_json
+from carclf.files import replacing, write_atomically, write_json
 
 FORMAT_VERSION = 1
 GENERATIONS = 2
@@ -225,18 +224,10 @@ def _write_arrays(path: Path, arrays: Sequence[np.ndarray]) -> str:
     """SHA-256 of the file after writing it."""
     if unsafe := [array.dtype for array in arrays if array.dtype.kind not in NUMBERS]:
         raise TypeError(f"A checkpoint holds numbers only. Received: an array of {unsafe[0]}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w+b") as file:
-            np.savez(file, **{str(index): array for index, array in enumerate(arrays)})  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return digest
+    with replacing(path) as temporary, open(temporary, "w+b") as file:
+        np.savez(file, **{str(index): array for index, array in enumerate(arrays)})  # type: ignore[arg-type]
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_content(path: Path) -> dict[str, Any]:

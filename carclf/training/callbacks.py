@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 
 from carclf.data.input_clock import InputClock
 from carclf.errors import UserError
-from carclf.files import write_atomically
+from carclf.files import replacing, write_atomically
 from carclf.model.optimizers import set_learning_rate_scale
 from carclf.model.schedules import Schedule, plateau_scale
 from carclf.training.checkpointing import Position
@@ -268,11 +267,5 @@ def timing_table(history: pd.DataFrame) -> str:
 
 def save_weights(model: keras.Model, path: Path) -> None:
     """Writes the weights so that the file is either the old or the new one, whatever happens."""
-    temporary = path.with_name(f".{path.name.removesuffix('.weights.h5')}.{os.getpid()}.weights.h5")
-    try:
+    with replacing(path) as temporary:
         model.save_weights(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Training the head at full speed: a frozen backbone runs once for each photo and draw, and what it makes is kept."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import ordered_batches
+from carclf.files import replacing
 from carclf.framing import Framing, Rendering
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.progress import Progress
@@ -103,9 +103,5 @@ def compute_features(
 
 
 def _write(path: Path, features: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
-    try:
+    with replacing(path) as temporary:
         np.save(temporary, np.asarray(features, np.float32), allow_pickle=False)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ import pytest
 
 from carclf import runs
 from carclf.errors import UserError
-from carclf.files import write_atomically
 from carclf.flags import to_dict
 from carclf.train_options import TrainOptions
 
@@ -80,17 +79,3 @@ def test_runs_of_different_classes_are_not_averaged(tmp_path):
     make_run(tmp_path / "b", data=data)
     with pytest.raises(UserError, match=r"trained on different classes \(2 and 3\)"):
         runs.load_runs("a,b", runs=str(tmp_path))
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def broken(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("carclf.files.os.replace", broken)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
