@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out: metrics.json, report.html and
 label_patch.csv, the most confident mistakes, in the run's folder. The folder of --val_fold=all is scored on the whole
-training set, each photo by the run that held it out. With several views it tells what each of them is worth, and which
-labels are likely wrong.
+training set, each photo by the run that held it out. With several views it reports what each of them is worth, and
+which labels are likely wrong.
 
 Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='clean|flip|zoom(1.1)'"""
 

@@ -212,8 +212,9 @@ def test_images_grow_over_the_epochs_and_the_last_size_is_evaluated(grown_and_se
     stage = json.loads((grown.directory / runs.STAGE_FILE).read_text())
     assert [phase["image_size"] for phase in stage["phases"]] == [[32, 32], [48, 48]]
     np.testing.assert_allclose(grown.history.learning_rate, [0.01 * 2**0.5, 0.005, 0.0025])
-    assert "Growing: epoch 1 at 32x32 px, 3 steps of 4 photos, learning rate 0.0141, augmentation 50%." in grown.said
-    assert "Growing: epoch 2 to 3 at 48x48 px, 3 steps of 2 photos, learning rate 0.01, augm" in grown.said
+    first = "epoch 1 at 32x32 px, 3 steps of 4 photos, learning rate 0.0141, augmentation 50%."
+    assert f"Progressive resizing: {first}" in grown.said
+    assert "Progressive resizing: epoch 2 to 3 at 48x48 px, 3 steps of 2 photos, learning rate 0.01, augm" in grown.said
     run = runs.load_run(grown.directory)
     assert programs.load_classifier(run)[1] == Framing(image_size=(48, 48), canvas_size=64)
     assert run.metrics["best_epoch"] in (2, 3)

@@ -72,7 +72,11 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
         start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
         source = Path(options.resume_from).expanduser() if start is Start.COPY else directory
         identity = identity_of(options, data)
-        parent = _find_and_load_parent(options) if options.init_from else None
+        parent = None
+        if options.init_from:
+            parent = load_parent(
+                find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
+            )
         yield OpenRun(
             directory=directory,
             start=start,
@@ -158,12 +162,6 @@ def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
             f"--precision={begun} to resume it, or --overwrite to start it again."
         )
     return run
-
-
-def _find_and_load_parent(options: TrainOptions) -> runs.Run:
-    return load_parent(
-        find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
-    )
 
 
 def find_parent(options: TrainOptions) -> Path:

@@ -151,8 +151,9 @@ class FollowPlateau(keras.callbacks.Callback):
 class BestWeights(keras.callbacks.Callback):
     """Saves the classifier whenever val_accuracy rises, or equals the best with a lower cross-entropy.
 
-    With `average` it is the averaged weights that are saved, as it is those that were validated. Where images grow,
-    epochs before `first_epoch` were validated on smaller ones: whatever they reached, the first of this size is better.
+    With `average` it is the averaged weights that are saved, as it is those that were validated. With progressive
+    resizing, epochs before `first_epoch` were validated on smaller images: whatever they reached, the first of this
+    size is better.
 
     Attributes:
       best_epoch: counted from 1; 0 before the first epoch has ended.

@@ -1,4 +1,4 @@
-"""What frameworks raise while a stage computes, told in sentences."""
+"""What frameworks raise while a stage computes, reported in sentences."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from carclf.training.phases import Phase
 
 
 @contextlib.contextmanager
-def telling_failures(phase: Phase) -> Iterator[None]:
+def reporting_failures(phase: Phase) -> Iterator[None]:
     """A context in which what frameworks raise becomes a sentence, where there is one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a fit is told, in a few values, and what it gives."""
+"""What a fit is given, in a few values, and what it returns."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

@@ -23,7 +23,7 @@ from carclf.training.callbacks import (
 )
 from carclf.training.checkpointing import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
 from carclf.training.ema import AverageWeights
-from carclf.training.failures import telling_failures
+from carclf.training.failures import reporting_failures
 from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
 from carclf.training.hosts import check_same_step
 from carclf.training.phases import Phase
@@ -100,7 +100,7 @@ def fit_phase(
         start_step = callbacks.saver.resume() if saving.resume else 0
     if saving.hosts > 1:
         check_same_step(start_step)
-    with telling_failures(phase), contextlib.closing(callbacks.progress):
+    with reporting_failures(phase), contextlib.closing(callbacks.progress):
         _fit(
             model,
             data=data,

@@ -47,14 +47,14 @@ class Sweep:
         end = int(np.argmin(loss)) + 1
         if end < LEAST_STEPS // 2 or loss[0] - loss.min() < LEAST_FALL * loss[0]:
             return None
-        slopes = [self._slope(loss[:end], place) for place in range(end)]
+        slopes = [self._slope(loss[:end], index) for index in range(end)]
         return float(self.learning_rate[int(np.argmin(slopes))])
 
-    def _slope(self, loss: np.ndarray, place: int) -> float:
-        """How the loss falls over a decade of rates around a place: what is steep for a few batches only is noise."""
+    def _slope(self, loss: np.ndarray, index: int) -> float:
+        """How the loss falls over the decade around a rate: what is steep for a few batches only is noise."""
         decades = np.log10(self.learning_rate[: len(loss)])
-        near = np.abs(decades - decades[place]) <= 0.5
-        if decades[place] - 0.5 < decades[0] or near.sum() < 3:
+        near = np.abs(decades - decades[index]) <= 0.5
+        if decades[index] - 0.5 < decades[0] or near.sum() < 3:
             return 0.0
         return float(np.polyfit(decades[near], loss[near], 1)[0])
 

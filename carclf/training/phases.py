@@ -1,4 +1,4 @@
-"""A stage that grows its images: its epochs in phases, each of one size with a batch and a learning rate that fit."""
+"""Progressive resizing: the epochs of a stage in phases, each of one image size, batch and learning rate."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ GRID_PX = 8  # sizes between the first and the last are multiples of it
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
-    """The epochs of a stage that share an image size; a stage that does not grow has one.
+    """The epochs of a stage that share an image size; without progressive resizing a stage has one.
 
     Steps are counted in every phase as if all epochs of the stage had its batches: an epoch begins at step
     epoch · steps_per_epoch. Batches never grow from phase to phase, so the numbers of two phases do not overlap.

@@ -80,7 +80,7 @@ def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
                 raise Preempted("Stopped by SIGTERM before the stage had begun: the same command starts it.")
             return code
         except KeyboardInterrupt:
-            process.wait()  # the terminal has told it, too
+            process.wait()  # the terminal has sent it the same signal
             raise
         finally:
             running.clear()

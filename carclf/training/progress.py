@@ -43,7 +43,7 @@ class Progress(keras.callbacks.ProgbarLogger):
 
     Args:
       position: where the run stands.
-      batch_size: photos a step, over all devices.
+      batch_size: photos per step, over all devices.
       epochs: of the whole stage, of which `fit` may know a part only.
       learning_rate_at: of a step of the run, counted from 0.
       estimate: of this phase and what comes behind it; None tells none.
@@ -145,7 +145,7 @@ def _shown(logs: Mapping[str, Any] | None) -> dict[str, Any]:
 class TensorBoardScalars(keras.callbacks.Callback):
     """Adds each epoch to the curves in a folder that TensorBoard reads. Put it behind the history.
 
-    It needs no TensorBoard to write them, unlike `keras.callbacks.TensorBoard`, and costs a step nothing.
+    It needs no TensorBoard to write them, unlike `keras.callbacks.TensorBoard`, and costs nothing per step.
     """
 
     def __init__(self, directory: Path, *, newest_row: Callable[[], Mapping[str, Any]]) -> None:

@@ -34,7 +34,7 @@ class Stage:
       manifest: the data set.
       parent: the run whose best weights it starts from, or None.
       device: where it runs.
-      phases: of the whole stage: one, or one for each image size where it grows.
+      phases: of the whole stage: one, or one for each image size of progressive resizing.
       phase: the one of them that is trained.
       recipe: the augmentation.
       method: how photos are interpolated.
@@ -140,12 +140,12 @@ def describe_plan(stage: Stage) -> None:
     """Prints what a practitioner checks before a long run."""
     options, phase = stage.options, stage.phase
     print(
-        f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} per epoch "
-        f"({phase.batch_size // stage.device.replicas} per device); {stage.val_photos} validation photos "
+        f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} photos per "
+        f"epoch ({phase.batch_size // stage.device.replicas} per device); {stage.val_photos} validation photos "
         f"(fold {options.val_fold})."
     )
     if len(stage.phases) > 1:
-        print(*(f"Growing: {phase}." for phase in stage.phases), sep="\n")
+        print(*(f"Progressive resizing: {phase}." for phase in stage.phases), sep="\n")
     if opening := describe_opening(
         parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
     ):

@@ -16,7 +16,7 @@ from carclf.runs.opening import OpenRun, Start
 from carclf.train_options import parse_profile_steps
 from carclf.training.checkpointing import HandOver
 from carclf.training.estimate import StageEstimate
-from carclf.training.failures import telling_failures
+from carclf.training.failures import reporting_failures
 from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
 from carclf.training.fitting import fit_phase, setting_of
 from carclf.training.input_check import check_input
@@ -102,7 +102,7 @@ class Trainer:
         options, phase = stage.options, stage.phase
         started = time.perf_counter()
         if options.feature_views:
-            with telling_failures(phase):
+            with reporting_failures(phase):
                 train_data_from, val_data = feature_data(stage, classifier, cache=cache)
                 model = make_head(stage, classifier)
         else:

@@ -29,7 +29,7 @@ Report = Callable[[int, float], bool]
 
 
 class TrialFailedError(Exception):
-    """A trial came to nothing; the message is the reason. The search goes on."""
+    """A trial came to nothing; the message is the reason. The search continues."""
 
 
 class TrialPrunedError(Exception):
@@ -54,7 +54,7 @@ class TrainTrial:
         Args:
           number: of the trial.
           values: of the searched options.
-          report: is told of each epoch.
+          report: is called after each epoch.
 
         Raises:
           TrialFailedError: the trainer ended without a result: refused options, memory, a crash.

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from carclf import runs
 from carclf.errors import DamagedShardError, UserError
-from carclf.training.failures import telling_failures
+from carclf.training.failures import reporting_failures
 
 OUT_OF_MEMORY = [
     tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"),
@@ -27,9 +27,10 @@ def test_out_of_memory_is_a_sentence_with_batch_size_and_flag(tmp_path, monkeypa
 
 def test_other_failures_are_told_as_they_are():
     broken = tf.errors.UnknownError(None, None, "DamagedShardError: the shard a.tfrecord is cut short\n\nTraceback")
-    with pytest.raises(DamagedShardError, match=r"^the shard a.tfrecord is cut short$"), telling_failures(small.PHASE):
+    said = r"^the shard a.tfrecord is cut short$"
+    with pytest.raises(DamagedShardError, match=said), reporting_failures(small.PHASE):
         raise broken
     for error in (tf.errors.UnknownError(None, None, "no sentence"), RuntimeError("anything"), ValueError("a bug")):
-        with pytest.raises(type(error)) as raised, telling_failures(small.PHASE):
+        with pytest.raises(type(error)) as raised, reporting_failures(small.PHASE):
             raise error
         assert raised.value is error
