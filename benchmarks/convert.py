@@ -1,4 +1,4 @@
-"""How fast photos become shards, beside reading and decoding alone, and beside a plain script without any checks.
+"""Measures the speed of conversion against bare reading and decoding, and against a plain script without checks.
 
 Example: python benchmarks/convert.py --photos=data/cars --json=convert.json"""
 
@@ -28,8 +28,8 @@ from carclf.flags import Options, option
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
 SUFFIXES = (".jpg", ".jpeg")
-PHOTOS_A_TASK = 32
-FEW = 64  # photos on which the start of a way is measured
+PHOTOS_PER_TASK = 32
+FEW = 64  # photos to measure the startup of each way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class BenchmarkOptions(Options):
     """Every option of this benchmark."""
 
     photos: str = option("", "Folder of JPEG photos, at any depth.")
-    count: int = option(6000, "Photos to convert: those of the folder, then parts of them.", low=1)
-    workers: int = option(2, "Processes of the parallel runs; every way is also run with one.", low=0)
-    repeats: int = option(3, "Runs of each way, in turn; the median counts.", low=1)
+    count: int = option(6000, "Number of photos to convert: those of the folder, then parts of them.", low=1)
+    workers: int = option(2, "Number of processes of the parallel runs; every way also runs with one.", low=0)
+    repeats: int = option(3, "Number of runs of each way, alternating; the median counts.", low=1)
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ def main(options: BenchmarkOptions) -> None:
 
 
 def prepare_photos(found: Sequence[Path], folder: Path, *, count: int) -> Path:
-    """`count` photos in ten class folders: those found, then random parts of them, so that no two look alike."""
+    """Returns a folder of `count` photos in ten classes: those found, then random parts of them, no two similar."""
     tasks = []
     for number in range(count):
         path = folder / str(number % 10) / f"{number:06d}.jpg"
@@ -75,7 +75,7 @@ def prepare_photos(found: Sequence[Path], folder: Path, *, count: int) -> Path:
             tasks.append((str(found[number % len(found)]), str(path), number))
     if tasks:
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(draw_part, tasks, chunksize=PHOTOS_A_TASK))
+            list(pool.map(draw_part, tasks, chunksize=PHOTOS_PER_TASK))
     return folder
 
 
@@ -93,15 +93,15 @@ def draw_part(task: tuple[str, str, int]) -> None:
 
 
 def measure(folder: Path, few: Path, scratch: Path, *, workers: int, repeats: int) -> dict[str, Any]:
-    """Seconds of each way with one process and with `workers`, the ways in turn within each repeat.
+    """Returns the seconds of each way with one process and with `workers`, the ways alternating in each repeat.
 
-    What every way pays once (processes, imports) is measured on a few photos and told apart: with it the whole is what
-    a user waits, without it the rest is what a further photo costs.
+    The startup of each way (processes, imports) is measured on a few photos: the time with it is what a user waits, the
+    rest is the cost of each further photo.
     """
     seconds: dict[str, dict[str, list[float]]] = {}
     start: dict[str, dict[str, list[float]]] = {}
     photos = sorted(str(path) for path in folder.rglob("*.jpg"))
-    for path in photos:  # every way finds the files in the system's cache
+    for path in photos:  # puts the files into the system's cache for every way
         Path(path).read_bytes()
     for _ in range(repeats):
         for processes in (workers, 1):
@@ -139,11 +139,11 @@ def measure(folder: Path, few: Path, scratch: Path, *, workers: int, repeats: in
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures as people read them."""
+    """Returns the figures as a printable table."""
     workers = str(figures["workers"])
     lines = [f"{figures['photos']:,} photos of {figures['mean_bytes']:,} bytes on average; medians."]
     for name, what in (("whole", "the whole command"), ("further", "every further photo, without the start")):
-        lines += ["", f"{what + ', photos a second':<52}{'1 process':>12}{workers + ' processes':>14}{'scaling':>10}"]
+        lines += ["", f"{what + ', photos per second':<52}{'1 process':>12}{workers + ' processes':>14}{'scaling':>10}"]
         for way, rate in figures["photos_per_second"][name].items():
             lines.append(f"{way:<52}{rate['1']:>12,.0f}{rate[workers]:>14,.0f}{rate[workers] / rate['1']:>10.2f}")
         lines.append(
@@ -154,9 +154,9 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def decode_only(folder: Path, output: Path, processes: int) -> None:
-    """The limit: fresh processes that read and decode with libjpeg-turbo at full size, and do nothing else."""
+    """Runs the limit: fresh processes that only read and decode with libjpeg-turbo at full size."""
     photos = sorted(str(path) for path in folder.rglob("*.jpg"))
-    tasks = [photos[start : start + PHOTOS_A_TASK] for start in range(0, len(photos), PHOTOS_A_TASK)]
+    tasks = [photos[start : start + PHOTOS_PER_TASK] for start in range(0, len(photos), PHOTOS_PER_TASK)]
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(decode_task, tasks))
 
@@ -170,7 +170,7 @@ def decode_task(photos: Sequence[str]) -> int:
 
 
 def plain_script(folder: Path, output: Path, processes: int) -> None:
-    """What people write: read, build an Example, write; no decoding, no hash, no check. A shard a process."""
+    """Runs a typical script: read, build an Example, write; no decoding, no hash, no check. One shard per process."""
     output.mkdir()
     photos = sorted(str(path) for path in folder.rglob("*.jpg"))
     parts = [photos[number::processes] for number in range(processes)]
@@ -192,7 +192,7 @@ def write_task(photos: Sequence[str], file: str) -> None:
 
 
 def convert(folder: Path, output: Path, processes: int) -> None:
-    """The converter's door, as a user runs it."""
+    """Runs the converter's command as a user does."""
     command = [sys.executable, str(TOOL), f"--input={folder}", f"--output={output}", f"--workers={processes}"]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:

@@ -1,4 +1,4 @@
-"""The converter's memory and its cost a photo at two counts of tiny photos: neither may grow with the count.
+"""Measures the converter's memory and its cost per photo at two counts of tiny photos: neither may grow with the count.
 
 Example: python benchmarks/convert_memory.py --counts=20000,200000"""
 
@@ -15,7 +15,7 @@ from carclf.command import run_door
 from carclf.flags import Options, option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
-PHOTOS_A_FOLDER = 5000
+PHOTOS_PER_FOLDER = 5000
 NOISE_LEVELS = 160
 
 
@@ -23,8 +23,8 @@ NOISE_LEVELS = 160
 class MemoryOptions(Options):
     """Every option of this benchmark."""
 
-    counts: str = option("20000,200000", "How many photos, a number for each run.")
-    workers: int = option(2, "Processes of the converter.", low=0)
+    counts: str = option("20000,200000", "Number of photos of each run.")
+    workers: int = option(2, "Number of processes of the converter.", low=0)
     json: str = option("", "Also write the figures to this file.")
 
 
@@ -56,10 +56,10 @@ def draw(folder: Path, count: int) -> None:
     from PIL import Image
 
     rng = np.random.default_rng(1)
-    for start in range(0, count, PHOTOS_A_FOLDER):
-        target = folder / f"{start // PHOTOS_A_FOLDER % 10}" / f"{start:06d}"
+    for start in range(0, count, PHOTOS_PER_FOLDER):
+        target = folder / f"{start // PHOTOS_PER_FOLDER % 10}" / f"{start:06d}"
         target.mkdir(parents=True)
-        for number in range(start, min(start + PHOTOS_A_FOLDER, count)):
+        for number in range(start, min(start + PHOTOS_PER_FOLDER, count)):
             pixels = rng.integers(0, NOISE_LEVELS, (24, 32, 3), dtype=np.uint8)
             buffer = io.BytesIO()
             Image.fromarray(pixels).save(buffer, "JPEG")
@@ -67,7 +67,7 @@ def draw(folder: Path, count: int) -> None:
 
 
 def line(figures: dict[str, Any]) -> str:
-    """One line for people."""
+    """Returns the figures as a printable line."""
     return (
         f"{figures['photos']:>9,} photos: {figures['seconds']:.1f} s, {figures['microseconds_a_photo']:.0f} µs each, "
         f"{figures['process_mb']:.0f} MB of private memory in the largest process, {figures['total_mb']:.0f} MB in all"

@@ -1,4 +1,4 @@
-"""`make demo`: the whole way on drawn photos, by the commands that a user types, and the score beside a control.
+"""`make demo`: all steps on drawn photos, with the commands that a user types, and the score next to a control.
 
 Example: python benchmarks/demo.py --output=demo"""
 
@@ -17,8 +17,8 @@ from carclf.errors import UserError
 from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAST_ACCURACY = 0.90
-MOST_CONTROL = 0.50
+MIN_ACCURACY = 0.90
+MAX_CONTROL_ACCURACY = 0.50
 LAST_RUN = "demo_3"
 VIEWS = "clean|flip|zoom(1.1)|flip+zoom(1.1)"
 
@@ -27,8 +27,8 @@ VIEWS = "clean|flip|zoom(1.1)|flip+zoom(1.1)"
 class DemoOptions(Options):
     """Every option of the demo."""
 
-    output: str = option("demo", "Folder for photos, data set, runs and submission; what is finished there is kept.")
-    photos: int = option(1600, "Training photos to draw, and a quarter as many test photos.", low=1)
+    output: str = option("demo", "Folder for photos, data set, runs and submission; finished parts are kept.")
+    photos: int = option(1600, "Number of training photos to draw; a quarter as many test photos.", low=1)
     width: int = option(320, "Width of a drawn photo in pixels.", low=1)
     height: int = option(240, "Height of a drawn photo in pixels.", low=1)
     seed: int = option(42, "Seed of photos, folds and training.", low=0)
@@ -36,7 +36,7 @@ class DemoOptions(Options):
 
 
 def main(options: DemoOptions) -> int:
-    """Runs every step; 1 where the submission or the control misses its mark."""
+    """Runs every step, and returns 1 if the accuracy of submission or control is out of range."""
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     seconds = {}
@@ -52,11 +52,11 @@ def main(options: DemoOptions) -> int:
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(closing_lines(figures, output))
-    return judge(accuracy=accuracy, control=control)
+    return exit_code(accuracy=accuracy, control=control)
 
 
 def steps(output: Path, options: DemoOptions) -> dict[str, list[str]]:
-    """The commands by name, in order, without the interpreter."""
+    """Returns the commands by name, in order, without the interpreter."""
     data = f"--data={output / 'data'}"
     runs = f"--runs={output / 'runs'}"
     size = [f"--width={options.width}", f"--height={options.height}"]
@@ -82,7 +82,7 @@ def steps(output: Path, options: DemoOptions) -> dict[str, list[str]]:
 
 
 def run(command: list[str]) -> None:
-    """Shows a command as one types it and runs it.
+    """Prints a command as a user types it, and runs it.
 
     Raises:
       UserError: it failed.
@@ -91,29 +91,29 @@ def run(command: list[str]) -> None:
     paths = [str(ROOT / word) if word.startswith("tools/") else word for word in command]
     paths = [word.replace("=stages/", f"={ROOT}/stages/") for word in paths]
     if code := subprocess.run([sys.executable, *paths]).returncode:
-        raise UserError(f"The step above ended with exit code {code}: see what it says.")
+        raise UserError(f"The step above ended with exit code {code}: see its messages.")
 
 
 def control_accuracy(photos: Path) -> float:
-    """Test accuracy of a logistic regression on 16x16 pixels."""
+    """Returns test accuracy of a logistic regression on 16x16 pixels."""
     from sample_control import measure_control
 
     return float(measure_control(photos)["control_accuracy"])
 
 
 def score(submission: Path, solution: Path) -> tuple[float, int]:
-    """(accuracy, photos) of a submission against the true labels."""
+    """Returns (accuracy, photos) of a submission against the true labels."""
 
     def labels(path: Path) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8") as file:
             return {row["Id"]: row["Category"] for row in csv.DictReader(file)}
 
-    said, true = labels(submission), labels(solution)
-    return sum(said[photo] == label for photo, label in true.items()) / len(true), len(true)
+    predicted, true = labels(submission), labels(solution)
+    return sum(predicted[photo] == label for photo, label in true.items()) / len(true), len(true)
 
 
 def validation(run: Path) -> str:
-    """The accuracies that `evaluate` found for a run, such as '0.981 and 0.987 of 160'."""
+    """Returns the accuracies that `evaluate` found for a run, such as '0.981 and 0.987 of 160'."""
     path = run / "metrics.json"
     if not path.is_file():
         return "not evaluated"
@@ -124,7 +124,7 @@ def validation(run: Path) -> str:
 
 
 def closing_lines(figures: dict[str, Any], output: Path) -> str:
-    """What a newcomer should see last."""
+    """Returns the last lines of the demo."""
     parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in figures["seconds"].items())
     return "\n".join(
         [
@@ -139,15 +139,15 @@ def closing_lines(figures: dict[str, Any], output: Path) -> str:
     )
 
 
-def judge(*, accuracy: float, control: float) -> int:
-    """0 where both marks are met, else 1, after saying which is missed."""
+def exit_code(*, accuracy: float, control: float) -> int:
+    """Returns 0 if both accuracies are in range, else 1, after printing which one is not."""
     missed = []
-    if accuracy < LEAST_ACCURACY:
-        missed.append(f"the submission's accuracy is {accuracy:.3f}, below {LEAST_ACCURACY:.2f}")
-    if control > MOST_CONTROL:
-        missed.append(f"the control's accuracy is {control:.3f}, above {MOST_CONTROL:.2f}")
+    if accuracy < MIN_ACCURACY:
+        missed.append(f"the submission's accuracy is {accuracy:.3f}, below {MIN_ACCURACY:.2f}")
+    if control > MAX_CONTROL_ACCURACY:
+        missed.append(f"the control's accuracy is {control:.3f}, above {MAX_CONTROL_ACCURACY:.2f}")
     if missed:
-        print(f"The demo missed its mark: {' and '.join(missed)}.", file=sys.stderr)
+        print(f"The demo failed: {' and '.join(missed)}.", file=sys.stderr)
     return 1 if missed else 0
 
 

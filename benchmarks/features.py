@@ -1,6 +1,6 @@
-"""What keeping the features of a frozen backbone saves: a head trained on them, beside one trained on the photos.
+"""Measures the gain from stored features of a frozen backbone: a head trained on them against one trained on photos.
 
-Both are the same command but for --feature_views, for the same epochs, on the same photos and folds.
+Both use the same command except for --feature_views, for the same epochs, on the same photos and folds.
 Example: python benchmarks/features.py --photos=data/cars --weights=mobilenet.h5 --views=1 --json=features.json"""
 
 import dataclasses
@@ -31,8 +31,8 @@ class FeatureBenchmarkOptions(Options):
     weights: str = same_option(TrainOptions, "weights", default="none")
     image_size: int = option(224, "Pixels per side.", low=1)
     batch_size: int = option(32, "Photos per step.", low=1)
-    epochs: int = option(10, "Epochs of both.", low=1)
-    views: int = option(1, "Draws of each photo whose features are kept.", low=1)
+    epochs: int = option(10, "Number of epochs of both.", low=1)
+    views: int = option(1, "Number of draws per photo with stored features.", low=1)
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
@@ -69,15 +69,15 @@ def main(options: FeatureBenchmarkOptions) -> None:
 
 
 def accuracy_noise(accuracy: float, *, photos: int) -> float:
-    """What two accuracies on `photos` photos may differ by in 95 % of cases where nothing makes a difference.
+    """Returns by how much two equally good accuracies on `photos` photos differ at most, in 95 % of cases.
 
-    Both are of the same photos, whose ease they share: their difference varies less than this.
+    Both accuracies are on the same photos, so they are correlated and their difference varies less than this.
     """
     return 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / photos)
 
 
 def train(options: FeatureBenchmarkOptions, data: Path, run: Path, *, views: int) -> dict[str, Any]:
-    """metrics.json of a head stage."""
+    """Returns metrics.json of a head stage."""
     flags = {
         "data": data,
         "run": run,

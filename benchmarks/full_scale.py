@@ -1,7 +1,7 @@
 """The whole competition rehearsed: a drawn photo for every Id of its CSV files, converted, explored, trained a little,
 predicted.
 
-Each part is measured at a quarter of the photos and at all of them: seconds, photos a second, and memory, which must
+Each part is measured at a quarter of the photos and at all of them: seconds, photos per second, and memory, which must
 not grow with the photos.
 Example: python benchmarks/full_scale.py --train_csv=train.csv --sample_csv=sample-submission.csv --output=rehearsal"""
 
@@ -20,7 +20,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARES = (0.25, 1.0)
+FRACTIONS = (0.25, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +46,15 @@ class RehearsalOptions(Options):
 
 def main(options: RehearsalOptions) -> None:
     """Rehearses at both scales and prints the table."""
-    figures = [rehearse(options, share=share) for share in SHARES]
+    figures = [rehearse(options, fraction=fraction) for fraction in FRACTIONS]
     print(table(figures))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def rehearse(options: RehearsalOptions, *, share: float) -> dict[str, Any]:
-    """The figures of one scale: photos, and for each part seconds, photos a second and memory."""
-    train, test = (read_rows(path, share=share) for path in (options.train_csv, options.sample_csv))
+def rehearse(options: RehearsalOptions, *, fraction: float) -> dict[str, Any]:
+    """Returns the figures of one scale: photos, and for each part seconds, photos per second and memory."""
+    train, test = (read_rows(path, fraction=fraction) for path in (options.train_csv, options.sample_csv))
     folder = Path(options.output) / f"{len(train) + len(test)}"
     photos, data, run = folder / "photos", folder / "data", folder / "runs" / "rehearsal"
     submission = folder / "submission.csv"
@@ -91,11 +91,11 @@ def rehearse(options: RehearsalOptions, *, share: float) -> dict[str, Any]:
     return {"photos": total, "submission_rows": len(test), "parts": parts}
 
 
-def read_rows(path: str, *, share: float) -> list[tuple[str, int]]:
-    """(Id, class) of a CSV, the first `share` of every class's rows in the file's order."""
+def read_rows(path: str, *, fraction: float) -> list[tuple[str, int]]:
+    """Returns (Id, class) of a CSV, the first `fraction` of every class's rows in the file's order."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = [(row[0], int(row[1])) for row in list(csv.reader(file))[1:]]
-    left = {category: round(share * sum(c == category for _, c in rows)) for category in {c for _, c in rows}}
+    left = {category: round(fraction * sum(c == category for _, c in rows)) for category in {c for _, c in rows}}
     kept = []
     for name, category in rows:
         if left[category] > 0:
@@ -109,7 +109,7 @@ def draw(folder: Path, train: list[tuple[str, int]], test: list[tuple[str, int]]
     from tqdm import tqdm
 
     from carclf.synthetic import dataset
-    from carclf.synthetic.drawing import PHOTOS_A_WORKER
+    from carclf.synthetic.drawing import PHOTOS_PER_WORKER
     from carclf.synthetic.kinds import KINDS
     from carclf.workers import worker_count
 
@@ -122,7 +122,7 @@ def draw(folder: Path, train: list[tuple[str, int]], test: list[tuple[str, int]]
             test=[(name, number % len(KINDS)) for number, (name, _) in enumerate(test)],
             seed=42,
             size=(options.width, options.height),
-            workers=worker_count(options.workers, photos=total, photos_a_worker=PHOTOS_A_WORKER),
+            workers=worker_count(options.workers, photos=total, photos_per_worker=PHOTOS_PER_WORKER),
             on_photo=bar.update,
         )
     print(f"{total:,} photos drawn in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
@@ -141,7 +141,7 @@ def check_submission(path: Path, ids: list[str]) -> None:
 
 
 def table(figures: list[dict[str, Any]]) -> str:
-    """The figures as people read them."""
+    """Returns the figures as a printable table."""
     lines = [f"{'part':<10}{'photos':>9}{'seconds':>10}{'photos/s':>10}{'MB, largest process':>21}{'MB, all':>10}"]
     for part in figures[0]["parts"]:
         for scale in figures:

@@ -1,9 +1,9 @@
-"""What a GPU reaches with carclf in bfloat16: training step, Render, prediction, and ten views of photos (TTA).
+"""Measures carclf on a GPU in bfloat16: training step, Render, prediction, and ten views of photos (TTA).
 
-Beside them the card's own rates, bare forward passes on images that lie ready, and timm's EfficientNet of the same size
-with torch.compile, channels_last and bfloat16, where both are installed.
+For comparison: the card's own rates, bare forward passes on ready images, and timm's EfficientNet of the same size with
+torch.compile, channels_last and bfloat16, if both are installed.
 
-Needs no TensorFlow on JAX. timm gets images that lie ready; carclf renders photos inside the step.
+It needs no TensorFlow on JAX. timm gets ready images; carclf renders photos inside the step.
 Example: KERAS_BACKEND=jax python benchmarks/gpu.py --json=gpu.json"""
 
 import dataclasses
@@ -37,10 +37,10 @@ class Case:
 
     Attributes:
       backbone: a row of `carclf.model.backbones.BACKBONES`.
-      image_size: pixels a side.
-      canvas_size: what `carclf.data.pipeline.canvas_side` gives for photos of at most 640 pixels.
-      batch_sizes: photos a step.
-      timm: the same network's name in timm; empty has none.
+      image_size: side in pixels.
+      canvas_size: of `carclf.data.pipeline.canvas_side`, for photos of at most 640 pixels.
+      batch_sizes: photos per step.
+      timm: the same network's name in timm; empty if there is none.
     """
 
     backbone: str
@@ -80,7 +80,7 @@ class GpuOptions(Options):
             raise UserError(f"--batch_sizes={self.batch_sizes} is not possible: write 32,64,128.")
 
     def batches(self, case: Case) -> list[int]:
-        """The batch sizes to measure."""
+        """Returns the batch sizes to measure."""
         return [int(size) for size in self.batch_sizes.split(",")] if self.batch_sizes else list(case.batch_sizes)
 
 
@@ -109,14 +109,14 @@ def main(options: GpuOptions) -> None:
 
 
 def timm_installed() -> bool:
-    """Whether there is a peer to measure against."""
+    """Returns whether there is a peer to measure against."""
     return all(importlib.util.find_spec(name) for name in ("torch", "timm"))
 
 
 def measured(options: GpuOptions, *, side: str, case: str = "", batch_size: int = 0) -> dict[str, Any]:
-    """The figures of one side, from a fresh process: neither framework leaves the other memory, and peaks are its own.
+    """Returns the figures of one side, from a process of its own, so that memory and peaks are its own.
 
-    A side that runs out of memory gives {"error": its last words}.
+    If a side runs out of memory, it returns {"error": its last message}.
     """
     command = [
         sys.executable,
@@ -143,7 +143,7 @@ TITLE = (
 
 
 def line(row: Mapping[str, Any], card: Mapping[str, Any]) -> str:
-    """A row of the table."""
+    """Returns a row of the table."""
     ours, peer, batch_size = row["carclf"], row.get("timm", {}), row["batch_size"]
     head = f"{row['case']:<8}{batch_size:>6}"
     if "error" in ours:
@@ -169,7 +169,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def measure_card(options: GpuOptions) -> dict[str, Any]:
-    """What the card itself does: the rate of large matrix products and of copies."""
+    """Returns the card's own rates: of large matrix products and of copies."""
     import keras
 
     from carclf.model.compile import xla
@@ -190,7 +190,7 @@ def measure_card(options: GpuOptions) -> dict[str, Any]:
 
 
 def device_name() -> tuple[str, bool]:
-    """(what the backend computes on, whether that is a GPU)."""
+    """Returns (what the backend computes on, whether that is a GPU)."""
     import keras
 
     if keras.backend.backend() == "jax":
@@ -205,7 +205,7 @@ def device_name() -> tuple[str, bool]:
 
 
 def seconds_a_call(call: Callable[[], Any], options: GpuOptions) -> float:
-    """Median seconds of a call that returns a tensor, by waiting for the last of many: devices compute in order."""
+    """Returns the median seconds of a call that returns a tensor, waiting only for the last of many calls."""
     import keras
 
     def run(count: int) -> float:
@@ -220,7 +220,7 @@ def seconds_a_call(call: Callable[[], Any], options: GpuOptions) -> float:
 
 
 def measure_carclf(options: GpuOptions) -> dict[str, Any]:
-    """Seconds of a training step and a prediction by Keras's own `fit` and `predict`, of Render alone, and of TTA."""
+    """Returns the seconds of a training step, of a prediction (Keras's `fit` and `predict`), of Render and of TTA."""
     import keras
 
     from carclf.framing import Framing, Rendering
@@ -267,7 +267,7 @@ def measure_carclf(options: GpuOptions) -> dict[str, Any]:
 
 
 def ready_photos(case: Case, batch_size: int) -> tuple[dict[str, Any], Any]:
-    """(inputs, target) of one batch, on the device: noise on 4:3 photos that fill the canvas, drawn by the recipe."""
+    """Returns (inputs, target) of one batch on the device: 4:3 photos of noise that fill the canvas, with draws."""
     import keras
 
     rng = np.random.default_rng(0)
@@ -279,7 +279,7 @@ def ready_photos(case: Case, batch_size: int) -> tuple[dict[str, Any], Any]:
 
 
 def drawn(case: Case, extent: np.ndarray, *, epoch: int) -> dict[str, np.ndarray]:
-    """What the recipe draws for a batch of photos of that extent."""
+    """Returns the recipe's draws for a batch of photos of that extent."""
     from carclf.recipe import parse_recipe
 
     draws = parse_recipe(RECIPE).draw(
@@ -294,7 +294,7 @@ def drawn(case: Case, extent: np.ndarray, *, epoch: int) -> dict[str, np.ndarray
 
 
 def endless(batch: Any) -> Any:
-    """A data set of one batch, again and again, without leaving the device."""
+    """Returns a data set of one batch, again and again, without leaving the device."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -318,13 +318,13 @@ class EpochClock:
         self._started = 0.0
 
     def callback(self) -> Any:
-        """What `fit` drives the clock with."""
+        """Returns the callback for `fit`."""
         import keras
 
         return keras.callbacks.LambdaCallback(on_epoch_begin=self._begin, on_epoch_end=self._end)
 
     def median(self) -> float:
-        """The median without the first epoch."""
+        """Returns the median without the first epoch."""
         return statistics.median(self.seconds[1:])
 
     def _begin(self, epoch: int, logs: Any = None) -> None:
@@ -335,7 +335,7 @@ class EpochClock:
 
 
 def predict_seconds(model: Any, inputs: Any, options: GpuOptions) -> float:
-    """Median seconds that `predict` takes for a batch."""
+    """Returns median seconds that `predict` takes for a batch."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -347,7 +347,7 @@ def predict_seconds(model: Any, inputs: Any, options: GpuOptions) -> float:
 
 
 def view_seconds(model: Any, classifier: Any, case: Case, photos: Any, options: GpuOptions) -> dict[str, float]:
-    """Median seconds of all views of a batch, as `carclf.predict` computes them, and of as many bare forward passes."""
+    """Returns the median seconds of all views of a batch as in `carclf.predict`, and of as many bare forward passes."""
     import keras
 
     from carclf.model.compile import compiled_prediction
@@ -368,7 +368,7 @@ def view_seconds(model: Any, classifier: Any, case: Case, photos: Any, options: 
 
 
 def forward_flops(classifier: Any) -> int:
-    """Floating-point operations of one image's forward pass, a multiplication and an addition being two.
+    """Returns floating-point operations of one image's forward pass, a multiplication and an addition being two.
 
     Convolutions and dense layers are counted, as papers do.
     """
@@ -388,7 +388,7 @@ def forward_flops(classifier: Any) -> int:
 
 
 def peak_bytes() -> int:
-    """The most device memory that this process held at one moment; 0 on a CPU."""
+    """Returns the most device memory that this process held at one moment; 0 on a CPU."""
     import keras
 
     if not device_name()[1]:
@@ -403,7 +403,7 @@ def peak_bytes() -> int:
 
 
 def measure_timm(options: GpuOptions) -> dict[str, Any]:
-    """Seconds of a training step of timm's network, on images that lie ready on the card."""
+    """Returns seconds of a training step of timm's network, on images that are ready on the card."""
     import timm
     import torch
 

@@ -1,7 +1,7 @@
-"""The input path beside its limit and beside other tools: shards to batches, with and without Render on the same cores.
+"""Compares the input path with its limit and with other tools: from shards to batches, with and without Render.
 
-Every way reads the same photos and does the notebook's augmentation (rotate, shift, flip, brightness); the limit only
-decodes. Ways take turns, and medians count.
+Every way reads the same photos and applies the notebook's augmentation (rotate, shift, flip, brightness); the limit
+only decodes. The ways alternate on the same cores, and medians count.
 Example: python benchmarks/input.py --photos=data/cars --json=input.json"""
 
 import dataclasses
@@ -31,19 +31,19 @@ PHOTO_PX = (640, 480)
 SIZES = (224, 512)
 RECIPE = "notebook"
 Rate = Callable[[float], float]
-"""Runs for so many seconds and gives images a second."""
+"""Runs for this many seconds and returns images per second."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InputOptions(Options):
     """Every option of this benchmark."""
 
-    photos: str = option("", "Folder of class folders of JPEG photos; they are made 640x480 first.")
-    most: int = option(400, "Photos to take.", low=1)
+    photos: str = option("", "Folder of class folders of JPEG photos; they are resized to 640x480 first.")
+    most: int = option(400, "Maximum number of photos.", low=1)
     batch_size: int = option(32, "Photos per batch.", low=1)
     seconds: float = option(4.0, "Seconds per measurement.", above=0)
-    repeats: int = option(3, "Measurements of each way, in turn.", low=1)
-    peers: bool = option(True, "Also measure other tools, where they are installed.")
+    repeats: int = option(3, "Number of measurements of each way, alternating.", low=1)
+    peers: bool = option(True, "Also measure other tools that are installed.")
     sizes: str = option("224,512", "Image sizes, pixels.")
     json: str = option("", "Also write the figures to this file.")
 
@@ -72,7 +72,7 @@ def main(options: InputOptions) -> None:
 
 
 def prepare_photos(source: Path, folder: Path, *, most: int) -> list[Path]:
-    """640x480 JPEG photos of quality 90 in class folders, so that every way reads the same.
+    """Returns 640x480 JPEG photos of quality 90 in class folders, so that every way reads the same.
 
     Raises:
       UserError: there are no photos.
@@ -96,19 +96,19 @@ def prepare_photos(source: Path, folder: Path, *, most: int) -> list[Path]:
 
 
 def mean_bytes(photos: Sequence[Path]) -> int:
-    """Bytes of a photo on average."""
+    """Returns bytes of a photo on average."""
     return sum(path.stat().st_size for path in photos) // len(photos)
 
 
 def convert(photos: Path, output: Path) -> str:
-    """The folder of the data set made of the photos."""
+    """Returns the folder of the data set made of the photos."""
     command = [sys.executable, str(TOOL), f"--input={photos}", f"--output={output}", "--folds=2", "--nonear_duplicates"]
     subprocess.run(command, check=True, capture_output=True)
     return str(output)
 
 
 def measure_size(size: int, data: str, photos: Sequence[Path], options: InputOptions) -> dict[str, Any]:
-    """Images a second of every way at one size: lists of measurements, medians, and ratios to the limit."""
+    """Images per second of every way at one size: lists of measurements, medians, and ratios to the limit."""
     ways: dict[str, Rate] = {"limit": limit(photos, size=size)}
     ways |= our_ways(data, size=size, batch_size=options.batch_size)
     ways |= render_ways(data, size=size, batch_size=options.batch_size)
@@ -123,7 +123,7 @@ def measure_size(size: int, data: str, photos: Sequence[Path], options: InputOpt
 
 
 def count_images(batches: Iterator[int], seconds: float) -> float:
-    """Images a second of an iterator that gives the number of images in each batch; the first three are not counted."""
+    """Returns the images per second of an iterator over the sizes of batches; the first three are not counted."""
     for _ in range(3):
         next(batches)
     started, images = time.perf_counter(), 0
@@ -133,7 +133,7 @@ def count_images(batches: Iterator[int], seconds: float) -> float:
 
 
 def limit(photos: Sequence[Path], *, size: int) -> Rate:
-    """libjpeg-turbo alone, a thread a core, on bytes in memory: half size by DCT where our canvas is half."""
+    """Returns the rate of bare libjpeg-turbo, one thread per core, on bytes in memory, at half size if ours is."""
     import simplejpeg
 
     encoded = [path.read_bytes() for path in photos]
@@ -155,7 +155,7 @@ def limit(photos: Sequence[Path], *, size: int) -> Rate:
 
 
 def our_batches(data: str, *, size: int, batch_size: int, cached: bool = False) -> Any:
-    """The training batches of carclf, without end; with a cache in memory if wanted."""
+    """Returns the training batches of carclf, without end; with a cache in memory if wanted."""
     from carclf.data.cache import open_cache
     from carclf.data.index import read_index
     from carclf.data.manifest import load_manifest
@@ -180,7 +180,7 @@ def our_batches(data: str, *, size: int, batch_size: int, cached: bool = False) 
 
 
 def our_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
-    """carclf: the host alone, and host and Render on the same cores."""
+    """Returns the rates of carclf: the host alone, and host and Render on the same cores."""
     from carclf.data.manifest import load_manifest
     from carclf.model.render import Render
 
@@ -209,7 +209,7 @@ def our_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
 
 
 def render_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
-    """Render on one ready batch, beside a plain version of it and beside the same recipe in Keras layers."""
+    """Returns the rates of Render on one ready batch, of a plain version, and of the same recipe in Keras layers."""
     import keras
     import tensorflow as tf
 
@@ -247,7 +247,7 @@ def render_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
 
 
 def plain_render(batch: dict[str, Any], *, size: int) -> Any:
-    """What the contract of Render says, written down plainly: four gathers of pixels, one einsum for the colours."""
+    """Returns the images by a plain version of Render: four gathers of pixels, one einsum for the colours."""
     import tensorflow as tf
 
     canvas, extent = batch["canvas"], batch["extent"]
@@ -275,7 +275,7 @@ def plain_render(batch: dict[str, Any], *, size: int) -> Any:
 
 
 def peers(folder: Path, *, size: int, batch_size: int) -> dict[str, Rate]:
-    """Other tools as their users run them, those that are installed."""
+    """Returns the rates of the other installed tools, used as is usual for them."""
     found: dict[str, Rate] = {}
     if importlib.util.find_spec("scipy"):
         found["ImageDataGenerator"] = lambda seconds: image_data_generator(folder, size, batch_size, seconds)
@@ -288,7 +288,7 @@ def peers(folder: Path, *, size: int, batch_size: int) -> dict[str, Rate]:
 
 
 def image_data_generator(folder: Path, size: int, batch_size: int, seconds: float) -> float:
-    """The notebook's way."""
+    """Returns the notebook's way."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     generator = ImageDataGenerator(
@@ -303,7 +303,7 @@ def image_data_generator(folder: Path, size: int, batch_size: int, seconds: floa
 
 
 def keras_guide(folder: Path, size: int, batch_size: int, seconds: float) -> float:
-    """The Keras guide's way."""
+    """Returns the Keras guide's way."""
     import keras
 
     layers = keras.Sequential(
@@ -322,7 +322,7 @@ def keras_guide(folder: Path, size: int, batch_size: int, seconds: float) -> flo
 
 
 def torch_loader(folder: Path, size: int, batch_size: int, seconds: float) -> float:
-    """DataLoader, OpenCV and albumentations with two workers."""
+    """Returns DataLoader, OpenCV and albumentations with two workers."""
     import albumentations
     import cv2
     import torch
@@ -351,7 +351,7 @@ def torch_loader(folder: Path, size: int, batch_size: int, seconds: float) -> fl
 
 
 def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
-    """Where the time of a batch goes: milliseconds that each step adds to those before it, host steps on all cores."""
+    """Returns the milliseconds that each step adds to a batch, host steps on all cores."""
     from carclf.data import index, loader, storage
     from carclf.data.decoder import decode, fitting_ratios
     from carclf.data.manifest import load_manifest
@@ -366,13 +366,13 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     pool = ThreadPoolExecutor(loader.usable_cores())
 
     def batch_of(step: Callable[[int], Any]) -> Callable[[np.ndarray], Any]:
-        """One step for every photo of a batch, a part a core as the loader does it."""
+        """Returns a function that runs a step for every photo of a batch, one part per core as in the loader."""
 
-        def part(places: np.ndarray) -> None:
-            for place in places:
-                step(place)
+        def part(indices: np.ndarray) -> None:
+            for photo in indices:
+                step(photo)
 
-        return lambda places: list(pool.map(part, np.array_split(places, loader.usable_cores())))
+        return lambda indices: list(pool.map(part, np.array_split(indices, loader.usable_cores())))
 
     def milliseconds(function: Callable[[np.ndarray], Any]) -> float:
         def batches() -> Iterator[int]:
@@ -388,15 +388,15 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     cores = loader.usable_cores()
     ranges = storage.RangeReader()
 
-    def read_photo(place: int) -> memoryview:
-        return index.read_photo(manifest, entries[place], read=ranges)
+    def read_photo(photo: int) -> memoryview:
+        return index.read_photo(manifest, entries[photo], read=ranges)
 
     read = batch_of(read_photo)
-    decoded = batch_of(lambda place: decode(read_photo(place), ratio=int(ratios[place])))
+    decoded = batch_of(lambda photo: decode(read_photo(photo), ratio=int(ratios[photo])))
     totals = {
         "read": milliseconds(read),
         "decode": milliseconds(decoded),
-        "batch": milliseconds(lambda places: list(pool.map(photos.load, np.array_split(places, cores)))),
+        "batch": milliseconds(lambda indices: list(pool.map(photos.load, np.array_split(indices, cores)))),
         "draw and hand over": milliseconds(lambda _: next(whole)),
     }
     before = [0.0, *totals.values()]
@@ -406,16 +406,16 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
 
 
 def table(size: int, figures: dict[str, Any]) -> str:
-    """The figures of one size as people read them."""
+    """Returns the figures of one size as people read them."""
     median = figures["median"]
-    lines = ["", f"{size} px, images a second (median, least, most)"]
+    lines = ["", f"{size} px, images per second (median, minimum, maximum)"]
     for name, values in figures["rates"].items():
-        share = f"{median[name] / median['limit']:>8.2f} of the limit" if name != "limit" else ""
-        lines.append(f"  {name:<48}{median[name]:>8,.0f}{min(values):>8,.0f}{max(values):>8,.0f}{share}")
+        fraction = f"{median[name] / median['limit']:>8.2f} of the limit" if name != "limit" else ""
+        lines.append(f"  {name:<48}{median[name]:>8,.0f}{min(values):>8,.0f}{max(values):>8,.0f}{fraction}")
     for name in ("plain render (einsum)", "Keras layers"):
         lines.append(f"  Render is {median['Render'] / median[name]:.2f} times {name}")
     parts = ", ".join(f"{name} {value:.1f}" for name, value in figures["flow"].items())
-    lines.append(f"  milliseconds a batch, added by each step: {parts}")
+    lines.append(f"  milliseconds per batch, added by each step: {parts}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from carclf.errors import UserError
 
-SECONDS_BETWEEN_LOOKS = 0.1
+POLL_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _watch(process: "subprocess.Popen[str]", peaks: dict[str, float]) -> None:
         held = [_private_mb(one) for one in [process.pid, *_descendants(process.pid)]]
         peaks["process"] = max(peaks["process"], *held)
         peaks["total"] = max(peaks["total"], sum(held))
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_SECONDS)
 
 
 def _descendants(process: int) -> list[int]:

@@ -1,6 +1,6 @@
 """What predicting in ten views costs beside ten bare forward passes, how often photos are decoded, and memory.
 
-The control is the classifier alone on images that lie ready in memory, in turn with ours. Memory is that of the whole
+The control is the classifier alone on images that are ready in memory, in turn with ours. Memory is that of the whole
 command at two numbers of photos and of views.
 Example: python benchmarks/predict.py --photos=64 --json=predict.json"""
 
@@ -59,7 +59,7 @@ def main(options: PredictBenchmarkOptions) -> None:
 
 
 def make_set(folder: Path, *, photos: int) -> Path:
-    """A data set with so many test photos of the built-in sample."""
+    """Returns a data set with so many test photos of the built-in sample."""
     drawn = folder / "photos"
     commands = [
         ["-m", "carclf.sample", f"--output={drawn}", f"--photos={4 * photos}", "--width=640", "--height=480"],
@@ -71,7 +71,7 @@ def make_set(folder: Path, *, photos: int) -> Path:
 
 
 def make_run(folder: Path, data: Path, *, options: PredictBenchmarkOptions) -> Path:
-    """A run of the backbone after one step: what its weights are does not matter to the clock."""
+    """Returns a run of the backbone after one step: what its weights are does not matter to the clock."""
     flags = {
         "data": data,
         "run": folder,
@@ -91,7 +91,7 @@ def make_run(folder: Path, data: Path, *, options: PredictBenchmarkOptions) -> P
 
 
 def measure_memory(run: Path, sets: dict[int, Path], *, options: PredictBenchmarkOptions) -> list[dict[str, Any]]:
-    """The private memory of the command at each number of photos, in one view and in all."""
+    """Returns the private memory of the command at each number of photos, in one view and in all."""
     rows = []
     for (photos, data), views in itertools.product(sets.items(), (1, options.views)):
         measured = run_measured(
@@ -106,7 +106,7 @@ def measure_memory(run: Path, sets: dict[int, Path], *, options: PredictBenchmar
 
 
 def measure_speed(folder: Path, data: Path, *, options: PredictBenchmarkOptions) -> dict[str, Any]:
-    """Seconds of ours and of the control, their ratio, and how many photos were decoded a prediction.
+    """Returns seconds of ours and of the control, their ratio, and how many photos were decoded a prediction.
 
     `busy_ratio` is that of processor seconds, which other work on the machine disturbs less.
     """
@@ -140,7 +140,7 @@ def measure_speed(folder: Path, data: Path, *, options: PredictBenchmarkOptions)
 
 
 def ours(run: "Run", manifest: "Manifest", *, options: PredictBenchmarkOptions, jit: bool) -> tuple[Any, list[int]]:
-    """A function that predicts all test photos, and a list with an entry for each photo it has decoded."""
+    """Returns a function that predicts all test photos, and a list with an entry for each photo it has decoded."""
     from carclf.data import loader
     from carclf.inference.predictor import predict_programs
     from carclf.inference.programs import build_programs
@@ -159,7 +159,7 @@ def ours(run: "Run", manifest: "Manifest", *, options: PredictBenchmarkOptions, 
 
 
 def bare_passes(run: "Run", manifest: "Manifest", *, options: PredictBenchmarkOptions, jit: bool) -> Any:
-    """A function that sends as many ready images through the same classifier, once for each view."""
+    """Returns a function that sends as many ready images through the same classifier, once for each view."""
     import numpy as np
     import tensorflow as tf
 
@@ -181,7 +181,7 @@ def bare_passes(run: "Run", manifest: "Manifest", *, options: PredictBenchmarkOp
 
 
 def table(figures: dict[str, Any], *, options: PredictBenchmarkOptions) -> str:
-    """The figures as people read them."""
+    """Returns the figures as a printable table."""
     photos, passes = figures["photos"], figures["photos"] * options.views
     lines = [f"{options.backbone} at {options.image_size} px, {photos} photos in {options.views} views"]
     for name, what in (("ours", "predicted"), ("bare", f"{options.views} bare passes")):

@@ -1,7 +1,7 @@
-"""Two ways to train the same network for the same number of epochs, fold by fold: the 2020 notebook's and carclf's.
+"""Compares two ways to train the same network for the same number of epochs: the 2020 notebook's and carclf's.
 
-In each fold both start from one head, trained once. What each says of the photos held out is pooled over the folds, and
-McNemar's test asks whether the difference could be chance.
+In each fold both start from the same head, trained once. Their predictions of held-out photos are pooled over the
+folds, and McNemar's test estimates whether the difference could be chance.
 Example: python benchmarks/recipes.py --data=data/photos --weights=mobilenet_v2_notop.h5 --json=recipes.json"""
 
 import dataclasses
@@ -63,7 +63,7 @@ def main(options: RecipesOptions) -> None:
 
 
 def compare(options: RecipesOptions, scratch: Path, fold: int) -> pd.DataFrame:
-    """fold, notebook, ours: whether each way was right about each photo of the fold."""
+    """Returns the columns fold, notebook and ours: whether each way was right about each photo of the fold."""
     shared = [f"--data={options.data}", f"--runs={scratch}", f"--val_fold={fold}", "--cache=ram", "--device=auto"]
     shared += [f"--backbone={options.backbone}", f"--image_size={options.image_size}", "--amsgrad", "--patience=0"]
     shared += [f"--batch_size={options.batch_size}"]
@@ -88,7 +88,7 @@ def compare(options: RecipesOptions, scratch: Path, fold: int) -> pd.DataFrame:
 
 
 def run(module: str, *flags: str) -> None:
-    """Runs a door.
+    """Runs a command.
 
     Raises:
       UserError: it failed.
@@ -99,14 +99,14 @@ def run(module: str, *flags: str) -> None:
 
 
 def correct(data: Path, answers: Path) -> pd.Series:
-    """Whether each answer names the photo's class."""
+    """Returns whether each prediction is right."""
     truth = pd.read_csv(data / "ids-train.csv", dtype=str, keep_default_na=False).set_index("id")["class_name"]
-    said = pd.read_csv(answers, dtype=str, keep_default_na=False)
-    return pd.Series(said.iloc[:, 1].to_numpy() == truth.loc[said.iloc[:, 0]].to_numpy())
+    predicted = pd.read_csv(answers, dtype=str, keep_default_na=False)
+    return pd.Series(predicted.iloc[:, 1].to_numpy() == truth.loc[predicted.iloc[:, 0]].to_numpy())
 
 
 def summary(right: pd.DataFrame) -> dict[str, Any]:
-    """Accuracies, by fold and pooled, and McNemar's exact test of the pooled difference."""
+    """Returns the accuracies, by fold and pooled, and McNemar's exact test of the pooled difference."""
     from scipy.stats import binomtest
 
     fixed = int((right["ours"] & ~right["notebook"]).sum())
@@ -124,7 +124,7 @@ def summary(right: pd.DataFrame) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures as people read them."""
+    """Returns the figures as a printable table."""
     lines = [f"{figures['photos']} photos held out, in {len(figures['by_fold']['ours'])} folds"]
     for way in ("notebook", "ours"):
         folds = ", ".join(f"{accuracy:.3f}" for accuracy in figures["by_fold"][way])

@@ -1,4 +1,4 @@
-"""`make bench`: the benchmarks in small, on drawn photos; each prints its table with its control beside it.
+"""`make bench`: small runs of the benchmarks on drawn photos; each prints a table with its control.
 
 Example: python benchmarks/run_all.py --output=bench"""
 
@@ -38,7 +38,7 @@ def main(options: AllOptions) -> None:
 
 
 def run(command: list[str]) -> None:
-    """Runs a command and says how long it took.
+    """Runs a command and prints how long it took.
 
     Raises:
       UserError: it failed.

@@ -1,6 +1,6 @@
-"""How much of the sample data can be told without looking at shapes? Logistic regression on 16x16 pixels.
+"""How well can the sample data be classified without shapes? Logistic regression on 16x16 pixels.
 
-The control beside every accuracy on the sample: a network that scores no better has learnt colours and places.
+This is the control for every accuracy on the sample: a network that is no better has only learnt colours and positions.
 
 Example: python benchmarks/sample_control.py --data=data/sample --json=control.json
 """
@@ -34,7 +34,7 @@ class ControlOptions(Options):
 
 
 def load_pixels(folder: Path, table: str, *, test: bool) -> tuple[Any, Any]:
-    """(float32 [N, 768] in 0..1, int [N]): the photos of `table` at 16x16 pixels, and their labels.
+    """Returns (float32 [N, 768] in 0..1, int [N]): the photos of `table` at 16x16 pixels, and their labels.
 
     Raises:
       UserError: the table or a photo is missing.
@@ -49,7 +49,7 @@ def load_pixels(folder: Path, table: str, *, test: bool) -> tuple[Any, Any]:
             photo_id, label = line.split(",")
             path = folder / ("test_upload" if test else f"train/{label}") / photo_id
             with Image.open(path) as photo:
-                photo.draft("RGB", (8 * SIDE_PX, 8 * SIDE_PX))  # JPEG decodes to an eighth for little
+                photo.draft("RGB", (8 * SIDE_PX, 8 * SIDE_PX))  # decoding a JPEG at an eighth is cheap
                 small = photo.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
             pixels[row], labels[row] = np.asarray(small, np.float32).reshape(-1) / 255, int(label)
     except OSError as error:
@@ -60,7 +60,7 @@ def load_pixels(folder: Path, table: str, *, test: bool) -> tuple[Any, Any]:
 
 
 def measure_control(folder: Path) -> dict[str, Any]:
-    """Accuracy of the control on the test photos, per penalty and at best, and the share of the largest class."""
+    """Returns the control's accuracy on the test photos, per penalty and at best, and the largest class's fraction."""
     import warnings
 
     import numpy as np

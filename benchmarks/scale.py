@@ -19,7 +19,7 @@ from convert_memory import draw as draw_tiny
 from measuring import run_measured, scratch_folder
 
 from carclf.command import run_door
-from carclf.convert.shards import RECORDS_A_SHARD
+from carclf.convert.shards import RECORDS_PER_SHARD
 from carclf.flags import Options, option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
@@ -85,7 +85,7 @@ def main(options: ScaleOptions) -> None:
 
 
 def measure(options: ScaleOptions, scratch: Path) -> Costs:
-    """The costs on this machine."""
+    """Returns the costs on this machine."""
     source = Path(options.photos) if options.photos else drawn_photos(scratch / "drawn", options.count)
     files = [path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]
     seconds = {
@@ -112,7 +112,7 @@ def measure(options: ScaleOptions, scratch: Path) -> Costs:
 
 
 def drawn_photos(folder: Path, count: int) -> Path:
-    """Drawn training photos in class folders."""
+    """Returns drawn training photos in class folders."""
     run(
         [
             sys.executable,
@@ -128,13 +128,13 @@ def drawn_photos(folder: Path, count: int) -> Path:
 
 
 def convert_seconds(source: Path, output: Path, *, limit: int, near: bool) -> float:
-    """CPU time of one conversion in one process, its own start included."""
+    """Returns CPU time of one conversion in one process, its own start included."""
     flags = [f"--input={source}", f"--output={output}", f"--limit={limit}", "--workers=1", "--on_bad=skip"]
     return run([sys.executable, str(TOOL), *flags, f"--near_duplicates={near}"])
 
 
 def run(command: Sequence[str]) -> float:
-    """CPU time of a command and its children, seconds."""
+    """Returns CPU time of a command and its children, seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -142,7 +142,7 @@ def run(command: Sequence[str]) -> float:
 
 
 def reduce_ms() -> float:
-    """CPU time of judging a large photo twice: before and while it is written."""
+    """Returns CPU time of judging a large photo twice: before and while it is written."""
     from carclf.data.judge import judge
     from carclf.synthetic.draw import draw_jpeg
 
@@ -154,7 +154,7 @@ def reduce_ms() -> float:
 
 
 def launcher_costs(scratch: Path) -> tuple[float, float]:
-    """(kB, ms of a core) a photo of the process that hands out the work, from two counts of tiny photos."""
+    """Returns (kB, ms of a core) a photo of the process that hands out the work, from two counts of tiny photos."""
     held, worked = [], []
     for count in TINY_PHOTOS:
         draw_tiny(scratch / f"tiny{count}", count)
@@ -167,7 +167,7 @@ def launcher_costs(scratch: Path) -> tuple[float, float]:
 
 
 def epoch_ms(data: str, *, size: int, batches: int) -> float:
-    """CPU time of a photo from its record to a training batch, on all threads."""
+    """Returns CPU time of a photo from its record to a training batch, on all threads."""
     from carclf.data.manifest import load_manifest
     from carclf.data.pipeline import canvas_side, training_batches
     from carclf.framing import Framing
@@ -194,7 +194,7 @@ def epoch_ms(data: str, *, size: int, batches: int) -> float:
 
 
 def cost_table(costs: Costs) -> list[str]:
-    """The costs of one photo, in Markdown."""
+    """Returns the costs of one photo, in Markdown."""
     rows = [
         ("its file", f"{costs.photo_kb} kB"),
         ("its record in a shard", f"{costs.stored_kb} kB"),
@@ -227,7 +227,7 @@ def convert_table(costs: Costs) -> list[str]:
         core_hours = photos * (costs.convert_ms + costs.near_ms) / 3.6e6
         figures = (
             f"{photos:,}",
-            f"{-(-photos // RECORDS_A_SHARD):,}",
+            f"{-(-photos // RECORDS_PER_SHARD):,}",
             f"{READS * photos * costs.photo_kb / 1e9:.2f}",
             f"{photos * costs.stored_kb / 1e9:.2f}",
             f"{photos * costs.launcher_kb / 1e6:.1f}",
@@ -250,7 +250,7 @@ def epoch_table(costs: Costs) -> list[str]:
 
 
 def limit_table(costs: Costs) -> list[str]:
-    """How many images a second each part carries, and how many cores it takes to meet that."""
+    """Returns the images per second that each part carries, and the cores that saturate it."""
     cores = " | ".join(f"cores that saturate it, {size} px" for size in costs.epoch_ms)
     lines = [f"| what carries the records | images/s | {cores} |", f"|{' --- |' * (2 + len(costs.epoch_ms))}"]
     for name, megabytes in LINKS_MB.items():

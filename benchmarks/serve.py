@@ -1,6 +1,6 @@
-"""The page's server under load: requests a second and 95th percentile, beside bare calls of the same network.
+"""Measures the server under load: requests per second and 95th percentile, against bare calls of the same network.
 
-Runs with random weights are trained for one step on drawn photos; what a network has learned does not change its time.
+Its runs have almost random weights, from one step on drawn photos: their values do not change the time.
 Example: python benchmarks/serve.py --backbones=mobilenet_v2,efficientnet_b0 --clients=8 --json=serve.json"""
 
 import dataclasses
@@ -23,10 +23,9 @@ from carclf.flags import Options, option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 BOUNDARY = "border"
-SECONDS_TO_START = 600
 BATCH_SIZES = (1, 8)  # of the bare calls
 
-# Prints images a second for each batch size: the classifier alone, as a compiled graph, on an image that is there.
+# Prints images per second for each batch size: the classifier alone, as a compiled graph, on an image that is there.
 BARE = """
 import json, sys, time
 from carclf.device import select_device
@@ -105,7 +104,7 @@ def make_run(options: ServeBenchmarkOptions, backbone: str, scratch: Path) -> No
 def measure(
     options: ServeBenchmarkOptions, backbone: str, scratch: Path, photos: Sequence[bytes]
 ) -> dict[str, dict[Any, Any]]:
-    """Figures of the server for one client and for all, and of bare calls when it has ended."""
+    """Returns figures of the server for one client and for all, and of bare calls when it has ended."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "carclf.serve", f"--run={scratch / 'runs' / backbone}", f"--port={port}"]
@@ -122,10 +121,10 @@ def measure(
 
 
 def wait_until_ready(server: "subprocess.Popen[str]") -> None:
-    """Returns when the server says that it is.
+    """Waits until the server says that it is ready.
 
     Raises:
-      UserError: it ended before.
+      UserError: it ended earlier.
     """
     assert server.stdout is not None
     for line in server.stdout:
@@ -135,7 +134,7 @@ def wait_until_ready(server: "subprocess.Popen[str]") -> None:
 
 
 def load(options: ServeBenchmarkOptions, port: int, photos: Sequence[bytes], *, clients: int) -> dict[str, float]:
-    """Requests a second, median and 95th percentile of so many clients that ask without a pause."""
+    """Requests per second, median and 95th percentile of so many clients that ask without a pause."""
     ends = time.perf_counter() + options.seconds
 
     def client(number: int) -> list[float]:
@@ -161,7 +160,7 @@ def ask(connection: http.client.HTTPConnection, photo: bytes) -> None:
     """Classifies a photo.
 
     Raises:
-      UserError: the answer is not one.
+      UserError: the server did not classify it.
     """
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="photo.jpg"\r\n\r\n'
     body = head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -173,7 +172,7 @@ def ask(connection: http.client.HTTPConnection, photo: bytes) -> None:
 
 
 def run(command: Sequence[str]) -> str:
-    """What a command prints.
+    """Runs a command and returns its output.
 
     Raises:
       UserError: it failed.

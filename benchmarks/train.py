@@ -1,8 +1,8 @@
-"""What carclf's fit costs beside a bare loop: the same model, compiled once, fed one ready batch by `train_on_batch`.
+"""Measures the overhead of carclf's fit against a bare loop of `train_on_batch` on the same model and one ready batch.
 
-carclf reads, decodes, draws, watches, and saves; the control does none of it. Both train every layer on the same cores,
-in turns. The time until the first step has ended is measured in processes of their own, from building the model on:
-the control is Keras's own compile of it.
+carclf reads, decodes, draws, reports and saves; the control does none of it. Both train every layer on the same cores,
+alternating. The time until the end of the first step, from building the model on, is measured in separate processes;
+the control is Keras's own compile.
 Example: python benchmarks/train.py --photos=data/cars --backbone=efficientnet_b0 --json=train.json"""
 
 import dataclasses
@@ -28,7 +28,7 @@ RECIPE = "notebook"
 LEARNING_RATE = 1e-4
 SAVE_EVERY = 200  # the flag's default
 CARCLF, CONTROL = "carclf", "bare loop"
-OVERHEAD, FIRST_STEP = 0.05, 1.2  # at the most
+OVERHEAD, FIRST_STEP = 0.05, 1.2  # at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class TrainBenchmarkOptions(Options):
     backbone: str = same_option(TrainOptions, "backbone", default="efficientnet_b0")
     image_size: int = option(224, "Pixels per side.", low=1)
     batch_size: int = option(16, "Photos per step.", low=1)
-    steps: int = option(30, "Steps a measurement; few of them weigh the start of an epoch too heavily.", low=1)
-    repeats: int = option(3, "Measurements of each way, in turn.", low=1)
+    steps: int = option(30, "Steps per measurement; with few steps the start of an epoch has too much weight.", low=1)
+    repeats: int = option(3, "Number of measurements of each way, alternating.", low=1)
     first_step: str = option("", "Used by the benchmark itself: measure the first step of one way.")
     json: str = option("", "Also write the figures to this file.")
 
@@ -71,7 +71,7 @@ def main(options: TrainBenchmarkOptions) -> None:
 
 
 def measure(trainee: "Trainee", options: TrainBenchmarkOptions, runs: Path) -> dict[str, Any]:
-    """Seconds a step of both ways, and how often a step was traced in the first fit and in each after it."""
+    """Returns seconds per step of both ways, and how often a step was traced in the first fit and in each after it."""
     trainee.compile()
     traced = [trainee.fit(options.steps, runs / "first")[1]]  # the first run compiles
     trainee.loop(2)
@@ -86,7 +86,7 @@ def measure(trainee: "Trainee", options: TrainBenchmarkOptions, runs: Path) -> d
 
 
 class Trainee:
-    """A photo classifier of which every layer learns, and the photos it learns from."""
+    """A photo classifier with all layers trainable, and its training photos."""
 
     def __init__(self, options: TrainBenchmarkOptions, data: str, device: Any) -> None:
         from carclf.data.manifest import load_manifest
@@ -102,7 +102,7 @@ class Trainee:
         (self._ready,) = self.batches(0).take(1)
 
     def batches(self, start_step: int) -> Any:
-        """The augmented batches of training, from a step on."""
+        """Returns the augmented batches of training, from a step on."""
         from carclf.data.pipeline import training_batches
         from carclf.recipe import parse_recipe
 
@@ -144,7 +144,7 @@ class Trainee:
         )
 
     def compile_with_keras(self) -> None:
-        """The same model, compiled by Keras alone with the same loss and metrics."""
+        """Compiles the same model with Keras alone, with the same loss and metrics."""
         import keras
 
         from carclf.framing import Rendering
@@ -162,7 +162,7 @@ class Trainee:
         )
 
     def loop(self, steps: int) -> float:
-        """Seconds a step of the control: one batch that lies ready, over and over."""
+        """Returns seconds per step of the control: one batch that is ready, over and over."""
         inputs, target, weight = self._ready
         started = time.perf_counter()
         for _ in range(steps):
@@ -170,7 +170,7 @@ class Trainee:
         return (time.perf_counter() - started) / steps
 
     def fit(self, steps: int, run: Path) -> tuple[float, int]:
-        """(seconds a step, traces) of an epoch of carclf's own fit, with all that belongs to one but its validation."""
+        """Returns (seconds per step, traces) of an epoch of carclf's own fit, complete except for validation."""
         from carclf.data.input_clock import InputClock
         from carclf.model.render import Render
         from carclf.model.schedules import build_schedule
@@ -201,7 +201,7 @@ class Trainee:
             self.model,
             classifier=self._trained,
             data=FitData(
-                training_from=lambda step: self._device.prefetched(clock.watch(self.batches(step))),
+                training_from=lambda step: self._device.prefetched(clock.timed(self.batches(step))),
                 validation=self.batches(0).take(1),
                 input_clock=clock,
                 rows_of_step=lambda _: [],
@@ -226,14 +226,14 @@ class Trainee:
 
 
 def make_optimizer() -> Any:
-    """The notebook's."""
+    """Returns the notebook's."""
     from carclf.model.optimizers import build_optimizer
 
     return build_optimizer("adam", schedule=LEARNING_RATE, amsgrad=True)
 
 
 def first_steps(options: TrainBenchmarkOptions, data: str, way: str) -> float:
-    """Seconds from building the model to the end of its first step, in a fresh process."""
+    """Returns seconds from building the model to the end of its first step, in a fresh process."""
     flags = [f"--{name}={getattr(options, name)}" for name in ("backbone", "image_size", "batch_size")]
     command = [sys.executable, __file__, f"--photos={data}", f"--first_step={way}", *flags]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -241,7 +241,7 @@ def first_steps(options: TrainBenchmarkOptions, data: str, way: str) -> float:
 
 
 def first_step(options: TrainBenchmarkOptions, device: Any) -> float:
-    """What `first_steps` asks for; `options.photos` is the data set here."""
+    """Returns the seconds for `first_steps`; `options.photos` is the data set here."""
     import keras
 
     trainee, ended = Trainee(options, options.photos, device), []
@@ -262,20 +262,20 @@ def first_step(options: TrainBenchmarkOptions, device: Any) -> float:
 
 
 def table(options: TrainBenchmarkOptions, figures: dict[str, Any]) -> str:
-    """The figures as people read them."""
+    """Returns the figures as a printable table."""
     median = {way: statistics.median(times) for way, times in figures["seconds_a_step"].items()}
     lines = [
         f"{options.backbone} at {options.image_size} px, batch {options.batch_size}, on {os.cpu_count()} CPU cores"
     ]
     for way, times in figures["seconds_a_step"].items():
         lines.append(
-            f"  {way:<12}{median[way]:>8.3f} s a step ({min(times):.3f} to {max(times):.3f}), "
-            f"{options.batch_size / median[way]:.1f} images a second"
+            f"  {way:<12}{median[way]:>8.3f} s per step ({min(times):.3f} to {max(times):.3f}), "
+            f"{options.batch_size / median[way]:.1f} images per second"
         )
-    lines.append(f"  carclf takes {figures['overhead']:+.1%} beside the bare loop (at most {OVERHEAD:+.0%})")
+    lines.append(f"  carclf takes {figures['overhead']:+.1%} against the bare loop (at most {OVERHEAD:+.0%})")
     first = figures["first_step_seconds"]
     lines.append(
-        f"  until the first step has ended: carclf {first[CARCLF]:.1f} s, Keras's own compile {first[CONTROL]:.1f} s "
+        f"  until the end of the first step: carclf {first[CARCLF]:.1f} s, Keras's own compile {first[CONTROL]:.1f} s "
         f"({first[CARCLF] / first[CONTROL]:.2f}, at most {FIRST_STEP})"
     )
     lines.append(f"  traces of a step, trained or tested, in each fit: {figures['traces']}")

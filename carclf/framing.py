@@ -1,4 +1,4 @@
-"""How a photo becomes an image of the network's size: what the input path and the model must agree on."""
+"""How a photo becomes an image of the network's size: the settings that input path and model share."""
 
 import dataclasses
 import typing
@@ -6,22 +6,22 @@ from typing import Literal
 
 from carclf.errors import UserError
 
-# What lies outside a photo: its edge pixel, its mirror image, or a constant.
+# Padding mode, for output outside the photo: its edge pixel, its mirror image, or a constant.
 PaddingMode = Literal["edge", "reflect", "constant"]
 PADDING_MODES: tuple[PaddingMode, ...] = typing.get_args(PaddingMode)
-# How a photo is interpolated: its neighbours gathered, or by two matrix products.
+# How to interpolate a photo: gather its neighbours, or multiply by two matrices.
 RenderMethod = Literal["gather", "separable"]
 RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
 
 
 @dataclasses.dataclass(frozen=True)
 class Framing:
-    """How photos become network input: what training, validation, prediction and export must share.
+    """How photos become network input; training, validation, prediction and export share it.
 
     Attributes:
       image_size: (height, width) of the rendered image in pixels.
       canvas_size: side C of the square canvas in pixels.
-      fit: 'squash', 'crop' or 'pad' (`carclf.recipe`).
+      fit: resize mode: 'squash', 'crop' or 'pad' (`carclf.recipe`).
     """
 
     image_size: tuple[int, int]

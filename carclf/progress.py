@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, a plain line now and then elsewhere; always on stderr."""
+"""The progress of a command: a bar on a terminal, an occasional plain line elsewhere; always on stderr."""
 
 import os
 import sys
@@ -7,20 +7,20 @@ import time
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
-FIRST_SECONDS = 2.0  # what is over sooner is not worth a line
-SECONDS_BETWEEN_LINES = (15.0, 60.0)  # at first, and at the most: twice as many each time
+FIRST_SECONDS = 2.0  # shorter work is not worth a line
+SECONDS_BETWEEN_LINES = (15.0, 60.0)  # first and maximum; doubles each time
 SECONDS_BETWEEN_DRAWINGS = 0.5  # of the bar
 
 
 class Progress:
-    """Tells what is going on while it is the body of a `with`, and how much of it is done where that can be counted.
+    """Reports the work in the body of a `with`, and how much of it is done if that can be counted.
 
-    A thread of its own writes, so that compiling, downloading and other calls that only end are told of, too.
+    A separate thread writes, so compiling, downloading and other blocking calls are reported, too.
 
     Args:
-      what: is being done, such as "Computing features".
-      total: how many `unit` there are; None where nothing can be counted.
-      unit: what is counted, in the plural.
+      what: the work, such as "Computing features".
+      total: the number of `unit`; None if it is unknown.
+      unit: of the count, in the plural.
     """
 
     def __init__(self, what: str, *, total: int | None = None, unit: str = "photos") -> None:
@@ -31,7 +31,7 @@ class Progress:
         self._shown = False
         self._stream: TextIO | None = None
         self._bar: Any = None
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._report_regularly, daemon=True)
 
     def __enter__(self) -> Self:
         self._started = self._first_ended = time.monotonic()
@@ -58,12 +58,12 @@ class Progress:
 
     def add(self, count: int = 1) -> None:
         """Counts `count` more."""
-        if not self._done:  # the first may have compiled something: it says nothing about the others
+        if not self._done:  # the first may include compiling and says nothing about the others
             self._first, self._first_ended = count, time.monotonic()
         self._done += count
 
     def line(self) -> str:
-        """What is told meanwhile where there is no terminal."""
+        """Returns the line for work in progress without a terminal."""
         seconds = time.monotonic() - self._started
         if self._total is None:
             return f"{self._what} …" + (f" {describe_seconds(seconds)} so far" if self._shown else "")
@@ -71,12 +71,12 @@ class Progress:
         if not self._done:
             return f"{counted}, {describe_seconds(seconds)} so far"
         rate = self._rate()
-        pace = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         left = max(0, self._total - self._done) / rate
-        return f"{counted}, {pace} per second" + (f", {describe_seconds(left)} left" if left else "")
+        return f"{counted}, {speed} per second" + (f", {describe_seconds(left)} left" if left else "")
 
     def last_line(self) -> str:
-        """What is told at the end, if anything was before."""
+        """Returns the line for finished work, printed if there was any line before."""
         counted = f" {self._done:,} {self._unit} in" if self._total is not None else ""
         return f"{self._what}:{counted} {describe_seconds(time.monotonic() - self._started)}"
 
@@ -86,7 +86,7 @@ class Progress:
             return (self._done - self._first) / max(now - self._first_ended, 1e-9)
         return self._done / max(now - self._started, 1e-9)
 
-    def _watch(self) -> None:
+    def _report_regularly(self) -> None:
         pause = FIRST_SECONDS
         between, most = SECONDS_BETWEEN_LINES
         while not self._over.wait(pause):
@@ -118,7 +118,7 @@ class Progress:
 
 
 def describe_seconds(seconds: float) -> str:
-    """A duration for people, to about two digits: 45 s, 12 min, 3 h 20 min."""
+    """Returns a duration to about two digits: 45 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)
@@ -129,9 +129,9 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _own_stderr() -> TextIO | None:
-    """The process's standard error under a descriptor of its own, which stays open while descriptor 2 is held back.
+    """Returns standard error under a new descriptor, which keeps working while descriptor 2 is redirected.
 
-    What replaces `sys.stderr`, as a notebook does, is written to as it is. None where there is none.
+    A replacement of `sys.stderr`, as in a notebook, is returned as it is; None if there is no standard error.
     """
     real = sys.__stderr__
     if real is None or sys.stderr is not real:

@@ -44,7 +44,7 @@ class SampleOptions(Options):
 def main(options: SampleOptions) -> None:
     """Draws and writes the sample."""
     from carclf.synthetic import dataset
-    from carclf.synthetic.drawing import PHOTOS_A_WORKER
+    from carclf.synthetic.drawing import PHOTOS_PER_WORKER
     from carclf.workers import worker_count
 
     output = Path(options.output).expanduser()
@@ -55,8 +55,10 @@ def main(options: SampleOptions) -> None:
         print(f"{output} holds this sample already: nothing to do.")
         return
     train, test = dataset.plan_photos(photos=options.photos, seed=options.seed)
+    total = len(train) + len(test)
+    workers = worker_count(options.workers, photos=total, photos_per_worker=PHOTOS_PER_WORKER)
     try:
-        with Progress("Drawing", total=len(train) + len(test)) as progress:
+        with Progress("Drawing", total=total) as progress:
             dataset.write_competition(
                 output,
                 train=train,
@@ -64,7 +66,7 @@ def main(options: SampleOptions) -> None:
                 seed=options.seed,
                 size=(options.width, options.height),
                 zipped=options.zip,
-                workers=worker_count(options.workers, photos=len(train) + len(test), photos_a_worker=PHOTOS_A_WORKER),
+                workers=workers,
                 description=description,
                 on_photo=progress.add,
             )

@@ -110,9 +110,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worker_count(wanted: int, *, photos: int, photos_a_worker: int) -> int:
-    """`wanted`, or where it is 0 one a usable core, but none for fewer than `photos_a_worker` photos."""
-    return wanted or max(1, min(usable_cores(), photos // photos_a_worker))
+def worker_count(wanted: int, *, photos: int, photos_per_worker: int) -> int:
+    """`wanted`, or where it is 0 one a usable core, but none for fewer than `photos_per_worker` photos."""
+    return wanted or max(1, min(usable_cores(), photos // photos_per_worker))
 
 
 def _begin(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

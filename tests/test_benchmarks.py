@@ -1,4 +1,4 @@
-"""Benchmarks measure and say what they should; slowly, they run in miniature."""
+"""Benchmarks print the right figures; the slow tests run them in miniature."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def load(monkeypatch):
-    """A script of benchmarks/ as a module."""
+    """Returns a function that loads a script of benchmarks/ as a module."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
     def go(name: str):
@@ -31,7 +31,7 @@ def load(monkeypatch):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Class folders of 3 times 12 photos of noise, each class of a colour of its own."""
+    """Returns 3 class folders of 12 photos of noise, each class with its own colour."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for label, colour in enumerate([(200, 60, 60), (60, 200, 60), (60, 60, 200)]):
         (folder / f"class{label}").mkdir()
@@ -50,9 +50,9 @@ def test_the_table_of_training_compares_medians(load):
         "first_step_seconds": {"carclf": 11.0, "bare loop": 10.0},
     }
     table = train.table(train.TrainBenchmarkOptions(photos="photos", batch_size=10), figures)
-    assert "carclf         1.250 s a step (1.000 to 9.000), 8.0 images a second" in table
-    assert "bare loop      1.000 s a step (1.000 to 1.500), 10.0 images a second" in table
-    assert "carclf takes +25.0% beside the bare loop (at most +5%)" in table
+    assert "carclf         1.250 s per step (1.000 to 9.000), 8.0 images per second" in table
+    assert "bare loop      1.000 s per step (1.000 to 1.500), 10.0 images per second" in table
+    assert "carclf takes +25.0% against the bare loop (at most +5%)" in table
     assert "carclf 11.0 s, Keras's own compile 10.0 s (1.10, at most 1.2)" in table
     assert "in each fit: [2, 0, 0, 0]" in table
 
@@ -71,17 +71,17 @@ def run(script: str, photos: Path, folder: Path, *flags: str) -> tuple[str, dict
 
 
 @pytest.mark.slow
-def test_training_is_measured_beside_a_loop_and_traced_in_the_first_fit_alone(photos, tmp_path):
+def test_training_is_compared_with_a_loop_and_traced_only_in_the_first_fit(photos, tmp_path):
     flags = ("--backbone=tiny", "--image_size=32", "--batch_size=4", "--steps=2", "--repeats=2")
     said, figures = run("train.py", photos, tmp_path, *flags)
     assert figures["traces"] == [2, 0, 0]  # a step that trains, one that tests
     assert {way: len(times) for way, times in figures["seconds_a_step"].items()} == {"carclf": 2, "bare loop": 2}
     assert all(seconds > 0 for seconds in figures["first_step_seconds"].values())
-    assert f"carclf takes {figures['overhead']:+.1%} beside the bare loop" in said
+    assert f"carclf takes {figures['overhead']:+.1%} against the bare loop" in said
 
 
 @pytest.mark.slow
-def test_features_are_measured_beside_photos(photos, tmp_path):
+def test_features_are_compared_with_photos(photos, tmp_path):
     flags = ("--backbone=tiny", "--image_size=32", "--epochs=2", "--batch_size=8")
     said, figures = run("features.py", photos, tmp_path, *flags)
     seconds = {name: result["train_seconds"] for name, result in figures["results"].items()}
@@ -92,7 +92,7 @@ def test_features_are_measured_beside_photos(photos, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_what_a_gpu_is_asked_is_answered_by_a_cpu(backend, tmp_path):
+def test_the_gpu_benchmark_runs_on_a_cpu(backend, tmp_path):
     path = tmp_path / "gpu.json"
     command = [sys.executable, "benchmarks/gpu.py", "--cases=tiny_32", "--steps=2", "--repeats=2", f"--json={path}"]
     environment = os.environ | {"KERAS_BACKEND": backend}
@@ -105,7 +105,7 @@ def test_what_a_gpu_is_asked_is_answered_by_a_cpu(backend, tmp_path):
     assert "tiny_32" in answer.stdout
 
 
-def test_a_case_that_there_is_not_is_one_sentence():
+def test_the_error_for_an_unknown_case_is_one_sentence():
     command = [sys.executable, "benchmarks/gpu.py", "--cases=b9_999"]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert answer.returncode == 2

@@ -48,8 +48,8 @@ def test_a_photo_without_an_answer_is_no_score(demo, tmp_path):
         (0.10, 0.60, 1, "below 0.90 and the control's accuracy is 0.600"),
     ],
 )
-def test_a_missed_mark_is_exit_code_1_and_a_sentence(demo, capsys, accuracy, control, code, said):
-    assert demo.judge(accuracy=accuracy, control=control) == code
+def test_an_accuracy_out_of_range_is_exit_code_1_and_a_sentence(demo, capsys, accuracy, control, code, said):
+    assert demo.exit_code(accuracy=accuracy, control=control) == code
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == code

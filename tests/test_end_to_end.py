@@ -173,7 +173,7 @@ def test_a_run_of_another_class_count_is_one_sentence(home):
         write_dataset(home / "other")
     for door in ("evaluate", "predict"):
         said = refused("-m", f"carclf.{door}", "--run=first", "--data=other", folder=home)
-        assert "10 classes" in said or "trained on data" in said
+        assert "10 classes" in said or "trained on the data set" in said
     said = refused("-m", "carclf.train", "--data=other", *SMALL, "--run=child", "--init_from=first", folder=home)
     assert "10 classes" in said
 

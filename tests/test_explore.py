@@ -55,7 +55,7 @@ def test_without_a_recipe_it_writes_the_page(tmp_path, dataset):
     answer = explore(f"--data={dataset.directory}", "--show=test001.jpg", f"--output={path}")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == f"Page: {path}\n"
-    assert "Photos asked for" in path.read_text()
+    assert "Requested photos" in path.read_text()
 
 
 def test_a_photo_that_is_not_there_is_one_sentence(dataset):

@@ -35,7 +35,7 @@ def test_a_folder_that_is_there_is_kept(home):
     (home / "file").write_text("")
     said = refused("--run=one", "--output=taken", folder=home)
     assert said == "Error: The folder taken exists: choose another --output, or add --overwrite to replace it."
-    assert "file is a file and --output is a folder" in refused("--run=one", "--output=file", folder=home)
+    assert "file is a file, but --output must be a folder" in refused("--run=one", "--output=file", folder=home)
 
 
 def test_a_data_set_that_moved_is_asked_for(home):

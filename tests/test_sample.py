@@ -57,7 +57,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path):
     answer = door(f"--output={tmp_path}", "--photos=20")
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1
-    assert "is not empty and holds no sample" in answer.stderr
+    assert "is not empty and has no sample" in answer.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -65,7 +65,7 @@ def test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from(home
     assert lines[:7] == [
         "# python -m carclf.train --flagfile=stages/best.flags --data=DIR",
         f"# Written by carclf.tune 0.1.0: trial 0 of the study best, val_accuracy {best.value:.4f} on fold 0.",
-        "# The best of 1 trials, of which 1 completed, 0 were pruned and 0 failed.",
+        "# The best of 1 trials: 1 completed, 0 pruned, 0 failed.",
         f"# Data set {fingerprint}.",
         "# Changes of --flagfile=base.flags.",
         "--flagfile=../base.flags",
@@ -99,7 +99,7 @@ def test_a_killed_search_takes_its_trainer_along_and_another_does_its_trial_agai
     with begin(home, *flags) as helper:
         answer, _ = helper.communicate(timeout=300)
     assert helper.returncode == 0, answer
-    assert "2 trials, of which 2 completed" in answer
+    assert "2 trials: 2 completed" in answer
     trials = trials_of(home)
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     assert trials[1].params == trials[0].params

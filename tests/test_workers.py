@@ -9,9 +9,9 @@ from carclf.workers import Workers, usable_cores, worker_count
 
 
 def test_few_photos_stay_in_this_process():
-    assert worker_count(0, photos=40, photos_a_worker=50) == 1
-    assert worker_count(0, photos=10**6, photos_a_worker=50) == usable_cores()
-    assert worker_count(3, photos=40, photos_a_worker=50) == 3
+    assert worker_count(0, photos=40, photos_per_worker=50) == 1
+    assert worker_count(0, photos=10**6, photos_per_worker=50) == usable_cores()
+    assert worker_count(3, photos=40, photos_per_worker=50) == 3
 
 
 def prepare(offset):

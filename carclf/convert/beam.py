@@ -1,8 +1,8 @@
-"""The converter's passes on Apache Beam: many machines map a function over tasks, through any runner.
+"""The converter's passes on Apache Beam: many machines map a function over tasks, with any runner.
 
-Tasks and results lie as files in a folder that all machines share; what goes through the pipeline is their numbers.
-So no runner's limit on the size of a job or of a message is met, a step that a runner repeats leaves the same file, and
-launcher and workers hold one step at a time.
+Tasks and results are files in a folder that all machines share; only their numbers go through the pipeline. So a job
+never exceeds a runner's size limits, a step that a runner repeats writes the same file, and launcher and workers hold
+one step in memory at a time.
 """
 
 import contextlib
@@ -31,30 +31,30 @@ from carclf.errors import UserError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-TASKS_A_STEP = 32  # small tasks together: 1,024 photos to judge
-STEP_BYTES = 2**16  # a step ends here, too: one shard to write
-ROOT = str(Path(__file__).resolve().parents[2])  # what a worker process on this machine imports carclf from
+TASKS_PER_STEP = 32  # small tasks in one step: 1,024 photos to validate
+STEP_BYTES = 2**16  # also ends a step: one shard to write
+ROOT = str(Path(__file__).resolve().parents[2])  # the folder from which worker processes here import carclf
 
-_one_at_a_time = threading.Lock()  # Pillow's limit on pixels is one for the process, and memory stays bounded
+_one_at_a_time = threading.Lock()  # because Pillow's limit on pixels is per process, and to bound memory
 
 
 class BeamWorkers:
-    """Stands where `carclf.workers.Workers` does; each `map` is a pipeline that runs to its end.
+    """Replaces `carclf.workers.Workers`; each `map` is a pipeline that runs to its end.
 
     Attributes:
-      count: above 1, so that everything that can be shared is shared.
+      count: above 1, so that all parallel work is distributed.
     """
 
     def __init__(
         self, options: str, count: int, *, folder: str, prepare: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> None:
-        """Makes no connection yet.
+        """Reads the options, without connecting.
 
         Args:
           options: Beam's own flags; without a --runner, `count` processes of this machine do the work.
-          count: of those processes.
-          folder: that all workers reach under this path; theirs is BEAM_FOLDER in it.
-          prepare: gives each worker its state from `arguments`.
+          count: number of these processes.
+          folder: a folder that all workers can access by this path; they use BEAM_FOLDER in it.
+          prepare: returns the state of a worker for `arguments`.
           arguments: of `prepare`.
 
         Raises:
@@ -75,7 +75,7 @@ class BeamWorkers:
 
     @contextlib.contextmanager
     def shared_folder(self) -> Iterator[str]:
-        """A new folder that every worker reaches under this path; it is removed at the end."""
+        """Yields a new folder that every worker can access by this path; it is removed at the end."""
         folder = storage.join(self._folder, uuid.uuid4().hex)
         storage.make_folder(folder)
         try:
@@ -84,10 +84,10 @@ class BeamWorkers:
             storage.remove(folder)
 
     def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """function(state, task) for every task, in order; `state` is what `prepare` returned in that worker.
+        """Yields function(state, task) for every task, in order; `prepare` returned the `state` in that worker.
 
         Raises:
-          UserError: what a worker raised, or the pipeline failed.
+          UserError: a worker raised it, or the pipeline failed.
         """
         with self.shared_folder() as folder:
             steps = 0
@@ -107,22 +107,22 @@ class BeamWorkers:
         try:
             with _importable():
                 pipeline = beam.Pipeline(options=self._options)
-                # The numbers are dealt out anew: what follows their creation directly would stay on its one worker.
+                # Without the reshuffle, all steps would stay on the worker that creates the numbers.
                 _ = pipeline | beam.Create(range(count)) | beam.Reshuffle() | beam.ParDo(step)
                 result = pipeline.run()
                 state = result.wait_until_finish()
         except Exception as error:
             print(error, file=sys.stderr)
             raise UserError(
-                f"The Beam pipeline failed ({_reason(error)}): see its messages above and --beam_options; the same "
-                "command goes on, and finished shards are kept."
+                f"The Beam pipeline failed ({_reason(error)}): see its messages above and --beam_options; run the same "
+                "command again to resume: finished shards are kept."
             ) from error
         if state not in (None, PipelineState.DONE):
             raise UserError(f"The Beam pipeline ended as {state}: see the runner's own messages.")
 
 
 class _Step(beam.DoFn):
-    """Does the tasks of one file and leaves their results in another."""
+    """Runs the tasks of one file and writes their results to another."""
 
     def __init__(
         self, folder: str, function: Callable[..., Any], prepare: Callable[..., Any], arguments: tuple[Any, ...]
@@ -136,7 +136,7 @@ class _Step(beam.DoFn):
         self._state = self._prepare(*self._arguments)
 
     def process(self, number: int) -> None:
-        """Does step `number`; a UserError is a result, which repeating the step would not change."""
+        """Runs step `number`; a UserError is a result, because repeating the step would not change it."""
         with _one_at_a_time:
             outcome: list[Any] | UserError
             try:
@@ -148,11 +148,11 @@ class _Step(beam.DoFn):
 
 
 def _steps(tasks: Iterable[Any]) -> Iterator[bytes]:
-    """The tasks in order, some together, each group pickled."""
+    """Yields the tasks in order, pickled in groups."""
     tasks = iter(tasks)
     while step := list(itertools.islice(tasks, 1)):
         size = len(pickle.dumps(step))
-        while size < STEP_BYTES and len(step) < TASKS_A_STEP and (more := list(itertools.islice(tasks, 1))):
+        while size < STEP_BYTES and len(step) < TASKS_PER_STEP and (more := list(itertools.islice(tasks, 1))):
             step += more
             size += len(pickle.dumps(more))
         yield pickle.dumps(step)
@@ -166,7 +166,7 @@ def _results(folder: str, number: int) -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The line that tells most: what gRPC calls details, or the last one with words in it."""
+    """Returns the most informative line: the details of gRPC, or the last line with words."""
     text = str(error)
     if details := re.search(r'details = "(.+)"', text):
         return details[1]
@@ -187,20 +187,18 @@ def _parse_options(text: str, *, workers: int) -> PipelineOptions:
     try:
         flags = shlex.split(text)
         if not any(flag.split("=")[0] in ("--runner", "-r") for flag in flags):
-            # Beam's own engine: its DirectRunner would first look for another one, Prism, on the internet.
+            # Beam's own engine, because its DirectRunner would first search for another one, Prism, on the internet.
             engine = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
             local = [f"--runner={engine}", "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
             flags = local + flags
         with contextlib.redirect_stderr(complaint):
             options = PipelineOptions(flags)
-            options.get_all_options()  # reads every flag, which would otherwise be put off until the pipeline runs
+            options.get_all_options()  # parses every flag now instead of when the pipeline runs
             return options
     except (ValueError, SystemExit) as error:
         lines = complaint.getvalue().strip().splitlines()
         reason = lines[-1].split("error: ")[-1] if lines else error
-        raise UserError(
-            f"--beam_options={text} is not understood ({reason}): see the runner's documentation."
-        ) from None
+        raise UserError(f"--beam_options={text} is not valid ({reason}): see the runner's documentation.") from None
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWo
     Raises:
       UserError: Beam is asked for and not installed, or cannot read its options.
     """
-    count = worker_count(options.workers, photos=len(inventory.photos), photos_a_worker=scan.PHOTOS_A_WORKER)
+    count = worker_count(options.workers, photos=len(inventory.photos), photos_per_worker=scan.PHOTOS_PER_WORKER)
     arguments = (inventory.sources, options.max_side, options.near_duplicates)
     if options.runner == "local":
         return Workers(count, scan.prepare, *arguments)
@@ -145,7 +145,7 @@ def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Seque
       digests: the SHA-256 of each photo's bytes, in the same order; b"" where it could not be read.
     """
     settings: dict[str, Any] = {name: getattr(options, name) for name in BYTE_OPTIONS}
-    settings |= {"format": manifests.FORMAT_VERSION, "records": shards.RECORDS_A_SHARD}
+    settings |= {"format": manifests.FORMAT_VERSION, "records": shards.RECORDS_PER_SHARD}
     settings["classes"] = labels.class_names(options.classes) if options.classes else []
     settings["keep_folds"] = sorted(kept_folds(options).items())
     sample = inventory.sample_submission

@@ -1,4 +1,4 @@
-"""Which fold a training photo belongs to: from Ids, labels, groups and seed alone."""
+"""The fold of every training photo: a function of Ids, labels, groups and seed."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 
 def order_key(seed: int, photo_id: str) -> bytes:
-    """The place of a photo in the seed's random order, the same wherever it is computed."""
+    """Returns the sort key of a photo in the seed's random order, the same on any machine."""
     return hashlib.blake2b(f"{seed}:{photo_id}".encode(), digest_size=16).digest()
 
 
@@ -19,28 +19,28 @@ def stratified_folds(
     seed: int,
     kept: Mapping[str, int] | None = None,
 ) -> list[int]:
-    """The fold of every photo: every class spread within ±1 where groups allow, a group always in one fold.
+    """Returns the fold of every photo: classes are even within ±1 if groups allow it, a group is always in one fold.
 
-    Groups are dealt one by one, the largest first and otherwise in the seed's random order, each to the fold that has
-    fewest photos of its classes so far (then fewest in all).
+    Groups are assigned one by one, the largest first and otherwise in the seed's random order, each to the fold with
+    the fewest photos of its classes so far (then with the fewest photos).
 
     Args:
       ids: of the photos.
       labels: of the photos.
-      groups: photos of one number stay together.
-      folds: how many.
+      groups: photos with the same number stay together.
+      folds: number of folds.
       seed: of the order.
-      kept: Id → the fold a photo keeps, and its group with it; among several, the fold of most of its photos.
+      kept: Id → fold that a photo keeps, and its group with it; if there are several, the one of most of its photos.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         members[group].append(index)
-    dealt = sorted(members.values(), key=lambda group: (-len(group), min(order_key(seed, ids[i]) for i in group)))
+    ordered = sorted(members.values(), key=lambda group: (-len(group), min(order_key(seed, ids[i]) for i in group)))
     by_class = [[0] * folds for _ in range(max(labels, default=-1) + 1)]
     totals, result = [0] * folds, [0] * len(ids)
     kept = kept or {}
-    fixed = [group for group in dealt if any(ids[i] in kept for i in group)]
-    free = [group for group in dealt if not any(ids[i] in kept for i in group)]
+    fixed = [group for group in ordered if any(ids[i] in kept for i in group)]
+    free = [group for group in ordered if not any(ids[i] in kept for i in group)]
     for together in fixed + free:
         votes = Counter(kept[ids[i]] for i in together if ids[i] in kept)
         if votes:
@@ -56,7 +56,7 @@ def stratified_folds(
 
 
 def bridges(*, ids: Sequence[str], groups: Sequence[int], kept: Mapping[str, int]) -> list[str]:
-    """One sentence for every new photo that looks like photos of two kept folds: one of them may leak to the other."""
+    """Returns a sentence for every new photo that duplicates photos of two kept folds: one may leak into the other."""
     members: dict[int, list[str]] = defaultdict(list)
     for photo_id, group in zip(ids, groups, strict=True):
         members[group].append(photo_id)
@@ -67,13 +67,13 @@ def bridges(*, ids: Sequence[str], groups: Sequence[int], kept: Mapping[str, int
         if len(old) > 1 and new:
             result.append(
                 f"{', '.join(new[:3])} shows the same picture as kept photos of the folds "
-                f"{', '.join(map(str, sorted(old)))}: they stay apart, so one may have seen the other."
+                f"{', '.join(map(str, sorted(old)))}: they stay in their folds, so validation may see a training photo."
             )
     return result
 
 
 def first_files_folds(*, ids: Sequence[str], labels: Sequence[int], fraction: float) -> list[int]:
-    """Fold 0 for the first int(fraction · n) of each class's n photos, sorted by Id as a string; fold 1 for the others.
+    """Returns fold 0 for the first int(fraction · n) of each class's n photos, sorted by Id, and 1 for the others.
 
     Source: the notebook's `ImageDataGenerator(validation_split=fraction)`, which splits the sorted files of each class.
     """
@@ -88,16 +88,16 @@ def first_files_folds(*, ids: Sequence[str], labels: Sequence[int], fraction: fl
 
 
 def stratified_subset(*, ids: Sequence[str], labels: Sequence[int], size: int, seed: int) -> list[int]:
-    """The indices, ascending, of `size` photos drawn by the seed, every class in proportion (largest remainders)."""
+    """Returns the ascending indices of `size` random photos, every class in proportion (largest remainders)."""
     members: dict[int, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):
         members[label].append(index)
     if size >= len(ids):
         return list(range(len(ids)))
-    shares = {label: size * len(indices) / len(ids) for label, indices in members.items()}
-    taken = {label: int(share) for label, share in shares.items()}
+    quotas = {label: size * len(indices) / len(ids) for label, indices in members.items()}
+    taken = {label: int(quota) for label, quota in quotas.items()}
     missing = size - sum(taken.values())
-    for label in sorted(shares, key=lambda k: (taken[k] - shares[k], k))[:missing]:
+    for label in sorted(quotas, key=lambda k: (taken[k] - quotas[k], k))[:missing]:
         taken[label] += 1
     chosen = [
         index

@@ -1,4 +1,4 @@
-"""Which photos show the same picture: a perceptual hash proposes pairs, a comparison of thumbnails decides."""
+"""Finds near-duplicates: a perceptual hash proposes pairs, a comparison of thumbnails decides."""
 
 import dataclasses
 import functools
@@ -8,24 +8,24 @@ import numpy as np
 from PIL import Image
 
 THUMBNAIL_SIDE = 16
-LOOK_BYTES = THUMBNAIL_SIDE**2
-HASH_SIDE = 8  # of the DCT coefficients whose signs are the hash
+THUMBNAIL_BYTES = THUMBNAIL_SIDE**2
+HASH_SIDE = 8  # of the block of DCT coefficients; their signs are the hash
 
-# Margins, as fractions of a side, that a crop may have cut off on the left and on the right (or above and below).
+# Margins that a crop may have removed on the left and on the right (or above and below), as fractions of a side.
 Margins = tuple[tuple[float, float], ...]
 MARGINS: Margins = ((0.0, 0.0), (0.03, 0.03), (0.06, 0.06), (0.0, 0.06), (0.06, 0.0))
 
-BANDS = 10  # orders in which the hashes are sorted; bits that lead in one order are last in another
-NEIGHBOURS = 4  # places to look at on either side, in each order
+BANDS = 10  # bit orders in which the hashes are sorted; the leading bits of one order are the last of another
+NEIGHBOURS = 4  # neighbours to compare on either side, in each order
 MAX_DISTANCE = 10  # bits of 64 by which the hashes of a proposed pair may differ
-MIN_CORRELATION = 0.94  # measured on 1,935 car photos: of cropped, brightened and recompressed copies 98 % lie above
-LEAST_DETAIL = 16.0  # length of a filtered thumbnail below which it shows nothing but noise
+MIN_CORRELATION = 0.94  # measured on 1,935 car photos: 98 % of cropped, brightened and recompressed copies are above
+MIN_DETAIL = 16.0  # a filtered thumbnail with a smaller norm shows only noise
 CHUNK = 512  # photos at a time, which bounds memory
-PAIRS = 1024  # pairs at a time; those of one photo follow each other
+PAIRS = 1024  # pairs at a time; those of one photo are contiguous
 
 
-def look_of(reduced: np.ndarray) -> bytes:
-    """The grey thumbnail of a photo, 16×16 uint8 row by row: all that is kept of its pixels.
+def thumbnail_of(reduced: np.ndarray) -> bytes:
+    """Returns the grey thumbnail of a photo, 16×16 uint8 row by row: the only pixels that are kept of it.
 
     Args:
       reduced: uint8 [h, w, 3].
@@ -36,12 +36,12 @@ def look_of(reduced: np.ndarray) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """What the search for photos that look alike needs of all photos.
+    """The index of all photos for the search for near-duplicates.
 
     Attributes:
       thumbnails: uint8 [N, 16, 16].
       hashes: uint64 [N], of the whole photos.
-      bands: for each order of bits: the order, the photos' places and their hashes in it.
+      bands: for each order of bits: the order, and the photos' indices, hashes and lengths of equal runs in it.
     """
 
     thumbnails: np.ndarray
@@ -53,24 +53,25 @@ Found = tuple[np.ndarray, np.ndarray]
 """(keys, scores) of pairs: smaller · N + larger number, int64 [P]; correlation, float32 [P]."""
 
 
-def similar_pairs(looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(pairs, correlations): int64 [P, 2], ascending in each row, and float32 [P] in 0.94..1 of photos that look alike.
+def similar_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (pairs, correlations) of near-duplicates: int64 [P, 2], rows ascending, and float32 [P] in 0.94..1.
 
-    Finds recompressed, resized, brightened and darkened copies, and crops of up to about 6 % a side. Work and memory
-    grow with the number of photos, not with its square: hashes are sorted in BANDS different orders and compared with
-    their neighbours there. What is compared is the other photo and this one without the margins that a crop would have
-    cut off, one of 25 combinations.
+    It finds recompressed, resized, brightened and darkened copies, and crops of up to about 6 % per side. Work and
+    memory grow linearly with the number of photos: hashes are sorted in BANDS different orders and compared with their
+    neighbours there. A photo without the margins that a crop would remove (25 combinations) is compared with the other
+    photo.
 
     Args:
-      looks: uint8 [N, 256], from `look_of`.
+      thumbnails: uint8 [N, 256], from `thumbnail_of`.
     """
-    index = build_index(looks)
-    return merge_pairs([search(index, start) for start in search_starts(len(looks))], photos=len(looks))
+    index = build_index(thumbnails)
+    starts = search_starts(len(thumbnails))
+    return merge_pairs([search(index, start) for start in starts], photos=len(thumbnails))
 
 
-def build_index(looks: np.ndarray) -> Index:
-    """The index of `looks`, uint8 [N, 256]."""
-    thumbnails = looks.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+def build_index(thumbnails: np.ndarray) -> Index:
+    """Returns the index of `thumbnails`, uint8 [N, 256]."""
+    thumbnails = thumbnails.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     hashes = np.concatenate([np.zeros(0, np.uint64), *(perceptual_hash(part) for part in _chunks(thumbnails))])
     orders = [np.random.default_rng(band).permutation(64) for band in range(BANDS)]
     bands = ((order, *_sorted(_permuted(hashes, order), band=band)) for band, order in enumerate(orders))
@@ -78,12 +79,12 @@ def build_index(looks: np.ndarray) -> Index:
 
 
 def search_starts(photos: int) -> range:
-    """The starts of the parts in which `search` goes through so many photos; one photo is like no other."""
+    """Returns the starts of the parts in which `search` processes this many photos; a single photo has no duplicate."""
     return range(0, photos if photos > 1 else 0, CHUNK)
 
 
 def search(index: Index, start: int) -> Found:
-    """The pairs found from the CHUNK photos beginning at `start`; parts are independent of each other."""
+    """Returns the pairs of the CHUNK photos from `start` on; the parts are independent of each other."""
     queries = _window_hashes(index.thumbnails[start : start + CHUNK])
     owner, window, other = _proposed(queries, index.hashes, index.bands, first=start)
     score = _scores(index.thumbnails, owner, window, other)
@@ -93,7 +94,7 @@ def search(index: Index, start: int) -> Found:
 
 
 def merge_pairs(parts: Iterable[Found], *, photos: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `similar_pairs` returns, from all parts of the search; a pair found from both sides takes its best score."""
+    """Returns the result of `similar_pairs` from all parts of the search; a pair found twice gets its best score."""
     keys, scores = zip((np.zeros(0, np.int64), np.zeros(0, np.float32)), *parts, strict=True)
     key, where = np.unique(np.concatenate(keys), return_inverse=True)
     best = np.zeros(len(key), np.float32)
@@ -102,9 +103,9 @@ def merge_pairs(parts: Iterable[Found], *, photos: int) -> tuple[np.ndarray, np.
 
 
 def perceptual_hash(thumbnails: np.ndarray) -> np.ndarray:
-    """uint64 [N]: which of the 8×8 lowest DCT coefficients lie above their median, row by row, first bit highest.
+    """Returns uint64 [N], a bit per low DCT coefficient (8×8, row by row, highest bit first) above their median.
 
-    Source: `imagehash.phash(image, highfreq_factor=2)`, to which a test compares it. Here for many at once.
+    Source: `imagehash.phash(image, highfreq_factor=2)`, with which a test compares it; here for many photos at once.
 
     Args:
       thumbnails: numbers [N, 16, 16].
@@ -114,7 +115,7 @@ def perceptual_hash(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _window_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """uint64 [N, 25]: the hashes of every photo without each of the margins above and below, left and right."""
+    """Returns uint64 [N, 25], the hashes of every photo without each combination of margins."""
     transform = np.concatenate([_cosines() @ _cut(*margins) for margins in MARGINS])
     count = len(MARGINS)
     all_cuts = transform @ np.asarray(thumbnails, np.float64) @ transform.T
@@ -124,9 +125,9 @@ def _window_hashes(thumbnails: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _cosines() -> np.ndarray:
-    """The first 8 rows of the unnormalised DCT-II of 16 points, float64 [8, 16]."""
-    frequency, place = np.arange(HASH_SIDE)[:, None], np.arange(THUMBNAIL_SIDE)[None]
-    return np.asarray(2.0 * np.cos(np.pi * frequency * (2 * place + 1) / (2 * THUMBNAIL_SIDE)))
+    """Returns the first 8 rows of the unnormalised DCT-II of 16 points, float64 [8, 16]."""
+    frequency, sample = np.arange(HASH_SIDE)[:, None], np.arange(THUMBNAIL_SIDE)[None]
+    return np.asarray(2.0 * np.cos(np.pi * frequency * (2 * sample + 1) / (2 * THUMBNAIL_SIDE)))
 
 
 def _signs(coefficients: np.ndarray) -> np.ndarray:
@@ -141,22 +142,22 @@ def _packed(bits: np.ndarray) -> np.ndarray:
 def _proposed(
     queries: np.ndarray, hashes: np.ndarray, bands: Sequence[tuple[np.ndarray, ...]], *, first: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(owner, window, other), int64 each: where the hash of a window of one photo is near the hash of another photo.
+    """Returns (owner, window, other), int64 each: windows of a photo with a hash close to that of another photo.
 
     Args:
       queries: uint64 [n, 25], the window hashes of the photos `first`, `first` + 1, …
       hashes: uint64 [N], of all whole photos.
-      bands: orders of bits, each with the photos' places and hashes in that order, and the lengths of equal runs.
+      bands: of `Index`.
       first: number of the first photo.
     """
     windows = queries.shape[1]
     flat = queries.reshape(-1)
     owners = np.repeat(np.arange(first, first + len(queries)), windows)
     found = [np.zeros(0, np.int64)]
-    for order, places, values, runs in bands:
+    for order, indices, values, runs in bands:
         position = _positions(_permuted(flat, order), owners, values, runs)
         for step in range(-NEIGHBOURS, NEIGHBOURS):
-            other = places[np.clip(position + step, 0, len(places) - 1)]
+            other = indices[np.clip(position + step, 0, len(indices) - 1)]
             near = np.flatnonzero((other != owners) & (_distance(flat, hashes[other]) <= MAX_DISTANCE))
             found.append(near * len(hashes) + other[near].astype(np.int64))
     packed = np.unique(np.concatenate(found))
@@ -165,7 +166,7 @@ def _proposed(
 
 
 def _scores(thumbnails: np.ndarray, owner: np.ndarray, window: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """float32 [P]: the correlation of window `window` of photo `owner` with photo `other`, all int64 [P]."""
+    """Returns float32 [P]: the correlation of window `window` of photo `owner` with photo `other`, all int64 [P]."""
     scores = [np.zeros(0, np.float32)]
     for start in range(0, len(owner), PAIRS):
         here = slice(start, start + PAIRS)
@@ -178,17 +179,17 @@ def _scores(thumbnails: np.ndarray, owner: np.ndarray, window: np.ndarray, other
 
 
 def _sorted(values: np.ndarray, *, band: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(places, values, runs): ascending, equal ones mixed differently in every band; how many equal each from it on."""
-    places = np.lexsort((_mixed(np.arange(len(values)), band), values))
-    ordered = values[places]
+    """Returns (indices, values, runs), ascending, equal values in another order per band; runs count the equal ones."""
+    indices = np.lexsort((_mixed(np.arange(len(values)), band), values))
+    ordered = values[indices]
     ends = np.searchsorted(ordered, ordered, side="right")
-    return places, ordered, ends - np.arange(len(values))
+    return indices, ordered, ends - np.arange(len(values))
 
 
 def _positions(queries: np.ndarray, owners: np.ndarray, values: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """Where to look for the neighbours of the queries: among many photos of one hash, somewhere between them.
+    """Returns the positions of the queries' neighbours; among many equal hashes, one of them per query.
 
-    Not always at the first of them: of a dozen equal hashes, only the first few would ever be compared.
+    If it were always the first one, only the first few of many equal hashes would ever be compared.
     """
     first = np.searchsorted(values, queries)
     inside = np.minimum(first, len(values) - 1)
@@ -198,13 +199,13 @@ def _positions(queries: np.ndarray, owners: np.ndarray, values: np.ndarray, runs
 
 
 def _mixed(numbers: np.ndarray, band: int) -> np.ndarray:
-    """uint32: what sorts the numbers in an order of the band's own (Knuth's multiplicative hash)."""
+    """Returns uint32 keys that sort the numbers in an order of the band's own (Knuth's multiplicative hash)."""
     factor = 2654435761 * (2 * band + 1) % 2**32
     return (numbers.astype(np.uint64) * np.uint64(factor) % np.uint64(2**32)).astype(np.uint32)
 
 
 def _permuted(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The hashes with their 64 bits in another order."""
+    """Returns the hashes with their 64 bits in another order."""
     bits = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1)
     return _packed(bits[:, order])
 
@@ -215,27 +216,27 @@ def _bit_counts() -> np.ndarray:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How many of the 64 bits differ."""
-    if hasattr(np, "bitwise_count"):  # from NumPy 2.0 on, and five times faster
+    """Returns the number of differing bits of 64."""
+    if hasattr(np, "bitwise_count"):  # since NumPy 2.0, five times faster
         return np.asarray(np.bitwise_count(one ^ other))
     return np.asarray(_bit_counts()[(one ^ other).view(np.uint16).reshape(-1, 4)].sum(axis=1))
 
 
 @functools.cache
 def _cut(left: float, right: float) -> np.ndarray:
-    """What stretches a row of 16 samples without its margins to 16 samples again: float32 [16, 16], by area."""
+    """Returns float32 [16, 16], the map that stretches 16 samples without their margins to 16 samples, by area."""
     edges = np.linspace(left, 1.0 - right, THUMBNAIL_SIDE + 1) * THUMBNAIL_SIDE
-    place = np.arange(THUMBNAIL_SIDE)
-    overlap = np.minimum(edges[1:, None], place + 1) - np.maximum(edges[:-1, None], place)
+    sample = np.arange(THUMBNAIL_SIDE)
+    overlap = np.minimum(edges[1:, None], sample + 1) - np.maximum(edges[:-1, None], sample)
     weight = np.maximum(overlap, 0.0)
     return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @functools.cache
 def _band_pass() -> tuple[np.ndarray, np.ndarray]:
-    """Two filters of a row, float32 [16, 16] each: a slight blur, and the same after a mean over 7 samples.
+    """Returns two filters of a row, float32 [16, 16] each: a slight blur, and the same after a mean over 7 samples.
 
-    Their difference leaves the shapes of middling size: light and background, which studio photos share, are gone.
+    Their difference keeps shapes of medium size and removes light and background, which studio photos share.
     """
     blur = _repeated_edge(np.array([0.25, 0.5, 0.25]))
     return blur, _repeated_edge(np.full(7, 1 / 7)) @ blur
@@ -250,9 +251,9 @@ def _repeated_edge(kernel: np.ndarray) -> np.ndarray:
 
 
 def _details(thumbnails: np.ndarray, *, margins: Margins = MARGINS) -> np.ndarray:
-    """float32 [N, 25, 256]: the filtered windows of every photo, whole photo first, zero mean and unit length.
+    """Returns float32 [N, 25, 256], the filtered windows of every photo, whole photo first, zero mean and unit length.
 
-    A window without any detail is zeros, which match nothing.
+    A window without detail is all zeros, which match nothing.
     """
     count = len(margins)
     source = thumbnails.astype(np.float32)
@@ -260,11 +261,11 @@ def _details(thumbnails: np.ndarray, *, margins: Margins = MARGINS) -> np.ndarra
     for side in _band_pass():
         cuts = np.concatenate([side @ _cut(*cut) for cut in margins])
         both = (cuts @ source @ cuts.T).reshape(-1, count, THUMBNAIL_SIDE, count, THUMBNAIL_SIDE)
-        filtered.append(both.transpose(0, 1, 3, 2, 4).reshape(len(source), count**2, LOOK_BYTES))
+        filtered.append(both.transpose(0, 1, 3, 2, 4).reshape(len(source), count**2, THUMBNAIL_BYTES))
     detail = filtered[0] - filtered[1]
     detail -= detail.mean(axis=-1, keepdims=True)
     length = np.sqrt(np.einsum("nwi,nwi->nw", detail, detail))[..., None]
-    return np.where(length > LEAST_DETAIL, detail / np.maximum(length, 1e-6), np.float32(0))
+    return np.where(length > MIN_DETAIL, detail / np.maximum(length, 1e-6), np.float32(0))
 
 
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -6,15 +6,15 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from carclf.convert.near_duplicates import look_of
+from carclf.convert.near_duplicates import thumbnail_of
 from carclf.convert.photos import Photo
 from carclf.convert.sources import Reader, Source
 from carclf.data.judge import UnusableError, judge
 from carclf.progress import Progress
 from carclf.workers import Pool
 
-PHOTOS_A_TASK = 32
-PHOTOS_A_WORKER = 512  # with fewer, starting a process takes longer than it saves
+PHOTOS_PER_TASK = 32
+PHOTOS_PER_WORKER = 512  # with fewer, starting a process takes longer than it saves
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def judge_photos(workers: Pool, photos: Sequence[Photo]) -> list[Verdict]:
 
 def _map(workers: Pool, function: Any, photos: Sequence[Photo], progress: Progress) -> Iterator[list[Any]]:
     places = ((photo.entry.source, photo.entry.name) for photo in photos)
-    tasks = iter(lambda: list(itertools.islice(places, PHOTOS_A_TASK)), [])
+    tasks = iter(lambda: list(itertools.islice(places, PHOTOS_PER_TASK)), [])
     for part in workers.map(function, tasks):
         progress.add(len(part))
         yield part
@@ -111,5 +111,5 @@ def _judge_one(context: Context, source: int, name: str) -> Verdict:
         stored.width,
         how=stored.how,
         remark=stored.remark,
-        look=look_of(stored.reduced) if context.looks else b"",
+        look=thumbnail_of(stored.reduced) if context.looks else b"",
     )

@@ -1,4 +1,4 @@
-"""The second pass: shards are planned from counts, written by any process, and kept with their hashes once finished."""
+"""The second pass: plans shards from counts, writes them in any process, and keeps finished ones with their hashes."""
 
 import collections
 import contextlib
@@ -18,15 +18,15 @@ from carclf.data.judge import judge
 from carclf.data.manifest import Shard
 from carclf.errors import UserError
 
-RECORDS_A_SHARD = 900  # about 75 MB at the competition's 80 kB
-SMALL_FOLD = 256  # a larger fold has at least two shards, so that two readers can share it
+RECORDS_PER_SHARD = 900  # about 75 MB at the competition's 80 kB
+SMALL_FOLD = 256  # larger folds have at least two shards, so that two readers can work in parallel
 FILE_NAMES = {"extra": "train-extra", "test": "test"}
-RECEIPT = ".receipt"  # beside a finished shard until the data set is committed
+RECEIPT = ".receipt"  # suffix of a file next to a finished shard, until the data set is committed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """One photo as its shard will hold it.
+    """One photo as stored in its shard.
 
     Attributes:
       id: of the photo.
@@ -35,7 +35,7 @@ class Record:
       class_name: "" for test photos.
       source: number of its source.
       name: inside the source.
-      source_sha256: digest of the bytes that were judged.
+      source_sha256: digest of the validated bytes.
       stored_sha256: digest of the bytes to store.
       height: as stored, pixels.
       width: as stored, pixels.
@@ -55,7 +55,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """One shard to write: its path below the data set's folder, its split and fold, its records in order."""
+    """One shard to write: its path within the data set's folder, its split and fold, its records in order."""
 
     file: str
     split: str
@@ -64,9 +64,9 @@ class Plan:
 
 
 def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: str, seed: int) -> Iterator[Plan]:
-    """The shards in reading order, from (split, fold, record) of every photo.
+    """Yields the shards in reading order, from (split, fold, record) of every photo.
 
-    Sizes depend on counts alone; within a fold the records are in the seed's random order.
+    Sizes depend only on counts; within a fold the records are in the seed's random order.
     """
     parts: dict[tuple[str, int | None], list[Record]] = collections.defaultdict(list)
     for split, fold, record in records:
@@ -74,7 +74,7 @@ def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: st
     rank = {"train": 0, "extra": 1, "test": 2}
     for split, fold in sorted(parts, key=lambda part: (rank[part[0]], part[1] or 0)):
         ordered = sorted(parts[split, fold], key=lambda record: order_key(seed, record.id))
-        count = -(-len(ordered) // RECORDS_A_SHARD)
+        count = -(-len(ordered) // RECORDS_PER_SHARD)
         count = max(count, 2) if len(ordered) > SMALL_FOLD else count
         name = f"{split}-fold{fold}" if fold is not None else FILE_NAMES[split]
         for number in range(count):
@@ -85,14 +85,14 @@ def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: st
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """A finished shard and where its photos lie, ENTRY [count] (`carclf.data.index`)."""
+    """A finished shard and the positions of its photos, ENTRY [count] (`carclf.data.index`)."""
 
     shard: Shard
     entries: np.ndarray
 
 
 def finished_shard(directory: str, plan: Plan) -> Written | None:
-    """The shard of an earlier, interrupted run, or None: it counts only with its receipt and its exact bytes."""
+    """Returns the finished shard of an interrupted run, or None if its receipt or its exact bytes are missing."""
     path = storage.join(directory, plan.file)
     receipt = path + RECEIPT
     if storage.size_bytes(path) is None or storage.size_bytes(receipt) is None:
@@ -109,10 +109,10 @@ def finished_shard(directory: str, plan: Plan) -> Written | None:
 
 
 def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
-    """Writes one shard under a temporary name, hashes what is on the disk, renames it and leaves a receipt.
+    """Writes one shard under a temporary name, hashes it as read from the disk, renames it and writes a receipt.
 
     Raises:
-      UserError: a photo changed since it was judged, or the disk refuses.
+      UserError: a photo changed since its validation, or the shard cannot be written.
     """
     directory, plan = task
     path = storage.join(directory, plan.file)
@@ -127,8 +127,8 @@ def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
     except storage.errors() as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
         raise UserError(
-            f"{path} could not be written ({reason}): free space or choose another --output, then run the same command "
-            "again; finished shards are kept."
+            f"{path} could not be written ({reason}): free some space or choose another --output, then run the same "
+            "command again; finished shards are kept."
         ) from None
     finally:
         with contextlib.suppress(OSError):
@@ -137,7 +137,7 @@ def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
 
 
 def _written(file: IO[bytes], context: Context, plan: Plan) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:
-    """What `index_shard` wants to know of each record, after writing it."""
+    """Writes each record and yields its input for `index_shard`."""
     for record in plan.records:
         encoded = _stored_bytes(context, record)
         example = records.build_example(
@@ -159,7 +159,7 @@ def _receipt(written: Written) -> bytes:
 
 
 def hash_file(path: str) -> tuple[int, str]:
-    """(size in bytes, SHA-256 in hexadecimal) of a file."""
+    """Returns (size in bytes, SHA-256 in hexadecimal) of a file."""
     with storage.open_binary(path) as file:
         digest, size = hashlib.sha256(), 0
         while block := file.read(2**20):

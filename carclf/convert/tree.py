@@ -1,4 +1,4 @@
-"""All files of an input under one root: folders and zips look the same, nested archives are opened in place."""
+"""All files of an input under one root: folders and zips have the same form, nested archives are opened in place."""
 
 import dataclasses
 import os
@@ -23,10 +23,10 @@ class Tree:
     """The files of an input.
 
     Attributes:
-      container: 'folder' or 'zip', 'with nested zips' where it holds some.
+      container: 'folder' or 'zip', followed by 'with nested zips' if it has any.
       sources: of the entries.
       entries: files that may be read.
-      refused: files that must not be; each says why.
+      refused: files that must not be read; each says why.
       notes: harmless findings, one sentence each.
     """
 
@@ -37,7 +37,7 @@ class Tree:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def read(self, entry: Entry) -> bytes:
-        """The bytes of a file.
+        """Returns the bytes of a file.
 
         Raises:
           UserError: it cannot be read.
@@ -45,7 +45,7 @@ class Tree:
         try:
             return Reader(tuple(self.sources)).read(entry.source - self._first_source, entry.name)
         except OSError as error:
-            raise UserError(f"{entry.path} cannot be read ({error}): mend or remove it.") from None
+            raise UserError(f"{entry.path} cannot be read ({error}): fix or remove it.") from None
 
     _first_source: int = 0
 
@@ -56,7 +56,7 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str) -> Tree:
     Args:
       path: a folder or a zip.
       first_source: the number of its first source.
-      spool: a folder for archives that lie deflated in an archive; made only if there are any.
+      spool: folder for archives that are deflated inside an archive; created only if there are any.
       flag: the flag that named the path, for messages.
 
     Raises:
@@ -80,19 +80,19 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str) -> Tree:
         if not sources.is_nested_zip(entry.name) or "/" in entry.path:
             tree.entries.append(entry)
         elif (unpacked := folders & _stands_for(entry.path)) and _photos_under(listed, unpacked):
-            tree.notes.append(f"{entry.path} was left out: {min(unpacked)}/ lies unpacked beside it.")
+            tree.notes.append(f"{entry.path} was ignored: {min(unpacked)}/ is the unpacked copy next to it.")
         else:
             _expand(tree, entry, number=first_source + len(tree.sources), spool=spool)
     return tree
 
 
 def under(entries: Iterable[Entry], folders: Sequence[str]) -> list[Entry]:
-    """The entries below a top folder of one of these names."""
+    """Returns the entries in a top-level folder with one of these names."""
     return [e for e in entries if "/" in e.path and e.path.split("/")[0].lower() in folders]
 
 
 def is_photo(entry: Entry) -> bool:
-    """Whether a file is meant as a photo, by its name; its bytes decide later."""
+    """Returns whether a file's name is that of a photo; its bytes are checked later."""
     name = PurePosixPath(entry.path)
     return name.suffix.lower() in PHOTO_SUFFIXES and not name.name.startswith(".")
 
@@ -107,7 +107,7 @@ def _photos_under(entries: Iterable[Entry], folders: set[str]) -> bool:
 
 
 def _expand(tree: Tree, entry: Entry, *, number: int, spool: str) -> None:
-    """Puts the files of a nested zip where the zip lies; under its name unless it holds train/ or test/ itself."""
+    """Adds the files of a nested zip in its place: under its name, unless it has train/ or test/ itself."""
     outer = tree.sources[0]
     if outer.is_zip:
         with sources.open_archive(outer) as archive:
@@ -127,7 +127,7 @@ def _expand(tree: Tree, entry: Entry, *, number: int, spool: str) -> None:
 
 
 def _without_wrapper(entries: list[Entry]) -> list[Entry]:
-    """Drops a folder that only wraps everything else, such as the archive's own name, as often as there is one."""
+    """Returns the entries without folders that only wrap all others, such as one with the archive's name."""
     while entries:
         tops = {entry.path.split("/")[0] for entry in entries}
         top = min(tops)

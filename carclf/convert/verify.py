@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from carclf.convert.scan import PHOTOS_A_WORKER
+from carclf.convert.scan import PHOTOS_PER_WORKER
 from carclf.data import manifest as manifests
 from carclf.data import records, storage
 from carclf.data.decoder import decode
@@ -48,7 +48,7 @@ def verify(directory: str, *, workers: int = 0) -> Manifest:
     photos = sum(shard.count for shard in manifest.shards)
     rows: dict[str, list[int]] = {split: [] for split in manifests.ID_SPLITS}
     with (
-        Workers(worker_count(workers, photos=photos, photos_a_worker=PHOTOS_A_WORKER), _prepare, manifest) as pool,
+        Workers(worker_count(workers, photos=photos, photos_per_worker=PHOTOS_PER_WORKER), _prepare, manifest) as pool,
         Progress("Verifying", total=photos) as progress,
     ):
         for shard, found in zip(manifest.shards, pool.map(_verify_shard, manifest.shards), strict=True):

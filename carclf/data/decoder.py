@@ -1,10 +1,10 @@
-"""JPEG bytes to pixels: the one decoder that judges photos at conversion and feeds training."""
+"""From JPEG bytes to pixels: the one decoder that validates photos at conversion and feeds training."""
 
 import numpy as np
 import simplejpeg
 
 DCT_RATIOS = (1, 2, 4, 8)  # libjpeg decodes at 1/ratio of the size for less work
-# What libjpeg remarks on files whose picture is whole, such as those with a stray byte before their end.
+# libjpeg's warning about files with a complete picture, such as those with a stray byte before their end.
 # Source: libjpeg-turbo's jerror.h, JWRN_EXTRANEOUS_DATA.
 HARMLESS = "extraneous bytes before marker"
 
@@ -12,42 +12,42 @@ HARMLESS = "extraneous bytes before marker"
 def decode(
     encoded: bytes | memoryview, *, ratio: int = 1, out: np.ndarray | None = None, strict: bool = False
 ) -> np.ndarray:
-    """The photo as uint8 [h, w, 3] in RGB, where a full size of H x W gives h = ⌈H / ratio⌉ and w = ⌈W / ratio⌉.
+    """Returns the RGB photo as uint8 [h, w, 3], h = ⌈H / ratio⌉ and w = ⌈W / ratio⌉ for a full size of H x W.
 
-    The pixels are those of `tf.io.decode_jpeg(channels=3, ratio=ratio, fancy_upscaling=True,
+    The pixels equal those of `tf.io.decode_jpeg(channels=3, ratio=ratio, fancy_upscaling=True,
     dct_method="INTEGER_FAST")`, the fastest of TensorFlow's settings and the better picture; damage that TensorFlow
-    passes in silence is refused here.
+    accepts silently is refused here.
 
     Args:
       encoded: a JPEG.
       ratio: one of DCT_RATIOS.
-      out: where to put the pixels, uint8 [h, w, 3] without gaps; None makes an array.
-      strict: whether what is HARMLESS is refused, too.
+      out: array for the pixels, contiguous uint8 [h, w, 3]; None creates one.
+      strict: whether to refuse HARMLESS slips, too.
 
     Raises:
-      ValueError: the bytes are no JPEG, or a damaged one.
+      ValueError: the bytes are not a JPEG, or it is damaged.
     """
-    heeding, least = True, {}
+    warnings_fail, min_size = True, {}
     while True:
         try:
             if ratio > 1:
-                least = _least_size(encoded, ratio, strict=heeding)
+                min_size = _min_size(encoded, ratio, strict=warnings_fail)
             return simplejpeg.decode_jpeg(
-                encoded, fastdct=True, fastupsample=False, buffer=out, strict=heeding, **least
+                encoded, fastdct=True, fastupsample=False, buffer=out, strict=warnings_fail, **min_size
             )
         except ValueError as error:
-            if strict or not heeding or HARMLESS not in str(error):
+            if strict or not warnings_fail or HARMLESS not in str(error):
                 raise
-            heeding = False
+            warnings_fail = False
 
 
-def _least_size(encoded: bytes | memoryview, ratio: int, *, strict: bool) -> dict[str, int]:
+def _min_size(encoded: bytes | memoryview, ratio: int, *, strict: bool) -> dict[str, int]:
     height, width, _, _ = simplejpeg.decode_jpeg_header(encoded, strict=strict)
     return {"min_factor": ratio, "min_height": -(-height // ratio), "min_width": -(-width // ratio)}
 
 
 def fitting_ratios(sizes: np.ndarray, *, canvas_size: int) -> np.ndarray:
-    """int64 [N], for each photo the smallest of DCT_RATIOS whose long side fits the canvas.
+    """Returns int64 [N], for each photo the smallest of DCT_RATIOS that makes its long side fit the canvas.
 
     Args:
       sizes: int [N, 2], (height, width) of the full photos in pixels, at most 8 · canvas_size.
@@ -59,10 +59,10 @@ def fitting_ratios(sizes: np.ndarray, *, canvas_size: int) -> np.ndarray:
 
 
 def decode_to_fit(encoded: bytes | memoryview, *, canvas_size: int) -> np.ndarray:
-    """The photo as `decode` gives it at the smallest of DCT_RATIOS whose long side fits the canvas.
+    """Returns the photo, decoded at the smallest of DCT_RATIOS that makes its long side fit the canvas.
 
     Raises:
-      ValueError: the bytes are no JPEG, or a damaged one.
+      ValueError: the bytes are not a JPEG, or it is damaged.
     """
     height, width, _, _ = simplejpeg.decode_jpeg_header(encoded, strict=False)
     (ratio,) = fitting_ratios(np.array([[height, width]]), canvas_size=canvas_size)

@@ -1,4 +1,4 @@
-"""Batches of stored features: what a frozen backbone made of every photo, in each of a few draws."""
+"""Batches of stored features: a frozen backbone's output for every photo, in each of a few draws."""
 
 import functools
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ def feature_batches(
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Full, shuffled batches: (features float32 [B, D], target float32 [B, K], weight float32 [B]).
+    """Returns full, shuffled batches: (features float32 [B, D], target float32 [B, K], weight float32 [B]).
 
-    Order, targets and weights are those of `training_batches`; epoch e takes the draws `e % len(features)`.
+    Order, targets and weights equal those of `training_batches`; epoch e uses the draws `e % len(features)`.
 
     Args:
-      features: for each draw float32 [N, D], of every photo of `shards` in their order.
+      features: float32 [N, D] per draw, of every photo of `shards` in their order.
       manifest: the data set.
       shards: the training shards.
-      batch_size: photos a batch.
+      batch_size: photos per batch.
       epochs: the epoch to stop before, counted from 0.
       seed: of the order.
-      start_step: the step to begin at, counted from the start of epoch 0.
-      steps_per_epoch: batches an epoch; None is all full batches.
+      start_step: the first step, counted from the start of epoch 0.
+      steps_per_epoch: batches per epoch; None means all full batches.
       label_smoothing: as in `training_batches`.
       class_weights: as in `training_batches`.
     """
@@ -52,12 +52,12 @@ def feature_batches(
 
     def batch(step: int) -> tuple[np.ndarray, ...]:
         epoch, number = divmod(step, per_epoch)
-        places = order(epoch)[number * batch_size : (number + 1) * batch_size]
+        indices = order(epoch)[number * batch_size : (number + 1) * batch_size]
         target = label_targets(
-            entries["label"][places], class_count=manifest.class_count, label_smoothing=label_smoothing
+            entries["label"][indices], class_count=manifest.class_count, label_smoothing=label_smoothing
         )
         weight = (target @ weights).astype(np.float32)
-        return np.asarray(features[epoch % len(features)][places], np.float32), target, weight
+        return np.asarray(features[epoch % len(features)][indices], np.float32), target, weight
 
     shapes = {
         "features": (tf.float32, (batch_size, features[0].shape[1])),
@@ -71,7 +71,7 @@ def feature_batches(
 def ordered_feature_batches(
     features: np.ndarray, *, manifest: Manifest, shards: Sequence[Shard], batch_size: int
 ) -> tf.data.Dataset:
-    """Every photo once in the order of its shards, the last batch filled with zeros of weight 0."""
+    """Returns every photo once in the order of the shards, the last batch padded with zeros of weight 0."""
     index = read_index(manifest)
     labels = index[select(manifest, index, shards)]["label"]
     missing = -len(labels) % batch_size

@@ -1,4 +1,4 @@
-"""Where every photo of a data set lies, so that one can be read without those before it."""
+"""The position of every photo in its shard, so that it can be read without those before it."""
 
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -12,45 +12,45 @@ from carclf.errors import DamagedShardError, UserError
 
 ENTRY = np.dtype(
     [
-        ("shard", "<i4"),  # place in Manifest.shards
+        ("shard", "<i4"),  # index in Manifest.shards
         ("start", "<i8"),  # of the record in the shard's file, bytes
         ("bytes", "<i4"),  # of the record
         ("photo_start", "<i4"),  # of the JPEG in the record, bytes
         ("photo_bytes", "<i4"),  # of the JPEG
         ("height", "<i4"),  # of the photo, pixels
         ("width", "<i4"),
-        ("label", "<i4"),  # −1 where unknown
+        ("label", "<i4"),  # −1 if unknown
         ("row", "<i4"),  # in the split's ids
     ]
 )
-FIRST_BYTES = 32  # of a photo, by which it is looked for
+FIRST_BYTES = 32  # of a photo, for the search
 
 
 def index_shard(records: Iterable[tuple[bytes, bytes, dict[str, int]]]) -> np.ndarray:
-    """ENTRY [count], the entries of one shard (numbered 0).
+    """Returns ENTRY [count], the entries of one shard (numbered 0).
 
     Args:
-      records: in the shard's order, each record, the JPEG in it, and height, width, label and row.
+      records: each record in the shard's order, its JPEG, and its height, width, label and row.
     """
     entries, start = [], HEAD_BYTES
     for record, photo, fields in records:
-        place = _place(record, photo)
+        photo_start = _photo_start(record, photo)
         values = (fields[name] for name in ("height", "width", "label", "row"))
-        entries.append((0, start, len(record), place, len(photo), *values))
+        entries.append((0, start, len(record), photo_start, len(photo), *values))
         start += len(record) + CHECKSUM_BYTES + HEAD_BYTES
     return np.array(entries, ENTRY)
 
 
-def _place(record: bytes, photo: bytes) -> int:
-    """Where the photo begins in the record. (`bytes.index` of all of it is 20 times slower.)"""
-    place = record.index(photo[:FIRST_BYTES])
-    while record[place : place + len(photo)] != photo:
-        place = record.index(photo[:FIRST_BYTES], place + 1)
-    return place
+def _photo_start(record: bytes, photo: bytes) -> int:
+    """Returns the start of the photo in the record. (`bytes.index` of the whole photo is 20 times slower.)"""
+    start = record.index(photo[:FIRST_BYTES])
+    while record[start : start + len(photo)] != photo:
+        start = record.index(photo[:FIRST_BYTES], start + 1)
+    return start
 
 
 def to_npy(shards: Sequence[np.ndarray]) -> bytes:
-    """The bytes of a data set's index file, from the entries of its shards in order."""
+    """Returns the bytes of a data set's index file, from the entries of its shards in order."""
     numbered = [np.zeros(0, ENTRY), *(entries.copy() for entries in shards)]
     for number, entries in enumerate(numbered[1:]):
         entries["shard"] = number
@@ -60,18 +60,18 @@ def to_npy(shards: Sequence[np.ndarray]) -> bytes:
 
 
 def read_index(manifest: Manifest) -> np.ndarray:
-    """ENTRY [N], every photo in the order of the shards, with the labels of the manifest's patch.
+    """Returns ENTRY [N], every photo in the order of the shards, with the labels of the manifest's patch.
 
     Raises:
-      UserError: the index is missing, was changed, or counts other photos than dataset.json.
+      UserError: the index is missing, was changed, or has other photo counts than dataset.json.
     """
     entries = np.load(io.BytesIO(manifest.read_list(manifest.index)), allow_pickle=False)
     known = entries.dtype == ENTRY
     counts = np.bincount(entries["shard"], minlength=len(manifest.shards)).tolist() if known else None
     if counts != [shard.count for shard in manifest.shards]:
         raise UserError(
-            f"{storage.join(manifest.directory, manifest.index.file)} counts other photos than dataset.json: convert "
-            "the photos again with --overwrite."
+            f"{storage.join(manifest.directory, manifest.index.file)} has other photo counts than dataset.json: "
+            "convert the photos again with --overwrite."
         )
     if manifest.label_patch:
         tests = [number for number, shard in enumerate(manifest.shards) if shard.split == "test"]
@@ -82,7 +82,7 @@ def read_index(manifest: Manifest) -> np.ndarray:
 
 
 def select(manifest: Manifest, index: np.ndarray, shards: Iterable[Shard]) -> np.ndarray:
-    """int64 [M], the numbers in `index` of the photos of `shards`, ascending: in the order of the shards."""
+    """Returns int64 [M], the numbers in `index` of the photos of `shards`, ascending, in the order of the shards."""
     wanted = {shard.file for shard in shards}
     numbers = [number for number, shard in enumerate(manifest.shards) if shard.file in wanted]
     return np.flatnonzero(np.isin(index["shard"], numbers))
@@ -91,15 +91,15 @@ def select(manifest: Manifest, index: np.ndarray, shards: Iterable[Shard]) -> np
 def read_photo(
     manifest: Manifest, entry: np.void, *, read: Callable[[str, int, int], bytes] = storage.read_range
 ) -> memoryview:
-    """The JPEG bytes of one photo; the checksum of its whole record has been compared.
+    """Returns the JPEG bytes of one photo, after comparing the checksum of its whole record.
 
     Args:
       manifest: the data set.
-      entry: ENTRY, where the photo lies.
+      entry: ENTRY of the photo.
       read: (path, start, size) to bytes; a `storage.RangeReader` for many photos.
 
     Raises:
-      DamagedShardError: the shard does not hold that record.
+      DamagedShardError: the shard does not have that record.
     """
     path = storage.join(manifest.directory, manifest.shards[entry["shard"]].file)
     size = int(entry["bytes"])

@@ -1,4 +1,4 @@
-"""How long training waits for its input."""
+"""Measures the input wait: how long training waits for batches."""
 
 import time
 
@@ -7,34 +7,34 @@ import tensorflow as tf
 
 
 class InputClock:
-    """Adds up the time between asking a data set for a batch and getting it.
+    """Adds up the time between requesting a batch from a data set and getting it.
 
     Attributes:
-      seconds: waited in all, by whoever reads the watched data set.
+      seconds: total wait of the reader of the timed data set.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._asked = 0.0
+        self._requested = 0.0
 
-    def watch(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The same batches, timed; put it behind the prefetching, whose waiting is nobody's loss."""
+    def timed(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Returns the same batches, timed. Apply it after prefetching, because the wait of a prefetch costs nothing."""
 
-        def ask(number: np.ndarray) -> np.ndarray:
-            self._asked = time.perf_counter()
+        def start(number: np.ndarray) -> np.ndarray:
+            self._requested = time.perf_counter()
             return number
 
-        def answer(number: np.ndarray) -> np.ndarray:
-            self.seconds += time.perf_counter() - self._asked
+        def stop(number: np.ndarray) -> np.ndarray:
+            self.seconds += time.perf_counter() - self._requested
             return number
 
-        def timed(number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-            with tf.control_dependencies([tf.numpy_function(answer, [number], tf.int64)]):
+        def after_stop(number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+            with tf.control_dependencies([tf.numpy_function(stop, [number], tf.int64)]):
                 return tf.nest.map_structure(tf.identity, batch)
 
-        numbers = tf.data.Dataset.counter().map(lambda number: tf.numpy_function(ask, [number], tf.int64))
-        # `zip` asks its data sets one after the other: the clock starts before the batch is asked for.
-        watched = tf.data.Dataset.zip(numbers, dataset).map(timed)
+        numbers = tf.data.Dataset.counter().map(lambda number: tf.numpy_function(start, [number], tf.int64))
+        # `zip` reads its data sets one after the other: the clock starts before the batch is requested.
+        batches = tf.data.Dataset.zip(numbers, dataset).map(after_stop)
         options = tf.data.Options()
         options.autotune.enabled = False
-        return watched.with_options(options)
+        return batches.with_options(options)

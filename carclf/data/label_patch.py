@@ -1,4 +1,4 @@
-"""Corrected labels of training photos: a CSV that is applied over a data set, which itself never changes."""
+"""Corrected labels of training photos: a CSV applied to a data set that itself never changes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ COLUMNS = ("id", "class")
 
 
 def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
-    """The patch in a CSV with the columns `id` and `class`, a class being its name or its category; others are ignored.
+    """Returns the patch in a CSV with the columns `id` and `class` (a name or a category); other columns are ignored.
 
     Raises:
-      UserError: it cannot be read, lacks a column, or holds an unknown id, an unknown class, or an id twice.
+      UserError: it cannot be read, lacks a column, or has an unknown id, an unknown class, or an id twice.
     """
     import pandas as pd
 
@@ -41,14 +41,14 @@ def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
                 f"{', …' if manifest.class_count > 10 else ''}."
             )
         if rows[photo] in labels:
-            raise UserError(f"{path}, line {line}: the photo {photo!r} has a line before: keep one of the two.")
+            raise UserError(f"{path}, line {line}: the photo {photo!r} has an earlier line: keep one of the two.")
         labels[rows[photo]] = known[name]
     own = photos["label"].tolist()
     return LabelPatch({row: label for row, label in labels.items() if label != own[row]}, content)
 
 
 def apply_label_patch(path: str, manifest: Manifest) -> Manifest:
-    """The data set with the labels of the patch at `path`; as it is when that is empty.
+    """Returns the data set with the labels of the patch at `path`, or unchanged if `path` is empty.
 
     Raises:
       UserError: see `read_label_patch`.

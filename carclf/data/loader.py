@@ -1,4 +1,4 @@
-"""Photos by number to canvases: read, decoded by a thread a core, straight into the memory that a batch is made of."""
+"""From photo numbers to canvases: reads and decodes with one thread per core, directly into the memory of a batch."""
 
 import math
 import weakref
@@ -14,12 +14,12 @@ from carclf.data.manifest import Manifest
 from carclf.errors import DamagedShardError
 from carclf.workers import usable_cores
 
-ALIGNMENT = 64  # bytes; TensorFlow takes over an array that is aligned so, and copies any other
-REMOTE_THREADS = 32  # an object store answers slowly, and many at a time
+ALIGNMENT = 64  # bytes; TensorFlow adopts an array with this alignment, and copies any other
+REMOTE_THREADS = 32  # an object store answers slowly, but many requests at a time
 
 
 class PhotoLoader:
-    """Decodes photos of a data set into batches of canvases; any thread may call it, several at a time."""
+    """Decodes photos of a data set into batches of canvases; several threads may call it at a time."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class PhotoLoader:
         canvas_size: int,
         cache: DecodedCache | None = None,
     ) -> None:
-        """A loader of the photos `entries`.
+        """Creates a loader of the photos `entries`.
 
         Args:
           manifest: the data set.
           entries: `carclf.data.index.ENTRY` [N], the photos.
-          numbers: int [N], their numbers in the whole index, by which the cache knows them.
+          numbers: int [N], their numbers in the whole index, which the cache uses.
           canvas_size: side C of the canvas in pixels.
-          cache: of decoded photos; None decodes them anew each time.
+          cache: of decoded photos; None decodes them again each time.
         """
         self._manifest, self._entries, self._numbers = manifest, entries, numbers
         self._cache = cache
@@ -49,78 +49,78 @@ class PhotoLoader:
         self._thread_count = REMOTE_THREADS if storage.is_remote(manifest.directory) else usable_cores()
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="decode")
 
-    def load(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(canvas, extent): uint8 [B, C, C, 3], zeros outside the photos, and float32 [B, 2] (height, width), pixels.
+    def load(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (canvas, extent): uint8 [B, C, C, 3], zeros outside the photos, and float32 [B, 2], in pixels.
 
-        The canvases' memory is used again once nobody holds the array any longer.
+        The memory of the canvases is reused when nobody holds the array any longer.
 
         Args:
-          places: int [B], places of photos in `entries`; −1 is padding, an empty canvas of extent 1 x 1.
+          indices: int [B], indices of photos in `entries`; −1 is padding, an empty canvas of extent 1 x 1.
 
         Raises:
           DamagedShardError: a photo cannot be read.
         """
-        canvas, used = self._canvases.take(len(places))
-        # As few parts as keep all threads at work with two batches under way: every hand-over costs some of the time
-        # in which Python runs in one thread alone.
-        size = -(-len(places) // -(-self._thread_count // 2)) or 1
-        parts = [slice(start, start + size) for start in range(0, len(places), size)]
-        tasks = [self._threads.submit(self._fill, canvas[part], used[part], places[part]) for part in parts]
+        canvas, used = self._canvases.take(len(indices))
+        # As few parts as keep all threads busy with two batches in progress: every hand-over needs time in which Python
+        # runs only one thread.
+        size = -(-len(indices) // -(-self._thread_count // 2)) or 1
+        parts = [slice(start, start + size) for start in range(0, len(indices), size)]
+        tasks = [self._threads.submit(self._fill, canvas[part], used[part], indices[part]) for part in parts]
         for task in tasks:
             task.result()
-        extent = np.where(places[:, None] < 0, 1, self.extents[places] if len(self.extents) else 1)
+        extent = np.where(indices[:, None] < 0, 1, self.extents[indices] if len(self.extents) else 1)
         return canvas, extent.astype(np.float32)
 
-    def _fill(self, canvas: np.ndarray, used: np.ndarray, places: np.ndarray) -> None:
-        for pixels, before, place in zip(canvas, used, places, strict=True):
-            height, width = (0, 0) if place < 0 else self.extents[place]
-            pixels[height : before[0], : before[1]] = 0  # what an earlier, larger photo left
+    def _fill(self, canvas: np.ndarray, used: np.ndarray, indices: np.ndarray) -> None:
+        for pixels, before, index in zip(canvas, used, indices, strict=True):
+            height, width = (0, 0) if index < 0 else self.extents[index]
+            pixels[height : before[0], : before[1]] = 0  # remains of an earlier, larger photo
             pixels[:height, width : before[1]] = 0
             before[:] = height, width
-            if place >= 0:
-                self._fill_one(pixels, place, height, width)
+            if index >= 0:
+                self._fill_one(pixels, index, height, width)
 
-    def _fill_one(self, canvas: np.ndarray, place: int, height: int, width: int) -> None:
+    def _fill_one(self, canvas: np.ndarray, index: int, height: int, width: int) -> None:
         if self._cache is not None:
-            pixels = self._cache.pixels(self._numbers[place])
-            if not self._cache.held[self._numbers[place]]:
-                self._decode(place, pixels)
-                self._cache.held[self._numbers[place]] = True
+            pixels = self._cache.pixels(self._numbers[index])
+            if not self._cache.held[self._numbers[index]]:
+                self._decode(index, pixels)
+                self._cache.held[self._numbers[index]] = True
             canvas[:height, :width] = pixels
         elif width == canvas.shape[1]:
-            self._decode(place, canvas[:height])  # a photo as wide as the canvas has its rows without gaps there
+            self._decode(index, canvas[:height])  # the rows of a photo as wide as the canvas are contiguous
         else:
-            canvas[:height, :width] = self._decode(place, None)
+            canvas[:height, :width] = self._decode(index, None)
 
-    def _decode(self, place: int, out: np.ndarray | None) -> np.ndarray:
-        entry = self._entries[place]
+    def _decode(self, index: int, out: np.ndarray | None) -> np.ndarray:
+        entry = self._entries[index]
         encoded = read_photo(self._manifest, entry, read=self._read)
         try:
-            return decode(encoded, ratio=int(self._ratios[place]), out=out)
+            return decode(encoded, ratio=int(self._ratios[index]), out=out)
         except ValueError as error:
             shard = self._manifest.shards[entry["shard"]].file
             raise DamagedShardError(
-                f"The photo at row {entry['row']} of {self._manifest.directory}/{shard} does not decode ({error}): "
+                f"The photo at row {entry['row']} of {self._manifest.directory}/{shard} cannot be decoded ({error}): "
                 "convert the photos again with --overwrite."
             ) from None
 
 
 class _CanvasPool:
-    """Batches of canvases whose memory goes round: a fresh one would be cleared and mapped by the system each time."""
+    """Batches of canvases with reused memory; the system would have to clear and map new memory each time."""
 
     def __init__(self, canvas_size: int) -> None:
         self._canvas_size = canvas_size
         self._free: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """(canvas, used): uint8 [count, C, C, 3], and int64 [count, 2], the part of each that is not zero."""
+        """Returns (canvas, used): uint8 [count, C, C, 3], and int64 [count, 2], the part of each that is not zero."""
         free = self._free.setdefault(count, [])
         try:
             base, used = free.pop()
         except IndexError:
             base, used = self._new(count)
-        # NumPy makes a memoryview of its own here, which every view of the canvas keeps alive, however it was sliced
-        # (a slice of an array would keep `base` alone): its end tells that the memory is free again.
+        # Here NumPy creates a memoryview that every view of the canvas keeps alive, even a slice of a slice (which
+        # would otherwise only keep `base`): when it ends, the memory is free again.
         lent = np.frombuffer(base.reshape(-1).data, np.uint8)
         assert isinstance(lent.base, memoryview)
         weakref.finalize(lent.base, free.append, (base, used)).atexit = False

@@ -1,4 +1,4 @@
-"""dataset.json: what a data set holds, file by file. A folder without it is not a data set."""
+"""dataset.json: the content of a data set, file by file. A folder without it is not a data set."""
 
 import dataclasses
 import hashlib
@@ -46,9 +46,9 @@ class ClassEntry:
 
     Attributes:
       label: in 0..K−1.
-      category: the label as the source writes it, and as a submission must.
-      name: what people call it; the category itself unless named.
-      count: its training photos, external ones not counted.
+      category: the label as in the source, and in a submission.
+      name: its display name; the category itself unless named.
+      count: number of its training photos, without external ones.
     """
 
     label: int
@@ -59,7 +59,7 @@ class ClassEntry:
 
 @dataclasses.dataclass(frozen=True)
 class ListFile:
-    """A CSV, or the index, beside the shards: its path inside the data set, its rows, the SHA-256 of its bytes."""
+    """A CSV, or the index, next to the shards: its path inside the data set, its rows, the SHA-256 of its bytes."""
 
     file: str
     count: int
@@ -71,7 +71,7 @@ class LabelPatch:
     """Labels that replace those of a data set.
 
     Attributes:
-      labels: by row of the training photos, only where they differ from the data set's.
+      labels: by row of the training photos, only those that differ from the data set's.
       content: the bytes of the file.
     """
 
@@ -86,21 +86,21 @@ class LabelPatch:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """A data set, as its dataset.json says.
+    """A data set as described by its dataset.json.
 
     Attributes:
-      directory: where it was loaded from; not part of the file.
+      directory: its folder; not part of the file.
       fingerprint: hash of input and options (hexadecimal): equal fingerprints mean equal bytes.
-      classes: in order of their labels.
+      classes: in the order of their labels.
       shards: in reading order.
       ids: the list of photos of 'train' (external ones at its end) and of 'test'.
-      lists: other CSVs by name: 'rejected', 'remarks', 'duplicates', 'sample-submission' (where there was one).
-      index: where every photo lies in the shards (`carclf.data.index`).
-      options: the converter's options that decide bytes.
-      source: what the input was recognised as, and how many photos were read, stored and rejected.
+      lists: other CSVs by name: 'rejected', 'remarks', 'duplicates', 'sample-submission' (if there was one).
+      index: the position of every photo in the shards (`carclf.data.index`).
+      options: the converter's options that influence the bytes.
+      source: the recognised kind of input, and the numbers of photos read, stored and rejected.
       format_version: of the file.
-      label_patch: corrected labels that `read_ids` and `carclf.data.index.read_index` give instead; not part of the
-        file (`carclf.data.label_patch`).
+      label_patch: corrected labels, which `read_ids` and `carclf.data.index.read_index` return instead; not part of
+        the file (`carclf.data.label_patch`).
     """
 
     directory: str
@@ -117,12 +117,12 @@ class Manifest:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes' names in order of their labels."""
+        """The names of the classes, in the order of their labels."""
         return tuple(entry.name for entry in self.classes)
 
     @property
     def class_labels(self) -> tuple[str, ...]:
-        """What a submission writes for each label."""
+        """The text for each label in a submission."""
         return tuple(entry.category for entry in self.classes)
 
     @property
@@ -132,7 +132,7 @@ class Manifest:
 
     @property
     def class_map_sha256(self) -> str:
-        """Hash of the map from label to category and name: equal for data sets whose labels mean the same."""
+        """Hash of the map from label to category and name: equal for data sets with the same meaning of labels."""
         pairs = [[entry.label, entry.category, entry.name] for entry in self.classes]
         return hashlib.sha256(json.dumps(pairs, ensure_ascii=True).encode()).hexdigest()
 
@@ -143,24 +143,24 @@ class Manifest:
 
     @property
     def max_side(self) -> int:
-        """The longest side that a stored photo may have, pixels."""
+        """The longest side of a stored photo in pixels, at most."""
         return int(self.options["max_side"])
 
     @property
     def sample_submission(self) -> str | None:
-        """The path of the sample submission, or None where the input had none."""
+        """The path of the sample submission, or None if the input had none."""
         entry = self.lists.get("sample-submission")
         return storage.join(self.directory, entry.file) if entry else None
 
     def photos(self, split: str, folds: Iterable[int] | None = None) -> int:
-        """How many photos `shards_of` with the same arguments hold."""
+        """Returns the number of photos in `shards_of` with the same arguments."""
         return sum(shard.count for shard in self.shards_of(split, folds=folds))
 
     def shards_of(self, split: str, *, folds: Iterable[int] | None = None) -> tuple[Shard, ...]:
-        """The shards of a split in reading order, of the folds given or of all.
+        """Returns the shards of a split in reading order, of the given folds or of all.
 
         Raises:
-          UserError: a fold that the data set does not have.
+          UserError: the data set does not have one of the folds.
         """
         if split not in SPLITS:
             raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}.")
@@ -170,13 +170,13 @@ class Manifest:
         return tuple(s for s in self.shards if s.split == split and (wanted is None or s.fold in wanted))
 
     def read_ids(self, split: str) -> "pd.DataFrame":
-        """The photos of 'train' (then the external ones) or 'test' in row order.
+        """Returns the photos of 'train' (then the external ones) or 'test' in row order.
 
         Columns: id (string), label (int64, −1 in 'test'), class_name (string), fold (int64; −1 in 'test' and for
         external photos), height and width (int64, pixels), sha256 (of the stored JPEG), source (path in the input).
 
         Raises:
-          UserError: the list is missing or is not the one the data set was written with.
+          UserError: the list is missing or was changed.
         """
         import pandas as pd
 
@@ -189,7 +189,7 @@ class Manifest:
         return frame
 
     def read_list(self, entry: ListFile) -> bytes:
-        """The bytes of one of the CSVs, or of the index.
+        """Returns the bytes of one of the CSVs, or of the index.
 
         Raises:
           UserError: it is missing or its hash differs.
@@ -203,7 +203,7 @@ class Manifest:
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """The bytes of dataset.json."""
+    """Returns the bytes of dataset.json."""
     outside = ("directory", "label_patch")
     content = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest) if f.name not in outside}
     content = {"format_version": content.pop("format_version"), **content}
@@ -211,10 +211,10 @@ def to_json(manifest: Manifest) -> bytes:
 
 
 def from_json(content: bytes, *, directory: str) -> Manifest:
-    """The manifest that `to_json` wrote; `directory` is where its files lie.
+    """Returns the manifest that `to_json` wrote; `directory` is the folder of its files.
 
     Raises:
-      UserError: not JSON, of a newer format, or without a field it must have.
+      UserError: it is not JSON, has a newer format, or lacks a required field.
     """
     path = storage.join(directory, MANIFEST_FILE)
     try:
@@ -222,12 +222,12 @@ def from_json(content: bytes, *, directory: str) -> Manifest:
         version = int(parsed["format_version"])
         if version > FORMAT_VERSION:
             raise UserError(
-                f"{path} has format {version} and this carclf reads up to {FORMAT_VERSION}: update carclf, or convert "
-                "the photos again with this one."
+                f"{path} has format {version}, but this carclf reads only up to {FORMAT_VERSION}: update carclf, or "
+                "convert the photos again with this one."
             )
         if version < FORMAT_VERSION:
             raise UserError(
-                f"{path} has the older format {version} and this carclf reads {FORMAT_VERSION}: convert the photos "
+                f"{path} has the older format {version}, but this carclf reads {FORMAT_VERSION}: convert the photos "
                 "again with --overwrite."
             )
         return Manifest(
@@ -249,22 +249,23 @@ def from_json(content: bytes, *, directory: str) -> Manifest:
 
 
 def load_manifest(directory: str) -> Manifest:
-    """The data set in `directory`, with every shard present and of its exact size (hashes are for `--verify`).
+    """Returns the data set in `directory`, after checking the exact size of every shard (`--verify` checks hashes).
 
     Raises:
-      UserError: no such folder, no dataset.json in it, a damaged or newer one, a shard missing or of another size.
+      UserError: the folder or its dataset.json is missing, the latter is damaged or newer, or a shard is missing or has
+        another size.
     """
     directory = str(directory)
     if not storage.is_folder(directory):
         raise UserError(
-            f"There is no folder {directory}: make a data set with python tools/make_tfrecords.py --input=PHOTOS "
+            f"There is no folder {directory}: create a data set with python tools/make_tfrecords.py --input=PHOTOS "
             f"--output={directory}"
         )
     path = storage.join(directory, MANIFEST_FILE)
     if storage.size_bytes(path) is None:
         raise UserError(
-            f"{directory} is not a data set (it has no {MANIFEST_FILE}): make one with python tools/make_tfrecords.py "
-            f"--input=PHOTOS --output={directory}"
+            f"{directory} is not a data set (it has no {MANIFEST_FILE}): create one with python "
+            f"tools/make_tfrecords.py --input=PHOTOS --output={directory}"
         )
     manifest = from_json(storage.read_bytes(path), directory=directory)
     for shard in manifest.shards:
@@ -273,10 +274,10 @@ def load_manifest(directory: str) -> Manifest:
 
 
 def check_size(manifest: Manifest, shard: Shard) -> None:
-    """Refuses a shard that is missing or has another size than dataset.json says.
+    """Checks that a shard exists with the size in dataset.json.
 
     Raises:
-      UserError: as said.
+      UserError: it is missing or has another size.
     """
     path = storage.join(manifest.directory, shard.file)
     size = storage.size_bytes(path)

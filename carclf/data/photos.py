@@ -1,4 +1,4 @@
-"""Single photos out of the shards, for people to look at."""
+"""Reads single photos from the shards, for reports and checks."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -12,7 +12,7 @@ from carclf.data.manifest import Manifest
 def read_photos(
     manifest: Manifest, *, split: str, folds: Iterable[int] | None = None, rows: Collection[int]
 ) -> dict[int, bytes]:
-    """The stored JPEG bytes of the photos at `rows` of a split, by row; only they are read."""
+    """Returns the stored JPEG bytes of the photos at `rows` of a split, by row; only these are read."""
     index = read_index(manifest)
     entries = index[select(manifest, index, manifest.shards_of(split, folds=folds))]
     wanted = entries[np.isin(entries["row"], list(rows))]
@@ -22,16 +22,16 @@ def read_photos(
 def read_canvases(
     manifest: Manifest, *, split: str, folds: Iterable[int] | None = None, rows: Sequence[int], canvas_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(canvas, extent) of the photos at `rows` of a split, in that order, as the pipeline decodes them.
+    """Returns (canvas, extent) of the photos at `rows` of a split, in that order, as the pipeline decodes them.
 
-    Canvas is uint8 [n, C, C, 3], the photo in the upper left corner and zeros elsewhere; extent float32 [n, 2] its
-    height and width there in pixels.
+    Canvas is uint8 [n, C, C, 3], with the photo in the top-left corner and zeros elsewhere; extent is float32 [n, 2],
+    its (height, width) in pixels.
     """
     encoded = read_photos(manifest, split=split, folds=folds, rows=rows)
     canvas = np.zeros((len(rows), canvas_size, canvas_size, 3), np.uint8)
     extent = np.zeros((len(rows), 2), np.float32)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         pixels = decode_to_fit(encoded[row], canvas_size=canvas_size)
-        canvas[place, : pixels.shape[0], : pixels.shape[1]] = pixels
-        extent[place] = pixels.shape[:2]
+        canvas[index, : pixels.shape[0], : pixels.shape[1]] = pixels
+        extent[index] = pixels.shape[:2]
     return canvas, extent

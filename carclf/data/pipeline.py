@@ -1,4 +1,4 @@
-"""Shards to batches of canvases and the small arrays Render needs: the host only decodes JPEG and draws numbers."""
+"""From shards to batches of canvases and small arrays for Render: the host only decodes JPEGs and draws numbers."""
 
 import dataclasses
 import functools
@@ -17,10 +17,10 @@ from carclf.data.order import epoch_order
 from carclf.framing import Framing
 from carclf.recipe import Recipe, View, mix_targets
 
-CANVAS_MARGIN = 1.25  # decoded pixels per output pixel at the least, so that zooming and rotating lose no detail
+CANVAS_MARGIN = 1.25  # minimal decoded pixels per output pixel, so that zooming and rotating lose no detail
 DRAWN_BATCHES = 32
 BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
-PREFETCH_BATCHES = 1  # memory that goes round sooner is still in the cache
+PREFETCH_BATCHES = 1  # memory that is reused sooner is still in the CPU's cache
 
 DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
 
@@ -29,13 +29,13 @@ Inputs = Mapping[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class ViewSet:
-    """Views of one size, and how photos are framed for them.
+    """Views of one size, and the framing of their photos.
 
     Attributes:
       views: at least one.
       image_size: (height, width) of the rendered image in pixels.
-      fit: 'squash', 'crop' or 'pad'.
-      seed: of views that draw.
+      fit: resize mode: 'squash', 'crop' or 'pad'.
+      seed: of random views.
     """
 
     views: tuple[View, ...]
@@ -44,7 +44,7 @@ class ViewSet:
     seed: int
 
     def draw(self, *, row: np.ndarray, extent: np.ndarray) -> dict[str, np.ndarray]:
-        """The draws of B photos in V views, float32 [B, V, …] under the names of `DRAW_SHAPES`.
+        """Returns the draws of B photos in V views, float32 [B, V, …], by the names of `DRAW_SHAPES`.
 
         Args:
           row: int [B]; −1 is padding.
@@ -58,26 +58,26 @@ class ViewSet:
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-    """The part of each batch that this host decodes; all hosts together decode the whole.
+class HostSlice:
+    """The slice of each batch that this host decodes; all hosts together decode the whole batch.
 
     Attributes:
       host: its number, from 0.
-      hosts: how many there are; they must divide the batch, and where photos are mixed half of it.
+      hosts: number of hosts; it must divide the batch, or half of it if photos are mixed.
     """
 
     host: int = 0
     hosts: int = 1
 
-    def of(self, places: np.ndarray) -> np.ndarray:
-        """The part of [..., B]: photos that follow each other, so that pairs stay together."""
-        return np.split(places, self.hosts, axis=-1)[self.host]
+    def of(self, indices: np.ndarray) -> np.ndarray:
+        """Returns this host's slice of [..., B]: consecutive photos, so that pairs stay together."""
+        return np.split(indices, self.hosts, axis=-1)[self.host]
 
 
 def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
-    """The side of the canvas in pixels: the smallest of max_side/{8, 4, 2, 1} that is ≥ 1.25 · max(image_size).
+    """Returns the side of the canvas in pixels: the smallest of max_side/{8, 4, 2, 1} that is ≥ 1.25 · max(image_size).
 
-    Where even max_side is smaller than that, max_side: photos hold no more detail.
+    If even max_side is smaller, it is max_side, because photos have no more detail.
     """
     wanted = CANVAS_MARGIN * max(image_size)
     sides = [-(-max_side // ratio) for ratio in reversed(DCT_RATIOS)]
@@ -99,50 +99,49 @@ def training_batches(
     class_weights: np.ndarray | None = None,
     strength: float = 1.0,
     cache: DecodedCache | None = None,
-    share: Share = Share(),
+    host_slice: HostSlice = HostSlice(),
 ) -> tf.data.Dataset:
-    """Full, shuffled, augmented batches for `epochs` epochs, the same for any machine: (inputs, target, weight).
+    """Returns full, shuffled, augmented batches of `epochs` epochs, the same on any machine: (inputs, target, weight).
 
     inputs: canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; geometry float32 [B, 3, 3]; colour float32
     [B, 3, 4]; mix float32 [B, 5]; erase float32 [B, 7]. target float32 [B, K] sums to 1; weight float32 [B].
-    Order and draws depend on (seed, epoch) and the shards alone. External photos (split 'extra') are always included.
+    Order and draws depend only on (seed, epoch) and the shards. External photos (split 'extra') are always included.
 
     Args:
       manifest: the data set.
       folds: the training folds to read.
       framing: image size, canvas and fit.
       recipe: the augmentation.
-      batch_size: photos a batch, over all replicas.
+      batch_size: photos per batch, on all replicas together.
       epochs: the epoch to stop before, counted from 0.
       seed: of order and draws.
-      start_step: the step to begin at, counted from the start of epoch 0; what lies before it is neither read nor
-        decoded.
-      steps_per_epoch: batches an epoch; None is all full batches.
-      label_smoothing: share of the target spread evenly over the classes, in [0, 1).
-      class_weights: float [K]; a photo's weight is Σ target·class_weight. None is 1 for every class.
+      start_step: the first step, counted from the start of epoch 0; earlier photos are neither read nor decoded.
+      steps_per_epoch: batches per epoch; None means all full batches.
+      label_smoothing: fraction of the target spread evenly over the classes, in [0, 1).
+      class_weights: float [K]; a photo's weight is Σ target·class_weight. None means 1 for every class.
       strength: of the augmentation, 0..1; 0 is none.
-      cache: of decoded photos; None decodes each epoch anew.
-      share: the part of each batch to read; B is then smaller by the number of hosts.
+      cache: of decoded photos; None decodes again every epoch.
+      host_slice: the slice of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
-    # Many batches are drawn at once: NumPy's calls cost more than their arithmetic. Only even ones keep pairs together.
-    share_size = batch_size // share.hosts
-    block_steps = 1 if share_size % 2 else DRAWN_BATCHES
+    # Draws many batches at once, because NumPy's calls cost more than their arithmetic; an odd batch would split pairs.
+    slice_size = batch_size // host_slice.hosts
+    block_steps = 1 if slice_size % 2 else DRAWN_BATCHES
 
-    @functools.lru_cache(maxsize=2)  # batches of two epochs may be under way together
+    @functools.lru_cache(maxsize=2)  # batches of two epochs may be in progress together
     def order(epoch: int) -> np.ndarray:
-        places = epoch_order(entries["shard"], seed=seed, epoch=epoch)
-        return share.of(places[: per_epoch * batch_size].reshape(per_epoch, batch_size))
+        indices = epoch_order(entries["shard"], seed=seed, epoch=epoch)
+        return host_slice.of(indices[: per_epoch * batch_size].reshape(per_epoch, batch_size))
 
     @functools.lru_cache(maxsize=4)
     def drawn(epoch: int, block: int) -> tuple[np.ndarray, ...]:
-        places = order(epoch)[block * block_steps : (block + 1) * block_steps].ravel()
+        indices = order(epoch)[block * block_steps : (block + 1) * block_steps].ravel()
         return _drawn(
-            entries[places],
-            extent=loader.extents[places],
+            entries[indices],
+            extent=loader.extents[indices],
             recipe=recipe,
             framing=framing,
             seed=seed,
@@ -154,30 +153,30 @@ def training_batches(
 
     def batch(step: int) -> tuple[np.ndarray, ...]:
         epoch, number = divmod(step, per_epoch)
-        block, place = divmod(number, block_steps)
-        mine = slice(place * share_size, (place + 1) * share_size)
+        block, offset = divmod(number, block_steps)
+        mine = slice(offset * slice_size, (offset + 1) * slice_size)
         return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
 
-    shapes = _augmented_shapes(share_size, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(slice_size, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
         _inputs_target_weight
     )
 
 
 def training_shards(manifest: Manifest, folds: Iterable[int]) -> list[Shard]:
-    """What is trained on: the shards of the folds, then the external ones."""
+    """Returns the shards to train on: those of the folds, then the external ones."""
     return [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra")]
 
 
 def training_rows(
     *, manifest: Manifest, folds: Iterable[int], batch_size: int, seed: int, step: int, steps_per_epoch: int
 ) -> list[int]:
-    """The rows of the photos in the batch of one step, with the arguments given to `training_batches`."""
+    """Returns the rows of the photos in the batch of one step, with the arguments of `training_batches`."""
     index = read_index(manifest)
     entries = index[select(manifest, index, training_shards(manifest, folds))]
     epoch, number = divmod(step, steps_per_epoch)
-    places = epoch_order(entries["shard"], seed=seed, epoch=epoch)[number * batch_size : (number + 1) * batch_size]
-    return [int(row) for row in entries["row"][places]]
+    indices = epoch_order(entries["shard"], seed=seed, epoch=epoch)[number * batch_size : (number + 1) * batch_size]
+    return [int(row) for row in entries["row"][indices]]
 
 
 def validation_batches(
@@ -188,12 +187,12 @@ def validation_batches(
     batch_size: int,
     recipe: Recipe,
     cache: DecodedCache | None = None,
-    share: Share = Share(),
+    host_slice: HostSlice = HostSlice(),
 ) -> tf.data.Dataset:
-    """Every photo of `folds` once, in shard order: (inputs, target, weight) as `training_batches` gives them.
+    """Returns every photo of `folds` once, in shard order: (inputs, target, weight) as in `training_batches`.
 
-    Nothing is shuffled. The last batch is filled with empty photos of weight 0, so no photo is lost and no shape
-    changes. `recipe` is the identity (`parse_recipe("")`), unless a validation as augmented as the training is wanted.
+    Nothing is shuffled. The last batch is padded with empty photos of weight 0, so no photo is lost and no shape
+    changes. `recipe` is the identity (`parse_recipe("")`), except to validate with augmentation.
     """
     shards = manifest.shards_of("train", folds=folds)
     return ordered_batches(
@@ -203,7 +202,7 @@ def validation_batches(
         batch_size=batch_size,
         recipe=recipe,
         cache=cache,
-        share=share,
+        host_slice=host_slice,
     )
 
 
@@ -217,16 +216,16 @@ def ordered_batches(
     seed: int = 0,
     epoch: int = 0,
     cache: DecodedCache | None = None,
-    share: Share = Share(),
+    host_slice: HostSlice = HostSlice(),
 ) -> tf.data.Dataset:
-    """Every photo of `shards` once, in their order, drawn as in `epoch`; else as `validation_batches` gives them."""
+    """Returns every photo of `shards` once, in their order, drawn as in `epoch`; see `validation_batches`."""
     loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        places = share.of(_padded(number, batch_size=batch_size, photos=len(entries)))
-        canvas, extent = loader.load(places)
+        indices = host_slice.of(_padded(number, batch_size=batch_size, photos=len(entries)))
+        canvas, extent = loader.load(indices)
         drawn = _drawn(
-            _entries(entries, places),
+            _entries(entries, indices),
             extent=extent,
             recipe=recipe,
             framing=framing,
@@ -237,7 +236,7 @@ def ordered_batches(
         )
         return canvas, extent, *drawn
 
-    shapes = _augmented_shapes(batch_size // share.hosts, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(batch_size // host_slice.hosts, framing.canvas_size, manifest.class_count)
     return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
 
 
@@ -250,25 +249,25 @@ def view_batches(
     batch_size: int,
     view_sets: Sequence[ViewSet],
 ) -> tf.data.Dataset:
-    """Every photo of a split once, in shard order, with the draws of all its views, the last batch padded with row −1.
+    """Returns every photo of a split once, in shard order, with the draws of all views; padding has row −1.
 
-    canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; row int32 [B]; draws, a tuple with a mapping for each view
-    set of V views: geometry [B, V, 3, 3], colour [B, V, 3, 4], mix [B, V, 5], erase [B, V, 7], all float32.
+    canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; row int32 [B]; draws, a tuple with a mapping per view set
+    of V views: geometry [B, V, 3, 3], colour [B, V, 3, 4], mix [B, V, 5], erase [B, V, 7], all float32.
 
     Args:
       manifest: the data set.
       split: 'train' or 'test'.
-      folds: the folds of the training split to read; None is all.
+      folds: the folds of the training split to read; None means all.
       canvas_size: side C of the canvas in pixels.
-      batch_size: photos a batch, over all replicas.
-      view_sets: what to draw for each photo.
+      batch_size: photos per batch, on all replicas together.
+      view_sets: the views to draw for each photo.
     """
     loader, entries = _loader(manifest, manifest.shards_of(split, folds=folds), canvas_size=canvas_size, cache=None)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        places = _padded(number, batch_size=batch_size, photos=len(entries))
-        canvas, extent = loader.load(places)
-        row = _entries(entries, places)["row"]
+        indices = _padded(number, batch_size=batch_size, photos=len(entries))
+        canvas, extent = loader.load(indices)
+        row = _entries(entries, indices)["row"]
         drawn = [views.draw(row=row, extent=extent) for views in view_sets]
         return canvas, extent, row, *(draws[name] for draws in drawn for name in DRAW_SHAPES)
 
@@ -287,7 +286,7 @@ def view_batches(
 def _loader(
     manifest: Manifest, shards: Sequence[Shard], *, canvas_size: int, cache: DecodedCache | None
 ) -> tuple[PhotoLoader, np.ndarray]:
-    """A loader of the photos of `shards`, and their entries of the index."""
+    """Returns a loader of the photos of `shards`, and their entries of the index."""
     index = read_index(manifest)
     numbers = select(manifest, index, shards)
     entries = index[numbers]
@@ -299,16 +298,16 @@ def _batch_count(entries: np.ndarray, batch_size: int) -> int:
 
 
 def _padded(number: int, *, batch_size: int, photos: int) -> np.ndarray:
-    """int64 [B], the places of batch `number` in order, −1 behind the last photo."""
-    places = np.arange(number * batch_size, (number + 1) * batch_size)
-    return np.where(places < photos, places, -1)
+    """Returns int64 [B], the indices of batch `number` in order, −1 after the last photo."""
+    indices = np.arange(number * batch_size, (number + 1) * batch_size)
+    return np.where(indices < photos, indices, -1)
 
 
-def _entries(entries: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The entries at `places`; padding has row and label −1."""
-    found = np.zeros(len(places), entries.dtype)
+def _entries(entries: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Returns the entries at `indices`; padding has row and label −1."""
+    found = np.zeros(len(indices), entries.dtype)
     found["row"] = found["label"] = -1
-    found[places >= 0] = entries[places[places >= 0]]
+    found[indices >= 0] = entries[indices[indices >= 0]]
     return found
 
 
@@ -324,7 +323,7 @@ def _drawn(
     class_weights: np.ndarray,
     strength: float = 1.0,
 ) -> tuple[np.ndarray, ...]:
-    """The arrays of `_augmented_shapes` from geometry on, for photos in pairs where the recipe mixes."""
+    """Returns the arrays of `_augmented_shapes` from geometry on; if the recipe mixes, photos must come in pairs."""
     row = entries["row"]
     draws = recipe.draw(
         seed=seed,
@@ -363,13 +362,13 @@ def _inputs_target_weight(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Ten
 
 
 def numbered_batches(numbers: range, batch: Callable[[int], tuple[np.ndarray, ...]], shapes: Shapes) -> tf.data.Dataset:
-    """What `batch` makes of each number, by name and in order, a few made ahead.
+    """Returns the arrays of each batch by name, in order, a few prepared ahead.
 
-    Work is done by `batch`'s own threads: the queue needs none but those that wait for them.
+    The threads of `batch` do the work: the queue's own threads only wait for them.
 
     Args:
-      numbers: of the batches.
-      batch: the arrays of one, in the order of `shapes`.
+      numbers: the numbers of the batches.
+      batch: returns the arrays of a batch, in the order of `shapes`.
       shapes: dtype and shape of every array.
     """
     types = [dtype for dtype, _ in shapes.values()]
@@ -386,7 +385,7 @@ def numbered_batches(numbers: range, batch: Callable[[int], tuple[np.ndarray, ..
 
 
 def label_targets(label: np.ndarray, *, class_count: int, label_smoothing: float = 0.0) -> np.ndarray:
-    """float32 [B, K]: one-hot, with `label_smoothing` spread evenly; an unknown label (−1) is the even distribution."""
+    """Returns float32 [B, K]: one-hot, with `label_smoothing` spread evenly; an unknown label (−1) is uniform."""
     one_hot = np.eye(class_count, dtype=np.float32)[np.maximum(label, 0)]
     smoothing = np.where(label < 0, 1.0, label_smoothing)[:, None]
     return (one_hot * (1 - smoothing) + smoothing / class_count).astype(np.float32)
@@ -395,7 +394,7 @@ def label_targets(label: np.ndarray, *, class_count: int, label_smoothing: float
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
-    options.autotune.enabled = False  # nothing here is left to tune
+    options.autotune.enabled = False  # there is nothing to tune
     options.threading.private_threadpool_size = BATCHES_AT_ONCE + 1  # threads that wait, not work
     # One process feeds all its replicas: they split each batch, not the files.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

@@ -1,8 +1,8 @@
-"""The record of one photo: its feature names (those of TF-Slim and the TF Model Garden), writing and reading one.
+"""The record of one photo: its feature names (those of TF-Slim and the TF Model Garden), writing and reading it.
 
-Records are `tf.train.Example` messages in TFRecord frames, byte for byte what TensorFlow writes (a test compares them),
-so that any reader of those reads ours. They are made and found here without TensorFlow: a converter's worker starts in
-a tenth of the time that TensorFlow's import takes, and a photo is read out of the middle of a shard.
+Records are `tf.train.Example` messages in TFRecord frames, byte for byte as TensorFlow writes them (a test compares
+them), so that any reader of these formats reads ours. This code does not need TensorFlow: a worker of the converter
+starts in a tenth of the time of TensorFlow's import, and a photo can be read from the middle of a shard.
 """
 
 import struct
@@ -36,7 +36,7 @@ def build_example(
     class_name: str,
     row: int,
 ) -> bytes:
-    """A serialized tf.train.Example, the same bytes for the same arguments: features in the order of their names.
+    """Returns a serialized tf.train.Example, the same bytes for the same arguments: features are ordered by name.
 
     Args:
       encoded: the photo as an upright RGB JPEG.
@@ -58,12 +58,12 @@ def build_example(
 
 
 def _message(field: int, content: bytes) -> bytes:
-    """A length-delimited field. Source: protobuf's encoding guide, wire type 2."""
+    """Returns a length-delimited field. Source: protobuf's encoding guide, wire type 2."""
     return b"%c%b%b" % (field << 3 | 2, _varint(len(content)), content)
 
 
 def _varint(number: int) -> bytes:
-    """A number as protobuf writes an int64: seven bits a byte, negative ones as their two's complement."""
+    """Returns a number as an int64 of protobuf: seven bits per byte, negative ones as two's complement."""
     number &= 0xFFFF_FFFF_FFFF_FFFF
     written = bytearray()
     while number > 0x7F:
@@ -74,24 +74,24 @@ def _varint(number: int) -> bytes:
 
 
 def frame(record: bytes) -> bytes:
-    """The record as a TFRecord file holds it: its length, the length's checksum, the record, the record's checksum."""
+    """Returns the record in its TFRecord frame: length, checksum of the length, record, checksum of the record."""
     length = struct.pack("<Q", len(record))
     return b"".join((length, _CHECKSUM.pack(masked_crc(length)), record, _CHECKSUM.pack(masked_crc(record))))
 
 
 def masked_crc(content: bytes) -> int:
-    """The CRC-32C of the content, rotated and shifted as TFRecord files hold it."""
+    """Returns the CRC-32C of the content, rotated and shifted as in TFRecord files."""
     crc = google_crc32c.value(content)
     return int(((crc >> 15 | crc << 17) + _MASK_DELTA) & _WORD)
 
 
 def is_whole(record: bytes, checksum: bytes) -> bool:
-    """Whether the record is the one that its checksum (as it lies behind it in the file) was made of."""
+    """Returns whether the record matches its checksum, which follows it in the file."""
     return len(checksum) == CHECKSUM_BYTES and masked_crc(record) == _CHECKSUM.unpack(checksum)[0]
 
 
 def features() -> dict[str, Any]:
-    """The specification for `tf.io.parse_single_example`: every feature is a scalar, int64 or string."""
+    """Returns the specification for `tf.io.parse_single_example`: every feature is a scalar int64 or string."""
     import tensorflow as tf
 
     spec = {name: tf.io.FixedLenFeature([], tf.int64) for name in INTEGER_FEATURES}

@@ -1,4 +1,4 @@
-"""The one layer under every path of a data set: local disks by the standard library, `gs://` by tf.io.gfile."""
+"""All file access of a data set: local disks with the standard library, `gs://` with tf.io.gfile."""
 
 import contextlib
 import functools
@@ -13,22 +13,22 @@ from carclf import files
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path is a URL of an object store rather than a local file."""
+    """Returns whether the path is a URL of an object store rather than a local file."""
     return "://" in path
 
 
 def join(folder: str, name: str) -> str:
-    """The path of `name` (forward slashes) inside `folder`, local or remote."""
+    """Returns the path of `name` (forward slashes) inside `folder`, local or remote."""
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.join(folder, *name.split("/"))
 
 
 def parent(name: str) -> str:
-    """The folder of `name` (forward slashes), "" for a bare name."""
+    """Returns the folder of `name` (forward slashes), "" for a bare name."""
     return name.rpartition("/")[0]
 
 
 def sha256(content: bytes) -> str:
-    """The hash of `content`, 64 hexadecimal digits."""
+    """Returns the hash of `content`, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -39,18 +39,18 @@ def _gfile() -> Any:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What reading and writing may raise: OSError, and TensorFlow's own where an object store was used."""
+    """Returns the exceptions of reading and writing: OSError, and TensorFlow's if an object store was used."""
     tensorflow = sys.modules.get("tensorflow")
     return (OSError, tensorflow.errors.OpError) if tensorflow else (OSError,)
 
 
 def is_folder(path: str) -> bool:
-    """Whether a folder exists at `path`; on object stores, whether anything lies under it."""
+    """Returns whether a folder exists at `path`; on object stores, whether there is anything under it."""
     return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
 
 
 def size_bytes(path: str) -> int | None:
-    """The size of the file at `path` in bytes, or None where there is no file."""
+    """Returns the size of the file at `path` in bytes, or None if there is no file."""
     if not is_remote(path):
         return os.stat(path).st_size if os.path.isfile(path) else None
     gfile = _gfile()
@@ -58,23 +58,23 @@ def size_bytes(path: str) -> int | None:
 
 
 def open_binary(path: str, mode: str = "rb") -> IO[bytes]:
-    """A binary file object to read ('rb') or write ('wb') `path`."""
+    """Returns a binary file object to read ('rb') or write ('wb') `path`."""
     return cast(IO[bytes], _gfile().GFile(path, mode) if is_remote(path) else open(path, mode))
 
 
 def read_range(path: str, start: int, size: int) -> bytes:
-    """`size` bytes of the file at `path` from `start` on; fewer where the file ends before."""
+    """Returns `size` bytes of the file at `path` from `start` on, or fewer if the file ends earlier."""
     with open_binary(path) as file:
         file.seek(start)
         return file.read(size)
 
 
 class RangeReader:
-    """`read_range` for many reads of the same files: local ones stay open. Any thread may call it."""
+    """`read_range` for many reads of the same files: local files stay open. Any thread may call it."""
 
-    def __init__(self, most_open: int = 128) -> None:
-        """A reader that keeps at most so many files open."""
-        self._opened = functools.lru_cache(maxsize=most_open)(_LocalFile)
+    def __init__(self, max_open: int = 128) -> None:
+        """Creates a reader that keeps at most this many files open."""
+        self._opened = functools.lru_cache(maxsize=max_open)(_LocalFile)
 
     def __call__(self, path: str, start: int, size: int) -> bytes:
         """See `read_range`."""
@@ -90,19 +90,19 @@ class _LocalFile:
     def read(self, start: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, start)
 
-    def __del__(self) -> None:  # when neither the reader nor any thread uses it any longer
+    def __del__(self) -> None:  # when neither the reader nor any thread uses it anymore
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole content of the file at `path`."""
+    """Returns the whole content of the file at `path`."""
     with open_binary(path) as file:
         return file.read()
 
 
 def make_folder(path: str) -> None:
-    """Makes the folder `path` and its parents; one that exists is left as it is."""
+    """Creates the folder `path` and its parents, unless it exists."""
     if is_remote(path):
         _gfile().makedirs(path)
     else:
@@ -110,7 +110,7 @@ def make_folder(path: str) -> None:
 
 
 def names_in(folder: str) -> list[str]:
-    """The sorted names of files and folders directly in `folder`; none where it does not exist."""
+    """Returns the sorted names of files and folders directly in `folder`, or none if it does not exist."""
     if not is_folder(folder):
         return []
     names = _gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)
@@ -118,7 +118,7 @@ def names_in(folder: str) -> list[str]:
 
 
 def remove(path: str) -> None:
-    """Removes the file `path`, or the folder with everything in it; what does not exist is no error."""
+    """Removes the file `path`, or the folder with everything in it; a missing one is no error."""
     if is_remote(path):
         gfile = _gfile()
         if gfile.isdir(path):
@@ -135,17 +135,17 @@ def remove(path: str) -> None:
 
 
 def temporary_name(path: str) -> str:
-    """A name beside `path` that nobody else uses and `is_temporary` knows."""
+    """Returns an unused name next to `path` that `is_temporary` recognises."""
     return f"{path}.{uuid.uuid4().hex[:12]}.tmp"
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file's name is one of `temporary_name`: nobody's data, unless its writer is at work."""
+    """Returns whether a file's name is from `temporary_name`: nobody's data, unless its writer is still running."""
     return re.search(r"\.[0-9a-f]{12}\.tmp$", name) is not None
 
 
 def commit(temporary: str, path: str) -> None:
-    """Renames a finished temporary file to `path` in one atomic step; its bytes are on the disk before the name is."""
+    """Renames a finished temporary file to `path` in one atomic step; its bytes reach the disk before the name."""
     if is_remote(path):
         _gfile().rename(temporary, path, overwrite=True)
         return
@@ -154,7 +154,7 @@ def commit(temporary: str, path: str) -> None:
 
 
 def write_atomic(path: str, content: bytes) -> None:
-    """Replaces the file at `path` by `content` in one atomic step: a reader sees the old or the new, never a part."""
+    """Replaces the file at `path` by `content` in one atomic step: a reader sees the old or the new file, complete."""
     temporary = temporary_name(path)
     try:
         with open_binary(temporary, "wb") as file:
@@ -166,7 +166,7 @@ def write_atomic(path: str, content: bytes) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    if os.name != "posix":  # Windows cannot open a folder, and needs no such sync
+    if os.name != "posix":  # Windows cannot open a folder and does not need to
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

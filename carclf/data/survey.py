@@ -1,4 +1,4 @@
-"""One quick look at every photo of a data set: its brightness, its contrast, and what a class is on average."""
+"""Surveys every photo of a data set: its brightness, its contrast, and the average photo of each class."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -10,24 +10,23 @@ from carclf.data.index import read_index, read_photo
 from carclf.data.manifest import Manifest, load_manifest
 from carclf.workers import Workers, worker_count
 
-# A photo is decoded at an eighth of its size: brightness and contrast need no more, and it takes a fifth of the time.
+# Photos are decoded at an eighth of their size: enough for brightness and contrast, in a fifth of the time.
 RATIO = 8
-PHOTOS_A_TASK = 128
-PHOTOS_A_WORKER = 2000  # with fewer, starting a process takes longer than it saves
-AVERAGE_SIZE = (48, 64)  # height and width in pixels of an average photo, whatever the shapes of the photos
+PHOTOS_PER_TASK = 128
+PHOTOS_PER_WORKER = 2000  # with fewer, starting a process takes longer than it saves
+AVERAGE_SIZE = (48, 64)  # height and width in pixels of an average photo, for photos of any shape
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of RGB. Source: ITU-R BT.601
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Survey:
-    """What `survey_photos` saw.
+    """The result of `survey_photos`.
 
     Attributes:
       index: ENTRY [N] of `carclf.data.index`: every photo, in the order of the shards.
       brightness: float32 [N], mean luma of each, 0..255.
       contrast: float32 [N], standard deviation of its luma, 0..127.5.
-      averages: for each label the mean of its photos, squashed to one size, uint8 [48, 64, 3]; test photos have the
-        label −1.
+      averages: by label the mean of its photos, squashed to one size, uint8 [48, 64, 3]; test photos have label −1.
     """
 
     index: np.ndarray
@@ -47,15 +46,17 @@ class _Part:
 def survey_photos(
     manifest: Manifest, *, workers: int = 0, on_photos: Callable[[int], object] = lambda count: None
 ) -> Survey:
-    """The survey of every photo, the same whatever the number of workers. Memory does not grow with the photos' pixels.
+    """Returns the survey of every photo, the same for any number of workers.
+
+    Memory does not grow with the photos' pixels.
 
     Args:
       manifest: the data set.
-      workers: processes; 0 is one a CPU, fewer for few photos.
-      on_photos: called with the number of photos just looked at.
+      workers: number of processes; 0 means one per CPU, or fewer for few photos.
+      on_photos: called with the number of photos surveyed since the last call.
 
     Raises:
-      DamagedShardError: a shard does not hold its photos.
+      DamagedShardError: a shard does not have its photos.
       UserError: a worker was killed.
     """
     index = read_index(manifest)
@@ -75,10 +76,10 @@ def survey_photos(
 
 
 def _parts(manifest: Manifest, *, photos: int, workers: int) -> Iterator[_Part]:
-    count = worker_count(workers, photos=photos, photos_a_worker=PHOTOS_A_WORKER)
+    count = worker_count(workers, photos=photos, photos_per_worker=PHOTOS_PER_WORKER)
     with Workers(count, _open, manifest.directory) as pool:
         yield from pool.map(
-            _look, (range(photos)[start : start + PHOTOS_A_TASK] for start in range(0, photos, PHOTOS_A_TASK))
+            _survey, (range(photos)[start : start + PHOTOS_PER_TASK] for start in range(0, photos, PHOTOS_PER_TASK))
         )
 
 
@@ -87,7 +88,7 @@ def _open(directory: str) -> tuple[Manifest, np.ndarray]:
     return manifest, read_index(manifest)
 
 
-def _look(opened: tuple[Manifest, np.ndarray], numbers: range) -> _Part:
+def _survey(opened: tuple[Manifest, np.ndarray], numbers: range) -> _Part:
     manifest, index = opened
     light, sums = [], dict[int, np.ndarray]()
     for entry in index[numbers.start : numbers.stop]:
@@ -100,7 +101,7 @@ def _look(opened: tuple[Manifest, np.ndarray], numbers: range) -> _Part:
 
 
 def _squashed(pixels: np.ndarray) -> np.ndarray:
-    """The nearest pixels on a grid of AVERAGE_SIZE: for a mean over many photos that is as good as an interpolation."""
+    """Returns the nearest pixels on a grid of AVERAGE_SIZE, as good as an interpolation for a mean of many photos."""
     height, width, _ = pixels.shape
     rows = (2 * np.arange(AVERAGE_SIZE[0]) + 1) * height // (2 * AVERAGE_SIZE[0])
     columns = (2 * np.arange(AVERAGE_SIZE[1]) + 1) * width // (2 * AVERAGE_SIZE[1])

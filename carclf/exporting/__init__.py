@@ -1,1 +1,1 @@
-"""A run as files that other programs take: written, run again by their own runtime, and described."""
+"""Exports a run for other programs: the files are written, checked in their own runtime, and described."""

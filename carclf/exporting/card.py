@@ -1,4 +1,4 @@
-"""The model card of an export: what it is, how to use it, how good it is and where it ends, filled from the run."""
+"""The model card of an export, filled from the run: purpose, use, results and limits."""
 
 import hashlib
 import importlib.metadata
@@ -23,43 +23,43 @@ TEMPLATE = "card.md"
 WEAKEST = 3
 LISTED_CLASSES = 30
 
-# How a photo of another shape than the image's meets it, inside the model.
+# How the model fits a photo of another shape to the image.
 FITS = {
     "squash": "squashed to the image's shape",
     "crop": "cropped about its centre to the image's shape",
     "pad": "padded to the image's shape",
 }
-# How a user of a one-size format makes that size.
+# How users of a fixed-size format resize their photos.
 RESIZINGS = {
-    "squash": "resize each photo to {width}×{height} pixels, whatever its shape, with a filter that averages (Pillow's "
-    "BILINEAR does)",
-    "crop": "crop each photo about its centre to the shape {width}:{height}, then resize it to that many pixels with a "
-    "filter that averages (Pillow's `ImageOps.fit` does both)",
-    "pad": "resize each photo to fit {width}×{height} pixels, with a filter that averages, and fill the rest of them "
+    "squash": "resize each photo of any shape to {width}×{height} pixels with an antialiasing filter (such as Pillow's "
+    "BILINEAR)",
+    "crop": "crop each photo about its centre to the shape {width}:{height}, then resize it to that many pixels with "
+    "an antialiasing filter (Pillow's `ImageOps.fit` does both)",
+    "pad": "resize each photo to fit into {width}×{height} pixels with an antialiasing filter, and fill the rest "
     "{filled}",
 }
 FILLED = {"edge": "with its edge pixels", "reflect": "with its mirror image", "constant": "with black"}
 
 
 def evaluation_of(run: Run) -> Mapping[str, Any]:
-    """The figures of a finished run on its held-out fold (`carclf.inference.metrics.Evaluation`).
+    """Returns the figures of a finished run on its held-out fold (`carclf.inference.metrics.Evaluation`).
 
     Raises:
       UserError: the run is unfinished, or was never evaluated.
     """
     if run.metrics is None:
-        raise UserError(f"The run {run.directory} is not finished: train it to its end before it is exported.")
+        raise UserError(f"The run {run.directory} is not finished: train it to its end before you export it.")
     evaluation = run.metrics.get("evaluation")
     if evaluation is None:
         raise UserError(
-            f"The run {run.directory} has no evaluation for the model card: make it with python -m carclf.evaluate "
-            f"--run={run.directory} --data=DIR."
+            f"The run {run.directory} has no evaluation for the model card: evaluate it with python -m "
+            f"carclf.evaluate --run={run.directory} --data=DIR."
         )
     return dict(evaluation)
 
 
 def labels_text(class_names: Sequence[str]) -> str:
-    """One class a line, in order of the labels; white space inside a name becomes one blank."""
+    """Returns one class name per line, in the order of the labels; white space within a name becomes one blank."""
     return "".join(f"{' '.join(name.split())}\n" for name in class_names)
 
 
@@ -74,16 +74,16 @@ def card_text(
     identical: Change,
     full: Change,
 ) -> str:
-    """The card as Markdown.
+    """Returns the card as Markdown.
 
     Args:
-      run: what was exported.
-      parents: the runs it descends from, the first stage first.
+      run: the exported run.
+      parents: its parent runs, from the first stage on.
       form: the format.
-      folder: where the model and labels.txt lie.
-      resize: how photos become the only size that the format takes; None where it takes any.
-      canvas_size: side in pixels; larger photos are halved inside.
-      identical: the check on identical pixels.
+      folder: the folder with the model and labels.txt.
+      resize: how to resize photos for a format that takes only one size; None if it takes any.
+      canvas_size: side in pixels; the model halves larger photos.
+      identical: the comparison on identical pixels.
       full: the comparison with full decoding.
 
     Raises:
@@ -108,7 +108,7 @@ def card_text(
         percent_interval=f"{100 * evaluation['accuracy_low']:.1f}–{100 * evaluation['accuracy_high']:.1f} %",
         interval=f"{evaluation['accuracy_low']:.3f}–{evaluation['accuracy_high']:.3f}",
         input_shape=f"[B, {sides}, 3]",
-        input_meaning="photos of any size, those of one batch of the same" if resize is None else "of that size only",
+        input_meaning="photos of any size, all the same within a batch" if resize is None else "of that size only",
         inside=_inside(run, resize=resize, canvas_size=canvas_size),
         example=form.example.replace("{height}", str(photo_height)).replace("{width}", str(photo_width)),
         resizing=_resizing(resize),
@@ -127,7 +127,7 @@ def card_text(
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=False,  # Markdown; what may hold its signs is passed through `plain`
+        autoescape=False,  # Markdown; text that may contain its signs goes through `plain`
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -137,7 +137,7 @@ def _template() -> jinja2.Template:
 
 
 def plain(text: str) -> str:
-    """The text on one line, with every sign that Markdown or HTML could take for markup escaped."""
+    """Returns the text on one line, with every sign escaped that Markdown or HTML could read as markup."""
     return re.sub(r"([\\`*_{}\[\]()<>#|!&~$])", r"\\\1", " ".join(text.split()))
 
 
@@ -155,7 +155,7 @@ def _inside(run: Run, *, resize: Resizing | None, canvas_size: int) -> str:
             f"{FITS[run.options.fit]} by one interpolation",
         ]
     steps += ["its values stretched to 0–255"] * run.options.stretch
-    return ", ".join([*steps, "and the range that the backbone wants"])
+    return ", ".join([*steps, "and the range that the backbone expects"])
 
 
 def _resizing(resize: Resizing | None) -> str:
@@ -174,15 +174,15 @@ def _weakest(evaluation: Mapping[str, Any]) -> str:
 
 def _agreement(form: Format, identical: Change, full: Change, *, canvas_size: int) -> str:
     accepted = (
-        "The weights are rounded, so the difference on identical pixels is reported, not limited."
+        "The weights are rounded, so the difference on identical pixels is reported, but not limited."
         if form.quantized
         else f"A file that differs by more than {TOLERANCE:g} on identical pixels is not written."
     )
     return (
         f"{accepted} carclf itself reads JPEGs longer than {canvas_size} pixels at a half, a quarter or an eighth of "
-        "their size, which libjpeg does by leaving out high frequencies; every other decoder gives all pixels. The "
-        f"second line is what that changes: the probability of the likeliest class by {full.mean:.1e} in the mean, and "
-        f"the class itself for {full.photos - full.same_class} of {full.photos} photos."
+        "their size, for which libjpeg drops high frequencies; other decoders return all pixels. The second line shows "
+        f"the effect: the probability of the likeliest class changes by {full.mean:.1e} on average, and the class "
+        f"itself changes for {full.photos - full.same_class} of {full.photos} photos."
     )
 
 

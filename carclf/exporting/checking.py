@@ -1,4 +1,4 @@
-"""Does an exported file say what the run says? Measured on photos that the run never trained on."""
+"""Compares the predictions of an exported file with the run's, on photos that the run never trained on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -42,12 +42,12 @@ class Change:
     """How probabilities differ from those of the run.
 
     Attributes:
-      photos: N, how many were compared.
-      mean: difference of the probability of the run's likeliest class, the mean over the photos.
-      largest: difference of any probability of any photo.
-      same_class: photos whose likeliest class stays.
-      accuracy: share of photos whose likeliest class is the label.
-      run_accuracy: the same of the run itself.
+      photos: N, the number of compared photos.
+      mean: mean difference of the probability of the run's likeliest class.
+      largest: largest difference of any probability of any photo.
+      same_class: number of photos with the same likeliest class.
+      accuracy: fraction of photos with the right likeliest class.
+      run_accuracy: the same for the run itself.
     """
 
     photos: int
@@ -59,18 +59,18 @@ class Change:
 
     @property
     def within_tolerance(self) -> bool:
-        """Whether no probability differs by more than TOLERANCE (or is not a number)."""
+        """True if no probability differs by more than TOLERANCE or is NaN."""
         return self.largest <= TOLERANCE
 
 
 @dataclasses.dataclass(frozen=True)
 class Resizing:
-    """How photos become the one size that a format takes, by Pillow.
+    """Resizes photos with Pillow for a format that takes only one size.
 
     Attributes:
       photo_size: (h, w) in pixels.
-      fit: 'squash', 'crop' or 'pad'.
-      fill: what a padded photo is padded with.
+      fit: resize mode: 'squash', 'crop' or 'pad'.
+      fill: padding mode.
     """
 
     photo_size: tuple[int, int]
@@ -78,7 +78,7 @@ class Resizing:
     fill: PaddingMode
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels uint8 [h, w, 3] of a photo uint8 [any, any, 3]."""
+        """Returns the resized photo, uint8 [h, w, 3], of one of any size, uint8 [?, ?, 3]."""
         photo, (height, width) = Image.fromarray(pixels), self.photo_size
         if self.fit == "crop":
             return np.asarray(ImageOps.fit(photo, (width, height), Image.Resampling.BILINEAR))
@@ -91,26 +91,26 @@ class Resizing:
 
 
 def read_sample(manifest: Manifest, *, fold: int, photos: int) -> Sample:
-    """At most so many photos of a fold, evenly spaced in its order.
+    """Returns at most this many photos of a fold, evenly spaced in its order.
 
     Raises:
-      UserError: the fold holds none.
+      UserError: the fold has none.
     """
     listed = manifest.read_ids("train")
     rows = listed.index[listed["fold"] == fold].to_numpy()
     if not len(rows):
-        raise UserError(f"Fold {fold} of {manifest.directory} holds no photo to check the export on: give --data.")
+        raise UserError(f"Fold {fold} of {manifest.directory} has no photo to check the export on: give --data.")
     chosen = rows[np.linspace(0, len(rows) - 1, min(photos, len(rows))).round().astype(int)]
     found = read_photos(manifest, split="train", folds=[fold], rows=chosen.tolist())
     return Sample([found[row] for row in chosen.tolist()], listed["label"].loc[chosen].to_numpy(np.int64))
 
 
-def on_identical_pixels(
+def compare_on_identical_pixels(
     predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None
 ) -> Change:
-    """The exported model and the run on the very same pixels: those that training decodes, resized where need be."""
+    """Returns how the exported model differs from the run on the same pixels, decoded as in training and resized."""
     prepared = [predictor.prepare(encoded) for encoded in sample.encoded]
-    pixels = [_photo(next(iter(photo.values()))) for photo in prepared]  # of one run there is one canvas
+    pixels = [_photo(next(iter(photo.values()))) for photo in prepared]  # a single run has a single canvas
     if resize is not None:
         pixels = [resize(photo) for photo in pixels]
         (key,) = prepared[0]
@@ -119,15 +119,17 @@ def on_identical_pixels(
     return compare(_each(predict, pixels), expected, sample.labels)
 
 
-def on_full_decoding(predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None) -> Change:
-    """The exported model on photos as any other decoder gives them, against the run on what it decodes itself."""
+def compare_on_full_decoding(
+    predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None
+) -> Change:
+    """Returns how the exported model on fully decoded photos differs from the run on photos it decodes itself."""
     pixels = [decode(encoded) for encoded in sample.encoded]
     pixels = pixels if resize is None else [resize(photo) for photo in pixels]
     return compare(_each(predict, pixels), predictor.predict(sample.encoded), sample.labels)
 
 
 def compare(probabilities: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> Change:
-    """How probabilities [N, K] differ from the run's `expected` [N, K]."""
+    """Returns how probabilities [N, K] differ from the run's `expected` [N, K]."""
     photos, likeliest = np.arange(len(labels)), expected.argmax(axis=1)
     difference = np.abs(probabilities - expected)
     return Change(

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""Writes a folder completely or not at all."""
 
 import contextlib
 import os
@@ -11,26 +11,24 @@ from carclf.errors import UserError
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Returns nothing when the folder may be written.
+    """Checks that the folder may be written.
 
     Raises:
-      UserError: something is there and is not to be replaced, or is a file.
+      UserError: it exists and must not be replaced, or it is a file.
     """
     if path.is_dir():
         if any(path.iterdir()) and not overwrite:
             raise UserError(f"The folder {path} exists: choose another --output, or add --overwrite to replace it.")
     elif path.exists():
-        raise UserError(f"{path} is a file and --output is a folder: choose another name.")
+        raise UserError(f"{path} is a file, but --output must be a folder: choose another name.")
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` to fill, which takes its name at the end; on an error nothing is left of it.
-
-    What was at `path` is replaced.
+    """Yields an empty folder to fill, which replaces `path` at the end; after an error nothing is left of it.
 
     Raises:
-      UserError: the disk refuses.
+      UserError: it cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The table of export formats: how each is written from a SavedModel, and how its own runtime runs it."""
+"""The table of export formats: how to write each from a SavedModel, and how to run it in its own runtime."""
 
 import contextlib
 import dataclasses
@@ -28,14 +28,14 @@ class Format:
     """One row of `FORMATS`.
 
     Attributes:
-      title: what people call it.
-      file: the name of the model inside the export's folder.
-      any_size: whether it takes photos of any size; else they are all resized to one.
-      quantized: whether its weights are rounded, so that its probabilities need not be the run's.
-      packages: what must be importable, by the name that pip knows.
-      write: writes the model at a path, from the SavedModel at another.
-      load: a function that runs the model at a path in its own runtime.
-      example: Python that classifies photo.jpg, run in the export's folder; {height} and {width} are filled in.
+      title: its display name.
+      file: name of the model in the export's folder.
+      any_size: whether it takes photos of any size; otherwise all are resized to one.
+      quantized: whether its weights are rounded, so that its probabilities may differ from the run's.
+      packages: modules that must be importable, with their names on pip.
+      write: writes the model from the SavedModel at the first path to the second.
+      load: returns a function that runs the model at a path in its own runtime.
+      example: Python that classifies photo.jpg, to be run in the export's folder; {height} and {width} are filled in.
     """
 
     title: str
@@ -49,16 +49,16 @@ class Format:
 
 
 def write_saved_model(model: keras.Model, path: Path) -> None:
-    """Writes the folder of a SavedModel whose signature `serving_default` maps `pixels` to `probabilities`."""
+    """Writes a SavedModel with the signature `serving_default` from `pixels` to `probabilities`."""
     with _quiet():
         model.export(str(path), format="tf_saved_model", verbose=False)
 
 
 def check_packages(form: Format) -> None:
-    """Returns nothing when the format can be written and run here.
+    """Checks that the packages of the format are installed.
 
     Raises:
-      UserError: a package is not installed.
+      UserError: one is missing.
     """
     missing = [name for module, name in form.packages.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -69,11 +69,11 @@ def check_packages(form: Format) -> None:
 
 
 def _keep(saved_model: Path, path: Path) -> None:
-    saved_model.rename(path)  # both lie on the same disk
+    saved_model.rename(path)  # both are on the same disk
 
 
 def _write_onnx(saved_model: Path, path: Path) -> None:
-    """By tf2onnx's own command: every way from Python makes inputs of EfficientNet's normalization constants.
+    """Converts with tf2onnx's command: from Python it always turns EfficientNet's normalization constants into inputs.
 
     Raises:
       UserError: tf2onnx cannot convert it.
@@ -81,7 +81,7 @@ def _write_onnx(saved_model: Path, path: Path) -> None:
     command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(saved_model), "--output", str(path)]
     answer = subprocess.run([*command, "--opset", str(ONNX_OPSET)], capture_output=True, text=True)
     if answer.returncode or not path.is_file():
-        reason = (answer.stderr.strip().splitlines() or ["it did not say why"])[-1]
+        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"tf2onnx could not convert the model ({reason}): choose another --format.")
 
 
@@ -105,7 +105,7 @@ def _litert(saved_model: Path, *, quantized: bool) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps converters' remarks on themselves from the user; what matters is checked on photos afterwards."""
+    """Hides messages of the converters; the result is checked on photos afterwards."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -136,10 +136,10 @@ def _load_litert(path: Path) -> Predict:
     interpreter = Interpreter(model_path=str(path))
     with without_start_messages():
         interpreter.allocate_tensors()
-    place = interpreter.get_input_details()[0]["index"]
+    index = interpreter.get_input_details()[0]["index"]
 
     def predict(pixels: np.ndarray) -> np.ndarray:
-        interpreter.resize_tensor_input(place, pixels.shape)
+        interpreter.resize_tensor_input(index, pixels.shape)
         interpreter.allocate_tensors()
         return interpreter.get_signature_runner()(pixels=pixels)[OUTPUT]
 

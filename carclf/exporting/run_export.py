@@ -1,4 +1,4 @@
-"""One run to one folder: written, run again, compared, described, and only then there."""
+"""Exports one run to one folder, which appears only after the model was checked and described."""
 
 import dataclasses
 from pathlib import Path
@@ -11,8 +11,8 @@ from carclf.exporting.checking import (
     TOLERANCE,
     Change,
     Resizing,
-    on_full_decoding,
-    on_identical_pixels,
+    compare_on_full_decoding,
+    compare_on_identical_pixels,
     read_sample,
 )
 from carclf.exporting.folder import new_folder
@@ -25,12 +25,12 @@ from carclf.model.whole_photo import build_whole_photo_classifier
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An export.
 
     Attributes:
       model: path of the file, or of the SavedModel's folder.
       bytes: its size.
-      identical: the check on identical pixels.
+      identical: the comparison on identical pixels.
       full: the comparison with full decoding.
     """
 
@@ -43,20 +43,20 @@ class Exported:
 def export_run(
     run: runs.Run, *, form: Format, manifest: Manifest, fold: int, photos: int, output: Path, runs_folder: str
 ) -> Exported:
-    """Writes the folder `output` with the model, labels.txt and README.md; what was there is replaced.
+    """Writes the folder `output` with the model, labels.txt and README.md; an existing one is replaced.
 
     Args:
       run: a finished run.
       form: the format.
       manifest: the run's data set.
       fold: the fold that the run held out.
-      photos: of that fold to check on, at the most.
+      photos: maximum number of photos of that fold to check on.
       output: the folder.
-      runs_folder: where parents are looked up for the card.
+      runs_folder: folder of the parent runs, for the card.
 
     Raises:
-      UserError: the run is unfinished or has no weights, the fold is empty, the disk refuses, or the exported model
-        gives other probabilities than the run. Nothing is left behind then.
+      UserError: the run is unfinished or has no weights, the fold is empty, the folder cannot be written, or the
+        exported model gives other probabilities than the run. Then nothing is left behind.
     """
     evaluation_of(run)
     sample = read_sample(manifest, fold=fold, photos=photos)
@@ -74,14 +74,14 @@ def export_run(
         form.write(saved_model, folder / form.file)
         predict = form.load(folder / form.file)
         predictor = PhotoPredictor([run])
-        identical = on_identical_pixels(predict, predictor, sample, resize=resize)
+        identical = compare_on_identical_pixels(predict, predictor, sample, resize=resize)
         if not (identical.within_tolerance or form.quantized):
             raise UserError(
-                f"The exported {form.title} gives other probabilities than the run (by up to {identical.largest:.2g} "
-                f"on {identical.photos} validation photos, and {TOLERANCE:g} is accepted), so it was not written: "
-                "choose another --format."
+                f"The exported {form.title} gives other probabilities than the run (they differ by up to "
+                f"{identical.largest:.2g} on {identical.photos} validation photos; {TOLERANCE:g} is accepted), so it "
+                "was not written: choose another --format."
             )
-        full = on_full_decoding(predict, predictor, sample, resize=resize)
+        full = compare_on_full_decoding(predict, predictor, sample, resize=resize)
         (folder / LABELS_FILE).write_text(labels_text(run.class_names), encoding="utf-8")
         card = card_text(
             run=run,
@@ -100,6 +100,6 @@ def export_run(
 
 
 def resizing_for(run: runs.Run, framing: Framing) -> Resizing:
-    """How photos become the one size of a format that takes no other: the image's shape, as long as the canvas."""
+    """Returns the resizing for a format that takes only one size: the image's shape, as long as the canvas."""
     height, width = (round(side * framing.canvas_size / max(framing.image_size)) for side in framing.image_size)
     return Resizing(photo_size=(height, width), fit=framing.fit, fill=run.options.fill)

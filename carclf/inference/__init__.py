@@ -1,1 +1,1 @@
-"""Runs and photos to probabilities, metrics and a submission."""
+"""From runs and photos to probabilities, metrics and a submission."""

@@ -1,4 +1,4 @@
-"""Where a run's classifier looks in single photos: Grad-CAM over the photos of a split."""
+"""Grad-CAM heat maps of a run's classifier on photos of a split."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -27,39 +27,39 @@ def photo_heat(
     folds: Iterable[int] | None = None,
     labels: Mapping[int, tuple[int, ...]],
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """By row (heat, geometry): heat float32 [h, w, n] in 0..1, what speaks for each of a photo's n labels and where.
+    """Returns (heat, geometry) by row: heat float32 [h, w, n] in 0..1, the evidence for each of a photo's n labels.
 
-    One scale for all labels of a photo: 1 is where most speaks for any of them. `geometry` float32 [3, 3] maps the
-    places of the heat map, −1..1 from edge to edge, to the photo's own; see `carclf.report.heat.overlay`.
+    All labels of a photo share one scale: 1 is the strongest evidence for any of them. `geometry` float32 [3, 3] maps
+    positions in the heat map, −1..1 from edge to edge, to positions in the photo; see `carclf.report.heat.overlay`.
 
     Args:
       classifier: image → logits.
       framing: how photos become its input.
-      rendering: how the images are computed.
+      rendering: how to compute the images.
       manifest: the data set.
       split: 'train' or 'test'.
-      folds: the folds in which the photos are; None is all.
-      labels: the classes to look for, by the photo's row.
+      folds: the folds of the photos; None means all.
+      labels: the labels to explain, by the photo's row.
     """
     model = build_grad_cam(classifier)
-    # Few photos are not worth a trace on TensorFlow; on JAX only a compiled step is fast.
+    # For a few photos tracing does not pay on TensorFlow; on JAX only a compiled step is fast.
     model.compile(run_eagerly=keras.backend.backend() == "tensorflow")
     render = Render(image_size=framing.image_size, **dataclasses.asdict(rendering), jit=False)
     rows = np.array(sorted(labels), np.int64)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     with Progress("Computing heat maps", total=len(rows)) as progress:
         for start in range(0, len(rows), BATCH_SIZE):
-            here = rows[np.minimum(np.arange(start, start + BATCH_SIZE), len(rows) - 1)]
+            batch = rows[np.minimum(np.arange(start, start + BATCH_SIZE), len(rows) - 1)]
             canvas, extent = read_canvases(
-                manifest, split=split, folds=folds, rows=here.tolist(), canvas_size=framing.canvas_size
+                manifest, split=split, folds=folds, rows=batch.tolist(), canvas_size=framing.canvas_size
             )
             draws = parse_recipe("").draw(
-                seed=0, epoch=0, row=here, extent=extent, image_size=framing.image_size, fit=framing.fit
+                seed=0, epoch=0, row=batch, extent=extent, image_size=framing.image_size, fit=framing.fit
             )
             arrays = {"canvas": canvas, "extent": extent, "geometry": draws.geometry, "colour": draws.colour}
             image = render({name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()})
             evidence = model.predict_on_batch(image)["evidence"]
-            for row, places, geometry in zip(here.tolist(), evidence, draws.geometry, strict=True):
-                found[row] = heat_map(places[..., list(labels[row])]), geometry
+            for row, by_class, geometry in zip(batch.tolist(), evidence, draws.geometry, strict=True):
+                found[row] = heat_map(by_class[..., list(labels[row])]), geometry
             progress.add(min(BATCH_SIZE, len(rows) - start))
     return found

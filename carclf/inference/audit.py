@@ -1,4 +1,4 @@
-"""What test-time augmentation is worth: photos that each view and their mean fix and break."""
+"""The effect of test-time augmentation: how many photos each view and their mean fix and break."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ CLEAN = parse_views("clean")[0]
 
 
 class Effect(NamedTuple):
-    """What judging by `name` instead of the clean view changes.
+    """The effect of predicting with `name` instead of the clean view.
 
     Attributes:
-      name: of a view, or what the mean is called.
-      fixed: photos that were wrong and are right.
-      broken: photos that were right and are wrong.
-      p_value: of McNemar's exact test, the chance of a difference at least as large between two that are equally good.
+      name: name of a view or of the mean.
+      fixed: number of photos that were wrong and become right.
+      broken: number of photos that were right and become wrong.
+      p_value: of McNemar's exact test: the chance of a difference at least this large if both are equally good.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Effect(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What each view and the mean change against the clean view.
+    """The effects of each view and of the mean, compared with the clean view.
 
     Attributes:
-      views: one effect a view, the clean one left out.
+      views: the effect of each view except the clean one.
       mean: the effect of the mean of all views.
-      view_count: how many views the mean has.
-      enough_views: the least n for which the mean of the first n views, and of every further number, predicts the same
-        class for every photo as the mean of all.
+      view_count: number of views in the mean.
+      enough_views: the smallest n from which on the mean of the first n views predicts the same class for every photo
+        as the mean of all.
     """
 
     views: tuple[Effect, ...]
@@ -49,13 +49,13 @@ class Audit(NamedTuple):
     enough_views: int
 
     def lines(self) -> list[str]:
-        """What people read: a line a view, and one for the mean."""
+        """Returns the lines to print: one per view, and one for the mean."""
         ending = f"{self.view_count} views = {self.enough_views} view{'s' * (self.enough_views > 1)}"
         return [*map(str, self.views), f"{self.mean}; {ending}"]
 
 
 def with_clean(views: Sequence[View]) -> tuple[View, ...]:
-    """The views, and behind them a clean one that does not count in the mean where there is none among them."""
+    """Returns the views; if there is no clean one among them, a clean one with weight 0 follows them."""
     if any(view.name == CLEAN.name for view in views):
         return tuple(views)
     return (*views, dataclasses.replace(CLEAN, weight=0.0))
@@ -69,19 +69,19 @@ def audit_views(
     run_weights: np.ndarray,
     tta_mean: str,
 ) -> Audit:
-    """The audit of predictions that kept their views.
+    """Returns the audit of predictions that kept their views.
 
     Args:
       view_logits: of each of M runs, float [V, N, K].
       labels: int [N].
-      views: V views with their weights, as `with_clean` gives them.
-      run_weights: float [M], adding up to 1.
-      tta_mean: 'probabilities' or 'logits', what the views' mean is taken of.
+      views: V views with their weights, from `with_clean`.
+      run_weights: float [M], summing to 1.
+      tta_mean: 'probabilities' or 'logits': the values that the views' mean averages.
     """
     right = np.array([_predicted([logits[v : v + 1] for logits in view_logits], [1.0], run_weights, tta_mean) == labels
                       for v in range(len(views))])  # fmt: skip
-    counted = [place for place, view in enumerate(views) if view.weight > 0]
-    weights = np.array([views[place].weight for place in counted])
+    counted = [index for index, view in enumerate(views) if view.weight > 0]
+    weights = np.array([views[index].weight for index in counted])
     by_count = [
         _predicted([logits[counted[:n]] for logits in view_logits], weights[:n], run_weights, tta_mean)
         for n in range(1, len(counted) + 1)
@@ -92,7 +92,7 @@ def audit_views(
     name = f"mean of {len(counted)} views" if len(counted) > 1 else "the view"
     return Audit(
         views=tuple(
-            _effect(view.name, clean, right[place]) for place, view in enumerate(views) if view.name != CLEAN.name
+            _effect(view.name, clean, right[index]) for index, view in enumerate(views) if view.name != CLEAN.name
         ),
         mean=_effect(name, clean, final == labels),
         view_count=len(counted),
@@ -103,7 +103,7 @@ def audit_views(
 def _predicted(
     view_logits: Sequence[np.ndarray], weights: Sequence[float] | np.ndarray, run_weights: np.ndarray, tta_mean: str
 ) -> np.ndarray:
-    """int64 [N], the class that the runs' mean of some views predicts."""
+    """Returns int64 [N], the classes predicted by the runs' mean of these views."""
     total = 0.0
     for logits, run_weight in zip(view_logits, run_weights, strict=True):
         values = logits.astype(np.float64) if tta_mean == "logits" else softmax(logits)

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and the temperature that makes them: NumPy and SciPy only."""
+"""Calibration of probabilities, and the temperature that improves it: NumPy and SciPy only."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 BINS = 15  # Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4
-TEMPERATURES = (0.05, 20.0)  # between which it is looked for
-LEAST_PROBABILITY = 1e-12
+TEMPERATURES = (0.05, 20.0)  # range of the search
+MIN_PROBABILITY = 1e-12
 
 
 class ReliabilityBin(NamedTuple):
-    """Photos whose top probability lies in (low, high]; accuracy and mean confidence in 0..1, 0 for no photos."""
+    """Photos with a top probability in (low, high]; accuracy and mean confidence in 0..1, 0 if there are no photos."""
 
     low: float
     high: float
@@ -21,14 +21,14 @@ class ReliabilityBin(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How far the top probability is from the share that is right.
+    """How far the top probability is from the accuracy.
 
     Attributes:
       expected_error: the expected calibration error (ECE), 0..1, over `bins`.
-      temperature: T that gives probabilities ∝ p^(1/T) the least log loss: above 1, they were too sure. Fitted on the
-        photos it is reported for.
-      expected_error_after: the ECE of those.
-      log_loss_after: their mean cross-entropy in nats.
+      temperature: T for which probabilities ∝ p^(1/T) have the smallest log loss; above 1 means overconfident. Fitted
+        on the photos that it is reported for.
+      expected_error_after: the ECE with that temperature.
+      log_loss_after: mean cross-entropy in nats with that temperature.
       bins: 15 of equal width.
     """
 
@@ -40,10 +40,10 @@ class Calibration(NamedTuple):
 
 
 def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
-    """The calibration of predictions.
+    """Returns the calibration of predictions.
 
     Args:
-      probabilities: float [N, K], N at least 1, each row adding up to 1.
+      probabilities: float [N, K], N at least 1, each row summing to 1.
       labels: int [N].
 
     Source: Guo et al. (2017): ECE of equation 3, temperature scaling of section 4.2.
@@ -51,7 +51,7 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
 
     def loss(log_temperature: float) -> float:
         of_label = tempered(probabilities, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
-        return -float(np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean())
+        return -float(np.log(np.maximum(of_label, MIN_PROBABILITY)).mean())
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
     after = tempered(probabilities, float(np.exp(found.x)))
@@ -66,14 +66,14 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """float64 [N, K], each row ∝ p^(1/temperature) and adding up to 1, of probabilities [N, K]."""
-    logarithms = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    """Returns float64 [N, K]: probabilities [N, K] with each row ∝ p^(1/temperature) and summing to 1."""
+    logarithms = np.log(np.maximum(probabilities, MIN_PROBABILITY))
     powers = np.exp((logarithms - logarithms.max(axis=1, keepdims=True)) / temperature)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    """The photos by their top probability, in BINS bins of equal width."""
+    """Returns the photos in BINS bins of equal width, by their top probability."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     which = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     photos = np.bincount(which, minlength=BINS)
@@ -86,6 +86,6 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Reliabil
 
 
 def expected_error(bins: tuple[ReliabilityBin, ...]) -> float:
-    """The mean distance between accuracy and confidence, each bin weighted by its photos."""
+    """Returns the mean distance between accuracy and confidence, each bin weighted by its photos."""
     total = sum(each.photos for each in bins)
     return sum(each.photos * abs(each.accuracy - each.confidence) for each in bins) / total

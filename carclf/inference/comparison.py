@@ -1,4 +1,4 @@
-"""Two submissions side by side: which photos changed, and from what to what."""
+"""Compares two submissions: which photos changed, and from which label to which."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ SHOWN_PAIRS = 10
 
 
 class Change(NamedTuple):
-    """A photo whose label in the older submission is `before` and in the newer one `after`."""
+    """A photo with the label `before` in the older submission and `after` in the newer one."""
 
     id: str
     before: str
@@ -20,20 +20,20 @@ class Change(NamedTuple):
 
 
 def read_submission(path: Path) -> dict[str, str]:
-    """The labels of an older submission by Id, all as strings.
+    """Returns the labels of an older submission by Id, all as strings.
 
     Raises:
-      UserError: it is missing, has not two columns, no rows, or an Id twice.
+      UserError: it is missing, does not have two columns, has no rows, or has an Id twice.
     """
     frame = read_table(path, what="submission", advice="give one with --compare=FILE")
     return dict(zip(frame.iloc[:, 0], frame.iloc[:, 1], strict=True))
 
 
 def check_same_ids(older: Mapping[str, str], ids: Sequence[str], *, path: Path) -> None:
-    """Returns nothing when the older submission has exactly these Ids.
+    """Checks that the older submission has exactly these Ids.
 
     Raises:
-      UserError: it has not.
+      UserError: it does not.
     """
     if differing := sorted(set(older) ^ set(ids)):
         raise UserError(
@@ -43,19 +43,19 @@ def check_same_ids(older: Mapping[str, str], ids: Sequence[str], *, path: Path) 
 
 
 def changes(older: Mapping[str, str], newer: Mapping[str, str]) -> list[Change]:
-    """The photos whose label changed: those of the most frequent change first, then in the newer one's order."""
+    """Returns the photos with a changed label, the most frequent change first, then in the newer one's order."""
     changed = [Change(name, older[name], label) for name, label in newer.items() if older[name] != label]
     pairs = Counter((change.before, change.after) for change in changed)
     return sorted(changed, key=lambda change: (-pairs[change.before, change.after], change.before, change.after))
 
 
 def describe(changed: Sequence[Change], *, photos: int, names: Mapping[str, str]) -> str:
-    """Lines for people.
+    """Returns the lines to print.
 
     Args:
-      changed: what `changes` gave.
-      photos: in the submissions.
-      names: of classes by label; a label without one stands for itself.
+      changed: from `changes`.
+      photos: number of photos in the submissions.
+      names: class names by label; a label without one is printed itself.
     """
     pairs = Counter((names.get(c.before, c.before), names.get(c.after, c.after)) for c in changed).most_common()
     lines = [f"{len(changed)} of {photos} photos changed{':' if changed else '.'}"]

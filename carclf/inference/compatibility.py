@@ -1,4 +1,4 @@
-"""Whether runs and a data set belong together: asked before anything heavy is imported."""
+"""Checks that runs and a data set belong together, before anything heavy is imported."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from carclf.runs import Member, Run
 
 
 def check_classes(loaded: Sequence[Run], manifest: Manifest) -> None:
-    """Returns nothing when all runs agree with the data set on the classes.
+    """Checks that all runs have the data set's classes.
 
     Raises:
       UserError: one does not.
@@ -17,48 +17,48 @@ def check_classes(loaded: Sequence[Run], manifest: Manifest) -> None:
     for run in loaded:
         if run.class_map_sha256 != manifest.class_map_sha256:
             raise UserError(
-                f"The run {run.directory} was trained on {len(run.class_names)} classes ({_some(run.class_names)}) and "
-                f"the data set {manifest.directory} has {manifest.class_count} ({_some(manifest.class_names)}): "
+                f"The run {run.directory} was trained on {len(run.class_names)} classes ({_some(run.class_names)}), "
+                f"but the data set {manifest.directory} has {manifest.class_count} ({_some(manifest.class_names)}): "
                 "use the data set of the run, or train on this one."
             )
 
 
 def held_out_folds(members: Sequence[Member], manifest: Manifest) -> list[int]:
-    """The folds that every member held out, ascending: one, or all of those that `--val_fold=all` trained.
+    """Returns the folds that every member held out, ascending: one, or all folds of `--val_fold=all`.
 
     Raises:
-      UserError: they held out different ones, or were trained on another split than this data set's.
+      UserError: members held out different folds, or were trained on another split than this data set's.
     """
     first = members[0]
     for run in [run for member in members for run in member.runs]:
         if run.data_fingerprint != manifest.fingerprint:
             raise UserError(
-                f"The run {run.directory} was trained on data {run.data_fingerprint[:12]} and {manifest.directory} is "
-                f"{manifest.fingerprint[:12]}, whose folds may hold photos it has seen: evaluate on its own data set "
-                f"({run.stage['data']['directory']})."
+                f"The run {run.directory} was trained on the data set {run.data_fingerprint[:12]}, but "
+                f"{manifest.directory} is {manifest.fingerprint[:12]}, and its folds may contain photos that the run "
+                f"has seen: evaluate on the run's own data set ({run.stage['data']['directory']})."
             )
     for member in members:
         if member.folds != first.folds:
             raise UserError(
-                f"The run {first.directory} held out {_folds(first)} and {member.directory} {_folds(member)}: no "
-                "photos are unseen by both, so evaluate them one by one."
+                f"The run {first.directory} held out {_folds(first)} and {member.directory} {_folds(member)}, so no "
+                "photos are new to both: evaluate them one by one."
             )
     return sorted(first.folds)
 
 
 def load_labels(path: str, *, members: Sequence[Member], manifest: Manifest) -> Manifest:
-    """The data set with the labels that runs are judged by: those of the patch at `path`, else what they trained with.
+    """Returns the data set with the labels to evaluate runs with: those of the patch at `path`, or the runs' own.
 
     Raises:
-      UserError: the patch cannot be applied, or there is none at `path` and the runs were trained with different ones.
+      UserError: the patch cannot be applied, or `path` is empty and the runs were trained with different patches.
     """
     loaded = [run for member in members for run in member.runs]
     patches = {(run.stage["data"].get("label_patch") or {}).get("sha256"): run for run in loaded}
     if not path and len(patches) > 1:
         one, other, *_ = patches.values()
         raise UserError(
-            f"The runs {one.directory} and {other.directory} were trained with different labels: say with "
-            "--label_patch=FILE which to judge them by."
+            f"The runs {one.directory} and {other.directory} were trained with different labels: choose the labels to "
+            "evaluate them with by --label_patch=FILE."
         )
     return apply_label_patch(path or str(loaded[0].label_patch or ""), manifest)
 

@@ -1,4 +1,4 @@
-"""Predictions of training photos, scored."""
+"""Evaluates predictions of training photos."""
 
 import io
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from carclf.inference.predictor import Predictions
 from carclf.recipe import View
 
 LABEL_PATCH = "label_patch.csv"
-NEW_LABEL_PATCH = "label_patch.new.csv"  # where the other holds what may be somebody's work
+NEW_LABEL_PATCH = "label_patch.new.csv"  # written if somebody may have edited the other
 
 
 def evaluate_predictions(predictions: Predictions, manifest: Manifest, *, audit: Audit | None = None) -> Evaluation:
-    """Scores predictions of training photos against the data set's labels.
+    """Returns the evaluation of predicted training photos against the data set's labels.
 
-    Where the predictions kept several views, the mistakes tell which labels are likely wrong.
+    If the predictions kept several views, the mistakes tell which labels are likely wrong.
     """
     photos = manifest.read_ids("train").iloc[predictions.rows]
     labels = photos["label"].to_numpy(np.int64)
@@ -48,22 +48,24 @@ def audit_predictions(
     run_weights: np.ndarray,
     tta_mean: str,
 ) -> Audit:
-    """The audit of the runs' predictions of training photos, which kept their views (`carclf.inference.audit`)."""
+    """Returns the audit of predicted training photos; the predictions must have kept their views."""
     kept = [predicted.view_logits for predicted in predictions if predicted.view_logits is not None]
     labels = labels_of(predictions[0], manifest)
     return audit_views(kept, labels, views=views, run_weights=run_weights, tta_mean=tta_mean)
 
 
 def labels_of(predictions: Predictions, manifest: Manifest) -> np.ndarray:
-    """int64 [N], the labels of predicted training photos."""
+    """Returns int64 [N], the labels of predicted training photos."""
     return manifest.read_ids("train")["label"].to_numpy(np.int64)[predictions.rows]
 
 
 def write_label_patch(directory: Path, evaluation: Evaluation) -> Path:
-    """The path of a CSV of likely mislabels and the most confident other mistakes, in which `class` is written over.
+    """Writes a CSV of likely mislabels and the most confident other mistakes, in which users can correct `class`.
 
-    As it is, it changes nothing: `class` is the present label, and the predicted one stands beside it. A file that
-    somebody may have edited is left alone; the new one then has another name.
+    Returns its path.
+
+    Unedited, it changes nothing: `class` is the current label, with the predicted one in the next column. A file that
+    somebody may have edited is kept; then the new one has another name.
     """
     rows = [
         (mistake.id, mistake.true, mistake.predicted, mistake.probability, "yes" if mistake.likely_mislabel else "no")

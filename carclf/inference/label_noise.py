@@ -1,21 +1,21 @@
 """Which labels are likely wrong: NumPy and SciPy only.
 
-A mistake of a good model may be a wrong label; one of a poor model is just a mistake, however sure it is of it. A label
-is called likely wrong where all of this holds:
+A mistake of a good model may be a wrong label; a mistake of a poor model is just a mistake, however confident. A label
+is likely wrong if all three conditions hold:
 
-1. *Calibrated confidence.* Labels are taken to come from the probabilities at some temperature, or, with a small
-   chance, from a draw among all classes. Temperature and chance are fitted together to the photos' labels, since a
-   temperature alone would call a good model unsure because of the very labels that are looked for. By this mixture the
-   label is more likely such a draw than the model's own, and the class predicted more likely than all others together.
-2. *Confidence that is earned.* There is a level of confidence, no higher than the photo's, above which the model is
-   right on at least `LEAST_ACCURACY` of all photos (lower end of the 95 % interval): what a poor model is sure of is no
+1. *Calibrated confidence.* The rule assumes that labels follow the probabilities at some temperature or, with a small
+   chance, are random among all classes. It fits temperature and chance together to the photos' labels: a temperature
+   alone would make a good model look unsure because of the wrong labels to be found. Under this mixture, the label is
+   more likely random than drawn from the model, and the predicted class is likelier than all others together.
+2. *Earned confidence.* There is a level of confidence, no higher than the photo's, above which the model is
+   right on at least `MIN_ACCURACY` of all photos (lower end of the 95 % interval): a poor model's confidence is no
    evidence.
-3. *Several views.* At least `LEAST_VIEWS` views predict one and the same class, and none another: what one look sees
-   may depend on how a photo happens to be cropped.
+3. *Several views.* At least `MIN_VIEWS` views predict the same class and none predicts another: a single view
+   may depend on the crop of the photo.
 
-Source of the mixture: the symmetric noise channel of Patrini et al., "Making Deep Neural Networks Robust to Label
-Noise", CVPR 2017; of the second rule: confident learning, Northcutt et al., JAIR 70 (2021), which also compares a
-photo's confidence with what is usual.
+Source: for the mixture, the symmetric noise channel of Patrini et al., "Making Deep Neural Networks Robust to Label
+Noise", CVPR 2017; for condition 2, confident learning, Northcutt et al., JAIR 70 (2021), which also compares a photo's
+confidence with a typical one.
 """
 
 import dataclasses
@@ -23,23 +23,23 @@ import dataclasses
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from carclf.inference.calibration import LEAST_PROBABILITY, TEMPERATURES, tempered
+from carclf.inference.calibration import MIN_PROBABILITY, TEMPERATURES, tempered
 from carclf.inference.metrics import wilson_interval
 
-LEAST_VIEWS = 2
-LEAST_ACCURACY = 0.75
-LEAST_POSTERIOR = 0.5  # of a wrong label
-LEAST_CONFIDENCE = 0.5  # in the class predicted, at the fitted temperature
-LARGEST_NOISE = 0.5  # share of labels that are drawn, at the most
+MIN_VIEWS = 2
+MIN_ACCURACY = 0.75
+MIN_POSTERIOR = 0.5  # of a wrong label
+MIN_CONFIDENCE = 0.5  # in the class predicted, at the fitted temperature
+MAX_NOISE = 0.5  # fraction of random labels
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelNoise:
-    """The mixture that fits the labels best.
+    """The mixture with the best fit to the labels.
 
     Attributes:
       temperature: T of the probabilities ∝ p^(1/T) that labels come from.
-      noise: share of labels that are a draw among all classes instead, 0..LARGEST_NOISE.
+      noise: fraction of labels that are random among all classes instead, 0..MAX_NOISE.
     """
 
     temperature: float
@@ -47,10 +47,10 @@ class LabelNoise:
 
 
 def fit_label_noise(probabilities: np.ndarray, labels: np.ndarray) -> LabelNoise:
-    """The temperature and the share of drawn labels with the least log loss.
+    """Returns the temperature and the fraction of random labels with the lowest log loss.
 
     Args:
-      probabilities: float [N, K], N at least 1, each row adding up to 1.
+      probabilities: float [N, K], N at least 1, each row summing to 1.
       labels: int [N].
     """
     photos, classes = np.arange(len(labels)), probabilities.shape[1]
@@ -60,9 +60,9 @@ def fit_label_noise(probabilities: np.ndarray, labels: np.ndarray) -> LabelNoise
 
         def loss(noise: float) -> float:
             mixed = (1 - noise) * of_label + noise / classes
-            return -float(np.log(np.maximum(mixed, LEAST_PROBABILITY)).mean())
+            return -float(np.log(np.maximum(mixed, MIN_PROBABILITY)).mean())
 
-        found = minimize_scalar(loss, bounds=(0.0, LARGEST_NOISE), method="bounded", options={"xatol": 1e-5})
+        found = minimize_scalar(loss, bounds=(0.0, MAX_NOISE), method="bounded", options={"xatol": 1e-5})
         return float(found.x), float(found.fun)
 
     found = minimize_scalar(
@@ -77,31 +77,31 @@ def fit_label_noise(probabilities: np.ndarray, labels: np.ndarray) -> LabelNoise
 def likely_mislabels(
     probabilities: np.ndarray, labels: np.ndarray, *, view_probabilities: np.ndarray | None
 ) -> np.ndarray:
-    """bool [N], whether a photo's label is likely wrong, by the rule of this module.
+    """Returns bool [N]: whether each photo's label is likely wrong, by the rule of this module.
 
     Args:
-      probabilities: float [N, K], the mean of the views, each row adding up to 1.
+      probabilities: float [N, K], the mean of the views, each row summing to 1.
       labels: int [N].
-      view_probabilities: float [V, N, K], of each view; None or fewer than `LEAST_VIEWS` call no label wrong.
+      view_probabilities: float [V, N, K], of each view; with None or fewer than `MIN_VIEWS` no label is likely wrong.
     """
-    if view_probabilities is None or len(view_probabilities) < LEAST_VIEWS:
+    if view_probabilities is None or len(view_probabilities) < MIN_VIEWS:
         return np.zeros(len(labels), bool)
     fitted = fit_label_noise(probabilities, labels)
     calibrated = tempered(probabilities, fitted.temperature)
     photos, predicted, confidence = np.arange(len(labels)), calibrated.argmax(axis=1), calibrated.max(axis=1)
     drawn = fitted.noise / probabilities.shape[1]
-    posterior = drawn / np.maximum(drawn + (1 - fitted.noise) * calibrated[photos, labels], LEAST_PROBABILITY)
+    posterior = drawn / np.maximum(drawn + (1 - fitted.noise) * calibrated[photos, labels], MIN_PROBABILITY)
     agreed = (view_probabilities.argmax(axis=2) == predicted).all(axis=0)
-    suspected = (predicted != labels) & agreed & (posterior > LEAST_POSTERIOR) & (confidence > LEAST_CONFIDENCE)
-    earned = _earned_accuracy(confidence, predicted == labels) >= LEAST_ACCURACY
+    suspected = (predicted != labels) & agreed & (posterior > MIN_POSTERIOR) & (confidence > MIN_CONFIDENCE)
+    earned = _earned_accuracy(confidence, predicted == labels) >= MIN_ACCURACY
     return np.asarray(suspected & earned)
 
 
 def _earned_accuracy(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """float64 [N], the best accuracy above any level of confidence that is no higher than the photo's own.
+    """Returns float64 [N]: the best accuracy above any level of confidence up to the photo's own.
 
-    It is the lower end of the 95 % interval; the accuracy above the photo's own level alone would rest on a few photos
-    where it is the surest of all.
+    It is the lower end of the 95 % interval. The accuracy above the photo's own level alone would rest on a few photos
+    for the most confident ones.
     """
     order = np.argsort(-confidence, kind="stable")
     correct = np.cumsum(right[order])

@@ -1,4 +1,4 @@
-"""Probabilities and labels to the figures that people compare: NumPy and SciPy only, so that any tool can use it."""
+"""Metrics of probabilities and labels: NumPy and SciPy only, so that any tool can use it."""
 
 import dataclasses
 import math
@@ -14,11 +14,11 @@ from carclf.inference.calibration import Calibration, calibrate
 MISTAKES = 50
 CONFUSED_PAIRS = 10
 Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
-SUM_TOLERANCE = 1e-3  # probabilities of a 16-bit softmax add up to 1 no better than this
+SUM_TOLERANCE = 1e-3  # of the sum of probabilities from a 16-bit softmax
 
 
 class ClassScore(NamedTuple):
-    """How one class fared; precision, recall and f1 in 0..1, 0 where they are undefined (as scikit-learn's are)."""
+    """The scores of one class: precision, recall and f1 in 0..1, 0 if undefined (as in scikit-learn)."""
 
     name: str
     photos: int
@@ -28,7 +28,7 @@ class ClassScore(NamedTuple):
 
 
 class ConfusedPair(NamedTuple):
-    """How many `photos` of class `true` were taken for class `predicted`."""
+    """The number of `photos` of class `true` that were predicted as class `predicted`."""
 
     true: str
     predicted: str
@@ -36,14 +36,14 @@ class ConfusedPair(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A photo whose likeliest class is not its label.
+    """A wrongly predicted photo.
 
     Attributes:
       id: of the photo.
       true: the class of its label.
       predicted: the likeliest class.
       probability: of `predicted`, 0..1.
-      likely_mislabel: whether it is likely the label that is wrong (`carclf.inference.label_noise`).
+      likely_mislabel: whether the label is likely wrong (`carclf.inference.label_noise`).
     """
 
     id: str
@@ -58,19 +58,19 @@ class Evaluation:
     """The figures of one set of predictions.
 
     Attributes:
-      photos: how many were scored.
-      accuracy: share whose likeliest class is the label, 0..1.
+      photos: number of photos.
+      accuracy: fraction of photos with the label as likeliest class, 0..1.
       accuracy_low: lower end of its 95 % Wilson interval.
       accuracy_high: upper end.
       log_loss: mean cross-entropy in nats.
-      top3_accuracy: share whose label is among the three likeliest classes; 1 with three classes or fewer.
+      top3_accuracy: fraction of photos with the label among the three likeliest classes; 1 for up to three classes.
       macro_f1: mean F1 of the classes that occur as a label or as a prediction.
-      per_class: one score a class, in order of the labels.
+      per_class: the scores of each class, in the order of the labels.
       confusion: int64 [K, K], photos by true class (row) and predicted class (column).
       most_confused: the largest off-diagonal counts, largest first.
-      mistakes: the likely mislabels, all of them, then other mistakes up to `MISTAKES`; each the most confident first.
-      calibration: whether the probabilities mean what they say.
-      audit: what the views and their mean change against the clean view; None without views to audit.
+      mistakes: all likely mislabels, then the other mistakes up to `MISTAKES`; the most confident first in each.
+      calibration: the calibration of the probabilities.
+      audit: the effect of the views and their mean against the clean view; None without views to audit.
     """
 
     photos: int
@@ -88,18 +88,18 @@ class Evaluation:
     audit: Audit | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON-ready types, every field under its own name."""
+        """Returns the figures as JSON-ready types, every field under its own name."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: _json_ready(value) for name, value in values.items()}
 
     def summary(self) -> str:
-        """Accuracy, its interval and the number of photos, such as '0.912 (95 % interval 0.88–0.94) on 400 photos'."""
+        """Returns accuracy, interval and photo count, such as '0.912 (95 % interval 0.88–0.94) on 400 photos'."""
         interval = f"{self.accuracy_low:.2f}–{self.accuracy_high:.2f}"
         return f"{self.accuracy:.3f} (95 % interval {interval}) on {self.photos} photo{'s' * (self.photos != 1)}"
 
     def details(self) -> str:
-        """What else is worth a look, in a few lines."""
-        pairs = [f"{pair.true} taken for {pair.predicted} ({pair.photos})" for pair in self.most_confused[:3]]
+        """Returns further figures in a few lines."""
+        pairs = [f"{pair.true} predicted as {pair.predicted} ({pair.photos})" for pair in self.most_confused[:3]]
         least = min((score for score in self.per_class if score.photos), key=lambda score: score.f1)
         calibration = self.calibration
         return "\n".join(
@@ -130,19 +130,19 @@ def evaluate(
     audit: Audit | None = None,
     mislabelled: np.ndarray | None = None,
 ) -> Evaluation:
-    """The evaluation of predictions against the truth. Of equally likely classes the first counts as predicted.
+    """Returns the evaluation of predictions. Among equally likely classes the first counts as predicted.
 
     Args:
-      probabilities: float [N, K], each row in 0..1 and adding up to 1.
+      probabilities: float [N, K], each row in 0..1 and summing to 1.
       labels: int [N], in 0..K-1.
       ids: N photo ids.
       class_names: K names.
-      audit: of the views that the predictions are the mean of.
-      mislabelled: bool [N], whose label is likely wrong (`carclf.inference.label_noise`); None is nobody's.
+      audit: of the views in the predictions' mean.
+      mislabelled: bool [N], true if the label is likely wrong (`carclf.inference.label_noise`); None means no label.
 
     Raises:
       UserError: there is no photo, or a probability is not finite.
-      ValueError: the shapes disagree, a label is no class, or a row is not a distribution.
+      ValueError: the shapes disagree, a label is out of range, or a row is not a distribution.
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     _check(probabilities, labels, ids, class_names)
@@ -180,7 +180,7 @@ def evaluate(
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """The 95 % interval (low, high) of a share, `correct` of `total`; unlike the normal one it never leaves 0..1.
+    """Returns the 95 % interval (low, high) of the fraction `correct` / `total`; it always lies within 0..1.
 
     Raises:
       ValueError: `total` is below 1, or `correct` is not in 0..total.
@@ -188,11 +188,11 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
     """
     if total < 1 or not 0 <= correct <= total:
-        raise ValueError(f"No share has an interval unless 0 <= correct <= total and total >= 1: {correct} of {total}.")
-    share, weight = correct / total, Z_95**2 / total
-    centre = (share + weight / 2) / (1 + weight)
-    reach = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
-    # The two ends are exact there; rounding would leave 1e-17 on the wrong side.
+        raise ValueError(f"Must be 0 <= correct <= total and total >= 1. Received: {correct} of {total}")
+    fraction, weight = correct / total, Z_95**2 / total
+    centre = (fraction + weight / 2) / (1 + weight)
+    reach = math.sqrt(fraction * (1 - fraction) * weight + weight**2 / 4) / (1 + weight)
+    # The extreme ends are exact; rounding could leave them 1e-17 on the wrong side.
     return (0.0 if correct == 0 else centre - reach), (1.0 if correct == total else centre + reach)
 
 
@@ -204,7 +204,7 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
             f"Received: probabilities {list(probabilities.shape)}, labels {list(labels.shape)}."
         )
     if not photos:
-        raise UserError("There is no photo to evaluate: choose a --val_fold that holds some.")
+        raise UserError("There is no photo to evaluate: choose a --val_fold that has photos.")
     broken = ~np.isfinite(probabilities).all(axis=1)
     if broken.any():
         first = ids[int(np.argmax(broken))]
@@ -216,7 +216,7 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
     if uneven.any():
         row = int(np.argmax(uneven))
         raise ValueError(
-            f"Each row must be probabilities that add up to 1. Received: {probabilities[row]} for {ids[row]}."
+            f"Each row must be probabilities that sum to 1. Received: {probabilities[row]} for {ids[row]}."
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"Labels must be integers in 0..{classes - 1}. Received: {np.unique(labels)}.")
@@ -224,12 +224,12 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
 
 def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     of_label = probabilities[np.arange(len(labels)), labels]
-    # One certain mistake must not make the mean infinite. Source: scikit-learn's log_loss clips at the same value.
+    # One mistake with certainty must not make the mean infinite. Source: scikit-learn's log_loss clips at this value.
     return float(-np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0)).mean())
 
 
 def _rank_of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes come before the label's, int64 [N]; of equals the first comes first, as in argmax."""
+    """Returns int64 [N], the number of likelier classes than the label; equal ones count in order, as in argmax."""
     of_label = probabilities[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(probabilities.shape[1])[None] < labels[:, None]
     return ((probabilities > of_label) | ((probabilities == of_label) & earlier)).sum(axis=1)
@@ -249,7 +249,7 @@ def _class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[Cl
 def _most_confused(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ConfusedPair, ...]:
     counts = np.where(np.eye(len(confusion), dtype=bool), 0, confusion).ravel()
     order = np.argsort(-counts, kind="stable")[:CONFUSED_PAIRS]
-    pairs = [(*divmod(int(place), len(confusion)), int(counts[place])) for place in order if counts[place]]
+    pairs = [(*divmod(int(cell), len(confusion)), int(counts[cell])) for cell in order if counts[cell]]
     return tuple(ConfusedPair(class_names[true], class_names[other], count) for true, other, count in pairs)
 
 

@@ -1,4 +1,4 @@
-"""Bytes of photos to probabilities, without a data set: what the command line, a web page and an exporter share."""
+"""From bytes of photos to probabilities, without a data set, for the command line, the web page and the exporter."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ CLEAN = parse_views("clean")
 
 
 class FramedPhoto(NamedTuple):
-    """A photo as a program reads it.
+    """A photo as the input of a program.
 
     Attributes:
       canvas: uint8 [C, C, 3], RGB, upright, in the top-left corner, zeros elsewhere.
@@ -29,15 +29,15 @@ class FramedPhoto(NamedTuple):
 
 
 def frame_photo(raw: bytes, *, max_side: int, canvas_size: int) -> FramedPhoto:
-    """The photo as conversion and input path would have made it: turned upright, reduced, decoded at a DCT ratio.
+    """Returns the photo as conversion and input path process it: upright, reduced, decoded at a DCT ratio.
 
     Args:
-      raw: a file of any format that the converter reads.
+      raw: a file in any format that the converter reads.
       max_side: longest side of a stored photo in pixels (`Run.max_side`).
       canvas_size: side C of the canvas in pixels.
 
     Raises:
-      carclf.data.judge.UnusableError: it cannot be read; the message is the reason.
+      carclf.data.judge.UnusableError: it cannot be read; the message says why.
     """
     stored = judge(raw, max_side=max_side)
     (ratio,) = fitting_ratios(np.array([[stored.height, stored.width]]), canvas_size=canvas_size)
@@ -49,11 +49,11 @@ def frame_photo(raw: bytes, *, max_side: int, canvas_size: int) -> FramedPhoto:
 
 
 class PhotoPredictor:
-    """Probabilities of photos by a run, or the mean of several; one device, one thread at a time.
+    """Predicts photos with a run or an ensemble of runs, on one device, in one thread at a time.
 
     Attributes:
-      class_names: the K classes in order of the columns.
-      framings: (longest side of a stored photo, side of the canvas) in pixels of every way in which photos are framed.
+      class_names: the K classes in the order of the columns.
+      framings: (longest side of a stored photo, side of the canvas) in pixels, for all programs.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class PhotoPredictor:
         """Loads the runs' best weights; the first prediction compiles.
 
         Args:
-          runs: at least one; all of the same classes (`carclf.runs.load_runs`).
-          run_weights: of each run in the mean; None is equal.
-          views: what each photo is looked at in.
-          tta_mean: 'probabilities' or 'logits', what the views' mean is taken of.
-          batch_size: photos a step; fewer are filled up, so that only one shape is compiled.
+          runs: at least one, all with the same classes (`carclf.runs.load_runs`).
+          run_weights: weight of each run in the mean; None means equal weights.
+          views: the views of each photo.
+          tta_mean: 'probabilities' or 'logits': the values that the views' mean averages.
+          batch_size: photos per step; smaller batches are padded, so that only one shape is compiled.
           jit: whether to compile with XLA (`Device.jit`).
 
         Raises:
-          UserError: weights are missing or do not load.
+          UserError: weights are missing or cannot be loaded.
         """
         self.class_names = runs[0].class_names
         self._runs, self._views, self._batch_size = tuple(runs), tuple(views), batch_size
@@ -92,29 +92,29 @@ class PhotoPredictor:
         )
 
     def prepare(self, raw: bytes) -> dict[tuple[int, int], FramedPhoto]:
-        """A photo decoded for `predict_prepared`.
+        """Returns the decoded photo for `predict_prepared`.
 
         Raises:
-          carclf.data.judge.UnusableError: it cannot be read; the message is the reason.
+          carclf.data.judge.UnusableError: it cannot be read; the message says why.
         """
         return {key: frame_photo(raw, max_side=key[0], canvas_size=key[1]) for key in self.framings}
 
     def predict(self, photos: Sequence[bytes]) -> np.ndarray:
-        """Probabilities float64 [N, K] of N files.
+        """Returns probabilities float64 [N, K] of N files.
 
         Raises:
-          carclf.data.judge.UnusableError: one cannot be read; `prepare` tells which, and lets the others through.
+          carclf.data.judge.UnusableError: one cannot be read; to find out which, `prepare` them one by one.
         """
         return self.predict_prepared([self.prepare(raw) for raw in photos])
 
     def predict_prepared(
         self, photos: Sequence[dict[tuple[int, int], FramedPhoto]], *, batch_size: int | None = None
     ) -> np.ndarray:
-        """Probabilities float64 [N, K] of what `prepare` gave, `batch_size` at a time.
+        """Returns probabilities float64 [N, K] of N prepared photos, `batch_size` at a time.
 
         Args:
-          photos: of N files.
-          batch_size: photos a step, where it is not to be the predictor's; each size is compiled once.
+          photos: from `prepare`.
+          batch_size: photos per step, if not the predictor's own; each size is compiled once.
         """
         size = batch_size or self._batch_size
         starts = range(0, len(photos), size)
@@ -123,7 +123,7 @@ class PhotoPredictor:
 
     def _predict_batch(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]], *, batch_size: int) -> np.ndarray:
         count = len(photos)
-        # All draw as row 0, so that no photo depends on its neighbours; −1 is padding.
+        # All photos draw as row 0, so that none depends on its neighbours; −1 is padding.
         rows = np.where(np.arange(batch_size) < count, 0, -1)
         batches = {
             key: _batch([photo[key] for photo in photos], canvas_size=key[1], batch_size=batch_size)
@@ -136,8 +136,8 @@ class PhotoPredictor:
             for program in programs:
                 key = (run.max_side, program.canvas_size)
                 draws = _on_device(program.view_set.draw(row=rows, extent=batches[key]["extent"]))
-                for place, logits in zip(program.places, program.logits(on_device[key], draws), strict=True):
-                    mean.add(place, np.arange(count), to_numpy(logits)[:count])
+                for view, logits in zip(program.view_indices, program.logits(on_device[key], draws), strict=True):
+                    mean.add(view, np.arange(count), to_numpy(logits)[:count])
             total += weight * mean.probabilities()
         return total
 
@@ -149,6 +149,6 @@ def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 def _batch(photos: Sequence[FramedPhoto], *, canvas_size: int, batch_size: int) -> dict[str, np.ndarray]:
     canvas = np.zeros((batch_size, canvas_size, canvas_size, 3), np.uint8)
     extent = np.ones((batch_size, 2), np.float32)
-    for place, photo in enumerate(photos):
-        canvas[place], extent[place] = photo
+    for index, photo in enumerate(photos):
+        canvas[index], extent[index] = photo
     return {"canvas": canvas, "extent": extent}

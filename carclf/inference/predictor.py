@@ -1,4 +1,4 @@
-"""Photos of a data set to probabilities: every view of every photo through one run or many, placed by row."""
+"""From photos of a data set to probabilities: every view of every photo by one or more runs, indexed by row."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ class Predictions:
     Attributes:
       rows: int64 [N], the photos' rows in the split's ids, ascending.
       probabilities: float64 [N, K], each row sums to 1.
-      view_logits: float32 [V, N, K], of each view, where they were asked for.
+      view_logits: float32 [V, N, K], of each view, if requested.
     """
 
     rows: np.ndarray
@@ -45,12 +45,12 @@ def predict_photos(
     seed: int,
     jit: bool,
 ) -> Predictions:
-    """The mean probability over `views` of every photo of a split, by `build_photo_classifier`'s model.
+    """Returns the mean over `views` of the probabilities of every photo of a split, from a photo classifier.
 
-    Call it inside `Device.scope()`; all views are of the framing's size.
+    Call it inside `Device.scope()`. All views must have the framing's size.
 
     Raises:
-      RuntimeError: a photo did not come back once in each view; nothing is returned then.
+      RuntimeError: a photo was not predicted exactly once in each view.
     """
     view_set = ViewSet(tuple(views), image_size=framing.image_size, fit=framing.fit, seed=seed)
     program = Program(photo_classifier, framing.canvas_size, view_set, tuple(range(len(views))), jit)
@@ -70,10 +70,12 @@ def predict_members(
     batch_size: int,
     jit: bool,
 ) -> list[Predictions]:
-    """The predictions of each member for all photos of a split: the mean of its runs. Call it inside `Device.scope()`.
+    """Returns the predictions of each member for all photos of a split: the mean of its runs.
+
+    Call it inside `Device.scope()`.
 
     Raises:
-      UserError: a run's weights are missing or do not load.
+      UserError: a run's weights are missing or cannot be loaded.
     """
     predicted = predict_runs(
         [run for member in members for run in member.runs],
@@ -99,12 +101,12 @@ def predict_held_out(
     jit: bool,
     keep_views: bool = False,
 ) -> list[Predictions]:
-    """The predictions of each member for the training photos of `folds`, every photo by the run that held it out.
+    """Returns the predictions of each member for the training photos of `folds`, each by the run that held it out.
 
-    Call it inside `Device.scope()`; `carclf.inference.compatibility.held_out_folds` gives the folds.
+    Call it inside `Device.scope()`, with the folds from `carclf.inference.compatibility.held_out_folds`.
 
     Raises:
-      UserError: a run's weights are missing or do not load.
+      UserError: a run's weights are missing or cannot be loaded.
     """
     by_fold = [
         predict_runs(
@@ -120,7 +122,7 @@ def predict_held_out(
         )
         for fold in folds
     ]
-    return [joined_predictions(parts) for parts in zip(*by_fold, strict=True)]
+    return [concatenate_predictions(parts) for parts in zip(*by_fold, strict=True)]
 
 
 def predict_runs(
@@ -135,12 +137,12 @@ def predict_runs(
     jit: bool,
     keep_views: bool = False,
 ) -> list[Predictions]:
-    """The predictions of each run with its best weights, size, fit and fill; see `compatibility` first.
+    """Returns the predictions of each run with its best weights, size, fit and fill.
 
-    Call it inside `Device.scope()`.
+    Call it inside `Device.scope()`, after the checks in `compatibility`.
 
     Raises:
-      UserError: a run's weights are missing or do not load.
+      UserError: a run's weights are missing or cannot be loaded.
     """
     return predict_programs(
         [build_programs(run, views=views, jit=jit) for run in loaded],
@@ -165,13 +167,13 @@ def predict_programs(
     batch_size: int,
     keep_views: bool = False,
 ) -> list[Predictions]:
-    """The predictions of each classifier, whose programs together see all views.
+    """Returns the predictions of each classifier; its programs together cover all views.
 
-    Photos are decoded once for each size of canvas, whatever the number of classifiers and views; unless `keep_views`,
-    nothing but a row of K numbers a photo and classifier is kept.
+    Photos are decoded once per canvas size, for any number of classifiers and views. Unless `keep_views`, only K
+    numbers per photo and classifier are kept.
 
     Raises:
-      RuntimeError: a photo did not come back once in each view; nothing is returned then.
+      RuntimeError: a photo was not predicted exactly once in each view.
     """
     folds = None if folds is None else list(folds)
     index = read_index(manifest)
@@ -203,10 +205,10 @@ def _view_logits(
     folds: Sequence[int] | None,
     batch_size: int,
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """(classifier, view, row int32 [B], logits float32 [B, K]) for every batch, classifier and view.
+    """Yields (classifier, view, row int32 [B], logits float32 [B, K]) for every batch, classifier and view.
 
-    The rows travel with their batch through the sharing among replicas, so that neither order nor padding nor the
-    number of replicas can misplace a result.
+    The rows are distributed to the replicas together with their batch, so that neither order nor padding nor the number
+    of replicas can misplace a result.
     """
     numbered = [(number, program) for number, programs in enumerate(classifiers) for program in programs]
     numbered.sort(key=lambda pair: pair[1].canvas_size)
@@ -225,15 +227,15 @@ def _view_logits(
             given = [
                 (number, view, logits)
                 for (number, program), draws in zip(together, batch["draws"], strict=True)
-                for view, logits in zip(program.places, program.logits(photos, draws), strict=True)
+                for view, logits in zip(program.view_indices, program.logits(photos, draws), strict=True)
             ]
             row = to_numpy(batch["row"])
-            for number, view, logits in given:  # only now is anything waited for
+            for number, view, logits in given:  # the first wait for results
                 yield number, view, row, to_numpy(logits)
 
 
 def mean_predictions(predictions: Sequence[Predictions], *, weights: np.ndarray | None = None) -> Predictions:
-    """The mean of several runs' probabilities of the same photos, each with its weight; the views of all, if kept."""
+    """Returns the weighted mean of several runs' probabilities of the same photos, with the views of all, if kept."""
     first = predictions[0]
     assert all(np.array_equal(predicted.rows, first.rows) for predicted in predictions)
     mean = np.average([predicted.probabilities for predicted in predictions], axis=0, weights=weights)
@@ -242,8 +244,8 @@ def mean_predictions(predictions: Sequence[Predictions], *, weights: np.ndarray 
     return Predictions(rows=first.rows, probabilities=mean, view_logits=every_view)
 
 
-def joined_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions of different photos as one, in order of their rows."""
+def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Returns the predictions of different photos as one, in the order of their rows."""
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows)
     kept = [part.view_logits for part in parts if part.view_logits is not None]

@@ -1,4 +1,4 @@
-"""A run made ready to predict: photos and the draws of their views in, logits out, on whatever the device is."""
+"""Prepares a run for prediction: from photos and the draws of their views to logits, on any device."""
 
 import dataclasses
 import functools
@@ -25,30 +25,30 @@ Tensor = Any
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A classifier at one image size, with the views that it looks at photos in.
+    """A classifier at one image size, with the views that it predicts.
 
     Attributes:
-      photo_classifier: of `build_photo_classifier`: canvases and draws to logits.
+      photo_classifier: from `build_photo_classifier`: canvases and draws to logits.
       canvas_size: side of its canvases in pixels.
       view_set: its views.
-      places: where in the list of all views each of them stands.
-      jit: whether it is compiled by XLA.
+      view_indices: the index of each of its views in the list of all views.
+      jit: whether XLA compiles it.
     """
 
     photo_classifier: keras.Model
     canvas_size: int
     view_set: ViewSet
-    places: tuple[int, ...]
+    view_indices: tuple[int, ...]
     jit: bool
 
     def logits(self, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor]) -> list[Tensor]:
-        """For each view the logits float32 [B, K] of a batch that lies on the device; see `to_numpy`.
+        """Returns the logits float32 [B, K] of each view, for a batch on the device; see `to_numpy`.
 
-        One compiled function is called once a view, on the same canvases with the view's own matrices: memory does not
-        grow with the views, and nothing waits for the result.
+        One compiled function runs once per view, on the same canvases with the view's own matrices: memory does not
+        grow with the number of views. It returns before the results are ready.
 
         Args:
-          photos: canvas and extent, as `carclf.data.pipeline.view_batches` gives them.
+          photos: canvas and extent, from `carclf.data.pipeline.view_batches`.
           draws: of all views, [B, V, …].
         """
         return [self._step(photos, draws, np.int32(view)) for view in range(len(self.view_set.views))]
@@ -59,7 +59,7 @@ class Program:
 
 
 def on_device(batches: tf.data.Dataset) -> Iterable[Any]:
-    """The batches, each on its way to the device or shared among the replicas while the one before is at work."""
+    """Returns the batches on the device or distributed to the replicas; each is copied while the one before runs."""
     if keras.backend.backend() == "jax":
         return _on_jax_devices(batches)
     strategy = tf.distribute.get_strategy()
@@ -91,7 +91,7 @@ def _on_jax_devices(batches: tf.data.Dataset) -> Iterator[Any]:
 
 
 def to_numpy(value: Tensor) -> np.ndarray:
-    """What a step gave for the whole batch, from all replicas, on the host."""
+    """Returns a step's result for the whole batch, from all replicas, on the host."""
     if keras.backend.backend() == "jax":
         return np.asarray(value)
     parts = tf.distribute.get_strategy().experimental_local_results(value)
@@ -99,14 +99,14 @@ def to_numpy(value: Tensor) -> np.ndarray:
 
 
 def load_classifier(run: Run, *, image_size: tuple[int, int] | None = None) -> tuple[keras.Model, Framing]:
-    """The run's classifier with its best weights, and how photos are framed for it.
+    """Returns the run's classifier with its best weights, and the framing of its photos.
 
     Args:
       run: the run.
-      image_size: (height, width) in pixels; None is the run's own.
+      image_size: (height, width) in pixels; None means the run's own.
 
     Raises:
-      UserError: the weights are missing or do not fit, or the backbone does not take that size.
+      UserError: the weights are missing or do not fit, or the backbone does not accept that size.
     """
     options = run.options
     size = image_size or parse_image_size(options.image_size)
@@ -126,25 +126,28 @@ def load_classifier(run: Run, *, image_size: tuple[int, int] | None = None) -> t
 
 
 def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Program]:
-    """One program for each image size among the views, in their order. Call it inside `Device.scope()`.
+    """Returns one program per image size among the views, in their order. Call it inside `Device.scope()`.
 
     Raises:
-      UserError: the run's weights are missing or do not load, or its backbone does not take a size.
+      UserError: the run's weights are missing or cannot be loaded, or its backbone does not accept a size.
     """
     own_size = parse_image_size(run.options.image_size)
     sizes = [view.image_size or own_size for view in views]
     programs = []
     for size in dict.fromkeys(sizes):
-        places = tuple(place for place, other in enumerate(sizes) if other == size)
-        of_size = tuple(views[place] for place in places)
+        indices = tuple(index for index, other in enumerate(sizes) if other == size)
+        of_size = tuple(views[index] for index in indices)
         classifier, framing = load_classifier(run, image_size=size)
+        axis_aligned = all(view.axis_aligned for view in of_size)
         rendering = dataclasses.replace(
             run.rendering,
-            # To views that turn, gathers give the image that the run's own method would give.
-            method="gather" if any(view.turns for view in of_size) else choose_method(run.options.render, turning=()),
+            # A gather gives the same image as the run's own method, and renders views that are not axis-aligned.
+            method="gather"
+            if any(not view.axis_aligned for view in of_size)
+            else choose_method(run.options.render, not_axis_aligned=()),
             erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
         )
         photo_classifier = build_photo_classifier(classifier, framing=framing, rendering=rendering)
         view_set = ViewSet(of_size, image_size=size, fit=framing.fit, seed=run.options.seed)
-        programs.append(Program(photo_classifier, framing.canvas_size, view_set, places, jit))
+        programs.append(Program(photo_classifier, framing.canvas_size, view_set, indices, jit))
     return programs

@@ -1,4 +1,4 @@
-"""The gate to submission.csv: exactly the sample's Ids, each once, in its order, or no file at all."""
+"""Writes submission.csv with exactly the sample's Ids, each once, in its order, or writes no file."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ EXTRA_COLUMNS = ("top_class", "margin")
 
 
 def read_sample(path: Path) -> tuple[list[str], list[str]]:
-    """(header, ids) of a sample submission: its two column names, and its Ids in order, as strings.
+    """Returns (header, ids) of a sample submission: its two column names, and its Ids in order, as strings.
 
     Raises:
-      UserError: it is missing, has not two columns, no rows, or an Id twice.
+      UserError: it is missing, does not have two columns, has no rows, or has an Id twice.
     """
     frame = read_table(path, what="sample submission", advice="give the competition's own with --sample=FILE")
     return list(frame.columns), frame.iloc[:, 0].tolist()
 
 
 def read_table(path: Path, *, what: str, advice: str) -> pd.DataFrame:
-    """The two columns of a submission, as strings.
+    """Returns the two columns of a submission, as strings.
 
     Args:
       path: of the CSV.
-      what: it is called in an error text.
-      advice: the end of an error text.
+      what: the table's name in error messages.
+      advice: the end of error messages.
 
     Raises:
-      UserError: it is missing, has not two columns, no rows, or an Id twice.
+      UserError: it is missing, does not have two columns, has no rows, or has an Id twice.
     """
     if not path.is_file():
         raise UserError(f"There is no {what} {path}: {advice}.")
@@ -42,10 +42,11 @@ def read_table(path: Path, *, what: str, advice: str) -> pd.DataFrame:
         raise UserError(f"{path} cannot be read as CSV ({error}): {advice}.") from None
     if frame.shape[1] != 2 or frame.empty:
         raise UserError(
-            f"{path} has {frame.shape[1]} columns and {len(frame)} rows: a {what} has an Id and a label column."
+            f"{path} has {frame.shape[1]} columns and {len(frame)} rows, but a {what} has an Id and a label column: "
+            f"{advice}."
         )
     if repeated := frame.iloc[:, 0][frame.iloc[:, 0].duplicated()].tolist():
-        raise UserError(f"{path} names the Id {repeated[0]!r} twice: {advice}.")
+        raise UserError(f"{path} has the Id {repeated[0]!r} twice: {advice}.")
     return frame
 
 
@@ -58,18 +59,18 @@ def write_submission(
     header: Sequence[str] = ("Id", "Category"),
     order: Sequence[str] | None = None,
 ) -> dict[str, str]:
-    """What was written to `output`, in its order: each Id with the label of its most probable class.
+    """Writes each Id with the label of its likeliest class, and returns these labels by Id in the written order.
 
     Args:
       output: the file, replaced only by a complete one.
-      ids: the N photos that were predicted.
+      ids: of the N predicted photos.
       probabilities: float [N, K].
       class_labels: the K labels as the competition writes them.
       header: the two column names.
       order: the sample's Ids; None writes `ids` in their own order.
 
     Raises:
-      UserError: a probability is not finite, or `ids` and `order` are not the same set; no file is written then.
+      UserError: a probability is not finite, or `ids` and `order` are not the same set. Then no file is written.
     """
     order = _checked_order(ids, probabilities, order=order)
     by_id = {name: class_labels[k] for name, k in zip(ids, probabilities.argmax(axis=1), strict=True)}
@@ -79,24 +80,24 @@ def write_submission(
 
 
 def check_ids(ids: Sequence[str], *, order: Sequence[str] | None) -> None:
-    """Returns nothing when the photos are exactly those of the sample, each once.
+    """Checks that the photos are exactly those of the sample, each once.
 
     Args:
       ids: of the photos.
-      order: the sample's Ids, or None for no sample.
+      order: the sample's Ids; None without a sample.
 
     Raises:
       UserError: they are not.
     """
     if len(set(ids)) != len(ids):
-        raise UserError("An Id stands for two photos, so nothing was written: convert the photos again.")
+        raise UserError("Two photos have the same Id, so nothing was written: convert the photos again.")
     if order is None:
         return
     missing, extra = sorted(set(order) - set(ids)), sorted(set(ids) - set(order))
     if missing or extra:
         raise UserError(
-            f"The data set and the sample submission do not hold the same Ids ({len(missing)} of the sample's have no "
-            f"photo{_first(missing)}; {len(extra)} photos are not in the sample{_first(extra)}), so nothing was "
+            f"The data set and the sample submission do not have the same Ids ({len(missing)} Ids of the sample have "
+            f"no photo{_first(missing)}; {len(extra)} photos are not in the sample{_first(extra)}), so nothing was "
             "written: give the right sample with --sample=FILE, or convert the right photos."
         )
 
@@ -110,25 +111,25 @@ def write_probabilities(
     id_name: str = "Id",
     order: Sequence[str] | None = None,
 ) -> None:
-    """Writes one row a photo: its Id, the probability of every class, the top class and its margin over the second.
+    """Writes one row per photo: its Id, the probability of every class, the top class and its margin over the second.
 
-    A class that is called like one of the other columns has "class " before its name.
+    A class with the name of another column gets the prefix "class ".
 
     Args:
       output: the file, .csv or .parquet, replaced only by a complete one.
-      ids: the N photos that were predicted.
+      ids: of the N predicted photos.
       probabilities: float [N, K].
       class_names: the K classes.
       id_name: the name of the first column.
       order: the sample's Ids; None writes `ids` in their own order.
 
     Raises:
-      UserError: a probability is not finite, `ids` and `order` are not the same set, or Parquet cannot be written here;
-        no file is written then.
+      UserError: a probability is not finite, `ids` and `order` are not the same set, or pyarrow is missing. Then no
+        file is written.
     """
     order = _checked_order(ids, probabilities, order=order)
-    place = {name: number for number, name in enumerate(ids)}
-    probabilities = probabilities[[place[name] for name in order]]
+    index = {name: number for number, name in enumerate(ids)}
+    probabilities = probabilities[[index[name] for name in order]]
     taken = (id_name, *EXTRA_COLUMNS)
     columns: dict[str, list[str] | np.ndarray] = {id_name: order}
     columns |= {
@@ -147,7 +148,7 @@ def write_probabilities(
 
 
 def require_parquet() -> None:
-    """Returns nothing where Parquet can be written.
+    """Checks that Parquet can be written.
 
     Raises:
       UserError: pyarrow is not installed.
@@ -157,7 +158,7 @@ def require_parquet() -> None:
 
 
 def _checked_order(ids: Sequence[str], probabilities: np.ndarray, *, order: Sequence[str] | None) -> list[str]:
-    """The order of the rows to write, once everything else is known to be right."""
+    """Returns the order of the rows to write, after checking everything else."""
     finite = np.isfinite(probabilities).all(axis=1)
     if not finite.all():
         bad = [ids[i] for i in np.flatnonzero(~finite)[:5]]
@@ -174,12 +175,12 @@ def _first(ids: Sequence[str]) -> str:
 
 
 def write_table(frame: pd.DataFrame, output: Path) -> None:
-    """Writes a CSV by temporary name and rename.
+    """Writes a CSV under a temporary name and renames it.
 
     Raises:
       UserError: it cannot be written.
     """
-    # A file name may hold bytes that are no UTF-8; they are written as they were.
+    # File names may contain bytes that are not UTF-8; they are written unchanged.
     _write(frame.to_csv(index=False, lineterminator="\n").encode("utf-8", errors="surrogateescape"), output)
 
 
@@ -189,5 +190,5 @@ def _write(content: bytes, output: Path) -> None:
         write_atomically(output, content)
     except OSError as error:
         raise UserError(
-            f"{output} could not be written ({error.strerror}): free space or choose another place."
+            f"{output} could not be written ({error.strerror}): free some space, or choose another file."
         ) from None

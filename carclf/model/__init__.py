@@ -1,1 +1,1 @@
-"""Batches to logits: Render, backbones, classifier, schedules (Keras on any backend, no TensorFlow)."""
+"""From batches to logits: Render, backbones, classifier, schedules (Keras on any backend, no TensorFlow)."""

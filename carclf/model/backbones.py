@@ -1,4 +1,4 @@
-"""The table of backbones: what each network is called, what input it wants, and how to build it without weights."""
+"""The table of backbones: the name of each network, the input it expects, and how to build it without weights."""
 
 import dataclasses
 import difflib
@@ -27,14 +27,14 @@ class Backbone:
     Attributes:
       name: its key in `BACKBONES`, as stored in a run.
       builder: "module:function"; called with include_top=False, weights=None, input_shape=(H, W, 3).
-      default_size: the side in pixels that the published weights were trained with.
-      minimal_size: the smallest side in pixels that the builder accepts.
-      blocks: name prefixes of the layers that open each block, from the input up. A block reaches to the next one;
-        what comes before the first (padding, normalization) belongs to it.
-      input_range: the lowest and highest value that the network wants; (0, 255) where it rescales inside.
-      has_imagenet_weights: whether `--weights=imagenet` can be had.
+      default_size: side in pixels of the images that the published weights were trained on.
+      minimal_size: smallest side in pixels that the builder accepts.
+      blocks: name prefixes of the first layer of each block, from the input up. A block ends where the next begins;
+        layers before the first block (padding, normalization) belong to it.
+      input_range: lowest and highest value that the network expects; (0, 255) if it rescales inside.
+      has_imagenet_weights: whether `--weights=imagenet` is available.
       learned_normalization: the network begins with a Normalization layer whose state is part of its weights files.
-      aliases: other names that users type.
+      aliases: other names that users may type.
     """
 
     name: str
@@ -139,10 +139,10 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def find_backbone(name: str) -> Backbone:
-    """The row that `name` means: `efficientnet_b3`, `EfficientNetB3` and `b3` are one.
+    """Returns the row that `name` means: `efficientnet_b3`, `EfficientNetB3` and `b3` are the same.
 
     Raises:
-      UserError: no row has that name; the nearest name and the whole list are given.
+      UserError: no row has that name; the message suggests the nearest name and lists all.
     """
     known = {_squash(spelling): row for row in BACKBONES.values() for spelling in (row.name, *row.aliases)}
     if row := known.get(_squash(name)):
@@ -167,10 +167,10 @@ def check_image_sizes(text: str, *, backbone: str) -> None:
 
 
 def check_image_size(row: Backbone, image_size: tuple[int, int]) -> None:
-    """Checks that the network accepts images of this size.
+    """Checks that the network accepts images of this size (height, width in pixels).
 
     Raises:
-      UserError: a side (height, width in pixels) below what the network accepts.
+      UserError: a side is too small.
     """
     if min(image_size) < row.minimal_size:
         height, width = image_size
@@ -181,12 +181,12 @@ def check_image_size(row: Backbone, image_size: tuple[int, int]) -> None:
 
 
 def build_backbone(row: Backbone, *, image_size: tuple[int, int]) -> "keras.Model":
-    """A randomly initialised `keras.Model` named "backbone": float32 [B, H, W, 3] in `row.input_range` → [B, h, w, D].
+    """Returns a randomly initialised `keras.Model` "backbone": float32 [B, H, W, 3] in its input range → [B, h, w, D].
 
-    Its output is the last feature map, after its activation: what Grad-CAM looks at. Its layers are exactly those of
-    `keras.applications` without the top, in Keras's order and with Keras's names, so that a fraction of the layers
-    means what it means elsewhere. The spatial shape is fixed, as XLA wants it, while no weight depends on it. The
-    attribute `row` says what it is.
+    The input range is `row.input_range`. The output is the last feature map after activation, which Grad-CAM uses. The
+    layers are exactly those of `keras.applications` without the top, in Keras's order and with Keras's names, so that a
+    fraction of the layers means the same as elsewhere. The spatial shape is fixed for XLA, but no weight depends on it.
+    The model's attribute `row` is the row.
 
     Raises:
       UserError: the image is smaller than the network accepts.
@@ -195,7 +195,7 @@ def build_backbone(row: Backbone, *, image_size: tuple[int, int]) -> "keras.Mode
 
     check_image_size(row, image_size)
     network = _call_builder(row, weights=None, input_shape=(*image_size, 3))
-    # Wrapped instead of renamed: some builders read meaning out of `name`.
+    # Wrapped instead of renamed: some builders interpret `name`.
     backbone = keras.Model(network.input, network.output, name="backbone")
     backbone.row = row
     if row.learned_normalization:
@@ -207,7 +207,7 @@ def build_imagenet_backbone(row: Backbone) -> "keras.Model":
     """Keras's own network with its ImageNet weights, at its default size; may download.
 
     Raises:
-      Exception: whatever Keras raises when the download fails.
+      Exception: the download failed; Keras raises several types.
     """
     return _call_builder(row, weights="imagenet", input_shape=(row.default_size, row.default_size, 3))
 
@@ -221,7 +221,7 @@ def _call_builder(row: Backbone, *, weights: str | None, input_shape: tuple[int,
 
 
 def normalization_layer(backbone: "keras.Model") -> "keras.layers.Normalization":
-    """The Normalization layer at the input of a network with `learned_normalization`."""
+    """Returns the Normalization layer at the input of a network with `learned_normalization`."""
     import keras
 
     return next(layer for layer in backbone.layers if isinstance(layer, keras.layers.Normalization))
@@ -230,9 +230,9 @@ def normalization_layer(backbone: "keras.Model") -> "keras.layers.Normalization"
 def set_imagenet_normalization(backbone: "keras.Model") -> None:
     """Makes the network see (x/255 − mean) / stddev, with or without weights.
 
-    Keras leaves the layer at mean 0, variance 1 until weights are loaded; its published weights store the standard
-    deviation as the variance and correct that by one more Rescaling layer, which is only built for
-    `weights="imagenet"`. One structure with one fixed state serves every case here.
+    Keras leaves the layer at mean 0, variance 1 until weights are loaded. Its published weights store the standard
+    deviation as the variance and correct that with another Rescaling layer, which is only built for
+    `weights="imagenet"`. Here one structure with one fixed state serves every case.
     Source: keras/src/applications/efficientnet.py and tensorflow issue 49930.
     """
     layer = normalization_layer(backbone)
@@ -242,7 +242,7 @@ def set_imagenet_normalization(backbone: "keras.Model") -> None:
 
 
 def split_blocks(backbone: "keras.Model", row: Backbone) -> list[list["keras.layers.Layer"]]:
-    """The layers of the backbone cut into `len(row.blocks)` blocks, in order from the input up."""
+    """Returns the layers of the backbone cut into `len(row.blocks)` blocks, in order from the input up."""
     names = [layer.name for layer in backbone.layers]
     starts = [next(i for i, name in enumerate(names) if name.startswith(prefix)) for prefix in row.blocks]
     edges = [0, *starts[1:], len(names)]

@@ -1,4 +1,4 @@
-"""Weights of classes, for a data set in which some are rare."""
+"""Class weights, for a data set with rare classes."""
 
 import difflib
 import math
@@ -13,7 +13,7 @@ WORDS = ("", NONE, BALANCED)
 
 
 def balanced_class_weights(counts: Sequence[int]) -> np.ndarray:
-    """float64 [K] inverse to the class sizes, with a mean of 1 over the photos: N / (K · count).
+    """Returns float64 [K], inverse to the class sizes, with mean 1 over the photos: N / (K · count).
 
     Args:
       counts: training photos of each class.
@@ -25,22 +25,24 @@ def balanced_class_weights(counts: Sequence[int]) -> np.ndarray:
     """
     sizes = np.asarray(counts, np.float64)
     if sizes.size == 0 or np.min(sizes) < 1:
-        raise UserError("Where a class has no training photo weights cannot be balanced: use --class_weights=none.")
+        raise UserError(
+            "--class_weights=balanced is impossible, because a class has no training photo: use --class_weights=none."
+        )
     return sizes.sum() / (sizes.size * sizes)
 
 
 def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Sequence[int]) -> np.ndarray:
-    """float64 [K], by label.
+    """Returns the weight of each class, float64 [K], by label.
 
     Args:
-      text: `none` (1 for all), `balanced`, or `name:weight,name:weight`, in which an unnamed class has 1. Given weights
-        are used as they are: a mean over the photos other than 1 acts like another learning rate.
+      text: `none` (1 for all), `balanced`, or `name:weight,name:weight`; other classes get weight 1. Explicit weights
+        are not normalised: if their mean over the photos is not 1, it acts like another learning rate.
       class_names: by label.
       counts: training photos of each class, for `balanced`.
 
     Raises:
-      UserError: none of these, an unknown class, a class named twice, a weight that is not a number of at least 0, or
-        no weight above 0.
+      UserError: the text is none of these, a class is unknown or named twice, a weight is not a number of at least 0,
+        or no weight is above 0.
     """
     word = text.strip()
     if word in ("", NONE):
@@ -55,7 +57,7 @@ def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Sequen
             raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {', '.join(class_names)}.")
         weights[list(class_names).index(name)] = weight
     if not weights.any():
-        raise UserError("--class_weights gives every class the weight 0: nothing would be learnt.")
+        raise UserError("--class_weights gives every class weight 0, so nothing would be learnt: raise at least one.")
     return weights
 
 

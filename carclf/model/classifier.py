@@ -23,10 +23,10 @@ def build_classifier(
     dropout: float = 0.25,
     l2: float = 0.01,
 ) -> keras.Model:
-    """A `keras.Model` named "classifier": float32 [B, H, W, 3] in 0..255 → logits [B, K], float32 in any precision.
+    """Returns a `keras.Model` "classifier": float32 [B, H, W, 3] in 0..255 → logits [B, K], float32 in any precision.
 
-    Its `.weights.h5` fits the same model at any other image size. Its layers: `input_range` (a Rescaling, only where
-    the backbone does not rescale inside), `backbone` (a nested model) and the head's `head_pool`, `head_dense`,
+    Its `.weights.h5` fits the same model at any other image size. Its layers: `input_range` (a Rescaling, only if the
+    backbone does not rescale inside), `backbone` (a nested model) and the head's `head_pool`, `head_dense`,
     `head_norm`, `head_relu`, `head_dropout`, `logits`.
 
     Args:
@@ -39,8 +39,8 @@ def build_classifier(
       l2: factor of the hidden layer's kernel penalty, which Keras adds to the loss.
 
     Raises:
-      UserError: an unknown backbone, an image size or weights that do not fit it, fewer than two classes, a dropout
-        outside its range.
+      UserError: the backbone is unknown, the image size or the weights do not fit it, there are fewer than two classes,
+        or the dropout is out of range.
 
     Source: the head is the 2020 notebook's: pooling, Dense 128 without bias, l2 0.01, BatchNorm, ReLU, Dropout 0.25.
     """
@@ -68,7 +68,7 @@ def build_classifier(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainableSummary:
-    """What `set_trainable` left learning. `str()` is a line for people."""
+    """The layers and weights that `set_trainable` made trainable. `str()` gives a line to print."""
 
     backbone_layers: int
     unfrozen_backbone_layers: int
@@ -78,35 +78,37 @@ class TrainableSummary:
     trainable_weight_count: int
 
     def __str__(self) -> str:
-        layers_said = f"the head and the last {self.unfrozen_backbone_layers} of {self.backbone_layers} backbone layers"
-        norms_said = f"{self.trainable_batch_norm_layers} of the backbone's {self.batch_norm_layers} BatchNorm layers"
-        weights_said = f"{self.trainable_weight_count:,} of {self.weight_count:,} weights"
-        return f"trainable: {layers_said}, with {norms_said}: {weights_said}"
+        layers = f"the head and the last {self.unfrozen_backbone_layers} of {self.backbone_layers} backbone layers"
+        norms = f"{self.trainable_batch_norm_layers} of the backbone's {self.batch_norm_layers} BatchNorm layers"
+        weights = f"{self.trainable_weight_count:,} of {self.weight_count:,} weights"
+        return f"trainable: {layers}, with {norms}: {weights}"
 
 
 def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) -> TrainableSummary:
-    """What learns from now on; the model must be compiled after this, not before. The head always learns.
+    """Makes layers trainable or frozen, and returns a summary. Compile the model after this, not before.
+
+    The head is always trainable.
 
     Args:
-      model: what `build_classifier` gave.
+      model: from `build_classifier`.
       unfreeze: "head", "all", a fraction such as "0.5" of the backbone's layers, counted from its end as
         `keras.Model.layers` counts them (the notebook unfroze the last 192 of EfficientNetB3's 384), the lowest block
-        to learn, or "gradual(2)": see `carclf.model.unfreezing.parse_unfreeze`. A gradual one makes all of the backbone
-        trainable here; that a block waits for its epoch is the optimizer's doing, with
+        to learn, or "gradual(2)": see `carclf.model.unfreezing.parse_unfreeze`. Gradual unfreezing makes the whole
+        backbone trainable here; the optimizer makes each block wait for its epoch, with
         `carclf.model.unfreezing.learning_factors`.
-      train_batch_norm: whether BatchNorm layers among the unfrozen ones learn too. A frozen one uses its stored
-        statistics and never updates them.
+      train_batch_norm: whether unfrozen BatchNorm layers learn too. A frozen one uses its stored statistics and never
+        updates them.
 
     Raises:
-      UserError: `unfreeze` is none of these, or is gradual while BatchNorm learns: statistics follow every batch, so
-        those of a waiting block would move.
+      UserError: `unfreeze` is none of these, or it is gradual while BatchNorm learns: every batch updates the
+        statistics, also in a block that still waits.
     """
     backbone = model.get_layer("backbone")
     unfreezing = parse_unfreeze(unfreeze, backbone.row)
     if unfreezing.epochs_per_block and train_batch_norm:
         raise UserError(
-            f"--unfreeze={unfreeze} keeps the backbone's BatchNorm frozen, since its statistics would not wait for "
-            "their epoch: leave out --train_batch_norm."
+            f"--unfreeze={unfreeze} does not work with --train_batch_norm, because BatchNorm statistics cannot wait "
+            "for the epoch of their block: leave out --train_batch_norm."
         )
     count = len(backbone.layers)
     if unfreezing.fraction is not None:
@@ -131,7 +133,7 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
 
 
 def batch_norm_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
-    """Every BatchNorm layer in `layer`, itself included, however deep."""
+    """Yields every BatchNorm layer in `layer`, at any depth, including `layer` itself."""
     if isinstance(layer, keras.layers.BatchNormalization):
         yield layer
     for inner in getattr(layer, "layers", ()):
@@ -139,11 +141,11 @@ def batch_norm_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchN
 
 
 def synchronize_batch_norm(model: keras.Model) -> int:
-    """How many BatchNorm layers now take their batch statistics over all replicas.
+    """Makes BatchNorm layers use statistics of all replicas, and returns how many there are.
 
-    Without it each replica of a MirroredStrategy follows its own share of the batch and the moving statistics drift
-    apart in silence. `keras.applications` does not expose the option; setting it on built layers works. On JAX nothing
-    is to be done (0): one program sees the whole batch.
+    Otherwise each replica of a MirroredStrategy follows its own part of the batch, and the moving statistics drift
+    apart silently. `keras.applications` does not expose the option, but it can be set on built layers. JAX needs no
+    change (0): one program sees the whole batch.
     """
     if keras.backend.backend() != "tensorflow":
         return 0

@@ -1,4 +1,4 @@
-"""Clipping of the gradient that all replicas have made together."""
+"""Clips the gradient of the whole batch, summed over all replicas."""
 
 import functools
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ import keras
 
 @functools.cache
 def clipping_the_sum(optimizer: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
-    """The subclass of a Keras optimizer class that clips as `ClippedSum` does."""
+    """Returns the subclass of a Keras optimizer class that clips as `ClippedSum` does."""
     return type(f"Clipping{optimizer.__name__}", (ClippedSum, optimizer), {})
 
 
 class ClippedSum(keras.optimizers.Optimizer):
-    """What `clipping_the_sum` puts before an optimizer class, for several devices that TensorFlow drives.
+    """Clips the summed gradient; `clipping_the_sum` mixes it into an optimizer class for several TensorFlow devices.
 
-    Keras clips each replica's gradient, that of its share of the batch, and then adds them up, so that how far a step
-    goes depends on the number of devices. Here the sum, the gradient of the whole batch, is clipped.
+    Keras clips the gradient of each replica's part of the batch and then adds them up, so the size of a step depends on
+    the number of devices. This class clips the sum, which is the gradient of the whole batch.
     """
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""XLA on whichever backend Keras runs on. The one place below the doors that may import TensorFlow."""
+"""XLA on any Keras backend. The only module below the commands that may import TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import numpy as np
 
 
 def xla(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function`, of tensors whose first axis is the batch, compiled by XLA for every shape it is called with.
+    """Returns `function`, of tensors with the batch as first axis, compiled by XLA once per shape.
 
-    On TensorFlow the result is a nested graph function, so that it is compiled even inside a `fit` or `predict`
-    that is not (and, inside one that is, simply becomes part of it). On other backends that compile on their own
-    the result is a jitted function, or `function` itself where the backend has no compiler. On JAX each device of a
-    Keras distribution computes its own share of the batch: XLA alone cannot know that no photo needs another's canvas,
-    and would gather all of them on every device.
+    On TensorFlow the result is a nested graph function, so it is compiled even inside a `fit` or `predict` that is not;
+    inside a compiled one it becomes part of that. On JAX it is a jitted function, and each device of a Keras
+    distribution computes its own part of the batch: XLA cannot know that no photo needs another's canvas, and would
+    gather all canvases on every device. On other backends it is `function` itself.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -28,14 +27,14 @@ def xla(function: Callable[..., Any]) -> Callable[..., Any]:
     if backend == "jax":
         import jax
 
-        return jax.jit(_on_each_share(function))
+        return jax.jit(_on_each_device(function))
     return function
 
 
 def compiled_on_jax(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function`, on JAX as one program: outside of one, it compiles every operation by itself.
+    """Returns `function`, on JAX as one program.
 
-    A conditional it would even compile anew each time it comes to it.
+    Outside of a program JAX compiles every operation by itself, and a conditional again on every call.
     """
     if keras.backend.backend() != "jax":
         return function
@@ -45,14 +44,14 @@ def compiled_on_jax(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compiled_prediction(model: keras.Model, inputs: Callable[..., Any], *, jit: bool = True) -> Callable[..., Any]:
-    """Returns a function of the arguments of `inputs` that gives `model(inputs(...), training=False)` in one program.
+    """Returns a function of the arguments of `inputs` for `model(inputs(...), training=False)` in one program.
 
-    Nothing waits for its result. On TensorFlow it runs on every replica of the strategy in scope with the replica's own
-    part of the arguments.
+    It returns before the result is ready. On TensorFlow it runs on every replica of the strategy in scope, with the
+    replica's own part of the arguments.
 
     Args:
       model: the model; its variables are read at each call.
-      inputs: tensors to the model's input; numbers among them are NumPy's, so that each is no program of its own.
+      inputs: from tensors to the model's input. Pass numbers as NumPy scalars, or each value compiles a new program.
       jit: whether XLA compiles it on TensorFlow; on JAX it always does.
     """
     if keras.backend.backend() == "jax":
@@ -60,9 +59,9 @@ def compiled_prediction(model: keras.Model, inputs: Callable[..., Any], *, jit: 
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()
-    # Partial functions, since TensorFlow takes functions of the same code for one that is traced again and again.
+    # Partial functions, because TensorFlow mistakes functions with the same code for one that is retraced repeatedly.
     predict = functools.partial(_predict, model, inputs)
-    # On a CPU XLA would be many times slower, and Keras would choose it.
+    # Keras would choose XLA even on a CPU, where it is many times slower.
     compiled = tf.function(predict, jit_compile=jit or None, autograph=False)
     step = tf.function(functools.partial(_on_replicas, strategy, compiled), autograph=False)
     return lambda *arguments: step(*map(_tensor_if_number, arguments))
@@ -89,7 +88,7 @@ def _stateless_prediction(model: keras.Model, inputs: Callable[..., Any]) -> Cal
     def step(trainable: Any, frozen: Any, *arguments: Any) -> Any:
         return model.stateless_call(trainable, frozen, inputs(*arguments), training=False)[0]
 
-    # Listing them walks through every layer: 0.5 to 0.9 ms, and a GPU passes 64 images through EfficientNetB0 in 3.7.
+    # Listing them visits every layer and takes 0.5 to 0.9 ms; a GPU needs 3.7 ms for 64 images on EfficientNetB0.
     groups = (list(model.trainable_variables), list(model.non_trainable_variables))
 
     def call(*arguments: Any) -> Any:
@@ -98,25 +97,26 @@ def _stateless_prediction(model: keras.Model, inputs: Callable[..., Any]) -> Cal
     return call
 
 
-def _on_each_share(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function`, or where Keras has a distribution, what calls it on each device with its part of a batch."""
+def _on_each_device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `function`, or under a Keras distribution one that calls it on each device with its part of the batch."""
     import jax
 
     distribution = keras.distribution.distribution()
     if distribution is None:
         return function
-    share = jax.sharding.PartitionSpec(distribution.batch_dim_name)
+    spec = jax.sharding.PartitionSpec(distribution.batch_dim_name)
     mesh = distribution.device_mesh.backend_mesh
-    mapped: Callable[..., Any] = jax.shard_map(function, mesh=mesh, in_specs=share, out_specs=share, check_vma=False)
+    mapped: Callable[..., Any] = jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     return mapped
 
 
 def built_at_once(build: Callable[[], keras.Model]) -> keras.Model:
-    """Returns `build()`, with the same values that Keras would have given its variables.
+    """Returns `build()`, with the initial values that Keras would give its variables, computed in one program.
 
-    Keras initialises every variable by itself, and JAX compiles that anew for every shape: 83 programs and 20 s for
-    EfficientNetB0 on two CPU cores, more on an accelerator. Here one program on the CPU, not optimised since it runs
-    once, computes them all in a third of that. What `build` itself assigns, such as weights it loads, is kept.
+    Keras initialises every variable separately, and JAX compiles that again for every shape: 83 programs and 20 s for
+    EfficientNetB0 on two CPU cores, more on an accelerator. Here one program on the CPU computes all of them in a third
+    of that time; it runs only once, so it is not optimised. Values that `build` assigns, such as loaded weights, are
+    kept.
     """
     if keras.backend.backend() != "jax":
         return build()
@@ -126,7 +126,7 @@ def built_at_once(build: Callable[[], keras.Model]) -> keras.Model:
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
         return build()
-    with keras.StatelessScope() as scope:  # on leaving it Keras asks the initializer of each variable made within
+    with keras.StatelessScope() as scope:  # on exit Keras calls the initializer of each variable made inside
         model = build()
         assigned = {id(variable): scope.get_current_value(variable) for variable in model.variables}
         waiting = [variable for variable in model.variables if assigned[id(variable)] is None]
@@ -154,8 +154,8 @@ def _constant(value: np.ndarray) -> Callable[..., np.ndarray]:
 def gather_rows(table: Any, index: Any) -> Any:
     """Returns table[index]: the backend's [..., D] tensor for a table [N, D] and int32 indices, all within 0..N-1.
 
-    `keras.ops.take` handles negative and excessive indices, which costs more than the gather itself; here the
-    caller promises that there are none.
+    `keras.ops.take` handles indices out of bounds, which costs more than the gather itself; here the caller promises
+    that there are none.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -168,7 +168,7 @@ def gather_rows(table: Any, index: Any) -> Any:
 
 
 def platform() -> str:
-    """Returns where the backend computes: `cpu`, `gpu` or `tpu`."""
+    """Returns the platform on which the backend computes: `cpu`, `gpu` or `tpu`."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -179,11 +179,11 @@ def platform() -> str:
 
 
 def exact_einsum(equation: str, left: Any, right: Any) -> Any:
-    """Returns the float32 einsum of two float32 tensors, each product off by no more than 2^-16 of itself.
+    """Returns the float32 einsum of two float32 tensors, each product with a relative error of at most 2^-16.
 
-    Matrix units round their float32 operands to 8 bits on a TPU and to 11 on a GPU, unless told otherwise. A TPU needs
-    three passes over such halves for 16 bits (Precision.HIGH), six for all 24; on a GPU only HIGHEST is enough.
-    TensorFlow has no such switch for a single product, and on a CPU needs none.
+    By default matrix units round their float32 operands to 8 bits on a TPU and to 11 on a GPU. A TPU needs three passes
+    over such halves for 16 bits (Precision.HIGH), six for all 24; on a GPU only HIGHEST is enough. TensorFlow has no
+    such switch for a single product; on a CPU it needs none.
     """
     if keras.backend.backend() != "jax":
         return keras.ops.einsum(equation, left, right)

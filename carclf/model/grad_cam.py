@@ -1,4 +1,4 @@
-"""Where a classifier looks: Grad-CAM on the backbone's output, for every class at once and without a gradient tape."""
+"""Grad-CAM on the backbone's output, for every class at once and without a gradient tape."""
 
 import keras
 import numpy as np
@@ -6,11 +6,12 @@ from keras import ops
 
 
 def build_grad_cam(classifier: keras.Model) -> keras.Model:
-    """A model from images to what the classifier says and why; it shares the classifier's variables.
+    """Returns a model from images to logits and their evidence; it shares the classifier's variables.
 
     Its input is the classifier's: float32 [B, H, W, 3] in 0..255. Its outputs, by name, in float32: `logits` [B, K],
-    and `evidence` [B, h, w, K], what each place of the backbone's feature map adds to the logit of each class (or
-    takes from it). The mean over all places is the logit, but for a constant of the photo and class. See `heat_map`.
+    and `evidence` [B, h, w, K], the positive or negative contribution of each position of the backbone's feature map to
+    the logit of each class. The mean over all positions is the logit, up to a constant of the photo and class. See
+    `heat_map`.
 
     Args:
       classifier: from `carclf.model.classifier.build_classifier`, with any backbone.
@@ -23,9 +24,9 @@ def build_grad_cam(classifier: keras.Model) -> keras.Model:
 
 
 def heat_map(evidence: np.ndarray) -> np.ndarray:
-    """The Grad-CAM heat map of one class, float32 of the shape of `evidence`: 0..1, 1 where most speaks for the class.
+    """Returns the Grad-CAM heat map of one class, float32 [h, w] in 0..1, with 1 at the strongest evidence for it.
 
-    All 0 where nothing speaks for it.
+    It is 0 everywhere if there is no evidence for the class.
 
     Args:
       evidence: float [h, w], of one photo and class.
@@ -37,11 +38,11 @@ def heat_map(evidence: np.ndarray) -> np.ndarray:
 
 
 class _Evidence(keras.layers.Layer):
-    """Σ_d (∂ logit_k / ∂ pooled feature d) · (feature d at a place), float32 [B, h, w, K].
+    """Σ_d (∂ logit_k / ∂ pooled feature d) · (feature d at a position), float32 [B, h, w, K].
 
-    The pooling is a mean, so that the gradient is the same at every place: Grad-CAM's weights α, times h · w. Behind it
-    the head is linear but for the ReLU, which passes the gradient of the units that are above 0 and no other. So the
-    gradient is a product of the head's own weights, and no backend need be asked for it.
+    The pooling is a mean, so the gradient is the same at every position: Grad-CAM's weights α, times h · w. After it
+    the head is linear except for the ReLU, which passes the gradient only of units above 0. So the gradient is a
+    product of the head's weights and needs no automatic differentiation.
 
     Source: Selvaraju et al. 2017, "Grad-CAM", equation 1.
     """
@@ -51,7 +52,7 @@ class _Evidence(keras.layers.Layer):
         self._dense, self._norm, self._logits = map(classifier.get_layer, ("head_dense", "head_norm", "logits"))
 
     def call(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-        """Inputs: features [B, h, w, D], and the hidden units behind the ReLU [B, J]."""
+        """Returns the evidence for features [B, h, w, D] and the hidden units after the ReLU [B, J]."""
         features, hidden = inputs
         scale = self._norm.gamma * ops.rsqrt(self._norm.moving_variance + self._norm.epsilon)
         passing = ops.cast(hidden > 0, "float32") * scale

@@ -1,4 +1,4 @@
-"""A schedule as Keras wants it: computed from the optimizer's own step counter, inside the train step."""
+"""A schedule for Keras, computed inside the train step from the optimizer's own step counter."""
 
 import dataclasses
 from typing import Any
@@ -16,15 +16,15 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         self.schedule = schedule
 
     def __call__(self, step: Any) -> Any:
-        """The rate of optimizer step `step`."""
+        """Returns the rate of optimizer step `step`."""
         factor = self.schedule.factor(keras.ops.cast(step, "int32") + self.schedule.ahead_steps, keras.ops)
         return keras.ops.cast(self.schedule.learning_rate * factor, "float32")
 
     def get_config(self) -> dict[str, Any]:
-        """The attributes of the schedule."""
+        """Returns the attributes of the schedule."""
         return dataclasses.asdict(self.schedule)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LearningRate":
-        """The schedule with these attributes."""
+        """Returns the schedule with these attributes."""
         return cls(Schedule(**config))

@@ -1,4 +1,4 @@
-"""The table of losses: logits and soft targets to one number a photo."""
+"""The table of losses: logits and soft targets to one number per photo."""
 
 import difflib
 import math
@@ -10,15 +10,15 @@ from keras import ops
 
 from carclf.errors import UserError
 
-# Below it the doubt 1 − p counts as this much: its powers below 1 have no finite slope at 0.
+# Lower limit of the doubt 1 − p: powers below 1 have no finite slope at 0.
 SMALLEST_DOUBT = 1e-7
 
 
 class FocalCrossEntropy(keras.losses.Loss):
     """Σ_k target_k · (1 − p_k)^γ · (−log p_k) with p = softmax(logits): float32 [B] for two of [B, K].
 
-    It equals `keras.losses.CategoricalFocalCrossentropy` with α = 1 where no probability is below 1e-7. There Keras
-    cuts it off, so that the slope is 0 and a photo that is badly wrong is never learnt; here it keeps its slope.
+    It equals `keras.losses.CategoricalFocalCrossentropy` with α = 1 as long as no probability is below 1e-7. Keras
+    clips smaller ones, so their slope is 0 and a badly wrong photo is never learnt; here they keep their slope.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4, summed over a soft target.
     """
@@ -28,18 +28,18 @@ class FocalCrossEntropy(keras.losses.Loss):
         self.gamma = gamma
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each photo.
+        """Returns the loss of each photo, float32 [B].
 
         Args:
-          y_true: distributions.
-          y_pred: logits.
+          y_true: distributions, [B, K].
+          y_pred: logits, [B, K].
         """
         log_probability = ops.log_softmax(y_pred, axis=-1)
         doubt = ops.maximum(-ops.expm1(log_probability), SMALLEST_DOUBT)
         return -ops.sum(y_true * ops.power(doubt, self.gamma) * log_probability, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The loss's argument."""
+        """Returns the loss's argument."""
         return {"gamma": self.gamma}
 
 
@@ -54,16 +54,16 @@ LOSSES: dict[str, Callable[[float], keras.losses.Loss]] = {
 
 
 def build_loss(name: str, *, focal_gamma: float = 2.0) -> keras.losses.Loss:
-    """A `keras.losses.Loss` of targets and logits, both [B, K]; its `call` gives float32 [B], itself the weighted mean.
+    """Returns a `keras.losses.Loss` of targets and logits, both [B, K]: the weighted mean; its `call`, float32 [B].
 
-    Targets are distributions: smoothing and mixing are already in them.
+    Targets are distributions that already include smoothing and mixing.
 
     Args:
-      name: a key of `LOSSES`. "cross_entropy" is Keras's own; "focal" weighs the part of each class by (1 − p)^γ.
-      focal_gamma: γ of "focal", at least 0; at 0 it is the cross-entropy.
+      name: a key of `LOSSES`. "cross_entropy" is Keras's own; "focal" weights the term of each class by (1 − p)^γ.
+      focal_gamma: γ of "focal", at least 0; 0 gives the cross-entropy.
 
     Raises:
-      UserError: an unknown name, or γ out of range.
+      UserError: the name is unknown, or γ is out of range.
     """
     if name not in LOSSES:
         near = difflib.get_close_matches(name.lower(), LOSSES, n=1)

@@ -1,4 +1,4 @@
-"""The table of optimizers, and what every one of them can be given: decay, clipping, an average of the weights."""
+"""The table of optimizers, and the options of all of them: weight decay, clipping, EMA of the weights."""
 
 import dataclasses
 import difflib
@@ -21,8 +21,8 @@ class OptimizerRow:
 
     Attributes:
       builder: the class in `keras.optimizers`.
-      has_amsgrad: whether it knows the AMSGrad variant.
-      weight_decay: decoupled decay when none is given; None for no decay.
+      has_amsgrad: whether it has the AMSGrad variant.
+      weight_decay: default decoupled decay; None for no decay.
       batch_exponent: the power of the batch size with which its best learning rate grows, see `scaled_learning_rate`.
       arguments: further fixed arguments of the class.
     """
@@ -55,25 +55,26 @@ def build_optimizer(
     factors: Mapping[str, Factor] | None = None,
     replicas: int = 1,
 ) -> "keras.optimizers.Optimizer":
-    """A new, unbuilt optimizer: Keras's own, or where that does not do, one made of it (`paced`, `clipping`).
+    """Returns a new, unbuilt Keras optimizer, extended by `layer_rates` and `clipping` if the options need them.
 
     Args:
       name: a key of `OPTIMIZERS`.
-      schedule: the learning rate by batch: a schedule, or a number that callbacks may change. With the schedule
+      schedule: the learning rate per batch: a schedule, or a number that callbacks may change. With the schedule
         `plateau` the optimizer has the variable that `set_learning_rate_scale` sets.
-      amsgrad: the AMSGrad variant.
-      weight_decay: decoupled decay per update, of kernels only; 0 takes the optimizer's own (adamw 0.004, others none).
+      amsgrad: use the AMSGrad variant.
+      weight_decay: decoupled decay per update, of kernels only; 0 means the optimizer's default (adamw 0.004, others
+        none).
       clip_norm: the largest global norm of the gradient of the whole batch; 0 does not clip.
-      ema_momentum: momentum of an exponential moving average of the weights, in (0, 1); 0 keeps none. The average lies
-        beside the weights until `optimizer.finalize_variable_values` swaps it in (`fit` does so at its end).
-      accumulation_steps: batches whose mean gradient makes one update. A schedule still counts batches.
-      factors: by the `path` of a variable, how it follows the learning rate; a variable that is not in it does so as it
-        is. See `carclf.model.unfreezing.learning_factors`.
+      ema_momentum: momentum of an exponential moving average of the weights, in (0, 1); 0 keeps none. The EMA is stored
+        next to the weights until `optimizer.finalize_variable_values` swaps it in (`fit` does so at its end).
+      accumulation_steps: number of batches per update, which uses their mean gradient. A schedule still counts batches.
+      factors: how each variable follows the learning rate, by its `path`; a variable without a factor follows it
+        exactly. See `carclf.model.unfreezing.learning_factors`.
       replicas: devices that share a batch.
 
     Raises:
-      UserError: an unknown name, a value out of range, AMSGrad where there is none, accumulation on several devices
-        that TensorFlow drives.
+      UserError: the name is unknown, a value is out of range, the optimizer has no AMSGrad, or gradients are to be
+        accumulated on several TensorFlow devices.
     """
     import keras
 
@@ -90,9 +91,9 @@ def build_optimizer(
     optimizer_class: Any = getattr(keras.optimizers, row.builder)
     follows_metric = isinstance(schedule, Schedule) and schedule.follows_metric
     if factors or follows_metric or (ema_momentum and accumulation_steps > 1):
-        from carclf.model.layer_rates import paced
+        from carclf.model.layer_rates import with_layer_rates
 
-        optimizer_class = paced(optimizer_class)
+        optimizer_class = with_layer_rates(optimizer_class)
         arguments["factors"] = factors or {}
     if clip_norm and replicas > 1 and keras.backend.backend() == "tensorflow":
         from carclf.model.clipping import clipping_the_sum
@@ -119,34 +120,34 @@ def _check_optimizer(name: str, *, amsgrad: bool, weight_decay: float, clip_norm
 
 
 def check_amsgrad(amsgrad: bool, *, optimizer: str) -> None:
-    """Checks that the optimizer has the AMSGrad variant where it is asked for.
+    """Checks that the optimizer has the AMSGrad variant, if it is requested.
 
     Raises:
       UserError: it has none, or there is no such optimizer.
     """
     if amsgrad and not _find(optimizer).has_amsgrad:
         having = " or ".join(name for name, row in OPTIMIZERS.items() if row.has_amsgrad)
-        raise UserError(f"--amsgrad is not for {optimizer}: leave it out, or use {having}.")
+        raise UserError(f"The optimizer {optimizer} has no AMSGrad variant: leave out --amsgrad, or use {having}.")
 
 
 def _check_accumulation(steps: int, *, replicas: int, backend: str) -> None:
     if steps < 1:
-        raise UserError(f"--accumulation_steps is {steps}: give the number of batches to an update, at least 1.")
+        raise UserError(f"--accumulation_steps is {steps}: give the number of batches per update, at least 1.")
     if steps > 1 and replicas > 1 and backend == "tensorflow":
         raise UserError(
-            f"--accumulation_steps={steps} does not work on {replicas} devices that TensorFlow drives (Keras cannot "
+            f"--accumulation_steps={steps} does not work on {replicas} devices under TensorFlow (Keras cannot "
             "accumulate under MirroredStrategy): use one device, KERAS_BACKEND=jax, or leave it out."
         )
 
 
 def set_learning_rate_scale(optimizer: "keras.optimizers.Optimizer", scale: float) -> None:
-    """Returns nothing: from the next step on, the schedule `plateau` runs at `scale` (0..1) times its rate.
+    """Sets the scale (0..1) of the schedule `plateau`, from the next step on.
 
-    The scale is one of `optimizer.variables`, so that a checkpoint of those holds it.
+    The scale is one of `optimizer.variables`, so a checkpoint of them contains it.
 
     Args:
       optimizer: of a compiled model; also one that Keras has wrapped for float16.
-      scale: what `carclf.model.schedules.plateau_scale` gives.
+      scale: from `carclf.model.schedules.plateau_scale`.
 
     Raises:
       AttributeError: the optimizer was built for another schedule.
@@ -155,17 +156,18 @@ def set_learning_rate_scale(optimizer: "keras.optimizers.Optimizer", scale: floa
 
 
 def scaled_learning_rate(learning_rate: float, *, batch_size: int, reference_batch_size: int, optimizer: str) -> float:
-    """The learning rate for batches of `batch_size` photos where `learning_rate` is right for the reference size.
+    """Returns the learning rate for `batch_size` photos, given the right one for `reference_batch_size`.
 
-    Linear in the batch size for SGD, with its square root for the Adam family: the step then keeps its share of noise.
-    `batch_size` counts what makes one update: over all devices, and times the accumulated batches.
+    It grows linearly with the batch size for SGD, and with its square root for the Adam family, so that the relative
+    noise of a step stays the same. `batch_size` is the number of photos per update: on all devices, times the
+    accumulated batches.
 
     Raises:
-      UserError: an unknown optimizer, or a batch size below 1.
+      UserError: the optimizer is unknown, or a batch size is below 1.
 
     Source: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1 (linear); Malladi et al. 2022, "On the SDEs
       and Scaling Rules for Adaptive Gradient Algorithms", definition 5.2 (square root; it also scales the betas, which
-      are left alone here).
+      stay unchanged here).
     """
     for name, size in {"batch_size": batch_size, "reference_batch_size": reference_batch_size}.items():
         if size < 1:

@@ -1,4 +1,4 @@
-"""Render in front of a classifier: the one model that trains, validates and predicts."""
+"""Render in front of a classifier: the model that trains, validates and predicts."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,
 
 
 def build_photo_classifier(classifier: keras.Model, *, framing: Framing, rendering: Rendering) -> keras.Model:
-    """A model from the pipeline's arrays to logits float32 [B, K]; it shares the classifier's variables.
+    """Returns a model from the pipeline's arrays to logits float32 [B, K]; it shares the classifier's variables.
 
     Inputs, by name: canvas uint8 [B, C, C, 3] and, in float32, extent [B, 2], geometry [B, 3, 3], colour [B, 3, 4],
-    mix [B, 5], erase [B, 7], as `carclf.data.pipeline` gives them.
+    mix [B, 5], erase [B, 7], as `carclf.data.pipeline` returns them.
 
     Args:
       classifier: image float32 [B, H, W, 3] in 0..255 → logits [B, K].
       framing: (H, W) and C in pixels.
-      rendering: how the images are computed.
+      rendering: how to compute the images.
     """
     side = framing.canvas_size
     inputs = {"canvas": keras.Input((side, side, 3), dtype="uint8", name="canvas")}
@@ -31,11 +31,11 @@ def build_photo_classifier(classifier: keras.Model, *, framing: Framing, renderi
 
 
 def view_inputs(photos: Mapping[str, Any], draws: Mapping[str, Any], view: Any) -> dict[str, Any]:
-    """The photo classifier's inputs that show photos in one of their views.
+    """Returns the inputs of the photo classifier for one view of the photos.
 
     Args:
       photos: canvas and extent of B photos.
       draws: geometry, colour, mix and erase of all V views, [B, V, …].
-      view: int32, which of them.
+      view: int32, index of the view.
     """
     return {"canvas": photos["canvas"], "extent": photos["extent"]} | {k: draw[:, view] for k, draw in draws.items()}

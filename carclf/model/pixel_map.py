@@ -1,4 +1,4 @@
-"""Where each output pixel of Render lies in its photo: what both of its methods share."""
+"""Maps output pixels of Render to photo pixels; both of its methods use it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from keras import ops
 
 Tensor = Any
 
-# A photo reduced by more than this is averaged from 2x2 samples an output pixel.
+# A photo reduced by more than this gets 2x2 samples per output pixel, averaged.
 REDUCTION = 1.5
-# Distance of those samples from the output pixel's centre, in output pixels: at a reduction of exactly 2 they
-# then weigh the photo's pixels 1:3:3:1, as Pillow's antialiased bilinear filter does.
+# Distance of those samples from the output pixel's centre, in output pixels. At a reduction of exactly 2 the photo's
+# pixels then get the weights 1:3:3:1, as in Pillow's antialiased bilinear filter.
 SAMPLE_OFFSET = 0.375
 
 
 def pixel_map(extent: Tensor, geometry: Tensor) -> Tensor:
-    """Returns [B, 3, 3]: output (u, v, 1) to homogeneous photo pixels, x_px = (u + 1) / 2 * W - 0.5.
+    """Returns [B, 3, 3], maps output (u, v, 1) to homogeneous photo pixels, x_px = (u + 1) / 2 * W - 0.5.
 
     The last row of an affine map is (0, 0, 1).
     """
@@ -29,23 +29,23 @@ def pixel_map(extent: Tensor, geometry: Tensor) -> Tensor:
 
 
 def is_affine(matrix: Tensor) -> Tensor:
-    """Returns bool [B]: the third coordinate is the same positive number everywhere."""
+    """Returns bool [B]: True if the third coordinate is the same positive number everywhere."""
     return ops.logical_and(ops.all(matrix[:, 2, :2] == 0.0, axis=1), matrix[:, 2, 2] > 0.0)
 
 
 def centres(size: int) -> np.ndarray:
-    """Returns the u of the pixel centres of a side, float32, exactly antisymmetric so that flips are exact."""
+    """Returns float32 [size], u of a side's pixel centres, exactly antisymmetric so that flips are exact."""
     return ((2.0 * np.arange(size) + 1.0 - size) / size).astype(np.float32)
 
 
 def sample_step(pixels: Tensor, *, image_size: tuple[int, int]) -> Tensor:
-    """Returns [B, 2]: how far, in (u, v), the 2x2 samples lie from an output pixel's centre; 0 along an axis of one."""
+    """Returns [B, 2], distance of the 2x2 samples from an output pixel's centre in (u, v); 0 for a single sample."""
     reduced = ops.cast(_reductions(pixels, image_size=image_size) > REDUCTION, "float32")
     return reduced * (SAMPLE_OFFSET * np.array([[2.0 / image_size[1], 2.0 / image_size[0]]], np.float32))
 
 
 def _reductions(pixels: Tensor, *, image_size: tuple[int, int]) -> Tensor:
-    """Returns [B, 2]: photo pixels per output pixel at the centre, along the output's x and y."""
+    """Returns [B, 2], photo pixels per output pixel at the centre, along the output's x and y."""
     x, y, z = pixels[:, 0], pixels[:, 1], pixels[:, 2]
     scale = z[:, 2:3]
     across = (x[:, :2] - x[:, 2:3] / scale * z[:, :2]) / scale
@@ -55,12 +55,12 @@ def _reductions(pixels: Tensor, *, image_size: tuple[int, int]) -> Tensor:
 
 
 def reflect(position: Tensor, last: Tensor) -> Tensor:
-    """Returns the photo pixel that a mirror image outside 0..last shows at `position`."""
+    """Returns the photo pixel shown at `position` if the photo is mirrored outside 0..last."""
     period = 2.0 * (last + 1.0)
     folded = ops.mod(position + 0.5, period)
     return ops.minimum(folded, period - folded) - 0.5
 
 
 def coverage(position: Tensor, last: Tensor) -> Tensor:
-    """Returns the bilinear weight of the photo against what lies outside, 0..1."""
+    """Returns the bilinear weight of the photo against its padding, 0..1."""
     return ops.clip(ops.minimum(position + 1.0, last + 1.0 - position), 0.0, 1.0)

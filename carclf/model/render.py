@@ -32,28 +32,29 @@ def render(
     method: RenderMethod = "gather",
     branching: bool = True,
 ) -> Tensor:
-    """Returns the images that the matrices make of the photos: float32 [B, H, W, 3] in 0..255.
+    """Returns the images rendered from the photos: float32 [B, H, W, 3] in 0..255.
 
-    Every output pixel is mapped into the photo and interpolated between its four neighbours; then come colour, the
-    one clip to 0..255, mixing, erasing. All shapes are static when those of the arguments are, so XLA compiles it.
+    Every output pixel is mapped into the photo and interpolated between its four neighbours; then follow colour, a
+    single clip to 0..255, mixing and erasing. If the shapes of the arguments are static, all shapes are, so XLA can
+    compile it.
 
     Args:
-        canvas: uint8 [B, C, C, 3], photo in the top-left corner.
-        extent: float32 [B, 2], (height, width) of the photo in pixels.
-        geometry: float32 [B, 3, 3], output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge to edge;
-            its last row gives a positive number for every point on this side of the horizon.
-        colour: float32 [B, 3, 4], affine map of RGB in 0..255.
-        mix: float32 [B, 5], lambda and pasted box, or None where nothing is mixed; B must then be even.
-        erase: float32 [B, 7], box and RGB, or None where nothing is erased.
-        image_size: (H, W) in pixels.
-        fill: what lies outside the photo: its `edge` pixel, its mirror image (`reflect`), or a `constant`.
-        fill_value: that constant, 0..255, before colour.
-        stretch: before colour, map each image's darkest value to 0 and its brightest to 255, as Keras's old
-            ImageDataGenerator does in silence wherever it changes the brightness.
-        method: how to interpolate: `gather` the neighbours, or by `separable` matrix products, to 0.01 of 255 the same
-            image where no geometry turns, shears or projects (`carclf.model.separable`).
-        branching: take the cheapest way that serves the batch; False always takes the one that serves every batch,
-            for runtimes that know no conditionals.
+      canvas: uint8 [B, C, C, 3], photo in the top-left corner.
+      extent: float32 [B, 2], (height, width) of the photo in pixels.
+      geometry: float32 [B, 3, 3], output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge to edge;
+        its last row gives a positive number for every point on this side of the horizon.
+      colour: float32 [B, 3, 4], affine map of RGB in 0..255.
+      mix: float32 [B, 5], lambda and pasted box, for an even B; None mixes nothing.
+      erase: float32 [B, 7], box and RGB; None erases nothing.
+      image_size: (H, W) in pixels.
+      fill: padding mode: the photo's `edge` pixel, its mirror image (`reflect`), or a `constant`.
+      fill_value: that constant, 0..255, before colour.
+      stretch: before colour, map each image's darkest value to 0 and its brightest to 255, as Keras's old
+        ImageDataGenerator does silently when it changes the brightness.
+      method: how to interpolate: `gather` the neighbours, or multiply `separable` matrices, which gives the same image
+        to 0.01 of 255 if all geometry is axis-aligned (`carclf.model.separable`).
+      branching: take the cheapest branch that can render the batch. False always takes the general one, for runtimes
+        without conditionals.
     """
     own_colour = ops.zeros_like(colour) + np.eye(3, 4, dtype=np.float32) if stretch else colour
     if method == "separable":
@@ -93,8 +94,8 @@ def _sample(
 ) -> Tensor:
     """Returns the interpolated and recoloured photos before the clip, float32 [B, H, W, 3].
 
-    The branches give the same image wherever more than one applies, up to rounding, so no photo depends on its
-    batch. Each holds its own gathers: XLA turns a conditional without one into a select, which computes every branch.
+    If several branches apply, they give the same image up to rounding, so no photo depends on its batch. Each branch
+    has its own gathers: XLA turns a conditional without one into a select, which computes every branch.
     """
     pixels = pixel_map(extent, geometry)
     step = sample_step(pixels, image_size=image_size)
@@ -119,7 +120,7 @@ def _sample(
     mixes_channels = ops.any(colour[:, :, :3] * np.float32(1.0 - np.eye(3)) != 0.0)
     of_one_sample = 2 + 2 * ops.cast(projective, "int32") + ops.cast(mixes_channels, "int32")
     of_four = ops.cast(ops.logical_or(projective, mixes_channels), "int32")
-    # One choice among six, since a GPU waits for the host at every choice, and nested ones make up to three.
+    # One choice among six, because a GPU waits for the host at every choice, and nested ones would make up to three.
     return ops.switch(
         ops.where(averaged, of_four, of_one_sample),
         [
@@ -134,10 +135,10 @@ def _sample(
 
 
 def _divide(image: Tensor, count: float, extent: Tensor) -> Tensor:
-    """Returns image / count, for a count that XLA cannot know beforehand.
+    """Returns image / count, for a count that XLA cannot know at compile time.
 
-    XLA takes a division for expensive and keeps its result instead of computing it again for each of its users.
-    Without it the whole interpolation runs three times, once for every channel that `_recolour` reads.
+    XLA considers a division expensive, so it stores the result instead of recomputing it for each use. Without it the
+    whole interpolation runs three times, once for every channel that `_recolour` reads.
     """
     hidden = ops.where(extent[:, :1] >= 0.0, np.float32(count), np.float32(0.0))
     return image / hidden[:, None, None]
@@ -154,7 +155,7 @@ def _interpolate(
     fill_value: float,
     affine: bool,
 ) -> Tensor:
-    """Returns one bilinear sample an output pixel, float32 [B, H, W, 3], offset [B, 2] in (u, v) from its centre."""
+    """Returns one bilinear sample per output pixel, float32 [B, H, W, 3], offset [B, 2] in (u, v) from its centre."""
     x, y = _positions(pixels, offset, image_size=image_size, affine=affine)
     last = ops.maximum(extent, 1.0) - 1.0
     last_x, last_y = last[:, 1][:, None, None], last[:, 0][:, None, None]
@@ -170,7 +171,7 @@ def _interpolate(
 def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int], affine: bool) -> tuple[Tensor, Tensor]:
     """Returns the photo pixel (x, y) of every output pixel, float32 [B, H, W] each.
 
-    Without the division of a perspective XLA computes them where they are needed instead of storing them.
+    Without a perspective's division XLA computes them on use instead of storing them.
     """
     height, width = image_size
     u = centres(width)[None, None, :] + offset[:, 0][:, None, None]
@@ -181,17 +182,17 @@ def _positions(pixels: Tensor, offset: Tensor, *, image_size: tuple[int, int], a
     )
     if affine:
         return x, y
-    # What a perspective puts beyond the horizon lies infinitely far outside the photo.
+    # Points beyond the horizon of a perspective are infinitely far outside the photo.
     z = ops.maximum(z, np.float32(1e-6))
     return x / z, y / z
 
 
 def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor) -> Tensor:
-    """Returns the canvas at (x, y) [B, H, W], which lie within the photo: float32 [B, H, W, 3]."""
+    """Returns the canvas at (x, y) [B, H, W], all within the photo: float32 [B, H, W, 3]."""
     batch, rows, columns = ops.shape(canvas)[:3]
     table = ops.reshape(canvas, (-1, 3))
-    # The upper left neighbour is never the last pixel, so that the other three need no bounds of their own; on
-    # a side of one pixel they carry no weight.
+    # The upper left neighbour is never the last pixel, so the other three need no bounds checks; on a side of one
+    # pixel they have no weight.
     left = ops.maximum(ops.minimum(ops.floor(x), last_x - 1.0), 0.0)
     top = ops.maximum(ops.minimum(ops.floor(y), last_y - 1.0), 0.0)
     across, down = x - left, y - top
@@ -208,9 +209,9 @@ def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor
 
 
 def _stretched(image: Tensor) -> Tensor:
-    """Returns each image with its least value at 0 and its greatest at 255; one of a single value becomes 0.
+    """Returns each image with its smallest value at 0 and its largest at 255; a uniform image becomes 0.
 
-    Half a grey level counts as a single value: less is the rounding of the interpolation.
+    An image within half a grey level counts as uniform: such a difference is rounding of the interpolation.
 
     Source: `array_to_img(scale=True)` of Keras 2.4, which `apply_brightness_shift` calls.
     """
@@ -220,19 +221,19 @@ def _stretched(image: Tensor) -> Tensor:
 
 
 def _recolour(image: Tensor, colour: Tensor) -> Tensor:
-    """Returns colour [B, 3, 4] applied to every pixel, by explicit sums over the channels."""
+    """Returns the image with colour [B, 3, 4] applied to every pixel, by explicit sums over the channels."""
     matrix = colour[:, None, None]
     return sum((matrix[..., index] * image[..., index : index + 1] for index in range(3)), matrix[..., 3])
 
 
 def _scale_channels(image: Tensor, colour: Tensor) -> Tensor:
-    """Returns a diagonal colour [B, 3, 4] applied to every pixel."""
+    """Returns the image with a diagonal colour [B, 3, 4] applied to every pixel."""
     diagonal = ops.stack([colour[:, index, index] for index in range(3)], axis=-1)
     return image * diagonal[:, None, None] + colour[:, None, None, :, 3]
 
 
 def _inside(box: Tensor, *, image_size: tuple[int, int]) -> Tensor:
-    """Returns the bool mask [B, H, W, 1] of the pixels whose centre lies in box [B, 4], in fractions."""
+    """Returns bool [B, H, W, 1], the mask of the pixels with their centre in box [B, 4], in fractions."""
     height, width = image_size
     y = ((np.arange(height) + 0.5) / height).astype(np.float32)[None, :, None, None]
     x = ((np.arange(width) + 0.5) / width).astype(np.float32)[None, None, :, None]
@@ -241,7 +242,7 @@ def _inside(box: Tensor, *, image_size: tuple[int, int]) -> Tensor:
 
 
 def _mix(image: Tensor, mix: Tensor) -> Tensor:
-    """Returns each photo mixed with the other of its pair, 2k with 2k + 1."""
+    """Returns each image mixed with the other one of its pair, 2k with 2k + 1."""
     _, height, width, _ = image.shape
     pairs = ops.reshape(image, (-1, 2, height, width, 3))
     partner = ops.reshape(ops.flip(pairs, axis=1), (-1, height, width, 3))
@@ -260,25 +261,25 @@ def _erase(image: Tensor, erase: Tensor) -> Tensor:
 
 
 class Render(keras.layers.Layer):
-    """The layer that makes network input of a batch, in training, validation, prediction and TTA alike.
+    """The layer that turns a batch into network input, for training, validation, prediction and TTA.
 
-    Call it with a mapping that holds `canvas`, `extent`, `geometry` and `colour`, and `mix` and `erase` where the
-    layer was made for them; see `render` for their shapes. Other keys are ignored. It has no weights, computes in
-    float32 under any precision policy, and returns float32 [B, H, W, 3] in 0..255.
+    Call it with a mapping that has `canvas`, `extent`, `geometry` and `colour`, plus `mix` if `mixing` and `erase` if
+    `erasing`; see `render` for their shapes. Other keys are ignored. It has no weights, computes in float32 under any
+    precision policy, and returns float32 [B, H, W, 3] in 0..255.
 
     Args:
-        image_size: (H, W) of the output in pixels.
-        fill: `edge`, `reflect` or `constant`.
-        fill_value: value of `constant`, 0..255.
-        mixing: apply `mix`.
-        erasing: apply `erase`.
-        stretch: map each image's values to 0..255 before colour.
-        method: `gather`, or `separable` for geometries that neither turn nor shear nor project.
-        jit: compile with XLA, whatever surrounds the layer. Turn it off to export the model.
-        branching: see `render`. Turn it off to export the model.
+      image_size: (H, W) of the output in pixels.
+      fill: padding mode: `edge`, `reflect` or `constant`.
+      fill_value: value of `constant`, 0..255.
+      mixing: apply `mix`.
+      erasing: apply `erase`.
+      stretch: map each image's values to 0..255 before colour.
+      method: `gather`, or `separable` for axis-aligned geometries.
+      jit: compile with XLA, even inside code that is not compiled. Turn it off to export the model.
+      branching: see `render`. Turn it off to export the model.
 
     Raises:
-        ValueError: an option is out of range, a key is missing, or an odd batch is to be mixed.
+      ValueError: an option is out of range, a key is missing, or `mixing` is on and the batch is odd.
     """
 
     def __init__(
@@ -348,7 +349,7 @@ class Render(keras.layers.Layer):
         return keras.KerasTensor((inputs["canvas"].shape[0], *self.image_size, 3), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
+        """Returns the arguments that recreate this layer."""
         return {
             "name": self.name,
             "image_size": self.image_size,

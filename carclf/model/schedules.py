@@ -1,4 +1,4 @@
-"""The table of learning-rate schedules: functions of the step, in plain Python and inside a train step alike."""
+"""The table of learning-rate schedules: functions of the step, for plain Python and for a compiled train step."""
 
 import dataclasses
 import difflib
@@ -24,14 +24,14 @@ class Schedule:
     Attributes:
       name: a key of `SCHEDULES`.
       learning_rate: the highest rate, reached at the end of the warm-up.
-      steps_per_epoch: optimizer steps in an epoch.
-      epochs: epochs in the stage, warm-up included.
+      steps_per_epoch: optimizer steps per epoch.
+      epochs: epochs of the stage, including the warm-up.
       warmup_epochs: epochs of linear rise before the schedule's own clock starts; may be a fraction.
       decay: factor per epoch (exponential, cyclic_exp_range), per period (step) or per drop (plateau), in (0, 1].
-      period_epochs: epochs between two drops (step), without progress before a drop (plateau), or of half a cycle
+      period_epochs: epochs between two drops (step), without improvement before a drop (plateau), or per half cycle
         (cyclic_*).
-      lowest_fraction: what the low end of cosine, plateau and the cycles is, as a fraction of `learning_rate`.
-      ahead_steps: steps by which `step` is ahead of the optimizer's own counter, where epochs before had fewer.
+      lowest_fraction: low end of cosine, plateau and the cycles, as a fraction of `learning_rate`.
+      ahead_steps: steps by which `step` is ahead of the optimizer's own counter, if earlier epochs had fewer steps.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Schedule:
         return self.epochs * self.steps_per_epoch - self.warmup_steps
 
     def at(self, step: int) -> float:
-        """The rate used by step `step`, counted from 0 at the start of the stage."""
+        """Returns the rate of step `step`, counted from 0 at the start of the stage."""
         return float(self.learning_rate * self.factor(np.asarray(step), np))
 
     def factor(self, step: Any, xp: Any) -> Any:
-        """The rate at `step` (an integer array) as a fraction of `learning_rate`; `xp` is NumPy or `keras.ops`.
+        """Returns the rate at `step` (an integer array) as a fraction of `learning_rate`; `xp` is NumPy or `keras.ops`.
 
-        The epoch comes from an integer division: in float32 the first step of an epoch could count as the one before.
+        The epoch is an integer division: in float32 the first step of an epoch could count to the epoch before.
         """
         own_step = xp.maximum(step - self.warmup_steps, 0)
         epoch = _float(xp.floor_divide(own_step, self.steps_per_epoch), xp)
@@ -73,61 +73,61 @@ class Schedule:
 
     @property
     def follows_metric(self) -> bool:
-        """Whether the rate is also multiplied by a `plateau_scale`, which no function of the step can know."""
+        """True if the rate is also multiplied by a `plateau_scale`, which no function of the step can know."""
         return self.name == "plateau"
 
 
 Curve = Callable[[Any, Any, Schedule, Any], Any]
-"""(step, epoch, schedule, xp) → fraction of the learning rate; step and epoch are whole floats counted from the end of
-the warm-up, xp is NumPy or keras.ops."""
+"""(step, epoch, schedule, xp) → fraction of the learning rate. Step and epoch are whole floats, counted from the end of
+the warm-up; xp is NumPy or keras.ops."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Factor:
-    """How one variable follows the learning rate; the default is: as it is.
+    """How one variable follows the learning rate; by default, exactly.
 
     Attributes:
-      share: of the learning rate, at least 0; at 0 the variable never changes.
-      first_step: the step (a batch, from 0) before which it does not change.
+      scale: factor on the learning rate, at least 0; at 0 the variable never changes.
+      first_step: the first step (a batch, counted from 0) that changes the variable.
     """
 
-    share: float = 1.0
+    scale: float = 1.0
     first_step: int = 0
 
 
 def constant(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """1 always."""
+    """Returns 1 at every step."""
     return xp.ones_like(step)
 
 
 def plateau(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """1 always: the optimizer multiplies it by the `plateau_scale` of the epochs before."""
+    """Returns 1 at every step: the optimizer multiplies it by the `plateau_scale` of the epochs so far."""
     return constant(step, epoch, schedule, xp)
 
 
 def exponential(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """decay^epoch, constant within an epoch. Source: the notebook's log (0.9^epoch)."""
+    """Returns decay^epoch, constant within an epoch. Source: the notebook's log (0.9^epoch)."""
     return xp.power(schedule.decay, epoch)
 
 
 def published(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """1 for five epochs, then e^−0.05 less with every epoch. Source: the notebook's published code."""
+    """Returns 1 for five epochs, then e^−0.05 times less every epoch. Source: the notebook's published code."""
     return xp.exp(PUBLISHED_DECAY_RATE * xp.maximum(epoch - (PUBLISHED_CONSTANT_EPOCHS - 1.0), 0.0))
 
 
 def step(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """One factor `decay` after every `period_epochs`."""
+    """Returns 1, multiplied by `decay` after every `period_epochs`."""
     return xp.power(schedule.decay, xp.floor(epoch / schedule.period_epochs))
 
 
 def cosine(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """Half a cosine from 1 to `lowest_fraction` over the steps. Source: Loshchilov & Hutter 2017, equation 5."""
+    """Returns a half cosine from 1 to `lowest_fraction`. Source: Loshchilov & Hutter 2017, equation 5."""
     progress = xp.minimum(step / schedule.decay_steps, 1.0)
     return _between(schedule.lowest_fraction, 1.0, 0.5 * (1.0 + xp.cos(math.pi * progress)))
 
 
 def one_cycle(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """A cosine rise from 1/25 over 30 % of the steps, then a cosine fall to 1/250000, reached at the last step.
+    """Returns a cosine rise from 1/25 over 30 % of the steps, then a cosine fall to 1/250000 at the last step.
 
     Source: Smith & Topin 2018, section 3; shape and constants as in torch.optim.lr_scheduler.OneCycleLR.
     """
@@ -143,19 +143,19 @@ def one_cycle(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
 
 
 def cyclic_triangular(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """A triangle wave between `lowest_fraction` and 1. Source: Smith 2017, section 3.2."""
+    """Returns a triangle wave between `lowest_fraction` and 1. Source: Smith 2017, section 3.2."""
     _, height = _triangle(step, schedule, xp)
     return _between(schedule.lowest_fraction, 1.0, height)
 
 
 def cyclic_triangular2(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """The triangle wave with half the height in every next cycle. Source: Smith 2017, section 3.2."""
+    """Returns the triangle wave with its height halved every cycle. Source: Smith 2017, section 3.2."""
     cycle, height = _triangle(step, schedule, xp)
     return _between(schedule.lowest_fraction, 1.0, height * xp.power(0.5, cycle - 1.0))
 
 
 def cyclic_exp_range(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
-    """The triangle wave with its height shrinking by `decay` an epoch, at every step. Source: as above."""
+    """Returns the triangle wave, its height shrinking by `decay` per epoch, continuously. Source: as above."""
     _, height = _triangle(step, schedule, xp)
     return _between(schedule.lowest_fraction, 1.0, height * xp.power(schedule.decay, step / schedule.steps_per_epoch))
 
@@ -187,10 +187,10 @@ def build_schedule(
     lowest_fraction: float = 0.0,
     ahead_steps: int = 0,
 ) -> Schedule:
-    """The `Schedule` of that name; the arguments are its attributes.
+    """Returns the `Schedule` of that name; the arguments are its attributes.
 
     Raises:
-      UserError: an unknown name, a value out of range, or a warm-up for a schedule that rises by itself.
+      UserError: the name is unknown, a value is out of range, or a schedule that rises by itself has a warm-up.
     """
     if name not in SCHEDULES:
         near = difflib.get_close_matches(name, SCHEDULES, n=1)
@@ -207,7 +207,7 @@ def build_schedule(
         f"{name} rises by itself: leave out the warm-up": not (warmup_epochs and name in SELF_WARMING),
     }
     if wrong := [sentence for sentence, holds in checks.items() if not holds]:
-        raise UserError(f"The schedule {name} cannot be made: {wrong[0]}.")
+        raise UserError(f"The schedule {name} is impossible: {wrong[0]}.")
     return Schedule(
         name=name,
         learning_rate=learning_rate,
@@ -239,17 +239,17 @@ def plateau_scale(
     min_delta: float = 1e-4,
     larger_is_better: bool = True,
 ) -> float:
-    """The scale of the learning rate, in min_scale..1, for the epoch that follows `history`.
+    """Returns the scale of the learning rate, in min_scale..1, for the epoch that follows `history`.
 
-    After `patience` epochs that beat the best one by no more than `min_delta` it is multiplied by `factor`, and the
-    count begins again. It is computed from all epochs so far: whoever has the history can resume.
+    After `patience` epochs that improve the best metric by no more than `min_delta`, the scale is multiplied by
+    `factor`, and the count starts again. It depends only on the history, so a run can resume from that.
 
     Args:
-      history: the metric of each finished epoch, validation accuracy for instance.
+      history: the metric of each finished epoch, such as validation accuracy.
       factor: of one drop, in (0, 1].
       patience: epochs, at least 1; a fraction is rounded up.
-      min_scale: where it stops, in 0..1.
-      min_delta: the smallest gain that counts.
+      min_scale: lower limit of the scale, in 0..1.
+      min_delta: the smallest improvement that counts.
       larger_is_better: False for a loss.
 
     Source: keras.callbacks.ReduceLROnPlateau, with no cooldown and its default `min_delta`.
@@ -270,12 +270,12 @@ def _float(values: Any, xp: Any) -> Any:
     return xp.cast(values, "float32") if hasattr(xp, "cast") else np.asarray(values, np.float64)
 
 
-def _between(low: float, high: float, share: Any) -> Any:
-    return low + (high - low) * share
+def _between(low: float, high: float, fraction: Any) -> Any:
+    return low + (high - low) * fraction
 
 
 def _triangle(step: Any, schedule: Schedule, xp: Any) -> tuple[Any, Any]:
-    """The number of the cycle, from 1, and the height in it, 0..1."""
+    """Returns the number of the cycle, counted from 1, and the height within it, 0..1."""
     half_cycle_steps = schedule.period_epochs * schedule.steps_per_epoch
     cycle = xp.floor(1.0 + step / (2.0 * half_cycle_steps))
     return cycle, xp.maximum(0.0, 1.0 - xp.abs(step / half_cycle_steps - 2.0 * cycle + 1.0))

@@ -1,4 +1,4 @@
-"""Render by two matrix products, for geometries that keep rows and columns: TPUs multiply fast and gather slowly."""
+"""Render by two matrix products, for axis-aligned geometries: TPUs multiply fast and gather slowly."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ def sample_separably(
     fill: PaddingMode,
     fill_value: float,
 ) -> Tensor:
-    """Returns the photos interpolated as `carclf.model.render` does it, before colour: float32 [B, H, W, 3].
+    """Returns the photos interpolated as `carclf.model.render` does, before colour: float32 [B, H, W, 3].
 
-    Where each axis of the output follows one axis of the photo, bilinear interpolation is a product Y P X^T: row i of
+    If each axis of the output follows one axis of the photo, bilinear interpolation is a product Y P X^T: row i of
     Y [H, C] holds the weights of the photo's rows in output row i, and row j of X [W, C] those of its columns in output
-    column j. Borders and the mean of 2x2 samples are products of an axis each, too, so that they are in the weights.
+    column j. Padding and the mean of 2x2 samples also separate into one factor per axis, so the weights include them.
 
-    A photo whose geometry turns, shears or projects becomes NaN, which training refuses: never a wrong image.
+    A photo whose geometry rotates, shears or projects becomes NaN, which training refuses: never a wrong image.
 
-    What it costs a photo, beside the gather and the model's train step (counted, not timed; `costs` has the formulas):
+    Cost per photo, next to the gather and the model's train step (counted, not timed; `costs` has the formulas):
 
     ====================  ======  ======  =====  ========  =========  =========  ==========
     network, px           canvas  GFLOP   MB     gather's  gather's   gather's   train step
-                                  of it   of it  GFLOP     MB         rows       GFLOP
+                                                 GFLOP     MB         rows       GFLOP
     ====================  ======  ======  =====  ========  =========  =========  ==========
     EfficientNet B0, 224  320     0.23    3.2    0.002     1.2        200,704    2.5
     EfficientNet B3, 300  640     1.08    8.5    0.016     5.4        1,440,000  11.7
     EfficientNet B3, 512  640     2.26    14.9   0.012     6.3        1,048,576  32.2
     ====================  ======  ======  =====  ========  =========  =========  ==========
 
-    A TPU makes three passes for each product (`exact_einsum`), so that it works 0.7, 3.2 and 6.8 GFLOP of bfloat16: 28,
-    28 and 21 % of a train step's, in products as large as its matrix units like them. The gather's rows are three bytes
-    each, at 4 places an output pixel, or 16 where the photo is reduced. The train steps are those of XLA's cost
-    analysis of all of the network learning in mixed bfloat16, without Render.
+    A TPU makes three passes per product (`exact_einsum`): 0.7, 3.2 and 6.8 GFLOP of bfloat16, or 28, 28 and 21 % of a
+    train step, in products large enough for its matrix units. The gather reads rows of three bytes, 4 per output pixel,
+    or 16 if the photo is reduced. The train steps come from XLA's cost analysis of the whole network learning in mixed
+    bfloat16, without Render.
 
     Args:
-        canvas: uint8 [B, C, C, 3], photo in the top-left corner.
-        extent: float32 [B, 2], (height, width) of the photo in pixels.
-        geometry: float32 [B, 3, 3] as in `render`.
-        image_size: (H, W) in pixels.
-        fill: what lies outside the photo.
-        fill_value: of `constant`, 0..255.
+      canvas: uint8 [B, C, C, 3], photo in the top-left corner.
+      extent: float32 [B, 2], (height, width) of the photo in pixels.
+      geometry: float32 [B, 3, 3] as in `render`.
+      image_size: (H, W) in pixels.
+      fill: padding mode: `edge`, `reflect` or `constant`.
+      fill_value: of `constant`, 0..255.
     """
     pixels = pixel_map(extent, geometry)
     step = sample_step(pixels, image_size=image_size)
     last = ops.maximum(extent, 1.0) - 1.0
     side = canvas.shape[1]
-    # An axis is 0 for x and 1 for y in (u, v) and in `pixels`, and the other way round in extents and sizes.
+    # Axis 0 is x and axis 1 is y in (u, v) and in `pixels`; in extents and sizes it is the reverse.
     columns, rows = (
         _weights(
             pixels[:, axis, axis],
@@ -85,15 +85,16 @@ def sample_separably(
 
 
 def costs(*, image_size: int, canvas_size: int, samples: int) -> dict[str, tuple[float, float, int]]:
-    """Returns FLOPs, bytes of memory and rows gathered for a photo, by method: the least that each needs.
+    """Returns the minimal FLOPs, memory traffic in bytes and gathered rows per photo, by method.
 
-    Separable: two products; it reads the canvas and both weights, writes and reads what lies between, and writes the
-    image. Gather: 4 neighbours of 3 channels, a multiplication and an addition each, and the position, for each sample.
+    Separable: two products; it reads the canvas and both weights, writes and reads the intermediate product, and writes
+    the image. Gather: per sample, 4 neighbours of 3 channels with a multiplication and an addition each, and the
+    position.
 
     Args:
-        image_size: side of the image in pixels.
-        canvas_size: side of the canvas in pixels.
-        samples: 1, or 4 where the photo is reduced by more than 1.5.
+      image_size: side of the image in pixels.
+      canvas_size: side of the canvas in pixels.
+      samples: 1, or 4 if the photo is reduced by more than 1.5.
     """
     size, side, image_bytes = image_size, canvas_size, 12 * image_size**2
     products = 2 * 3 * size * side * (side + size)
@@ -103,39 +104,40 @@ def costs(*, image_size: int, canvas_size: int, samples: int) -> dict[str, tuple
     return {"separable": (products, multiplied, 0), "gather": gathered}
 
 
-def choose_method(render: str, *, turning: Sequence[str]) -> RenderMethod:
-    """Returns how this device interpolates photos, as `--render` asks for.
+def choose_method(render: str, *, not_axis_aligned: Sequence[str]) -> RenderMethod:
+    """Returns how this device interpolates photos, given `--render`.
 
     Args:
-        render: `gather`, `separable`, or `auto`: separable on a TPU where nothing turns, else gather.
-        turning: the names of operations or views that rotate, shear or project; matrix products cannot follow those.
+      render: `gather`, `separable`, or `auto`: separable on a TPU if everything is axis-aligned, else gather.
+      not_axis_aligned: the names of operations or views that rotate, shear or project, which matrix products cannot do.
 
     Raises:
-        UserError: `separable` is asked for, and something turns, or the products would be rounded.
+      UserError: `render` is `separable`, but something is not axis-aligned, or the products would be rounded.
     """
     if render == "gather":
         return "gather"
     if render == "auto":
-        return "separable" if platform() == "tpu" and not turning else "gather"
-    if turning:
+        return "separable" if platform() == "tpu" and not not_axis_aligned else "gather"
+    if not_axis_aligned:
         raise UserError(
-            f"--render=separable is for recipes of flip, shift, zoom and crop, and {', '.join(turning)} turns, shears "
-            "or projects the photo: take it out of --augment, or use --render=gather."
+            "--render=separable can only flip, shift, zoom and crop, but --augment rotates, shears or projects photos "
+            f"with {', '.join(not_axis_aligned)}: remove that from --augment, or use --render=gather."
         )
     if keras.backend.backend() == "tensorflow" and platform() == "gpu":
         raise UserError(
-            "--render=separable multiplies matrices, which TensorFlow rounds to TF32 on a GPU, a quarter of a grey "
-            "level: use --render=gather, or KERAS_BACKEND=jax."
+            "--render=separable multiplies matrices, which TensorFlow rounds to TF32 on a GPU, an error of a quarter "
+            "of a grey level: use --render=gather, or KERAS_BACKEND=jax."
         )
     return "separable"
 
 
-def describe_method(method: RenderMethod, *, turning: Sequence[str]) -> str | None:
-    """Returns a line for people about what `choose_method` chose; None where photos are gathered as usual."""
+def describe_method(method: RenderMethod, *, not_axis_aligned: Sequence[str]) -> str | None:
+    """Returns a line to print about the choice of `choose_method`; None for a gather as usual."""
     if method == "separable":
-        return "Render: separable, two matrix products a photo."
+        return "Render: separable, two matrix products per photo."
     if platform() == "tpu":
-        reason = f", because {', '.join(turning)} in --augment turns photos" if turning else ""
+        names = ", ".join(not_axis_aligned)
+        reason = f", because {names} in --augment rotates, shears or projects photos" if names else ""
         return f"Render: gather, which is slow on a TPU{reason}."
     return None
 
@@ -145,16 +147,16 @@ def _weights(
 ) -> Tensor:
     """Returns float32 [B, size, side]: the weight of each pixel of a canvas side in each output pixel.
 
-    A row sums to 1, or under `constant` to the share of the photo against what lies outside.
+    A row sums to 1, or for `constant` to the fraction that the photo covers.
 
     Args:
-        scale: [B], photo pixels for a step of 1 in u.
-        start: [B], the photo pixel at u = 0.
-        step: [B], distance of the two samples from an output pixel's centre in u; 0 where there is one.
-        last: [B], the photo's last pixel.
-        size: output pixels.
-        side: canvas pixels.
-        fill: what lies outside the photo.
+      scale: [B], photo pixels per unit of u.
+      start: [B], the photo pixel at u = 0.
+      step: [B], distance of the two samples from an output pixel's centre in u; 0 for a single sample.
+      last: [B], the photo's last pixel.
+      size: output pixels.
+      side: canvas pixels.
+      fill: padding mode.
     """
     last = last[:, None]
 
@@ -169,5 +171,5 @@ def _weights(
 
 
 def _axis_aligned(pixels: Tensor) -> Tensor:
-    """Returns bool [B]: a scale and a translation along each axis, and nothing else."""
+    """Returns bool [B]: True if the map only scales and shifts along each axis."""
     return ops.logical_and(is_affine(pixels), ops.logical_and(pixels[:, 0, 1] == 0.0, pixels[:, 1, 0] == 0.0))

@@ -5,29 +5,29 @@ from keras import layers
 
 BLOCK_WIDTHS = (64, 128, 192)
 STEM_WIDTH = 32
-# A run of a few hundred steps is over before Keras's default (0.99) has followed the statistics.
+# With Keras's default (0.99) a run of a few hundred steps ends before the statistics have converged.
 NORM_MOMENTUM = 0.9
 
 
 def tiny_network(
     *, input_shape: tuple[int, int, int], include_top: bool = False, weights: str | None = None
 ) -> keras.Model:
-    """A fully convolutional `keras.Model`: float [B, H, W, 3] in −1..1 → [B, H/16, W/16, 192].
+    """Returns a fully convolutional `keras.Model`: float [B, H, W, 3] in −1..1 → [B, H/16, W/16, 192].
 
     The signature is that of `keras.applications`.
 
     Raises:
-      ValueError: a top or weights are asked for: there are none.
+      ValueError: a top or weights are requested; there are none.
     """
     if include_top or weights is not None:
         raise ValueError(f"tiny has neither a top nor weights. Received: {include_top=}, {weights=}")
     inputs = keras.Input(input_shape)
     x = _convolution(inputs, STEM_WIDTH, name="stem", strides=2)
     for number, width in enumerate(BLOCK_WIDTHS, start=1):
-        # Pooling before the convolution: four times fewer multiplications, and the last map stays worth looking at.
+        # Pooling before the convolution: four times fewer multiplications, and the last map stays large enough to view.
         x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
-        # Normalization follows the pooling, not the convolution, since it takes as long as either: it then has a
-        # quarter of the numbers to go through, and a step takes two thirds of the time.
+        # Normalization takes as long as the convolution or the pooling. After the pooling, not the convolution, it
+        # processes a quarter of the values, and a step takes two thirds of the time.
         x = _activation(x, name="stem" if number == 1 else f"block{number - 1}")
         x = _convolution(x, width, name=f"block{number}")
     return keras.Model(inputs, _activation(x, name=f"block{len(BLOCK_WIDTHS)}"), name="tiny")

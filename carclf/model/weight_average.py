@@ -1,4 +1,4 @@
-"""Stochastic weight averaging: the mean of several states of a model, and BatchNorm statistics that fit it."""
+"""Stochastic weight averaging (SWA): the mean of several states of a model, and BatchNorm statistics for it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,17 +12,17 @@ from carclf.model.classifier import batch_norm_layers
 def running_average(
     average: Sequence[np.ndarray] | None, weights: Sequence[np.ndarray], *, count: int
 ) -> list[np.ndarray]:
-    """The mean of `count` + 1 states: float64 for every float array, the newest for any other (counters, seeds).
+    """Returns the mean of `count` + 1 states: float64 for float arrays, the newest value for others (counters, seeds).
 
-    All there is to keep between epochs, or in a checkpoint, are this list and the count.
+    Between epochs, and in a checkpoint, this list and the count are the whole state.
 
     Args:
-      average: of the states before, or None when there are none.
-      weights: the newest state, as `model.get_weights()` gives it; to set the mean, `model.set_weights` takes it.
-      count: how many states are in `average`.
+      average: the mean of the earlier states, or None if there are none.
+      weights: the newest state, from `model.get_weights()`; `model.set_weights` accepts the mean.
+      count: number of states in `average`.
 
     Raises:
-      ValueError: the two differ in number or in a shape, or the count does not fit `average`.
+      ValueError: the two differ in length or in a shape, or the count does not fit `average`.
 
     Source: Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima", algorithm 1.
     """
@@ -44,16 +44,16 @@ def running_average(
 
 
 def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: bool = False) -> int:
-    """How many BatchNorm layers now hold, as their statistics, the mean of what each batch shows.
+    """Recomputes BatchNorm statistics from batches, and returns how many BatchNorm layers have new ones.
 
-    Averaged weights have seen no batch, so the statistics beside them belong to other weights. Every trainable
-    BatchNorm layer gets the mean over the batches of their means, and of their variances, each batch counting alike;
-    the momentum plays no part. Frozen layers keep theirs and use them. The passes are those of training, with dropout.
+    Averaged weights have seen no batch, so the stored statistics belong to other weights. Every trainable BatchNorm
+    layer gets the mean of the batch means and of the batch variances, with equal weight per batch; the momentum has no
+    effect. Frozen layers keep and use their statistics. The passes are training passes, with dropout.
 
     Args:
-      model: of images, or of whatever it was built with.
-      batches: its inputs, of one shape; read once.
-      jit: whether the pass is compiled by XLA: on GPU and TPU, not on a CPU under TensorFlow.
+      model: any built model.
+      batches: its inputs, all of one shape; read once.
+      jit: compile the pass with XLA: on GPU and TPU, not on a CPU under TensorFlow.
 
     Raises:
       ValueError: there is no batch. After this or any other error the statistics are unchanged.
@@ -69,7 +69,7 @@ def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: boo
     mean: list[np.ndarray] | None = None
     try:
         for norm in norms:
-            norm.momentum = 0.0  # then the statistics after a batch are those of this batch alone
+            norm.momentum = 0.0  # then the statistics after a batch are those of this batch only
         forward = _TrainingPass(model)
         forward.compile(jit_compile=jit)
         for count, batch in enumerate(batches):
@@ -87,10 +87,10 @@ def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: boo
 
 
 class _TrainingPass(keras.Model):
-    """A model whose prediction is a training pass; it gives one number, so that nothing large leaves the device."""
+    """A model that predicts by a training pass and returns one number, so that nothing large leaves the device."""
 
     def __init__(self, inner: keras.Model) -> None:
-        super().__init__(name="training_pass")  # a scope of TensorFlow does not begin with _
+        super().__init__(name="training_pass")  # a TensorFlow scope must not begin with _
         self.inner = inner
 
     def call(self, inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: Keras's own download, or a local HDF5 file that is checked before it is read."""
+"""Pretrained weights of a backbone: Keras's own download, or a local HDF5 file, checked before it is read."""
 
 import contextlib
 import itertools
@@ -25,17 +25,17 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def load_backbone_weights(backbone: keras.Model, row: Backbone, weights: str) -> None:
-    """Fills `backbone` in place; returns nothing.
+    """Loads weights into `backbone`.
 
     Args:
-      backbone: what `build_backbone(row, ...)` gave.
+      backbone: from `build_backbone(row, ...)`.
       row: the backbone's row.
       weights: "none" (leave it random), "imagenet" (Keras's download, cached by Keras), or the path of an HDF5 file:
         `.weights.h5` of Keras 3 or the `…_notop.h5` of Keras's own release.
 
     Raises:
-      UserError: the row has no such weights, the download failed, or the file is missing, unsafe, or does not fit this
-        backbone to the last tensor. After an error the backbone's values are undefined.
+      UserError: the row has no such weights, the download failed, the file is missing or unsafe, or one of its tensors
+        does not fit this backbone. After an error the backbone's values are undefined.
     """
     if weights == "none":
         return
@@ -58,18 +58,19 @@ def _imagenet_donor(row: Backbone) -> keras.Model:
         if not (isinstance(error, OSError) or str(error).startswith(("URL fetch failure", "Incomplete or corrupted"))):
             raise
         raise UserError(
-            f"The ImageNet weights of {row.name} could not be downloaded ({str(error).rstrip('. ')}): fetch that file "
-            "on a machine with a network and give it as --weights=FILE, or train from scratch with --weights=none."
+            f"The ImageNet weights of {row.name} could not be downloaded ({str(error).rstrip('. ')}): download that "
+            "file on a machine with internet access and give it as --weights=FILE, or train from scratch with "
+            "--weights=none."
         ) from None
 
 
 def load_weights_file(model: keras.Model, path: Path, *, model_name: str) -> None:
-    """Fills every weight of `model` from an HDF5 file, whatever the file's suffix; returns nothing.
+    """Loads every weight of `model` from an HDF5 file with any suffix.
 
     Args:
       model: any built model.
       path: a weights file of Keras 3, or of Keras's older layer-by-layer format.
-      model_name: how an error calls the model.
+      model_name: the model's name in error messages.
 
     Raises:
       UserError: as for `load_backbone_weights`.
@@ -79,7 +80,7 @@ def load_weights_file(model: keras.Model, path: Path, *, model_name: str) -> Non
     if difference := _first_difference(found, wanted, is_keras_3=is_keras_3):
         raise UserError(f"The weights file {path} does not fit {model_name}: {difference}; give the file made for it.")
     with tempfile.TemporaryDirectory() as folder:
-        # Keras tells its two formats apart by the file's suffix alone.
+        # Keras distinguishes its two formats only by the file's suffix.
         link = Path(folder) / ("file.weights.h5" if is_keras_3 else "file.h5")
         link.symlink_to(path.resolve())
         try:
@@ -92,7 +93,7 @@ def load_weights_file(model: keras.Model, path: Path, *, model_name: str) -> Non
 
 
 def _read_shapes(path: Path) -> tuple[Shapes, bool]:
-    """The shape of every tensor in the file, and whether it is in Keras 3's format."""
+    """Returns the shape of every tensor in the file, and whether it is in Keras 3's format."""
     if not path.is_file():
         raise UserError(f"There is no weights file {path}: give imagenet, none, or the path of an existing file.")
     if not h5py.is_hdf5(path):
@@ -102,14 +103,14 @@ def _read_shapes(path: Path) -> tuple[Shapes, bool]:
             datasets = dict(_walk_datasets(file, path))
             if "layer_names" in file.attrs or "layer_names0" in file.attrs or "model_weights" in file:
                 return _layer_by_layer_shapes(file), False
-            # A compiled model is saved with its optimizer's state, which no backbone needs.
+            # The file of a compiled model includes the optimizer's state, which no backbone needs.
             return {name: shape for name, shape in datasets.items() if not name.startswith("optimizer/")}, True
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"The weights file {path} is damaged ({error}): fetch it again.") from None
 
 
 def _walk_datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every dataset, refusing whatever would make HDF5 open another file."""
+    """Yields the name and shape of every dataset; refuses anything that would make HDF5 open another file."""
     pending: list[tuple[str, h5py.Group]] = [("", file)]
     seen = set()
     while pending:
@@ -117,22 +118,28 @@ def _walk_datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, tuple[int
         for name in group:
             full_name = f"{prefix}{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise UserError(f"The weights file {path} is refused: {full_name} is a link to somewhere else.")
+                raise UserError(f"The weights file {path} is refused: {full_name} is a link, so give a file without.")
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise UserError(f"The weights file {path} is refused: {full_name} is stored under two names.")
+                raise UserError(
+                    f"The weights file {path} is refused: {full_name} is also stored under another name, so give a "
+                    "file without such links."
+                )
             seen.add(address)
             if isinstance(item, h5py.Group):
                 pending.append((f"{full_name}/", item))
             elif isinstance(item, h5py.Dataset):
                 if item.external or item.is_virtual:
-                    raise UserError(f"The weights file {path} is refused: {full_name} keeps its values in other files.")
+                    raise UserError(
+                        f"The weights file {path} is refused: {full_name} keeps its values in other files, so give a "
+                        "self-contained file."
+                    )
                 yield full_name, item.shape or ()
 
 
 def _keras_3_shapes(model: keras.Model) -> Shapes:
-    """What the model itself would save: the only public statement of Keras's names inside the file."""
+    """Returns the shapes that the model would save: Keras documents its names inside the file nowhere else."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.weights.h5"
         model.save_weights(str(path))
@@ -141,7 +148,7 @@ def _keras_3_shapes(model: keras.Model) -> Shapes:
 
 
 def _layer_by_layer_shapes(file: h5py.File) -> Shapes:
-    """Shapes in the order in which the older format is read: by position, names do not count."""
+    """Returns the shapes in the order in which the older format is read: by position, not by name."""
     root = file.get("model_weights", file)
     shapes: Shapes = {}
     for layer in _string_attribute(root.attrs, "layer_names"):
@@ -151,7 +158,7 @@ def _layer_by_layer_shapes(file: h5py.File) -> Shapes:
 
 
 def _string_attribute(attributes: Mapping[str, np.ndarray], name: str) -> list[str]:
-    """A list of strings that Keras may have cut into name0, name1, … for HDF5's sake."""
+    """Returns a list of strings that Keras may have split into name0, name1, … because HDF5 limits their size."""
     keys = [name] if name in attributes else []
     while f"{name}{len(keys)}" in attributes:
         keys.append(f"{name}{len(keys)}")
@@ -168,7 +175,7 @@ def _ordered_shapes(model: keras.Model) -> Shapes:
 
 
 def _first_difference(found: Shapes, wanted: Shapes, *, is_keras_3: bool) -> str:
-    """What differs, in a few words; empty when the file fits to the last tensor."""
+    """Returns the first difference, in a few words; empty if every tensor fits."""
     if is_keras_3:
         pairs = [(name, found.get(name), wanted.get(name)) for name in sorted(found | wanted)]
     else:
@@ -177,16 +184,16 @@ def _first_difference(found: Shapes, wanted: Shapes, *, is_keras_3: bool) -> str
     for name, in_file, in_model in pairs:
         if in_file != in_model:
             counts = f"{len(found)} tensors in the file, {len(wanted)} in the model"
-            return f"at {name} the file has {_say(in_file)} and the model {_say(in_model)} ({counts})"
+            return f"at {name} the file has {_describe(in_file)} and the model {_describe(in_model)} ({counts})"
     return ""
 
 
-def _say(shape: tuple[int, ...] | None) -> str:
+def _describe(shape: tuple[int, ...] | None) -> str:
     return "nothing" if shape is None else "shape " + "x".join(map(str, shape)) if shape else "a single number"
 
 
 def _check_normalization(backbone: keras.Model, row: Backbone, weights: str) -> None:
-    """Refuses weights that were trained on another input than `set_imagenet_normalization` makes."""
+    """Checks that the weights were trained on inputs normalised as by `set_imagenet_normalization`."""
     layer = normalization_layer(backbone)
     mean, variance = np.ravel(layer.adapt_mean), np.ravel(layer.adapt_variance)
     stddev = np.asarray(IMAGENET_STDDEV)

@@ -1,4 +1,4 @@
-"""Photos of any size to probabilities, preprocessing inside: the model that leaves carclf."""
+"""The exported model: photos of any size to probabilities, with the preprocessing inside."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from carclf.model.render import Render
 
 Tensor = Any
 
-MOST_HALVINGS = 7  # serve photos up to 128 canvases long
+MAX_HALVINGS = 7  # for photos up to 128 canvases long
 
 
 def build_whole_photo_classifier(
@@ -22,16 +22,16 @@ def build_whole_photo_classifier(
     rendering: Rendering,
     photo_size: tuple[int, int] | None = None,
 ) -> keras.Model:
-    """A model from `pixels` uint8 [B, h, w, 3] to `probabilities` float32 [B, K]; it shares the classifier's variables.
+    """Returns a model from `pixels` uint8 [B, h, w, 3] to `probabilities` float32 [B, K].
 
-    Nothing in it needs XLA or branches, so that every runtime takes it.
+    It shares the classifier's variables. It needs neither XLA nor branches, so it runs on every runtime.
 
     Args:
       classifier: image float32 [B, H, W, 3] in 0..255 → logits [B, K].
-      framing: (H, W) and the canvas in pixels, and how a photo meets the image's shape; a photo longer than the canvas
-        is halved until it fits, as the training decoder does.
-      rendering: what lies outside a photo, and whether values are stretched; the rest does not concern whole photos.
-      photo_size: the only (h, w) that the model takes; None is any, the same within a batch.
+      framing: (H, W) and the canvas in pixels, and the resize mode; a photo longer than the canvas is halved until it
+        fits, as the training decoder does.
+      rendering: padding mode and stretch; its other fields do not concern whole photos.
+      photo_size: the only (h, w) that the model accepts; None accepts any, the same within a batch.
     """
     pixels = keras.Input((*(photo_size or (None, None)), 3), dtype="uint8", name="pixels")
     frame = WholePhoto(
@@ -47,13 +47,13 @@ def build_whole_photo_classifier(
 
 
 class WholePhoto(keras.layers.Layer):
-    """Photos uint8 [B, h, w, 3] to network input float32 [B, H, W, 3] in 0..255, by the plain Render.
+    """Photos uint8 [B, h, w, 3] to network input float32 [B, H, W, 3] in 0..255, by Render without augmentation.
 
     Args:
       image_size: (H, W) in pixels.
-      canvas_size: side in pixels of what Render is given at the most.
-      fit: 'squash', 'crop' or 'pad'.
-      fill: see `Render`.
+      canvas_size: largest side in pixels that Render gets.
+      fit: resize mode: 'squash', 'crop' or 'pad'.
+      fill: padding mode, see `Render`.
       stretch: see `render`.
       name: of the layer.
 
@@ -75,11 +75,11 @@ class WholePhoto(keras.layers.Layer):
         self.built = True
 
     def call(self, pixels: Tensor) -> Tensor:
-        """Returns the images."""
+        """Returns the images, float32 [B, H, W, 3] in 0..255."""
         photo = halve_until_it_fits(pixels, canvas_size=self.canvas_size)
         height, width = ops.shape(photo)[1:3]
         size = ops.cast(ops.stack([height, width]), "float32")
-        # One matrix for the whole batch, whose photos have one size.
+        # One matrix for the whole batch: all its photos have the same size.
         inputs = {
             "canvas": photo,
             "extent": size[None],
@@ -94,9 +94,9 @@ class WholePhoto(keras.layers.Layer):
 
 
 def halve_until_it_fits(pixels: Tensor, *, canvas_size: int) -> Tensor:
-    """Returns the photos with sides ⌈h / f⌉ and ⌈w / f⌉, f the smallest power of 2 by which both fit the canvas.
+    """Returns the photos with sides ⌈h / f⌉ and ⌈w / f⌉, f the smallest power of 2 that makes both fit the canvas.
 
-    Each pixel is the mean of f x f, float32; a photo that fits is returned as it is. libjpeg, decoding at a fraction
+    Each pixel is the mean of f x f, float32; a photo that fits is returned unchanged. libjpeg, decoding at a fraction
     of the size, gives the same sides and almost the same pixels.
 
     Args:
@@ -108,11 +108,11 @@ def halve_until_it_fits(pixels: Tensor, *, canvas_size: int) -> Tensor:
         return pixels
     longest = ops.maximum(height, width)
     factor = ops.cast(1, "int32")
-    for power in range(MOST_HALVINGS):
+    for power in range(MAX_HALVINGS):
         factor = factor * (1 + ops.cast(longest > canvas_size * 2**power, "int32"))
-    # Sums of positive numbers only: ONNX rounds a negative quotient the other way.
+    # Only sums of positive numbers: ONNX rounds a negative quotient in the other direction.
     rows, columns = (height + factor - 1) // factor, (width + factor - 1) // factor
-    # The last pixel is repeated where the factor does not divide a side.
+    # If the factor does not divide a side, the last pixel is repeated.
     whole = ops.take(pixels, ops.minimum(ops.arange(rows * factor, dtype="int32"), height - 1), axis=1)
     whole = ops.take(whole, ops.minimum(ops.arange(columns * factor, dtype="int32"), width - 1), axis=2)
     blocks = ops.reshape(ops.cast(whole, "float32"), (-1, rows, factor, columns, factor, 3))
@@ -120,12 +120,12 @@ def halve_until_it_fits(pixels: Tensor, *, canvas_size: int) -> Tensor:
 
 
 def fitting(size: Tensor, *, aspect: float, fit: str) -> Tensor:
-    """Returns float32 [3, 3], the map from the output to the whole photo, as `carclf.recipe.geometry.fitting` gives it.
+    """Returns float32 [3, 3], the map from the output to the whole photo, equal to `carclf.recipe.geometry.fitting`.
 
     Args:
       size: float32 [2], height and width of the photo in pixels.
       aspect: width divided by height of the output.
-      fit: a key of FITTING.
+      fit: resize mode, a key of FITTING.
     """
     wider = size[1] / size[0] / aspect
     across, down = FITTING[fit](wider)

@@ -1,4 +1,4 @@
-"""Augmentation as small arrays: a text is compiled to a recipe, and a recipe draws two matrices a photo.
+"""Augmentation as small arrays: a text compiles to a recipe, and a recipe draws two matrices per photo.
 
 NumPy only: this package touches no pixels and imports neither TensorFlow nor Keras.
 """
@@ -28,7 +28,7 @@ __all__ = [
 
 def known_operations() -> str:
     """Returns help text: one line for every augmentation, named recipe and view."""
-    lines = ["Augmentations (each also takes p=, the share of photos it touches):"]
+    lines = ["Augmentations (each also takes p=, the fraction of photos it changes):"]
     lines += [_line(signature(name, row.arguments), row.summary) for name, row in RECIPES.items()]
     lines += ["Named recipes:"]
     lines += [_line(name, text or "no augmentation") for name, text in NAMED_RECIPES.items()]

@@ -18,7 +18,7 @@ from carclf.recipe.operations import NAMED_RECIPES, RECIPES
 _CHANCE = Argument(low=0.0, high=1.0)
 # Blocks of one operation's first, second, … use in a recipe start this far apart.
 _BLOCKS_PER_USE = 1 << 16
-# Rows, epochs and the streams of views share the 32-bit counter words with nobody else.
+# Epochs use the lower half of a 32-bit counter word, the streams of random views the upper half.
 MAX_EPOCH = 1 << 31
 
 
@@ -27,10 +27,10 @@ class Step:
     """One operation of a recipe with its arguments.
 
     Attributes:
-        name: its key in `RECIPES`.
-        arguments: (name, value) of every argument but `p`.
-        chance: share of the photos it touches.
-        use: how many operations of this name stand before it in the recipe.
+      name: its key in `RECIPES`.
+      arguments: (name, value) of every argument except `p`.
+      chance: fraction of the photos it changes.
+      use: how many operations of the same name come before it in the recipe.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Step:
 
     @property
     def operation(self) -> Operation:
-        """The row of `RECIPES`."""
+        """Its row in `RECIPES`."""
         return RECIPES[self.name]
 
     @property
     def lanes(self) -> int:
-        """Uniforms for one photo: chance first, then the operation's own, then a mixing operation's priority."""
+        """Uniforms per photo: the chance, then the operation's own, then the priority of a mixing operation."""
         return 1 + self.operation.uniforms + (self.operation.kind == "mix")
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """The (stream, block) of every block of uniforms this step owns."""
+        """(stream, block) of every block of uniforms that belongs to this step."""
         stream, first = counter.stream_of(self.name), self.use * _BLOCKS_PER_USE
         return [(stream, first + index) for index in range(-(-self.lanes // counter.UNIFORMS_PER_BLOCK))]
 
@@ -61,11 +61,11 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A compiled recipe. `parse_recipe` makes it.
+    """A compiled recipe, made by `parse_recipe`.
 
     Attributes:
-        spec: the text it was parsed from.
-        steps: its operations, the first one acting on the photo first.
+      spec: the text it was parsed from.
+      steps: its operations, in the order in which they act on the photo.
     """
 
     spec: str
@@ -73,18 +73,20 @@ class Recipe:
 
     @property
     def mixes(self) -> bool:
-        """True when it mixes pairs of photos, which needs an even batch and mixed targets."""
+        """True if it mixes pairs of photos; that needs an even batch and mixed targets."""
         return any(step.operation.kind == "mix" for step in self.steps)
 
     @property
     def erases(self) -> bool:
-        """True when it covers boxes of photos."""
+        """True if it erases boxes of photos."""
         return any(step.operation.kind == "erase" for step in self.steps)
 
     @property
-    def turning(self) -> tuple[str, ...]:
-        """The names of its operations that may map a row of pixels to something else: rotation, shear, perspective."""
-        return tuple(step.name for step in self.steps if step.operation.turns)
+    def not_axis_aligned(self) -> tuple[str, ...]:
+        """The names of its operations that rotate, shear or project: a row of pixels need not stay a row."""
+        return tuple(
+            step.name for step in self.steps if step.operation.is_geometric and not step.operation.axis_aligned
+        )
 
     def draw(
         self,
@@ -99,21 +101,21 @@ class Recipe:
     ) -> Draws:
         """Returns the draws of a batch, each a pure function of (seed, epoch, row) and of the photo's own extent.
 
-        Neither the rest of the batch nor the recipe's other operations can change a number. The mixing of a pair is
-        a function of the row of its first photo.
+        Neither the rest of the batch nor the recipe's other operations can change a number. How a pair is mixed
+        depends on the row of its first photo.
 
         Args:
-            seed: any integer, its lowest 64 bits count.
-            epoch: 0 or more.
-            row: integer [B], index of each photo in its split; -1 is padding and gets the identity.
-            extent: float32 [B, 2], (height, width) of the photos in pixels. Only the ratio matters.
-            image_size: (height, width) of the output in pixels.
-            fit: squash the whole photo to the output, crop its centre to the output's shape, or pad.
-            strength: factor on the size (where there is none: the chance) of every operation; 0 is the identity.
+          seed: any integer; its lowest 64 bits count.
+          epoch: 0 or more.
+          row: integer [B], index of each photo in its split; -1 is padding and gets the identity.
+          extent: float32 [B, 2], (height, width) of the photos in pixels. Only the ratio matters.
+          image_size: (height, width) of the output in pixels.
+          fit: resize mode: squash the whole photo to the output, crop its centre to the output's shape, or pad.
+          strength: 0..1, scales the size of every operation (its chance if it has no size); 0 is the identity.
 
         Raises:
-            UserError: the recipe mixes and B is odd.
-            ValueError: epoch, fit or strength is out of range.
+          UserError: the recipe mixes and B is odd.
+          ValueError: epoch or strength is out of range, or fit is unknown.
         """
         if not 0 <= epoch < MAX_EPOCH:
             raise ValueError(f"epoch must be 0 or more, and below 2^31. Received: epoch={epoch}")
@@ -132,7 +134,7 @@ class Recipe:
         fit: str,
         strength: float = 1.0,
     ) -> Draws:
-        """Returns the draws for the counter word `stream`: the epoch, or 2^31 and above for random views."""
+        """Returns the draws for a stream: the epoch, or a number from 2^31 on for random views."""
         if not 0.0 <= strength <= 1.0:
             raise ValueError(f"strength must lie in 0..1. Received: strength={strength}")
         if self.mixes and len(row) % 2:
@@ -155,7 +157,7 @@ class Recipe:
             drawn.add(operation.kind, result, fires=fires, priority=uniform[step.lanes - 1])
 
     def _uniforms(self, *, seed: int, stream: int, row: npt.NDArray[np.int64]) -> list[Array]:
-        """Returns one float64 [at least step.lanes, B] a step, from a single call of the generator."""
+        """Returns one float64 [at least step.lanes, B] per step, from a single call of the generator."""
         blocks, counts, by_pair = self._layout
         rows = np.broadcast_to(row, (len(blocks), len(row)))
         if self.mixes:
@@ -175,11 +177,12 @@ class Recipe:
 def parse_recipe(text: str) -> Recipe:
     """Returns the recipe written as `name|name(1, 2)|name(3, p=0.5)`; an empty text is the identity.
 
-    The first operation acts on the photo first. `p` is the share of photos an operation touches. Of several mixing
-    operations one is taken for each pair, at random among those that fire.
+    The first operation acts on the photo first. `p` is the fraction of photos that an operation changes. If a recipe
+    has several mixing operations, each pair gets one of those that fire, at random.
 
     Raises:
-        UserError: an unknown name, a bad argument (both list the known ones), or two operations that erase.
+      UserError: a name or an argument is unknown (the message lists the known ones) or out of range, or two
+          operations erase.
     """
     steps: list[Step] = []
     for term in _expanded(text):
@@ -213,7 +216,7 @@ def _expanded(text: str) -> list[Term]:
         elif term.positional or term.keywords:
             meaning = NAMED_RECIPES[term.name] or "no operation at all"
             raise UserError(
-                f"{term.text!r} has arguments, and the named recipe takes none: write {term.name}, which is {meaning}."
+                f"{term.text!r} has arguments, but a named recipe takes none: write {term.name}, which is {meaning}."
             )
         else:
             terms.extend(parse_terms(NAMED_RECIPES[term.name]))

@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 
 # Source: ITU-R BT.601-7, section 2.5.1.
 LUMA = np.array([0.299, 0.587, 0.114])
-# Source: tf.image.rgb_to_grayscale, which rounds the same weights (to a sum of 0.9999).
+# Source: tf.image.rgb_to_grayscale, which rounds the same weights; they sum to 0.9999.
 GRAYSCALE = np.array([0.2989, 0.5870, 0.1140])
 # Source: FCC NTSC, 47 CFR 73.682 (a)(20), I and Q in terms of R, G, B.
 RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -32,8 +32,8 @@ def gain(factor: Array, offset: Array | float = 0.0) -> Array:
     """Returns the maps channel -> factor * channel + offset.
 
     Args:
-        factor: [B], the same for the three channels.
-        offset: number, [B, 1] or [B, 3], in units of 0..255.
+      factor: [B], the same for the three channels.
+      offset: number, [B, 1] or [B, 3], in units of 0..255.
     """
     matrix = identity(len(factor))
     matrix[:, (0, 1, 2), (0, 1, 2)] = factor[:, None]
@@ -47,26 +47,26 @@ def contrast(factor: Array) -> Array:
 
 
 def saturation(factor: Array) -> Array:
-    """Returns the maps luma + factor * (channel - luma), factor [B], luma of BT.601: 0 is grey, 1 nothing."""
+    """Returns the maps luma + factor * (channel - luma), factor [B], BT.601 luma: 0 is grey, 1 the identity."""
     matrix = gain(factor)
     matrix[:, :3, :3] += (1.0 - factor)[:, None, None] * LUMA
     return matrix
 
 
 def grayscale(batch: int) -> Array:
-    """Returns `batch` maps to grey in three equal channels, as `tf.image.rgb_to_grayscale` weighs them."""
+    """Returns `batch` maps to grey in three equal channels, with the weights of `tf.image.rgb_to_grayscale`."""
     matrix = identity(batch)
     matrix[:, :3, :3] = GRAYSCALE
     return matrix
 
 
 def hue(radians: Array) -> Array:
-    """Returns the maps that turn the (I, Q) plane of YIQ by `radians` [B]; luma and greys are kept."""
-    turn = np.zeros((len(radians), 3, 3))
-    turn[:, 0, 0] = 1.0
-    turn[:, 1, 1] = turn[:, 2, 2] = np.cos(radians)
-    turn[:, 2, 1] = np.sin(radians)
-    turn[:, 1, 2] = -turn[:, 2, 1]
+    """Returns the maps that rotate the (I, Q) plane of YIQ by `radians` [B]; luma and greys do not change."""
+    rotation = np.zeros((len(radians), 3, 3))
+    rotation[:, 0, 0] = 1.0
+    rotation[:, 1, 1] = rotation[:, 2, 2] = np.cos(radians)
+    rotation[:, 2, 1] = np.sin(radians)
+    rotation[:, 1, 2] = -rotation[:, 2, 1]
     matrix = identity(len(radians))
-    matrix[:, :3, :3] = YIQ_TO_RGB @ turn @ RGB_TO_YIQ
+    matrix[:, :3, :3] = YIQ_TO_RGB @ rotation @ RGB_TO_YIQ
     return matrix

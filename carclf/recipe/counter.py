@@ -13,8 +13,8 @@ UNIFORMS_PER_BLOCK = 4
 _ROUNDS = 10
 _MASK = np.uint64(0xFFFF_FFFF)
 _SHIFT = np.uint64(32)
-# Multipliers of the two halves and the Weyl increments of the key. Source: Salmon et al. 2011, table 2
-# and Random123's philox.h (PHILOX_M4x32_0/1, PHILOX_W32_0/1).
+# Multipliers of the two halves and Weyl increments of the key. Source: Salmon et al. 2011, table 2, and
+# Random123's philox.h (PHILOX_M4x32_0/1, PHILOX_W32_0/1).
 _MULTIPLIERS = np.array([[0xD251_1F53], [0xCD9E_8D57]], np.uint64)
 _WEYL_STEPS = np.outer(np.array([0x9E37_79B9, 0xBB67_AE85], np.uint64), np.arange(_ROUNDS, dtype=np.uint64))
 
@@ -22,12 +22,12 @@ _WEYL_STEPS = np.outer(np.array([0x9E37_79B9, 0xBB67_AE85], np.uint64), np.arang
 def philox(counter: npt.NDArray[np.uint64], key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Returns Philox4x32-10 of every column of `counter`: uint64 [4, N] holding 32-bit words.
 
-    Every column is enciphered on its own, so a word depends on nothing but its counter and the key: not on
-    N, not on the other columns. One call for a whole batch costs what a single `numpy.random.Philox` costs.
+    Every column is enciphered on its own: a word depends only on its counter and the key, not on N or the other
+    columns. One call for a whole batch costs as much as one `numpy.random.Philox`.
 
     Args:
-        counter: uint64 [4, N], 32-bit words.
-        key: uint64 [2], 32-bit words.
+      counter: uint64 [4, N], 32-bit words.
+      key: uint64 [2], 32-bit words.
 
     Source: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011, section 3.3.
     """
@@ -54,10 +54,10 @@ def uniforms(
     """Returns float64 [blocks, 4, B] in the open interval (0, 1), multiples of 2^-33.
 
     Args:
-        seed: any integer; its lowest 64 bits are the key.
-        epoch: 0 to 2^32 - 1.
-        row: integer [blocks, B], the row every block of every photo is drawn for.
-        blocks: one (stream, block number) a block; a block holds four uniforms.
+      seed: any integer; its lowest 64 bits are the key.
+      epoch: 0 to 2^32 - 1.
+      row: integer [blocks, B], the row that each block of each photo is drawn for.
+      blocks: (stream, block number) of each block; a block holds four uniforms.
     """
     count, batch = row.shape
     key = np.array([seed & 0xFFFF_FFFF, (seed >> 32) & 0xFFFF_FFFF], np.uint64)

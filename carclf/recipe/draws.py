@@ -15,15 +15,15 @@ Array = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """Everything Render needs to know about a batch, besides its photos.
+    """Everything that Render needs for a batch except its photos.
 
     Attributes:
-        geometry: float32 [B, 3, 3], maps homogeneous output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge
-            to edge, x right and y down.
-        colour: float32 [B, 3, 4], affine map of RGB in 0..255.
-        mix: float32 [B, 5], lambda of one's own photo and the pasted box (y0, x0, y1, x1) in fractions; an empty
-            box is mixup, lambda 1 is nothing. The partner of photo 2k is photo 2k + 1.
-        erase: float32 [B, 7], box (y0, x0, y1, x1) in fractions and its RGB in 0..255; an empty box is nothing.
+      geometry: float32 [B, 3, 3], maps homogeneous output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge
+          to edge, x right and y down.
+      colour: float32 [B, 3, 4], affine map of RGB in 0..255.
+      mix: float32 [B, 5], lambda of one's own photo and the pasted box (y0, x0, y1, x1) in fractions; an empty
+          box means mixup, lambda 1 no mixing. The partner of photo 2k is photo 2k + 1.
+      erase: float32 [B, 7], box (y0, x0, y1, x1) in fractions and its RGB in 0..255; an empty box erases nothing.
     """
 
     geometry: Float32
@@ -33,7 +33,7 @@ class Draws:
 
 
 class Accumulator:
-    """The arrays of a batch while the steps of a recipe are applied to them."""
+    """The arrays of a batch while a recipe applies its steps to them."""
 
     def __init__(self, base: Array) -> None:
         batch = len(base)
@@ -69,7 +69,7 @@ class Accumulator:
             self.mix_priority = np.where(wins, priority, self.mix_priority)
 
     def finish(self, *, padding: npt.NDArray[np.bool_]) -> Draws:
-        """Returns the draws, with the identity in the rows of padding and in the pairs that hold one."""
+        """Returns the draws, with the identity in padding rows and no mixing in pairs that have one."""
         batch = len(padding)
         matrices = colour.identity(batch) if self.colour is None else self.colour
         if padding.any():

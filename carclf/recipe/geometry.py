@@ -1,8 +1,8 @@
-"""3x3 matrices that map an output point to the point of the picture it shows.
+"""3x3 matrices that map an output point to the picture point it shows.
 
 Points are (u, v, 1), both in [-1, 1] from edge to edge, x right, y down. Every function returns float64
-[B, 3, 3] and maps *backwards*, from the picture after the operation to the picture before it, so that a chain
-of operations, first one leftmost, is the product of their matrices in the same order. Operations act in
+[B, 3, 3] that maps *backwards*, from the picture after the operation to the picture before it. A chain of
+operations, first one leftmost, is therefore the product of their matrices in the same order. Operations act in
 output pixels: `aspect` is the output's width divided by its height.
 """
 
@@ -36,7 +36,7 @@ def translation(x: Array | float, y: Array | float, *, batch: int) -> Array:
 
 
 def rotation(radians: Array, *, aspect: float) -> Array:
-    """Returns the maps that turn the picture about its centre, counter-clockwise as seen for positive angles.
+    """Returns the maps that rotate the picture about its centre, counter-clockwise for positive angles.
 
     Source: S^-1 R S with S = diag(W/H, 1, 1); the direction is that of `tfa.image.rotate`.
     """
@@ -48,7 +48,7 @@ def rotation(radians: Array, *, aspect: float) -> Array:
 
 
 def shearing(x: Array, y: Array, *, aspect: float) -> Array:
-    """Returns the maps of a horizontal shear followed by a vertical one, x and y being tangents of the angles.
+    """Returns the maps of a horizontal shear followed by a vertical one; x and y are the tangents of the angles.
 
     Positive x leans the bottom of the picture to the right, positive y its right side down.
     """
@@ -69,11 +69,11 @@ def window(
     """Returns the maps that enlarge a window of the picture to the whole output.
 
     Args:
-        centre_x: centre of the window, u in [-1, 1]; centre_y likewise, v.
-        centre_y: see centre_x.
-        width: width as a fraction of the picture's; height likewise.
-        height: see width.
-        batch: number of matrices.
+      centre_x: u of the window's centre, in [-1, 1].
+      centre_y: v of the window's centre, in [-1, 1].
+      width: of the window, as a fraction of the picture's.
+      height: of the window, as a fraction of the picture's.
+      batch: number of matrices.
     """
     matrix = scaling(width, height, batch=batch)
     matrix[:, 0, 2], matrix[:, 1, 2] = centre_x, centre_y
@@ -84,7 +84,7 @@ def homography(corners: Array) -> Array:
     """Returns the perspective maps that send the output's corners to `corners`.
 
     Args:
-        corners: float64 [B, 4, 2], the (u, v) shown at top left, top right, bottom right and bottom left; convex.
+      corners: float64 [B, 4, 2], (u, v) shown at top left, top right, bottom right and bottom left; convex.
 
     Source: Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3 (square to quad).
     """
@@ -105,16 +105,16 @@ def homography(corners: Array) -> Array:
 def fitting(extent: npt.NDArray[np.floating], *, aspect: float, fit: str) -> Array:
     """Returns the maps from the output to the whole photo, before any operation.
 
-    `squash` stretches the photo to the output, `crop` shows its centre without distortion, `pad` shows all of
-    it without distortion, with what lies outside the photo above and below or left and right.
+    `squash` stretches the photo to the output. `crop` shows its centre without distortion. `pad` shows all of it
+    without distortion, with padding above and below or left and right.
 
     Args:
-        extent: [B, 2], height and width of the photos in pixels.
-        aspect: width divided by height of the output.
-        fit: squash, crop or pad.
+      extent: [B, 2], height and width of the photos in pixels.
+      aspect: width of the output divided by its height.
+      fit: resize mode: squash, crop or pad.
 
     Raises:
-        ValueError: `fit` is none of the three.
+      ValueError: `fit` is none of the three.
     """
     if fit not in FITS:
         raise ValueError(f"fit must be one of {', '.join(FITS)}. Received: fit={fit!r}")

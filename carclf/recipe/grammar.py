@@ -1,4 +1,4 @@
-"""The text of a recipe, `name(1, key=2)|name`, as terms."""
+"""Parses the text of a recipe, `name(1, key=2)|name`, into terms."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _KEYWORD = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """One `name(arguments)` of a recipe, arguments still as text.
+    """One `name(arguments)` of a recipe, with its arguments still as text.
 
     Attributes:
-        text: the term as it was written, without surrounding space.
-        name: what stands before the parenthesis.
-        positional: arguments without a name.
-        keywords: (name, text) of the arguments given as `name=text`.
+      text: the term as written, without surrounding space.
+      name: the part before the parenthesis.
+      positional: arguments without a name.
+      keywords: (name, text) of the arguments given as `name=text`.
     """
 
     text: str
@@ -31,10 +31,10 @@ class Term:
 
 
 def split_outside(text: str, separator: str) -> list[str]:
-    """Returns the parts of `text` between separators that stand outside every parenthesis, stripped.
+    """Returns the stripped parts of `text` between the separators that are outside all parentheses.
 
     Raises:
-        UserError: the parentheses do not match.
+      UserError: the parentheses do not match.
     """
     parts, depth, start = [], 0, 0
     for position, character in enumerate(text):
@@ -53,7 +53,7 @@ def parse_term(text: str) -> Term:
     """Returns the term written as `text`.
 
     Raises:
-        UserError: it is not `name` or `name(arguments)`, or a positional argument follows a named one.
+      UserError: it is not `name` or `name(arguments)`, or a positional argument follows a named one.
     """
     found = _TERM.fullmatch(text)
     if found is None:
@@ -73,10 +73,10 @@ def parse_term(text: str) -> Term:
 
 
 def parse_terms(text: str) -> list[Term]:
-    """Returns the terms of a chain joined by '|'; none for an empty text.
+    """Returns the terms of a chain joined by '|', or an empty list for an empty text.
 
     Raises:
-        UserError: a part is empty or malformed.
+      UserError: a part is empty or malformed.
     """
     if not text.strip():
         return []
@@ -87,11 +87,11 @@ def parse_terms(text: str) -> list[Term]:
 
 
 def unknown_name(name: str, *, what: str, known: Iterable[str]) -> UserError:
-    """Returns the error that says `name` is unknown, suggests the nearest and lists all known names."""
+    """Returns an error that says `name` is unknown, suggests the nearest known name and lists all of them."""
     known = sorted(known)
     lowered = name.lower()
-    # `trivialaugment` begins with the name that is meant, though by its letters another is nearer.
-    begun = [candidate for candidate in known if lowered.startswith(candidate)]
-    nearest = begun[-1:] or difflib.get_close_matches(lowered, known, n=1)
+    # `trivialaugment` means `trivial`, although `randaugment` has more letters in common with it.
+    prefixes = [candidate for candidate in known if lowered.startswith(candidate)]
+    nearest = prefixes[-1:] or difflib.get_close_matches(lowered, known, n=1)
     hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
     return UserError(f"there is no {what} {name!r}{hint} known are: {', '.join(known)}.")

@@ -9,7 +9,7 @@ Array = npt.NDArray[np.float64]
 
 
 def symmetric_beta(first: Array, second: Array, *, alpha: float) -> Array:
-    """Returns Beta(alpha, alpha) variates in [0, 1], one for every two uniforms.
+    """Returns Beta(alpha, alpha) variates in [0, 1], one per pair of uniforms.
 
     Source: Bailey's polar t variate (Math. Comp. 62, 1994) with 2 alpha degrees of freedom, and
     (1 + t / sqrt(2 alpha + t^2)) / 2 ~ Beta(alpha, alpha) (Devroye, "Random variate generation in one line of
@@ -26,12 +26,12 @@ def boxes(centre_y: Array, centre_x: Array, height: Array, width: Array, *, imag
     """Returns whole-pixel boxes clipped to the picture: [B, 4], (y0, x0, y1, x1) in fractions.
 
     Args:
-        centre_y: fraction of the height.
-        centre_x: fraction of the width.
-        height: fraction of the height.
-        width: fraction of the width.
-        image_size: (height, width) of the output in pixels. Edges are rounded to it, so that the share of pixels
-            inside a box is exactly its area.
+      centre_y: fraction of the height.
+      centre_x: fraction of the width.
+      height: fraction of the height.
+      width: fraction of the width.
+      image_size: (height, width) of the output in pixels. Edges are rounded to its pixels, so that the fraction of
+          pixels inside a box is exactly its area.
     """
     size = np.array([*image_size, *image_size], np.float64)
     edges = np.stack([centre_y - height / 2, centre_x - width / 2, centre_y + height / 2, centre_x + width / 2], axis=1)
@@ -45,17 +45,17 @@ def areas(box: Array) -> Array:
 
 
 def mix_targets(target: npt.NDArray[np.float32], mix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Returns the label distributions of mixed photos: float32 [B, K], every row still summing to what it did.
+    """Returns the label distributions of mixed photos: float32 [B, K], row sums unchanged.
 
-    Photo 2k gets lambda of its own target and 1 - lambda of photo 2k + 1's, and the other way round. For a pasted
-    box lambda is exactly the share of pixels outside it.
+    Photo 2k gets lambda of its own target and 1 - lambda of photo 2k + 1's, and vice versa. For a pasted box lambda
+    is exactly the fraction of pixels outside it.
 
     Args:
-        target: float32 [B, K], B even.
-        mix: float32 [B, 5], as in `Draws`.
+      target: float32 [B, K], B even.
+      mix: float32 [B, 5], as in `Draws`.
 
     Raises:
-        ValueError: B is odd.
+      ValueError: B is odd.
     """
     if len(target) % 2:
         raise ValueError(f"photos are mixed in pairs, so the batch must be even. Received: {len(target)} targets")

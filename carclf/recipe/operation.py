@@ -1,4 +1,4 @@
-"""What a row of `RECIPES` or `VIEWS` is made of, and how the arguments of a term are bound to it."""
+"""The parts of a row of `RECIPES` or `VIEWS`, and how it binds the arguments of a term."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ REQUIRED = "required"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frame:
-    """What an operation may know about the output.
+    """The output that an operation draws for.
 
     Attributes:
-        image_size: (height, width) in pixels.
-        strength: 0 makes every operation the identity, 1 is the recipe as written.
+      image_size: (height, width) in pixels.
+      strength: 0 makes every operation the identity, 1 is the recipe as written.
     """
 
     image_size: tuple[int, int]
@@ -40,10 +40,10 @@ class Argument:
     """One argument of an operation.
 
     Attributes:
-        low: least value allowed.
-        high: greatest value allowed.
-        default: its value when left out; `REQUIRED` when it must be given.
-        words: texts that may stand in place of a number.
+      low: smallest value allowed.
+      high: largest value allowed.
+      default: its value if left out; `REQUIRED` if it must be given.
+      words: texts allowed instead of a number.
     """
 
     low: float
@@ -57,17 +57,17 @@ class Operation:
     """One row of `RECIPES`.
 
     Attributes:
-        kind: what `draw` returns: `geometry` [B, 3, 3] as in `carclf.recipe.geometry`; `colour` [B, 4, 4] as in
-            `carclf.recipe.colour`; `both`, a pair of those; `mix` [B, 5]; `erase` [B, 7] as in `Draws`.
-        draw: called with uniforms [n, B], the frame, and the arguments by name; its docstring begins with what it
-            does, in one line.
-        example: a recipe of it alone, strong enough to be seen: what the catalogue of augmentations shows.
-        uniforms: n, the uniforms `draw` needs for one photo.
-        arguments: in the order in which they can be written.
-        chance: default of the argument `p` that every operation has, the share of photos it touches.
-        scales_chance: True where the strength multiplies `p`, because the operation has no size to multiply.
-        axis_aligned: of a geometry: True where it is a scale and a translation along each axis, whatever is drawn, so
-            that rows stay rows and columns stay columns.
+      kind: what `draw` returns: `geometry` [B, 3, 3] as in `carclf.recipe.geometry`; `colour` [B, 4, 4] as in
+          `carclf.recipe.colour`; `both`, a pair of those; `mix` [B, 5]; `erase` [B, 7] as in `Draws`.
+      draw: called with uniforms [n, B], the frame, and the arguments by name; the first line of its docstring says
+          what it does.
+      example: a recipe of this operation alone, strong enough to be visible, for the catalogue of augmentations.
+      uniforms: n, the number of uniforms that `draw` needs per photo.
+      arguments: in the order in which they can be written.
+      chance: default of `p`, the argument of every operation: the fraction of photos it changes.
+      scales_chance: True if the strength scales `p`, because the operation has no size to scale.
+      axis_aligned: for geometry: True if every draw only scales and shifts along each axis, so that rows stay rows
+          and columns stay columns.
     """
 
     kind: str
@@ -80,13 +80,13 @@ class Operation:
     axis_aligned: bool = False
 
     @property
-    def turns(self) -> bool:
-        """Whether it may map a row of pixels to something else than a row."""
-        return self.kind in ("geometry", "both") and not self.axis_aligned
+    def is_geometric(self) -> bool:
+        """True if it moves pixels."""
+        return self.kind in ("geometry", "both")
 
     @property
     def summary(self) -> str:
-        """What it does, in one line: the first of its function's docstring."""
+        """What it does: the first line of its function's docstring."""
         return (self.draw.__doc__ or "").strip().partition("\n")[0]
 
 
@@ -94,7 +94,7 @@ def bind_arguments(term: Term, arguments: Mapping[str, Argument]) -> dict[str, V
     """Returns the value of every argument of a term, checked against its limits.
 
     Raises:
-        UserError: an argument is missing, empty, unknown, given twice, no number, or outside its limits.
+      UserError: an argument is missing, empty, unknown, given twice, not a number, or outside its limits.
     """
     how = usage(term.name, arguments)
     if len(term.positional) > len(arguments):
@@ -135,7 +135,7 @@ def usage(name: str, arguments: Mapping[str, Argument]) -> str:
 
 
 def signature(name: str, arguments: Mapping[str, Argument]) -> str:
-    """Returns `name(a, b=1, [c])`, c being one that may be left out, or the bare name of something without any."""
+    """Returns `name(a, b=1, [c])`, where c is optional, or the bare name if there are no arguments."""
     if not arguments:
         return name
     return f"{name}({', '.join(_written(key, value.default) for key, value in arguments.items())})"

@@ -1,7 +1,7 @@
 """The operations a recipe can name. A new one is a function here and its row in `RECIPES`.
 
-Every function takes uniforms [n, B] in (0, 1), the frame and its arguments by name, and documents the distribution
-it draws from; what it returns is said by the `kind` of its row.
+Every function takes uniforms [n, B] in (0, 1), the frame and its arguments by name. Its docstring states the
+distribution it draws from; the `kind` of its row says what it returns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def _symmetric(uniform: Array, half_width: float) -> Array:
 
 
 def _span(low: float, high: float | None, strength: float) -> tuple[float, float]:
-    """Returns the range of a factor: (low, high), or 1 ± low where only one number was given."""
+    """Returns the range of a factor: (low, high), or 1 ± low if only one number is given."""
     if high is None:
         low, high = 1.0 - low, 1.0 + low
     if not 0.0 <= low <= high:
@@ -45,7 +45,7 @@ def vflip(uniform: Array, frame: Frame) -> Array:
 
 
 def rotate(uniform: Array, frame: Frame, *, degrees: float) -> Array:
-    """Turns about the centre by an angle uniform in ±degrees, positive counter-clockwise as seen."""
+    """Rotates about the centre by an angle uniform in ±degrees; positive is counter-clockwise."""
     return geometry.rotation(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)), aspect=frame.aspect)
 
 
@@ -57,7 +57,7 @@ def shift(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
 
 
 def zoom(uniform: Array, frame: Frame, *, x: float, y: float | None) -> Array:
-    """Magnifies by a factor uniform in 1 ± x, both ways alike; with y, width and height independently."""
+    """Magnifies by a factor uniform in 1 ± x, the same in both directions; with y, width and height separately."""
     across = _factor(uniform[0], x, None, frame.strength)
     down = across if y is None else _factor(uniform[1], y, None, frame.strength)
     return geometry.scaling(1.0 / across, 1.0 / down, batch=uniform.shape[1])
@@ -70,15 +70,15 @@ def shear(uniform: Array, frame: Frame, *, x: float, y: float) -> Array:
 
 
 def perspective(uniform: Array, frame: Frame, *, distortion: float) -> Array:
-    """Shows at each corner a point displaced, in u and in v, by a uniform ±distortion of half the picture."""
+    """Moves the point shown at each corner, in u and in v, by a uniform ±distortion of half the picture."""
     square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     return geometry.homography(square + _symmetric(uniform.T.reshape(-1, 4, 2), distortion * frame.strength))
 
 
 def crop(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float) -> Array:
-    """Enlarges a window: area uniform in low..high, width/height log-uniform in 1/ratio..ratio, place uniform.
+    """Enlarges a window: area uniform in low..high, width/height log-uniform in 1/ratio..ratio, position uniform.
 
-    Both are relative to the fitted picture; a side longer than the picture's is cut to it.
+    Area and shape are relative to the fitted picture; a side longer than the picture's is cut to it.
     """
     if low > high:
         raise ValueError(f"the areas must be low <= high, not {low:g} to {high:g}")
@@ -114,12 +114,12 @@ def saturation(uniform: Array, frame: Frame, *, low: float, high: float | None) 
 
 
 def hue(uniform: Array, frame: Frame, *, degrees: float) -> Array:
-    """Turns the colours in YIQ by an angle uniform in ±degrees."""
+    """Rotates the colours in YIQ by an angle uniform in ±degrees."""
     return colour.hue(_symmetric(uniform[0], np.deg2rad(degrees * frame.strength)))
 
 
 def grayscale(uniform: Array, frame: Frame) -> Array:
-    """Removes colour, with the weights of tf.image.rgb_to_grayscale."""
+    """Removes colour with the weights of tf.image.rgb_to_grayscale."""
     return colour.grayscale(uniform.shape[1])
 
 
@@ -137,10 +137,12 @@ def _filled(box: Array, uniform: Array, fill: float | str) -> Array:
 
 
 def erase(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float, fill: float | str) -> Array:
-    """Covers a box: area uniform in low..high, width/height in pixels log-uniform in 1/ratio..ratio, place uniform.
+    """Covers a box: area uniform in low..high, log of its shape in pixels uniform in ±log(ratio), position uniform.
 
     The box lies inside the picture (a side longer than the picture's is cut to it) and has one colour: `fill`, or
-    one uniform in the RGB cube. Source: Zhong et al., "Random Erasing Data Augmentation", 2017, section 3.
+    one drawn uniformly from the RGB cube.
+
+    Source: Zhong et al., "Random Erasing Data Augmentation", 2017, section 3.
     """
     if low > high:
         raise ValueError(f"the areas must be low <= high, not {low:g} to {high:g}")
@@ -153,7 +155,7 @@ def erase(uniform: Array, frame: Frame, *, low: float, high: float, ratio: float
 
 
 def cutout(uniform: Array, frame: Frame, *, size: float, fill: float | str) -> Array:
-    """Covers a square with sides of `size` times the shorter side, its centre uniform, cut at the picture's edges.
+    """Covers a square, `size` times the shorter side wide, its centre uniform, cut at the picture's edges.
 
     Source: DeVries, Taylor, "Improved Regularization of CNNs with Cutout", 2017, section 3.2.
     """
@@ -163,7 +165,7 @@ def cutout(uniform: Array, frame: Frame, *, size: float, fill: float | str) -> A
 
 
 def mixup(uniform: Array, frame: Frame, *, alpha: float) -> Array:
-    """Blends the photos of a pair, lambda ~ Beta(alpha, alpha) of one's own.
+    """Blends the photos of a pair; the weight lambda of one's own is Beta(alpha, alpha).
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017, section 2.
     """
@@ -174,7 +176,9 @@ def mixup(uniform: Array, frame: Frame, *, alpha: float) -> Array:
 def cutmix(uniform: Array, frame: Frame, *, alpha: float) -> Array:
     """Pastes a box of the partner: area 1 - Beta(alpha, alpha), the picture's shape, centre uniform, cut at edges.
 
-    Lambda is then the share of one's own pixels, exactly. Source: Yun et al., "CutMix", 2019, section 3.1.
+    Lambda is exactly the fraction of one's own pixels that remain.
+
+    Source: Yun et al., "CutMix", 2019, section 3.1.
     """
     share = mixing.symmetric_beta(uniform[0], uniform[1], alpha=alpha)
     side = np.sqrt(frame.strength * (1.0 - share))
@@ -316,7 +320,7 @@ RECIPES: dict[str, Operation] = {
     "trivial": Operation(kind="both", draw=trivial, example="trivial", uniforms=2),
 }
 
-# Recipes that have a name of their own, usable alone and inside a chain.
+# Recipes with a name of their own, usable alone and inside a chain.
 NAMED_RECIPES: dict[str, str] = {
     "none": "",
     "clean": "",

@@ -1,4 +1,4 @@
-"""Policies: operations chosen at random among those that are matrices."""
+"""Policies: operations chosen at random among the matrix operations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from carclf.recipe import colour, geometry
 from carclf.recipe.operation import Array, Frame
 
-# Sizes at magnitude 10. Source: Cubuk et al., "RandAugment", 2019, and its reference implementation
-# (tensorflow/tpu, models/official/efficientnet/autoaugment.py: rotate 30 degrees, shear 0.3, translate 100 of
-# 224 pixels, enhance 1 ± 0.9), restricted to the operations that are matrices.
+# Sizes at magnitude 10, for the operations that are matrices. Source: Cubuk et al., "RandAugment", 2019, and its
+# reference implementation (tensorflow/tpu, models/official/efficientnet/autoaugment.py: rotate 30 degrees, shear
+# 0.3, translate 100 of 224 pixels, enhance 1 ± 0.9).
 _POLICY = {
     "identity": 0.0,
     "rotate": np.deg2rad(30.0),
@@ -24,16 +24,16 @@ _POLICY = {
 
 
 def _policy_step(choice: Array, level: Array, frame: Frame) -> tuple[Array, Array]:
-    """Returns geometry [B, 3, 3] and colour [B, 4, 4] of one chosen operation a photo.
+    """Returns geometry [B, 3, 3] and colour [B, 4, 4] of the one operation chosen for each photo.
 
     Args:
-        choice: [B], uniform in (0, 1): which row of the policy.
-        level: [B], signed share of its size at magnitude 10.
-        frame: the output.
+      choice: [B], uniform in (0, 1), selects a row of the policy.
+      level: [B], signed fraction of its size at magnitude 10.
+      frame: the output.
     """
     chosen = np.minimum((choice * len(_POLICY)).astype(int), len(_POLICY) - 1)
     size = {name: np.where(chosen == index, level * top, 0.0) for index, (name, top) in enumerate(_POLICY.items())}
-    # Only one of the sizes is not zero, so the order of these products does not matter.
+    # At most one of the sizes isn't zero, so the order of these products does not matter.
     moved = (
         geometry.rotation(size["rotate"], aspect=frame.aspect)
         @ geometry.shearing(size["shear_x"], size["shear_y"], aspect=frame.aspect)
@@ -51,7 +51,7 @@ MAX_POLICY_STEPS = 8
 
 
 def randaugment(uniform: Array, frame: Frame, *, n: float, m: float) -> tuple[Array, Array]:
-    """Applies n operations in a row, each uniform among 9 matrix operations, at magnitude m of 10, sign random.
+    """Applies n operations in a row, each uniform among 9 matrix operations, at magnitude m of 10 and a random sign.
 
     The operations: identity, rotate, shear x and y, shift x and y, brightness, contrast, saturation.
     """
@@ -66,7 +66,7 @@ def randaugment(uniform: Array, frame: Frame, *, n: float, m: float) -> tuple[Ar
 
 
 def trivial(uniform: Array, frame: Frame) -> tuple[Array, Array]:
-    """Applies one of the operations of `randaugment`, its magnitude uniform in -10..10.
+    """Applies one of the operations of `randaugment` at a magnitude uniform in -10..10.
 
     Source: Müller, Hutter, "TrivialAugment", 2021, section 3 (its RandAugment space).
     """

@@ -1,4 +1,4 @@
-"""Views: the fixed or random transforms of a photo whose probabilities are averaged at prediction."""
+"""Views: fixed or random transforms of a photo; prediction averages the probabilities of all views."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Part:
     """What one name of a chain does to a view.
 
     Attributes:
-        suffix: tells the views apart that one name stands for.
-        map: the map of the output, [1, 3, 3] when called with the aspect (width / height).
-        image_size: (height, width) in pixels that the view is rendered at; None leaves that open.
+      suffix: distinguishes the views that one name stands for.
+      map: returns the map of the output, [1, 3, 3], for an aspect (width / height).
+      image_size: (height, width) in pixels at which the view is rendered; None leaves that open.
     """
 
     suffix: str
@@ -42,8 +42,8 @@ class ViewKind:
     """One row of `VIEWS`.
 
     Attributes:
-        parts: called with the arguments by name; gives a part for every view that the name stands for.
-        arguments: in the order in which they can be written.
+      parts: called with the arguments by name; returns one part per view that the name stands for.
+      arguments: in the order in which they can be written.
     """
 
     parts: Callable[..., list[Part]]
@@ -59,50 +59,50 @@ def _one(matrix: Array) -> list[Part]:
 
 
 def clean() -> list[Part]:
-    """The photo as it is."""
+    """Returns the unchanged photo."""
     return _one(geometry.identity(1))
 
 
 def flip() -> list[Part]:
-    """The photo mirrored left and right."""
+    """Returns the photo mirrored left and right."""
     return _one(geometry.scaling(-1.0, 1.0, batch=1))
 
 
 def vflip() -> list[Part]:
-    """The photo mirrored top and bottom."""
+    """Returns the photo mirrored top and bottom."""
     return _one(geometry.scaling(1.0, -1.0, batch=1))
 
 
 def rotate(*, degrees: float) -> list[Part]:
-    """The photo turned counter-clockwise."""
+    """Returns the photo rotated counter-clockwise."""
     return [Part("", lambda aspect: geometry.rotation(np.deg2rad([degrees]), aspect=aspect))]
 
 
 def zoom(*, factor: float) -> list[Part]:
-    """The photo magnified about its centre."""
+    """Returns the photo magnified about its centre."""
     return _one(geometry.scaling(1.0 / factor, 1.0 / factor, batch=1))
 
 
 def shift(*, x: float, y: float) -> list[Part]:
-    """The photo moved right and down by fractions of its size."""
+    """Returns the photo moved right and down by fractions of its size."""
     return _one(geometry.translation(x, y, batch=1))
 
 
 def five_crop(*, fraction: float) -> list[Part]:
-    """Five views: windows of this share of either side, in the four corners and the centre."""
+    """Five views: windows of this fraction of both sides, in the four corners and the centre."""
     edge = 1.0 - fraction
-    places = {
+    centres = {
         "top-left": (-edge, -edge),
         "top-right": (edge, -edge),
         "bottom-left": (-edge, edge),
         "bottom-right": (edge, edge),
         "centre": (0.0, 0.0),
     }
-    return [_named(f"/{place}", geometry.window(x, y, fraction, fraction, batch=1)) for place, (x, y) in places.items()]
+    return [_named(f"/{name}", geometry.window(x, y, fraction, fraction, batch=1)) for name, (x, y) in centres.items()]
 
 
 def size(*, height: float, width: float | None) -> list[Part]:
-    """The photo rendered at another size than the run's own, in pixels; a square unless a width is given."""
+    """Returns the photo rendered at a size other than the run's, in pixels; a square unless a width is given."""
     sides = (int(height), int(height if width is None else width))
     return [Part("", lambda aspect: geometry.identity(1), image_size=sides)]
 
@@ -127,12 +127,12 @@ class View:
     """One pass over the photos at prediction.
 
     Attributes:
-        name: unique within what `parse_views` returned.
-        maps: the maps of its fixed parts, the first one acting on the photo first, behind what is drawn.
-        recipe: what a random view draws from; None for a fixed one.
-        index: number of a random view among the random ones.
-        weight: in the mean over the views, relative to the others.
-        image_size: (height, width) in pixels that it is rendered at; None is the run's own.
+      name: unique among the views that `parse_views` returned with it.
+      maps: the maps of its fixed parts, in the order in which they act on the photo, after its random part.
+      recipe: the recipe that a random view draws from; None for a fixed view.
+      index: number of a random view among the random ones.
+      weight: weight in the mean over the views, relative to the others.
+      image_size: (height, width) in pixels at which it is rendered; None means the run's own.
     """
 
     name: str
@@ -143,11 +143,11 @@ class View:
     image_size: tuple[int, int] | None = None
 
     @property
-    def turns(self) -> bool:
-        """Whether it may map a row of pixels to something else than a row."""
+    def axis_aligned(self) -> bool:
+        """True if it maps every row of pixels to a row and every column to a column."""
         matrix = functools.reduce(np.matmul, (step(1.0) for step in self.maps), geometry.identity(1))[0]
-        moved = np.any(matrix[~np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]], bool)])
-        return bool(moved) or (self.recipe is not None and bool(self.recipe.turning))
+        off_axis = np.any(matrix[~np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]], bool)])
+        return not off_axis and (self.recipe is None or not self.recipe.not_axis_aligned)
 
     def draw(
         self,
@@ -161,11 +161,11 @@ class View:
         """Returns the draws of a batch; those of a random view are a pure function of (seed, view, row).
 
         Args:
-            seed: any integer; a fixed view ignores it.
-            row: integer [B]; -1 is padding and gets the identity.
-            extent: float32 [B, 2], (height, width) of the photos in pixels.
-            image_size: (height, width) of the output in pixels.
-            fit: squash, crop or pad.
+          seed: any integer; a fixed view ignores it.
+          row: integer [B]; -1 is padding and gets the identity.
+          extent: float32 [B, 2], (height, width) of the photos in pixels.
+          image_size: (height, width) of the output in pixels.
+          fit: resize mode: squash, crop or pad.
         """
         recipe = self.recipe or Recipe(spec="", steps=())
         draws = recipe.draw_stream(
@@ -183,13 +183,13 @@ class View:
 def parse_views(text: str) -> tuple[View, ...]:
     """Returns the views written as `clean|flip|zoom(1.1)|flip+zoom(1.1)|five_crop|size(448)|random(10)`.
 
-    `+` chains, the first one acting on the photo first. `random(n)` is n draws of the notebook's recipe, `random(n,
-    recipe)` of another one; it comes first in a chain. `flip*0.5` weighs a view (each of those that the part stands
-    for) half as much as one without a weight. An empty text is the clean view.
+    `+` chains transforms; the first one acts on the photo first. `random(n)` is n draws of the notebook's recipe,
+    `random(n, recipe)` of another one; it comes first in a chain. `flip*0.5` gives a view (each view, if the part
+    stands for several) half the weight of one without. An empty text is the clean view.
 
     Raises:
-        UserError: an unknown name, a bad argument or weight, a view given twice, two sizes in one chain, or a random
-            recipe that mixes photos.
+      UserError: a name is unknown, an argument or a weight is bad, a view is given twice, a chain has two sizes, or
+          a random recipe mixes photos.
     """
     views: list[View] = []
     for part in split_outside(text if text.strip() else "clean", "|"):
@@ -197,20 +197,20 @@ def parse_views(text: str) -> tuple[View, ...]:
     names = [view.name for view in views]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"view {name!r} appears twice in {text!r}: it would count double, so weigh it: {name}*2.")
+            raise UserError(f"view {name!r} appears twice in {text!r}: to make it count double, write {name}*2.")
     return tuple(views)
 
 
 def _views_of(part: str, *, first: int) -> list[View]:
-    """The views of one part; a random one among them is numbered from `first`."""
+    """Returns the views of one part; random ones are numbered from `first`."""
     chain, weight = _weighted(part)
     terms = [parse_term(factor) for factor in split_outside(chain, "+")]
-    begun = [View("")]
+    starts = [View("")]
     if terms[0].name == "random":
-        begun, terms = _random_views(terms[0], first=first), terms[1:]
+        starts, terms = _random_views(terms[0], first=first), terms[1:]
     choices = [[(term.text + choice.suffix, choice) for choice in _parts(term)] for term in terms]
     views = []
-    for start, chosen in itertools.product(begun, list(itertools.product(*choices))):
+    for start, chosen in itertools.product(starts, list(itertools.product(*choices))):
         sizes = [choice.image_size for _, choice in chosen if choice.image_size]
         if len(sizes) > 1:
             raise UserError(f"{part!r} has two sizes, but a view has one: separate them by '|'.")
@@ -233,13 +233,13 @@ def _weighted(part: str) -> tuple[str, float]:
     except ValueError:
         weight = float("nan")
     if not 0.0 < weight <= MAX_WEIGHT:
-        raise UserError(f"{part!r} has no weight of above 0 to {MAX_WEIGHT:g} behind its '*': write {chain}*0.5.")
+        raise UserError(f"{part!r} needs a weight above 0 and up to {MAX_WEIGHT:g} after its '*', such as {chain}*0.5.")
     return chain, weight
 
 
 def _parts(term: Term) -> list[Part]:
     if term.name == "random":
-        raise UserError(f"{term.text!r} stands behind another view: what is drawn comes first in a chain.")
+        raise UserError(f"{term.text!r} follows another view: write the random view first in the chain.")
     if term.name not in VIEWS:
         raise unknown_name(term.name, what="view", known=[*VIEWS, "random"])
     kind = VIEWS[term.name]

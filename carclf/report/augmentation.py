@@ -1,4 +1,4 @@
-"""What recipes do to photos: originals beside their draws, for one recipe or for every operation there is."""
+"""Pictures of augmentation: photos next to their draws, for one recipe or for every operation."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -58,15 +58,15 @@ def draw_recipe(
 ) -> None:
     """Writes a picture of photos of `folds`, each beside its draws of the first epochs.
 
-    Where the recipe mixes, the first column shows under each photo the one it is mixed with; in training the order
-    of the epoch makes the pairs.
+    If the recipe mixes, the first column shows under each photo the one it is mixed with; in training the order of the
+    epoch determines the pairs.
 
     Raises:
-      UserError: the folds hold no photo.
+      UserError: the folds have no photo.
     """
     shown = training_photos(manifest, folds=folds, count=photos + photos % 2 * recipe.mixes)
     count = min(photos, len(shown))
-    # Without XLA: one recipe is not worth a compilation.
+    # Without XLA: a single recipe does not justify a compilation.
     layer = look.layer(mixing=recipe.mixes, erasing=recipe.erases, jit=False)
     with Progress("Drawing the augmentation"):
         originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
@@ -80,14 +80,14 @@ def _title(recipe: Recipe) -> str:
 
 
 def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path: Path) -> None:
-    """Writes a picture with one row for each operation of `RECIPES`: its example, drawn on one and the same photo.
+    """Writes a picture with one row per operation of `RECIPES`: its example, drawn on the same photo.
 
     Raises:
-      UserError: the folds hold no photo.
+      UserError: the folds have no photo.
     """
     photos = training_photos(manifest, folds=folds, count=2)
     pair = (photos * 2)[:2]
-    # One layer for all: it mixes and erases nothing where a recipe does not.
+    # One layer for all: if a recipe does not mix or erase, the layer changes nothing.
     layer = look.layer(mixing=True, erasing=True)
     rows = []
     with Progress("Drawing", total=len(RECIPES), unit="operations") as progress:
@@ -104,15 +104,15 @@ def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path
 
 
 def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> list[Photo]:
-    """The first photos of the first of `folds`, different classes first; fewer where there are not so many.
+    """Returns the first photos of `folds`, different classes first; fewer than `count` if there are not enough.
 
     Raises:
-      UserError: the folds hold no photo.
+      UserError: the folds have no photo.
     """
     listed = manifest.read_ids("train")
     listed = listed[listed["fold"].isin(list(folds))]
-    turn = listed.groupby(["fold", "label"]).cumcount()
-    chosen = listed.assign(turn=turn).sort_values(["fold", "turn"], kind="stable").head(count)
+    rank = listed.groupby(["fold", "label"]).cumcount()
+    chosen = listed.assign(rank=rank).sort_values(["fold", "rank"], kind="stable").head(count)
     if chosen.empty:
         raise UserError(f"{manifest.directory} has no training photos to draw: convert some with --input.")
     rows = [int(row) for row in chosen.index]
@@ -123,9 +123,9 @@ def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> 
 def originals_and_draws(
     photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """For each photo the picture of its original, and its draws, uint8 [draws, H, W, 3].
+    """Returns the picture of each photo, and its draws, uint8 [n, draws, H, W, 3].
 
-    Where the recipe mixes, the original has its partner under it; a photo left over is mixed with the first.
+    If the recipe mixes, the picture has the photo's partner below it; a photo without one is mixed with the first.
     """
     if not recipe.mixes:
         return [photo.pixels for photo in photos], _draws(photos, recipe=recipe, look=look, layer=layer)
@@ -135,15 +135,15 @@ def originals_and_draws(
 
 
 def _draws(photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render) -> np.ndarray:
-    """What training makes of the photos in the first epochs, uint8 [n, draws, H, W, 3].
+    """Returns the photos as in the first epochs of training, uint8 [n, draws, H, W, 3].
 
-    Training decodes a photo much larger than the image at a DCT ratio, so its pixels may be a little smoother.
+    Training decodes a photo much larger than the image at a DCT ratio, so its pixels may be slightly smoother.
     """
     extent = np.array([photo.pixels.shape[:2] for photo in photos], np.float32)
     canvas = np.zeros((len(photos), *[int(np.max(extent))] * 2, 3), np.uint8)
-    for place, photo in zip(canvas, photos, strict=True):
+    for target, photo in zip(canvas, photos, strict=True):
         height, width, _ = photo.pixels.shape
-        place[:height, :width] = photo.pixels
+        target[:height, :width] = photo.pixels
     rows = np.array([photo.row for photo in photos])
     drawn = []
     for epoch in range(look.draws):

@@ -1,4 +1,4 @@
-"""The page of a data set: what is in it, and what a person should look at before the first training."""
+"""The page of a data set: its content, and the findings to check before the first training."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -29,18 +29,18 @@ from carclf.report.pictures import histogram_svg
 from carclf.report.template import write_html
 from carclf.report.thumbnails import THUMBNAIL_PX, read_thumbnails, to_jpeg
 
-# The page stays below a few MB whatever the data set holds: so many photos are shown, the rest is said in words.
-SAMPLE_PHOTOS, SAMPLES_A_CLASS = 400, 7
+# The page stays below a few MB for any data set: it shows this many photos and lists the rest.
+SAMPLE_PHOTOS, SAMPLES_PER_CLASS = 400, 7
 GROUPS_PICTURED, MEMBERS_PICTURED = 24, 6  # of each kind of duplicates
-GROUPS_IN_WORDS, MEMBERS_IN_WORDS = 500, 30
-GROUPS_COMPARED = 500  # to show the most alike of them
+GROUPS_LISTED, MEMBERS_LISTED = 500, 30
+GROUPS_COMPARED = 500  # to show the most similar of them
 COMPARED_SIZE = (32, 24)  # width and height in pixels
 REJECTED_LISTED = 1000
 ODD_PHOTOS = 6  # at the end of each scale
 REMARKED_PHOTOS = 48
 LISTED_PHOTOS = 50_000
 SIZES_LISTED = 8
-FOLD_CLASSES = 60  # more classes than these are told by the folds' totals alone
+FOLD_CLASSES = 60  # with more classes, only the folds' totals are shown
 
 SHAPES = {1 / 2: "1:2", 3 / 4: "3:4", 1: "1:1", 4 / 3: "4:3", 16 / 9: "16:9", 3: "3:1"}
 
@@ -59,14 +59,14 @@ def write_eda(
       manifest: the data set.
       path: the file to write.
       show: ids of photos to show first.
-      workers: processes that look at the photos; 0 is one a CPU.
-      on_photos: called with the number of photos just looked at.
+      workers: number of processes that survey the photos; 0 means one per CPU.
+      on_photos: called with the number of photos surveyed since the last call.
 
     Raises:
       UserError: there is no photo, or one of `show` is not among them.
     """
     photos = photo_table(manifest)
-    asked = _numbers(show, photos, manifest)
+    requested = _numbers(show, photos, manifest)
     survey = survey_photos(manifest, workers=workers, on_photos=on_photos)
     photos = with_measurements(photos, survey, manifest)
     groups, rejected, folds = (
@@ -74,16 +74,16 @@ def write_eda(
         rejected_table(manifest),
         fold_counts(photos, manifest),
     )
-    likeness = _likeness(groups, photos, manifest)
-    matters = _by_matter(sorted(groups, key=lambda group: -likeness.get(group, -1.0)))
+    similarity = _similarity(groups, photos, manifest)
+    by_issue = _by_issue(sorted(groups, key=lambda group: -similarity.get(group, -1.0)))
     remarked = remarked_photos(manifest, photos)
     samples, odd = _samples(photos, manifest.class_count), _odd_photos(photos)
     if remarked:
         odd.insert(0, (f"Remarked on by the converter ({len(remarked):,})", remarked[:REMARKED_PHOTOS]))
-    pictured = [*asked, *(number for numbers in samples.values() for number in numbers)]
+    pictured = [*requested, *(number for numbers in samples.values() for number in numbers)]
     pictured += [number for _, numbers in odd for number, _ in numbers]
-    pictured += [n for _, _, shown, _ in matters for group in shown for n in group.members[:MEMBERS_PICTURED]]
-    named = [n for _, _, *parts in matters for groups_here in parts for group in groups_here for n in group.members]
+    pictured += [n for _, _, shown, _ in by_issue for group in shown for n in group.members[:MEMBERS_PICTURED]]
+    named = [n for _, _, *parts in by_issue for groups_here in parts for group in groups_here for n in group.members]
     write_html(
         path,
         "eda.html",
@@ -96,7 +96,7 @@ def write_eda(
         ),
         pictures=_thumbnails(pictured, photos, manifest),
         rows=photos.loc[sorted({*pictured, *named})].to_dict("index"),
-        asked=asked,
+        requested=requested,
         classes=_class_rows(photos, manifest, survey),
         samples=samples,
         average_test=to_jpeg(survey.averages[-1]) if -1 in survey.averages else None,
@@ -105,10 +105,10 @@ def write_eda(
         light_charts=_light_charts(photos),
         odd=odd,
         groups=groups,
-        matters=matters,
-        likeness=likeness,
+        by_issue=by_issue,
+        similarity=similarity,
         members_pictured=MEMBERS_PICTURED,
-        members_in_words=MEMBERS_IN_WORDS,
+        members_listed=MEMBERS_LISTED,
         rejected=rejected.head(REJECTED_LISTED).to_dict("records"),
         rejected_count=len(rejected),
         reasons=rejected["reason"].value_counts().to_dict(),
@@ -122,17 +122,17 @@ def _numbers(ids: Sequence[str], photos: pd.DataFrame, manifest: Manifest) -> li
     number_of = dict(zip(photos["id"], photos.index, strict=True))
     if missing := [name for name in ids if name not in number_of]:
         raise UserError(
-            f"There is no photo {missing[0]!r} in {manifest.directory}: --show takes ids as they stand in "
-            f"ids-train.csv and ids-test.csv, such as {photos['id'].iloc[0]!r}."
+            f"There is no photo {missing[0]!r} in {manifest.directory}: --show takes ids from ids-train.csv and "
+            f"ids-test.csv, such as {photos['id'].iloc[0]!r}."
         )
     return [int(number_of[name]) for name in ids]
 
 
-def _likeness(groups: Sequence[Group], photos: pd.DataFrame, manifest: Manifest) -> dict[Group, float]:
-    """How alike the first photos of a group are in colour: the least correlation with the very first, −1..1.
+def _similarity(groups: Sequence[Group], photos: pd.DataFrame, manifest: Manifest) -> dict[Group, float]:
+    """Returns how similar the photos of a group are in colour: the smallest correlation with its first photo, −1..1.
 
-    That of equal photos is 1. The comparison that found them was of grey pictures. Of very many groups only the first
-    with a note, or the first without, are compared.
+    It is 1 for equal photos. (The search for duplicates compares grey pictures.) If there are very many groups, only
+    the first ones are compared, those with a note before the others.
     """
     compared = sorted(groups, key=lambda group: not group.notes)[:GROUPS_COMPARED]
     shown = {group: group.members[:MEMBERS_PICTURED] for group in compared}
@@ -161,22 +161,20 @@ def _thumbnails(
     return {number: thumbnails[key] for number, key in zip(wanted.index.tolist(), keys, strict=True)}
 
 
-def _by_matter(groups: Sequence[Group]) -> list[tuple[str, int, list[Group], list[Group]]]:
-    """(what is the matter, how many, those to picture, those in words), each group under the first matter it has."""
-    matters: dict[str, list[Group]] = {DIFFERENT_LABELS: [], LEAK: [], "": []}
+def _by_issue(groups: Sequence[Group]) -> list[tuple[str, int, list[Group], list[Group]]]:
+    """Returns (issue, number of groups, groups to picture, groups to list), with each group under its first issue."""
+    issues: dict[str, list[Group]] = {DIFFERENT_LABELS: [], LEAK: [], "": []}
     for group in groups:
-        matters[next((matter for matter in (DIFFERENT_LABELS, LEAK) if matter in group.notes), "")].append(group)
-    end = GROUPS_PICTURED + GROUPS_IN_WORDS
+        issues[next((issue for issue in (DIFFERENT_LABELS, LEAK) if issue in group.notes), "")].append(group)
+    end = GROUPS_PICTURED + GROUPS_LISTED
     return [
-        (matter, len(here), here[:GROUPS_PICTURED], here[GROUPS_PICTURED:end])
-        for matter, here in matters.items()
-        if here
+        (issue, len(here), here[:GROUPS_PICTURED], here[GROUPS_PICTURED:end]) for issue, here in issues.items() if here
     ]
 
 
 def _samples(photos: pd.DataFrame, class_count: int) -> dict[int, list[int]]:
-    """For each label the numbers of a few training photos, from all over the class."""
-    count = max(1, min(SAMPLES_A_CLASS, SAMPLE_PHOTOS // class_count))
+    """Returns for each label the numbers of a few training photos, evenly spaced over the class."""
+    count = max(1, min(SAMPLES_PER_CLASS, SAMPLE_PHOTOS // class_count))
     training = photos[photos["split"] == "train"]
     return {
         label: numbers[np.unique(np.linspace(0, len(numbers) - 1, count).round().astype(int))].tolist()
@@ -186,7 +184,7 @@ def _samples(photos: pd.DataFrame, class_count: int) -> dict[int, list[int]]:
 
 
 def _odd_photos(photos: pd.DataFrame) -> list[tuple[str, list[tuple[int, str]]]]:
-    """The photos at the ends of some scales: (what they are, [(number, figure)])."""
+    """Returns the photos at the ends of some scales: (name of the end, [(number, figure)])."""
     area, sides = photos["width"] * photos["height"], photos[["width", "height"]]
     size = photos["width"].astype(str) + "×" + photos["height"].astype(str) + " px"
     light = photos["brightness"].map("brightness {:.0f}".format)
@@ -196,7 +194,7 @@ def _odd_photos(photos: pd.DataFrame) -> list[tuple[str, list[tuple[int, str]]]]
         "Least contrast": (photos["contrast"], photos["contrast"].map("contrast {:.0f}".format)),
         "Fewest pixels": (area, size),
         "Farthest from square": (-sides.max(axis=1) / sides.min(axis=1), size),
-        "Most compressed": (photos["bytes"] / area, (8 * photos["bytes"] / area).map("{:.2f} bits a pixel".format)),
+        "Most compressed": (photos["bytes"] / area, (8 * photos["bytes"] / area).map("{:.2f} bits per pixel".format)),
     }
     return [
         (name, [(int(number), figures[number]) for number in scale.sort_values(kind="stable").index[:ODD_PHOTOS]])
@@ -215,7 +213,7 @@ def _class_rows(photos: pd.DataFrame, manifest: Manifest, survey: Survey) -> lis
             {
                 "entry": entry,
                 "extra": int((here["split"] == "extra").sum()),
-                "share": entry.count / max(total, 1),
+                "fraction": entry.count / max(total, 1),
                 "of_largest": entry.count / max(largest, 1),
                 "upright": float((here["height"] > here["width"]).mean()) if len(here) else None,
                 "brightness": [float(here["brightness"].quantile(q)) for q in (0.05, 0.5, 0.95)] if len(here) else None,
@@ -226,7 +224,7 @@ def _class_rows(photos: pd.DataFrame, manifest: Manifest, survey: Survey) -> lis
 
 
 def _size_rows(photos: pd.DataFrame) -> list[tuple[str, int, float]]:
-    """(size, photos, share of all photos), the most frequent first, the last one standing for all others."""
+    """Returns (size, photos, fraction of all photos), the most frequent first, with all others in the last row."""
     sizes = photos["width"].astype(str) + "×" + photos["height"].astype(str)
     counts = sizes.value_counts()
     rows = [(str(size), int(count)) for size, count in counts.head(SIZES_LISTED).items()]
@@ -263,7 +261,7 @@ def _histogram(photos: pd.DataFrame, column: str, label: str, **style: Any) -> M
 
 
 def _fold_rows(folds: pd.DataFrame) -> list[tuple[int, list[tuple[int, float]]]]:
-    """(label, [(photos, how far that is from the class's mean over the folds, as a share of it)])."""
+    """Returns (label, [(photos, their relative deviation from the class's mean over the folds)])."""
     return [
         (label, [(int(count), float(count / max(counts.mean(), 1) - 1)) for count in counts])
         for label, counts in enumerate(folds.to_numpy())
@@ -271,7 +269,7 @@ def _fold_rows(folds: pd.DataFrame) -> list[tuple[int, list[tuple[int, float]]]]
 
 
 def _listed(photos: pd.DataFrame) -> list[tuple[str, int, list[str]]]:
-    """(split, label, ids) of every photo, to be searched by eye or by the browser."""
+    """Returns (split, label, ids) of every photo, for searching in the browser."""
     parts = []
     for split in ("train", "extra", "test"):
         here = photos[photos["split"] == split]

@@ -1,4 +1,4 @@
-"""What a reader of a data set's page should begin with, in sentences."""
+"""The main findings of a data set's page, in sentences."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from carclf.data.manifest import Manifest
 from carclf.report.photo_table import DIFFERENT_LABELS, LEAK, TOO_LARGE, Group
 
 UNEVEN_CLASSES = 1.5  # times the smallest class
-UNEVEN_FOLD = 0.1  # share of a class's mean over the folds, and at least UNEVEN_PHOTOS
+UNEVEN_FOLD = 0.1  # fraction of a class's mean over the folds, and at least UNEVEN_PHOTOS
 UNEVEN_PHOTOS = 2
 OTHER_LIGHT = 0.25  # standard deviations between the mean brightness of training and test photos
 
@@ -33,14 +33,14 @@ def find(
     remarked: int = 0,
     folds: pd.DataFrame,
 ) -> Iterator[Finding]:
-    """The findings, what asks for attention and what does not.
+    """Yields the findings, both those that need attention and those that do not.
 
     Args:
       photos: `carclf.report.photo_table.photo_table` with measurements.
       manifest: the data set.
       groups: of photos that show the same picture.
-      rejected: photos left out.
-      remarked: photos that the converter remarked on.
+      rejected: number of rejected photos.
+      remarked: number of photos that the converter remarked on.
       folds: `carclf.report.photo_table.fold_counts`.
     """
     yield from _duplicate_findings(groups, has_test=bool((photos["split"] == "test").any()))
@@ -58,16 +58,16 @@ def find(
 def _duplicate_findings(groups: Sequence[Group], *, has_test: bool) -> Iterator[Finding]:
     labelled = [group for group in groups if DIFFERENT_LABELS in group.notes]
     if labelled:
-        yield Finding(False, f"{_groups_that_look_alike(labelled)} different labels.", "duplicates")
+        yield Finding(False, f"{_duplicate_groups_have(labelled)} different labels.", "duplicates")
     else:
         yield Finding(True, "No picture has two labels.", "duplicates")
     leaks = [group for group in groups if LEAK in group.notes]
     if leaks:
-        yield Finding(False, f"{_groups_that_look_alike(leaks)} photos in both training and test.", "duplicates")
+        yield Finding(False, f"{_duplicate_groups_have(leaks)} photos in both training and test.", "duplicates")
     elif has_test:
         yield Finding(True, "No picture is in both training and test.", "duplicates")
     if large := sum(TOO_LARGE in group.notes for group in groups):
-        text = f"{_count(large, 'group')} of look-alikes {_is(large)} too large to stay in one fold."
+        text = f"{_count(large, 'group')} of duplicates {_is(large)} too large to stay in one fold."
         yield Finding(False, text, "duplicates")
 
 
@@ -81,22 +81,22 @@ def _class_finding(manifest: Manifest) -> Finding:
         return Finding(True, text, "classes")
     text = (
         f"The largest class, {largest.name} ({largest.count:,}), has {ratio:.1f} times the photos of the smallest, "
-        f"{smallest.name} ({smallest.count:,}): balanced class weights would even that out."
+        f"{smallest.name} ({smallest.count:,}): consider --class_weights=balanced."
     )
     return Finding(False, text, "classes")
 
 
 def _fold_finding(folds: pd.DataFrame, manifest: Manifest) -> Finding:
-    share = folds.mean(axis=1)
-    off = folds.sub(share, axis=0).abs()
-    uneven = off.gt((UNEVEN_FOLD * share).clip(lower=UNEVEN_PHOTOS), axis=0)
+    mean = folds.mean(axis=1)
+    off = folds.sub(mean, axis=0).abs()
+    uneven = off.gt((UNEVEN_FOLD * mean).clip(lower=UNEVEN_PHOTOS), axis=0)
     if not uneven.to_numpy().any():
         return Finding(True, f"Every class is spread evenly over the {folds.shape[1]} folds.", "folds")
     worst = int(np.argmax(off.where(uneven, 0).to_numpy()))
-    label, place = divmod(worst, folds.shape[1])
+    label, fold = divmod(worst, folds.shape[1])
     text = (
-        f"The folds are uneven, most of all in {manifest.class_names[label]}: fold {folds.columns[place]} has "
-        f"{int(folds.to_numpy()[label, place])} of its photos where {share.iloc[label]:.0f} would be even."
+        f"The folds are uneven, most of all in {manifest.class_names[label]}: fold {folds.columns[fold]} has "
+        f"{int(folds.to_numpy()[label, fold])} of its photos instead of {mean.iloc[label]:.0f}."
     )
     return Finding(False, text, "folds")
 
@@ -112,10 +112,10 @@ def _light_finding(photos: pd.DataFrame) -> Iterator[Finding]:
     yield Finding(alike, text, "light")
 
 
-def _groups_that_look_alike(groups: Sequence[Group]) -> str:
+def _duplicate_groups_have(groups: Sequence[Group]) -> str:
     exact = sum(group.kind == "exact" for group in groups)
-    certain = f", {exact} of them equal byte for byte," if exact else ""
-    return f"{_count(len(groups), 'group')} of look-alikes{certain} {'has' if len(groups) == 1 else 'have'}"
+    certain = f" ({exact} of them equal byte for byte)" if exact else ""
+    return f"{_count(len(groups), 'group')} of duplicates{certain} {'has' if len(groups) == 1 else 'have'}"
 
 
 def _is(number: int) -> str:

@@ -1,32 +1,32 @@
-"""Heat maps laid over photos."""
+"""Overlays heat maps on photos."""
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
-STRONGEST = 0.7  # opacity of the highest heat: the photo stays to be seen
+MAX_OPACITY = 0.7  # of the highest heat, so that the photo stays visible
 COLOUR_MAP = "turbo"
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray, *, geometry: np.ndarray | None = None) -> np.ndarray:
-    """The photo, uint8 [H, W, 3], greyed where nothing is found and coloured blue to red where the heat is.
+    """Returns the photo, uint8 [H, W, 3], coloured from blue to red by its heat, and greyed elsewhere.
 
     Args:
       pixels: the photo, uint8 [H, W, 3].
       heat: float [h, w] in 0..1.
-      geometry: float [3, 3], affine, from places of the heat map to places of the photo, both −1..1 from edge to edge
-        (`carclf.recipe`); what lies outside the map is cold. None where the map covers the photo exactly.
+      geometry: float [3, 3], affine, from positions in the heat map to positions in the photo, both −1..1 from edge to
+        edge (`carclf.recipe`); outside the map there is no heat. None if the map covers the photo exactly.
     """
     spread = _spread(heat, size=(pixels.shape[1], pixels.shape[0]), geometry=geometry)[..., None]
     colours = 255.0 * matplotlib.colormaps[COLOUR_MAP](spread[..., 0])[..., :3]
     grey = pixels.mean(axis=-1, keepdims=True)
     calm = 0.5 * pixels + 0.5 * grey
-    opacity = STRONGEST * spread
+    opacity = MAX_OPACITY * spread
     return np.rint((1.0 - opacity) * calm + opacity * colours).astype(np.uint8)
 
 
 def _spread(heat: np.ndarray, *, size: tuple[int, int], geometry: np.ndarray | None) -> np.ndarray:
-    """The heat at each pixel of a photo of `size` (width, height), float [H, W] in 0..1."""
+    """Returns the heat at each pixel of a photo of `size` (width, height), float [H, W] in 0..1."""
     height, width = heat.shape
     inverse = np.linalg.inv(np.eye(3) if geometry is None else geometry.astype(np.float64))
     from_pixels = np.array([[2 / size[0], 0, -1], [0, 2 / size[1], -1], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Texts made short enough to be drawn, and class names so that they can still be told apart."""
+"""Short forms of texts for charts; short class names stay distinct."""
 
 import re
 from collections import defaultdict
@@ -10,7 +10,7 @@ WORD = re.compile(r"[^\s_]+[\s_]*|[\s_]+")
 
 
 def plain_text(text: str, *, length: int = NAME_LENGTH) -> str:
-    """`text` as one short line that any font can draw: what is not printable becomes '·', the middle '…'."""
+    """Returns `text` as one short line for any font: unprintable signs become '·', the middle of a long text '…'."""
     line = "".join(sign if sign.isprintable() else "·" for sign in text)
     if len(line) <= length:
         return line
@@ -19,10 +19,10 @@ def plain_text(text: str, *, length: int = NAME_LENGTH) -> str:
 
 
 def short_names(names: Sequence[str], *, length: int = NAME_LENGTH) -> list[str]:
-    """The names as short lines; different names stay different wherever `length` (at least 8) leaves room for that.
+    """Returns the names as short lines; different names stay different if `length` (at least 8) leaves room for that.
 
-    Names that are too long lose the words with which all of them begin ('… Coupe 2012', '… Cabriolet 2012'), then their
-    middle, as in `plain_text`, and where that makes two of them the same, all that comes before their difference.
+    Long names lose the words that all of them begin with ('… Coupe 2012', '… Cabriolet 2012'), then their middle, as in
+    `plain_text`. If that makes two of them equal, they lose all text before their first difference.
     """
     long = [name for name in dict.fromkeys(names) if len(name) > length]
     shortened = _apart(long, length)
@@ -30,13 +30,13 @@ def short_names(names: Sequence[str], *, length: int = NAME_LENGTH) -> list[str]
 
 
 def captions(names: Sequence[str]) -> list[str]:
-    """A line or three for each of a few different names: whole where they are short or begin differently."""
+    """Returns up to three lines for each of a few different names; short and distinct names stay whole."""
     shared = _shared_words(names) if max(map(len, names)) > NAME_LENGTH else 0
     return short_names([f"… {name[shared:]}" if shared else name for name in names], length=CAPTION_LENGTH)
 
 
 def _apart(names: Sequence[str], length: int) -> dict[str, str]:
-    """A short line for each of different names."""
+    """Returns a short line for each of several different names."""
     shared = _shared_words(names)
     lines = {name: plain_text(f"… {name[shared:]}" if shared else name, length=length) for name in names}
     for same in _groups(lines):
@@ -46,7 +46,7 @@ def _apart(names: Sequence[str], length: int) -> dict[str, str]:
 
 def _from_difference(names: Sequence[str], length: int) -> dict[str, str]:
     signs = zip(*names, strict=False)
-    start = next((place for place, here in enumerate(signs) if len(set(here)) > 1), min(map(len, names)))
+    start = next((index for index, column in enumerate(signs) if len(set(column)) > 1), min(map(len, names)))
     lines = {name: plain_text(f"…{name[start : start + length - 1]}", length=length) for name in names}
     for same in _groups(lines):
         if len(same) < len(names):
@@ -55,7 +55,7 @@ def _from_difference(names: Sequence[str], length: int) -> dict[str, str]:
 
 
 def _groups(lines: dict[str, str]) -> list[list[str]]:
-    """The names that have the same line as another."""
+    """Returns the names that share their line with another name."""
     names_of = defaultdict(list)
     for name, line in lines.items():
         names_of[line].append(name)
@@ -63,7 +63,7 @@ def _groups(lines: dict[str, str]) -> list[list[str]]:
 
 
 def _shared_words(names: Sequence[str]) -> int:
-    """The length of the words with which several names begin; a word of each is left."""
+    """Returns the length of the words that all names begin with, keeping at least one word of each name."""
     if len(names) < 2:
         return 0
     words = [WORD.findall(name) for name in names]

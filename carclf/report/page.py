@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that needs no network and no JavaScript, for a phone as for a desk."""
+"""The page of a run: one HTML file that needs no network and no JavaScript, for phones and desktops."""
 
 import io
 import shlex
@@ -45,11 +45,11 @@ def write_page(
 
     Args:
       run: the run; the pictures augmentation.png and, with very many classes, confusion.png of its folder are inlined.
-      history: one row an epoch, with the columns of history.csv.
-      evaluation: what the page reports.
-      tta: the views it was made with, joined by '|'.
-      parents: the runs it descends from, the first stage first.
-      pictures: of mistakes, by photo id; those without are listed in words.
+      history: one row per epoch, with the columns of history.csv.
+      evaluation: the evaluation to report.
+      tta: its views, joined by '|'.
+      parents: the parent runs, from the first stage on.
+      pictures: of mistakes, by photo id; mistakes without pictures are only listed.
       path: the file to write.
     """
     metrics = run.metrics or {}
@@ -64,7 +64,7 @@ def write_page(
         stages=_stage_rows(run, parents=parents),
         charts=[(name, curve_svg(history, name=name, best_epoch=best_epoch)) for name in CHARTS if len(history)],
         epochs=history.to_dict("records"),
-        pace=_pace(history),
+        speed=_speed(history),
         classes=sorted(evaluation.per_class, key=lambda score: score.f1),
         confusion=_confusion_rows(evaluation),
         confusion_picture=_inline_picture(run.directory / "confusion.png"),
@@ -83,7 +83,7 @@ def write_page(
 
 
 def _stage_rows(run: runs.Run, *, parents: Sequence[runs.Run]) -> list[dict[str, Any]]:
-    """One row a stage, the first stage first; a parent whose folder is gone is known by name and accuracy only."""
+    """Returns one row per stage, from the first on; of a parent without folder only name and accuracy are known."""
     chain = [*parents, run]
     rows = [_stage_row(member) for member in chain]
     if gone := chain[0].stage.get("parent"):
@@ -109,8 +109,8 @@ def _stage_row(run: runs.Run) -> dict[str, Any]:
     }
 
 
-def _pace(history: pd.DataFrame) -> dict[str, float | None]:
-    """Median seconds and images per second of an epoch; the first, which compiles, counts only when alone."""
+def _speed(history: pd.DataFrame) -> dict[str, float | None]:
+    """Returns the median seconds and images per second of an epoch, without the first if possible: it compiles."""
     later = history.iloc[1:] if len(history) > 1 else history
 
     def median(column: str) -> float | None:
@@ -120,7 +120,7 @@ def _pace(history: pd.DataFrame) -> dict[str, float | None]:
 
 
 def _changed_options(run: runs.Run, *, parent: runs.Run | None) -> list[dict[str, Any]]:
-    """The options that differ from the defaults or from the parent: name, value, default, parent's value."""
+    """Returns the options that differ from the defaults or from the parent: name, value, default, parent's value."""
     own, defaults = to_dict(run.options), to_dict(type(run.options)())
     inherited = to_dict(parent.options) if parent else own
     return [
@@ -131,7 +131,7 @@ def _changed_options(run: runs.Run, *, parent: runs.Run | None) -> list[dict[str
 
 
 def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, str, list[tuple[int, float]]]]:
-    """(name, short name, cells) a class, a cell being its count and share of the row; none when there are too many."""
+    """Returns (name, short name, [(count, fraction of the row)]) per class, or [] for too many classes."""
     if len(evaluation.per_class) > WRITTEN_CLASSES:
         return []
     short = short_names([score.name for score in evaluation.per_class], length=HEADING_LENGTH)
@@ -140,7 +140,7 @@ def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, str, list[tuple[i
 
 
 def _command(options: TrainOptions) -> list[str]:
-    """The words that train the run again, quoted for a shell."""
+    """Returns the words of the command that trains the run again, quoted for a shell."""
     arguments = []
     for name, value in changed_options(options).items():
         if isinstance(value, bool):
@@ -166,12 +166,12 @@ def _environment(run: runs.Run) -> list[tuple[str, Any]]:
 
 
 def _inline_picture(path: Path) -> Markup | None:
-    """The picture as a JPEG data address, a fifth of its PNG; None where there is none that can be read."""
+    """Returns the picture as a data URL of a JPEG, a fifth of its PNG's size; None if it cannot be read."""
     if not path.is_file():
         return None
     buffer = io.BytesIO()
     try:
         Image.open(path).convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
-    except (OSError, SyntaxError, ValueError):  # a report is not worth losing over a damaged picture
+    except (OSError, SyntaxError, ValueError):  # a damaged picture must not prevent the report
         return None
     return inline_jpeg(buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The photos of a data set as tables: all of them, those that show the same picture, and how folds share them out."""
+"""The photos of a data set as tables: all photos, groups that show the same picture, and counts by fold."""
 
 import dataclasses
 import io
@@ -20,8 +20,8 @@ class Group:
     """Photos that show the same picture.
 
     Attributes:
-      kind: 'exact' (equal bytes) or 'near' (they look alike).
-      notes: what the converter remarked, such as DIFFERENT_LABELS.
+      kind: 'exact' (equal bytes) or 'near' (near-duplicates).
+      notes: the converter's notes, such as DIFFERENT_LABELS.
       members: their numbers in the photo table.
     """
 
@@ -31,7 +31,7 @@ class Group:
 
 
 def photo_table(manifest: Manifest) -> pd.DataFrame:
-    """Every photo of the data set, numbered from 0: training photos, external ones, test photos.
+    """Returns every photo of the data set, numbered from 0: training photos, external ones, test photos.
 
     Columns: those of `Manifest.read_ids`; split ('train', 'extra' or 'test'); row (in its list).
 
@@ -45,12 +45,12 @@ def photo_table(manifest: Manifest) -> pd.DataFrame:
         tables.append(table.assign(split=np.where(table["fold"] < 0, unfolded, "train"), row=range(len(table))))
     photos = pd.concat(tables, ignore_index=True)
     if photos.empty:
-        raise UserError(f"{manifest.directory} has no photos to look at: convert some with --input.")
+        raise UserError(f"{manifest.directory} has no photos to show: convert some with --input.")
     return photos
 
 
 def with_measurements(photos: pd.DataFrame, survey: Survey, manifest: Manifest) -> pd.DataFrame:
-    """The table with the columns brightness and contrast (of 255) and bytes (of the stored JPEG)."""
+    """Returns the table with the columns brightness and contrast (of 255) and bytes (of the stored JPEG)."""
     of_test = np.array([shard.split == "test" for shard in manifest.shards])[survey.index["shard"]]
     numbers = survey.index["row"] + np.where(of_test, len(photos) - manifest.ids["test"].count, 0)
     measured = {
@@ -62,7 +62,7 @@ def with_measurements(photos: pd.DataFrame, survey: Survey, manifest: Manifest) 
 
 
 def rejected_table(manifest: Manifest) -> pd.DataFrame:
-    """The rows of rejected.csv as text; none where the data set has no such list."""
+    """Returns the rows of rejected.csv as text; none if the data set has no such list."""
     return _read_list(manifest, "rejected", REJECTED_COLUMNS)
 
 
@@ -77,7 +77,7 @@ def remarked_photos(manifest: Manifest, photos: pd.DataFrame) -> list[tuple[int,
 
 
 def duplicate_groups(manifest: Manifest, photos: pd.DataFrame) -> list[Group]:
-    """The groups of duplicates.csv, in its order."""
+    """Returns the groups of duplicates.csv, in its order."""
     rows = _read_list(manifest, "duplicates", DUPLICATE_COLUMNS)
     in_test = photos["split"] == "test"
     number_of = {
@@ -96,7 +96,7 @@ def duplicate_groups(manifest: Manifest, photos: pd.DataFrame) -> list[Group]:
 
 
 def fold_counts(photos: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
-    """Training photos (int64) by label (rows, 0..K−1) and fold (columns)."""
+    """Returns the numbers of training photos (int64) by label (rows, 0..K−1) and fold (columns)."""
     training = photos[photos["split"] == "train"]
     counts = pd.crosstab(training["label"], training["fold"])
     return counts.reindex(index=range(manifest.class_count), columns=list(manifest.folds), fill_value=0)

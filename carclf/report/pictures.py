@@ -1,4 +1,4 @@
-"""Figures as files, and as SVG that follows the colours of the page it is put in. No pyplot, so no global figure."""
+"""Draws figures as files, and as SVG in the colours of the surrounding page. No pyplot, so no global figure."""
 
 import io
 import re
@@ -21,7 +21,7 @@ from carclf.files import write_atomically
 from carclf.inference.calibration import ReliabilityBin
 from carclf.report.names import plain_text, short_names
 
-# What a chart shows: the columns of history.csv, their legend and their colour below.
+# The content of each chart: columns of history.csv, with their legend and their colour (see below).
 CURVES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "Accuracy": (("accuracy", "training, augmented", "train"), ("val_accuracy", "validation", "val")),
     "Loss": (("loss", "training, augmented", "train"), ("val_loss", "validation", "val")),
@@ -29,15 +29,15 @@ CURVES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "Seconds": (("seconds", "", "val"),),
 }
 PRINT_COLOURS = {"ink": "#30363d", "grid": "#d8dee4", "train": "#d9822b", "val": "#1f6feb", "best": "#8b949e"}
-# Stand-ins that become CSS variables of the page, and so light or dark.
+# Placeholders that become CSS variables of the page, for light and dark mode.
 PAGE_COLOURS = {"ink": "#010101", "grid": "#020202", "train": "#030303", "val": "#040404", "best": "#050505"}
 TABLE_BACKGROUND, TABLE_INK = "#1b1f24", "#d0d7de"  # photos look right on a dark table
-MARKED_EPOCHS = 30  # more points than these are drawn without a dot each
-WRITTEN_CLASSES = 30  # more classes than these are drawn without names and counts
+MARKED_EPOCHS = 30  # with more epochs, points have no dots
+WRITTEN_CLASSES = 30  # with more classes, there are no names and counts
 DOTS_PER_INCH = 110
-# A table of photos: the side of a place in it, what is left free between two, the height of a line of text.
+# A table of photos: the side of a cell, the gap between two cells, the height of a line of text.
 CELL_INCHES, GAP_INCHES, TEXT_INCHES = 1.35, 0.05, 0.19
-# A contact sheet: photos a row, width / height of a place, lines of text under each.
+# A contact sheet: photos per row, width / height of a cell, lines of text under each.
 SHEET_COLUMNS, SHEET_ASPECT, CAPTION_LINES = 6, 4 / 3, 2
 
 
@@ -45,14 +45,14 @@ def draw_history(history: pd.DataFrame, *, path: Path, title: str) -> None:
     """Writes accuracy, loss, learning rate and seconds by epoch.
 
     Args:
-      history: one row an epoch, with the columns of history.csv.
-      path: the picture; its suffix (.png, .svg) decides the format.
+      history: one row per epoch, with the columns of history.csv.
+      path: the picture; its suffix (.png, .svg) determines the format.
       title: above it.
     """
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     figure.suptitle(_wrapped(title, width=90), parse_math=False)
-    for place, name in enumerate(CURVES, start=1):
-        axes = figure.add_subplot(2, 2, place)
+    for number, name in enumerate(CURVES, start=1):
+        axes = figure.add_subplot(2, 2, number)
         _draw_curves(axes, history, name=name, colours=PRINT_COLOURS)
         axes.set_title(name, fontsize=10)
     _save(figure, path)
@@ -64,7 +64,7 @@ def draw_learning_rates(sweep: pd.DataFrame, *, suggestion: float | None, path: 
     Args:
       sweep: one row a step: learning_rate, loss, smoothed.
       suggestion: the rate to mark, or None.
-      path: the picture; its suffix decides the format.
+      path: the picture; its suffix determines the format.
       title: above it.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -83,10 +83,10 @@ def draw_learning_rates(sweep: pd.DataFrame, *, suggestion: float | None, path: 
 
 
 def curve_svg(history: pd.DataFrame, *, name: str, best_epoch: int | None) -> Markup:
-    """An inline `<svg>` of one row of `CURVES`, coloured by the CSS variables --ink, --grid, --train, --val, --best.
+    """Returns an inline `<svg>` of one row of `CURVES`, in the CSS variables --ink, --grid, --train, --val and --best.
 
     Args:
-      history: one row an epoch, with the columns of history.csv.
+      history: one row per epoch, with the columns of history.csv.
       name: a key of `CURVES`.
       best_epoch: counted from 1, marked by a dashed line.
     """
@@ -98,13 +98,13 @@ def curve_svg(history: pd.DataFrame, *, name: str, best_epoch: int | None) -> Ma
 def histogram_svg(
     series: Mapping[str, np.ndarray], *, label: str, edges: np.ndarray, ticks: Mapping[float, str] | None = None
 ) -> Markup:
-    """An inline `<svg>` of one or two distributions over the same bins, coloured as `curve_svg`'s.
+    """Returns an inline `<svg>` of one or two distributions over the same bins, in the colours of `curve_svg`.
 
     Args:
-      series: values by legend, the first drawn filled, the second as a line; an empty one is left out.
-      label: what the values are, with their unit.
-      edges: of the bins, ascending; the outermost bins take what lies beyond.
-      ticks: texts by place below the axis; None writes numbers.
+      series: values by legend, the first drawn filled, the second as a line; empty ones are omitted.
+      label: meaning and unit of the values.
+      edges: of the bins, ascending; the outermost bins include values beyond.
+      ticks: texts by position below the axis; None writes numbers.
     """
     figure = Figure(figsize=(4.3, 2.4), layout="constrained")
     axes = figure.add_subplot()
@@ -112,10 +112,10 @@ def histogram_svg(
         if not len(values):
             continue
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
-        shares = 100 * counts / len(values)
+        percentages = 100 * counts / len(values)
         width, opacity = (0.0, 0.45) if filled else (1.8, 1.0)
         axes.stairs(
-            shares, edges, color=PAGE_COLOURS[colour], label=legend, fill=filled, alpha=opacity, linewidth=width
+            percentages, edges, color=PAGE_COLOURS[colour], label=legend, fill=filled, alpha=opacity, linewidth=width
         )
     if ticks:
         axes.set_xticks(list(ticks), list(ticks.values()))
@@ -129,26 +129,26 @@ def histogram_svg(
 
 
 def reliability_svg(bins: Sequence[ReliabilityBin]) -> Markup:
-    """An inline `<svg>` of the accuracy of the photos by their confidence, coloured as `curve_svg`'s.
+    """Returns an inline `<svg>` of the accuracy of the photos by their confidence, in the colours of `curve_svg`.
 
     Args:
-      bins: from `carclf.inference.calibration`; those without photos are left out.
+      bins: from `carclf.inference.calibration`; bins without photos are omitted.
     """
     figure = Figure(figsize=(4.3, 3.4), layout="constrained")
     axes = figure.add_subplot()
     total = sum(each.photos for each in bins)
     seen = [each for each in bins if each.photos]
-    axes.plot([0, 1], [0, 1], color=PAGE_COLOURS["best"], linestyle="--", linewidth=1, label="as sure as right")
-    for share, colour, legend in (
-        ([each.accuracy for each in seen], "val", "share that is right"),
-        ([each.photos / total for each in seen], "train", "share of all photos"),
+    axes.plot([0, 1], [0, 1], color=PAGE_COLOURS["best"], linestyle="--", linewidth=1, label="perfect calibration")
+    for fraction, colour, legend in (
+        ([each.accuracy for each in seen], "val", "accuracy"),
+        ([each.photos / total for each in seen], "train", "fraction of all photos"),
     ):
         left, width = [each.low for each in seen], [each.high - each.low for each in seen]
         narrow = 1.0 if colour == "val" else 0.35
         centre = [low + wide * (1 - narrow) / 2 for low, wide in zip(left, width, strict=True)]
         axes.bar(
             centre,
-            share,
+            fraction,
             width=[0.94 * narrow * wide for wide in width],
             align="edge",
             color=PAGE_COLOURS[colour],
@@ -157,19 +157,19 @@ def reliability_svg(bins: Sequence[ReliabilityBin]) -> Markup:
         )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("probability of the class predicted", fontsize=9, color=PAGE_COLOURS["ink"])
+    axes.set_xlabel("probability of the predicted class", fontsize=9, color=PAGE_COLOURS["ink"])
     _style_axes(axes, colours=PAGE_COLOURS)
     axes.legend(frameon=False, fontsize=9, labelcolor=PAGE_COLOURS["ink"], loc="upper left")
     return _inline_svg(figure, label="Accuracy by confidence", colours=PAGE_COLOURS)
 
 
 def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: Path, title: str) -> None:
-    """Writes the confusion matrix: photos counted, each row coloured by its share of the true class.
+    """Writes the confusion matrix: photos counted, each row coloured by its fraction of the true class.
 
     Args:
       confusion: int [K, K], rows true, columns predicted.
       class_names: K names.
-      path: the picture; its suffix decides the format.
+      path: the picture; its suffix determines the format.
       title: above it.
     """
     classes = len(class_names)
@@ -177,8 +177,8 @@ def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: P
     side = 2.4 + 0.42 * classes if written else 9.0
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.add_subplot()
-    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    fraction = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(_wrapped(title, width=int(7 * side)), parse_math=False, fontsize=11)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -187,35 +187,35 @@ def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: P
         axes.set_xticks(range(classes), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(range(classes), names, parse_math=False)
         for true, predicted in zip(*np.nonzero(confusion), strict=True):
-            ink = "white" if share[true, predicted] > 0.5 else PRINT_COLOURS["ink"]
+            ink = "white" if fraction[true, predicted] > 0.5 else PRINT_COLOURS["ink"]
             count = f"{confusion[true, predicted]}"
             axes.text(predicted, true, count, ha="center", va="center", color=ink, fontsize=9)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="fraction of the true class")
     _save(figure, path)
 
 
 def draw_augmentation(
     originals: Sequence[np.ndarray], augmented: np.ndarray, *, path: Path, title: str, labels: Sequence[str] = ()
 ) -> None:
-    """Writes a table of photos: each original in the first column, what the recipe made of it beside it.
+    """Writes a table of photos: each original in the first column, followed by its augmented versions.
 
     Args:
       originals: n photos, uint8 [height, width, 3], of any sizes.
       augmented: uint8, or float32 in 0..255, [n, draws, H, W, 3].
-      path: the picture; its suffix decides the format.
+      path: the picture; its suffix determines the format.
       title: above it.
-      labels: n texts, one above each row; none instead names the columns.
+      labels: n texts, one above each row; without them the columns have names.
 
     Raises:
-      ValueError: they do not belong together.
+      ValueError: their numbers or shapes do not match.
     """
     if augmented.ndim != 5 or augmented.shape[-1] != 3 or len(originals) != len(augmented) or not len(originals):
         raise ValueError(
-            f"There must be draws [n, draws, H, W, 3] for each of n >= 1 originals. "
+            f"There must be draws [n, draws, H, W, 3] of n >= 1 originals. "
             f"Received: {len(originals)} originals, draws {list(augmented.shape)}."
         )
     if len(labels) not in (0, len(originals)):
-        raise ValueError(f"There must be one label a row, or none. Received: {len(labels)} of {len(originals)}.")
+        raise ValueError(f"There must be one label per row, or none. Received: {len(labels)} of {len(originals)}.")
     rows, draws, height, width, _ = augmented.shape
     heading = _wrapped(title, width=14 * (draws + 1))
     strip = TEXT_INCHES * (1 + heading.count("\n") + (0 if labels else 1)) + GAP_INCHES
@@ -249,12 +249,12 @@ def draw_augmentation(
 
 
 def draw_contact_sheet(photos: Sequence[np.ndarray], captions: Sequence[str], *, path: Path, title: str) -> None:
-    """Writes a picture of the photos, six a row.
+    """Writes a picture of the photos, six per row.
 
     Args:
       photos: uint8 [height, width, 3], of any sizes; at least one.
       captions: a text for each, of at most two lines.
-      path: the picture; its suffix decides the format.
+      path: the picture; its suffix determines the format.
       title: above it.
     """
     columns = min(SHEET_COLUMNS, len(photos))
@@ -285,7 +285,7 @@ def draw_contact_sheet(photos: Sequence[np.ndarray], captions: Sequence[str], *,
 
 
 def stacked(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Two photos, uint8 [height, width, 3], as one, centred above each other on the colour of the table."""
+    """Returns two photos, uint8 [height, width, 3], as one, centred above each other on the table's background."""
     wide = max(upper.shape[1], lower.shape[1])
     gap = max(1, wide // 40)
     canvas = _table(upper.shape[0] + gap + lower.shape[0], wide)
@@ -301,7 +301,7 @@ def _wrapped(title: str, *, width: int) -> str:
 
 
 def _letterboxed(image: np.ndarray, *, aspect: float) -> np.ndarray:
-    """The image in the middle of the smallest canvas of `aspect` (width / height) that holds it."""
+    """Returns the image in the middle of the smallest canvas of `aspect` (width / height) that contains it."""
     height, width, _ = image.shape
     tall, wide = max(height, round(width / aspect)), max(width, round(height * aspect))
     canvas = _table(tall, wide)
@@ -354,13 +354,13 @@ def _inline_svg(figure: Figure, *, label: str, colours: Mapping[str, str]) -> Ma
     for axes in figure.axes:
         axes.patch.set_alpha(0)
     file = io.StringIO()
-    # Text stays text, in the page's own font. The salt keeps ids of two charts on one page apart, and runs the same.
+    # Text stays text, in the page's font. The salt makes ids unique within a page and reproducible between runs.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"^<svg[^>]*?viewBox=\"([^\"]*)\"[^>]*>", r'<svg class="chart" viewBox="\1" role="img">', svg)
-    svg = re.sub(r"\s*<style.*?</style>", "", svg, flags=re.DOTALL)  # it would govern the whole page
+    svg = re.sub(r"\s*<style.*?</style>", "", svg, flags=re.DOTALL)  # it would apply to the whole page
     svg = re.sub(r'<g id="[\w.]+_\d+">', "<g>", svg)  # figure_1, axes_1: the same in every chart
     for name, colour in colours.items():
         svg = svg.replace(colour, f"var(--{name})")
@@ -371,7 +371,7 @@ def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():
-        # A class name in a script that the font lacks is drawn as boxes; the page shows it in the reader's fonts.
+        # Class names in scripts that the font lacks are drawn as boxes; the page uses the reader's fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(buffer, format=path.suffix.lstrip("."), dpi=DOTS_PER_INCH)
     write_atomically(path, buffer.getvalue())

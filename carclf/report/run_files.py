@@ -1,4 +1,4 @@
-"""The files of a run that people look at: report.html and the pictures beside it."""
+"""Writes the files of a run for people: report.html and its pictures."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ MISTAKES_SHOWN = 24
 
 
 def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, views: str, runs_folder: str) -> Path:
-    """The path of report.html, after writing it, history.png and confusion.png.
+    """Writes history.png, confusion.png and report.html, and returns the path of report.html.
 
     Args:
       run: the run that was evaluated, with its metrics (`carclf.runs.closing.with_evaluation`).
@@ -54,7 +54,7 @@ def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, v
 
 
 def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) -> dict[str, MistakePictures]:
-    """By id the pictures of the most confident mistakes, seen by the run's best weights."""
+    """Returns the pictures of the most confident mistakes by photo id, from the run's best weights."""
     shown = evaluation.mistakes[:MISTAKES_SHOWN]
     if not shown:
         return {}
@@ -77,5 +77,5 @@ def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) 
 
 def _pictures(encoded: bytes, heat: np.ndarray, geometry: np.ndarray) -> MistakePictures:
     small = decode_to_fit(encoded, canvas_size=4 * THUMBNAIL_PX)
-    laid_over = [to_jpeg(overlay(small, heat[..., label], geometry=geometry)) for label in range(2)]
-    return MistakePictures(photo=to_jpeg(small), predicted=laid_over[0], true=laid_over[1])
+    overlays = [to_jpeg(overlay(small, heat[..., label], geometry=geometry)) for label in range(2)]
+    return MistakePictures(photo=to_jpeg(small), predicted=overlays[0], true=overlays[1])

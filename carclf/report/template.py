@@ -1,4 +1,4 @@
-"""The pages' template: one HTML file that needs no network and no JavaScript, and how figures are written in it."""
+"""Renders pages as one HTML file that needs no network and no JavaScript, and formats figures in them."""
 
 import base64
 import functools
@@ -17,19 +17,19 @@ MISSING = "–"
 
 
 def write_html(path: Path, template: str, **values: Any) -> None:
-    """Writes a page: a template of this package (`base.html` is what all share), filled with the values.
+    """Writes a page: a template of this package (all extend `base.html`), filled with the values.
 
     Raises:
       OSError: the file cannot be written.
     """
     html = _environment().get_template(template).render(**values)
-    # A file name may hold what UTF-8 cannot; it is shown as its code.
+    # Characters of a file name that UTF-8 cannot encode are shown as their code.
     write_atomically(path, html.encode("utf-8", errors="backslashreplace"))
 
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    # Autoescape is what keeps hostile file and class names out of the page's markup.
+    # Autoescape keeps hostile file and class names out of the page's markup.
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
         autoescape=True,
@@ -47,22 +47,22 @@ def _source(name: str) -> str:
 
 
 def inline_jpeg(encoded: bytes) -> Markup:
-    """The address of a JPEG that is part of the page."""
+    """Returns the data URL of a JPEG."""
     return Markup("data:image/jpeg;base64,") + base64.b64encode(encoded).decode()
 
 
 def words(name: str) -> Markup:
-    """A name that a line may break behind each '_', '/' and '.', as behind blanks and hyphens."""
+    """Returns a name in which lines may break after each '_', '/' and '.', as after spaces and hyphens."""
     return Markup(re.sub(r"([_/.]+)(?=[^_/.])", r"\1<wbr>", str(escape(name))))
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 0..1 such as '91.2 %', with a space that does not break."""
-    return MISSING if _absent(share) else f"{100 * float(share):.{digits}f}\u00a0%"  # type: ignore[arg-type]
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Returns a fraction of 0..1 as in '91.2 %', with a non-breaking space."""
+    return MISSING if _absent(fraction) else f"{100 * float(fraction):.{digits}f}\u00a0%"  # type: ignore[arg-type]
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that say enough: '8.3 s', '7 min 20 s', '2 h 31 min'."""
+    """Returns seconds in their two largest units: '8.3 s', '7 min 20 s', '2 h 31 min'."""
     if _absent(seconds):
         return MISSING
     value = float(seconds)  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure with so many significant digits, and no exponent between 0.0001 and a million."""
+    """Returns a figure with this many significant digits, and without exponent between 0.0001 and a million."""
     if _absent(value):
         return MISSING
     value = float(value)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def rate(value: float | None) -> str:
-    """A learning rate as people write it: '1e-4', '6.56e-5'."""
+    """Returns a learning rate in the usual notation: '1e-4', '6.56e-5'."""
     if _absent(value):
         return MISSING
     mantissa, exponent = f"{float(value):.2e}".split("e")  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def rate(value: float | None) -> str:
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
-    """A figure with so many decimals, for columns."""
+    """Returns a figure with this many decimals, for columns."""
     return MISSING if _absent(value) else f"{float(value):.{digits}f}"  # type: ignore[arg-type]
 
 

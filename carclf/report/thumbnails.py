@@ -1,4 +1,4 @@
-"""Photos small enough that a page can hold hundreds of them."""
+"""Thumbnails, small enough for hundreds of them on a page."""
 
 import io
 from collections.abc import Collection, Mapping
@@ -17,12 +17,12 @@ JPEG_QUALITY = 78
 def read_thumbnails(
     manifest: Manifest, rows: Mapping[str, Collection[int]], *, side: int = THUMBNAIL_PX
 ) -> dict[tuple[str, int], bytes]:
-    """By (list, row) the JPEG bytes of small copies of photos, their longer side `side` pixels. Only these are read.
+    """Returns the JPEG bytes of small copies of photos by (list, row). Only these photos are read.
 
     Args:
       manifest: the data set.
-      rows: of the photos by the list they stand in, 'train' (external photos too) or 'test'.
-      side: in pixels.
+      rows: of the photos by their list, 'train' (with external photos) or 'test'.
+      side: longer side of a copy in pixels.
     """
     index = read_index(manifest)
     lists = np.array(["test" if shard.split == "test" else "train" for shard in manifest.shards])
@@ -34,13 +34,13 @@ def read_thumbnails(
 
 
 def thumbnail(encoded: bytes | memoryview, *, side: int = THUMBNAIL_PX) -> bytes:
-    """A small copy of a JPEG, its longer side at most `side` pixels."""
-    # At a part of the size decoding takes a part of the time; up to four pixels are left for each that is shown.
+    """Returns a small copy of a JPEG, its longer side at most `side` pixels."""
+    # Decoding at a fraction of the size saves time and still leaves up to four pixels for each that is shown.
     return to_jpeg(decode_to_fit(encoded, canvas_size=4 * side), side=side)
 
 
 def to_jpeg(pixels: np.ndarray, *, side: int = THUMBNAIL_PX) -> bytes:
-    """The JPEG bytes of a picture, uint8 [height, width, 3], reduced to `side` pixels where it is larger."""
+    """Returns the JPEG bytes of a picture, uint8 [height, width, 3], reduced to `side` pixels if it is larger."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side))
     buffer = io.BytesIO()

@@ -1,1 +1,1 @@
-"""The web page: photos in, classes and where the model looked out."""
+"""The web page: from photos to classes and heat maps."""

@@ -1,4 +1,4 @@
-"""What the page and other programs may ask: the page's three files, POST /api/classify, GET /health."""
+"""The HTTP interface: the page's three files, POST /api/classify, GET /health."""
 
 import asyncio
 import contextlib
@@ -23,9 +23,9 @@ from carclf.serving.batcher import Batcher, BusyError
 from carclf.serving.model import BATCH_SIZES, Answer, ServedModel, Task
 from carclf.workers import usable_cores
 
-WAIT_SECONDS = 0.025  # a first photo waits for others that are being decoded: little beside what a model takes
-WAITING = 64  # photos in work at the most; what comes then is asked to come back
-FORM_SPARE_BYTES = 64_000  # what a form may hold beside its file
+WAIT_SECONDS = 0.025  # for the first photo of a batch, while others are decoded; little compared with the model
+MAX_PENDING = 64  # photos in progress; further requests are told to retry
+FORM_EXTRA_BYTES = 64_000  # allowed in a form in addition to its file
 
 FILES = {
     "/": ("page.html", "text/html"),
@@ -46,14 +46,14 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 def build_app(model: ServedModel, *, name: str, host: str, max_bytes: int) -> Starlette:
-    """The application.
+    """Returns the application.
 
     Args:
-      model: warmed up.
-      name: of the run, for people.
-      host: the address that is listened on; on a loopback address no other Host is answered, so that no page on the
-        web can reach the server under a name of its own.
-      max_bytes: of a photo's file.
+      model: the model, warmed up.
+      name: display name of the run.
+      host: the address to listen on. On a loopback address requests with another Host are refused, so that no web page
+        can reach the server under a domain of its own.
+      max_bytes: largest size of a photo's file.
     """
     service = _Service(model, name=name, max_bytes=max_bytes)
     middleware = [Middleware(_SecurityHeaders)]
@@ -72,7 +72,7 @@ def build_app(model: ServedModel, *, name: str, host: str, max_bytes: int) -> St
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Returns whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -82,28 +82,28 @@ def is_loopback(host: str) -> bool:
 class _Service:
     def __init__(self, model: ServedModel, *, name: str, max_bytes: int) -> None:
         self._model, self._name, self._max_bytes = model, name, max_bytes
-        self._in_work = 0
-        self._received = 0  # those of them whose file has arrived
+        self._pending = 0
+        self._received = 0  # pending photos with their file complete
         self._batcher: Batcher[Task, Answer]
         self._decoders: ThreadPoolExecutor
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Threads live as long as the server."""
+        """Keeps the threads alive as long as the server."""
         self._decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         self._batcher = Batcher(
             self._model.answer,
             expected=lambda: self._received,
             largest=max(BATCH_SIZES),
             wait_seconds=WAIT_SECONDS,
-            waiting=WAITING,
+            max_waiting=MAX_PENDING,
         )
         yield
         self._decoders.shutdown(cancel_futures=True)
         self._batcher.close()
 
     async def health(self, request: Request) -> Response:
-        """That the model is ready, and what it is."""
+        """Answers that the model is ready, with its name and limits."""
         return JSONResponse(
             {
                 "status": "ready",
@@ -114,14 +114,14 @@ class _Service:
         )
 
     async def classify(self, request: Request) -> Response:
-        """The classes of the photo in the field `file`, the likeliest first; with ?heat=1 where it was seen."""
-        if self._in_work >= WAITING:
+        """Answers with the classes of the photo in the field `file`, likeliest first, and with ?heat=1 its heat map."""
+        if self._pending >= MAX_PENDING:
             raise _busy()
-        self._in_work += 1
+        self._pending += 1
         try:
             return await self._classify(request)
         finally:
-            self._in_work -= 1
+            self._pending -= 1
 
     async def _classify(self, request: Request) -> Response:
         raw = await self._read_file(request)
@@ -141,15 +141,15 @@ class _Service:
         return JSONResponse(self._to_json(answer, seconds=time.perf_counter() - started))
 
     async def _read_file(self, request: Request) -> bytes:
-        limit = self._max_bytes + FORM_SPARE_BYTES
+        limit = self._max_bytes + FORM_EXTRA_BYTES
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             raise self._too_large()
         limited = Request(request.scope, self._limited(request.receive, limit))
-        async with limited.form(max_files=1, max_fields=8, max_part_size=FORM_SPARE_BYTES) as form:
+        async with limited.form(max_files=1, max_fields=8, max_part_size=FORM_EXTRA_BYTES) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
-                raise HTTPException(422, "There is no photo: send one as the field file of a multipart form.")
+                raise HTTPException(422, "There is no photo: send one in the field `file` of a multipart form.")
             raw = await file.read()
         if len(raw) > self._max_bytes:
             raise self._too_large()
@@ -169,7 +169,7 @@ class _Service:
         return next_part
 
     def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"The photo is too large: at most {self._max_bytes / 1e6:g} MB are taken.")
+        return HTTPException(413, f"The photo is too large: send at most {self._max_bytes / 1e6:g} MB.")
 
     def _to_json(self, answer: Answer, *, seconds: float) -> dict[str, Any]:
         order = answer.probabilities.argsort(kind="stable")[::-1]
@@ -185,7 +185,7 @@ class _Service:
 
 
 def _busy() -> HTTPException:
-    return HTTPException(503, "Too many photos are in work: try again in a second.", headers={"Retry-After": "1"})
+    return HTTPException(503, "The server is busy: try again in a second.", headers={"Retry-After": "1"})
 
 
 def _file_endpoint(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
@@ -203,15 +203,15 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # which nobody reads
+    return Response(status_code=400)  # nobody reads it
 
 
 async def _failure(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "The server failed; its terminal says how."}, status_code=500)
+    return JSONResponse({"error": "The server failed: see the error in its terminal."}, status_code=500)
 
 
 class _SecurityHeaders:
-    """Puts SECURITY_HEADERS on every answer."""
+    """Adds SECURITY_HEADERS to every response."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Requests that come at the same time go through the model together, in one thread."""
+"""Runs simultaneous requests through the model in one batch, in one thread."""
 
 import queue
 import threading
@@ -11,15 +11,15 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 
-SECONDS_BETWEEN_LOOKS = 0.004
+POLL_SECONDS = 0.004
 
 
 class BusyError(Exception):
-    """More tasks wait than may."""
+    """Too many tasks are waiting."""
 
 
 class Batcher(Generic[Task, Answer]):
-    """Collects tasks and has them answered in batches, by a thread of its own; any thread may submit."""
+    """Collects tasks from any thread and answers them in batches, in a thread of its own."""
 
     def __init__(
         self,
@@ -28,29 +28,29 @@ class Batcher(Generic[Task, Answer]):
         expected: Callable[[], int],
         largest: int,
         wait_seconds: float,
-        waiting: int,
+        max_waiting: int,
     ) -> None:
         """Starts the thread.
 
         Args:
-          answer: the answers to a batch, in its order; called by one thread only.
-          expected: how many tasks are submitted or soon will be, those of the batch that is collected among them; a
-            batch waits for the others. Called by that thread.
-          largest: tasks in a batch at the most.
-          wait_seconds: how long the first task of a batch waits for others at the most.
-          waiting: tasks that may wait; one more is refused.
+          answer: returns the answers to a batch, in its order; called by one thread only.
+          expected: returns the number of tasks that are submitted or soon will be, including the current batch, which
+            waits for the others. Called by the same thread.
+          largest: maximum number of tasks per batch.
+          wait_seconds: maximum time that the first task of a batch waits for others.
+          max_waiting: maximum number of waiting tasks; further ones are refused.
         """
         self._answer, self._expected = answer, expected
         self._largest, self._wait_seconds = largest, wait_seconds
-        self._queue: queue.Queue[tuple[Task, Future[Answer]] | None] = queue.Queue(waiting)
+        self._queue: queue.Queue[tuple[Task, Future[Answer]] | None] = queue.Queue(max_waiting)
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
     def submit(self, task: Task) -> "Future[Answer]":
-        """What will hold the answer, or the exception that `answer` raised for the batch.
+        """Returns the future of the answer, or of the exception that `answer` raised for the batch.
 
         Raises:
-          BusyError: too many wait already.
+          BusyError: too many tasks are waiting.
         """
         future: Future[Answer] = Future()
         try:
@@ -60,7 +60,7 @@ class Batcher(Generic[Task, Answer]):
         return future
 
     def close(self) -> None:
-        """Answers what waits, then ends the thread."""
+        """Answers the waiting tasks, then ends the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -68,7 +68,7 @@ class Batcher(Generic[Task, Answer]):
         open_ = True
         while open_:
             batch, open_ = self._collect()
-            # A request that was given up is not computed.
+            # Cancelled requests are not computed.
             batch = [(task, future) for task, future in batch if future.set_running_or_notify_cancel()]
             if not batch:
                 continue
@@ -82,15 +82,13 @@ class Batcher(Generic[Task, Answer]):
                     future.set_result(found)
 
     def _collect(self) -> tuple[list[tuple[Task, Future[Answer]]], bool]:
-        """The next batch, and whether more may come."""
+        """Returns the next batch, and whether more may follow."""
         batch: list[tuple[Task, Future[Any]]] = []
         ends = 0.0
         while len(batch) < self._largest:
             others_come = self._expected() > len(batch) and time.monotonic() < ends
             try:
-                entry = self._queue.get(
-                    block=others_come or not batch, timeout=SECONDS_BETWEEN_LOOKS if batch else None
-                )
+                entry = self._queue.get(block=others_come or not batch, timeout=POLL_SECONDS if batch else None)
             except queue.Empty:
                 if others_come:
                     continue

@@ -1,4 +1,4 @@
-"""The model behind the page: probabilities as everywhere in carclf, and where the likeliest class was seen."""
+"""The model behind the page: the same probabilities as from other commands, and the heat map of the likeliest class."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe.geometry import fitting
 from carclf.runs import Run
 
-BATCH_SIZES = (1, 4, 8)  # a batch is filled up to one of these, so that nothing is compiled after the start
+BATCH_SIZES = (1, 4, 8)  # batches are padded to one of these sizes, so that nothing is compiled after the start
 
 Prepared = dict[tuple[int, int], FramedPhoto]
 
@@ -24,8 +24,8 @@ class Task(NamedTuple):
     """A photo to classify.
 
     Attributes:
-      photo: what `ServedModel.prepare` gave.
-      with_heat: whether to say where its likeliest class was seen.
+      photo: from `ServedModel.prepare`.
+      with_heat: whether to return the heat map of its likeliest class.
     """
 
     photo: Prepared
@@ -34,12 +34,12 @@ class Task(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Heat:
-    """Where in a photo its likeliest class was seen.
+    """The heat map of a photo's likeliest class.
 
     Attributes:
       values: float32 [h, w] in 0..1, from the network's feature map.
-      box: (y0, x0, y1, x1), the part of the photo that the map covers, in fractions of its sides; a cropped photo is
-        covered in part, that of a padded one reaches beyond it.
+      box: (y0, x0, y1, x1), the part of the photo that the map covers, in fractions of its sides: less than a cropped
+        photo, more than a padded one.
     """
 
     values: np.ndarray
@@ -47,11 +47,11 @@ class Heat:
 
 
 class Answer(NamedTuple):
-    """What became of a task.
+    """The answer to a task.
 
     Attributes:
       probabilities: float64 [K].
-      heat: None where it was not asked for.
+      heat: the heat map, or None if it was not requested.
     """
 
     probabilities: np.ndarray
@@ -59,21 +59,21 @@ class Answer(NamedTuple):
 
 
 class ServedModel:
-    """A run, or the mean of several, made ready to answer; `prepare` may be called by any thread, `answer` by one.
+    """A run, or an ensemble of several, ready to answer. Any thread may call `prepare`, only one may call `answer`.
 
     Attributes:
-      class_names: the K classes in order of the probabilities.
+      class_names: the K classes in the order of the probabilities.
     """
 
     def __init__(self, runs: Sequence[Run], *, jit: bool) -> None:
         """Loads the weights; `warm_up` compiles.
 
         Args:
-          runs: at least one; all of the same classes. The heat is that of the first.
+          runs: at least one, all with the same classes. The heat map comes from the first.
           jit: whether to compile with XLA (`Device.jit`).
 
         Raises:
-          UserError: weights are missing or do not load.
+          UserError: weights are missing or cannot be loaded.
         """
         self.class_names = runs[0].class_names
         self._predictor = PhotoPredictor(runs, jit=jit)
@@ -90,15 +90,15 @@ class ServedModel:
             self.answer([Task(blank, with_heat=True)] * size)
 
     def prepare(self, raw: bytes) -> Prepared:
-        """A photo decoded.
+        """Returns the decoded photo.
 
         Raises:
-          carclf.data.judge.UnusableError: it cannot be read; the message is the reason.
+          carclf.data.judge.UnusableError: it cannot be read; the message says why.
         """
         return self._predictor.prepare(raw)
 
     def answer(self, tasks: Sequence[Task]) -> list[Answer]:
-        """The answers to at most max(BATCH_SIZES) tasks."""
+        """Returns the answers to at most max(BATCH_SIZES) tasks."""
         size = next(size for size in BATCH_SIZES if size >= len(tasks))
         probabilities = self._predictor.predict_prepared([task.photo for task in tasks], batch_size=size)
         return [
@@ -107,7 +107,7 @@ class ServedModel:
         ]
 
     def _heat(self, photo: Prepared, *, label: int) -> Heat:
-        """Photo by photo: people look at few, and only one more shape is compiled."""
+        """Returns the heat map of one photo. One at a time: heat maps are rare, and only one more shape is compiled."""
         program = self._grad_cam
         canvas, extent = photo[self._run.max_side, program.canvas_size]
         batch = {"canvas": canvas[None], "extent": extent[None]}

@@ -1,7 +1,7 @@
 "use strict";
 
-const SHOWN = 3; // classes of a photo
-const TOGETHER = 4; // requests under way
+const SHOWN = 3; // classes per photo
+const TOGETHER = 4; // requests in progress
 const SCALE = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis, at even steps
 
 const byId = (id) => document.getElementById(id);
@@ -46,7 +46,7 @@ function work() {
 
 async function classify(file) {
   if (file.size > largest) {
-    throw new Error(`The photo is too large: at most ${largest / 1e6} MB are taken.`);
+    throw new Error(`The photo is too large: send at most ${largest / 1e6} MB.`);
   }
   const form = new FormData();
   form.append("file", file);
@@ -79,33 +79,33 @@ function show(card, answer) {
 }
 
 function fail(card, message) {
-  const place = card.querySelector(".failure");
-  place.textContent = message;
-  place.hidden = false;
+  const failure = card.querySelector(".failure");
+  failure.textContent = message;
+  failure.hidden = false;
   byId("live").textContent = `${card.querySelector(".name").textContent}: ${message}`;
 }
 
 function element(tag, name, content) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  made.append(...(Array.isArray(content) ? content : [content]));
-  return made;
+  const created = document.createElement(tag);
+  if (name) created.className = name;
+  created.append(...(Array.isArray(content) ? content : [content]));
+  return created;
 }
 
-// One pixel a place of the network's map; the browser smooths it over the part of the photo that it covers.
+// One pixel per position of the network's feature map; the browser smooths it over the part of the photo it covers.
 function paint(canvas, { values, box }) {
   canvas.height = values.length;
   canvas.width = values[0].length;
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
-  values.flat().forEach((value, place) => {
+  values.flat().forEach((value, index) => {
     const at = value * (SCALE.length - 1);
     const low = Math.min(Math.floor(at), SCALE.length - 2);
     const colour = SCALE[low].map((part, channel) => part + (at - low) * (SCALE[low + 1][channel] - part));
-    pixels.data.set([...colour, 255 * value], 4 * place);
+    pixels.data.set([...colour, 255 * value], 4 * index);
   });
   context.putImageData(pixels, 0, 0);
-  const [top, left, bottom, right] = box.map((share) => 100 * share);
+  const [top, left, bottom, right] = box.map((fraction) => 100 * fraction);
   Object.assign(canvas.style, {
     top: `${top}%`, left: `${left}%`, height: `${bottom - top}%`, width: `${right - left}%`,
   });
@@ -139,6 +139,6 @@ byId("clear").addEventListener("click", () => {
 
 fetch("/health").then((response) => response.json()).then((health) => {
   largest = health.max_bytes;
-  byId("model").textContent = `The run ${health.run} tells ${health.classes} classes apart. Photos stay on the machine that runs it.`;
+  byId("model").textContent = `The run ${health.run} knows ${health.classes} classes. Photos stay on the machine that runs it.`;
   byId("limit").textContent = `Up to ${largest / 1e6} MB each.`;
 });

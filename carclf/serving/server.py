@@ -1,4 +1,4 @@
-"""A port, and the server on it."""
+"""Opens the port and runs the server on it."""
 
 import contextlib
 import socket
@@ -9,14 +9,14 @@ from starlette.applications import Starlette
 
 from carclf.errors import UserError
 
-SECONDS_TO_END = 5  # for requests under way
+SHUTDOWN_SECONDS = 5  # for requests in progress
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket on which nobody is listening yet: taken before the model loads, so that a taken port is said at once.
+    """Returns a bound socket that is not listening yet, so that a port in use is reported before the model loads.
 
     Raises:
-      UserError: the port is taken or not allowed, or the host is not this machine's.
+      UserError: the port is in use or not allowed, or the host is not this machine's.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -28,7 +28,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(
-            f"{host}:{port} cannot be listened on ({reason}): give another --port, or another --host."
+            f"The server cannot listen on {host}:{port} ({reason}): give another --port, or another --host."
         ) from None
     return opened
 
@@ -37,14 +37,14 @@ def run_server(app: Starlette, *, opened: socket.socket, announce: Callable[[], 
     """Serves until Ctrl-C or SIGTERM.
 
     Args:
-      app: what answers.
-      opened: of `bind`.
-      announce: is called when requests are taken.
+      app: the application.
+      opened: the socket from `bind`.
+      announce: called when the server accepts requests.
     """
     config = uvicorn.Config(
-        app, log_level="warning", server_header=False, timeout_graceful_shutdown=SECONDS_TO_END, ws="none"
+        app, log_level="warning", server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none"
     )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
         _Server(config, announce).run(sockets=[opened])
 
 

@@ -1,4 +1,4 @@
-"""Sheet metal and glass: shell, sides, load bed, open top and cargo box."""
+"""Draws sheet metal and glass: shell, sides, load bed, open top and cargo box."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from carclf.synthetic.palette import Colour, blend, shade
 
 
 def draw_shell(car: Painter) -> None:
-    """Everything between the two sides: nose, bonnet, windscreen, roof and tail, as strips across the car."""
+    """Draws everything between the two sides: nose, bonnet, windscreen, roof and tail, as strips across the car."""
     line, finish = car.profile.outline, car.finish
     half = car.profile.half_width(line[:, 0], line[:, 1])
     near, far = np.column_stack([line, half]), np.column_stack([line, -half])
@@ -15,7 +15,7 @@ def draw_shell(car: Painter) -> None:
     seen = car.camera.view(strips.reshape(-1, 3)).reshape(-1, 4, 2)
     x, y = seen[..., 0], seen[..., 1]
     area = (x * np.roll(y, -1, 1) - np.roll(x, -1, 1) * y).sum(1)
-    depth = (strips.mean(1) @ car.camera.turn.T)[:, 2]
+    depth = (strips.mean(1) @ car.camera.rotation.T)[:, 2]
     for index in np.argsort(depth):
         if area[index] <= 0:
             continue
@@ -31,7 +31,7 @@ def draw_shell(car: Painter) -> None:
 
 
 def _pane(car: Painter, first: tuple[float, float], last: tuple[float, float]) -> None:
-    """Glass across the car between two points of the outline, if it faces the lens."""
+    """Draws glass across the car between two points of the outline, if it faces the lens."""
     a, b = np.array(first), np.array(last)
     ends = np.array([a + (b - a) * 0.07, a + (b - a) * 0.93])
     half = car.profile.half_width(ends[:, 0], ends[:, 1]) - 0.07
@@ -46,7 +46,7 @@ def _pane(car: Painter, first: tuple[float, float], last: tuple[float, float]) -
 
 
 def draw_opening(car: Painter) -> None:
-    """Load bed, or the inside of a car without a roof with its seats and its windscreen's frame."""
+    """Draws the load bed, or the inside of a car without a roof: its seats and the frame of its windscreen."""
     kind = car.kind
     if not kind.opening:
         return
@@ -66,7 +66,7 @@ def draw_opening(car: Painter) -> None:
 
 
 def _seat(car: Painter, x: float, base: float, middle: float, leather: Colour) -> None:
-    """The back of a seat above the belt: its broad faces, and the edge towards the lens."""
+    """Draws the back of a seat above the belt: its broad faces, and the edge towards the lens."""
     foot, head, left, right = x, x + 0.10, middle - 0.24, middle + 0.24
     top, thick = base + 0.24, 0.09
     for out in (thick, 0.0) if car.camera.shows_front else (0.0, thick):
@@ -79,7 +79,7 @@ def _seat(car: Painter, x: float, base: float, middle: float, leather: Colour) -
 
 
 def _frame(car: Painter) -> None:
-    """A windscreen that stands alone."""
+    """Draws the windscreen of a car without a roof."""
     (x0, y0), (x1, y1) = car.kind.windscreen
     z0, z1 = car.kind.width / 2 * 0.92, car.kind.width / 2 * 0.78
     points = np.array([(x0, y0, z0), (x1, y1, z1), (x1, y1, -z1), (x0, y0, -z0)])
@@ -88,7 +88,7 @@ def _frame(car: Painter) -> None:
 
 
 def draw_cargo(car: Painter) -> None:
-    """The box of a lorry on its frame."""
+    """Draws the box of a lorry on its frame."""
     if not car.kind.cargo:
         return
     x0, x1, y0, y1 = car.kind.cargo
@@ -109,7 +109,7 @@ def draw_cargo(car: Painter) -> None:
 
 
 def draw_side(car: Painter) -> None:
-    """The near side: sheet metal from the shoulder to the sill, windows and the wheel arches."""
+    """Draws the near side: sheet metal from the shoulder to the sill, windows and wheel arches."""
     finish, tone = car.finish, car.tone((0.0, 0.0, 1.0))
     for factor, band in car.profile.bands:
         car.add(car.profile.on_side(band), shade(finish.paint, tone * factor))
@@ -118,5 +118,5 @@ def draw_side(car: Painter) -> None:
         car.add(car.profile.on_side(upper, out=0.002), blend(finish.glass, finish.sky, 0.25 * tone))
         closed = np.concatenate([pane, pane[:1]])
         car.add(car.profile.on_side(closed), (26, 26, 28), thickness=0.028)
-    for arch in car.profile.arches[: 1 if car.kind.cargo else 2]:  # a lorry's rear wheels are in the open
+    for arch in car.profile.arches[: 1 if car.kind.cargo else 2]:  # a lorry's rear wheels are uncovered
         car.add(car.profile.on_side(arch), (18, 18, 20))

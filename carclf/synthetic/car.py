@@ -1,4 +1,4 @@
-"""Draws one car: a profile swept across its width, seen by a camera, farthest parts first."""
+"""Draws one car: a profile swept across its width, seen by a camera, from the farthest part to the nearest."""
 
 from PIL import ImageDraw
 
@@ -10,7 +10,7 @@ from carclf.synthetic.profile import profile_of
 
 
 def draw_car(canvas: ImageDraw.ImageDraw, *, number: int, camera: Camera, finish: Finish) -> None:
-    """Draws a car of `KINDS[number]` on the canvas, whose pixels are the camera's."""
+    """Draws a car of `KINDS[number]` on the canvas, in the camera's pixels."""
     car = Painter(profile_of(number), camera, finish)
     fittings.draw_far_wheels(car)
     if camera.shows_front:

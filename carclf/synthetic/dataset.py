@@ -1,4 +1,4 @@
-"""The competition's layout on disk: folders, or the zip of zips; complete under its name, or not there."""
+"""The competition's layout on disk: folders, or the zip of zips; complete under its final name, or missing."""
 
 import contextlib
 import json
@@ -17,18 +17,18 @@ from carclf.synthetic.palette import generator
 DESCRIPTION_FILE = "sample.json"
 SOLUTION_FILE = "solution.csv"
 ZIP_FILE = "competition.zip"
-FORMAT = 1  # raised whenever the same options draw other photos
-IDS = (10_000, 1_000_000)  # the competition's Ids are such numbers
-# Zip files store a time; a fixed one keeps equal photos equal bytes.
+FORMAT = 1  # incremented when the same options draw different photos
+IDS = (10_000, 1_000_000)  # range of the competition's Ids
+# Zip files store a time; a fixed one makes the bytes reproducible.
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)
 
 Photos = Sequence[tuple[str, int]]
 
 
 def plan_photos(*, photos: int, seed: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """(Id, kind) of the training photos, by kind and Id as in the competition, and of photos // 4 test photos.
+    """Returns (Id, kind) of the training photos, sorted as in the competition, and of photos // 4 test photos.
 
-    Kinds are equally frequent up to one photo; Ids are unique, random, and say nothing about the kind.
+    The counts of the kinds differ by at most one; Ids are unique, random, and independent of the kind.
     """
     tests = photos // 4
     rng = generator(seed, "plan")
@@ -56,21 +56,21 @@ def write_competition(
     The folder gets its name when it is complete: an interrupted call leaves only `<output>.partial-<process>`.
 
     Args:
-      output: the folder to make.
+      output: the folder to create.
       train: Ids and kinds of the training photos, in the order of train.csv.
-      test: those of the test photos, in the order of sample-submission.csv and solution.csv.
+      test: Ids and kinds of the test photos, in the order of sample-submission.csv and solution.csv.
       seed: of the scenes.
       size: (width, height) of the photos in pixels.
-      zipped: write one zip that holds the CSV files, train.zip and test.zip, instead of folders.
-      workers: processes that draw; the bytes do not depend on it.
-      description: also written, as sample.json.
+      zipped: write one zip with the CSV files, train.zip and test.zip instead of folders.
+      workers: number of drawing processes; the bytes do not depend on it.
+      description: written as sample.json.
       on_photo: called after each photo.
 
     Raises:
       UserError: a drawing process was killed.
     """
     partial = output.with_name(f"{output.name}.partial-{os.getpid()}")
-    if partial.exists():  # of a process long gone: this one bears its number
+    if partial.exists():  # left by an ended process with the same number
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     try:
@@ -96,27 +96,28 @@ def write_competition(
 
 
 def check_output(output: Path, *, description: Mapping[str, Any]) -> bool:
-    """Whether `output` already holds the sample of that description, complete.
+    """Returns whether `output` already has the complete sample of that description.
 
     Raises:
-      UserError: it holds anything else.
+      UserError: it has other content.
     """
     if output.is_file():
-        raise UserError(f"--output={output} is a file: give a folder to make.")
+        raise UserError(f"--output={output} is a file: give the folder to create.")
     if not output.is_dir() or not any(output.iterdir()):
         return False
     try:
         found = json.loads((output / DESCRIPTION_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"--output={output} is not empty and holds no sample: give a new or an empty folder.") from None
+        raise UserError(f"--output={output} is not empty and has no sample: give a new or empty folder.") from None
     if found != description:
-        raise UserError(f"--output={output} holds a sample drawn with other options: give a new folder, or delete it.")
+        raise UserError(f"--output={output} has a sample drawn with other options: give a new folder, or delete it.")
     if missing := [name for name in _expected(description) if not (output / name).exists()]:
-        raise UserError(f"--output={output} has lost {missing[0]}: delete the folder and draw it again.")
+        raise UserError(f"--output={output} is missing {missing[0]}: delete the folder and draw it again.")
     photos, kept = int(description["photos"]), sum(1 for _ in output.glob("t*/**/*.jpg"))
     if not description["zip"] and kept != photos + photos // 4:
         raise UserError(
-            f"--output={output} has {kept} of its {photos + photos // 4} photos: delete the folder and draw it again."
+            f"--output={output} has only {kept} of its {photos + photos // 4} photos: delete the folder and draw it "
+            "again."
         )
     return True
 
@@ -138,7 +139,7 @@ def _placed(
 
 
 class _FolderWriter(contextlib.AbstractContextManager["_FolderWriter"]):
-    """The unpacked competition."""
+    """Writes the unpacked competition."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -158,7 +159,7 @@ class _FolderWriter(contextlib.AbstractContextManager["_FolderWriter"]):
 
 
 class _ZipWriter(contextlib.AbstractContextManager["_ZipWriter"]):
-    """The competition's zip of zips."""
+    """Writes the competition's zip of zips."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -170,7 +171,7 @@ class _ZipWriter(contextlib.AbstractContextManager["_ZipWriter"]):
             for path, data in photos:
                 archive.writestr(_zip_entry(path), data)
         entry = _zip_entry(inner.name)
-        entry.file_size = inner.stat().st_size  # known beforehand, so that zipfile can tell whether it needs ZIP64
+        entry.file_size = inner.stat().st_size  # set in advance, so that zipfile knows whether it needs ZIP64
         with inner.open("rb") as source, self._zip.open(entry, "w") as target:
             shutil.copyfileobj(source, target, 1 << 20)
         inner.unlink()
@@ -183,7 +184,7 @@ class _ZipWriter(contextlib.AbstractContextManager["_ZipWriter"]):
 
 
 def _zip_entry(path: str) -> zipfile.ZipInfo:
-    """Stored, not deflated: JPEG does not shrink, and the bytes then depend on no zlib."""
+    """Returns an entry that is stored, not deflated: JPEG does not shrink, and the bytes then depend on no zlib."""
     entry = zipfile.ZipInfo(path, ZIP_TIME)
     entry.external_attr = 0o644 << 16
     entry.create_system = 3

@@ -1,6 +1,6 @@
-"""One photo of a drawn car: a street scene in which everything varies, and only the car's shape tells its kind.
+"""Draws one photo of a car: a street scene in which everything varies, and only the car's shape reveals its kind.
 
-Every number is drawn from a generator keyed by (seed, Id), so a photo depends on no other photo and on no order.
+All random numbers come from a generator keyed by (seed, Id), so a photo depends neither on other photos nor on order.
 """
 
 import functools
@@ -18,17 +18,17 @@ from carclf.synthetic.palette import generator, pick
 from carclf.synthetic.scenery import GROUNDS, SKIES, draw_background, draw_occluder
 
 OVERSAMPLING = 2  # the car is drawn at twice the size and averaged: Pillow's polygons are not antialiased
-PORTRAIT_SHARE = 0.08  # the competition has a few portraits, too
-BLUR_SHARE = 0.12
-QUALITIES = (82, 94)  # of the JPEG files: 30–90 kB at 640x480, as adverts have
+PORTRAIT_FRACTION = 0.08  # the competition has a few portraits, too
+BLUR_FRACTION = 0.12
+QUALITIES = (82, 94)  # of the JPEG files: 30–90 kB at 640x480, as in adverts
 
 
 def draw_jpeg(*, kind: int, photo_id: str, seed: int, size: tuple[int, int]) -> bytes:
-    """The JPEG bytes of the photo `photo_id` with a car of `KINDS[kind]`.
+    """Returns the JPEG bytes of the photo `photo_id` with a car of `KINDS[kind]`.
 
     Args:
       kind: index into `KINDS`.
-      photo_id: the photo's Id, which decides everything about the scene.
+      photo_id: the photo's Id; with the seed it determines the scene.
       seed: of the data set.
       size: (width, height) in pixels; one photo in twelve is upright instead.
     """
@@ -40,7 +40,7 @@ def draw_jpeg(*, kind: int, photo_id: str, seed: int, size: tuple[int, int]) -> 
 
 
 def _upright(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:
-    return (min(size), max(size)) if rng.random() < PORTRAIT_SHARE else size
+    return (min(size), max(size)) if rng.random() < PORTRAIT_FRACTION else size
 
 
 def _draw_scene(rng: np.random.Generator, *, number: int, size: tuple[int, int]) -> Image.Image:
@@ -57,8 +57,8 @@ def _draw_scene(rng: np.random.Generator, *, number: int, size: tuple[int, int])
 
 
 def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Uneven light, exposure, white balance, contrast, now and then a blur, and sensor noise."""
-    if rng.random() < BLUR_SHARE:
+    """Returns the image with uneven light, exposure, white balance, contrast, sometimes a blur, and sensor noise."""
+    if rng.random() < BLUR_FRACTION:
         image = image.filter(ImageFilter.BoxBlur(float(rng.uniform(0.4, 1.2))))
     size = image.size
     light = rng.integers(int(rng.integers(150, 240)), 256, (3, 4), np.uint8)  # sun and shade, cloudy and even
@@ -75,6 +75,6 @@ def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 @functools.lru_cache(maxsize=16)
 def _grain_table(deviation: int) -> list[int]:
-    """Turns uniform random bytes into Gaussian noise of that deviation around 128."""
+    """Returns the table that maps uniform random bytes to Gaussian noise of that deviation around 128."""
     normal = statistics.NormalDist(128, deviation)
     return [round(normal.inv_cdf((byte + 0.5) / 256)) for byte in range(256)]

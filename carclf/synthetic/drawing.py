@@ -1,4 +1,4 @@
-"""Photos drawn by several processes and handed back in order."""
+"""Draws photos in several processes and yields them in order."""
 
 import itertools
 from collections.abc import Generator, Iterable
@@ -6,26 +6,26 @@ from collections.abc import Generator, Iterable
 from carclf.synthetic.draw import draw_jpeg
 from carclf.workers import Workers
 
-PHOTOS_A_TASK = 16
-PHOTOS_A_WORKER = 50  # with fewer, starting a process takes longer than it saves
+PHOTOS_PER_TASK = 16
+PHOTOS_PER_WORKER = 50  # with fewer, starting a process takes longer than it saves
 
 
 def draw_photos(
     photos: Iterable[tuple[str, int]], *, seed: int, size: tuple[int, int], workers: int = 1
 ) -> Generator[tuple[str, bytes], None, None]:
-    """(Id, JPEG bytes) for every (Id, kind) of `photos`, in that order, whatever the number of workers.
+    """Yields (Id, JPEG bytes) for every (Id, kind) of `photos`, in that order for any number of workers.
 
     Args:
-      photos: Ids, and for each the index into `KINDS` of its car; read as needed.
+      photos: Id and index into `KINDS` of each photo; read as needed.
       seed: of the data set.
       size: (width, height) in pixels.
-      workers: processes; 1 draws in this one.
+      workers: number of processes; 1 draws in this one.
 
     Raises:
       UserError: a worker was killed.
     """
     remaining = iter(photos)
-    tasks = iter(lambda: tuple(itertools.islice(remaining, PHOTOS_A_TASK)), ())
+    tasks = iter(lambda: tuple(itertools.islice(remaining, PHOTOS_PER_TASK)), ())
     with Workers(workers, _settings, seed, size) as pool:
         for drawn in pool.map(_draw, tasks):
             yield from drawn

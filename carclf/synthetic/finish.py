@@ -1,4 +1,4 @@
-"""Colours and extras of a car, none of which tells its kind."""
+"""Colours and extras of a car, independent of its kind."""
 
 import dataclasses
 
@@ -7,30 +7,30 @@ import numpy as np
 from carclf.synthetic.camera import Array
 from carclf.synthetic.palette import Colour, blend, luma, pick, random_colour, shade
 
-# What used cars are painted in; one in two takes any colour at all instead.
+# Common paints of used cars; every second car gets any colour instead.
 PAINTS: tuple[Colour, ...] = (
     (236, 236, 232), (176, 180, 184), (98, 102, 108), (34, 36, 40), (150, 26, 30), (28, 54, 110), (24, 78, 58),
     (206, 190, 152), (92, 40, 52), (64, 118, 150), (196, 98, 34), (130, 140, 112),
 )  # fmt: skip
-# A car that is hardly to be told from the road would be a riddle, not an advert: luma, of 255.
-LEAST_CONTRAST = 45.0
+# Smallest difference of luma (0..255) between car and road, so that the car is visible.
+MIN_CONTRAST = 45.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Finish:
-    """Colours and extras of one car, none of which tells its kind.
+    """Colours and extras of one car, independent of its kind.
 
     Attributes:
-      paint: of the body.
-      glass: of the windows.
-      sky: that they and the bonnet mirror.
-      trim: of bumpers, mouldings and rails.
-      rim: of the wheels.
-      spokes: of each wheel; 0 is a plain hub cap.
+      paint: colour of the body.
+      glass: colour of the windows.
+      sky: colour that windows and bonnet reflect.
+      trim: colour of bumpers, mouldings and rails.
+      rim: colour of the wheels.
+      spokes: number per wheel; 0 is a plain hub cap.
       sun: float64 [3], direction of the light.
       round_lamps: round headlamps.
       moulding: a strip along the side.
-      stretch: float64 [3], how much longer, higher and wider than the table this one is.
+      stretch: float64 [3], factors on the length, height and width of the table.
     """
 
     paint: Colour
@@ -46,10 +46,10 @@ class Finish:
 
 
 def draw_finish(rng: np.random.Generator, *, sky: Colour, ground: Colour) -> Finish:
-    """A finish drawn from the photo's generator."""
+    """Returns a finish drawn from the photo's generator."""
     any_colour = random_colour(rng, saturation=(0.2, 0.95), value=(0.2, 0.95))
     paint = pick(rng, PAINTS, spread=0.12) if rng.random() < 0.5 else any_colour
-    if abs(luma(paint) - luma(ground)) < LEAST_CONTRAST:
+    if abs(luma(paint) - luma(ground)) < MIN_CONTRAST:
         paint = shade(paint, 0.5) if luma(paint) < luma(ground) else blend(paint, (255, 255, 255), 0.5)
     trim = shade((58, 58, 62), rng.uniform(0.5, 1.3))
     sun = np.array([rng.uniform(-0.8, 0.8), rng.uniform(0.5, 1.0), rng.uniform(-0.1, 0.9)])

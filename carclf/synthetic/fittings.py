@@ -1,4 +1,4 @@
-"""What is fitted to a body: wheels, lamps, bumpers, plates, handles, mirror, rails."""
+"""Draws the fittings of a body: wheels, lamps, bumpers, plates, handles, mirror, rails."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ PLATE: Colour = (236, 236, 230)
 
 
 def draw_far_wheels(car: Painter) -> None:
-    """The wheels of the far side, of which little shows, and the axles' dark between them."""
+    """Draws the wheels of the far side, which are mostly hidden, and the dark axles between them."""
     kind = car.kind
     for x in kind.wheels:
         disc = circle(x, kind.radius, kind.radius)
@@ -25,7 +25,7 @@ def draw_far_wheels(car: Painter) -> None:
 
 
 def draw_wheels(car: Painter) -> None:
-    """The wheels of the near side."""
+    """Draws the wheels of the near side."""
     kind, finish = car.kind, car.finish
     z = kind.width / 2
     for x in kind.wheels:
@@ -45,18 +45,18 @@ def _spokes(car: Painter, x: float, z: float) -> None:
         rings = ((0.42, shade(finish.rim, 0.78)), (0.34, finish.rim), (0.10, dark))
     else:
         rings = ((0.14, dark),)
-        for turn in (np.arange(finish.spokes) + 0.5) * 2 * np.pi / finish.spokes:
+        for angle in (np.arange(finish.spokes) + 0.5) * 2 * np.pi / finish.spokes:
             half = 1.7 / finish.spokes
-            wedge = np.array([(0.24, turn - 0.1), (0.56, turn - half), (0.56, turn + half), (0.24, turn + 0.1)])
+            wedge = np.array([(0.24, angle - 0.1), (0.56, angle - half), (0.56, angle + half), (0.24, angle + 0.1)])
             hole = wedge[:, :1] * radius * np.column_stack([np.cos(wedge[:, 1]), np.sin(wedge[:, 1])])
             car.add(np.column_stack([hole + np.array([x, radius]), np.full(4, z)]), dark)
-    for share, fill in rings:
-        disc = circle(x, radius, radius * share, corners=16)
+    for fraction, fill in rings:
+        disc = circle(x, radius, radius * fraction, corners=16)
         car.add(np.column_stack([disc, np.full(len(disc), z)]), fill)
 
 
 def draw_face(car: Painter) -> None:
-    """Grille, headlamps, number plate and bumper of the nose."""
+    """Draws grille, headlamps, number plate and bumper of the nose."""
     sill, tall, nose = car.sill, car.bonnet - car.sill, car.profile.nose
     car.add(car.across(nose, y=(sill + 0.06, sill + 0.36 * tall), z=(-1.08, 1.08)), car.finish.trim)
     car.add(car.across(nose, y=(sill + 0.48 * tall, sill + 0.82 * tall), z=(-0.5, 0.5)), (30, 30, 33))
@@ -68,13 +68,13 @@ def draw_face(car: Painter) -> None:
         lamp = car.across(nose, y=(sill + 0.50 * tall, sill + 0.82 * tall), z=(z * 0.58, z * 1.02))
         if car.finish.round_lamps:
             middle, radius = lamp.mean(0), 0.19 * tall + 0.02
-            turns = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-            lamp = middle + np.column_stack([0 * turns, np.cos(turns) * radius, np.sin(turns) * radius])
+            angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+            lamp = middle + np.column_stack([0 * angles, np.cos(angles) * radius, np.sin(angles) * radius])
         car.add(lamp, LENS)
 
 
 def draw_rear(car: Painter) -> None:
-    """Tail lights, number plate, bumper and what hangs on the tail."""
+    """Draws tail lights, number plate, bumper and spare wheel of the tail."""
     if car.kind.cargo:
         return
     top = min(car.kind.outline[-3][1], car.kind.belt)
@@ -85,19 +85,19 @@ def draw_rear(car: Painter) -> None:
         light = car.across(tail, y=(sill + 0.50 * tall, sill + 0.88 * tall), z=(z * 0.68, z * 1.05))
         car.add(light, TAIL_LIGHT)
     if car.kind.spare_wheel:
-        turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        for out, share, fill in (
+        angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        for out, fraction, fill in (
             (0.02, 0.9, TYRE),
             (0.09, 0.9, TYRE),
             (0.16, 0.86, (36, 36, 38)),
             (0.16, 0.5, car.finish.rim),
         ):
-            disc = car.kind.radius * share * np.column_stack([0 * turns, np.cos(turns), np.sin(turns)])
+            disc = car.kind.radius * fraction * np.column_stack([0 * angles, np.cos(angles), np.sin(angles)])
             car.add(disc + np.array([car.kind.length + out, top - 0.05, 0.0]), fill)
 
 
 def draw_side_details(car: Painter) -> None:
-    """Joints, handles, lamps that wrap around, bumpers, mouldings, mirror and roof rails."""
+    """Draws joints, handles, wrap-around lamps, bumpers, mouldings, mirror and roof rails."""
     kind, finish, sill, belt = car.kind, car.finish, car.sill, car.kind.belt
     tone = car.tone((0.0, 0.0, 1.0))
     joint = shade(finish.paint, tone * 0.52)

@@ -11,22 +11,22 @@ class Kind:
     """One row of `KINDS`.
 
     Attributes:
-      name: what people call it.
+      name: its common name.
       width: of the body.
-      lean: how far the sides lean inwards above the belt, metres a metre.
+      lean: how far the sides lean inwards above the belt, in metres per metre.
       belt: height at which the windows begin.
       outline: the body from the front sill over bonnet, roof and tail to the rear sill.
       windscreen: its lower and upper end, both on the outline.
-      rear_window: its upper and lower end; none where there is no glass.
+      rear_window: its upper and lower end; None if there is no glass.
       windows: of the side.
       doors: x of the door joints.
       wheels: x of the axles.
       radius: of the wheels.
-      opening: (x0, x1) of an open top or a load bed that one can look into.
-      seats: x of the seats' backs in an open top.
+      opening: (x0, x1) of an open top or a load bed with a visible inside.
+      seats: x of the backs of the seats in an open top.
       cargo: (x0, x1, y0, y1) of a box body behind the cab.
-      rails: a roof rack.
-      spare_wheel: one on the tail.
+      rails: whether it has a roof rack.
+      spare_wheel: whether it has one on the tail.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Kind:
         return max(tops)
 
 
-# Measured off common cars of each kind and rounded to a centimetre. Saloon and hatchback are one car up to the rear
-# door: the hard pair of the set, as Lada 2109 and 21099 are in the competition.
+# Measured on common cars of each kind and rounded to a centimetre. Saloon and hatchback are the same up to the rear
+# door: the hard pair of this set, like Lada 2109 and 21099 in the competition.
 _SALOON_FRONT: Line = (
     (0.05, 0.22), (0.00, 0.44), (0.03, 0.64), (0.14, 0.74), (0.62, 0.85), (1.14, 0.91), (1.80, 1.38), (2.30, 1.43),
 )  # fmt: skip

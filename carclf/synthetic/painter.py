@@ -10,14 +10,14 @@ from carclf.synthetic.profile import Profile
 
 
 class Painter:
-    """One car in front of one camera; what is added later covers what was added before.
+    """One car in front of one camera; later shapes cover earlier ones.
 
-    Everything is projected in one call: NumPy's calls cost more than the work in them.
+    Everything is projected in one call, because NumPy's calls cost more than the work in them.
 
     Attributes:
-      profile: of the car's kind.
-      kind: the row of `KINDS`.
-      camera: that sees it.
+      profile: profile of the car's kind.
+      kind: its row of `KINDS`.
+      camera: the camera that sees it.
       finish: its colours and extras.
       sill: height of the body's lower edge in metres.
       bonnet: height of the bonnet's front edge in metres.
@@ -31,7 +31,7 @@ class Painter:
         self._fills: list[tuple[Colour, float]] = []
 
     def paint(self, canvas: ImageDraw.ImageDraw) -> None:
-        """Draws what was collected, first things first."""
+        """Draws the collected shapes in their order."""
         pixels = self.camera.project(np.concatenate(self._shapes) * self.finish.stretch).ravel().tolist()
         start = 0
         for shape, (fill, thickness) in zip(self._shapes, self._fills, strict=True):
@@ -43,16 +43,16 @@ class Painter:
             start = end
 
     def add(self, points: Array, fill: Colour, *, thickness: float = 0.0) -> None:
-        """Takes float64 [N, 3]: a polygon, or with a thickness (metres) a line."""
+        """Adds points float64 [N, 3]: a polygon, or with a thickness (metres) a line."""
         self._shapes.append(points)
         self._fills.append((fill, thickness))
 
     def add_on_side(self, points: list[tuple[float, float]], fill: Colour, *, thickness: float = 0.0) -> None:
-        """The same on the near side of the body, from (x, y)."""
+        """Adds points (x, y) on the near side of the body."""
         self.add(self.profile.on_side(np.array(points)), fill, thickness=thickness)
 
     def across(self, end: tuple[Array, Array], *, y: tuple[float, float], z: tuple[float, float]) -> Array:
-        """A patch on nose or tail between two heights and two places across, in shares of the half width."""
+        """Returns a patch on nose or tail between two heights y and two fractions z of the half width."""
         x = np.interp(y, *end)
         half = self.kind.width / 2 * 0.88
         (x0, x1), (y0, y1), (z0, z1) = x.tolist(), y, (z[0] * half, z[1] * half)
@@ -64,7 +64,7 @@ class Painter:
         return 0.62 + 0.14 * normal[1] + 0.42 * max(0.0, normal[0] * x + normal[1] * y + normal[2] * z)
 
     def faces_lens(self, polygon: Array) -> bool:
-        """Whether the outside of float64 [N, 3], whose corners run counterclockwise seen from there, is seen."""
+        """Returns whether the lens sees the outside of float64 [N, 3], with corners counterclockwise from outside."""
         seen = self.camera.view(polygon)
         x, y = seen[:, 0], seen[:, 1]
         return bool(x @ np.roll(y, -1) - np.roll(x, -1) @ y > 0)

@@ -1,4 +1,4 @@
-"""What is behind the car and before it: sky, ground, town or wood, and whatever stands in the way."""
+"""Draws what is behind and in front of the car: sky, ground, town or wood, and obstacles."""
 
 import math
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from carclf.synthetic.camera import Camera
 from carclf.synthetic.palette import Colour, blend, pick, random_colour, shade
 
-# The background is reduced and enlarged again: its edges turn smooth, as what lies out of focus.
+# The background is reduced and enlarged again, which makes its edges smooth, as if out of focus.
 REDUCTION = 4
 
 SKIES: tuple[Colour, ...] = (
@@ -33,12 +33,12 @@ SKINS: tuple[Colour, ...] = ((224, 178, 148), (190, 140, 108), (128, 88, 66))
 def draw_background(
     rng: np.random.Generator, *, size: tuple[int, int], camera: Camera, sky: Colour, ground: Colour, length: float
 ) -> Image.Image:
-    """An RGB image of `size` (width, height): the place, with the car's shadow on the ground.
+    """Returns an RGB image of `size` (width, height): the scene, with the car's shadow on the ground.
 
     Args:
       rng: the photo's generator.
       size: of the photo; the camera's pixels are half as large.
-      camera: that sees the car.
+      camera: the camera that sees the car.
       sky: the sky's colour.
       ground: the ground's colour.
       length: of the car in metres.
@@ -54,12 +54,12 @@ def draw_background(
         _hills(canvas, rng, width=width, horizon=horizon, sky=sky)
     _gradient(canvas, width=width, top=horizon, bottom=height, colours=(blend(ground, sky, 0.3), shade(ground, 0.9)))
     _road_marks(canvas, rng, width=width, height=height, horizon=horizon, ground=ground)
-    place = int(rng.integers(5))
-    if place in (0, 1):
+    scene = int(rng.integers(5))
+    if scene in (0, 1):
         _town(canvas, rng, width=width, horizon=horizon)
-    elif place == 2:
+    elif scene == 2:
         _wood(canvas, rng, width=width, horizon=horizon)
-    elif place == 3:
+    elif scene == 3:
         _wall(canvas, rng, width=width, height=height, horizon=horizon)
     if rng.random() < 0.45:
         _parked_cars(canvas, rng, width=width, height=height, horizon=horizon)
@@ -154,7 +154,7 @@ def _parked_cars(
 def _road_marks(
     canvas: ImageDraw.ImageDraw, rng: np.random.Generator, *, width: int, height: int, horizon: float, ground: Colour
 ) -> None:
-    """Lines that run to a vanishing point, a kerb along the horizon, patches and puddles."""
+    """Draws lines towards a vanishing point, a kerb along the horizon, patches and puddles."""
     depth = height - horizon
     for x, y, wide in rng.random((int(rng.integers(0, 6)), 3)).tolist():
         middle, low = x * width, horizon + (0.15 + 0.85 * y) * depth
@@ -173,7 +173,7 @@ def _road_marks(
 
 
 def _shadow(canvas: ImageDraw.ImageDraw, rng: np.random.Generator, *, camera: Camera, length: float) -> None:
-    """Patches, one in the other, so that the edge is soft."""
+    """Draws nested patches, so that the shadow's edge is soft."""
     shift_x, shift_z, strength = rng.uniform(-0.35, 0.35), rng.uniform(-0.2, 0.6), int(rng.integers(22, 50))
     for grow in (0.28, 0.20, 0.12, 0.04, -0.06):
         x0, x1, z0, z1 = -grow, length + grow, -0.85 - grow, 0.85 + grow
@@ -184,7 +184,7 @@ def _shadow(canvas: ImageDraw.ImageDraw, rng: np.random.Generator, *, camera: Ca
 
 
 def draw_occluder(canvas: ImageDraw.ImageDraw, rng: np.random.Generator, *, width: int, height: int) -> None:
-    """In half of the photos, something that hides a part: a pole, bushes, a passer-by, another car."""
+    """Draws an obstacle in half of the photos: a pole, bushes, a passer-by, another car."""
     choice = rng.random()
     if choice < 0.14:
         x, thick = rng.uniform(0.02, 0.98) * width, rng.uniform(0.008, 0.022) * width
@@ -225,7 +225,7 @@ def _passer_by(canvas: ImageDraw.ImageDraw, rng: np.random.Generator, *, width: 
 
 
 def _near_car(canvas: ImageDraw.ImageDraw, rng: np.random.Generator, *, width: int, height: int) -> None:
-    """The end of a car that stands nearer, at the left or right edge."""
+    """Draws the end of a nearer car, at the left or right edge."""
     reach, roof = rng.uniform(0.05, 0.15) * width, rng.uniform(0.52, 0.68) * height
     paint = random_colour(rng, saturation=(0.0, 0.7), value=(0.15, 0.9))
     at = (lambda x: x) if rng.random() < 0.5 else (lambda x: width - x)

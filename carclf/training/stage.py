@@ -16,7 +16,7 @@ from carclf.model.backbones import find_backbone
 from carclf.model.class_weights import parse_class_weights
 from carclf.model.schedules import Schedule, build_schedule
 from carclf.model.separable import choose_method, describe_method
-from carclf.model.unfreezing import describe_opening, parse_unfreeze
+from carclf.model.unfreezing import describe_unfreezing, parse_unfreeze
 from carclf.recipe import Recipe, parse_recipe
 from carclf.runs.opening import OpenRun
 from carclf.runs.parent import check_batch
@@ -120,7 +120,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         phases=phases,
         phase=phases[-1 if options.find_lr else phase_of_step(phases, opened.step)],
         recipe=recipe,
-        method=choose_method(options.render, turning=recipe.turning),
+        method=choose_method(options.render, not_axis_aligned=recipe.not_axis_aligned),
         train_folds=train_folds,
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
@@ -146,10 +146,10 @@ def describe_plan(stage: Stage) -> None:
     )
     if len(stage.phases) > 1:
         print(*(f"Progressive resizing: {phase}." for phase in stage.phases), sep="\n")
-    if opening := describe_opening(
+    if unfreezing := describe_unfreezing(
         parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
     ):
-        print(f"{opening[0].upper()}{opening[1:]}.")
-    if said := describe_method(stage.method, turning=stage.recipe.turning):
-        print(said)
+        print(f"{unfreezing[0].upper()}{unfreezing[1:]}.")
+    if method := describe_method(stage.method, not_axis_aligned=stage.recipe.not_axis_aligned):
+        print(method)
     print(f"Learning rate: {options.schedule} from {stage.schedule.at(0):.3g}.", flush=True)

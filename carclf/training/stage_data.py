@@ -10,7 +10,7 @@ from carclf import runs
 from carclf.data.cache import DecodedCache, open_cache
 from carclf.data.features import feature_batches, ordered_feature_batches
 from carclf.data.index import read_index, select
-from carclf.data.pipeline import Share, training_batches, training_shards, validation_batches
+from carclf.data.pipeline import HostSlice, training_batches, training_shards, validation_batches
 from carclf.recipe import parse_recipe
 from carclf.training.features import compute_features
 from carclf.training.stage import Stage
@@ -33,7 +33,7 @@ def training_data(stage: Stage, *, cache: DecodedCache | None, start_step: int =
         class_weights=stage.class_weights,
         strength=stage.phase.strength,
         cache=cache,
-        share=Share(options.host, options.num_hosts),
+        host_slice=HostSlice(options.host, options.num_hosts),
     )
 
 
@@ -46,7 +46,7 @@ def validation_data(stage: Stage, *, cache: DecodedCache | None) -> tf.data.Data
         recipe=stage.recipe if stage.options.augment_validation else parse_recipe(""),
         batch_size=stage.phase.batch_size,
         cache=cache,
-        share=Share(stage.options.host, stage.options.num_hosts),
+        host_slice=HostSlice(stage.options.host, stage.options.num_hosts),
     )
 
 

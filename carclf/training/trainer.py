@@ -114,7 +114,7 @@ class Trainer:
             model,
             classifier=classifier,
             data=FitData(
-                training_from=lambda step: stage.device.prefetched(clock.watch(train_data_from(start_step=step))),
+                training_from=lambda step: stage.device.prefetched(clock.timed(train_data_from(start_step=step))),
                 validation=val_data,
                 input_clock=clock,
                 rows_of_step=functools.partial(_rows_of_step, stage),

@@ -1,4 +1,4 @@
-"""The best trial as a flag file that says where it comes from."""
+"""Writes the best trial as a flag file with its provenance."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,23 +13,23 @@ WRITTEN_BY = "# Written by carclf.tune"
 
 
 def check_output(path: Path) -> None:
-    """Returns nothing where the file may be written.
+    """Checks that the file may be written.
 
     Raises:
-      UserError: it is not called .flags, or something else is there.
+      UserError: its name does not end with .flags, or it exists and is from somewhere else.
     """
     if path.suffix != ".flags":
         raise UserError(f"--output={path} must end with .flags: a stage is named after its file.")
     if path.exists() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"--output={path} exists and was not written by carclf.tune: choose another.")
+        raise UserError(f"--output={path} exists and was not written by carclf.tune: choose another file.")
 
 
 def write_flags(path: Path, *, base: Sequence[str], options: Mapping[str, Any], provenance: Sequence[str]) -> None:
-    """Writes a stage file, as a whole or not at all.
+    """Writes a stage file, completely or not at all.
 
     Args:
-      path: of the file; the stage's run is called like it.
-      base: `--flagfile=PATH`, relative to the current folder, or `--stage=NAME`: what the options are changes of.
+      path: of the file; the stage's run gets its name.
+      base: `--flagfile=PATH`, relative to the current folder, or `--stage=NAME`: the stage that the options change.
       options: option → value.
       provenance: sentences.
     """
@@ -46,7 +46,7 @@ def write_flags(path: Path, *, base: Sequence[str], options: Mapping[str, Any], 
 
 
 def _from(folder: Path, argument: str) -> str:
-    """The argument with a path that is valid from `folder`, where the trainer looks first."""
+    """Returns the argument with its path relative to `folder`, where the trainer searches first."""
     name, _, value = argument.partition("=")
     if name.lstrip("-") != "flagfile":
         return argument

@@ -1,4 +1,4 @@
-"""A study that any number of processes work on together: its storage, its trials, and when it is over."""
+"""A study shared by any number of processes: its storage, its trials, and its end."""
 
 import contextlib
 import dataclasses
@@ -21,28 +21,27 @@ from carclf.tuning.space import Parameter
 from carclf.tuning.trial import Report, TrialFailedError, TrialPrunedError
 
 Objective = Callable[[int, Mapping[str, Any], Report], float]
-"""Takes the number of a trial, the values of the searched options and where to report epochs; gives what is maximised.
-
-Raises TrialFailedError or TrialPrunedError where there is no such value.
+"""Takes the number of a trial, the values of the searched options and a callback for epochs; returns the value to
+maximise, or raises TrialFailedError or TrialPrunedError.
 """
 
-RETRIES = 3  # of a trial whose process vanished; one that kills its machine every time must end some day
-MISSED_BEATS = 3  # heartbeats without which a process counts as dead
-FAILURES_AT_FIRST = 3  # trials that all fail mean that every trial will
-SECONDS_BETWEEN_LOOKS = 1.0
-LOCK_SECONDS = 60  # that a process waits while another writes to SQLite
-IDENTITY = "carclf"  # the study's attribute that holds what its trials have in common
+RETRIES = 3  # of a trial whose process disappeared; one that always kills its machine must end at some point
+MISSED_BEATS = 3  # missing heartbeats after which a process counts as dead
+INITIAL_FAILURES = 3  # if this many first trials all fail, every trial will
+POLL_SECONDS = 1.0
+LOCK_SECONDS = 60  # wait of a process while another writes to SQLite
+IDENTITY = "carclf"  # the study's attribute with the settings that its trials have in common
 
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """How the trials of a study stand; one that was started again counts once.
+    """The numbers of a study's trials by state; a restarted trial counts once.
 
     Attributes:
-      completed: ran to their end.
-      pruned: were ended early.
-      failed: came to nothing.
-      running: here or in other processes, as far as known.
+      completed: trials that ran to their end.
+      pruned: trials that were ended early.
+      failed: trials without a result.
+      running: trials running here or in other processes, as far as known.
     """
 
     completed: int
@@ -52,42 +51,39 @@ class Tally:
 
     @classmethod
     def of(cls, study: optuna.Study) -> "Tally":
-        """The tally of now."""
+        """Returns the current tally."""
         trials = study.get_trials(deepcopy=False)
-        again = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
-        states = [trial.state for trial in trials if trial.number not in again]
+        retried = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
+        states = [trial.state for trial in trials if trial.number not in retried]
         ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
         return cls(*(states.count(state) for state in ended))
 
     @property
     def settled(self) -> int:
-        """Trials that have ended for good."""
+        """The number of trials that will not be restarted."""
         return self.completed + self.pruned + self.failed
 
     def __str__(self) -> str:
-        return (
-            f"{self.settled} trials, of which {self.completed} completed, {self.pruned} were pruned and {self.failed} "
-            "failed"
-        )
+        return f"{self.settled} trials: {self.completed} completed, {self.pruned} pruned, {self.failed} failed"
 
 
 def open_study(
     name: str, *, storage: str, pruner: str, epochs: int, identity: Mapping[str, Any], heartbeat_seconds: int
 ) -> optuna.Study:
-    """The study of that name, made where it is not there yet.
+    """Returns the study of that name, and creates it if necessary.
 
     Args:
       name: of the study.
       storage: URL of a database.
       pruner: a key of `PRUNERS`.
-      epochs: at the most, of one trial.
-      identity: what all trials have in common, ready for JSON; compared where the study is there already.
-      heartbeat_seconds: between two signs of life of a running trial.
+      epochs: maximum number per trial.
+      identity: settings that all trials have in common, ready for JSON; compared if the study exists.
+      heartbeat_seconds: time between two heartbeats of a running trial.
 
     Raises:
-      UserError: the storage cannot be used, or the study is of another identity.
+      UserError: the storage cannot be used, or the study has another identity.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are told here in a line each
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # this module prints one line per trial itself
     try:
         with _without_experimental_warnings():
             database = _storage(storage, heartbeat_seconds=heartbeat_seconds)
@@ -105,7 +101,7 @@ def open_study(
             f"The storage {shown_url(storage)} cannot be used ({reason}): give an SQLAlchemy URL such as "
             "sqlite:///study.db or postgresql://user@host/database, its server running and its driver installed."
         ) from None
-    weakref.finalize(study, database.engine.dispose)  # Optuna leaves the connections to the garbage collector
+    weakref.finalize(study, database.engine.dispose)  # Optuna does not close its connections
     _check_identity(study, identity, storage=storage)
     return study
 
@@ -121,23 +117,23 @@ def _storage(url: str, *, heartbeat_seconds: int) -> optuna.storages.RDBStorage:
                 grace_period=MISSED_BEATS * heartbeat_seconds,
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
             )
-        except sqlalchemy.exc.DBAPIError as error:  # another process may be making the same tables
+        except sqlalchemy.exc.DBAPIError as error:  # another process may be creating the same tables
             if attempt == 3 or not re.search("already exists|duplicate|UNIQUE", str(error.orig)):
                 raise
             time.sleep(attempt)
     raise AssertionError
 
 
-# Made with the number of epochs that a trial has at the most.
+# Called with the maximum number of epochs of a trial.
 PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    "median": lambda epochs: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),  # not at epoch 1
+    "median": lambda epochs: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),  # not after epoch 1
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
     "none": lambda epochs: optuna.pruners.NopPruner(),
 }
 
 
 def shown_url(storage: str) -> str:
-    """The URL without its password."""
+    """Returns the URL without its password."""
     try:
         return sqlalchemy.engine.make_url(storage).render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
@@ -154,8 +150,8 @@ def _check_identity(study: optuna.Study, identity: Mapping[str, Any], *, storage
     if other:
         named = ", ".join(f"{name}: {known.get(name)}, not {identity.get(name)}" for name in other)
         raise UserError(
-            f"The study {study.study_name} in {shown_url(storage)} was begun with other settings ({named}), and its "
-            "trials could not be compared with new ones: give the same, or another --study."
+            f"The study {study.study_name} in {shown_url(storage)} was started with other settings ({named}), so its "
+            "trials cannot be compared with new ones: give the same settings, or another --study."
         )
 
 
@@ -168,31 +164,31 @@ def search(
     seed: int,
     on_result: Callable[[optuna.Study], None] = lambda study: None,
 ) -> Tally:
-    """How the trials ended, once the study has `trials` of them, those of other processes included.
+    """Runs trials until the study has `trials` of them, including those of other processes, and returns their tally.
 
-    A trial whose process has vanished is started again by whichever process notices it first.
+    If the process of a trial has disappeared, the first process that notices restarts the trial.
 
     Args:
       study: from `open_study`.
-      objective: what a trial does.
-      space: of the values that a trial is given.
-      trials: wanted in the study.
-      seed: of the values: those of a trial depend on it, on the trial's number and on the results before it.
-      on_result: is called after each trial that this process completes, and once at the end.
+      objective: runs a trial.
+      space: the searched options.
+      trials: number of trials to reach in the study.
+      seed: of the values; those of a trial also depend on its number and on earlier results.
+      on_result: called after each trial that this process completes, and once at the end.
 
     Raises:
       UserError: the first trials have all failed.
-      KeyboardInterrupt: the trial that was running will be started again.
+      KeyboardInterrupt: the running trial will be restarted.
     """
     run = _Runner(study, objective, space, seed)
-    told, noticed = False, set[int]()
+    reported, noticed = False, set[int]()
     while (tally := Tally.of(study)).settled < trials:
         if tally.settled + tally.running >= trials:
-            if not told:
-                print(f"Waiting for {tally.running} trials that other processes have begun.", flush=True)
-            told = True
+            if not reported:
+                print(f"Waiting for {tally.running} trials of other processes.", flush=True)
+            reported = True
             _give_first_heartbeats(study, noticed)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
             with _without_experimental_warnings():
                 optuna.storages.fail_stale_trials(study)
             continue
@@ -209,7 +205,7 @@ def search(
 
 @dataclasses.dataclass(frozen=True)
 class _Runner:
-    """Optuna's idea of an objective."""
+    """An objective for Optuna."""
 
     study: optuna.Study
     objective: Objective
@@ -217,7 +213,7 @@ class _Runner:
     seed: int
 
     def __call__(self, trial: optuna.Trial) -> float:
-        # Processes that began together must not draw the same values, and one alone the same ones each time.
+        # Processes that started together must not draw the same values, and a single one must not repeat its values.
         draw = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0]
         self.study.sampler = optuna.samplers.TPESampler(seed=int(draw), multivariate=False)
         for parameter in self.space:
@@ -260,14 +256,14 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> None:
 
 
 def rounded(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trial is given for what Optuna drew: four digits, which people can read and write."""
+    """Returns Optuna's values rounded to four digits, which people can read and write."""
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in params.items()}
 
 
 def _give_first_heartbeats(study: optuna.Study, noticed: set[int]) -> None:
     """Gives each running trial a heartbeat, once, and adds its number to `noticed`.
 
-    A process killed before its trial's first heartbeat would never count as dead, since Optuna compares the last.
+    Otherwise a process killed before its trial's first heartbeat would never count as dead: Optuna checks the last one.
     """
     storage = study._storage
     assert isinstance(storage, optuna.storages._heartbeat.BaseHeartbeat)
@@ -279,8 +275,8 @@ def _give_first_heartbeats(study: optuna.Study, noticed: set[int]) -> None:
 
 def _stop_if_all_fail(study: optuna.Study) -> None:
     tally = Tally.of(study)
-    if tally.failed >= FAILURES_AT_FIRST and tally.failed == tally.settled:
-        raise UserError(f"The first {tally.failed} trials all failed, the last like this: {_last_reason(study)}")
+    if tally.failed >= INITIAL_FAILURES and tally.failed == tally.settled:
+        raise UserError(f"The first {tally.failed} trials all failed, the last one with: {_last_reason(study)}")
 
 
 def _last_reason(study: optuna.Study) -> str:
@@ -291,7 +287,7 @@ def _last_reason(study: optuna.Study) -> str:
 
 @contextlib.contextmanager
 def _without_experimental_warnings() -> Iterator[None]:
-    """Heartbeats have been called experimental since 2021."""
+    """Hides Optuna's warning that heartbeats are experimental, as they have been since 2021."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield

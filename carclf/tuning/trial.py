@@ -1,4 +1,4 @@
-"""One trial: the trainer in a process of its own, watched through its history.csv, and only its figures kept."""
+"""One trial: runs the trainer in a process of its own, follows its history.csv, and keeps only its figures."""
 
 import csv
 import dataclasses
@@ -21,19 +21,19 @@ from carclf.workers import end_with_parent
 
 LOG_FILE = "log.txt"
 KEPT_FILES = (runs.STAGE_FILE, runs.HISTORY_FILE, runs.METRICS_FILE, LOG_FILE)
-SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_TO_SAVE = 30.0  # that a pruned trainer has to end by itself
+POLL_SECONDS = 0.5
+SHUTDOWN_SECONDS = 30.0  # for a pruned trainer to end by itself
 
 Report = Callable[[int, float], bool]
-"""Takes an epoch, counted from 1, and its val_accuracy; says whether to stop: the trial is worth no more."""
+"""Takes an epoch, counted from 1, and its val_accuracy; returns whether to prune the trial."""
 
 
 class TrialFailedError(Exception):
-    """A trial came to nothing; the message is the reason. The search continues."""
+    """A trial had no result; the message says why. The search continues."""
 
 
 class TrialPrunedError(Exception):
-    """A trial was ended because others do better."""
+    """A trial was ended because others are better."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,33 +42,33 @@ class TrainTrial:
 
     Attributes:
       base: the options that are not searched.
-      folder: in which every trial has its run, trial-00000 and so on.
+      folder: the folder of the trials' runs, trial-00000 and so on.
     """
 
     base: TrainOptions
     folder: Path
 
     def __call__(self, number: int, values: Mapping[str, Any], report: Report) -> float:
-        """The val_accuracy of the weights that the training keeps, 0..1.
+        """Returns the val_accuracy of the weights that the training keeps, 0..1.
 
         Args:
           number: of the trial.
           values: of the searched options.
-          report: is called after each epoch.
+          report: called after each epoch.
 
         Raises:
-          TrialFailedError: the trainer ended without a result: refused options, memory, a crash.
-          TrialPrunedError: `report` asked for it.
+          TrialFailedError: the trainer ended without a result: refused options, no memory, a crash.
+          TrialPrunedError: `report` returned True.
         """
         directory = self.folder / f"trial-{number:05d}"
-        shutil.rmtree(directory, ignore_errors=True)  # of a study of this name that is gone
+        shutil.rmtree(directory, ignore_errors=True)  # from a deleted study of the same name
         directory.mkdir(parents=True)
         process = multiprocessing.get_context("spawn").Process(
             target=_train, args=(self._arguments(directory, values), directory / LOG_FILE), daemon=True
         )
         process.start()
         try:
-            _watch(process, directory / runs.HISTORY_FILE, report)
+            _follow(process, directory / runs.HISTORY_FILE, report)
         finally:
             _end(process)
             _drop_weights(directory)
@@ -87,7 +87,7 @@ class TrainTrial:
 
 
 def _train(arguments: list[str], log: Path) -> None:
-    """What the process of a trial does: the trainer's own door, its output in a file; it ends when the search does."""
+    """Runs the train command with its output in a file; the process ends when the search does."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     with open(log, "wb") as file:
         os.dup2(file.fileno(), 1)
@@ -96,27 +96,27 @@ def _train(arguments: list[str], log: Path) -> None:
     runpy.run_module("carclf.train", run_name="__main__")
 
 
-def _watch(process: multiprocessing.process.BaseProcess, history: Path, report: Report) -> None:
+def _follow(process: multiprocessing.process.BaseProcess, history: Path, report: Report) -> None:
     """Reports each epoch once, until the process has ended.
 
     Raises:
-      TrialPrunedError: `report` asked for it while there was something left to save.
+      TrialPrunedError: `report` returned True while the process was running.
     """
     reported = 0
     while True:
-        alive = process.is_alive()  # before the look, which is then complete once it has ended
+        alive = process.is_alive()  # checked first: if it has ended, the history is complete
         for epoch, accuracy in _epochs(history)[reported:]:
             reported = epoch
             if report(epoch, accuracy) and alive:
                 raise TrialPrunedError
         if not alive:
             return
-        process.join(SECONDS_BETWEEN_LOOKS)
+        process.join(POLL_SECONDS)
 
 
 def _epochs(history: Path) -> list[tuple[int, float]]:
     try:
-        text = history.read_text(encoding="utf-8")  # replaced as a whole after each epoch
+        text = history.read_text(encoding="utf-8")  # replaced atomically after each epoch
     except FileNotFoundError:
         return []
     return [(int(row["epoch"]), float(row["val_accuracy"])) for row in csv.DictReader(text.splitlines())]
@@ -125,14 +125,14 @@ def _epochs(history: Path) -> list[tuple[int, float]]:
 def _end(process: multiprocessing.process.BaseProcess) -> None:
     if process.is_alive():
         process.terminate()
-        process.join(SECONDS_TO_SAVE)
+        process.join(SHUTDOWN_SECONDS)
     if process.is_alive():
         process.kill()
         process.join()
 
 
 def _drop_weights(directory: Path) -> None:
-    """Leaves the figures and the log: the best trial is trained again from its flag file, the others never."""
+    """Keeps only figures and log: the best trial is trained again from its flag file, the others never."""
     for path in directory.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -141,7 +141,7 @@ def _drop_weights(directory: Path) -> None:
 
 
 def _reason(code: int, log: Path) -> str:
-    """Why a trainer ended with this exit code: a signal, its own sentence, or the last line of a traceback."""
+    """Returns why a trainer ended with this exit code: a signal, its error, or the last line of a traceback."""
     if code < 0:
         return f"the trainer was killed by signal {-code}, most likely because memory ran out (see {log})"
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]

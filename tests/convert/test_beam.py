@@ -15,7 +15,7 @@ pytest.importorskip("apache_beam", reason="extra beam is not installed: make tes
 pytestmark = pytest.mark.filterwarnings("default")  # Beam's own
 
 from carclf.convert import duplicates, scan, shards
-from carclf.convert.beam import STEP_BYTES, TASKS_A_STEP, BeamWorkers, _steps
+from carclf.convert.beam import STEP_BYTES, TASKS_PER_STEP, BeamWorkers, _steps
 from carclf.errors import UserError
 from tests.convert import beam_tasks
 from tests.convert.inputs import competition, converted, drawn, encoded, opened, reasons, tree, write_files
@@ -34,8 +34,8 @@ def mixed() -> dict[str, bytes]:
 
 def small_parts(monkeypatch) -> None:
     """Enough tasks of every pass that there is something to share."""
-    monkeypatch.setattr(shards, "RECORDS_A_SHARD", 20)
-    monkeypatch.setattr(scan, "PHOTOS_A_TASK", 2)
+    monkeypatch.setattr(shards, "RECORDS_PER_SHARD", 20)
+    monkeypatch.setattr(scan, "PHOTOS_PER_TASK", 2)
     monkeypatch.setattr(duplicates, "LEAST_SHARED", 2)
 
 
@@ -124,8 +124,8 @@ def workers(folder: Path, options: str) -> BeamWorkers:
 
 def test_results_come_in_the_order_of_the_tasks_from_other_processes(tmp_path, beam_options):
     with workers(tmp_path, beam_options) as pool:
-        results = list(pool.map(beam_tasks.add, range(8 * TASKS_A_STEP)))
-        assert [number for number, _ in results] == list(range(100, 100 + 8 * TASKS_A_STEP))
+        results = list(pool.map(beam_tasks.add, range(8 * TASKS_PER_STEP)))
+        assert [number for number, _ in results] == list(range(100, 100 + 8 * TASKS_PER_STEP))
         processes = {process for _, process in results}
         assert len(processes) == (1 if beam_options else 2)  # Beam's portable server asks the pool for one
         assert os.getpid() not in processes
@@ -177,7 +177,7 @@ def test_steps_are_small_whatever_the_tasks_are():
     import pickle
 
     sizes = [len(pickle.loads(step)) for step in _steps(range(100))]
-    assert sizes == [TASKS_A_STEP] * 3 + [4]
+    assert sizes == [TASKS_PER_STEP] * 3 + [4]
     large = b"x" * STEP_BYTES
     assert [len(pickle.loads(step)) for step in _steps([large, 1, 2, large, large])] == [1, 3, 1]
 

@@ -74,7 +74,7 @@ def reference(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
     source = write_files(folder / "cars", mixed())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(shards, "RECORDS_A_SHARD", 20)
+        patched.setattr(shards, "RECORDS_PER_SHARD", 20)
         return converted(source, folder / "out", on_bad="skip")
 
 
@@ -110,10 +110,10 @@ def shuffled_scandir(monkeypatch) -> None:
 
 @pytest.mark.parametrize("change", ["again", "two workers", "directory order", "old files", "zip"])
 def test_the_bytes_depend_on_photos_and_options_only(tmp_path, monkeypatch, reference, change):
-    monkeypatch.setattr(shards, "RECORDS_A_SHARD", 20)
+    monkeypatch.setattr(shards, "RECORDS_PER_SHARD", 20)
     source = mixed_zip(tmp_path) if change == "zip" else write_files(tmp_path / "elsewhere", mixed())
     if change == "two workers":
-        monkeypatch.setattr(scan, "PHOTOS_A_TASK", 3)  # more tasks than are ever in flight
+        monkeypatch.setattr(scan, "PHOTOS_PER_TASK", 3)  # more tasks than are ever in flight
     if change == "directory order":
         shuffled_scandir(monkeypatch)
     if change == "old files":

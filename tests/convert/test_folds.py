@@ -117,7 +117,7 @@ def test_a_new_photo_between_two_kept_folds_goes_to_the_one_of_most():
         (
             [0, 0, 0, 1],
             {"a": 0, "b": 3},
-            ["c shows the same picture as kept photos of the folds 0, 3: they stay apart"],
+            ["c shows the same picture as kept photos of the folds 0, 3: they stay in their folds"],
         ),
         ([0, 0, 0, 0], {"a": 5, "b": 3}, ["c, d shows the same picture as kept photos of the folds 3, 5"]),
         ([0, 0, 0, 1], {"a": 0, "b": 0}, []),
@@ -223,7 +223,7 @@ def test_a_new_photo_between_two_kept_folds_is_named_by_the_converter(tmp_path, 
     folder = write_files(tmp_path / "new", files | {"9/70.jpg": encoded(picture, quality=70)})
     capsys.readouterr()
     converted(folder, tmp_path / "new set", keep_folds=f"{old.directory}/dataset.json")
-    assert "Note: 70.jpg shows the same picture as kept photos of the folds 0, 1: they stay apart" in (
+    assert "Note: 70.jpg shows the same picture as kept photos of the folds 0, 1: they stay in their folds" in (
         capsys.readouterr().err
     )
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
-from carclf.convert.near_duplicates import look_of, perceptual_hash, similar_pairs
+from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
 from carclf.convert.photos import Photo
 from carclf.convert.scan import Verdict
 from carclf.convert.sources import Entry
@@ -56,7 +56,7 @@ def verdict_on(raw: bytes) -> Verdict:
         len(stored.encoded),
         stored.height,
         stored.width,
-        look=look_of(stored.reduced),
+        look=thumbnail_of(stored.reduced),
     )
 
 

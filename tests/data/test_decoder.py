@@ -1,4 +1,4 @@
-"""The decoder is TensorFlow's to the last bit, and stricter about damage."""
+"""The decoder equals TensorFlow's to the last bit, and is stricter about damage."""
 
 import io
 
@@ -10,7 +10,7 @@ from carclf.data.decoder import DCT_RATIOS, decode, fitting_ratios
 
 
 def drawn(height: int, width: int, *, mode: str = "RGB", subsampling: int = 2) -> bytes:
-    """A JPEG of smooth shapes with a little noise, as photos have."""
+    """Returns a JPEG of smooth shapes with a little noise, like a photo."""
     rng = np.random.default_rng(height * width)
     v, u = np.mgrid[:height, :width]
     waves = [127 + 90 * np.sin(u / (5 + k) + v / (9 - k)) for k in range(3)]
@@ -24,7 +24,7 @@ def drawn(height: int, width: int, *, mode: str = "RGB", subsampling: int = 2) -
 @pytest.mark.parametrize("ratio", DCT_RATIOS)
 @pytest.mark.parametrize("size", [(48, 64), (97, 33), (17, 130), (8, 8)], ids=str)
 @pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey"])
-def test_pixels_are_those_of_tensorflow(size, ratio, kind):
+def test_pixels_equal_those_of_tensorflow(size, ratio, kind):
     import tensorflow as tf
 
     kinds = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
@@ -33,19 +33,19 @@ def test_pixels_are_those_of_tensorflow(size, ratio, kind):
     np.testing.assert_array_equal(decode(encoded, ratio=ratio), expected.numpy())
 
 
-def test_pixels_go_where_they_are_wanted():
+def test_pixels_are_written_to_the_given_array():
     encoded, canvas = drawn(48, 64), np.full((64, 64, 3), 7, np.uint8)
     decode(memoryview(encoded), out=canvas[:48])
     np.testing.assert_array_equal(canvas[:48], decode(encoded))
     assert np.all(canvas[48:] == 7)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.99])
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.9, 0.99])
 @pytest.mark.parametrize("fill", [b"", b"\0"], ids=["cut", "zeros"])
 @pytest.mark.parametrize("ratio", [1, 8])
-def test_half_a_photo_is_refused(share, fill, ratio):
+def test_a_truncated_photo_is_refused(fraction, fill, ratio):
     encoded = drawn(64, 96)
-    kept = int(share * len(encoded))
+    kept = int(fraction * len(encoded))
     with pytest.raises(ValueError, match=r"\w"):
         decode(encoded[:kept] + fill * (len(encoded) - kept), ratio=ratio)
 
@@ -57,7 +57,7 @@ def test_a_stray_byte_before_the_end_is_no_damage():
         np.testing.assert_array_equal(decode(strayed, ratio=ratio), decode(encoded, ratio=ratio))
 
 
-def test_a_changed_bit_that_tensorflow_passes_is_refused():
+def test_a_changed_bit_that_tensorflow_accepts_is_refused():
     import tensorflow as tf
 
     encoded = drawn(64, 96)
@@ -70,7 +70,7 @@ def test_a_changed_bit_that_tensorflow_passes_is_refused():
         except ValueError:
             refused += 1
             continue
-        tf.io.decode_jpeg(bytes(damaged), channels=3)  # whatever passes here passes there
+        tf.io.decode_jpeg(bytes(damaged), channels=3)  # TensorFlow accepts it
     assert refused
 
 

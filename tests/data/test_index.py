@@ -9,17 +9,17 @@ from tests.conftest import write_dataset
 
 
 def parsed(dataset) -> dict[tuple[str, int], dict]:
-    """Every photo as TensorFlow reads it, by shard and place."""
+    """Returns every photo as TensorFlow reads it, by shard and index."""
     found = {}
     for shard in dataset.shards:
         data = tf.data.TFRecordDataset(storage.join(dataset.directory, shard.file))
-        for place, record in enumerate(data):
+        for position, record in enumerate(data):
             fields = tf.io.parse_single_example(record, records.features())
-            found[shard.file, place] = {name: value.numpy() for name, value in fields.items()}
+            found[shard.file, position] = {name: value.numpy() for name, value in fields.items()}
     return found
 
 
-def test_the_index_says_what_the_records_hold(dataset):
+def test_the_index_agrees_with_the_records(dataset):
     entries, theirs = index.read_index(dataset), list(parsed(dataset).values())
     assert len(entries) == len(theirs) == 29
     for entry, record in zip(entries, theirs, strict=True):
@@ -46,19 +46,19 @@ def copy(tmp_path):
     return write_dataset(tmp_path / "set", folds=1, photos_a_fold=2, test_photos=0)
 
 
-@pytest.mark.parametrize("place", [0, 12, 300, -1])
-def test_every_changed_byte_of_a_record_is_named(copy, place):
-    """The head of a record is not read: its length is the index's, and `--verify` reads it."""
+@pytest.mark.parametrize("position", [0, 12, 300, -1])
+def test_every_changed_byte_of_a_record_is_named(copy, position):
+    """The head of a record is not read, because the index knows its length; `--verify` reads it."""
     entry = index.read_index(copy)[0]
     path = storage.join(copy.directory, copy.shards[0].file)
     content = bytearray(storage.read_bytes(path))
-    content[entry["start"] + (place if place >= 0 else entry["bytes"])] ^= 1
+    content[entry["start"] + (position if position >= 0 else entry["bytes"])] ^= 1
     storage.write_atomic(path, bytes(content))
     with pytest.raises(DamagedShardError, match=rf"{copy.shards[0].file} is damaged at row 0 \(its checksum differs\)"):
         index.read_photo(copy, entry)
 
 
-def test_a_shard_that_ends_early_or_is_gone_is_named(copy):
+def test_a_truncated_or_missing_shard_is_named(copy):
     entry = index.read_index(copy)[0]
     path = storage.join(copy.directory, copy.shards[0].file)
     storage.write_atomic(path, storage.read_bytes(path)[:-5])
@@ -76,7 +76,7 @@ def test_an_index_of_other_photos_is_refused(copy):
     with pytest.raises(UserError, match=r"photos.npy was changed since the conversion"):
         index.read_index(copy)
     copy.index.__dict__["sha256"] = storage.sha256(storage.read_bytes(path))
-    with pytest.raises(UserError, match=r"photos.npy counts other photos than dataset.json"):
+    with pytest.raises(UserError, match=r"photos.npy has other photo counts than dataset.json"):
         index.read_index(copy)
 
 

@@ -1,4 +1,4 @@
-"""Corrected labels over a data set that stays as it is."""
+"""Corrected labels for a data set that itself never changes."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ def patch(tmp_path, text: str) -> str:
     return str(path)
 
 
-def test_a_corrected_label_is_everywhere_and_nothing_else_changes(dataset, tmp_path):
+def test_a_label_is_corrected_everywhere_and_nothing_else_changes(dataset, tmp_path):
     text = "id,class,predicted\ntrain001.jpg,class 2,x\ntrain004.jpg,0,\ntrain002.jpg,class 2,\n"
     patched = apply_label_patch(patch(tmp_path, text), dataset)
-    assert patched.label_patch.labels == {1: 2, 4: 0}  # that of row 2 is its own
+    assert patched.label_patch.labels == {1: 2, 4: 0}  # the line of row 2 changes nothing
     before, after = dataset.read_ids("train"), patched.read_ids("train")
     changed = np.flatnonzero((before != after).any(axis=1)).tolist()
     assert changed == [1, 4]
@@ -26,11 +26,11 @@ def test_a_corrected_label_is_everywhere_and_nothing_else_changes(dataset, tmp_p
     old, new = read_index(dataset), read_index(patched)
     rows = new["row"][old["label"] != new["label"]].tolist()
     assert rows == [1, 4]
-    assert (new["label"][new["row"] == 1]).tolist() == [2, -1]  # the test photo of that row has none
+    assert (new["label"][new["row"] == 1]).tolist() == [2, -1]  # the test photo at that row has no label
     assert to_json(patched) == to_json(dataset)
 
 
-def test_the_version_of_a_patch_is_the_hash_of_its_bytes(dataset, tmp_path):
+def test_a_patch_is_identified_by_the_hash_of_its_bytes(dataset, tmp_path):
     one = apply_label_patch(patch(tmp_path, "id,class\ntrain001.jpg,class 2\n"), dataset).label_patch.sha256
     other = apply_label_patch(patch(tmp_path, "id,class\ntrain001.jpg,class 0\n"), dataset).label_patch.sha256
     assert one != other
@@ -38,19 +38,19 @@ def test_the_version_of_a_patch_is_the_hash_of_its_bytes(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("id,class\ntrain999.jpg,class 1\n", r"line 2: the data set has no training photo 'train999.jpg'"),
         ("id,class\ntrain001.jpg,class 2\ntest001.jpg,class 1\n", r"line 3: .* no training photo 'test001.jpg'"),
         ("id,class\ntrain001.jpg,Niva\n", r"line 2: there is no class 'Niva': write one of class 0, class 1, class 2"),
         ("id,class\ntrain001.jpg,\n", r"line 2: there is no class ''"),
-        ("id,class\ntrain001.jpg,class 1\ntrain001.jpg,class 2\n", r"line 3: .* has a line before"),
+        ("id,class\ntrain001.jpg,class 1\ntrain001.jpg,class 2\n", r"line 3: .* has an earlier line"),
         ("id,label\ntrain001.jpg,class 1\n", "no column 'class'"),
         ("", "cannot be read"),
     ],
 )
-def test_a_patch_that_does_not_fit_is_one_sentence(dataset, tmp_path, text, said):
-    with pytest.raises(UserError, match=said):
+def test_the_error_for_a_bad_patch_is_one_sentence(dataset, tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
         apply_label_patch(patch(tmp_path, text), load_manifest(dataset.directory))
 
 

@@ -1,4 +1,4 @@
-"""Canvases: right, whoever decodes them, and in memory that goes round without anybody noticing."""
+"""Canvases: correct with any number of threads, and in memory that is reused safely."""
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
@@ -23,31 +23,31 @@ def make(dataset, *, canvas_size=64, cache=None) -> PhotoLoader:
     return PhotoLoader(dataset, entries, numbers=np.arange(len(entries)), canvas_size=canvas_size, cache=cache)
 
 
-def expected(dataset, place: int, *, canvas_size: int, ratio: int) -> np.ndarray:
-    pixels = decode(read_photo(dataset, read_index(dataset)[place]), ratio=ratio)
+def expected(dataset, index: int, *, canvas_size: int, ratio: int) -> np.ndarray:
+    pixels = decode(read_photo(dataset, read_index(dataset)[index]), ratio=ratio)
     canvas = np.zeros((canvas_size, canvas_size, 3), np.uint8)
     canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
     return canvas
 
 
 @pytest.mark.parametrize(("canvas_size", "ratio"), [(64, 1), (32, 2), (70, 1)])
-def test_canvases_hold_the_photos_in_zeros(dataset, canvas_size, ratio):
+def test_canvases_have_the_photos_and_zeros_elsewhere(dataset, canvas_size, ratio):
     photos = make(dataset, canvas_size=canvas_size)
     rng = np.random.default_rng(0)
     for _ in range(12):  # the same memory, with other photos each time
-        places = rng.integers(-1, 29, 7)
-        canvas, extent = photos.load(places)
-        for pixels, (height, width), place in zip(canvas, extent, places, strict=True):
-            if place < 0:
+        indices = rng.integers(-1, 29, 7)
+        canvas, extent = photos.load(indices)
+        for pixels, (height, width), index in zip(canvas, extent, indices, strict=True):
+            if index < 0:
                 assert (height, width) == (1, 1)
                 assert not pixels.any()
                 continue
-            ratio_of = 1 if max(read_index(dataset)[place][["height", "width"]].item()) <= canvas_size else ratio
-            np.testing.assert_array_equal(pixels, expected(dataset, place, canvas_size=canvas_size, ratio=ratio_of))
+            ratio_of = 1 if max(read_index(dataset)[index][["height", "width"]].item()) <= canvas_size else ratio
+            np.testing.assert_array_equal(pixels, expected(dataset, index, canvas_size=canvas_size, ratio=ratio_of))
         del canvas, pixels
 
 
-def test_memory_goes_round_only_when_nobody_holds_it(dataset):
+def test_memory_is_reused_only_when_nobody_holds_it(dataset):
     photos = make(dataset)
     held, _ = photos.load(np.array([0, 1]))
     before = held.copy()
@@ -64,7 +64,7 @@ def test_memory_goes_round_only_when_nobody_holds_it(dataset):
     np.testing.assert_array_equal(held, before)
 
 
-def test_tensorflow_takes_the_memory_over_without_a_copy(dataset):
+def test_tensorflow_adopts_the_memory_without_a_copy(dataset):
     photos = make(dataset)
     made = []
 
@@ -74,7 +74,7 @@ def test_tensorflow_takes_the_memory_over_without_a_copy(dataset):
         return canvas
 
     data = tf.data.Dataset.range(6).map(lambda n: tf.numpy_function(batch, [n], tf.uint8, stateful=False))
-    kept = list(data)  # all are held at once
+    kept = list(data)  # holds all of them at once
     assert sorted(np.asarray(memoryview(tensor)).ctypes.data for tensor in kept) == sorted(made)
     assert len(set(made)) == 6
     kept.clear()
@@ -105,10 +105,10 @@ def test_the_number_of_threads_changes_nothing(dataset, monkeypatch):
 def test_a_cached_photo_is_the_decoded_one_and_is_not_read_again(tmp_path, where, monkeypatch, capsys):
     dataset = write_dataset(tmp_path / "set")
     index = read_index(dataset)
-    place = "ram" if where == "ram" else str(tmp_path / "cache")
+    folder = "ram" if where == "ram" else str(tmp_path / "cache")
 
     def cache():
-        return open_cache(place, manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64)
+        return open_cache(folder, manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64)
 
     plain, extent = make(dataset).load(np.arange(29))
     photos = make(dataset, cache=cache())
@@ -120,29 +120,29 @@ def test_a_cached_photo_is_the_decoded_one_and_is_not_read_again(tmp_path, where
         raise AssertionError("read again")
 
     monkeypatch.setattr(loaders, "read_photo", nothing_is_read)
-    again = photos if where == "ram" else make(dataset, cache=cache())  # a later run finds the folder's
+    again = photos if where == "ram" else make(dataset, cache=cache())  # a later run finds the cache in the folder
     second, second_extent = again.load(np.arange(29)[::-1])
     np.testing.assert_array_equal(second[::-1], plain)
     np.testing.assert_array_equal(second_extent[::-1], extent)
 
 
-def test_a_cache_without_room_is_left_out_and_said(dataset, monkeypatch, capsys):
+def test_without_room_there_is_no_cache_but_a_message(dataset, monkeypatch, capsys):
     monkeypatch.setattr("carclf.data.cache._free_memory", lambda: 1000)
     index = read_index(dataset)
     assert open_cache("ram", manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64) is None
     assert "too much for the 0.0 GB free in memory: each epoch decodes anew" in capsys.readouterr().out
 
 
-def test_a_photo_that_does_not_decode_is_named(tmp_path, monkeypatch):
+def test_a_photo_that_cannot_be_decoded_is_named(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "set")
     photos = make(dataset)
     monkeypatch.setattr(loaders, "read_photo", lambda manifest, entry, read: memoryview(b"\xff\xd8\xff nothing"))
-    with pytest.raises(DamagedShardError, match=r"The photo at row 3 of .*tfrecord does not decode \(.+\): convert"):
+    with pytest.raises(DamagedShardError, match=r"The photo at row 3 of .*tfrecord cannot be decoded \(.+\): convert"):
         photos.load(np.array([3]))
 
 
-def test_an_object_store_is_read_as_a_disk_is(dataset):
-    """TensorFlow's file system in memory stands in for gs://."""
+def test_an_object_store_is_read_like_a_disk(dataset):
+    """TensorFlow's in-memory file system replaces gs://."""
     remote = "ram://loader/set"
     names = ["dataset.json", dataset.index.file, *(shard.file for shard in dataset.shards)]
     for name in names:

@@ -1,4 +1,4 @@
-"""The memory of reading does not depend on how many photos there are."""
+"""The memory used for reading does not depend on the number of photos."""
 
 import subprocess
 import sys
@@ -35,4 +35,4 @@ def test_sixteen_times_the_photos_take_the_same_memory(tmp_path):
         answer = subprocess.run([sys.executable, "-c", READ, manifest.directory], capture_output=True, text=True)
         assert answer.returncode == 0, answer.stderr
         private_mb.append(float(answer.stdout))
-    assert private_mb[1] < private_mb[0] + 10, private_mb  # 20 MB of shards and 350 kB of index lie between them
+    assert private_mb[1] < private_mb[0] + 10, private_mb  # their shards differ by 20 MB and their indices by 350 kB

@@ -7,7 +7,7 @@ SHARDS = np.repeat(np.arange(40), 100)
 
 
 @pytest.mark.parametrize("shuffled", [1, 64, 8192])
-def test_an_epoch_is_a_permutation_that_seed_and_epoch_decide(shuffled):
+def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch(shuffled):
     order = epoch_order(SHARDS, seed=3, epoch=5, shuffled_photos=shuffled)
     assert sorted(order.tolist()) == list(range(4000))
     np.testing.assert_array_equal(order, epoch_order(SHARDS, seed=3, epoch=5, shuffled_photos=shuffled))
@@ -16,8 +16,8 @@ def test_an_epoch_is_a_permutation_that_seed_and_epoch_decide(shuffled):
         assert np.mean(order == again) < 0.1
 
 
-def test_the_order_stays_what_it_is():
-    """A golden value: a run that was begun must go on in the same order with later versions."""
+def test_the_order_never_changes_between_versions():
+    """A golden value: an unfinished run must resume in the same order with later versions."""
     small = epoch_order(np.repeat([0, 1], 4), seed=42, epoch=0)
     large = epoch_order(SHARDS, seed=42, epoch=1, shuffled_photos=256)
     assert small.tolist() == [7, 0, 4, 2, 1, 3, 5, 6]
@@ -32,7 +32,7 @@ def test_reading_stays_local():
 
 
 def test_a_small_set_is_shuffled_as_a_whole():
-    """Every photo is equally likely at every place: chi-squared over 10 photos, 4,000 epochs."""
+    """Every photo is equally likely at every index: chi-squared over 10 photos, 4,000 epochs."""
     orders = np.array([epoch_order(np.zeros(10, int), seed=1, epoch=epoch) for epoch in range(4000)])
     counts = np.array([np.bincount(orders[:, place], minlength=10) for place in range(10)])
     chi_squared = ((counts - 400) ** 2 / 400).sum()

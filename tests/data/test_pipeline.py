@@ -20,7 +20,7 @@ def training(dataset, **changes):
 
 
 def canvases(batches) -> list[bytes]:
-    """What identifies each photo: its pixels."""
+    """Returns the pixels of each photo, which identify it."""
     return [canvas.tobytes() for inputs, _, _ in batches for canvas in inputs["canvas"]]
 
 
@@ -56,7 +56,7 @@ def test_contracts_of_a_training_batch(dataset):
     assert target.sum(axis=1) == pytest.approx(np.ones(4))
 
 
-def test_photos_lie_in_the_top_left_corner_of_zeros(dataset):
+def test_photos_are_in_the_top_left_corner_with_zeros_elsewhere(dataset):
     inputs, _, _ = training(dataset)[0]
     for canvas, (height, width) in zip(inputs["canvas"], inputs["extent"].astype(int), strict=True):
         assert canvas[:height, :width].any(axis=-1).mean() > 0.99
@@ -99,7 +99,7 @@ def test_draws_belong_to_the_photo_not_to_the_batch(dataset):
 
 
 def test_the_rows_of_a_step_are_those_of_its_batch(dataset):
-    """A photo's class is its row modulo 3, so the targets of a batch tell its rows up to that."""
+    """A photo's class is its row modulo 3, so the targets of a batch reveal that much about its rows."""
     batches = training(dataset, folds=[0, 2])
     for step, (_, target, _) in enumerate(batches):
         rows = pipeline.training_rows(
@@ -119,7 +119,7 @@ def test_draws_change_with_the_epoch(dataset):
     assert all(by_photo[0][photo] != by_photo[1][photo] for photo in by_photo[0])
 
 
-def test_only_the_asked_folds_are_read(dataset):
+def test_only_the_requested_folds_are_read(dataset):
     held_out = set(canvases(pipeline_validation(dataset, folds=[1], batch_size=8)))
     assert len(held_out) == 8
     assert not held_out & set(canvases(training(dataset, folds=[0, 2])))
@@ -184,7 +184,7 @@ def test_stored_photos_are_found_by_row(dataset):
     assert all(encoded.startswith(b"\xff\xd8") for encoded in found.values())
 
 
-def test_batches_are_what_each_of_them_would_draw_alone(dataset, monkeypatch):
+def test_batches_equal_those_drawn_one_by_one(dataset, monkeypatch):
     def batches(drawn_at_once):
         monkeypatch.setattr(pipeline, "DRAWN_BATCHES", drawn_at_once)
         return training(dataset, batch_size=4, recipe=parse_recipe("notebook|mixup(0.4)|erase"))

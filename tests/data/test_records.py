@@ -1,4 +1,4 @@
-"""Records are the bytes that TensorFlow writes."""
+"""Records have the same bytes as from TensorFlow."""
 
 import tensorflow as tf
 from hypothesis import given, settings
@@ -29,7 +29,7 @@ def by_tensorflow(*, encoded, filename, sha256, class_name, height, width, label
     label=st.integers(-1, 2**31 - 1),
     row=NUMBERS,
 )
-def test_an_example_is_the_one_that_tensorflow_serializes(photo, filename, class_name, height, width, label, row):
+def test_an_example_equals_the_one_that_tensorflow_serializes(photo, filename, class_name, height, width, label, row):
     fields = {
         "encoded": b"\xff" * photo, "filename": filename, "class_name": class_name, "sha256": "a" * 64,
         "height": height, "width": width, "label": label, "row": row,
@@ -37,7 +37,7 @@ def test_an_example_is_the_one_that_tensorflow_serializes(photo, filename, class
     assert records.build_example(**fields) == by_tensorflow(**fields)
 
 
-def test_a_file_of_frames_is_the_one_that_tensorflow_writes(tmp_path):
+def test_a_file_of_frames_equals_the_one_that_tensorflow_writes(tmp_path):
     contents = [b"", b"a", b"\0" * 200, bytes(range(256)) * 300]
     with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
         for content in contents:
@@ -46,7 +46,7 @@ def test_a_file_of_frames_is_the_one_that_tensorflow_writes(tmp_path):
     assert ours == (tmp_path / "theirs").read_bytes()
 
 
-def test_a_changed_record_is_not_whole():
+def test_a_changed_record_fails_its_checksum():
     content = bytes(range(100))
     checksum = records.frame(content)[-records.CHECKSUM_BYTES :]
     assert records.is_whole(content, checksum)

@@ -1,4 +1,4 @@
-"""Ranges of files, read anew or from files that stay open."""
+"""Ranges of files, from files that are opened again or stay open."""
 
 import os
 
@@ -26,13 +26,13 @@ def test_a_missing_file_is_an_os_error(read, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists open files")
-def test_no_more_files_stay_open_than_asked_for_and_none_when_the_reader_is_gone(tmp_path):
+def test_only_max_open_files_stay_open_and_none_after_the_reader(tmp_path):
     def opened() -> int:
         return sum(
             os.path.realpath(f"/proc/self/fd/{n}").startswith(str(tmp_path)) for n in os.listdir("/proc/self/fd")
         )
 
-    reader = storage.RangeReader(most_open=3)
+    reader = storage.RangeReader(max_open=3)
     for number in range(9):
         path = tmp_path / str(number)
         path.write_bytes(b"%d" % number)

@@ -14,13 +14,13 @@ def pixels(manifest, entry) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(read_photo(manifest, entry))), np.float64)
 
 
-def test_brightness_and_contrast_are_those_of_each_photo(dataset):
+def test_brightness_and_contrast_of_each_photo(dataset):
     seen = survey_photos(dataset)
     assert len(seen.brightness) == len(seen.index) == 29
     for entry, brightness, contrast in zip(seen.index, seen.brightness, seen.contrast, strict=True):
         luma = pixels(dataset, entry) @ (0.299, 0.587, 0.114)
         assert brightness == pytest.approx(luma.mean(), abs=2.0)
-        assert contrast < luma.std()  # an eighth of the size has none of the noise
+        assert contrast < luma.std()  # at an eighth of the size there is no noise
 
 
 def test_the_average_of_a_label_is_its_colour(dataset):
@@ -31,7 +31,7 @@ def test_the_average_of_a_label_is_its_colour(dataset):
         np.testing.assert_allclose(averages[label].mean(axis=(0, 1)), colour, atol=6)
 
 
-def test_an_average_shows_what_is_where():
+def test_an_average_keeps_positions():
     halves = np.zeros((60, 80, 3), np.uint8)
     halves[:, 40:] = 255
     squashed = survey._squashed(halves)
@@ -41,10 +41,10 @@ def test_an_average_shows_what_is_where():
 
 
 def test_the_number_of_workers_changes_nothing(dataset, monkeypatch):
-    monkeypatch.setattr(survey, "PHOTOS_A_TASK", 8)
-    told = []
-    alone, shared = survey_photos(dataset, workers=1, on_photos=told.append), survey_photos(dataset, workers=2)
-    assert sum(told) == 29
+    monkeypatch.setattr(survey, "PHOTOS_PER_TASK", 8)
+    counts = []
+    alone, shared = survey_photos(dataset, workers=1, on_photos=counts.append), survey_photos(dataset, workers=2)
+    assert sum(counts) == 29
     np.testing.assert_array_equal(alone.brightness, shared.brightness)
     np.testing.assert_array_equal(alone.averages[2], shared.averages[2])
 

@@ -1,4 +1,4 @@
-"""Every format: written whole or not at all, run by its own runtime, described by a card that can be followed."""
+"""Every format: written completely or not at all, run by its own runtime, with a card that has a working example."""
 
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ HOSTILE_STAGE = "two|`<b>"
 
 @pytest.fixture(scope="module", autouse=True)
 def render_not_compiled():
-    """XLA takes seconds for each Render, and gives the same images."""
+    """XLA takes seconds per Render and gives the same images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
         yield
@@ -75,7 +75,7 @@ def export(run, form, *, output, manifest):
     )
 
 
-FAST = ("onnx",)  # the one that other tests of the model do not cover; the rest takes a minute
+FAST = ("onnx",)  # the one that no other test covers; the rest takes a minute
 
 
 @pytest.fixture(
@@ -83,17 +83,17 @@ FAST = ("onnx",)  # the one that other tests of the model do not cover; the rest
     params=[pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in FORMATS],
 )
 def exported(request, run, dataset, folder):
-    """(row of the table, what the export found, its folder) of every format."""
+    """(row of the table, result of the export, its folder) of every format."""
     form = FORMATS[request.param]
     output = folder / "exported" / request.param
     return form, export(run, form, output=output, manifest=dataset), output
 
 
-def test_the_flag_offers_the_table():
+def test_the_flag_has_the_formats_of_the_table():
     assert options_of(ExportOptions)["format"].known == tuple(FORMATS)
 
 
-def test_probabilities_are_those_of_the_run(exported, predictor, dataset):
+def test_probabilities_equal_those_of_the_run(exported, predictor, dataset):
     form, found, output = exported
     assert found.identical.photos == found.full.photos == 5
     assert found.identical.within_tolerance or form.quantized
@@ -106,7 +106,7 @@ def test_probabilities_are_those_of_the_run(exported, predictor, dataset):
     (expected,) = predictor.predict([encoded])
     np.testing.assert_allclose(again[0], expected, atol=0.1)
     assert again.dtype == np.float32
-    assert expected.max() > 0.5  # else the comparison would say little
+    assert expected.max() > 0.5  # else the comparison would mean little
     assert sorted(path.name for path in output.iterdir()) == sorted([form.file, "labels.txt", "README.md"])
 
 
@@ -115,7 +115,7 @@ def test_labels_are_the_classes_in_order(exported, run):
     assert (output / "labels.txt").read_text().splitlines() == list(run.class_names)
 
 
-def test_the_card_tells_results_data_stages_and_agreement(exported, run):
+def test_the_card_has_results_data_stages_and_agreement(exported, run):
     form, found, output = exported
     card = (output / "README.md").read_text()
     for part in (
@@ -134,10 +134,10 @@ def test_the_card_tells_results_data_stages_and_agreement(exported, run):
     assert ("rounded to 8 bits" in card) == form.quantized
 
 
-def test_the_card_can_be_followed(exported, run, predictor, dataset):
+def test_the_example_of_the_card_works(exported, run, predictor, dataset):
     form, _, output = exported
     if form.quantized:
-        return  # the same words as those of float32
+        return  # the same text as for float32
     (encoded,) = read_photos(dataset, split="train", folds=[0], rows=[1]).values()
     (output / "photo.jpg").write_bytes(encoded)
     program = (output / "README.md").read_text().split("```python\n")[1].split("```")[0]
@@ -154,14 +154,14 @@ def test_the_card_can_be_followed(exported, run, predictor, dataset):
 
 @pytest.fixture
 def nothing_written(monkeypatch, predictor):
-    """What takes seconds is left out: the SavedModel is an empty file, and the run's predictor is there already."""
+    """Skips the slow parts: the SavedModel is an empty file, and the run's predictor is shared."""
     monkeypatch.setattr(run_export, "write_saved_model", lambda model, path: path.touch())
     monkeypatch.setattr(run_export, "PhotoPredictor", lambda runs: predictor)
 
 
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize("wrong", [0.0011, np.nan])
-def test_an_export_that_says_something_else_is_not_written(run, dataset, predictor, tmp_path, wrong):
+def test_an_export_with_other_probabilities_is_not_written(run, dataset, predictor, tmp_path, wrong):
     def almost(pixels):
         height, width = pixels.shape[1:3]
         canvas = np.zeros((64, 64, 3), np.uint8)
@@ -176,7 +176,7 @@ def test_an_export_that_says_something_else_is_not_written(run, dataset, predict
 
 
 @pytest.mark.usefixtures("nothing_written")
-def test_an_export_that_fails_leaves_what_was_there(run, dataset, tmp_path):
+def test_a_failed_export_keeps_the_existing_folder(run, dataset, tmp_path):
     def fail(saved_model, path):
         raise RuntimeError("converter")
 

@@ -1,4 +1,4 @@
-"""Runs on disk with random weights: what prediction needs of a training, in a second."""
+"""Runs on disk with random weights, made in a second: all that prediction needs of a training."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from carclf.training.callbacks import save_weights
 
 
 def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -> runs.Run:
-    """A finished run of the tiny backbone in `directory`, whose outputs are far from even."""
+    """Returns a finished run of the tiny backbone in `directory`; its outputs are far from uniform."""
     options = TrainOptions(backbone="tiny", weights="none", seed=seed, **({"image_size": "32"} | changes))
     keras.utils.set_random_seed(seed)
     size = parse_image_size(options.image_size)
@@ -50,9 +50,9 @@ def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -
 
 
 def colour_classifier(classifier: keras.Model, *, framing: Framing, **_) -> keras.Model:
-    """In place of `build_photo_classifier`: a run's last layer on a photo's mean colour and its view's matrix.
+    """Replaces `build_photo_classifier`: a run's last layer on a photo's mean colour and its view's matrix.
 
-    It traces in a tenth of a second, where Render takes many times as long: for what does not depend on the pixels.
+    It traces in a tenth of a second, much faster than Render, for tests that do not depend on the pixels.
     """
     side = framing.canvas_size
     inputs = {"canvas": keras.Input((side, side, 3), dtype="uint8", name="canvas")}

@@ -25,7 +25,7 @@ def heat_of(classifier, dataset, labels):
     )
 
 
-def test_canvases_hold_the_photos_of_the_rows_in_their_order(dataset):
+def test_canvases_have_the_photos_of_the_rows_in_their_order(dataset):
     canvas, extent = read_canvases(dataset, split="train", rows=[5, 0, 5], canvas_size=64)
     sizes = dataset.read_ids("train")[["height", "width"]].to_numpy()
     assert extent.tolist() == sizes[[5, 0, 5]].tolist()
@@ -37,7 +37,7 @@ def test_canvases_hold_the_photos_of_the_rows_in_their_order(dataset):
     assert extent.tolist() == [[24, 32]]
 
 
-def test_heat_is_grad_cams_for_the_labels_asked_for_on_one_scale(classifier, dataset):
+def test_heat_is_that_of_grad_cam_for_the_requested_labels_on_one_scale(classifier, dataset):
     canvas, extent = read_canvases(dataset, split="train", rows=[3], canvas_size=64)
     draws = parse_recipe("").draw(
         seed=0, epoch=0, row=np.array([3]), extent=extent, image_size=FRAMING.image_size, fit="squash"
@@ -53,7 +53,7 @@ def test_heat_is_grad_cams_for_the_labels_asked_for_on_one_scale(classifier, dat
     np.testing.assert_allclose(geometry, draws.geometry[0])
 
 
-def test_more_photos_than_a_batch_are_the_same_as_alone(classifier, dataset):
+def test_a_photo_has_the_same_heat_alone_and_among_more_than_a_batch(classifier, dataset):
     labels = dict.fromkeys(range(2, 13), (1,))
     together = heat_of(classifier, dataset, labels)
     assert sorted(together) == sorted(labels)
@@ -61,5 +61,5 @@ def test_more_photos_than_a_batch_are_the_same_as_alone(classifier, dataset):
     np.testing.assert_allclose(together[12][0], alone[12][0], atol=1e-4)
 
 
-def test_no_photo_is_no_work(classifier, dataset):
+def test_without_photos_there_is_no_heat(classifier, dataset):
     assert heat_of(classifier, dataset, {}) == {}

@@ -1,4 +1,4 @@
-"""Grad-CAM of ImageNet's features under a head trained on drawn cars, whose place is known to the pixel."""
+"""Grad-CAM of ImageNet features with a head trained on drawn cars, whose position is known to the pixel."""
 
 import io
 import os
@@ -28,7 +28,7 @@ def photo(number: int) -> np.ndarray:
 
 
 def car_mask(number: int, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Where the scene changes when its car is left out: bool, of the image's size."""
+    """bool, of the image's size: the pixels that change when the scene is drawn without its car."""
     scenes = []
     for present in (True, False):
         with monkeypatch.context() as patch:

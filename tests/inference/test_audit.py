@@ -1,4 +1,4 @@
-"""What views fix and break, and how many are enough."""
+"""How many photos views fix and break, and how many views are enough."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ LABELS = np.zeros(6, np.int64)
 
 
 def logits_of(*predicted: list[int]) -> np.ndarray:
-    """[V, N, 3]: for each view the predicted classes, all equally sure."""
+    """[V, N, 3]: logits with the given classes per view, all with the same confidence."""
     return 5.0 * np.eye(3)[np.array(predicted)]
 
 
@@ -28,14 +28,14 @@ def test_photos_fixed_and_broken_are_counted_against_the_clean_view():
     assert str(result.views[0]) == "flip: +3 −1, p=0.62"
 
 
-def test_a_clean_view_is_added_to_compare_with_and_does_not_count():
+def test_a_clean_view_is_added_for_comparison_and_does_not_count():
     clean, flip = [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]
     result = audit(logits_of(flip, clean), "flip")
     assert [tuple(effect)[:3] for effect in result.views] == [("flip", 3, 0)]
     assert (result.view_count, result.mean.fixed) == (1, 3)
 
 
-def test_nothing_that_changes_has_the_chance_of_one():
+def test_without_changes_the_p_value_is_one():
     result = audit(logits_of([0] * 6, [0] * 6), "clean|flip")
     assert (result.mean.fixed, result.mean.broken, result.mean.p_value) == (0, 0, 1.0)
     assert result.enough_views == 1
@@ -52,7 +52,7 @@ def test_nothing_that_changes_has_the_chance_of_one():
         ([1, 0, 1, 1], 3),  # 1, 0, 1, 1
     ],
 )
-def test_enough_views_are_those_after_which_nothing_changes(votes, enough):
+def test_after_enough_views_nothing_changes(votes, enough):
     assert audit(logits_of(*[[k] * 6 for k in votes]), "clean|flip|vflip|zoom(2)").enough_views == enough
 
 

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say."""
+"""Calibration of probabilities."""
 
 import numpy as np
 import pytest
@@ -8,21 +8,21 @@ from carclf.inference.ensemble import softmax
 
 
 def drawn(*, photos=20000, temperature=1.0, seed=0):
-    """Probabilities whose labels were drawn from them, made surer by `temperature` afterwards."""
+    """Returns probabilities and labels drawn from them; `temperature` then makes them overconfident."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(photos, 5))
     labels = (softmax(logits).cumsum(axis=1) < rng.random((photos, 1))).sum(axis=1)
     return softmax(logits * temperature), labels
 
 
-def test_honest_probabilities_have_no_error_and_temperature_one():
+def test_calibrated_probabilities_have_no_error_and_temperature_one():
     calibration = calibrate(*drawn())
     assert calibration.expected_error < 0.02
     assert calibration.temperature == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 4.0])
-def test_the_temperature_undoes_what_made_them_too_sure(temperature):
+def test_the_temperature_undoes_the_overconfidence(temperature):
     probabilities, labels = drawn(temperature=temperature)
     calibration = calibrate(probabilities, labels)
     assert calibration.temperature == pytest.approx(temperature, rel=0.05)
@@ -30,7 +30,7 @@ def test_the_temperature_undoes_what_made_them_too_sure(temperature):
     assert calibration.log_loss_after < -np.log(probabilities[np.arange(len(labels)), labels]).mean()
 
 
-def test_the_bins_hold_every_photo_by_its_top_probability():
+def test_every_photo_is_in_the_bin_of_its_top_probability():
     probabilities = np.array([[1.0, 0.0], [0.5, 0.5], [0.61, 0.39], [0.0, 1.0]])
     calibration = calibrate(probabilities, np.array([0, 1, 0, 0]))
     assert len(calibration.bins) == BINS
@@ -41,7 +41,7 @@ def test_the_bins_hold_every_photo_by_its_top_probability():
     assert calibration.expected_error == pytest.approx((0.5 + 0.39 + 2 * 0.5) / 4)
 
 
-def test_certain_and_wrong_is_finite():
+def test_a_mistake_with_certainty_has_a_finite_loss():
     calibration = calibrate(np.array([[1.0, 0.0]] * 3), np.array([1, 1, 1]))
     assert np.isfinite(calibration.log_loss_after)
     assert calibration.expected_error == 1

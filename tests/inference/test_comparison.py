@@ -29,7 +29,7 @@ def test_only_ten_kinds_of_change_are_listed():
     assert lines[-1] == "  and 3 other pairs"
 
 
-def test_a_label_that_is_no_class_stands_for_itself(tmp_path):
+def test_a_label_that_is_no_class_is_printed_itself(tmp_path):
     path = tmp_path / "old.csv"
     path.write_text("Id,Category\n007,NA\n8,1\n")
     older = comparison.read_submission(path)
@@ -44,9 +44,9 @@ def test_other_ids_are_refused_by_name():
         comparison.check_same_ids(OLDER, list("abce"), path=Path("old.csv"))
 
 
-def test_a_missing_or_broken_old_submission_is_one_sentence(tmp_path):
+def test_the_error_for_a_missing_or_broken_old_submission_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"There is no submission .*: give one with --compare=FILE"):
         comparison.read_submission(tmp_path / "gone.csv")
     (tmp_path / "twice.csv").write_text("Id,Category\na,0\na,1\n")
-    with pytest.raises(UserError, match="names the Id 'a' twice"):
+    with pytest.raises(UserError, match="has the Id 'a' twice"):
         comparison.read_submission(tmp_path / "twice.csv")

@@ -33,7 +33,7 @@ def test_views_count_by_their_weights(kind):
 
 def test_a_photo_that_lacks_a_view_or_has_one_twice_is_an_error():
     for batches in (((0, 1, 2, 3, 4),), ((0, 1, 2, 3, 4, 5), (5,)), ((0, 0, 1, 2, 3, 4, 5),)):
-        with pytest.raises(RuntimeError, match="1 photos did not come back once in each of 3 views"):
+        with pytest.raises(RuntimeError, match="1 photos were not predicted once in each of 3 views"):
             mean_of("clean|flip|vflip", "probabilities", batches)
 
 
@@ -44,12 +44,12 @@ def test_weights_of_runs_are_numbers_or_fitted():
 
 
 @pytest.mark.parametrize("text", ["1", "1,2,3", "0,0", "1,-1", "1,nan", "1,inf", "1,x", "1,,2"])
-def test_weights_that_make_no_mean_are_one_sentence(text):
+def test_the_error_for_impossible_weights_is_one_sentence(text):
     with pytest.raises(UserError, match=rf"--run_weights={text} is not possible: give 2 numbers"):
         parse_run_weights(text, count=2)
 
 
-def test_fitted_weights_have_the_least_loss():
+def test_fitted_weights_minimise_the_loss():
     rng = np.random.default_rng(1)
     labels = rng.integers(4, size=300)
     good, fair = (softmax(2 * rng.normal(size=(300, 4)) + size * np.eye(4)[labels]) for size in (4, 2))
@@ -66,7 +66,7 @@ def test_fitted_weights_have_the_least_loss():
     assert loss(weights) <= min(map(loss, grid)) + 1e-6
 
 
-def test_a_run_that_is_sure_and_wrong_gets_no_weight():
+def test_a_run_with_confident_mistakes_gets_no_weight():
     labels = np.zeros(10, np.int64)
     right, wrong = np.tile([0.9, 0.1], (10, 1)), np.tile([0.0, 1.0], (10, 1))
     np.testing.assert_allclose(fit_run_weights([wrong, right], labels), [0, 1], atol=1e-6)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves for people to work with."""
+"""The label patch and the printed details of an evaluation."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ def evaluated(dataset):
     return evaluate_predictions(Predictions(np.arange(24), probabilities), dataset)
 
 
-def test_an_unedited_label_patch_changes_nothing_and_an_edited_one_what_it_says(dataset, tmp_path):
+def test_an_unedited_label_patch_changes_nothing_and_an_edited_one_its_photo(dataset, tmp_path):
     path = write_label_patch(tmp_path, evaluated(dataset))
     frame = pd.read_csv(path, dtype=str)
     assert list(frame.columns) == ["id", "class", "predicted", "probability", "likely_mislabel"]
@@ -36,6 +36,6 @@ def test_an_edited_label_patch_is_never_overwritten(dataset, tmp_path):
 
 def test_the_details_name_the_hardest_class_and_the_pairs(dataset):
     text = evaluated(dataset).details()
-    assert "Most confused: class 1 taken for class 0 (8), class 2 taken for class 0 (8)." in text
+    assert "Most confused: class 1 predicted as class 0 (8), class 2 predicted as class 0 (8)." in text
     assert "Hardest class: class 1 (precision 0.00, recall 0.00 on 8 photos)" in text
     assert "temperature" in text

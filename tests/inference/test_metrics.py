@@ -62,14 +62,14 @@ def test_wilson_interval_equals_scipy(correct, total):
 
 
 @given(total=st.integers(1, 10**6), share=st.floats(0, 1))
-def test_wilson_interval_holds_the_share_inside_0_and_1(total, share):
+def test_wilson_interval_contains_the_fraction_and_stays_within_0_and_1(total, share):
     correct = round(share * total)
     low, high = wilson_interval(correct, total)
     assert 0 <= low <= correct / total <= high <= 1
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_interval_refuses_what_is_no_share(correct, total):
+def test_wilson_interval_refuses_what_is_no_fraction(correct, total):
     with pytest.raises(ValueError, match=f"{correct} of {total}"):
         wilson_interval(correct, total)
 
@@ -89,17 +89,17 @@ def test_most_confused_pairs_name_truth_first():
     assert evaluation.most_confused == (("2109", "21099", 2), ("21099", "Niva", 1), ("Niva", "21099", 1))
 
 
-def test_a_certain_mistake_costs_much_but_not_everything():
+def test_the_loss_of_a_mistake_with_certainty_is_finite():
     assert run([[1.0, 0.0], [1.0, 0.0]], [0, 1]).log_loss == pytest.approx(-np.log(np.finfo(np.float64).eps) / 2)
 
 
-def test_of_equally_likely_classes_the_first_is_predicted():
+def test_the_first_of_equally_likely_classes_is_predicted():
     evaluation = run(np.full((5, 5), 0.2), np.arange(5))
     assert evaluation.accuracy == pytest.approx(1 / 5)
     assert evaluation.top3_accuracy == pytest.approx(3 / 5)
 
 
-def test_16_bit_probabilities_are_taken():
+def test_16_bit_probabilities_are_accepted():
     probabilities, labels = random_predictions(photos=50, classes=10, seed=6)
     assert run(probabilities.astype(np.float16), labels).accuracy == run(probabilities, labels).accuracy
 
@@ -110,7 +110,7 @@ def test_the_summary_names_accuracy_interval_and_photos():
     assert run(predicted[:1], [0]).summary().endswith("on 1 photo")
 
 
-def test_to_dict_is_json_and_holds_every_field():
+def test_to_dict_is_json_with_every_field():
     probabilities, labels = random_predictions(photos=30, classes=4, seed=7)
     evaluation = run(probabilities, labels)
     stored = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
@@ -128,7 +128,7 @@ def test_a_probability_that_is_not_finite_is_refused_with_the_photo(value):
         run(probabilities, [0, 1, 0])
 
 
-def test_no_photo_at_all_is_refused():
+def test_an_evaluation_without_photos_is_refused():
     with pytest.raises(UserError, match="no photo to evaluate"):
         evaluate(probabilities=np.zeros((0, 2)), labels=np.zeros(0, np.int64), ids=[], class_names=["a", "b"])
 
@@ -141,10 +141,10 @@ def test_no_photo_at_all_is_refused():
         (np.full((2, 2), 0.5), [0, 2], r"in 0\.\.1\. Received: \[0 2\]"),
         (np.full((2, 2), 0.5), [0, -1], r"in 0\.\.1\. Received: \[-1  0\]"),
         (np.full((2, 2), 0.5), [0.0, 1.0], "Labels must be integers"),
-        ([[0.5, 0.5], [3.0, -2.0]], [0, 1], r"add up to 1\. Received: .* for b"),
-        ([[0.5, 0.5], [2.0, 1.0]], [0, 1], r"add up to 1\. Received: .* for b"),
+        ([[0.5, 0.5], [3.0, -2.0]], [0, 1], r"sum to 1\. Received: .* for b"),
+        ([[0.5, 0.5], [2.0, 1.0]], [0, 1], r"sum to 1\. Received: .* for b"),
     ],
 )
-def test_shapes_and_values_that_make_no_sense_are_refused(probabilities, labels, text):
+def test_inconsistent_shapes_and_values_are_refused(probabilities, labels, text):
     with pytest.raises(ValueError, match=text):
         run(probabilities, labels, ids=["a", "b"], class_names=["x", "y"])

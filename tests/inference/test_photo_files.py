@@ -9,7 +9,7 @@ from carclf.errors import UserError
 from carclf.inference.photo_files import photo_files, printable, read_files, table_line
 
 
-def test_files_and_folders_in_the_order_given_those_of_a_folder_by_name(tmp_path):
+def test_files_and_folders_come_in_the_given_order_files_of_a_folder_by_name(tmp_path):
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     for name in (
         "z.jpg",
@@ -27,17 +27,17 @@ def test_files_and_folders_in_the_order_given_those_of_a_folder_by_name(tmp_path
     assert [content for _, content in read_files(paths)] == [name.encode() for name in names]
 
 
-def test_a_file_that_vanished_is_told_and_the_others_are_read(tmp_path):
+def test_a_missing_file_is_reported_and_the_others_are_read(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"a")
     (gone, problem), (_, content) = read_files([tmp_path / "gone.jpg", tmp_path / "a.jpg"])
     assert (gone.name, content) == ("gone.jpg", b"a")
     assert isinstance(problem, FileNotFoundError)
 
 
-def test_what_does_not_exist_is_refused(tmp_path):
+def test_a_path_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UserError, match="There is no photo nowhere"):
         photo_files("nowhere")
-    with pytest.raises(UserError, match="holds no photo"):
+    with pytest.raises(UserError, match="has no photo"):
         photo_files(str(tmp_path))
 
 
@@ -46,5 +46,5 @@ def test_a_line_names_the_likeliest_classes():
     assert line == "car.jpg   b 70.0 %   c 20.0 %"
 
 
-def test_a_hostile_name_is_only_shown():
+def test_a_hostile_name_is_printed_harmlessly():
     assert printable("a\x1b[31m\n.jpg") == r"a\x1b[31m\n.jpg"

@@ -1,4 +1,4 @@
-"""Bytes of photos to probabilities: the same as through a data set, whatever the file looks like."""
+"""From bytes of photos to probabilities: the same as through a data set, for any file."""
 
 import functools
 import io
@@ -19,7 +19,7 @@ from tests.inference.made_runs import colour_classifier, make_run
 
 @pytest.fixture(scope="module", autouse=True)
 def render_not_compiled():
-    """XLA takes seconds for each Render, and gives the same images."""
+    """XLA takes seconds per Render and gives the same images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
         yield
@@ -45,10 +45,10 @@ def test_photos_are_predicted_as_in_a_data_set(run, predictor, photos, dataset):
         [run], manifest=dataset, split="test", views=parse_views("clean"), batch_size=2, jit=False
     )
     np.testing.assert_allclose(predictor.predict(photos), through_data.probabilities, atol=1e-5)
-    assert through_data.probabilities.std(axis=0).max() > 0.01  # else the comparison would say nothing
+    assert through_data.probabilities.std(axis=0).max() > 0.01  # else the comparison would mean nothing
 
 
-def test_an_ensemble_in_views_is_that_of_a_data_set(run, photos, dataset, tmp_path, monkeypatch):
+def test_an_ensemble_with_views_predicts_as_on_a_data_set(run, photos, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)
     other = make_run(tmp_path / "two", dataset, seed=2, image_size="16x24", fit="crop")
     how = {"views": parse_views("clean|flip*2|size(24)"), "tta_mean": "logits"}
@@ -66,12 +66,12 @@ def test_no_photo_depends_on_its_neighbours(run, photos, monkeypatch):
         np.testing.assert_allclose(drawing.predict([photo])[0], together[number], atol=1e-6)
 
 
-def test_other_formats_and_turned_photos_are_taken(predictor, photos):
+def test_other_formats_and_rotated_photos_are_accepted(predictor, photos):
     pixels = Image.open(io.BytesIO(photos[0]))
     png, turned = io.BytesIO(), io.BytesIO()
     pixels.save(png, "PNG")
     exif = Image.Exif()
-    exif[0x0112] = 8  # shown turned by 90°
+    exif[0x0112] = 8  # rotated by 90°
     pixels.transpose(Image.Transpose.ROTATE_270).save(turned, "JPEG", quality=95, exif=exif)
     upright, from_png, from_turned = predictor.predict([photos[0], png.getvalue(), turned.getvalue()])
     np.testing.assert_allclose(from_png, upright, atol=0.05)
@@ -97,6 +97,6 @@ def test_a_file_that_cannot_be_read_says_why(predictor, photos, raw, reason):
         predictor.predict([photos[0], raw])
 
 
-def test_no_photo_at_all_is_no_row(predictor):
+def test_without_photos_there_are_no_rows(predictor):
     assert predictor.predict([]).shape == (0, 3)
     assert predictor.class_names == ("class 0", "class 1", "class 2")

@@ -1,4 +1,4 @@
-"""Every photo, in every view, by every run, once: equal to a plain forward pass of one photo after the other."""
+"""Every photo, in every view, by every run, exactly once: equal to plain forward passes of single photos."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ TEN_VIEWS = "clean|flip|zoom(1.1)|flip+zoom(1.1)|shift(0.05)|rotate(5)|random(4)
 
 @pytest.fixture(scope="module", autouse=True)
 def render_not_compiled():
-    """XLA takes seconds for each Render, and gives the same images."""
+    """XLA takes seconds per Render and gives the same images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
         yield
@@ -40,7 +40,7 @@ def render_not_compiled():
 
 @pytest.fixture
 def quick_classifiers(monkeypatch):
-    """Classifiers that look at colours alone."""
+    """Replaces classifiers by ones that only use colours."""
     monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)
 
 
@@ -50,7 +50,7 @@ def run(dataset, tmp_path_factory):
 
 
 def plain(run: runs.Run, manifest, *, views: str) -> np.ndarray:
-    """Probabilities of the test photos: each decoded, rendered and judged alone, eagerly, view after view."""
+    """Returns probabilities of the test photos: each decoded, rendered and classified alone, eagerly, view by view."""
     classifier, framing = load_classifier(run)
     photos = read_photos(manifest, split="test", rows=range(manifest.photos("test")))
     probabilities = []
@@ -72,7 +72,7 @@ def plain(run: runs.Run, manifest, *, views: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """A data set for each number of test photos, with its shards."""
+    """Returns a data set for each number of test photos, with its shards."""
     folder = tmp_path_factory.mktemp("sets")
     return {count: write_dataset(folder / str(count), photos_a_fold=2, test_photos=count) for count in COUNTS}
 
@@ -92,7 +92,7 @@ def test_any_number_of_photos_equals_a_plain_forward_pass(run, sets, views):
         np.testing.assert_allclose(predicted.probabilities, expected[:count], atol=1e-5)
 
 
-# What a process of its own runs, since TensorFlow splits the CPU only before it is used.
+# Runs in a process of its own, because TensorFlow can only split the CPU before its first use.
 TWO_REPLICAS = """
 import json, sys
 from pathlib import Path
@@ -164,7 +164,7 @@ def test_shuffled_shards_give_the_same_rows(run, dataset, quick_classifiers):
 
 
 def reordered(manifest):
-    """The same data set with its shards, and their places in the index, the other way round."""
+    """Returns the same data set with its shards, and their index, in reverse order."""
     import dataclasses
     import hashlib
 
@@ -179,18 +179,18 @@ def reordered(manifest):
     return dataclasses.replace(manifest, shards=manifest.shards[::-1], index=place)
 
 
-def test_a_photo_that_comes_back_twice_or_never_is_an_error(run, dataset, monkeypatch, quick_classifiers):
+def test_a_photo_predicted_twice_or_never_is_an_error(run, dataset, monkeypatch, quick_classifiers):
     views = parse_views("clean")
     batches = predictor.view_batches
     how = {"manifest": dataset, "split": "test", "views": views, "batch_size": 5}
     programs = build_programs(run, views=views, jit=False)
     for broken in (lambda data: data.concatenate(data), lambda data: data.take(0)):
         monkeypatch.setattr(predictor, "view_batches", lambda broken=broken, **given: broken(batches(**given)))
-        with pytest.raises(RuntimeError, match="5 photos did not come back once in each of 1 views"):
+        with pytest.raises(RuntimeError, match="5 photos were not predicted once in each of 1 views"):
             predictor.predict_programs([programs], **how)
 
 
-def test_all_folds_together_judge_each_photo_by_the_run_that_held_it_out(dataset, tmp_path, quick_classifiers):
+def test_all_folds_together_predict_each_photo_by_the_run_that_held_it_out(dataset, tmp_path, quick_classifiers):
     for fold in (0, 1):
         make_run(tmp_path / "k" / f"fold{fold}", dataset, seed=fold, val_fold=fold)
     members = runs.load_members("k", runs=str(tmp_path))

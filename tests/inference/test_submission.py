@@ -32,7 +32,7 @@ def test_the_sample_decides_header_and_order(tmp_path):
     assert frame["model"].tolist() == ["0", "10", "0", "10"]
 
 
-def test_line_ends_are_those_of_the_competition(tmp_path):
+def test_line_ends_equal_those_of_the_competition(tmp_path):
     write(tmp_path / "s.csv")
     content = (tmp_path / "s.csv").read_bytes()
     assert content.startswith(b"Id,Category\n00012.jpg,10\n")
@@ -43,13 +43,13 @@ def test_line_ends_are_those_of_the_competition(tmp_path):
     ("changes", "text"),
     [
         ({"order": IDS[:3]}, "1 photos are not in the sample, such as 'ü, 1.jpg'"),
-        ({"order": [*IDS, "foreign.jpg"]}, "1 of the sample's have no photo, such as 'foreign.jpg'"),
-        ({"ids": ["7.jpg", *IDS[1:]]}, "An Id stands for two photos"),
+        ({"order": [*IDS, "foreign.jpg"]}, "1 Ids of the sample have no photo, such as 'foreign.jpg'"),
+        ({"ids": ["7.jpg", *IDS[1:]]}, "Two photos have the same Id"),
         ({"probabilities": np.where(PROBABILITIES == 0.6, np.nan, PROBABILITIES)}, r"not finite \(first: NA\)"),
         ({"probabilities": np.full((4, 2), np.inf)}, "4 photos have probabilities that are not finite"),
     ],
 )
-def test_otherwise_no_file_is_written_and_an_old_one_stays(tmp_path, changes, text):
+def test_after_an_error_no_file_is_written_and_an_old_one_stays(tmp_path, changes, text):
     path = tmp_path / "s.csv"
     path.write_text("old")
     with pytest.raises(UserError, match=text):
@@ -73,13 +73,13 @@ def test_any_id_survives_the_round_trip(tmp_path_factory, ids):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("Id,Category\na,0\na,0\n", "names the Id 'a' twice"),
+        ("Id,Category\na,0\na,0\n", "has the Id 'a' twice"),
         ("Id,Category\n", "0 rows"),
         ("Id\na\n", "1 columns"),
         ("", "cannot be read as CSV"),
     ],
 )
-def test_a_sample_that_is_none_is_refused(tmp_path, content, text):
+def test_a_malformed_sample_is_refused(tmp_path, content, text):
     path = tmp_path / "sample.csv"
     path.write_text(content)
     with pytest.raises(UserError, match=text):
@@ -91,7 +91,7 @@ def test_a_missing_sample_is_named(tmp_path):
         submission.read_sample(tmp_path / "gone.csv")
 
 
-def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_the_error_for_an_unwritable_output_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="could not be written"):
         write(tmp_path / "file" / "s.csv")
@@ -118,19 +118,19 @@ def test_probabilities_follow_the_sample_too(tmp_path):
     frame = pd.read_csv(tmp_path / "p.csv", dtype={"Id": str}, keep_default_na=False)
     assert frame["Id"].tolist() == IDS[::-1]
     assert frame["van"].tolist() == pytest.approx(PROBABILITIES[::-1, 1])
-    with pytest.raises(UserError, match="do not hold the same Ids"):
+    with pytest.raises(UserError, match="do not have the same Ids"):
         probabilities_in(tmp_path / "other.csv", order=IDS[1:])
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
 
-def test_a_class_called_like_another_column_keeps_its_own(tmp_path):
+def test_a_class_with_the_name_of_another_column_keeps_its_own(tmp_path):
     probabilities_in(tmp_path / "p.csv", class_names=["Id", "margin"])
     frame = pd.read_csv(tmp_path / "p.csv", dtype={"Id": str}, keep_default_na=False)
     assert list(frame.columns) == ["Id", "class Id", "class margin", "top_class", "margin"]
     assert frame["class margin"].tolist() == pytest.approx(PROBABILITIES[:, 1])
 
 
-def test_parquet_holds_the_same_as_csv(tmp_path):
+def test_parquet_has_the_same_content_as_csv(tmp_path):
     pytest.importorskip("pyarrow")
     probabilities_in(tmp_path / "p.parquet")
     probabilities_in(tmp_path / "p.csv")
@@ -138,14 +138,14 @@ def test_parquet_holds_the_same_as_csv(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p.parquet"), frame, check_dtype=False)
 
 
-def test_parquet_without_pyarrow_is_one_sentence(tmp_path, monkeypatch):
+def test_the_error_for_a_missing_pyarrow_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(submission.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="Parquet needs pyarrow"):
         probabilities_in(tmp_path / "p.parquet")
     assert not list(tmp_path.iterdir())
 
 
-# A process that is killed while the new file is being written: half of it lies beside the old one.
+# A process that is killed while it writes the new file: half of it is next to the old one.
 KILLED = """
 import os, sys
 import numpy as np

@@ -16,7 +16,7 @@ PLAIN = np.eye(3, 4, dtype=np.float32)[None]
 
 
 def some(cases):
-    """All cases on TensorFlow; on JAX, which compiles every operation for each shape, every third."""
+    """Returns all cases on TensorFlow, and every third on JAX, which compiles every operation for each shape."""
     return list(cases) if keras.backend.backend() == "tensorflow" else list(cases)[::3]
 
 
@@ -38,7 +38,7 @@ def smooth(height, width):
 
 
 def on_canvas(*photos, size=CANVAS):
-    """The photos on canvases whose unused part is white noise, which must never be seen."""
+    """Returns the photos on canvases with white noise in the unused part, which must never be visible."""
     noise = np.random.default_rng(1).integers(0, 256, (len(photos), size, size, 3))
     canvas = noise.astype(np.uint8)
     for index, photo in enumerate(photos):
@@ -58,7 +58,7 @@ def compiled(fill, stretch=False):
 
 
 def rendered(photo, *, geometry=IDENTITY, colour=PLAIN, fill="edge", stretch=False):
-    """float32 [50, 64, 3]: one photo of up to 48x48, by a kernel that XLA compiles once a fill."""
+    """float32 [50, 64, 3]: one photo of up to 48x48, by a kernel that XLA compiles once per padding mode."""
     canvas, extent = on_canvas(photo)
     inputs = {"canvas": canvas, "extent": extent, "geometry": geometry, "colour": colour}
     return np.asarray(compiled(fill, stretch)(inputs))[0]
@@ -83,18 +83,18 @@ def to_photo_pixels(points, geometry, extent):
 
 
 def reductions(geometry, extent, *, image_size):
-    """float64 [2]: photo pixels to an output pixel in the middle of the output, along its x and y."""
+    """float64 [2]: photo pixels per output pixel in the middle of the output, along its x and y."""
     step = np.diag([2 / image_size[1], 2 / image_size[0]])
     ahead, behind = (to_photo_pixels(sign * 1e-4 * step, geometry, extent) for sign in (1.0, -1.0))
     return np.linalg.norm(ahead - behind, axis=1) / 2e-4
 
 
 def reference(photo, geometry, colour, *, image_size, fill, fill_value=FILL_VALUE):
-    """float64 [H, W, 3] by the definitions: one photo, one pixel after the other in meaning."""
+    """float64 [H, W, 3]: one photo rendered as defined, pixel by pixel."""
     rows, columns = image_size
     v, u = np.meshgrid((2 * np.arange(rows) + 1) / rows - 1, (2 * np.arange(columns) + 1) / columns - 1, indexing="ij")
     centres = np.stack([u, v], axis=-1)
-    # Where more than 1.5 photo pixels fall on an output pixel, it is the mean of 2x2 samples 3/8 of it off its centre.
+    # If an output pixel covers more than 1.5 photo pixels, it is the mean of 2x2 samples, 3/8 pixel off its centre.
     step = (reductions(geometry, photo.shape[:2], image_size=image_size) > 1.5) * 0.375 * 2 / np.array([columns, rows])
     corners = [centres + step * [x, y] for x in (-1, 1) for y in (-1, 1)]
     samples = [

@@ -9,7 +9,7 @@ from carclf.model.backbones import BACKBONES, build_backbone, find_backbone, spl
 from carclf.model.classifier import build_classifier
 from carclf.model.weights import load_backbone_weights, load_weights_file
 
-# JAX compiles every initialiser: B0 takes 7 s to build there, and 20 s where Keras builds it alone.
+# JAX compiles every initialiser: B0 takes 7 s to build there, and 20 s if Keras builds it on its own.
 ON_JAX = keras.backend.backend() == "jax"
 slow_on_jax = pytest.mark.slow if ON_JAX else lambda test: test
 LIGHT = ("tiny", "mobilenet_v2") if ON_JAX else ("tiny", "mobilenet_v2", "efficientnet_b0")
@@ -34,7 +34,7 @@ def test_the_row_is_complete(name):
         assert callable(getattr(keras.applications, function))
 
 
-def test_the_rows_that_want_minus_one_to_one():
+def test_the_rows_that_expect_minus_one_to_one():
     """The others rescale inside. Source: the preprocess_input of each module of keras.applications."""
     wanting = {name for name, row in BACKBONES.items() if row.input_range == (-1.0, 1.0)}
     assert wanting == {"xception", "mobilenet_v2", "resnet50_v2", "tiny"}
@@ -99,7 +99,7 @@ def test_too_small_an_image_is_refused(name):
 @pytest.mark.parametrize("name", ["efficientnet_v2_b0", "convnext_tiny", "efficientnet_v2_s"])
 @pytest.mark.slow
 def test_a_network_that_rescales_inside_starts_with_its_constants(name):
-    """ImageNet's mean and deviation where the weights were trained with them, x/128 − 1 in EfficientNetV2-S."""
+    """ImageNet's mean and deviation if the weights were trained with them, x/128 − 1 in EfficientNetV2-S."""
     backbone = build_backbone(BACKBONES[name], image_size=(32, 32))
     first = next(index for index, layer in enumerate(backbone.layers) if layer.weights)
     entrance = keras.Model(backbone.input, backbone.layers[first - 1].output)
@@ -134,7 +134,7 @@ def fresh_tiny():
 
 
 def write_layer_by_layer(path, model):
-    """What Keras 2 wrote, and what Keras still publishes as `…_notop.h5`."""
+    """The format of Keras 2, in which Keras still publishes `…_notop.h5`."""
     from keras.src.legacy.saving import legacy_h5_format
 
     with h5py.File(path, "w") as file:
@@ -173,7 +173,7 @@ def test_a_file_of_a_compiled_model_loads(tmp_path):
 
 @slow_on_jax
 def test_keras_own_efficientnet_file_loads_and_is_normalised_once(tmp_path, efficientnet):
-    """Published weights carry the deviation as the variance, and Keras then divides by its root a second time."""
+    """Published weights store the deviation as the variance, and Keras then divides by its root a second time."""
     _, row = efficientnet
     donor = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
     normalization = backbones.normalization_layer(donor)
@@ -296,9 +296,9 @@ def virtual_values(path):
         (one_missing, r"at layers/conv2d_2/vars/0 the file has nothing and the model shape 3x3x64x128 \(19 tensors"),
         (text, r"is not an HDF5 weights file"),
         (cut_short, r"is damaged"),
-        (external_link, r"is refused: layers/conv2d/vars/0 is a link to somewhere else"),
-        (soft_link, r"is refused: layers/loop is a link to somewhere else"),
-        (hard_link_loop, r"is refused: layers/loop is stored under two names"),
+        (external_link, r"is refused: layers/conv2d/vars/0 is a link, so give a file without"),
+        (soft_link, r"is refused: layers/loop is a link, so give a file without"),
+        (hard_link_loop, r"is refused: layers/loop is also stored under another name"),
         (values_elsewhere, r"is refused: layers/conv2d/vars/0 keeps its values in other files"),
         (virtual_values, r"is refused: layers/conv2d/vars/0 keeps its values in other files"),
         (lambda path: None, r"There is no weights file"),
@@ -323,7 +323,7 @@ def test_tiny_has_no_imagenet_weights():
         load_backbone_weights(fresh_tiny(), BACKBONES["tiny"], "imagenet")
 
 
-def test_imagenet_takes_what_keras_gives(mobilenet, monkeypatch):
+def test_imagenet_takes_the_weights_that_keras_gives(mobilenet, monkeypatch):
     backbone, row = mobilenet
     donor = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(64, 64, 3))
 
@@ -344,7 +344,7 @@ def test_imagenet_takes_what_keras_gives(mobilenet, monkeypatch):
         ValueError("Incomplete or corrupted file detected. The auto file hash does not match."),
     ],
 )
-def test_a_failed_download_says_how_to_go_on(mobilenet, monkeypatch, error):
+def test_a_failed_download_says_what_to_do(mobilenet, monkeypatch, error):
     def download(**arguments):
         raise error
 
@@ -353,7 +353,7 @@ def test_a_failed_download_says_how_to_go_on(mobilenet, monkeypatch, error):
         load_backbone_weights(*mobilenet, "imagenet")
 
 
-def test_another_error_while_building_is_not_blamed_on_the_network(mobilenet, monkeypatch):
+def test_another_error_while_building_is_not_reported_as_a_failed_download(mobilenet, monkeypatch):
     def broken(**arguments):
         raise ValueError("a bug")
 

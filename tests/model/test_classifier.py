@@ -9,7 +9,7 @@ import pytest
 from carclf.errors import UserError
 from carclf.model.classifier import build_classifier, set_trainable, synchronize_batch_norm
 
-# What these prove does not depend on the backend, and JAX compiles every initialiser of every shape by itself (30 s).
+# These tests do not depend on the backend, and JAX compiles the initialiser of every shape separately (30 s).
 slow_on_jax = pytest.mark.slow if keras.backend.backend() == "jax" else lambda test: test
 SHARED = Path(os.environ.get("CARCLF_SHARED", Path(__file__).parents[3] / "shared"))
 REAL_WEIGHTS = SHARED / "data" / "weights" / "mobilenet_v2_1.0_224_notop.weights.h5"
@@ -57,7 +57,7 @@ def test_the_backbone_sees_its_own_range():
 
 
 @slow_on_jax
-def test_a_backbone_that_rescales_inside_is_fed_raw_and_normalises_once():
+def test_a_backbone_that_rescales_inside_gets_raw_values_and_normalises_once():
     model = build_classifier(backbone="b0", weights="none", class_count=2, image_size=(32, 32))
     assert "input_range" not in [layer.name for layer in model.layers]
     backbone = model.get_layer("backbone")
@@ -103,16 +103,16 @@ def test_weights_carry_over_to_another_image_size(tmp_path, backbone):
         ({"weights": "missing.h5"}, "no weights file missing.h5"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments, message):
+def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         tiny(**arguments)
 
 
-# What learns ---------------------------------------------------------------------------------------------------------
+# Trainable layers -----------------------------------------------------------------------------------------------------
 
 
 def changed_by_one_step(model):
-    """Names of the layers whose trained values or statistics one training step changed."""
+    """Returns the names of the layers whose values or statistics one training step changed."""
     model.compile(keras.optimizers.SGD(0.5), keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
     every = [*model.get_layer("backbone").layers, *model.layers[3:]]
     before = {layer.name: [numbers(w.value).copy() for w in layer.weights] for layer in every}
@@ -147,7 +147,7 @@ BLOCKS = ("stem", "block1", "block2", "block3")
 )
 def test_one_step_changes_exactly_what_is_unfrozen(unfreeze, train_batch_norm, expected):
     model = tiny()
-    set_trainable(model, unfreeze="all", train_batch_norm=True)  # a stage before must not show through
+    set_trainable(model, unfreeze="all", train_batch_norm=True)  # an earlier stage must leave no trace
     set_trainable(model, unfreeze=unfreeze, train_batch_norm=train_batch_norm)
     assert changed_by_one_step(model) == expected
 
@@ -175,12 +175,12 @@ def test_half_of_b3_is_the_notebooks_192_of_384():
 
 
 @pytest.mark.parametrize("unfreeze", ["", "0", "1.5", "-0.5", "nan", "half", "body"])
-def test_a_strange_unfreeze_is_refused(unfreeze):
+def test_an_unknown_unfreeze_is_refused(unfreeze):
     with pytest.raises(UserError, match="give head, all, a fraction"):
         set_trainable(tiny(), unfreeze=unfreeze, train_batch_norm=False)
 
 
-def test_batch_norm_is_synchronised_where_replicas_exist():
+def test_batch_norm_is_synchronised_over_replicas():
     model = tiny()
     count = synchronize_batch_norm(model)
     norms = [layer for layer in [*model.get_layer("backbone").layers, *model.layers] if "_bn" in layer.name]
@@ -192,7 +192,7 @@ def test_batch_norm_is_synchronised_where_replicas_exist():
 
 @slow_on_jax
 def test_tiny_learns_shapes_from_scratch():
-    """Rings against crosses of any colour, place and brightness; chance is 0.5."""
+    """Rings against crosses of any colour, position and brightness; chance is 0.5."""
     keras.utils.set_random_seed(3)
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 2, 224)
@@ -221,7 +221,7 @@ def _drawing(rng, label):
 
 @pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason="the real MobileNetV2 weights are not here")
 def test_real_weights_load_to_the_last_tensor():
-    """ImageNet features are far from random ones: every tensor is changed by loading, and a photo moves the output."""
+    """ImageNet features are far from random: loading changes every tensor, and the output depends on the photo."""
     options = {"backbone": "mobilenet_v2", "class_count": 8, "image_size": (64, 96)}
     untrained = build_classifier(weights="none", **options).get_layer("backbone")
     model = build_classifier(weights=str(REAL_WEIGHTS), **options)

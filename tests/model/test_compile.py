@@ -1,4 +1,4 @@
-"""Predictions in one compiled program: what Keras itself computes, with the weights of the moment."""
+"""Predictions in one compiled program: the same as Keras's own, with the current weights."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from carclf.model.compile import compiled_prediction
 
 @pytest.fixture(scope="module")
 def model():
-    """Sums of products, and a BatchNorm that would change what it is given if it were training."""
+    """Sums of products, and a BatchNorm that would change its input if it were training."""
     image = keras.Input((2,))
     return keras.Model(image, keras.layers.BatchNormalization()(keras.layers.Dense(3)(image)))
 
@@ -19,7 +19,7 @@ def of_view(images, view):
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_it_gives_what_the_model_gives_and_never_trains(model, jit):
+def test_it_predicts_as_the_model_does_and_never_trains(model, jit):
     images = np.random.default_rng(0).standard_normal((4, 5, 2)).astype(np.float32)
     predict = compiled_prediction(model, of_view, jit=jit)
     before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
@@ -31,7 +31,7 @@ def test_it_gives_what_the_model_gives_and_never_trains(model, jit):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
 
 
-def test_weights_given_later_count(model):
+def test_it_uses_weights_that_are_set_later(model):
     predict = compiled_prediction(model, lambda images: images)
     images = keras.ops.ones((2, 2))
     predict(images)

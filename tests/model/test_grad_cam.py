@@ -33,7 +33,7 @@ def evidence_of(classifier, image):
 
 
 def gradients(classifier, features):
-    """∂ logit_k / ∂ features by the backend itself: [B, h, w, D, K]."""
+    """∂ logit_k / ∂ features from the backend: [B, h, w, D, K]."""
     head = [layer for layer in classifier.layers if layer.name.startswith(("head_", "logits"))]
 
     def logit(x, label):
@@ -57,44 +57,44 @@ def gradients(classifier, features):
     return np.stack([numbers(gradient(label)) for label in range(CLASSES)], axis=-1)
 
 
-def test_the_evidence_is_what_grad_cam_makes_of_the_gradients(classifier):
+def test_the_evidence_equals_grad_cam_from_the_gradients(classifier):
     image = images()
     features = numbers(keras.Model(classifier.input, classifier.get_layer("head_pool").input)(image))
-    weights = gradients(classifier, features).sum(axis=(1, 2))  # [B, D, K]; Grad-CAM's own are their mean over places
-    wanted = np.einsum("bhwd,bdk->bhwk", features, weights)
+    weights = gradients(classifier, features).sum(axis=(1, 2))  # [B, D, K]; Grad-CAM takes the mean over positions
+    expected = np.einsum("bhwd,bdk->bhwk", features, weights)
     found = evidence_of(classifier, image)
     assert found["evidence"].shape == (2, 3, 4, CLASSES)
-    np.testing.assert_allclose(found["evidence"], wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
+    np.testing.assert_allclose(found["evidence"], expected, rtol=1e-4, atol=1e-5 * abs(expected).max())
     np.testing.assert_allclose(found["logits"], numbers(classifier(image)), rtol=1e-4)
 
 
 def test_the_evidence_adds_up_to_the_logits():
-    # A new head has no constants that no place accounts for.
+    # A new head has no constants that belong to no position.
     fresh = build_classifier(backbone="tiny", weights="none", class_count=CLASSES, image_size=IMAGE_SIZE)
     found = evidence_of(fresh, images())
     np.testing.assert_allclose(found["evidence"].mean(axis=(1, 2)), found["logits"], rtol=1e-3, atol=1e-5)
 
 
-def test_a_signal_in_one_place_is_found_there():
+def test_the_heat_map_shows_the_position_of_a_signal():
     model = build_classifier(backbone="tiny", weights="none", class_count=2, image_size=(96, 128), head_width=4)
     features = model.get_layer("head_pool").input.shape[-1]
-    # A head that knows class 1 by feature 7 alone.
+    # A head that recognises class 1 only by feature 7.
     kernel = np.zeros((features, 4), "float32")
     kernel[7, 0] = 1.0
     model.get_layer("head_dense").set_weights([kernel])
     model.get_layer("logits").set_weights([np.array([[-1, 1]] + [[0, 0]] * 3, "float32"), np.zeros(2, "float32")])
     grad_cam = build_grad_cam(model)
     planted = np.zeros((1, 6, 8, features), "float32")
-    planted[0, 4, 6, 7], planted[0, 1, 1, 3] = 2.0, 50.0  # the signal, and something bright that means nothing
+    planted[0, 4, 6, 7], planted[0, 1, 1, 3] = 2.0, 50.0  # the signal, and a stronger feature that means nothing
     hidden = numbers(model.get_layer("head_relu")(model.get_layer("head_dense")(planted.mean(axis=(1, 2)))))
     evidence = numbers(grad_cam.get_layer("evidence")([planted, hidden]))[0]
     heat = heat_map(evidence[..., 1])
     assert np.argwhere(heat).tolist() == [[4, 6]]
     assert heat.max() == 1.0
-    assert not heat_map(evidence[..., 0]).any()  # nothing speaks for the other class
+    assert not heat_map(evidence[..., 0]).any()  # no evidence for the other class
 
 
-def test_a_heat_map_is_the_share_of_the_strongest_evidence():
+def test_a_heat_map_is_relative_to_the_strongest_evidence():
     heat = heat_map(np.array([[-3.0, 0.0], [1.0, 4.0]]))
     assert heat.dtype == np.float32
     assert heat.tolist() == [[0.0, 0.0], [0.25, 1.0]]

@@ -1,4 +1,4 @@
-"""A network that is built at once has the values that Keras would have given it, and what its builder assigned."""
+"""A network built at once has the initial values that Keras gives, and the values that its builder assigns."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ def values(model: keras.Model) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(variable) for variable in model.variables]
 
 
-def test_the_values_are_those_that_keras_gives_one_by_one():
+def test_the_values_equal_those_that_keras_gives_one_by_one():
     keras.utils.set_random_seed(3)
     expected = values(network())
     keras.utils.set_random_seed(3)
@@ -34,7 +34,7 @@ def test_the_values_are_those_that_keras_gives_one_by_one():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_what_the_builder_assigns_is_kept():
+def test_values_assigned_by_the_builder_are_kept():
     def with_bias() -> keras.Model:
         model = network()
         model.layers[-1].bias.assign([3.0, 4.0])
@@ -43,7 +43,7 @@ def test_what_the_builder_assigns_is_kept():
     np.testing.assert_array_equal(values(built_at_once(with_bias))[-1], [3.0, 4.0])
 
 
-def test_the_network_learns_and_keeps_what_is_assigned_later():
+def test_the_network_learns_and_keeps_values_assigned_later():
     model = built_at_once(network)
     kernel = model.layers[0].kernel
     before = keras.ops.convert_to_numpy(kernel)
@@ -51,7 +51,7 @@ def test_the_network_learns_and_keeps_what_is_assigned_later():
     model.fit(np.ones((4, 8, 8, 3), np.float32), np.ones((4, 2), np.float32), verbose=0)
     assert not np.array_equal(keras.ops.convert_to_numpy(kernel), before)
     kernel.assign(before)
-    built_at_once(network)  # Keras initialises whatever waits for it, and must find nothing of the first network there
+    built_at_once(network)  # Keras initialises all pending variables; none of the first network may be among them
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(kernel), before)
 
 

@@ -56,28 +56,28 @@ def assert_same(one, two, name, **tolerance):
         np.testing.assert_allclose(values, theirs[slot], **tolerance)
 
 
-# Learning rates of variables -----------------------------------------------------------------------------------------
+# Layer-wise learning rates --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_without_a_factor_it_is_keras_own_optimizer_to_the_bit(name):
+def test_a_factor_of_one_equals_keras_own_optimizer_to_the_bit(name):
     options = EVERYTHING | {"amsgrad": OPTIMIZERS[name].has_amsgrad}
-    plain, paced = Bench(name, **options), Bench(name, factors={"kernel_a": Factor(1.0)}, **options)
+    plain, extended = Bench(name, **options), Bench(name, factors={"kernel_a": Factor(1.0)}, **options)
     assert type(plain.optimizer).__module__.startswith("keras.")
     for step in range(4):
         plain.step(step)
-        paced.step(step)
+        extended.step(step)
     for variable in Bench.NAMES:
-        assert_same(plain, paced, variable)
+        assert_same(plain, extended, variable)
 
 
-def test_a_share_of_the_rate_by_hand_sgd():
+def test_a_scaled_rate_equals_sgd_by_hand():
     bench = Bench("sgd", factors={"kernel_b": Factor(0.25), "bias_c": Factor(0.5)}, weight_decay=0.125)
     for step in range(3):
         bench.step(step)
     rows = [("kernel_a", 1.0, 0.125), ("kernel_b", 0.25, 0.125), ("bias_c", 0.5, 0.0)]
-    for number, (name, share, decay) in enumerate(rows):
-        value, momentum, rate = np.full(3, 1.0 + number), np.zeros(3), 0.1 * share
+    for number, (name, scale, decay) in enumerate(rows):
+        value, momentum, rate = np.full(3, 1.0 + number), np.zeros(3), 0.1 * scale
         for step in range(3):
             value -= value * decay * rate
             momentum = 0.9 * momentum - rate * gradient(number, step)
@@ -85,7 +85,7 @@ def test_a_share_of_the_rate_by_hand_sgd():
         np.testing.assert_allclose(bench.values(name), value, rtol=1e-6)
 
 
-def test_a_share_of_the_rate_by_hand_adam():
+def test_a_scaled_rate_equals_adam_by_hand():
     bench = Bench("adam", factors={"kernel_b": Factor(0.25)}, weight_decay=0.125, amsgrad=True)
     value, first, second, highest, rate = np.full(3, 2.0), 0.0, 0.0, 0.0, 0.1 * 0.25
     for step in range(4):
@@ -100,7 +100,7 @@ def test_a_share_of_the_rate_by_hand_adam():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_share_of_zero_leaves_everything_as_it_is(name):
+def test_a_scale_of_zero_changes_nothing(name):
     frozen = Bench(name, factors={"kernel_b": Factor(0.0)}, **EVERYTHING)
     without = Bench(name, only=(0, 2), **EVERYTHING)
     slots = frozen.slots("kernel_b")
@@ -113,12 +113,12 @@ def test_a_share_of_zero_leaves_everything_as_it_is(name):
     for slot, values in frozen.slots("kernel_b").items():
         if slot != "_average":
             np.testing.assert_array_equal(values, slots[slot])
-    for variable in ("kernel_a", "bias_c"):  # it does not count in the norm of the gradient either
+    for variable in ("kernel_a", "bias_c"):  # nor does it count in the norm of the gradient
         assert_same(frozen, without, variable)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_variable_that_waits_is_then_updated_as_by_a_new_optimizer(name):
+def test_a_waiting_variable_is_later_updated_as_by_a_new_optimizer(name):
     options = {"ema_momentum": 0.75, "weight_decay": 0.0 if name == "nadam" else 0.125}
     waiting = Bench(name, factors={"kernel_b": Factor(0.5, first_step=3)}, **options)
     slots = waiting.slots("kernel_b")
@@ -131,7 +131,7 @@ def test_a_variable_that_waits_is_then_updated_as_by_a_new_optimizer(name):
     for step in range(3, 4 if name == "nadam" else 7):
         waiting.step(step)
         new.step(step)
-    if name == "nadam":  # its product of momenta is one for all variables, so the first steps are shorter
+    if name == "nadam":  # all variables share its product of momenta, so the first steps are shorter
         moved, whole = (abs(bench.values("kernel_b") - 2.0) for bench in (waiting, new))
         assert (moved < whole).all()
         assert (moved > 0.5 * whole).all()
@@ -139,7 +139,7 @@ def test_a_variable_that_waits_is_then_updated_as_by_a_new_optimizer(name):
         assert_same(waiting, new, "kernel_b", rtol=1e-6, atol=1e-7)
 
 
-def test_a_variable_that_waits_does_not_shorten_the_steps_of_the_others():
+def test_a_waiting_variable_does_not_shorten_the_steps_of_the_others():
     waiting = Bench("sgd", factors={"kernel_b": Factor(1.0, first_step=2)}, clip_norm=0.1)
     without = Bench("sgd", only=(0, 2), clip_norm=0.1)
     for step in range(2):
@@ -152,7 +152,7 @@ def test_a_variable_that_waits_does_not_shorten_the_steps_of_the_others():
     assert (abs(waiting.values("kernel_a") - before) < abs(without.values("kernel_a") - before)).all()
 
 
-def test_a_factor_for_no_variable_is_a_mistake():
+def test_a_factor_for_an_unknown_variable_is_refused():
     with pytest.raises(ValueError, match=r"no variable has. Received: \['kernel_x'\]"):
         Bench("adam", factors={"kernel_x": Factor(0.5), "kernel_a": Factor(0.5)})
 
@@ -233,7 +233,7 @@ def test_the_scale_of_the_plateau_schedule_is_set_between_epochs():
     assert [v.name for v in optimizer.variables].count("learning_rate_scale") == 1
 
 
-def test_the_scale_is_found_behind_a_loss_scale_and_missed_elsewhere():
+def test_the_scale_is_set_through_a_loss_scale_and_missing_for_other_schedules():
     schedule = build_schedule("plateau", learning_rate=1.0, steps_per_epoch=2, epochs=3)
     wrapped = keras.optimizers.LossScaleOptimizer(build_optimizer("sgd", schedule=schedule))
     set_learning_rate_scale(wrapped, 0.25)
@@ -242,7 +242,7 @@ def test_the_scale_is_found_behind_a_loss_scale_and_missed_elsewhere():
         set_learning_rate_scale(build_optimizer("sgd", schedule=1.0), 0.5)
 
 
-def test_a_loss_scale_may_be_put_around_it():
+def test_a_loss_scale_can_wrap_it():
     model = network()
     factors = {"low/kernel": Factor(0.0), "high/bias": Factor(1.0, first_step=9)}
     optimizer = keras.optimizers.LossScaleOptimizer(build_optimizer("adam", schedule=0.1, factors=factors))
@@ -288,7 +288,7 @@ print("equal")
 
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="MirroredStrategy is TensorFlow's")
 def test_two_mirrored_devices_do_what_one_does():
-    """`fit` swaps the average in at its end, so this compares the averages too. (Keras clips on each device.)"""
+    """`fit` swaps the EMA in at its end, so this compares the EMA too. (Keras clips on each device.)"""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, env=environment)
     assert done.stdout.endswith("equal\n"), done.stderr
@@ -297,8 +297,8 @@ def test_two_mirrored_devices_do_what_one_does():
 # Gradient accumulation ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"ema_momentum": 0.5}], ids=["plain", "average"])
-def test_several_small_batches_make_one_large_one(options):
+@pytest.mark.parametrize("options", [{}, {"ema_momentum": 0.5}], ids=["plain", "ema"])
+def test_several_small_batches_equal_one_large_one(options):
     x, y = examples(24)
     model, small = network(), network()
     model.compile(build_optimizer("sgd", schedule=0.1, **options), loss="mse", jit_compile=JIT)
@@ -307,7 +307,7 @@ def test_several_small_batches_make_one_large_one(options):
     start = values_of(small)
     for step in range(3):
         for part in range(4):
-            if part == 3 and step == 0:  # until now nothing has been updated
+            if part == 3 and step == 0:  # no update so far
                 assert all((a == b).all() for a, b in zip(start, values_of(small), strict=True))
             first = 8 * step + 2 * part
             small.train_on_batch(x[first : first + 2], y[first : first + 2])
@@ -321,7 +321,7 @@ def test_several_small_batches_make_one_large_one(options):
             np.testing.assert_allclose(one, two, rtol=0.0, atol=1e-6)
 
 
-def test_a_waiting_variable_begins_with_the_update_that_follows_its_first_step():
+def test_a_waiting_variable_starts_with_the_update_after_its_first_step():
     bench = Bench("adam", factors={"kernel_b": Factor(1.0, first_step=4)}, accumulation_steps=2)
     new = Bench("adam", only=(1,), accumulation_steps=2)
     for step in range(8):
@@ -340,7 +340,7 @@ def test_a_waiting_variable_begins_with_the_update_that_follows_its_first_step()
         ({"accumulation_steps": 2, "replicas": 2}, "--accumulation_steps=2 does not work on 2 devices"),
     ],
 )
-def test_accumulation_that_cannot_be_is_refused(options, message):
+def test_impossible_accumulation_is_refused(options, message):
     if "replicas" in options and not ON_TENSORFLOW:
         assert build_optimizer("sgd", schedule=0.1, **options).gradient_accumulation_steps == 2
         return
@@ -361,7 +361,7 @@ def test_the_rate_grows_with_the_batch(optimizer, expected):
     assert back == pytest.approx(0.1)
 
 
-def test_every_optimizer_has_its_rule():
+def test_every_optimizer_has_a_scaling_rule():
     mark = next(mark for mark in test_the_rate_grows_with_the_batch.pytestmark if mark.name == "parametrize")
     assert {row[0] for row in mark.args[1]} == set(OPTIMIZERS)
 
@@ -374,6 +374,6 @@ def test_every_optimizer_has_its_rule():
         ({"optimizer": "adm"}, "no optimizer 'adm': did you mean adam"),
     ],
 )
-def test_a_rate_that_cannot_be_scaled_is_refused(change, message):
+def test_bad_arguments_for_scaling_the_rate_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         scaled_learning_rate(0.1, **{"batch_size": 8, "reference_batch_size": 8, "optimizer": "adam"} | change)

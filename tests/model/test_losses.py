@@ -15,7 +15,7 @@ def numbers(tensor):
 
 
 def reference(target, logits, gamma):
-    """float64, every step as the formula says, the doubt as the sum of the other probabilities."""
+    """float64, by the formula step by step, with the doubt as the sum of the other probabilities."""
     logits = logits.astype(np.float64)
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     p = np.exp(log_p)
@@ -25,7 +25,7 @@ def reference(target, logits, gamma):
 
 @pytest.mark.parametrize("logits", [LOGITS, EXTREME], ids=["moderate", "extreme"])
 @pytest.mark.parametrize(("name", "gamma"), [("cross_entropy", 2.0), ("focal", 0.0), ("focal", 0.5), ("focal", 2.0)])
-def test_one_number_a_photo_as_the_formula_says(name, gamma, logits):
+def test_the_loss_of_each_photo_follows_the_formula(name, gamma, logits):
     loss = build_loss(name, focal_gamma=gamma).call(TARGET, logits)
     assert (keras.backend.standardize_dtype(loss.dtype), loss.shape) == ("float32", (5,))
     expected = reference(TARGET, logits, 0.0 if name == "cross_entropy" else gamma)
@@ -33,7 +33,7 @@ def test_one_number_a_photo_as_the_formula_says(name, gamma, logits):
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
-def test_focal_is_that_of_keras_where_keras_is_exact(gamma):
+def test_focal_equals_that_of_keras_where_keras_is_exact(gamma):
     theirs = keras.losses.categorical_focal_crossentropy(TARGET, LOGITS, alpha=1.0, gamma=gamma, from_logits=True)
     ours = build_loss("focal", focal_gamma=gamma).call(TARGET, LOGITS)
     np.testing.assert_allclose(numbers(ours), numbers(theirs), rtol=1e-4, atol=1e-6)
@@ -91,6 +91,6 @@ def test_it_is_float32_in_mixed_precision(name):
         ({"name": "focal", "focal_gamma": float("nan")}, "--focal_gamma is nan"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments, message):
+def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         build_loss(**arguments)

@@ -1,4 +1,4 @@
-"""Render: exact against references written apart from it, and the same image wherever it runs."""
+"""Render: exact against independent references, and the same image on every backend and device."""
 
 import importlib.util
 import itertools
@@ -97,7 +97,7 @@ def test_equals_the_reference_for_any_angle_extent_and_border(text, fill, extent
         seed=seed, epoch=0, row=np.array([3]), extent=np.float32([extent]), image_size=IMAGE_SIZE, fit=fit
     )
     reduced = reductions(draws.geometry[0], extent, image_size=IMAGE_SIZE)
-    assume(np.abs(reduced - 1.5).min() > 1e-4)  # where rounding decides between one sample and four
+    assume(np.abs(reduced - 1.5).min() > 1e-4)  # else rounding decides between one sample and four
     image = rendered(photo, geometry=draws.geometry, colour=draws.colour, fill=fill)
     expected = reference(photo, draws.geometry[0], draws.colour[0], image_size=IMAGE_SIZE, fill=fill)
     scale = np.abs(draws.geometry[0]).max() * np.abs(draws.colour[0, :, :3]).sum(axis=1).max()
@@ -110,7 +110,7 @@ def test_equals_the_reference_for_any_angle_extent_and_border(text, fill, extent
           ("rotate(10)", "perspective(0.1)"), ("hue(30)", "contrast(0.8,1)"),
           ("saturation(0.5,1)", "brightness(0.8,1)")]),
 )  # fmt: skip
-def test_a_chain_equals_its_operations_one_by_one(first, second):
+def test_a_chain_equals_its_operations_in_sequence(first, second):
     size = (96, 112)
     photo = np.round(smooth(*size)).astype(np.uint8)
 
@@ -124,7 +124,7 @@ def test_a_chain_equals_its_operations_one_by_one(first, second):
         image = np.round(image).astype(np.uint8)
     draws = draw(f"{first}|{second}")
     at_once = run(photo, image_size=size, geometry=draws.geometry, colour=draws.colour)
-    inner = (slice(24, -24), slice(24, -24))  # where nothing leaves the frame
+    inner = (slice(24, -24), slice(24, -24))  # nothing leaves the frame there
     assert np.abs(at_once - image)[inner].max() < 2.5
     assert np.abs(at_once - image)[inner].mean() < 0.8
 
@@ -195,13 +195,13 @@ def test_no_photo_depends_on_its_batch():
         np.testing.assert_allclose(together[index], alone, atol=1e-3)
 
 
-# Colours that mix channels, a perspective, and what becomes a reduction below.
+# Colours that mix channels, a perspective, and a zoom that becomes a reduction below.
 KINDS = ["saturation(0,0.5)|hue(40)", "perspective(0.3)", ""]
 
 
 @pytest.mark.parametrize("kinds", list(itertools.product([False, True], repeat=len(KINDS))), ids=str)
 def test_every_kind_of_photo_in_one_batch_equals_the_reference(kinds):
-    """Each branch of the kernel, taken because of one photo that is not the first, gives the others what they want."""
+    """One photo, not the first, selects the branch of the kernel, and the branch is right for the others too."""
     extents = [(40, 48), (48, 31), (20, 48), (48, 48)]
     draws = [
         parse_recipe(text if here else "rotate(20)").draw(

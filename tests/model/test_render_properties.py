@@ -1,4 +1,4 @@
-"""Render: what holds for every photo, matrix and border, and what XLA makes of it."""
+"""Render: properties for every photo, matrix and padding mode, and the program that XLA compiles."""
 
 import re
 import time
@@ -38,7 +38,7 @@ seeds = st.integers(0, 2**31)
 
 @many
 @given(extents, seeds)
-def test_where_nothing_is_reduced_the_identity_is_pillows_resize(extent, seed):
+def test_without_reduction_the_identity_equals_pillows_resize(extent, seed):
     photo = photo_like(*extent, seed=seed)
     assert psnr(rendered(photo), pillow_resized(photo, image_size=IMAGE_SIZE)) >= 40
 
@@ -46,7 +46,7 @@ def test_where_nothing_is_reduced_the_identity_is_pillows_resize(extent, seed):
 @many
 @given(extents, fills, st.floats(0.3, 4.0), st.floats(0.0, 180.0), seeds)
 def test_flips_are_exact_under_xla(extent, fill, factor, degrees, seed):
-    """Whatever colour or reduction, a flip of the photo gives the same numbers in the mirrored order."""
+    """For any colour and reduction, a flip of the photo gives the same numbers in mirrored order."""
     photo = photo_like(*extent, seed=seed)
     matrix = np.float32(geometry.scaling(factor, factor, batch=1))
     colour = parse_recipe(f"hue({degrees})").draw(
@@ -87,7 +87,7 @@ def test_every_view_is_among_those():
     fills,
 )
 def test_any_matrix_and_extent_give_finite_pixels(entries, extent, fill):
-    """Beyond the horizon of a perspective, for a matrix that has no inverse, and for padding without extent."""
+    """Also beyond the horizon of a perspective, for a singular matrix, and for padding without extent."""
     inputs = {
         "canvas": np.full((1, CANVAS, CANVAS, 3), 200, np.uint8),
         "extent": np.float32([extent]),
@@ -107,7 +107,7 @@ TEXTS = ["", "rotate(180)|shift(0.5)", "zoom(0.8,0.8)", "perspective(0.45)", "sh
 @given(
     st.sampled_from(TEXTS), st.sampled_from(["squash", "pad"]), st.integers(1, CANVAS), st.integers(1, CANVAS), fills
 )
-def test_what_lies_beside_the_photo_on_the_canvas_is_never_seen(text, fit, height, width, fill):
+def test_the_rest_of_the_canvas_is_never_visible(text, fit, height, width, fill):
     draws = parse_recipe(text).draw(
         seed=height,
         epoch=width,
@@ -128,15 +128,15 @@ def test_what_lies_beside_the_photo_on_the_canvas_is_never_seen(text, fit, heigh
 
 @pytest.mark.parametrize(("factor", "samples"), some([(1.51, 4), (1.49, 1), (2.0, 4), (4.0, 4)]))
 @pytest.mark.parametrize("axis", [0, 1])
-def test_four_samples_where_a_photo_is_reduced_by_more_than_a_half(factor, samples, axis):
-    """The samples spread along the reduced axis alone: a stripe of one pixel tells one sample from two."""
+def test_four_samples_if_a_photo_is_reduced_by_more_than_a_half(factor, samples, axis):
+    """The samples spread only along the reduced axis: a stripe of one pixel distinguishes one sample from two."""
     size = (40, 40)
     photo = np.zeros((*size, 3), np.uint8)
     stripes = (slice(None, None, 2), slice(None)) if axis == 0 else (slice(None), slice(None, None, 2))
     photo[stripes] = 255
     image_size = tuple(round(side / (factor if index == axis else 1.0)) for index, side in enumerate(size))
     exact = np.eye(3)
-    exact[1 - axis, 1 - axis] = factor * image_size[axis] / size[axis]  # what rounding the size took away
+    exact[1 - axis, 1 - axis] = factor * image_size[axis] / size[axis]  # undoes the rounding of the size
     image = run(photo, image_size=image_size, geometry=np.float32(exact)[None])
     centres = (np.arange(image_size[axis]) + 0.5 - image_size[axis] / 2) * factor + size[axis] / 2 - 0.5
     offsets = [0.0] if samples == 1 else [-0.375 * factor, 0.375 * factor]
@@ -162,7 +162,7 @@ def test_the_reduction_is_the_length_of_a_step_in_the_middle(name):
     np.testing.assert_allclose(image, expected, atol=0.05)
 
 
-# What each operation makes of a photo, in the words of the field, gamut included.
+# The effect of each operation on a photo, including the gamut.
 COLOURS = {
     "brightness(1.7,1.7)": lambda photo: 1.7 * photo,
     "brightness(0.4,0.4)": lambda photo: 0.4 * photo,
@@ -203,7 +203,7 @@ def test_stretching_comes_before_colour_and_the_clip_after(text, fill, extent, s
     photo = photo_like(*extent, seed=seed)
     draws = drawn(text, extent, seed=seed)
     reduced = reductions(draws.geometry[0], extent, image_size=IMAGE_SIZE)
-    assume(np.abs(reduced - 1.5).min() > 1e-4)  # where rounding decides between one sample and four
+    assume(np.abs(reduced - 1.5).min() > 1e-4)  # else rounding decides between one sample and four
     plain = reference(photo, draws.geometry[0], PLAIN[0], image_size=IMAGE_SIZE, fill=fill)
     span = np.ptp(plain)
     assume(span > 16)
@@ -226,8 +226,8 @@ def test_without_a_change_of_colour_each_image_reaches_from_0_to_255(text, fill,
 
 @many
 @given(st.integers(0, 255), st.sampled_from(STRETCHED), st.sampled_from(["edge", "reflect"]), extents, seeds)
-def test_an_image_of_one_value_becomes_what_colour_makes_of_black(value, text, fill, extent, seed):
-    """Interpolating one value gives it back up to rounding, which must not be stretched."""
+def test_a_uniform_image_is_recoloured_as_black(value, text, fill, extent, seed):
+    """Interpolating a uniform image adds rounding errors, which must not be stretched."""
     draws = drawn(text, extent, seed=seed)
     photo = np.full((*extent, 3), value, np.uint8)
     image = rendered(photo, geometry=draws.geometry, colour=draws.colour, fill=fill, stretch=True)
@@ -235,7 +235,7 @@ def test_an_image_of_one_value_becomes_what_colour_makes_of_black(value, text, f
     np.testing.assert_allclose(image, expected, atol=0.01)
 
 
-def test_each_image_of_a_batch_is_stretched_for_itself():
+def test_each_image_of_a_batch_is_stretched_separately():
     photos = [photo_like(40, 48, seed=1), photo_like(40, 48, seed=2) // 4 + 90]
     together = stretched_batch(photos)
     for photo, image in zip(photos, together, strict=True):
@@ -250,7 +250,7 @@ def stretched_batch(photos):
 
 
 @pytest.mark.parametrize("text", ["", "brightness(0.5,1.5)", "rotate(20)|hue(40)"])
-def test_what_is_not_to_be_stretched_is_not(text):
+def test_images_are_stretched_only_if_the_option_is_on(text):
     photo = photo_like(40, 48) // 2 + 60
     draws = drawn(text, photo.shape[:2], seed=3)
     matrices = {"geometry": draws.geometry, "colour": draws.colour}
@@ -259,11 +259,11 @@ def test_what_is_not_to_be_stretched_is_not(text):
     assert np.abs(rendered(photo, **matrices, stretch=True) - expected).max() > 10
 
 
-def test_the_layer_that_is_made_again_stretches_too():
+def test_a_recreated_layer_stretches_too():
     assert Render.from_config(Render(image_size=IMAGE_SIZE, stretch=True).get_config()).stretch is True
 
 
-# --- what XLA makes of it
+# --- the compiled program
 
 
 def zeros(*, batch, canvas, image_size):
@@ -295,7 +295,7 @@ def test_every_shape_in_the_kernel_is_static():
 
 @pytest.mark.parametrize(("size", "canvas"), [(224, 320), (512, 640)])
 def test_it_compiles_in_seconds(size, canvas):
-    """Alone on two cores it takes 3 seconds; of this process, not of the clock, which others share."""
+    """It takes 3 s on two idle cores; measured as the CPU time of this process, because others may be running."""
     layer, arguments = zeros(batch=2, canvas=canvas, image_size=(size, size))
     keys = ("canvas", "extent", "geometry", "colour", "mix", "erase")
     started = time.process_time()

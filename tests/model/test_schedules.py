@@ -39,7 +39,7 @@ def test_golden_values(name, without_warmup, with_warmup):
         warm = build_schedule(name, **STAGE, warmup_epochs=2)
         measured = [warm.at(step) / 1e-3 for step in (FIRST, WARM_END, MIDDLE, LAST)]
         np.testing.assert_allclose(measured, with_warmup, rtol=1e-5)
-        assert warm.at(19) == 1e-3  # the top is reached by the last step of the warm-up
+        assert warm.at(19) == 1e-3  # the last step of the warm-up reaches the full rate
 
 
 def test_every_schedule_has_golden_values():
@@ -71,8 +71,8 @@ def test_lowest_fraction_is_the_low_end(name):
 def test_one_cycle_follows_the_reference_formula():
     """Source: torch.optim.lr_scheduler.OneCycleLR, anneal_strategy "cos", default divisors."""
 
-    def anneal(start, end, share):
-        return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * share))
+    def anneal(start, end, fraction):
+        return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * fraction))
 
     schedule = build_schedule("one_cycle", learning_rate=1.0, steps_per_epoch=10, epochs=1)
     rise_end, fall_end = 0.3 * 10 - 1, 10 - 1
@@ -93,11 +93,11 @@ def test_only_the_plateau_follows_the_metric():
     ("history", "options", "expected"),
     [
         ([], {}, 1.0),
-        ([0.5, 0.5], {}, 1.0),  # one epoch without progress
+        ([0.5, 0.5], {}, 1.0),  # one epoch without improvement
         ([0.5, 0.5, 0.5], {}, 0.5),
-        ([0.5, 0.4, 0.6, 0.6], {}, 1.0),  # progress begins the count again
-        ([0.5, 0.50009, 0.50005], {}, 0.5),  # less than min_delta is none
-        ([0.5, 0.5, 0.5, 0.5], {}, 0.5),  # a drop begins the count again
+        ([0.5, 0.4, 0.6, 0.6], {}, 1.0),  # an improvement restarts the count
+        ([0.5, 0.50009, 0.50005], {}, 0.5),  # less than min_delta is no improvement
+        ([0.5, 0.5, 0.5, 0.5], {}, 0.5),  # a drop restarts the count
         ([0.5] * 5, {}, 0.25),
         ([0.5] * 99, {"min_scale": 0.2}, 0.2),
         ([0.5, 0.4, 0.3], {"larger_is_better": False}, 1.0),
@@ -106,7 +106,7 @@ def test_only_the_plateau_follows_the_metric():
         ([math.nan, math.nan], {}, 0.5),
     ],
 )
-def test_the_scale_falls_where_the_metric_stands_still(history, options, expected):
+def test_the_scale_drops_when_the_metric_stops_improving(history, options, expected):
     assert plateau_scale(history, factor=0.5, patience=2, **options) == expected
 
 
@@ -116,7 +116,7 @@ def test_the_scale_falls_where_the_metric_stands_still(history, options, expecte
     patience=st.integers(1, 4),
     larger_is_better=st.booleans(),
 )
-def test_the_scale_is_that_of_keras(history, patience, larger_is_better):
+def test_the_scale_equals_that_of_keras(history, patience, larger_is_better):
     model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=1.0))
     callback = keras.callbacks.ReduceLROnPlateau(
         "metric", factor=0.5, patience=patience, mode="max" if larger_is_better else "min", min_lr=0.03125
@@ -143,11 +143,11 @@ def test_keras_sees_the_same_rate_at_every_step(name):
     name=st.sampled_from(sorted(SCHEDULES)),
     steps_per_epoch=st.integers(1, 3000),
     epochs=st.integers(1, 200),
-    share=st.floats(0, 1),
+    fraction=st.floats(0, 1),
 )
-def test_a_rate_lies_between_zero_and_the_given_one(name, steps_per_epoch, epochs, share):
+def test_a_rate_lies_between_zero_and_the_given_one(name, steps_per_epoch, epochs, fraction):
     schedule = build_schedule(name, learning_rate=0.5, steps_per_epoch=steps_per_epoch, epochs=epochs)
-    rate = schedule.at(int(share * (steps_per_epoch * epochs - 1)))
+    rate = schedule.at(int(fraction * (steps_per_epoch * epochs - 1)))
     assert 0.0 <= rate <= 0.5 * (1 + 1e-12)
 
 
@@ -191,11 +191,11 @@ def test_the_schedule_survives_its_config():
         ({"name": "one_cycle", "warmup_epochs": 1}, "rises by itself"),
     ],
 )
-def test_what_cannot_be_is_refused(change, message):
+def test_bad_arguments_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         build_schedule(**{"name": "cosine", **STAGE, **change})
 
 
-def test_a_schedule_is_a_plain_record():
+def test_a_schedule_is_a_plain_dataclass():
     schedule = build_schedule("constant", **STAGE)
     assert dataclasses.replace(schedule, learning_rate=1.0).at(3) == 1.0

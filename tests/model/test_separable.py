@@ -1,4 +1,4 @@
-"""Render by matrix products: the image that gathers give, for every geometry that keeps rows and columns."""
+"""Render by matrix products: the same image as by gathers, for every axis-aligned geometry."""
 
 import re
 
@@ -22,7 +22,7 @@ KEYS = ("canvas", "extent", "geometry", "colour", "mix", "erase")
 
 
 def images(inputs, *, fill, image_size, jit=False, **options):
-    """The images of both methods, gather first."""
+    """Returns the images of both methods, gather first."""
     layers = [
         Render(image_size=image_size, fill=fill, fill_value=FILL_VALUE, method=method, jit=jit, **options)
         for method in RENDER_METHODS
@@ -39,20 +39,20 @@ def images(inputs, *, fill, image_size, jit=False, **options):
     st.sampled_from(["squash", "crop", "pad"]),
     st.integers(0, 2**31),
 )
-def test_the_image_is_that_of_the_gather(text, fill, size, extent, fit, seed):
+def test_the_image_equals_that_of_the_gather(text, fill, size, extent, fit, seed):
     canvas, extents = on_canvas(photo_like(*extent, seed=seed))
     draws = parse_recipe(text).draw(
         seed=seed, epoch=0, row=np.array([3]), extent=extents, image_size=SIZES[size], fit=fit
     )
     reduced = reductions(draws.geometry[0], extent, image_size=SIZES[size])
-    assume(np.abs(reduced - 1.5).min() > 1e-4)  # where rounding decides between one sample and four
+    assume(np.abs(reduced - 1.5).min() > 1e-4)  # else rounding decides between one sample and four
     inputs = {"canvas": canvas, "extent": extents, "geometry": draws.geometry, "colour": draws.colour}
     gathered, multiplied = images(inputs, fill=fill, image_size=SIZES[size])
     np.testing.assert_allclose(multiplied, gathered, atol=0.01)
 
 
 @pytest.mark.parametrize("fill", some(FILLS))
-def test_a_whole_batch_is_mixed_erased_and_padded_alike(fill):
+def test_both_methods_mix_erase_and_pad_a_batch_in_the_same_way(fill):
     recipe = parse_recipe("crop(0.1)|flip|saturation(0,2)|mixup(1,p=0.5)|cutmix|erase")
     canvas, extent = on_canvas(*(photo_like(20 + 4 * k, 46 - 3 * k, seed=k) for k in range(6)))
     extent[5] = 0.0
@@ -64,10 +64,10 @@ def test_a_whole_batch_is_mixed_erased_and_padded_alike(fill):
 
 
 @pytest.mark.parametrize("text", ["rotate(20)", "shear(20)", "perspective(0.2)"])
-def test_a_photo_that_turns_is_nothing_rather_than_wrong(text):
+def test_a_photo_that_is_not_axis_aligned_becomes_nan_instead_of_wrong(text):
     canvas, extent = on_canvas(photo_like(40, 48), photo_like(40, 48))
-    turned = parse_recipe(text).draw(seed=0, epoch=0, row=np.array([1]), extent=extent[:1], image_size=(8, 9))
-    geometry = np.concatenate([IDENTITY, turned.geometry])
+    draws = parse_recipe(text).draw(seed=0, epoch=0, row=np.array([1]), extent=extent[:1], image_size=(8, 9))
+    geometry = np.concatenate([IDENTITY, draws.geometry])
     inputs = {"canvas": canvas, "extent": extent, "geometry": geometry, "colour": np.tile(PLAIN, (2, 1, 1))}
     _, multiplied = images(inputs, fill="edge", image_size=(8, 9))
     assert np.isfinite(multiplied[0]).all()
@@ -75,7 +75,7 @@ def test_a_photo_that_turns_is_nothing_rather_than_wrong(text):
 
 
 def test_three_passes_of_bfloat16_are_exact_enough():
-    """What Precision.HIGH does on a TPU: operands are split into 8 and 8 bits, and the product of the lower is left."""
+    """Precision.HIGH on a TPU: operands are split into 8 and 8 bits, and the product of the lower halves is dropped."""
     ml_dtypes = pytest.importorskip("ml_dtypes")
 
     def split(matrix):
@@ -100,7 +100,7 @@ def test_three_passes_of_bfloat16_are_exact_enough():
 
 
 @pytest.mark.parametrize(
-    ("render", "platform", "turning", "method"),
+    ("render", "platform", "not_axis_aligned", "method"),
     [
         ("auto", "tpu", [], "separable"),
         ("auto", "tpu", ["rotate"], "gather"),
@@ -112,26 +112,26 @@ def test_three_passes_of_bfloat16_are_exact_enough():
         ("separable", "tpu", [], "separable"),
     ],
 )
-def test_the_choice_follows_flag_device_and_recipe(render, platform, turning, method, monkeypatch):
+def test_the_choice_follows_flag_device_and_recipe(render, platform, not_axis_aligned, method, monkeypatch):
     monkeypatch.setattr(separable, "platform", lambda: platform)
-    assert separable.choose_method(render, turning=turning) == method
-    said = separable.describe_method(method, turning=turning) or ""
+    assert separable.choose_method(render, not_axis_aligned=not_axis_aligned) == method
+    line = separable.describe_method(method, not_axis_aligned=not_axis_aligned) or ""
     expected = "Render: separable" if method == "separable" else "Render: gather, which is slow" * (platform == "tpu")
-    assert said.startswith(expected)
-    assert ("because rotate in --augment" in said) is (turning == ["rotate"])
+    assert line.startswith(expected)
+    assert ("because rotate in --augment" in line) is (not_axis_aligned == ["rotate"])
 
 
-def test_asking_for_separable_with_a_turning_recipe_is_refused_by_name():
-    turning = parse_recipe("flip|rotate(10)|shear(5)").turning
-    with pytest.raises(UserError, match=r"--render=separable is for recipes of .* and rotate, shear turns"):
-        separable.choose_method("separable", turning=turning)
+def test_separable_with_operations_that_are_not_axis_aligned_is_refused_by_name():
+    names = parse_recipe("flip|rotate(10)|shear(5)").not_axis_aligned
+    with pytest.raises(UserError, match=r"--render=separable can only .* photos with rotate, shear: remove that"):
+        separable.choose_method("separable", not_axis_aligned=names)
 
 
-def test_separable_is_refused_where_tensorflow_would_round(monkeypatch):
+def test_separable_is_refused_if_tensorflow_would_round(monkeypatch):
     monkeypatch.setattr(separable, "platform", lambda: "gpu")
     monkeypatch.setattr(separable.keras.backend, "backend", lambda: "tensorflow")
     with pytest.raises(UserError, match="rounds to TF32 on a GPU"):
-        separable.choose_method("separable", turning=[])
+        separable.choose_method("separable", not_axis_aligned=[])
 
 
 def test_an_unknown_method_is_refused():
@@ -140,33 +140,33 @@ def test_an_unknown_method_is_refused():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_is_said_of_an_operations_geometry_is_true(name):
+def test_an_operation_is_axis_aligned_if_its_row_says_so(name):
     operation = RECIPES[name]
     rows = np.arange(64)
     draws = parse_recipe(operation.example).draw(
         seed=0, epoch=0, row=rows, extent=np.full((64, 2), 40, np.float32), image_size=(30, 40)
     )
-    elsewhere = draws.geometry[:, [0, 1, 2, 2], [1, 0, 0, 1]]
-    assert np.any(elsewhere != 0.0) == operation.turns
-    assert parse_recipe(operation.example).turning == ((name,) if operation.turns else ())
+    off_axis = bool(np.any(draws.geometry[:, [0, 1, 2, 2], [1, 0, 0, 1]] != 0.0))
+    assert off_axis == (operation.is_geometric and not operation.axis_aligned)
+    assert parse_recipe(operation.example).not_axis_aligned == ((name,) if off_axis else ())
 
 
 @pytest.mark.parametrize(
-    ("text", "turns"),
+    ("text", "axis_aligned"),
     [
-        ("clean|flip|vflip|zoom(2)|shift(0.2,0.1)|five_crop|flip+zoom(1.1)|random(1,flip|shift(0.1))", False),
-        ("rotate(5)|rotate(180)|flip+rotate(-3)|random(2)|random(1,perspective(0.1))", True),
+        ("clean|flip|vflip|zoom(2)|shift(0.2,0.1)|five_crop|flip+zoom(1.1)|random(1,flip|shift(0.1))", True),
+        ("rotate(5)|rotate(180)|flip+rotate(-3)|random(2)|random(1,perspective(0.1))", False),
     ],
 )
-def test_views_tell_whether_they_turn(text, turns):
-    assert {view.turns for view in parse_views(text)} == {turns}
+def test_views_know_whether_they_are_axis_aligned(text, axis_aligned):
+    assert {view.axis_aligned for view in parse_views(text)} == {axis_aligned}
 
 
-# --- what it costs
+# --- costs
 
 
 @pytest.mark.parametrize(("image_size", "canvas_size", "samples"), [(224, 320, 1), (300, 640, 4), (512, 640, 1)])
-def test_the_table_of_costs_says_what_the_formulas_give(image_size, canvas_size, samples):
+def test_the_table_of_costs_equals_the_formulas(image_size, canvas_size, samples):
     counted = separable.costs(image_size=image_size, canvas_size=canvas_size, samples=samples)
     (line,) = re.findall(rf"EfficientNet B\d, {image_size} +(.*)", separable.sample_separably.__doc__)
     canvas, *cells = (float(cell.replace(",", "")) for cell in line.split())

@@ -10,10 +10,10 @@ from carclf.model.schedules import Factor
 from carclf.model.unfreezing import (
     Unfreezing,
     block_names,
-    describe_opening,
+    describe_unfreezing,
     learning_factors,
-    opening_epochs,
     parse_unfreeze,
+    unfreezing_epochs,
 )
 
 B3 = BACKBONES["efficientnet_b3"]
@@ -34,7 +34,7 @@ B3_BLOCKS = ("top", "block7", "block6", "block5", "block4", "block3", "block2", 
         ("gradual(0.5)", Unfreezing(blocks=B3_BLOCKS, epochs_per_block=0.5)),
     ],
 )
-def test_what_is_understood(text, expected):
+def test_valid_texts(text, expected):
     assert parse_unfreeze(text, B3) == expected
 
 
@@ -44,21 +44,21 @@ def test_every_block_of_every_backbone_can_be_named(name):
     names = block_names(row)
     for number, block in enumerate(names, start=1):
         assert parse_unfreeze(block, row).blocks == names[:number]
-        assert parse_unfreeze(row.blocks[-number], row).blocks == names[:number]  # as the table spells it
+        assert parse_unfreeze(row.blocks[-number], row).blocks == names[:number]  # as spelt in the table
     assert len({block.lower() for block in names} - {"head", "all"}) == len(row.blocks)
 
 
 @pytest.mark.parametrize(
     "text", ["", "0", "1.5", "-0.5", "nan", "half", "block8", "gradual", "gradual(0)", "gradual(-1)", "gradual(inf)"]
 )
-def test_anything_else_is_refused_with_the_names_of_the_blocks(text):
+def test_other_texts_are_refused_with_the_names_of_the_blocks(text):
     wanted = r"give head, all, a fraction .* gradual\(2\) .* efficientnet_b3 to learn: stem, block1, .*, block7, top\."
     with pytest.raises(UserError, match=wanted):
         parse_unfreeze(text, B3)
 
 
 @pytest.mark.parametrize(
-    ("text", "openings"),
+    ("text", "first_epochs"),
     [
         ("gradual(2)", {"top": 2, "block7": 4, "block6": 6, "block1": 16, "stem": 18}),
         ("gradual(0.5)", {"top": 0.5, "block7": 1, "stem": 4.5}),
@@ -66,20 +66,20 @@ def test_anything_else_is_refused_with_the_names_of_the_blocks(text):
         ("all", {}),  # counted in layers, not in blocks
     ],
 )
-def test_at_which_epoch_each_block_begins_to_learn(text, openings):
+def test_the_epoch_at_which_each_block_starts_to_learn(text, first_epochs):
     unfreezing = parse_unfreeze(text, B3)
-    found = opening_epochs(unfreezing)
+    found = unfreezing_epochs(unfreezing)
     assert list(found) == list(unfreezing.blocks)
-    assert found | openings == found
+    assert found | first_epochs == found
 
 
-def test_the_opening_is_told():
+def test_the_description_of_gradual_unfreezing():
     unfreezing = parse_unfreeze("gradual(2)", BACKBONES["tiny"])
-    assert describe_opening(unfreezing, epochs=7) == (
+    assert describe_unfreezing(unfreezing, epochs=7) == (
         "unfreezing: the head at epoch 1, block3 at 3, block2 at 5, block1 at 7; not within 7 epochs: stem"
     )
-    assert describe_opening(unfreezing, epochs=9).endswith("block1 at 7, stem at 9")
-    assert describe_opening(parse_unfreeze("all", BACKBONES["tiny"]), epochs=7) == ""
+    assert describe_unfreezing(unfreezing, epochs=9).endswith("block1 at 7, stem at 9")
+    assert describe_unfreezing(parse_unfreeze("all", BACKBONES["tiny"]), epochs=7) == ""
 
 
 # In a model -----------------------------------------------------------------------------------------------------------
@@ -112,11 +112,11 @@ def test_a_block_and_everything_above_it_is_trainable(model, unfreeze, train_bat
 
 
 def test_gradual_unfreezing_with_moving_statistics_is_refused(model):
-    with pytest.raises(UserError, match=r"--unfreeze=gradual\(1\) keeps .* leave out --train_batch_norm"):
+    with pytest.raises(UserError, match=r"--unfreeze=gradual\(1\) does not work .* leave out --train_batch_norm"):
         set_trainable(model, unfreeze="gradual(1)", train_batch_norm=True)
 
 
-def test_paths_tell_variables_apart(model):
+def test_every_variable_has_a_path_of_its_own(model):
     paths = [variable.path for variable in model.variables]
     assert len(set(paths)) == len(paths)
 
@@ -147,16 +147,16 @@ def test_a_waiting_block_has_its_first_step(model):
 
 
 @pytest.mark.parametrize("decay", [0.0, -0.5, 1.5, float("nan")])
-def test_a_strange_decay_is_refused(model, decay):
+def test_a_decay_out_of_range_is_refused(model, decay):
     with pytest.raises(UserError, match="--lr_decay_by_block is"):
         factors(model, "all", lr_decay_by_block=decay)
 
 
-def test_blocks_begin_to_learn_one_after_the_other(model):
+def test_blocks_start_to_learn_one_after_the_other(model):
     set_trainable(model, unfreeze="gradual(1)", train_batch_norm=False)
     plan = learning_factors(model, unfreeze="gradual(1)", step_at=round, lr_decay_by_block=0.9)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    jit = keras.backend.backend() == "jax"  # which is slow without
+    jit = keras.backend.backend() == "jax"  # slow without
     model.compile(build_optimizer("adam", schedule=0.01, factors=plan), loss, jit_compile=jit)
     layers = [*model.get_layer("backbone").layers, model.get_layer("head_dense")]
     images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")

@@ -24,7 +24,7 @@ def test_the_average_is_the_mean_of_all_states():
     assert average[1] == 6  # a counter is not averaged
 
 
-def test_equal_states_stay_what_they_are_to_the_bit():
+def test_the_mean_of_equal_states_is_exact_to_the_bit():
     state = [np.float32([0.1, 1e-30, 3e8])]
     average = None
     for count in range(100):
@@ -41,7 +41,7 @@ def test_equal_states_stay_what_they_are_to_the_bit():
         ([np.zeros(2)], [np.zeros(2), np.zeros(2)], 1, "not have the same shapes"),
     ],
 )
-def test_what_does_not_fit_is_refused(average, weights, count, message):
+def test_mismatched_states_are_refused(average, weights, count, message):
     with pytest.raises(ValueError, match=message):
         running_average(average, weights, count=count)
 
@@ -69,7 +69,7 @@ def state(model):
 
 
 def test_statistics_are_the_means_over_the_batches(model):
-    """block1_bn is the lowest that is not frozen: what reaches it does not depend on any other."""
+    """block1_bn is the lowest layer that is not frozen: its input does not depend on any other."""
     before = state(model)
     assert recompute_batch_norm(model, iter(batches()), jit=JIT) == 4
     after = state(model)

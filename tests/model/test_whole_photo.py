@@ -1,4 +1,4 @@
-"""The model that leaves carclf: any size in, the same as the photo classifier inside."""
+"""The exported model: photos of any size, and the same result as the photo classifier."""
 
 import keras
 import numpy as np
@@ -18,14 +18,14 @@ def photo(height: int, width: int, batch: int = 1) -> np.ndarray:
 
 @pytest.mark.parametrize("fit", FITTING)
 @pytest.mark.parametrize("size", [(30, 40), (64, 20), (50, 50)])
-def test_fits_are_those_of_the_recipe(fit, size):
+def test_fits_equal_those_of_the_recipe(fit, size):
     ours = fitting(ops.convert_to_tensor(size, dtype="float32"), aspect=1.5, fit=fit)
     (theirs,) = geometry.fitting(np.array([size], np.float32), aspect=1.5, fit=fit)
     np.testing.assert_allclose(ops.convert_to_numpy(ours), theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("fit", FITTING)
-def test_the_image_is_that_of_the_canvas(fit):
+def test_the_image_equals_that_of_the_canvas(fit):
     pixels = photo(30, 44, batch=2)
     canvas = np.zeros((2, 48, 48, 3), np.uint8)
     canvas[:, :30, :44] = pixels
@@ -44,7 +44,7 @@ def test_the_image_is_that_of_the_canvas(fit):
     np.testing.assert_allclose(ops.convert_to_numpy(image), ops.convert_to_numpy(expected), atol=0.01)
 
 
-def test_a_photo_that_fits_is_not_touched():
+def test_a_photo_that_fits_does_not_change():
     pixels = photo(32, 20)
     assert halve_until_it_fits(pixels, canvas_size=32) is pixels
 
@@ -57,7 +57,7 @@ def test_a_larger_photo_is_averaged_by_a_power_of_two(size, factor):
     pixels = photo(height, width)
     halved = ops.convert_to_numpy(halve_until_it_fits(ops.convert_to_tensor(pixels), canvas_size=32))
     assert halved.shape == (1, -(-height // factor), -(-width // factor), 3)
-    # The last block is filled up with the last pixels.
+    # The last block is padded with the last pixels.
     last = pixels[0, (height - 1) // factor * factor :, (width - 1) // factor * factor :]
     padding = [(0, factor - last.shape[0]), (0, factor - last.shape[1]), (0, 0)]
     np.testing.assert_allclose(halved[0, -1, -1], np.pad(last, padding, mode="edge").mean(axis=(0, 1)), atol=0.01)

@@ -29,10 +29,10 @@ class Photo:
     """A picture of noise: no two neighbours are alike, so a wrong position cannot hide in a flat area.
 
     Attributes:
-        height: pixels; the two photos have odd and even sides, wider than high and higher than wide.
-        width: pixels.
-        dtype: what Addons is given. It interpolates in float32 and truncates where it is given uint8.
-        fills: fill modes of Addons that are tried. Float32 results do not compress, so only one has them all.
+      height: pixels; the two photos have odd and even sides, wider than high and higher than wide.
+      width: pixels.
+      dtype: what Addons is given. It interpolates in float32 and truncates where it is given uint8.
+      fills: fill modes of Addons that are tried. Float32 results do not compress, so only one has them all.
     """
 
     height: int
@@ -41,7 +41,7 @@ class Photo:
     fills: tuple[str, ...]
 
     def pixels(self) -> np.ndarray:
-        """uint8 [height, width, 3] in 1..255, 0 being left to mark what a cutout covers.
+        """Returns uint8 [height, width, 3] in 1..255, 0 being left to mark what a cutout covers.
 
         From the raw words of Philox, which NumPy promises never to change; its distributions may.
         """
@@ -54,9 +54,9 @@ class Cutout:
     """One call of `tfa.image.cutout`.
 
     Attributes:
-        mask_size: (height, width) in pixels, even as Addons demands.
-        offsets: (row, column) of the pixel below and right of the mask's centre, one for each result.
-        value: what covers the mask, 0..255.
+      mask_size: (height, width) in pixels, even as Addons demands.
+      offsets: (row, column) of the pixel below and right of the mask's centre, one for each result.
+      value: what covers the mask, 0..255.
     """
 
     mask_size: tuple[int, int]
@@ -69,10 +69,10 @@ class Cycle:
     """The arguments of a cyclical learning rate.
 
     Attributes:
-        lowest: initial learning rate.
-        highest: maximal learning rate.
-        step_size: steps of half a cycle; Addons allows a fraction.
-        gamma: factor per step of `exp_range`.
+      lowest: initial learning rate.
+      highest: maximal learning rate.
+      step_size: steps of half a cycle; Addons allows a fraction.
+      gamma: factor per step of `exp_range`.
     """
 
     lowest: float
@@ -115,7 +115,7 @@ def alias_keras() -> None:
     """Points the name `keras` and every name below it at tf_keras.
 
     Raises:
-        ModuleNotFoundError: the extra `tfa` is not installed.
+      ModuleNotFoundError: the extra `tfa` is not installed.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"  # so that `tf.keras`, which Addons uses too, is the same library
     import tf_keras

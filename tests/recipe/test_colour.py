@@ -1,4 +1,4 @@
-"""Colour matrices equal the operations they stand for, written out for one pixel."""
+"""Colour matrices equal their operations, written out for one pixel."""
 
 import colorsys
 
@@ -50,15 +50,15 @@ def test_grayscale(pixel):
 
 
 @given(pixels, st.floats(-180, 180))
-def test_hue_keeps_luma_and_chroma_and_turns_by_the_angle(pixel, degrees):
-    turned = apply(colour.hue(np.deg2rad([degrees])), pixel)
-    before, after = colour.RGB_TO_YIQ @ pixel, colour.RGB_TO_YIQ @ turned
+def test_hue_keeps_luma_and_chroma_and_rotates_by_the_angle(pixel, degrees):
+    rotated = apply(colour.hue(np.deg2rad([degrees])), pixel)
+    before, after = colour.RGB_TO_YIQ @ pixel, colour.RGB_TO_YIQ @ rotated
     assert after[0] == pytest.approx(before[0], abs=1e-6)
     expected = complex(*before[1:]) * np.exp(1j * np.deg2rad(degrees))
     assert complex(*after[1:]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_yiq_is_the_one_of_the_standard_library_within_its_rounding():
+def test_yiq_matches_the_standard_library_within_its_rounding():
     for pixel in np.eye(3):
         np.testing.assert_allclose(colour.RGB_TO_YIQ @ pixel, colorsys.rgb_to_yiq(*pixel), atol=0.006)
 

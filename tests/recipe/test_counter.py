@@ -26,14 +26,14 @@ def uniforms(row, *, seed=1, epoch=0, blocks=((7, 0),)):
 @pytest.mark.parametrize(("words", "key", "expected"), KNOWN_ANSWERS)
 def test_known_answers(words, key, expected):
     column = np.array(words, np.uint64)[:, None]
-    # Neighbours must not matter, so the known column stands between two others.
+    # Neighbours must not matter, so the known columns follow another one.
     answer = counter.philox(np.hstack([column + 1 & 0xFFFFFFFF, column, column]), np.array(key, np.uint64))
     assert answer[:, 1].tolist() == expected
     assert answer[:, 2].tolist() == expected
 
 
 @given(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=40), st.integers(-(2**63), 2**64), st.integers(0, 99))
-def test_a_number_depends_on_its_own_row_alone(rows, seed, epoch):
+def test_a_number_depends_only_on_its_own_row(rows, seed, epoch):
     together = uniforms(np.array(rows), seed=seed, epoch=epoch)
     for index, row in enumerate(rows):
         alone = uniforms(np.array([row]), seed=seed, epoch=epoch)
@@ -65,7 +65,7 @@ def test_uniform_and_uncorrelated(axis):
     assert np.abs(lagged).max() < 4 / np.sqrt(count)
 
 
-def test_streams_are_told_apart_by_name():
+def test_every_operation_has_a_stream_of_its_own():
     from carclf.recipe import RECIPES
 
     assert len({counter.stream_of(name) for name in RECIPES}) == len(RECIPES)

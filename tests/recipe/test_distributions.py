@@ -1,4 +1,4 @@
-"""Every draw is distributed as its operation documents: fixed seeds, so a test passes always or never."""
+"""Every draw has the distribution that its operation documents. Seeds are fixed: a test passes always or never."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from carclf.recipe import RECIPES, parse_recipe
 from carclf.recipe.colour import RGB_TO_YIQ, YIQ_TO_RGB
 from carclf.recipe.operation import Frame
 
-SIZE = (96_000, 128_000)  # boxes are rounded to whole pixels; so fine a grid hides no error of a distribution
+SIZE = (96_000, 128_000)  # boxes are rounded to whole pixels; a grid this fine hides no error of a distribution
 ASPECT = SIZE[1] / SIZE[0]
 COUNT = 20_000
 
@@ -46,11 +46,11 @@ def angle(draws):
     return np.rad2deg(np.arctan2(-draws.geometry[:, 0, 1].astype(float) * ASPECT, draws.geometry[:, 0, 0]))
 
 
-def turned(draws):
+def nonzero_angle(draws):
     return angle(draws)[draws.geometry[:, 0, 1] != 0]
 
 
-def moved(axis):
+def shifted(axis):
     return lambda draws: -draws.geometry[:, axis, 2].astype(float) / 2
 
 
@@ -68,12 +68,12 @@ def sheared(axis):
 
 
 def displaced(corner, axis):
-    """How far the point that perspective shows at a corner lies from it, in u or v."""
-    place = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])[corner]
+    """How far from a corner the point lies that perspective shows there, in u or v."""
+    point = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])[corner]
 
     def measure(draws):
-        shown = draws.geometry.astype(float) @ [*place, 1]
-        return shown[:, axis] / shown[:, 2] - place[axis]
+        shown = draws.geometry.astype(float) @ [*point, 1]
+        return shown[:, axis] / shown[:, 2] - point[axis]
 
     return measure
 
@@ -86,8 +86,8 @@ def window(draws):
 
 
 def hue(draws):
-    turn = RGB_TO_YIQ @ draws.colour[:, :, :3].astype(float) @ YIQ_TO_RGB
-    return np.rad2deg(np.arctan2(turn[:, 2, 1], turn[:, 1, 1]))
+    rotation = RGB_TO_YIQ @ draws.colour[:, :, :3].astype(float) @ YIQ_TO_RGB
+    return np.rad2deg(np.arctan2(rotation[:, 2, 1], rotation[:, 1, 1]))
 
 
 def gain(draws):
@@ -114,8 +114,8 @@ def erased_shape(draws):
     return np.log(width * ASPECT / height)
 
 
-def erased_place(axis):
-    """Where the box lies in the room it has, 0..1."""
+def erased_position(axis):
+    """Position of the box within its free range, 0..1."""
     return lambda draws: boxes(draws)[axis] / (1 - boxes(draws)[axis + 2])
 
 
@@ -124,7 +124,7 @@ def erased_colour(channel):
 
 
 def cutout_centre(axis):
-    """Where the cutouts that no edge cuts begin; their centre is uniform, so this is too."""
+    """Start of the cutouts that no edge cuts; their centre is uniform, so this is too."""
 
     def measure(draws):
         starts, sides = boxes(draws)[axis], boxes(draws)[axis + 2]
@@ -134,21 +134,21 @@ def cutout_centre(axis):
 
 
 def policy_level(draws):
-    """Signed share of its size at magnitude 10 that the operation of `trivial` has, rotations alone."""
-    turned_only = (draws.geometry[:, 0, 1] != 0) & (draws.geometry[:, 1, 0] != 0)
-    return angle(draws)[turned_only] / 30
+    """Signed fraction of its size at magnitude 10 that `trivial` applied, for rotations only."""
+    rotated = (draws.geometry[:, 0, 1] != 0) & (draws.geometry[:, 1, 0] != 0)
+    return angle(draws)[rotated] / 30
 
 
-# recipe, what to measure, and the documented uniform range of it
+# Recipe, measure, and the uniform range that the documentation gives it.
 UNIFORM = [
     ("rotate(10)", angle, -10, 10),
-    ("rotate(10,p=0.3)", turned, -10, 10),
+    ("rotate(10,p=0.3)", nonzero_angle, -10, 10),
     ("notebook", lambda d: angle(d)[d.geometry[:, 0, 0] > 0], -10, 10),
     ("notebook", gain, 0.5, 1.5),
-    ("shift(0.1)", moved(0), -0.1, 0.1),
-    ("shift(0.1)", moved(1), -0.1, 0.1),
-    ("shift(0.1,0.3)", moved(0), -0.1, 0.1),
-    ("shift(0.1,0.3)", moved(1), -0.3, 0.3),
+    ("shift(0.1)", shifted(0), -0.1, 0.1),
+    ("shift(0.1)", shifted(1), -0.1, 0.1),
+    ("shift(0.1,0.3)", shifted(0), -0.1, 0.1),
+    ("shift(0.1,0.3)", shifted(1), -0.3, 0.3),
     ("zoom(0.2)", magnified(0), 0.8, 1.2),
     ("zoom(0.2,0.4)", magnified(0), 0.8, 1.2),
     ("zoom(0.2,0.4)", magnified(1), 0.6, 1.4),
@@ -173,8 +173,8 @@ UNIFORM = [
     *(("channel_shift(30)", offset(channel), -30, 30) for channel in range(3)),
     ("erase(0.1,0.2,2)", erased_area, 0.1, 0.2),
     ("erase(0.1,0.2,2)", erased_shape, -np.log(2), np.log(2)),
-    ("erase(0.1,0.2,2)", erased_place(0), 0, 1),
-    ("erase(0.1,0.2,2)", erased_place(1), 0, 1),
+    ("erase(0.1,0.2,2)", erased_position(0), 0, 1),
+    ("erase(0.1,0.2,2)", erased_position(1), 0, 1),
     *(("erase", erased_colour(channel), 0, 255) for channel in range(3)),
     ("cutout(0.5)", cutout_centre(0), 0, 0.5),
     ("cutout(0.5)", cutout_centre(1), 0, 1 - 0.5 / ASPECT),
@@ -194,9 +194,9 @@ def test_uniform_over_the_documented_range(text, measure, low, high):
     assert high + rounding >= values.max() > high - 0.01 * (high - low)
 
 
-# recipe, and measures that it draws independently of each other
+# Recipe, and measures that it draws independently of each other.
 INDEPENDENT = [
-    ("shift(0.1)", [moved(0), moved(1)]),
+    ("shift(0.1)", [shifted(0), shifted(1)]),
     ("zoom(0.2,0.4)", [magnified(0), magnified(1)]),
     ("shear(20,15)", [sheared(0), sheared(1)]),
     ("perspective(0.2)", [displaced(corner, axis) for corner in range(4) for axis in (0, 1)]),
@@ -204,13 +204,13 @@ INDEPENDENT = [
                             lambda d: window(d)[0] / (1 - window(d)[2]), lambda d: window(d)[1] / (1 - window(d)[3])]),
     ("brightness(0.5,1.5,30)", [gain, offset(0)]),
     ("channel_shift(30)", [offset(0), offset(1), offset(2)]),
-    ("erase(0.1,0.3,2,p=1)", [erased_area, erased_shape, erased_place(0), erased_place(1),
+    ("erase(0.1,0.3,2,p=1)", [erased_area, erased_shape, erased_position(0), erased_position(1),
                               *(erased_colour(channel) for channel in range(3))]),
     ("cutout(0.02,random)", [lambda d: boxes(d)[0], lambda d: boxes(d)[1],
                              *(erased_colour(channel) for channel in range(3))]),
-    ("notebook", [lambda d: np.abs(d.geometry[:, 0, 1]) * np.sign(angle(d) * d.geometry[:, 0, 0]), moved(0), moved(1),
-                  lambda d: d.geometry[:, 0, 0] > 0, gain]),
-    ("rotate(10)|shift(0.1)|hue(20)|shear(5)", [hue, lambda d: d.geometry[:, 1, 0], moved(0), moved(1)]),
+    ("notebook", [lambda d: np.abs(d.geometry[:, 0, 1]) * np.sign(angle(d) * d.geometry[:, 0, 0]), shifted(0),
+                  shifted(1), lambda d: d.geometry[:, 0, 0] > 0, gain]),
+    ("rotate(10)|shift(0.1)|hue(20)|shear(5)", [hue, lambda d: d.geometry[:, 1, 0], shifted(0), shifted(1)]),
     ("mixup(1)|rotate(10)|zoom(0.1)", [lambda d: d.mix[:, 0], angle, lambda d: np.linalg.det(d.geometry)]),
 ]  # fmt: skip
 
@@ -223,7 +223,7 @@ def test_numbers_of_one_photo_are_independent(text, measures):
     assert np.abs(correlation).max() < 4.5 / np.sqrt(values.shape[1])
 
 
-def test_numbers_of_neighbouring_rows_epochs_seeds_and_uses_are_independent():
+def test_neighbouring_rows_epochs_seeds_and_uses_draw_independent_numbers():
     drawn = [angle(draw("rotate(10)", count=COUNT + 1))]
     drawn += [angle(draw("rotate(10)", count=COUNT + 1, **other)) for other in ({"epoch": 1}, {"seed": 12})]
     first_of_two = np.deg2rad(drawn[0])
@@ -233,7 +233,7 @@ def test_numbers_of_neighbouring_rows_epochs_seeds_and_uses_are_independent():
     assert np.abs(np.corrcoef(values) - np.eye(5)).max() < 4.5 / np.sqrt(COUNT)
 
 
-# --- what is drawn for some photos only
+# --- operations on a fraction of the photos
 
 SIZES = {
     "rotate": "10", "shift": "0.1", "zoom": "0.2", "shear": "20", "perspective": "0.2", "brightness": "0.5,0.9",
@@ -243,37 +243,37 @@ SIZES = {
 FIELDS = ("geometry", "colour", "mix", "erase")
 
 
-def touched(text):
-    """bool [COUNT]: which photos a recipe changes."""
+def changed_photos(text):
+    """bool [COUNT]: the photos that a recipe changes."""
     drawn, nothing = draw(text), draw("")
     changes = [(getattr(drawn, field) != getattr(nothing, field)).reshape(COUNT, -1).any(axis=1) for field in FIELDS]
     return np.any(changes, axis=0)
 
 
-def assert_share(where, share):
+def assert_fraction(where, fraction):
     """Within four standard deviations of the binomial distribution."""
-    assert abs(where.mean() - share) <= 4 * np.sqrt(share * (1 - share) / len(where))
+    assert abs(where.mean() - fraction) <= 4 * np.sqrt(fraction * (1 - fraction) / len(where))
 
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("chance", [0.03, 0.4])
-def test_every_operation_touches_the_share_of_photos_it_is_told(name, chance):
+def test_every_operation_changes_the_fraction_p_of_the_photos(name, chance):
     arguments = f"{SIZES[name]}," if name in SIZES else ""
-    changed = touched(f"{name}({arguments}p={chance})")
+    changed = changed_photos(f"{name}({arguments}p={chance})")
     mixes = RECIPES[name].kind == "mix"
     identities = {"randaugment": 1 / 9, "trivial": 1 / 9}.get(name, 0.0)
-    assert_share(changed[::2] if mixes else changed, chance * (1 - identities))
+    assert_fraction(changed[::2] if mixes else changed, chance * (1 - identities))
 
 
-@pytest.mark.parametrize(("name", "share"), [("flip", 0.5), ("vflip", 0.5), ("grayscale", 0.2), ("erase", 0.5)])
-def test_the_share_where_none_is_told(name, share):
-    assert_share(touched(name), share)
+@pytest.mark.parametrize(("name", "fraction"), [("flip", 0.5), ("vflip", 0.5), ("grayscale", 0.2), ("erase", 0.5)])
+def test_the_default_fraction(name, fraction):
+    assert_fraction(changed_photos(name), fraction)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES.keys() - {"flip", "vflip", "grayscale", "erase"}))
-def test_other_operations_touch_every_photo_where_none_is_told(name):
+def test_other_operations_change_every_photo_by_default(name):
     identities = {"randaugment": 1 / 9, "trivial": 1 / 9}.get(name, 0.0)
-    assert touched(f"{name}({SIZES[name]})" if name in SIZES else name).mean() > 0.995 - identities * 1.1
+    assert changed_photos(f"{name}({SIZES[name]})" if name in SIZES else name).mean() > 0.995 - identities * 1.1
 
 
 def test_zoom_with_one_number_keeps_the_shape():
@@ -298,7 +298,7 @@ def test_an_erased_box_lies_within_the_picture_and_a_long_side_is_cut_to_it():
 
 
 @pytest.mark.parametrize("text", ["erase(fill=7)", "cutout(0.5,7)"])
-def test_a_fill_that_is_told(text):
+def test_an_explicit_fill(text):
     erase = draw(text).erase
     np.testing.assert_array_equal(erase[erase[:, 2] > 0, 4:], 7)
 
@@ -308,8 +308,8 @@ def test_cutout_is_a_square_in_pixels_cut_at_the_edges():
     assert height.max() * SIZE[0] == pytest.approx(SIZE[0] / 2, abs=1.01)
     assert width.max() * SIZE[1] == pytest.approx(SIZE[0] / 2, abs=1.01)
     # The centre is uniform: a side is cut when the centre lies nearer to an edge than half of it.
-    assert_share((top == 0) | (top + height == 1), 0.5)
-    assert_share((left == 0) | (left + width == 1), 0.5 / ASPECT)
+    assert_fraction((top == 0) | (top + height == 1), 0.5)
+    assert_fraction((left == 0) | (left + width == 1), 0.5 / ASPECT)
     assert (height[top > 0] > 0).all()
 
 
@@ -317,7 +317,7 @@ def test_cutout_is_a_square_in_pixels_cut_at_the_edges():
 
 
 def beta(alpha):
-    """The cumulative distribution function of Beta(alpha, alpha), for those alphas where it is elementary."""
+    """The cumulative distribution function of Beta(alpha, alpha), for the alphas with an elementary one."""
     return {
         0.5: lambda x: 2 / np.pi * np.arcsin(np.sqrt(x)),
         1.0: lambda x: x,
@@ -349,15 +349,15 @@ def test_the_default_alpha(text, alpha):
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
 def test_cutmix_pastes_the_boxes_of_its_paper(alpha):
-    """Source: Yun et al., "CutMix", 2019, algorithm A1, with NumPy's own generator and its Beta."""
+    """Source: Yun et al., "CutMix", 2019, algorithm A1, with NumPy's generator and its Beta."""
     rng = np.random.default_rng(0)
     side = np.sqrt(1 - rng.beta(alpha, alpha, COUNT))
     centres = rng.uniform(size=(2, COUNT))
     low, high = np.clip(centres - side / 2, 0, 1), np.clip(centres + side / 2, 0, 1)
     theirs = [low[0], low[1], high[0], high[1], np.prod(high - low, axis=0)]
     mix = draw(f"cutmix({alpha})", count=2 * COUNT).mix[::2].astype(float)
-    there = mix[:, 3] > mix[:, 1]  # boxes thinner than a pixel vanish here
-    ours = [*mix[there, 1:].T, 1 - mix[there, 0]]
+    visible = mix[:, 3] > mix[:, 1]  # boxes thinner than a pixel vanish
+    ours = [*mix[visible, 1:].T, 1 - mix[visible, 0]]
     for our, their in zip(ours, theirs, strict=True):
         their = their[theirs[4] > 1 / (SIZE[0] * SIZE[1])] if len(their) == COUNT else their
         both = np.sort(np.concatenate([our, their]))
@@ -366,24 +366,24 @@ def test_cutmix_pastes_the_boxes_of_its_paper(alpha):
         assert np.abs(np.subtract(*sides)).max() < 1.95 * np.sqrt(1 / len(our) + 1 / len(their)) + 0.005
 
 
-def test_of_two_mixing_operations_each_pair_gets_one():
+def test_each_pair_gets_one_of_two_mixing_operations():
     mix = draw("mixup(1)|cutmix(1)").mix[::2]
-    assert_share(mix[:, 3] > 0, 0.5)
+    assert_fraction(mix[:, 3] > 0, 0.5)
     assert (mix[:, 0] < 1).mean() > 0.98
     assert_distributed(mix[mix[:, 3] == 0, 0], beta(1.0))  # the choice does not prefer any lambda
     never = draw("mixup(1,p=0)|cutmix(1,p=0.25)").mix[::2]
-    assert_share(never[:, 0] < 1, 0.25)
+    assert_fraction(never[:, 0] < 1, 0.25)
 
 
 # --- policies
 
-# What one operation at magnitude 10 is, forwards in (u, v) of a square picture and on a pixel.
+# The (geometry, colour) of the identity.
 NOTHING = (np.eye(3), np.eye(3, 4))
 
 
 def elementary(level):
     """The (geometry, colour) of the nine operations at a signed level of -1..1."""
-    turn, lean, step = np.deg2rad(30) * level, 0.3 * level, 200 / 224 * level
+    angle, lean, step = np.deg2rad(30) * level, 0.3 * level, 200 / 224 * level
     factor = 1 + 0.9 * level
     luma = np.outer(np.ones(3), [0.299, 0.587, 0.114])
 
@@ -392,9 +392,9 @@ def elementary(level):
         matrix[row, column] = value
         return matrix
 
-    turned = np.eye(3)
-    turned[:2, :2] = [[np.cos(turn), -np.sin(turn) / ASPECT], [np.sin(turn) * ASPECT, np.cos(turn)]]
-    moves = [turned, at(0, 1, -lean / ASPECT), at(1, 0, -lean * ASPECT), at(0, 2, -step), at(1, 2, -step)]
+    rotation = np.eye(3)
+    rotation[:2, :2] = [[np.cos(angle), -np.sin(angle) / ASPECT], [np.sin(angle) * ASPECT, np.cos(angle)]]
+    moves = [rotation, at(0, 1, -lean / ASPECT), at(1, 0, -lean * ASPECT), at(0, 2, -step), at(1, 2, -step)]
     paints = [
         np.hstack([factor * np.eye(3), np.zeros((3, 1))]),
         np.hstack([factor * np.eye(3), np.full((3, 1), 127.5 * (1 - factor))]),
@@ -415,7 +415,7 @@ def flattened(move, paint):
 
 
 def assert_drawn_from(drawn, outcomes):
-    """Every photo got one of the outcomes [(probability, (geometry, colour))], as often as it should."""
+    """Asserts that every photo got one of the outcomes [(probability, (geometry, colour))], at the right rate."""
     table, shares = [], []
     for probability, outcome in outcomes:
         flat = flattened(*outcome)
@@ -432,7 +432,7 @@ def assert_drawn_from(drawn, outcomes):
 
 
 def signed(magnitude):
-    """[(probability, (geometry, colour))] of one pick, sign included."""
+    """[(probability, (geometry, colour))] of one pick with a random sign."""
     return [(1 / 18, outcome) for sign in (-1, 1) for outcome in elementary(sign * magnitude / 10)]
 
 
@@ -458,15 +458,15 @@ def test_randaugment_picks_two():
 
 @pytest.mark.parametrize("n", [0, 1, 3, 8])
 def test_randaugment_picks_n(n):
-    """A third of the table is colours, which never cancel each other."""
+    """A third of the table are colour operations, which never cancel each other."""
     painted = (draw(f"randaugment({n},9)").colour != np.eye(3, 4, dtype=np.float32)).any(axis=(1, 2))
-    assert_share(painted, 1 - (6 / 9) ** n)
+    assert_fraction(painted, 1 - (6 / 9) ** n)
 
 
 def test_trivial_picks_one_at_a_uniform_level():
     drawn = draw("trivial")
     move, paint = drawn.geometry.astype(float), drawn.colour.astype(float)
-    # The level that each operation would need to make what was drawn, read off one entry of its matrix.
+    # The level at which each operation would give the draw, read off one entry of its matrix.
     both = (move[:, 0, 1] != 0) & (move[:, 1, 0] != 0)
     pivoted = paint[:, 0, 3] != 0
     mixed = paint[:, 0, 1] != 0

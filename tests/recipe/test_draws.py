@@ -65,7 +65,7 @@ def test_the_identity_recipe():
     st.data(),
 )
 def test_pure_for_any_batch_order_size_and_restart(pairs, seed, epoch, data):
-    """Batches are made of pairs, as mixing needs; whichever batch holds a pair, it draws the same."""
+    """Batches consist of pairs, as mixing needs; a pair draws the same in every batch."""
     rows = np.array([[first, first + 1] for first in pairs])
     rng = np.random.default_rng(7)
     extents = rng.integers(10, 640, (len(pairs), 2, 2)).astype(np.float32)
@@ -90,17 +90,17 @@ SINGLE = "|".join(name for name in EVERYTHING.split("|") if name not in ("mixup"
     st.integers(0, 2**31 - 1),
     st.sampled_from(["squash", "crop", "pad"]),
 )
-def test_without_mixing_a_photo_alone_draws_what_it_draws_anywhere(rows, seed, epoch, fit):
-    """Odd batches, a row that comes twice, padding between the photos: neighbours change nothing."""
+def test_without_mixing_a_photo_draws_the_same_alone_and_in_any_batch(rows, seed, epoch, fit):
+    """Odd batches, repeated rows, padding between the photos: neighbours change nothing."""
     rng = np.random.default_rng(3)
     extents = np.float32([np.random.default_rng(abs(row)).integers(10, 640, 2) for row in rows])
     options = {"seed": seed, "epoch": epoch, "fit": fit}
     order = rng.permutation(len(rows))
     together = draw(SINGLE, row=np.array(rows)[order], extent=extents[order], **options)
-    for place, index in enumerate(order):
+    for position, index in enumerate(order):
         alone = draw(SINGLE, row=rows[index : index + 1], extent=extents[index : index + 1], **options)
         for field in FIELDS:
-            np.testing.assert_array_equal(getattr(together, field)[place], getattr(alone, field)[0])
+            np.testing.assert_array_equal(getattr(together, field)[position], getattr(alone, field)[0])
 
 
 def test_the_type_of_the_row_and_the_order_of_calls_do_not_matter():
@@ -110,7 +110,7 @@ def test_the_type_of_the_row_and_the_order_of_calls_do_not_matter():
     assert same(first, draw(EVERYTHING, row=np.arange(8, dtype=np.int64)))
 
 
-def test_the_numbers_are_those_of_every_later_version():
+def test_the_numbers_never_change_between_versions():
     """A published run must draw the same on any machine; a cosine may differ in its last bit."""
     draws = draw(EVERYTHING, row=[16, 17], seed=42, epoch=3)
     for field in FIELDS:
@@ -118,7 +118,7 @@ def test_the_numbers_are_those_of_every_later_version():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_operation_draws_anew_for_every_row_epoch_and_seed(name):
+def test_every_operation_draws_again_for_every_row_epoch_and_seed(name):
     text = WITH_SIZES.get(name, name)
     rows = np.arange(0, 800, 2)  # the first rows of pairs
     base = draw(text, row=rows)
@@ -183,7 +183,7 @@ def test_strength_zero_is_the_identity_and_small_strength_is_near_it(name):
 
     def distance(strength):
         drawn = draw(text, row=rows, strength=strength)
-        # Of a mix and an erased box their share of the photo counts, not where they lie.
+        # A mix and an erased box count by their fraction of the photo, not by their position.
         erased_area = np.prod(drawn.erase[:, 2:4] - drawn.erase[:, :2], axis=1).mean()
         moved = sum(np.abs(getattr(drawn, field) - getattr(identity, field)).mean() for field in FIELDS[:2])
         return moved + (1 - drawn.mix[:, 0]).mean() + erased_area
@@ -227,12 +227,12 @@ def test_both_photos_of_a_pair_get_the_same_mix(text):
     np.testing.assert_array_equal(mix[0::2], mix[1::2])
 
 
-def test_a_mix_depends_on_the_row_of_the_first_photo_alone():
+def test_a_mix_depends_only_on_the_row_of_the_first_photo():
     np.testing.assert_array_equal(draw("mixup", row=[7, 8]).mix, draw("mixup", row=[7, 99]).mix)
 
 
 @pytest.mark.parametrize("text", ["cutmix(1)", "cutmix(0.3)"])
-def test_lambda_is_exactly_the_share_of_pixels_outside_the_box(text):
+def test_lambda_is_exactly_the_fraction_of_pixels_outside_the_box(text):
     mix = draw(text, row=np.arange(4000)).mix.astype(float)
     pixels = mix[:, 1:] * [96, 128, 96, 128]
     np.testing.assert_allclose(pixels, np.round(pixels), atol=1e-4)

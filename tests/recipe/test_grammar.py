@@ -1,4 +1,4 @@
-"""The text of recipes: what is understood, and what every mistake is told."""
+"""The text of recipes: what it can say, and the message for every mistake."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ def test_the_identity_recipe_has_no_steps(text):
     assert not recipe.erases
 
 
-def test_arguments_by_place_by_name_and_by_default():
+def test_arguments_by_position_by_name_and_by_default():
     assert steps("rotate(10)") == [("rotate", {"degrees": 10.0}, 1.0)]
     assert steps(" rotate( degrees = 10 , p=0.25 ) ") == [("rotate", {"degrees": 10.0}, 0.25)]
     assert steps("flip(0.3)|shift(0.1)") == [("flip", {}, 0.3), ("shift", {"x": 0.1, "y": None}, 1.0)]
@@ -36,12 +36,12 @@ def test_a_named_recipe_expands_inside_a_chain():
 
 
 @pytest.mark.parametrize(("text", "mixes", "erases"), [("mixup", True, False), ("flip|cutout(0.2)", False, True)])
-def test_mixing_and_erasing_are_known_beforehand(text, mixes, erases):
+def test_a_recipe_says_whether_it_mixes_and_erases(text, mixes, erases):
     recipe = parse_recipe(text)
     assert (recipe.mixes, recipe.erases, recipe.spec) == (mixes, erases, text)
 
 
-# Every augmentation promised, each as a user may write it.
+# Every promised augmentation, in the forms that users may write.
 PROMISED = [
     "flip", "vflip(0.1)", "rotate(10)", "shift(0.1)", "shift(0.1,0.2)", "zoom(0.2)", "zoom(0.2,0.1)", "shear(10)",
     "shear(10,5)", "perspective(0.2)", "crop", "crop(0.5,1,1.5)", "brightness(0.5,1.5)", "brightness(0.5)",
@@ -59,21 +59,21 @@ def test_every_promised_augmentation_can_be_written_with_a_chance(text):
     assert [(step[0], step[2]) for step in steps(with_chance)] == [(name, 0.25)]
 
 
-def test_nothing_is_promised_and_forgotten_or_known_and_not_promised():
+def test_exactly_the_promised_augmentations_exist():
     assert {text.partition("(")[0] for text in PROMISED} == RECIPES.keys()
 
 
 @pytest.mark.parametrize(("parse", "known"), [(parse_recipe, [*RECIPES, *NAMED_RECIPES]), (parse_views, [*VIEWS])])
-def test_an_unknown_name_is_told_every_known_one(parse, known):
+def test_the_error_for_an_unknown_name_lists_every_known_one(parse, known):
     with pytest.raises(UserError) as caught:
         parse("xyzzy(1)")
-    told = str(caught.value).partition("known are: ")[2].removesuffix(".").split(", ")
-    assert set(known) <= set(told)
+    listed = str(caught.value).partition("known are: ")[2].removesuffix(".").split(", ")
+    assert set(known) <= set(listed)
 
 
 @pytest.mark.parametrize("argument", ["xyzzy=1", "p=2", "p=1,p=1", "1,1,1,1,1,1,1"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_bad_argument_is_told_every_known_one(name, argument):
+def test_the_error_for_a_bad_argument_lists_every_known_one(name, argument):
     with pytest.raises(UserError) as caught:
         parse_recipe(f"{name}({argument})")
     signature = str(caught.value).rpartition("write ")[2]
@@ -85,7 +85,7 @@ def test_a_bad_argument_is_told_every_known_one(name, argument):
 
 MISTAKES = [
     ("rotat(10)", "no augmentation 'rotat', did you mean 'rotate'? known are: brightness, "),
-    ("notebook(3)", "'notebook(3)' has arguments, and the named recipe takes none: write notebook, which is "),
+    ("notebook(3)", "'notebook(3)' has arguments, but a named recipe takes none: write notebook, which is "),
     ("flip(1.5)", "p=1.5, which must be 0 to 1, write flip(p=0.5)"),
     ("xyzzy", "no augmentation 'xyzzy'; known are: brightness, "),
     ("rotate", "'rotate' lacks degrees, write rotate(degrees"),
@@ -158,10 +158,10 @@ def test_any_text_is_parsed_or_refused_in_one_sentence(text):
         try:
             parse(text)
         except UserError as error:
-            told = str(error)
+            message = str(error)
         else:
-            told = "understood."
-        assert told.endswith(".")
+            message = "Valid."
+        assert message.endswith(".")
 
 
 def test_the_help_names_everything():

@@ -1,4 +1,4 @@
-"""Views: names, where they look, and the purity of the random ones."""
+"""Views: their names, what they show, and the purity of the random ones."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def draw(view, *, row=ROW, seed=1, fit="squash"):
         ("clean*2|flip * 0.5", ["clean", "flip"]),
         ("flip+size(448)|size(384,512)", ["flip+size(448)", "size(384,512)"]),
         ("random(2)+flip+size(48)", ["random(2)/0+flip+size(48)", "random(2)/1+flip+size(48)"]),
-        ("five_crop", [f"five_crop/{place}" for place in
+        ("five_crop", [f"five_crop/{position}" for position in
                        ("top-left", "top-right", "bottom-left", "bottom-right", "centre")]),
     ],
 )  # fmt: skip
@@ -62,12 +62,12 @@ def test_five_crops_cover_the_corners_and_the_centre():
     assert centres == [(-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0, 0)]
 
 
-def test_a_fit_applies_beneath_a_view():
+def test_a_view_acts_on_the_fitted_photo():
     (view,) = parse_views("zoom(2)")
     np.testing.assert_allclose(draw(view, fit="crop").geometry[0] @ [1, 1, 1], [0.375, 0.5, 1])
 
 
-def test_random_views_draw_from_the_recipe_apart_from_every_epoch():
+def test_random_views_draw_numbers_that_no_epoch_draws():
     views = parse_views("random(3,rotate(10)|flip)")
     recipe = parse_recipe("rotate(10)|flip")
     drawn = [draw(view).geometry[0] for view in views]
@@ -80,7 +80,7 @@ def test_random_views_draw_from_the_recipe_apart_from_every_epoch():
     np.testing.assert_array_equal(draw(views[0]).geometry[2], np.eye(3))
 
 
-def test_the_default_recipe_of_random_views_is_the_notebooks():
+def test_random_views_draw_from_the_notebook_recipe_by_default():
     assert parse_views("random(1)")[0].recipe.steps == parse_recipe("notebook").steps
 
 
@@ -89,31 +89,31 @@ def test_random_views_of_two_groups_do_not_share_draws():
     assert (draw(first).geometry[0] != draw(second).geometry[0]).any()
 
 
-def test_weights_and_sizes_belong_to_every_view_of_their_part():
+def test_weights_and_sizes_apply_to_every_view_of_their_part():
     views = parse_views("clean|five_crop*0.5|flip+size(448)*2|size(384,512)")
     assert [view.weight for view in views] == [1, *[0.5] * 5, 2, 1]
     assert [view.image_size for view in views] == [*[None] * 6, (448, 448), (384, 512)]
 
 
-def test_fixed_parts_follow_what_is_drawn():
-    (drawn,), (turned,) = parse_views("random(1,rotate(10))"), parse_views("random(1,rotate(10))+flip")
-    np.testing.assert_allclose(draw(turned).geometry[0], draw(drawn).geometry[0] @ np.diag([-1, 1, 1]), atol=1e-6)
+def test_fixed_parts_follow_the_random_part():
+    (drawn,), (flipped,) = parse_views("random(1,rotate(10))"), parse_views("random(1,rotate(10))+flip")
+    np.testing.assert_allclose(draw(flipped).geometry[0], draw(drawn).geometry[0] @ np.diag([-1, 1, 1]), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("flip*0", "no weight of above 0 to 1000 behind its '\\*': write flip\\*0.5"),
-        ("flip*-1", "no weight"),
-        ("flip*nan", "no weight"),
-        ("flip*much", "no weight"),
-        ("flip*2*3", "no weight"),
+        ("flip*0", "needs a weight above 0 and up to 1000 after its '\\*', such as flip\\*0.5"),
+        ("flip*-1", "needs a weight"),
+        ("flip*nan", "needs a weight"),
+        ("flip*much", "needs a weight"),
+        ("flip*2*3", "needs a weight"),
         ("size(32)+size(48)", "two sizes, but a view has one"),
         ("size(4)", "must be 8 to 4096"),
-        ("flip+random(2)", "what is drawn comes first in a chain"),
+        ("flip+random(2)", "write the random view first in the chain"),
         ("flip|flip*2", "appears twice"),
     ],
 )
-def test_views_that_make_no_sense_are_one_sentence(text, said):
-    with pytest.raises(UserError, match=said):
+def test_the_error_for_a_bad_view_is_one_sentence(text, message):
+    with pytest.raises(UserError, match=message):
         parse_views(text)

@@ -1,4 +1,4 @@
-"""The pictures of recipes: photos untouched, draws those of the training, every operation in the catalogue."""
+"""The pictures of recipes: unchanged photos, draws as in training, every operation in the catalogue."""
 
 import io
 
@@ -30,7 +30,7 @@ def drawn(photos, recipe, look=LOOK):
 
 @pytest.fixture
 def tables(monkeypatch):
-    """What was given to `draw_augmentation`, which is not called."""
+    """Records the arguments of `draw_augmentation` instead of drawing."""
     calls = []
 
     def keep(originals, augmented, **named):
@@ -41,7 +41,7 @@ def tables(monkeypatch):
 
 
 @pytest.mark.parametrize(("photos", "draws"), [(1, 1), (3, 5)])
-def test_a_picture_has_a_row_a_photo_and_a_column_a_draw(tmp_path, dataset, photos, draws):
+def test_a_picture_has_a_row_per_photo_and_a_column_per_draw(tmp_path, dataset, photos, draws):
     look = Look(image_size=(32, 64), fit="squash", rendering=Rendering(), seed=7, draws=draws)
     path = tmp_path / "augmentation.png"
     draw_recipe(dataset, folds=[0], recipe=parse_recipe("flip"), look=look, path=path, photos=photos)
@@ -51,7 +51,7 @@ def test_a_picture_has_a_row_a_photo_and_a_column_a_draw(tmp_path, dataset, phot
         assert rows < image.height < rows + 60
 
 
-def test_photos_are_those_that_are_stored_different_classes_first(dataset):
+def test_photos_are_the_stored_ones_different_classes_first(dataset):
     photos = training_photos(dataset, folds=[1], count=3)
     listed = dataset.read_ids("train")
     assert sorted(listed["label"][photo.row] for photo in photos) == [0, 1, 2]
@@ -61,7 +61,7 @@ def test_photos_are_those_that_are_stored_different_classes_first(dataset):
         with Image.open(io.BytesIO(stored[photo.row])) as image:
             expected = np.asarray(image).astype(int)
         assert photo.pixels.shape == expected.shape
-        assert abs(photo.pixels - expected).mean() < 2  # noise, by a decoder that rounds otherwise
+        assert abs(photo.pixels - expected).mean() < 2  # noise, and a decoder with another rounding
 
 
 def test_originals_are_untouched(dataset, tables, tmp_path):
@@ -72,7 +72,7 @@ def test_originals_are_untouched(dataset, tables, tmp_path):
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-def test_draws_are_those_of_the_training(dataset, fit):
+def test_draws_equal_those_of_training(dataset, fit):
     recipe = parse_recipe("rotate(30)|flip|shift(0.2)|brightness(0.5,1.5)|erase")
     look = Look(image_size=(48, 40), fit=fit, rendering=Rendering(fill="reflect"), seed=11, draws=2)
     photos = training_photos(dataset, folds=[0], count=8)
@@ -103,7 +103,7 @@ def test_the_identity_shows_equal_pictures(dataset, tables, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_mixed_photos_stand_above_their_partner(count):
+def test_mixed_photos_are_shown_above_their_partner(count):
     photos = [Photo(row, np.full((40 + row, 50, 3), 40 * row, np.uint8)) for row in range(count)]
     originals, pictures = drawn(photos, "mixup(1)")
     assert len(originals) == len(pictures) == count
@@ -119,14 +119,14 @@ def test_mixed_photos_stand_above_their_partner(count):
 
 
 @pytest.mark.parametrize("photos", [1, 2, 3])
-def test_as_many_mixed_photos_are_shown_as_asked_for(dataset, tables, tmp_path, photos):
+def test_the_requested_number_of_mixed_photos_is_shown(dataset, tables, tmp_path, photos):
     recipe = parse_recipe("cutmix")
     draw_recipe(dataset, folds=[0], recipe=recipe, look=LOOK, path=tmp_path / "a.png", photos=photos)
     assert len(tables[0]["originals"]) == len(tables[0]["augmented"]) == photos
     assert "mixed with" in tables[0]["title"]
 
 
-def test_the_title_says_what_a_named_recipe_is(dataset, tables, tmp_path):
+def test_the_title_explains_a_named_recipe(dataset, tables, tmp_path):
     for text in ("notebook", "flip", ""):
         draw_recipe(dataset, folds=[0], recipe=parse_recipe(text), look=LOOK, path=tmp_path / "a.png")
     assert [table["title"] for table in tables] == [
@@ -134,7 +134,7 @@ def test_the_title_says_what_a_named_recipe_is(dataset, tables, tmp_path):
     ]  # fmt: skip
 
 
-def test_every_operation_is_in_the_catalogue_and_can_be_seen(dataset, tables, tmp_path):
+def test_every_operation_is_in_the_catalogue_and_visible(dataset, tables, tmp_path):
     draw_catalogue(
         dataset, folds=[0], look=Look(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=42), path=tmp_path
     )
@@ -150,7 +150,7 @@ def test_every_operation_is_in_the_catalogue_and_can_be_seen(dataset, tables, tm
         assert expected or np.array_equal(original, photo.pixels), name
 
 
-def test_draws_of_the_catalogue_are_those_of_the_recipe_alone(dataset, tables, tmp_path):
+def test_draws_of_the_catalogue_equal_those_of_the_recipe_alone(dataset, tables, tmp_path):
     draw_catalogue(dataset, folds=[0], look=LOOK, path=tmp_path)
     photos = training_photos(dataset, folds=[0], count=2)
     for name in ("rotate", "hue", "erase", "cutmix"):
@@ -166,7 +166,7 @@ def test_a_catalogue_of_one_photo_is_drawn(dataset, monkeypatch, tables, tmp_pat
     assert len(tables[0]["augmented"]) == len(RECIPES)
 
 
-def test_the_catalogue_is_a_picture_with_a_labelled_row_an_operation(tmp_path, dataset):
+def test_the_catalogue_is_a_picture_with_a_labelled_row_per_operation(tmp_path, dataset):
     path = tmp_path / "all.jpg"
     draw_catalogue(
         dataset,

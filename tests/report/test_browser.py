@@ -1,4 +1,4 @@
-"""The pages in a real browser, as wide as a desk and as a phone: nothing sticks out, nothing is loaded or refused."""
+"""The pages in a real browser, on a desktop and on a phone: nothing overflows, nothing is loaded or refused."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from carclf.report.thumbnails import to_jpeg
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE, DESK = 390, 1280
-# What the page tells of itself once everything is laid out; the test takes the page's policy away to let it in.
+# The page reports its layout when it is complete; the test removes the page's policy to allow this script.
 PROBE = """<script>addEventListener("load", () => { const wide = document.documentElement.clientWidth;
 const out = [...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > wide + 1
   && !e.closest(".scroll, .film, .tall, .ids, .seen span, svg")).map(e => e.tagName + "." + e.className);
@@ -61,7 +61,7 @@ def report(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "width", "dark"), [("page", PHONE, True), ("page", DESK, False), ("report", PHONE, False)]
 )
-def test_nothing_sticks_out(name, width, dark, tmp_path, request):
+def test_nothing_overflows(name, width, dark, tmp_path, request):
     # Chromium's window is at least 500 pixels wide; a frame is as narrow as a phone.
     html = request.getfixturevalue(name).read_text(encoding="utf-8")
     probed = re.sub(r"<meta http-equiv[^>]*>", "", html).replace("</body>", f"{PROBE}</body>")
@@ -79,7 +79,7 @@ def test_nothing_sticks_out(name, width, dark, tmp_path, request):
     assert seen == {"wide": width, "scrolls": width, "out": [], "dark": dark}
 
 
-def test_it_is_drawn_light_and_dark_as_the_reader_has_it(page, tmp_path):
+def test_it_follows_the_readers_light_or_dark_mode(page, tmp_path):
     brightness = {}
     for dark in (False, True):
         path = tmp_path / f"{dark}.png"

@@ -1,4 +1,4 @@
-"""The page of a data set, made by the converter out of photos with everything that a reader should find."""
+"""The page of a data set that the converter made from photos with every kind of finding."""
 
 import io
 
@@ -29,7 +29,7 @@ def drawn(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def cars(tmp_path_factory):
-    """18 training photos, of which one is black, two are the same under different labels, one is also in test."""
+    """18 training photos: one is black, two are the same with different labels, one is also in test."""
     folder = tmp_path_factory.mktemp("cars")
     black = io.BytesIO()
     Image.new("RGB", (64, 48)).save(black, "JPEG")
@@ -68,15 +68,15 @@ def section(text: str, heading: str, until: str) -> str:
     return text[start : text.index(until, start)]
 
 
-def test_the_page_counts_what_the_data_set_holds(text):
+def test_the_page_has_the_counts_of_the_data_set(text):
     for figure in ("Training photos 20", "Test photos 5", "Classes 3", "Folds 2", "Rejected photos 1"):
         assert figure in text
 
 
-def test_what_asks_for_attention_comes_first(text):
-    found = section(text, "Rejected photos 1", "Photos asked for")
-    assert "! 1 group of look-alikes, 1 of them equal byte for byte, has different labels." in found
-    assert "! 1 group of look-alikes, 1 of them equal byte for byte, has photos in both training and test." in found
+def test_findings_that_need_attention_come_first(text):
+    found = section(text, "Rejected photos 1", "Requested photos")
+    assert "! 1 group of duplicates (1 of them equal byte for byte) has different labels." in found
+    assert "! 1 group of duplicates (1 of them equal byte for byte) has photos in both training and test." in found
     assert "! 1 photo of the input could not be used." in found
     assert found.rindex("!") < found.index("✓")
     assert "✓ Classes are about equally frequent: 6 to 7 photos each." in found
@@ -99,7 +99,7 @@ def fold_of(text: str, name: str) -> str:
 
 def test_rejected_photos_have_their_reason(cars, text):
     (reason,) = pd.read_csv(f"{cars.directory}/rejected.csv")["reason"]
-    table = section(text, "Rejected photos They could", "Sizes Of the photos")
+    table = section(text, "Rejected photos These photos", "Sizes Sizes of the stored")
     assert f"bad<b>.jpg train 0 {reason}" in table
 
 
@@ -118,16 +118,16 @@ def test_photos_that_the_converter_remarked_on_are_shown_first_among_the_odd_one
 
 
 def test_every_photo_can_be_searched(cars, text):
-    listed = section(text, "All photos Search", "How it was made")
+    listed = section(text, "All photos Search", "Conversion Folder")
     for name in ("train", "test"):
         assert set(cars.read_ids(name)["id"]) <= set(listed.split())
 
 
-def test_photos_asked_for_are_shown_with_their_label(text):
-    asked = section(text, "Photos asked for", "Classes Training photos")
-    assert SCRIPT in asked
-    assert "twin.jpg" in asked
-    assert "test leak.jpg" in asked
+def test_requested_photos_are_shown_with_their_label(text):
+    requested = section(text, "Requested photos", "Classes Training photos")
+    assert SCRIPT in requested
+    assert "twin.jpg" in requested
+    assert "test leak.jpg" in requested
 
 
 def test_sizes_light_and_odd_photos(cars, text):
@@ -173,8 +173,8 @@ def test_nothing_that_a_name_contains_becomes_markup(html, text):
 def test_a_data_set_without_lists_and_test_photos_has_a_page(dataset, tmp_path):
     write_eda(dataset, path=tmp_path / "eda.html")
     text = Page((tmp_path / "eda.html").read_text()).text
-    assert "None were found" in text
-    assert "None: every photo" in text
+    assert "There are none" in text
+    assert "None: the decoder used for training" in text
 
 
 def test_an_unknown_photo_is_refused_before_any_work(dataset, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_an_unknown_photo_is_refused_before_any_work(dataset, tmp_path, monkeypa
         write_eda(dataset, path=tmp_path / "eda.html", show=["x.jpg"])
 
 
-def test_pictures_are_bounded_and_the_rest_is_told_in_words(cars, tmp_path, monkeypatch):
+def test_the_number_of_pictures_is_bounded_and_the_rest_is_listed(cars, tmp_path, monkeypatch):
     monkeypatch.setattr(eda, "SAMPLE_PHOTOS", 2)
     monkeypatch.setattr(eda, "GROUPS_PICTURED", 0)
     monkeypatch.setattr(eda, "ODD_PHOTOS", 1)
@@ -192,12 +192,12 @@ def test_pictures_are_bounded_and_the_rest_is_told_in_words(cars, tmp_path, monk
     page = Page((tmp_path / "eda.html").read_text())
     averages, samples, odd = 2 + 1, 2, 4
     assert page.tags.count("img") == averages + samples + odd
-    assert "1 more groups in words" in page.text
+    assert "1 more groups" in page.text
     assert "twin.jpg" in page.text
     assert "All photos Search" not in page.text
 
 
-def test_more_classes_than_fit_a_table_are_told_by_their_totals(cars, tmp_path, monkeypatch):
+def test_for_very_many_classes_only_the_totals_of_folds_are_shown(cars, tmp_path, monkeypatch):
     monkeypatch.setattr(eda, "FOLD_CLASSES", 2)
     write_eda(cars, path=tmp_path / "eda.html")
     table = section(Page((tmp_path / "eda.html").read_text()).text, "Folds Training photos", "All photos Search")
@@ -210,7 +210,7 @@ def findings(manifest, photos, **changes) -> str:
     return " ".join(f"{'+' if f.good else '-'} {f.text}" for f in find(photos, manifest=manifest, **given))
 
 
-def test_uneven_folds_and_classes_and_another_light_are_found(dataset):
+def test_uneven_folds_and_classes_and_different_light_are_found(dataset):
     import dataclasses
 
     photos = photo_table(dataset).assign(brightness=100.0)
@@ -218,10 +218,10 @@ def test_uneven_folds_and_classes_and_another_light_are_found(dataset):
     folds = fold_counts(photos, dataset) * 10
     folds.loc[1, 2] += 12
     classes = (ClassEntry(0, "0", "rare", 10), ClassEntry(1, "1", "often", 30), ClassEntry(2, "2", "some", 20))
-    told = findings(dataclasses.replace(dataset, classes=classes), photos, folds=folds)
-    assert "- The largest class, often (30), has 3.0 times the photos of the smallest, rare (10)" in told
-    assert "- The folds are uneven, most of all in often: fold 2 has" in told
-    assert "- Test photos are darker than training photos (60 and 100 of 255)." in told
+    found = findings(dataclasses.replace(dataset, classes=classes), photos, folds=folds)
+    assert "- The largest class, often (30), has 3.0 times the photos of the smallest, rare (10)" in found
+    assert "- The folds are uneven, most of all in often: fold 2 has" in found
+    assert "- Test photos are darker than training photos (60 and 100 of 255)." in found
     assert "+ Every class is spread evenly over the 3 folds." in findings(dataset, photos)
 
 
@@ -237,11 +237,11 @@ def test_groups_keep_the_converters_notes(cars):
     ]  # fmt: skip
 
 
-def test_the_most_alike_come_first(cars):
+def test_the_most_similar_come_first(cars):
     photos = photo_table(cars)
     number_of = dict(zip(photos["id"], photos.index, strict=True))
     near, far = (eda.Group("near", (), (number_of["3.jpg"], number_of[other])) for other in ("twin.jpg", "black.jpg"))
-    likeness = eda._likeness([far, near], photos, cars)
-    assert likeness[near] == pytest.approx(1.0)
-    assert likeness[far] < 0.5
-    assert np.isfinite(likeness[far])
+    similarity = eda._similarity([far, near], photos, cars)
+    assert similarity[near] == pytest.approx(1.0)
+    assert similarity[far] < 0.5
+    assert np.isfinite(similarity[far])

@@ -11,11 +11,11 @@ def changed(picture: np.ndarray, photo: np.ndarray = GREY) -> np.ndarray:
     return np.abs(picture.astype(int) - photo).max(axis=-1) > 8
 
 
-def test_no_heat_leaves_a_grey_photo_as_it_is():
+def test_without_heat_a_grey_photo_does_not_change():
     np.testing.assert_array_equal(overlay(GREY, np.zeros((3, 4))), GREY)
 
 
-def test_heat_lies_where_its_place_in_the_photo_is():
+def test_heat_has_the_right_position_in_the_photo():
     heat = np.zeros((6, 8))
     heat[1, 6] = 1.0
     picture = overlay(GREY, heat)
@@ -24,12 +24,12 @@ def test_heat_lies_where_its_place_in_the_photo_is():
     y, x = np.argwhere(changed(picture)).mean(axis=0)
     assert (y, x) == (pytest.approx(15, abs=1.5), pytest.approx(65, abs=1.5))
     red, _, blue = picture[15, 65].astype(int)
-    assert red > blue + 30  # the hottest place is red
+    assert red > blue + 30  # the hottest position is red
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-def test_the_map_of_a_framed_photo_lies_on_the_photo(fit):
-    # A square image of an upright photo: of a crop's only the middle is seen, of a pad's the sides are no photo.
+def test_the_map_of_a_framed_photo_covers_the_photo(fit):
+    # A square image of an upright photo: a crop shows only its middle, a pad has padding at the sides.
     photo = np.full((80, 40, 3), 120, np.uint8)
     draws = parse_recipe("").draw(
         seed=0, epoch=0, row=np.array([0]), extent=np.array([[80.0, 40.0]], np.float32), image_size=(32, 32), fit=fit

@@ -112,14 +112,14 @@ def test_the_headline_is_accuracy_with_interval_photos_and_time(run):
     assert "95 % interval 49.0 % to 94.3 %" in text
     assert "Best epoch 2 of 3" in text
     assert "Training time 3 min 12 s" in text
-    assert "Images a second 812" in text
-    assert "usually 1 min 1 s" in text  # the first epoch, which compiles, does not count
+    assert "Images per second 812" in text
+    assert "usually 1 min 1 s" in text  # the first epoch does not count, because it compiles
 
 
-def test_an_average_that_is_kept_is_no_epoch(tmp_path):
+def test_a_run_that_keeps_swa_weights_has_no_best_epoch(tmp_path):
     metrics = {"val_accuracy": 0.8, "best_epoch": None, "train_seconds": 192.0, "epochs": 3}
     text = Page(page_text(make_run(tmp_path / "averaged", metrics=metrics, swa_epochs=2))).text
-    assert "Weights mean of 2 epochs" in text
+    assert "Weights SWA of 2 epochs" in text
     assert "est epoch" not in text
 
 
@@ -152,7 +152,7 @@ def test_a_line_breaks_at_the_words_of_a_name_and_two_names_can_be_told_apart(tm
 
 
 def page_with_names(folder, *, name: str, other: str) -> Page:
-    """A page in which every text that a user can choose is one of the two."""
+    """Returns a page in which every text that a user can choose is one of the two."""
     stage = {
         "stage": name,
         "parent": {"stage": other, "val_accuracy": 0.5},
@@ -178,12 +178,12 @@ def test_nothing_that_a_name_contains_becomes_markup(tmp_path):
         assert shown in hostile.text
 
 
-def test_a_name_that_utf_8_cannot_hold_is_shown_as_its_code(run):
+def test_a_name_that_utf_8_cannot_encode_is_shown_as_its_code(run):
     evaluation = make_evaluation(ids=["bad\udc80name.jpg", *map(str, range(9))])
     assert "bad\\udc80name.jpg" in page_text(run, evaluation=evaluation)
 
 
-def test_the_stage_table_is_the_chain_with_what_each_gained(tmp_path):
+def test_the_stage_table_is_the_chain_of_stages_with_the_gain_of_each(tmp_path):
     metrics = {"val_accuracy": 0.8525, "best_epoch": 2, "train_seconds": 1209.0, "epochs": 3}
     gone = {"parent": {"run": "runs/b0", "stage": "b0_112", "val_accuracy": 0.8}}
     head = make_run(tmp_path / "b3_head", metrics=metrics, stage=gone, unfreeze="head", image_size="300")
@@ -191,13 +191,13 @@ def test_the_stage_table_is_the_chain_with_what_each_gained(tmp_path):
         tmp_path / "b3_512", metrics=metrics | {"val_accuracy": 0.8425}, image_size="384x512", train_batch_norm=True
     )
     text = Page(page_text(child, parents=[head])).text
-    assert "b0_112 80.00 % its folder is gone" in text
+    assert "b0_112 80.00 % its folder is missing" in text
     assert "b3_head 85.25 % +5.25 300 32 1e-3 head" in text
     assert "b3_512 84.25 % −1.00 384x512 32 1e-3 all + BN" in text
     assert "3 of 10 403" in text
 
 
-def test_a_run_whose_files_say_little_still_has_a_page(tmp_path):
+def test_a_run_with_almost_empty_files_still_has_a_page(tmp_path):
     text = Page(page_text(make_run(tmp_path / "bare"), history=make_history()[["epoch"]])).text
     assert "Best epoch – of –" in text
     assert "bare –" in text
@@ -207,13 +207,13 @@ def test_a_history_without_rows_has_a_page(run):
     assert Page(page_text(run, history=make_history(1).iloc[:0])).tags.count("svg") == 1  # calibration
 
 
-def test_views_are_named_beside_the_clean_accuracy(run):
+def test_views_are_named_next_to_the_clean_accuracy(run):
     text = Page(page_text(run, tta="clean|flip")).text
-    assert "Mean of the views clean|flip ; unchanged photos alone reach 80.0 %" in text
-    assert "Each photo once and unchanged" in Page(page_text(run)).text
+    assert "Mean of the views clean|flip ; 80.0 % without test-time augmentation" in text
+    assert "Without test-time augmentation" in Page(page_text(run)).text
 
 
-def test_options_that_differ_are_listed_and_repeated_as_a_command(tmp_path):
+def test_changed_options_are_listed_and_shown_as_a_command(tmp_path):
     run = make_run(tmp_path / "r", amsgrad=True, augment="flip|rotate(10)", metrics={})
     page = Page(page_text(run))
     assert "--augment flip|rotate(10) notebook" in page.text
@@ -232,7 +232,7 @@ def test_options_are_compared_with_the_parents(tmp_path):
     assert "default parent" not in Page(page_text(parent)).text
 
 
-def test_the_views_are_told_by_what_they_fix_and_break(run):
+def test_the_views_are_listed_with_what_they_fix_and_break(run):
     audit = Audit(
         views=(Effect("flip", 5, 2, 0.453), Effect("zoom(1.1)", 1, 4, 0.375)),
         mean=Effect("mean of 3 views", 6, 0, 0.03125),
@@ -243,33 +243,33 @@ def test_the_views_are_told_by_what_they_fix_and_break(run):
     text = Page(page_text(run, evaluation=evaluation)).text
     assert "flip 5 2 +3 0.45 zoom(1.1) 1 4 −3 0.38 mean of 3 views 6 0 +6 0.031" in text
     assert "The first 2 of the 3 views" in text
-    assert "What the views are worth" not in Page(page_text(run)).text
+    assert "Effect of the views" not in Page(page_text(run)).text
 
 
-def test_calibration_is_drawn_and_told(run):
+def test_calibration_is_drawn_and_described(run):
     calibration = make_evaluation().calibration._replace(expected_error=0.123, temperature=1.7)
     page = Page(page_text(run, evaluation=dataclasses.replace(make_evaluation(), calibration=calibration)))
     assert "Expected calibration error 0.123" in page.text
     assert "Best temperature 1.70" in page.text
-    assert "The model is too sure of itself." in page.text
+    assert "The model is overconfident." in page.text
     assert ("aria-label", "Accuracy by confidence") in page.attributes
 
 
-def test_waiting_for_input_is_part_of_the_time(run):
+def test_the_input_wait_is_part_of_the_time(run):
     text = Page(page_text(run, history=make_history().assign(waiting_fraction=[0.5, 0.025, 0.0]))).text
-    assert "images/s waiting 1 50.00 %" in text
+    assert "images/s input wait 1 50.00 %" in text
     assert "812 2.5 %" in text
 
 
-def test_classes_stand_weakest_first_and_confusion_names_the_pair(tmp_path):
+def test_classes_are_listed_weakest_first_and_confusion_names_the_pair(tmp_path):
     run = make_run(tmp_path / "r", class_names=("good", "fair", "poor"), metrics={})
     labels, predicted = np.array([0, 0, 1, 1, 2, 2, 2]), np.array([0, 0, 1, 1, 1, 1, 2])
     evaluation = evaluate(
         probabilities=np.eye(3)[predicted], labels=labels, ids=list("abcdefg"), class_names=run.class_names
     )
     text = Page(page_text(run, evaluation=evaluation)).text
-    assert "poor taken for fair 2" in text
-    table = text[text.index("Classes, the weakest first") :]
+    assert "poor predicted as fair 2" in text
+    table = text[text.index("Classes, weakest first") :]
     assert table.index("poor 50.0 % 100.0 % 33.3 % 3") < table.index("fair") < table.index("good 100.0 %")
 
 
@@ -293,7 +293,7 @@ def test_mistakes_without_a_thumbnail_are_listed_in_words(run):
     assert "There is none." in Page(page_text(run, evaluation=make_evaluation(wrong=0))).text
 
 
-def test_a_damaged_picture_is_left_out_instead_of_the_page(run):
+def test_a_damaged_picture_is_omitted_and_the_page_written(run):
     (run.directory / "augmentation.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     assert "Augmentation" not in Page(page_text(run)).words
 
@@ -322,5 +322,5 @@ def test_the_same_run_gives_the_same_bytes(run):
         (rate, float("nan"), "–"),
     ],
 )
-def test_figures_are_written_as_people_do(function, value, text):
+def test_figures_are_written_in_the_usual_notation(function, value, text):
     assert function(value) == text

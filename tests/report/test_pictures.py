@@ -73,7 +73,7 @@ def test_any_title_and_any_class_name_can_be_drawn(tmp_path, title):
 
 
 @pytest.mark.parametrize("classes", [2, 10, 200])
-def test_a_confusion_matrix_of_any_size_stays_a_sensible_picture(tmp_path, classes):
+def test_a_confusion_matrix_of_any_size_has_a_reasonable_picture(tmp_path, classes):
     names = [f"class {k}" for k in range(classes)]
     draw_confusion(np.eye(classes, dtype=int), class_names=names, path=tmp_path / "confusion.png", title="run")
     image = pixels(tmp_path / "confusion.png")
@@ -88,11 +88,11 @@ def test_a_class_without_photos_has_an_empty_row(tmp_path):
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 64), (64, 32)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_originals_stand_left_of_their_draws(tmp_path, size, dtype):
+def test_originals_are_left_of_their_draws(tmp_path, size, dtype):
     originals = [np.full((30, 40, 3), RED, np.uint8), np.full((40, 20, 3), RED, np.uint8)]
     augmented = np.full((2, 8, *size, 3), GREEN, dtype)
     if dtype == np.float32:
-        augmented = augmented * 1.02 - 0.4  # the colours of a render may lie a little outside 0..255
+        augmented = augmented * 1.02 - 0.4  # colours of a render may be slightly outside 0..255
     draw_augmentation(originals, augmented, path=tmp_path / "augmentation.png", title="flip")
     image = pixels(tmp_path / "augmentation.png")
     first, rest = np.split(image, [image.shape[1] // 9], axis=1)
@@ -105,7 +105,7 @@ def test_originals_stand_left_of_their_draws(tmp_path, size, dtype):
 @pytest.mark.parametrize(
     ("originals", "shape"), [(0, (0, 8, 8, 8, 3)), (2, (1, 8, 8, 8, 3)), (1, (1, 8, 8, 3)), (1, (1, 8, 8, 8, 1))]
 )
-def test_draws_that_are_not_those_of_the_originals_are_refused(tmp_path, originals, shape):
+def test_mismatched_draws_are_refused(tmp_path, originals, shape):
     photos = [np.zeros((8, 8, 3), np.uint8)] * originals
     with pytest.raises(ValueError, match=rf"Received: {originals} originals, draws \[{shape[0]}, "):
         draw_augmentation(photos, np.zeros(shape), path=tmp_path / "augmentation.png", title="flip")

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a run's folder, from weights on disk to the pictures of its mistakes."""
+"""The files of an evaluation, from weights on disk to the pictures of mistakes."""
 
 import io
 
@@ -32,7 +32,7 @@ def evaluation(dataset):
     photos = dataset.read_ids("train").query("fold == 0")
     probabilities = (
         np.roll(np.eye(3)[photos["label"]], 1, axis=1) * 0.7 + 0.1
-    )  # every photo for the class after its own
+    )  # every photo is predicted as the class after its own
     return evaluate(
         probabilities=probabilities,
         labels=photos["label"].to_numpy(),
@@ -49,7 +49,7 @@ def test_a_mistake_has_a_photo_and_two_heat_maps_of_its_shape(run, evaluation, d
         sizes = {Image.open(io.BytesIO(encoded)).size for encoded in three}
         assert sizes == {(photos["width"][name], photos["height"][name])}
         photo, predicted, true = (np.asarray(Image.open(io.BytesIO(encoded)), np.float64) for encoded in three)
-        assert np.abs(predicted - true).max() > 5  # what speaks for one class is not what speaks for the other
+        assert np.abs(predicted - true).max() > 5  # the evidence for the two classes differs
         assert max(np.abs(predicted - photo).max(), np.abs(true - photo).max()) > 60
 
 
@@ -62,7 +62,7 @@ def test_the_report_is_written_with_them(run, evaluation, dataset):
     assert read.text.count("photo for class") == len(evaluation.mistakes) == 8
 
 
-def test_no_mistake_needs_no_weights(run, dataset, evaluation):
+def test_without_mistakes_no_weights_are_needed(run, dataset, evaluation):
     right = evaluate(probabilities=np.eye(3), labels=np.arange(3), ids=list("abc"), class_names=dataset.class_names)
     (run.directory / runs.BEST_WEIGHTS).rename(run.directory / "away")
     try:

@@ -1,4 +1,4 @@
-"""Tasks that wait together are answered together, each with its own answer."""
+"""Simultaneous tasks are answered in one batch, each with its own answer."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from carclf.serving.batcher import Batcher, BusyError
 
 
 class Doubling:
-    """Doubles numbers, remembers its batches, and waits while it is told to."""
+    """Doubles numbers, remembers its batches, and waits until it may continue."""
 
     def __init__(self):
         self.batches = []
@@ -28,7 +28,7 @@ def doubling():
 
 
 def test_each_task_gets_its_own_answer_in_full_batches(doubling):
-    batcher = Batcher(doubling, expected=lambda: 20, largest=4, wait_seconds=0.5, waiting=100)
+    batcher = Batcher(doubling, expected=lambda: 20, largest=4, wait_seconds=0.5, max_waiting=100)
     doubling.may_go.clear()
     futures = [batcher.submit(number) for number in range(20)]
     doubling.may_go.set()
@@ -37,14 +37,14 @@ def test_each_task_gets_its_own_answer_in_full_batches(doubling):
     assert [len(batch) for batch in doubling.batches] == [4] * 5
 
 
-def test_a_lonely_task_does_not_wait(doubling):
-    batcher = Batcher(doubling, expected=lambda: 1, largest=8, wait_seconds=30, waiting=8)
+def test_a_single_task_does_not_wait(doubling):
+    batcher = Batcher(doubling, expected=lambda: 1, largest=8, wait_seconds=30, max_waiting=8)
     assert batcher.submit(21).result(10) == 42
     batcher.close()
 
 
-def test_a_task_waits_for_another_that_is_expected(doubling):
-    batcher = Batcher(doubling, expected=lambda: 2, largest=8, wait_seconds=30, waiting=8)
+def test_a_task_waits_for_an_expected_one(doubling):
+    batcher = Batcher(doubling, expected=lambda: 2, largest=8, wait_seconds=30, max_waiting=8)
     first = batcher.submit(1)
     time.sleep(0.02)
     assert not first.done()
@@ -53,16 +53,16 @@ def test_a_task_waits_for_another_that_is_expected(doubling):
     assert doubling.batches == [[1, 2]]
 
 
-def test_a_task_waits_no_longer_than_it_may(doubling):
-    batcher = Batcher(doubling, expected=lambda: 2, largest=8, wait_seconds=0.05, waiting=8)
+def test_a_task_waits_at_most_the_given_time(doubling):
+    batcher = Batcher(doubling, expected=lambda: 2, largest=8, wait_seconds=0.05, max_waiting=8)
     started = time.monotonic()
     assert batcher.submit(21).result(10) == 42
     assert 0.04 < time.monotonic() - started < 5
     batcher.close()
 
 
-def test_more_than_may_wait_are_refused(doubling):
-    batcher = Batcher(doubling, expected=lambda: 1, largest=1, wait_seconds=0, waiting=2)
+def test_tasks_beyond_the_limit_are_refused(doubling):
+    batcher = Batcher(doubling, expected=lambda: 1, largest=1, wait_seconds=0, max_waiting=2)
     doubling.may_go.clear()
     first = batcher.submit(1)
     while not first.running():
@@ -75,8 +75,8 @@ def test_more_than_may_wait_are_refused(doubling):
     batcher.close()
 
 
-def test_a_task_that_was_given_up_is_not_computed(doubling):
-    batcher = Batcher(doubling, expected=lambda: 1, largest=1, wait_seconds=0, waiting=8)
+def test_a_cancelled_task_is_not_computed(doubling):
+    batcher = Batcher(doubling, expected=lambda: 1, largest=1, wait_seconds=0, max_waiting=8)
     doubling.may_go.clear()
     first = batcher.submit(1)
     while not first.running():
@@ -89,21 +89,21 @@ def test_a_task_that_was_given_up_is_not_computed(doubling):
     assert doubling.batches == [[1], [3]]
 
 
-def test_a_failure_reaches_every_task_of_its_batch_and_no_other():
+def test_a_failure_reaches_only_the_tasks_of_its_batch():
     def fail(tasks):
         if 0 in tasks:
             raise ValueError("zero")
         return tasks
 
-    batcher = Batcher(fail, expected=lambda: 1, largest=1, wait_seconds=0, waiting=8)
+    batcher = Batcher(fail, expected=lambda: 1, largest=1, wait_seconds=0, max_waiting=8)
     with pytest.raises(ValueError, match="zero"):
         batcher.submit(0).result(10)
     assert batcher.submit(1).result(10) == 1
     batcher.close()
 
 
-def test_closing_answers_what_waits(doubling):
-    batcher = Batcher(doubling, expected=lambda: 3, largest=2, wait_seconds=5, waiting=8)
+def test_closing_answers_waiting_tasks(doubling):
+    batcher = Batcher(doubling, expected=lambda: 3, largest=2, wait_seconds=5, max_waiting=8)
     futures = [batcher.submit(number) for number in range(3)]
     batcher.close()
     assert [future.result(0) for future in futures] == [0, 2, 4]

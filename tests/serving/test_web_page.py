@@ -1,4 +1,4 @@
-"""The page in a real browser, and what programs and hostile ones get: one server for all, of a run in miniature."""
+"""The page in a real browser, and answers to programs, also hostile ones: one server for all, with a tiny run."""
 
 import functools
 import http.client
@@ -30,7 +30,7 @@ BOUNDARY = "border"
 
 @pytest.fixture(scope="module", autouse=True)
 def render_not_compiled():
-    """XLA takes seconds for each Render, and gives the same images."""
+    """XLA takes seconds per Render and gives the same images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
         yield
@@ -44,7 +44,7 @@ def run(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(run):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(served, "BATCH_SIZES", (1, 8))  # one to compile less
+        patch.setattr(served, "BATCH_SIZES", (1, 8))  # one less to compile
         made = ServedModel([run], jit=False)
         made.warm_up()
         yield made
@@ -52,7 +52,7 @@ def model(run):
 
 @pytest.fixture(scope="module")
 def port(model) -> Iterator[int]:
-    """Of a server that runs in a thread."""
+    """The port of a server that runs in a thread."""
     opened = bind("127.0.0.1", 0)
     app = build_app(model, name="one", host="127.0.0.1", max_bytes=MAX_BYTES)
     servers, ready = [], threading.Event()
@@ -113,7 +113,7 @@ def test_a_photo_gets_the_probabilities_of_the_run(port, model, run, photos):
     assert "heat" not in answer
 
 
-def test_the_heat_covers_what_the_network_saw(port, photos):
+def test_the_heat_map_covers_the_part_that_the_network_saw(port, photos):
     _, answer = classify(port, photos[0], query="?heat=1")
     values = np.array(answer["heat"]["values"])
     assert values.ndim == 2
@@ -148,7 +148,7 @@ def test_eight_clients_at_once_get_their_own_answers(port, photos):
     ],
     ids=["empty", "html", "pdf", "zeros"],
 )
-def test_a_hostile_file_is_one_sentence(port, content, reason):
+def test_the_error_for_a_hostile_file_is_one_sentence(port, content, reason):
     status, answer = classify(port, content)
     assert status == 422
     assert list(answer) == ["error"]
@@ -165,8 +165,8 @@ def test_a_bomb_is_refused_by_its_header(port, tmp_path):
     assert "too large: 14000x14000 pixels" in answer["error"]
 
 
-def test_bytes_are_limited_announced_or_not(port):
-    sentence = {"error": "The photo is too large: at most 0.1 MB are taken."}
+def test_the_size_limit_holds_with_and_without_content_length(port):
+    sentence = {"error": "The photo is too large: send at most 0.1 MB."}
     assert classify(port, bytes(MAX_BYTES + 1)) == (413, sentence)
     assert classify(port, bytes(2 * MAX_BYTES)) == (413, sentence)
     chunks = (part for part in [form(bytes(2 * MAX_BYTES))])
@@ -178,7 +178,7 @@ def test_bytes_are_limited_announced_or_not(port):
     connection.close()
 
 
-def test_no_file_and_no_form_are_one_sentence(port, photos):
+def test_the_error_for_a_missing_file_or_form_is_one_sentence(port, photos):
     assert classify(port, photos[0], field="other")[0] == 422
     for kind in ("application/json", f"multipart/form-data; boundary={BOUNDARY}", "multipart/form-data"):
         status, _, answer = ask(port, "POST", "/api/classify", b"{}", Content_Type=kind)
@@ -186,14 +186,14 @@ def test_no_file_and_no_form_are_one_sentence(port, photos):
         assert list(json.loads(answer)) == ["error"]
 
 
-def test_health_says_what_is_served(port):
+def test_health_describes_the_served_run(port):
     status, _, answer = ask(port, "GET", "/health")
     assert status == 200
     assert json.loads(answer) == {"status": "ready", "run": "one", "classes": 3, "max_bytes": MAX_BYTES}
 
 
 @pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/health", "/nothing"])
-def test_every_answer_has_the_security_headers(port, path):
+def test_every_response_has_the_security_headers(port, path):
     _, headers, _ = ask(port, "GET", path)
     assert {name: headers[name.lower()] for name in SECURITY_HEADERS} == SECURITY_HEADERS
 
@@ -204,15 +204,15 @@ def test_no_path_reaches_the_disk(port, path):
     assert (status, json.loads(answer)) == (404, {"error": "Not Found"})
 
 
-def test_another_host_name_is_not_answered(port):
+def test_another_host_name_is_refused(port):
     assert ask(port, "GET", "/health", Host="evil.example")[0] == 400
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "car.example")] == [
         True, True, True, False, False,
     ]  # fmt: skip
 
 
-def test_a_taken_port_is_one_sentence(port):
-    with pytest.raises(UserError, match=f"127.0.0.1:{port} cannot be listened on .*give another --port"):
+def test_the_error_for_a_port_in_use_is_one_sentence(port):
+    with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port} .*: give another --port"):
         bind("127.0.0.1", port)
 
 
@@ -242,7 +242,7 @@ def test_photos_dropped_on_the_page_show_classes_and_heat(browser, port, photos,
     page.goto(f"http://127.0.0.1:{port}/")
     page.locator("#limit", has_text="Up to 0.1 MB each.").wait_for()
     page.set_input_files("#files", [tmp_path / name for name in ("good.jpg", hostile, "portrait.jpg")])
-    good, bad, portrait = (page.locator("article").nth(place) for place in range(3))
+    good, bad, portrait = (page.locator("article").nth(index) for index in range(3))
     good.locator("li").nth(2).wait_for()
     assert good.locator("li").count() == 3
     likeliest = classify(port, photos[0])[1]["classes"][0]

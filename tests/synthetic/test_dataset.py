@@ -1,4 +1,4 @@
-"""The competition's layout: the same bytes for any number of workers; complete, or not there."""
+"""The competition's layout: the same bytes for any number of workers; complete, or missing."""
 
 import hashlib
 import io
@@ -108,15 +108,15 @@ def test_a_missing_or_empty_folder_is_free(tmp_path, make):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda out: (out / "sample.json").unlink(), "holds no sample"),
-        (lambda out: (out / "sample.json").write_text("{"), "holds no sample"),
+        (lambda out: (out / "sample.json").unlink(), "has no sample"),
+        (lambda out: (out / "sample.json").write_text("{"), "has no sample"),
         (lambda out: (out / "sample.json").write_text('{"seed": 6}'), "drawn with other options"),
-        (lambda out: (out / "train.csv").unlink(), r"has lost train\.csv"),
-        (lambda out: (out / "test_upload" / "77.jpg").unlink(), "has 9 of its 10 photos"),
+        (lambda out: (out / "train.csv").unlink(), r"is missing train\.csv"),
+        (lambda out: (out / "test_upload" / "77.jpg").unlink(), "has only 9 of its 10 photos"),
     ],
     ids=["no description", "broken description", "other options", "no table", "lost photo"],
 )
-def test_anything_else_is_refused(tmp_path, harm, message):
+def test_other_content_is_refused(tmp_path, harm, message):
     harm(finished(tmp_path / "set"))
     with pytest.raises(UserError, match=message):
         dataset.check_output(tmp_path / "set", description=DESCRIPTION)

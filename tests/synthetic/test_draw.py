@@ -1,4 +1,4 @@
-"""One photo: a pure function of seed and Id, with a car of the kind asked for in it."""
+"""One photo: a pure function of seed and Id that shows a car of the requested kind."""
 
 import io
 import itertools
@@ -80,7 +80,7 @@ def test_cars_face_both_ways_and_show_both_ends():
 
 def test_ground_far_away_lands_on_the_horizon():
     camera = place_camera(generator(1, "a"), KINDS[0], width=640, height=480)
-    away = -camera.turn[2] * (1, 0, 1)  # the lens's direction, level
+    away = -camera.rotation[2] * (1, 0, 1)  # the lens's direction, level
     far = camera.project(np.array([away / np.linalg.norm(away) * 1e7]))
     assert far[0, 1] == pytest.approx(camera.horizon, abs=1e-3 * 480 + np.sin(np.radians(3)) * 480)  # roll tilts it
 

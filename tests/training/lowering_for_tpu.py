@@ -85,7 +85,7 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
         classifier,
         framing=framing,
         rendering=dataclasses.replace(
-            rendering, method=separable.choose_method(options.render, turning=recipe.turning),
+            rendering, method=separable.choose_method(options.render, not_axis_aligned=recipe.not_axis_aligned),
             mixing=recipe.mixes, erasing=recipe.erases,
         ),
         optimizer=build_optimizer(
@@ -104,10 +104,12 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
     yield "evaluation step", model.test_step, (abstract((*weights, metrics)), batch)
     for text in VIEWS:
         views = parse_views(text)
-        turning = [view.name for view in views if view.turns]
+        not_axis_aligned = [view.name for view in views if not view.axis_aligned]
         predictor = build_photo_classifier(
             classifier, framing=framing,
-            rendering=dataclasses.replace(rendering, method=separable.choose_method("auto", turning=turning)),
+            rendering=dataclasses.replace(
+                rendering, method=separable.choose_method("auto", not_axis_aligned=not_axis_aligned)
+            ),
         )  # fmt: skip
         state = abstract(values(predictor.trainable_variables, predictor.non_trainable_variables))
         draws = {name: shared((batch_size, len(views), *shape), np.float32) for name, shape in DRAW_SHAPES.items()}

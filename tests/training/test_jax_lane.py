@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from carclf import device, runs, train
-from carclf.data.pipeline import Share, training_batches, validation_batches
+from carclf.data.pipeline import HostSlice, training_batches, validation_batches
 from carclf.framing import Framing
 from carclf.inference.predictor import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views
@@ -146,12 +146,12 @@ def test_hosts_decode_one_batch_between_them(dataset, hosts):
     shared = {"manifest": dataset, "framing": Framing(image_size=(32, 32), canvas_size=64), "batch_size": 12}
     mixing = {"recipe": parse_recipe("rotate(9)|cutmix"), "epochs": 1, "seed": 5, "folds": [1, 2]}
 
-    def batches(share: Share) -> list[list[np.ndarray]]:
-        training = training_batches(**shared, **mixing, share=share)
-        validation = validation_batches(**shared, folds=[0], recipe=parse_recipe(""), share=share)
+    def batches(host_slice: HostSlice) -> list[list[np.ndarray]]:
+        training = training_batches(**shared, **mixing, host_slice=host_slice)
+        validation = validation_batches(**shared, folds=[0], recipe=parse_recipe(""), host_slice=host_slice)
         return [[np.asarray(a) for a in tf.nest.flatten(batch)] for batch in [*training, *validation]]
 
-    whole, parts = batches(Share()), [batches(Share(host, hosts)) for host in range(hosts)]
+    whole, parts = batches(HostSlice()), [batches(HostSlice(host, hosts)) for host in range(hosts)]
     assert len(whole) == 2
     for number, batch in enumerate(whole):
         for index, array in enumerate(batch):

@@ -1,4 +1,4 @@
-"""A search that costs nothing: its value is a formula of the learning rate, highest at 1e-3."""
+"""A cheap search: its value is a formula of the learning rate, highest at 1e-3."""
 
 import math
 

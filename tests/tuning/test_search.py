@@ -1,4 +1,4 @@
-"""Trials of one study in one process and in several; what ends early, fails or is killed."""
+"""Trials of a study in one process and in several; pruned, failed and killed trials."""
 
 import os
 import signal
@@ -37,13 +37,13 @@ def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_pa
     studies = []
     for name in ("one", "two"):
         study = opened(f"sqlite:///{tmp_path}/{name}.db")
-        told = []
+        best = []
         tally = search(
-            study, formula, space=SPACE, trials=6, seed=5, on_result=lambda s, told=told: told.append(s.best_value)
+            study, formula, space=SPACE, trials=6, seed=5, on_result=lambda s, best=best: best.append(s.best_value)
         )
-        assert str(tally) == "6 trials, of which 6 completed, 0 were pruned and 0 failed"
-        assert len(told) == 7
-        assert told == sorted(told)
+        assert str(tally) == "6 trials: 6 completed, 0 pruned, 0 failed"
+        assert len(best) == 7
+        assert best == sorted(best)
         studies.append(study)
     one, two = ([trial.params for trial in study.get_trials()] for study in studies)
     assert one == two
@@ -51,7 +51,7 @@ def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_pa
     assert len({params["learning_rate"] for params in one}) == 6
 
 
-def test_a_finished_study_goes_on_only_for_more_trials(url):
+def test_a_finished_study_resumes_only_for_more_trials(url):
     search(opened(url), formula, space=SPACE, trials=2, seed=5)
     assert search(opened(url), formula, space=SPACE, trials=2, seed=5).settled == 2
     assert search(opened(url), formula, space=SPACE, trials=3, seed=5).settled == 3
@@ -77,7 +77,7 @@ def test_hyperband_is_an_option(url):
     assert type(opened(url, pruner="hyperband").pruner).__name__ == "HyperbandPruner"
 
 
-def test_a_failed_trial_is_counted_with_its_reason_and_the_search_goes_on(url, capsys):
+def test_a_failed_trial_is_counted_with_its_reason_and_the_search_continues(url, capsys):
     def objective(number, values, report):
         if number == 1:
             raise TrialFailedError("The device ran out of memory")
@@ -97,12 +97,12 @@ def test_when_every_trial_fails_the_search_ends_with_the_reason(url):
         begun.append(number)
         raise TrialFailedError("there is no backbone huge")
 
-    with pytest.raises(UserError, match="The first 3 trials all failed, the last like this: there is no backbone huge"):
+    with pytest.raises(UserError, match="The first 3 trials all failed, the last one with: there is no backbone huge"):
         search(opened(url), objective, space=SPACE, trials=20, seed=5)
     assert begun == [0, 1, 2]
 
 
-def test_a_stopped_trial_is_done_again_with_its_values(url):
+def test_a_stopped_trial_is_restarted_with_its_values(url):
     seen = []
 
     def objective(number, values, report):
@@ -118,23 +118,23 @@ def test_a_stopped_trial_is_done_again_with_its_values(url):
     assert (tally.settled, tally.completed) == (3, 3)
 
 
-def test_two_processes_share_a_study_and_the_trial_of_a_killed_one_is_done_again(url):
+def test_two_processes_share_a_study_and_the_trial_of_a_killed_one_is_restarted(url):
     study = opened(url)
     with begin(url, 3, "endless") as victim, begin_after(victim, url, 3, "formula") as helper:
-        lines = [helper.stdout.readline() for _ in range(5)]  # of the two trials that are left
-        assert lines[4] == "Waiting for 1 trials that other processes have begun.\n"
+        lines = [helper.stdout.readline() for _ in range(5)]  # of the two remaining trials
+        assert lines[4] == "Waiting for 1 trials of other processes.\n"
         victim.send_signal(signal.SIGKILL)
         rest, _ = helper.communicate(timeout=60)
-    assert rest.endswith("3 trials, of which 3 completed, 0 were pruned and 0 failed\n")
+    assert rest.endswith("3 trials: 3 completed, 0 pruned, 0 failed\n")
     trials = study.get_trials()
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     assert trials[3].params == trials[0].params
     assert Tally.of(study) == Tally(completed=3, pruned=0, failed=0, running=0)
 
 
-def test_a_trial_whose_process_was_killed_before_its_first_heartbeat_is_done_again(url):
+def test_a_trial_whose_process_was_killed_before_its_first_heartbeat_is_restarted(url):
     study = opened(url)
-    with pytest.warns(UserWarning, match="Heartbeat"):  # there is none, as wanted
+    with pytest.warns(UserWarning, match="Heartbeat"):  # there is none, as intended
         study.ask()
     assert search(study, formula, space=SPACE, trials=1, seed=5) == Tally(completed=1, pruned=0, failed=0, running=0)
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "COMPLETE"]
@@ -155,11 +155,11 @@ def test_another_data_set_or_space_is_refused(url):
         ("orakel://somewhere/cars", "Can't load plugin"),
     ],
 )
-def test_a_storage_that_cannot_be_used_is_one_sentence(storage, reason):
+def test_the_error_for_an_unusable_storage_is_one_sentence(storage, reason):
     with pytest.raises(UserError, match=f"The storage {storage} cannot be used .*{reason}") as caught:
         opened(storage)
     assert "\n" not in str(caught.value)
 
 
-def test_a_password_is_never_shown():
+def test_a_password_is_never_printed():
     assert shown_url("postgresql://ann:secret@host/cars") == "postgresql://ann:***@host/cars"

@@ -1,4 +1,4 @@
-"""What a trial's process leaves behind, and why it failed."""
+"""The files that a trial leaves, and the reasons of its failure."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from carclf.tuning.trial import TrainTrial, TrialFailedError, TrialPrunedError
 
 
 class Process:
-    """Alive for so many looks; writes an epoch before each."""
+    """Stays alive for a number of polls, and writes an epoch before each."""
 
     def __init__(self, history: Path, epochs: int) -> None:
         self.history, self.epochs, self.looks = history, epochs, 0
@@ -33,15 +33,15 @@ def process(tmp_path):
 
 def test_every_epoch_is_reported_once(process):
     seen = []
-    trial._watch(process, process.history, lambda epoch, accuracy: bool(seen.append((epoch, accuracy))))
+    trial._follow(process, process.history, lambda epoch, accuracy: bool(seen.append((epoch, accuracy))))
     assert seen == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
 def test_a_pruned_trial_ends_at_once_and_a_finished_one_counts(process):
     with pytest.raises(TrialPrunedError):
-        trial._watch(process, process.history, lambda epoch, accuracy: epoch == 2)
+        trial._follow(process, process.history, lambda epoch, accuracy: epoch == 2)
     assert process.looks == 3
-    trial._watch(Process(process.history, epochs=0), process.history, lambda epoch, accuracy: True)
+    trial._follow(Process(process.history, epochs=0), process.history, lambda epoch, accuracy: True)
 
 
 def test_a_refused_trial_fails_with_the_trainers_own_sentence(tmp_path):
@@ -54,7 +54,7 @@ def test_a_refused_trial_fails_with_the_trainers_own_sentence(tmp_path):
     assert [path.name for path in stale.iterdir()] == ["log.txt"]
 
 
-def test_values_that_exclude_each_other_fail_without_a_process(tmp_path):
+def test_incompatible_values_fail_without_a_process(tmp_path):
     run = TrainTrial(TrainOptions(data="data", ema_momentum=0.9), tmp_path)
     with pytest.raises(TrialFailedError, match="--swa_epochs=2 is not possible"):
         run(0, {"swa_epochs": 2}, lambda epoch, accuracy: False)

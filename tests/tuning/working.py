@@ -8,7 +8,7 @@ from tests.tuning.formula import SPACE, formula, opened
 
 
 def endless(number, values, report):
-    print("begun", flush=True)
+    print("started", flush=True)
     time.sleep(600)
 
 
