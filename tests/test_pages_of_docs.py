@@ -94,6 +94,14 @@ def test_the_floors_are_those_that_the_imports_keep():
     assert wanted <= listed <= wanted | set(ground)
 
 
+def test_the_lowest_versions_are_those_of_the_metadata():
+    (versions,) = re.findall(r"^Lowest versions: (.*)", page("architecture.md"), flags=re.MULTILINE)
+    metadata = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    for name, low, high in re.findall(r"(\w+) ([\d.]*\d)(?: \(below ([\d.]*\d)\))?", versions):
+        wanted = {"Python": "python_requires = ", "TensorFlow": "tensorflow-cpu", "Keras": "keras", "JAX": "jax"}[name]
+        assert f"{wanted}>={low}{f',<{high}' if high else ''}" in metadata
+
+
 def test_the_table_of_operations_is_that_of_the_code():
     rows = [f"| `{signature(name, row.arguments)}` | {row.summary} | {row.chance:g} |" for name, row in RECIPES.items()]
     assert "| --- | --- | --- |\n" + "\n".join(rows) + "\n\n" in page("recipes.md")
