@@ -138,7 +138,6 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
         indices = tuple(index for index, other in enumerate(sizes) if other == size)
         of_size = tuple(views[index] for index in indices)
         classifier, framing = load_classifier(run, image_size=size)
-        axis_aligned = all(view.axis_aligned for view in of_size)
         rendering = dataclasses.replace(
             run.rendering,
             # A gather gives the same image as the run's own method, and renders views that are not axis-aligned.
