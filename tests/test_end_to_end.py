@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.doors import open_door
 
+from tests.commands import open_door
 from tests.conftest import write_dataset
 
 ROOT = Path(__file__).parent.parent
