@@ -2,7 +2,8 @@
 
 import dataclasses
 import typing
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from carclf.errors import UserError
 
@@ -14,6 +15,46 @@ RenderMethod = Literal["gather", "separable"]
 RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResizeMode:
+    """One row of `RESIZE_MODES`: how a photo of another shape than the image's becomes one.
+
+    Attributes:
+      span: (wider, xp) → (across, down): how much of the photo's width and height the image spans. 1 is all, less
+        shows the centre, more leaves room at both ends. `wider` is an array: width / height of the photo divided by
+        that of the image. xp is NumPy or `keras.ops`.
+      summary: what becomes of the photo, for `--help` and the model card.
+      by_hand: how to do it in another program, for the model card: {width} and {height} in pixels, and what the rest is
+        {filled} with.
+    """
+
+    span: Callable[[Any, Any], tuple[Any, Any]]
+    summary: str
+    by_hand: str
+
+
+RESIZE_MODES: dict[str, ResizeMode] = {
+    "squash": ResizeMode(
+        span=lambda wider, xp: (xp.ones_like(wider), xp.ones_like(wider)),
+        summary="squashed to the image's shape",
+        by_hand="resize each photo of any shape to {width}×{height} pixels with an antialiasing filter (such as "
+        "Pillow's BILINEAR)",
+    ),
+    "crop": ResizeMode(
+        span=lambda wider, xp: (xp.minimum(1.0 / wider, 1.0), xp.minimum(wider, 1.0)),
+        summary="cropped about its centre to the image's shape",
+        by_hand="crop each photo about its centre to the shape {width}:{height}, then resize it to that many pixels "
+        "with an antialiasing filter (Pillow's `ImageOps.fit` does both)",
+    ),
+    "pad": ResizeMode(
+        span=lambda wider, xp: (xp.maximum(1.0 / wider, 1.0), xp.maximum(wider, 1.0)),
+        summary="padded to the image's shape",
+        by_hand="resize each photo to fit into {width}×{height} pixels with an antialiasing filter, and fill the "
+        "rest {filled}",
+    ),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Framing:
     """How photos become network input; training, validation, prediction and export share it.
@@ -21,7 +62,7 @@ class Framing:
     Attributes:
       image_size: (height, width) of the rendered image in pixels.
       canvas_size: side C of the square canvas in pixels.
-      fit: resize mode: 'squash', 'crop' or 'pad' (`carclf.recipe`).
+      fit: resize mode, a key of `RESIZE_MODES`.
     """
 
     image_size: tuple[int, int]

@@ -4,7 +4,7 @@ import dataclasses
 
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse
-from carclf.framing import PADDING_MODES, RENDER_METHODS, PaddingMode, parse_image_sizes
+from carclf.framing import PADDING_MODES, RENDER_METHODS, RESIZE_MODES, PaddingMode, parse_image_sizes
 
 # What --val_fold=all is kept as.
 ALL_FOLDS = -1
@@ -131,8 +131,10 @@ class TrainOptions(Options):
     )
     fit: str = option(
         "squash",
-        "Resize mode: squash the photo to the image's shape, crop its centre, or pad it.",
-        choices=("squash", "crop", "pad"),
+        "Resize mode, for photos of another shape than the image: "
+        + ", ".join(f"{name} ({mode.summary})" for name, mode in RESIZE_MODES.items())
+        + ".",
+        names="carclf.framing:RESIZE_MODES",
         group=_IMAGES,
     )
     fill: PaddingMode = option("edge", "Padding mode: what lies outside a photo.", choices=PADDING_MODES, group=_IMAGES)

@@ -60,7 +60,7 @@ GROUND = {
     "workers": {"errors"},
     "device": {"errors", "extras", "progress"},
     "command": {"errors", "extras", "flags"},
-    "recipe": {"errors"},
+    "recipe": {"errors", "framing"},
 }
 # Shards are written in the converter's room with the record format of the data room.
 SIDEWAYS = {("convert", "data")}

@@ -34,7 +34,7 @@ class ViewSet:
     Attributes:
       views: at least one.
       image_size: (height, width) of the rendered image in pixels.
-      fit: resize mode: 'squash', 'crop' or 'pad'.
+      fit: resize mode, a key of `carclf.framing.RESIZE_MODES`.
       seed: of random views.
     """
 

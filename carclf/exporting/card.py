@@ -14,7 +14,7 @@ from carclf import __version__
 from carclf.errors import UserError
 from carclf.exporting.checking import TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
-from carclf.framing import parse_image_size
+from carclf.framing import RESIZE_MODES, parse_image_size
 from carclf.runs import Run
 
 CARD_FILE = "README.md"
@@ -23,21 +23,6 @@ TEMPLATE = "card.md"
 WEAKEST = 3
 LISTED_CLASSES = 30
 
-# How the model fits a photo of another shape to the image.
-FITS = {
-    "squash": "squashed to the image's shape",
-    "crop": "cropped about its centre to the image's shape",
-    "pad": "padded to the image's shape",
-}
-# How users of a fixed-size format resize their photos.
-RESIZINGS = {
-    "squash": "resize each photo of any shape to {width}×{height} pixels with an antialiasing filter (such as Pillow's "
-    "BILINEAR)",
-    "crop": "crop each photo about its centre to the shape {width}:{height}, then resize it to that many pixels with "
-    "an antialiasing filter (Pillow's `ImageOps.fit` does both)",
-    "pad": "resize each photo to fit into {width}×{height} pixels with an antialiasing filter, and fill the rest "
-    "{filled}",
-}
 FILLED = {"edge": "with its edge pixels", "reflect": "with its mirror image", "constant": "with black"}
 
 
@@ -152,7 +137,7 @@ def _inside(run: Run, *, resize: Resizing | None, canvas_size: int) -> str:
     else:
         steps = [
             f"a photo longer than {canvas_size} pixels is halved by averaging until it fits",
-            f"{FITS[run.options.fit]} by one interpolation",
+            f"{RESIZE_MODES[run.options.fit].summary} by one interpolation",
         ]
     steps += ["its values stretched to 0–255"] * run.options.stretch
     return ", ".join([*steps, "and the range that the backbone expects"])
@@ -162,7 +147,7 @@ def _resizing(resize: Resizing | None) -> str:
     if resize is None:
         return ""
     height, width = resize.photo_size
-    text = RESIZINGS[resize.fit].format(height=height, width=width, filled=FILLED[resize.fill])
+    text = RESIZE_MODES[resize.fit].by_hand.format(height=height, width=width, filled=FILLED[resize.fill])
     return f"{text[0].upper()}{text[1:]}."
 
 

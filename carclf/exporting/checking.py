@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from carclf.data.decoder import decode
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.exporting.formats import Predict
-from carclf.framing import PaddingMode
+from carclf.framing import RESIZE_MODES, PaddingMode
 from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
 
 TOLERANCE = 1e-3  # of a probability, on identical pixels
@@ -69,7 +69,7 @@ class Resizing:
 
     Attributes:
       photo_size: (h, w) in pixels.
-      fit: resize mode: 'squash', 'crop' or 'pad'.
+      fit: resize mode, a key of `carclf.framing.RESIZE_MODES`.
       fill: padding mode.
     """
 
@@ -80,11 +80,12 @@ class Resizing:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Returns the resized photo, uint8 [h, w, 3], of one of any size, uint8 [?, ?, 3]."""
         photo, (height, width) = Image.fromarray(pixels), self.photo_size
-        if self.fit == "crop":
-            return np.asarray(ImageOps.fit(photo, (width, height), Image.Resampling.BILINEAR))
-        if self.fit == "squash":
-            return np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
-        inside = np.asarray(ImageOps.contain(photo, (width, height), Image.Resampling.BILINEAR))
+        wider = np.asarray(photo.width * height / (photo.height * width))
+        across, down = (float(side) for side in RESIZE_MODES[self.fit].span(wider, np))
+        left, top = (photo.width * (1 - min(across, 1.0)) / 2, photo.height * (1 - min(down, 1.0)) / 2)
+        size = (max(1, round(width / max(across, 1.0))), max(1, round(height / max(down, 1.0))))
+        window = (left, top, photo.width - left, photo.height - top)
+        inside = np.asarray(photo.resize(size, Image.Resampling.BILINEAR, box=window))
         spare = (height - inside.shape[0], width - inside.shape[1])
         pads = [(side // 2, side - side // 2) for side in spare]
         return np.pad(inside, [*pads, (0, 0)], mode=PAD_MODES[self.fill])

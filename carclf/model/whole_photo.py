@@ -1,13 +1,12 @@
 """The exported model: photos of any size to probabilities, with the preprocessing inside."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from carclf.framing import Framing, PaddingMode, Rendering
+from carclf.framing import RESIZE_MODES, Framing, PaddingMode, Rendering
 from carclf.model.render import Render
 
 Tensor = Any
@@ -52,13 +51,13 @@ class WholePhoto(keras.layers.Layer):
     Args:
       image_size: (H, W) in pixels.
       canvas_size: largest side in pixels that Render gets.
-      fit: resize mode: 'squash', 'crop' or 'pad'.
+      fit: resize mode, a key of `RESIZE_MODES`.
       fill: padding mode, see `Render`.
       stretch: see `render`.
       name: of the layer.
 
     Raises:
-      ValueError: `fit` is none of the three.
+      ValueError: `fit` is none.
     """
 
     def __init__(
@@ -66,8 +65,8 @@ class WholePhoto(keras.layers.Layer):
     ) -> None:
         """See the class."""
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
-        if fit not in FITTING:
-            raise ValueError(f"fit must be one of {', '.join(FITTING)}. Received: fit={fit!r}")
+        if fit not in RESIZE_MODES:
+            raise ValueError(f"fit must be one of {', '.join(RESIZE_MODES)}. Received: fit={fit!r}")
         self.image_size = image_size
         self.canvas_size = canvas_size
         self.fit = fit
@@ -125,15 +124,8 @@ def fitting(size: Tensor, *, aspect: float, fit: str) -> Tensor:
     Args:
       size: float32 [2], height and width of the photo in pixels.
       aspect: width divided by height of the output.
-      fit: resize mode, a key of FITTING.
+      fit: resize mode, a key of `RESIZE_MODES`.
     """
     wider = size[1] / size[0] / aspect
-    across, down = FITTING[fit](wider)
+    across, down = RESIZE_MODES[fit].span(wider, ops)
     return ops.stack([across, down, ops.ones_like(across)])[:, None] * np.eye(3, dtype=np.float32)
-
-
-FITTING: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
-    "squash": lambda wider: (ops.ones_like(wider), ops.ones_like(wider)),
-    "crop": lambda wider: (ops.minimum(1.0 / wider, 1.0), ops.minimum(wider, 1.0)),
-    "pad": lambda wider: (ops.maximum(1.0 / wider, 1.0), ops.maximum(wider, 1.0)),
-}

@@ -110,7 +110,7 @@ class Recipe:
           row: integer [B], index of each photo in its split; -1 is padding and gets the identity.
           extent: float32 [B, 2], (height, width) of the photos in pixels. Only the ratio matters.
           image_size: (height, width) of the output in pixels.
-          fit: resize mode: squash the whole photo to the output, crop its centre to the output's shape, or pad.
+          fit: resize mode, a key of `carclf.framing.RESIZE_MODES`.
           strength: 0..1, scales the size of every operation (its chance if it has no size); 0 is the identity.
 
         Raises:

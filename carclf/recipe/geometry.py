@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from carclf.framing import RESIZE_MODES
+
 Array = npt.NDArray[np.float64]
 
 
@@ -105,27 +107,16 @@ def homography(corners: Array) -> Array:
 def fitting(extent: npt.NDArray[np.floating], *, aspect: float, fit: str) -> Array:
     """Returns the maps from the output to the whole photo, before any operation.
 
-    `squash` stretches the photo to the output. `crop` shows its centre without distortion. `pad` shows all of it
-    without distortion, with padding above and below or left and right.
-
     Args:
       extent: [B, 2], height and width of the photos in pixels.
       aspect: width of the output divided by its height.
-      fit: resize mode: squash, crop or pad.
+      fit: resize mode, a key of `carclf.framing.RESIZE_MODES`.
 
     Raises:
-      ValueError: `fit` is none of the three.
+      ValueError: `fit` is none.
     """
-    if fit not in FITS:
-        raise ValueError(f"fit must be one of {', '.join(FITS)}. Received: fit={fit!r}")
-    batch = len(extent)
-    if fit == "squash":
-        return identity(batch)
+    if fit not in RESIZE_MODES:
+        raise ValueError(f"fit must be one of {', '.join(RESIZE_MODES)}. Received: fit={fit!r}")
     height, width = np.maximum(np.asarray(extent, np.float64), 1.0).T
-    wider = width / height / aspect
-    if fit == "crop":
-        return scaling(np.minimum(1.0 / wider, 1.0), np.minimum(wider, 1.0), batch=batch)
-    return scaling(np.maximum(1.0 / wider, 1.0), np.maximum(wider, 1.0), batch=batch)
-
-
-FITS = ("squash", "crop", "pad")
+    across, down = RESIZE_MODES[fit].span(width / height / aspect, np)
+    return scaling(across, down, batch=len(extent))

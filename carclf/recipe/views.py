@@ -165,7 +165,7 @@ class View:
           row: integer [B]; -1 is padding and gets the identity.
           extent: float32 [B, 2], (height, width) of the photos in pixels.
           image_size: (height, width) of the output in pixels.
-          fit: resize mode: squash, crop or pad.
+          fit: resize mode, a key of `carclf.framing.RESIZE_MODES`.
         """
         recipe = self.recipe or Recipe(spec="", steps=())
         draws = recipe.draw_stream(

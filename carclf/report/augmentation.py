@@ -27,7 +27,7 @@ class Look:
 
     Attributes:
       image_size: (height, width) of the rendered image in pixels.
-      fit: 'squash', 'crop' or 'pad'.
+      fit: resize mode, a key of `carclf.framing.RESIZE_MODES`.
       rendering: how the images are computed; what a picture mixes and erases follows from its recipes.
       seed: of the draws.
       draws: how many of each photo, those of the first epochs.

@@ -10,7 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from carclf import runs
 from carclf.data.photos import read_photos
@@ -22,7 +22,7 @@ from carclf.exporting.formats import FORMATS, write_saved_model
 from carclf.exporting.run_export import export_run
 from carclf.files import write_json
 from carclf.flags import options_of
-from carclf.framing import Framing, Rendering
+from carclf.framing import RESIZE_MODES, Framing, Rendering
 from carclf.inference.metrics import evaluate
 from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
 from carclf.model import photo_classifier
@@ -187,7 +187,7 @@ def test_a_failed_export_keeps_the_existing_folder(run, dataset, tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("fit", RESIZE_MODES)
 def test_resizing_gives_the_one_size(fit):
     photo = np.zeros((30, 80, 3), np.uint8)
     photo[:, 40:] = 255
@@ -195,6 +195,23 @@ def test_resizing_gives_the_one_size(fit):
     assert resized.shape == (48, 64, 3)
     assert (resized[:, :30] == 0).all()
     assert (resized[:, 34:] == 255).all()
+
+
+@pytest.mark.parametrize("shape", [(30, 80, 3), (90, 40, 3), (60, 80, 3)], ids=str)
+def test_resizing_is_what_pillow_calls_it(shape):
+    photo = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    image, size, bilinear = Image.fromarray(photo), (64, 48), Image.Resampling.BILINEAR
+
+    def resized(fit):
+        return Resizing((48, 64), fit=fit, fill="constant")(photo)
+
+    np.testing.assert_array_equal(resized("squash"), image.resize(size, bilinear))
+    np.testing.assert_array_equal(resized("crop"), ImageOps.fit(image, size, bilinear))
+    contained = np.asarray(ImageOps.contain(image, size, bilinear))
+    top, left = (48 - contained.shape[0]) // 2, (64 - contained.shape[1]) // 2
+    padded = np.zeros((48, 64, 3), np.uint8)
+    padded[top : top + contained.shape[0], left : left + contained.shape[1]] = contained
+    np.testing.assert_array_equal(resized("pad"), padded)
 
 
 @pytest.mark.slow

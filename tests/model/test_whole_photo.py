@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from carclf.framing import Framing, Rendering
+from carclf.framing import RESIZE_MODES, Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.render import Render
-from carclf.model.whole_photo import FITTING, WholePhoto, build_whole_photo_classifier, fitting, halve_until_it_fits
+from carclf.model.whole_photo import WholePhoto, build_whole_photo_classifier, fitting, halve_until_it_fits
 from carclf.recipe import geometry
 
 
@@ -16,7 +16,7 @@ def photo(height: int, width: int, batch: int = 1) -> np.ndarray:
     return np.random.default_rng(7).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("fit", FITTING)
+@pytest.mark.parametrize("fit", RESIZE_MODES)
 @pytest.mark.parametrize("size", [(30, 40), (64, 20), (50, 50)])
 def test_fits_equal_those_of_the_recipe(fit, size):
     ours = fitting(ops.convert_to_tensor(size, dtype="float32"), aspect=1.5, fit=fit)
@@ -24,7 +24,7 @@ def test_fits_equal_those_of_the_recipe(fit, size):
     np.testing.assert_allclose(ops.convert_to_numpy(ours), theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("fit", FITTING)
+@pytest.mark.parametrize("fit", RESIZE_MODES)
 def test_the_image_equals_that_of_the_canvas(fit):
     pixels = photo(30, 44, batch=2)
     canvas = np.zeros((2, 48, 48, 3), np.uint8)
