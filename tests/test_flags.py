@@ -201,7 +201,10 @@ def test_impossible_options_are_refused_with_their_value(name, value, rule):
         ({"class_weights": "balancd"}, "--class_weights has 'balancd': give none, balanced"),
         ({"class_weights": "Lada:x"}, "--class_weights gives 'Lada' the weight 'x'"),
         ({"class_weights": "Lada:1,Lada:2"}, "--class_weights names 'Lada' twice"),
-        ({"amsgrad": True, "optimizer": "sgd"}, "--amsgrad is not for sgd: leave it out, or use adam or adamw"),
+        (
+            {"amsgrad": True, "optimizer": "sgd"},
+            "The optimizer sgd has no AMSGrad variant: leave out --amsgrad, or use adam or adamw",
+        ),
         ({"schedule": "one_cycle", "warmup_epochs": 1.0}, "one_cycle rises by itself: leave out the warm-up"),
         ({"warmup_epochs": 3.0, "epochs": 3}, "the warm-up takes 3.0 of 3 epochs"),
         ({"backbone": "xception", "image_size": "64"}, "xception needs images of at least 71x71 pixels, not 64x64"),
