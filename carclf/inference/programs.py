@@ -138,12 +138,11 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
         indices = tuple(index for index, other in enumerate(sizes) if other == size)
         of_size = tuple(views[index] for index in indices)
         classifier, framing = load_classifier(run, image_size=size)
+        axis_aligned = all(view.axis_aligned for view in of_size)
         rendering = dataclasses.replace(
             run.rendering,
             # A gather gives the same image as the run's own method, and renders views that are not axis-aligned.
-            method="gather"
-            if any(not view.axis_aligned for view in of_size)
-            else choose_method(run.options.render, not_axis_aligned=()),
+            method=choose_method(run.options.render, not_axis_aligned=()) if axis_aligned else "gather",
             erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
         )
         photo_classifier = build_photo_classifier(classifier, framing=framing, rendering=rendering)
