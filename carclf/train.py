@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carclf import runs
+from carclf import advice, runs
 from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_door
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
@@ -108,7 +108,7 @@ def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
         commands[str(fold)] = [*shared, *own]
     code = train_each("fold", commands)
     if not code:
-        print(f"Next: python -m carclf.evaluate --run={directory} --data={options.data}")
+        print(*advice.after_all_folds(directory, options.data), sep="\n")
     return code
 
 
@@ -264,7 +264,8 @@ def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
     kept = f"best at epoch {fit.best_epoch}" if fit.best_epoch else f"of the last {options.swa_epochs} averaged"
     print(f"Validation accuracy {evaluation.summary()}, {kept}.")
     print(f"Report: {page}")
-    print(f"Next: python -m carclf.predict --run={run.directory} --data={options.data}")
+    has_test_photos = stage.manifest.photos("test") > 0
+    print(*advice.after_training(run.directory, options.data, has_test_photos=has_test_photos), sep="\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carclf import runs
+from carclf import advice, runs
 from carclf.command import parse_command_line, run_door
 from carclf.errors import UserError
 from carclf.extras import install_command
@@ -107,7 +107,7 @@ def main(options: TuneOptions) -> None:
     )
     best = study.best_trial
     print(f"Study {name}: {tally}; the best is trial {best.number}, val_accuracy {best.value:.4f}.")
-    print(f"Next: python -m carclf.train --flagfile={output} --data={options.data}")
+    print(*advice.after_search(output, options.data), sep="\n")
 
 
 def trained_options(options: TuneOptions) -> TrainOptions:

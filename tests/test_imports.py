@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "workers",
         "device",
         "command",
+        "advice",
         "recipe",
     ),
     ("convert", "data", "model", "runs", "synthetic"),
@@ -60,6 +61,7 @@ GROUND = {
     "workers": {"errors"},
     "device": {"errors", "extras", "progress"},
     "command": {"errors", "extras", "flags"},
+    "advice": {"command", "device"},
     "recipe": {"errors", "framing"},
 }
 # Shards are written in the converter's room with the record format of the data room.

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from carclf.convert import dataset, duplicates, folds, labels, scan, shards
+from carclf.convert import dataset, duplicates, folds, labels, rare_classes, scan, shards
 from carclf.convert.duplicates import Group
 from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.options import ConvertOptions
@@ -89,15 +89,16 @@ def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWo
 
 
 def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
-    existing = None if options.dry_run else _existing(options.output)
+    existing = _existing(options.output) if options.output else None
     if existing and (finished := _finished(existing, options, inventory, workers)):
-        return finished
+        return None if options.dry_run else finished
     verdicts = scan.judge_photos(workers, inventory.photos)
-    judged = _Judged.of(inventory, verdicts)
+    judged = _Judged.of(inventory, verdicts, least=options.min_photos_per_class)
     _report(judged)
-    if options.dry_run:
-        return None
     _stop_if_bad(options, judged)
+    if options.dry_run:
+        _rehearse(options, judged, workers)
+        return None
     fingerprint = fingerprint_of(options, inventory, [verdict.source_sha256 for verdict in verdicts])
     return _write(options, judged, fingerprint, workers)
 
@@ -144,7 +145,7 @@ def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Seque
       inventory: the photos.
       digests: the SHA-256 of each photo's bytes, in the same order; b"" where it could not be read.
     """
-    settings: dict[str, Any] = {name: getattr(options, name) for name in BYTE_OPTIONS}
+    settings = _byte_options(options)
     settings |= {"format": manifests.FORMAT_VERSION, "records": shards.RECORDS_PER_SHARD}
     settings["classes"] = labels.class_names(options.classes) if options.classes else []
     settings["keep_folds"] = sorted(kept_folds(options).items())
@@ -156,6 +157,12 @@ def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Seque
     for rejection in inventory.rejected:
         digest.update(json.dumps([rejection.split, rejection.id, rejection.category, rejection.reason]).encode())
     return digest.hexdigest()
+
+
+def _byte_options(options: ConvertOptions) -> dict[str, Any]:
+    """The options that decide bytes; one that came later only where it is used, so that older data sets stay valid."""
+    later = {"min_photos_per_class": options.min_photos_per_class} if options.min_photos_per_class else {}
+    return {name: getattr(options, name) for name in BYTE_OPTIONS} | later
 
 
 def _existing(directory: str) -> Manifest | None:
@@ -173,8 +180,9 @@ def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory,
     """The data set that is already there, if it is this one; what a kill after its commit left undone is done."""
     digests = scan.hash_photos(workers, inventory.photos)
     if existing.fingerprint == fingerprint_of(options, inventory, digests):
-        dataset.copy_lists(existing)
-        dataset.clean(existing)
+        if not options.dry_run:
+            dataset.copy_lists(existing)
+            dataset.clean(existing)
         print(f"{options.output} holds this data set already: nothing to do.")
         return existing
     if not options.overwrite:
@@ -193,9 +201,18 @@ class _Judged:
     photos: tuple[Photo, ...]
     verdicts: tuple[Verdict, ...]
     rejected: tuple[Rejection, ...]
+    least: int = 0
+    """Photos that a class must have; those of smaller classes are among the rejected, too."""
+    notes: tuple[str, ...] = ()
+    """What judging has brought to light, beyond the inventory's own notes."""
 
     @classmethod
-    def of(cls, inventory: Inventory, verdicts: Sequence[Verdict]) -> "_Judged":
+    def of(cls, inventory: Inventory, verdicts: Sequence[Verdict], *, least: int) -> "_Judged":
+        """The judgement.
+
+        Raises:
+          UserError: --min_photos_per_class leaves no class, or leaves out one that the sample submission asks for.
+        """
         pairs = list(zip(inventory.photos, verdicts, strict=True))
         shown = [source.shown for source in inventory.sources]
         bad = [
@@ -203,9 +220,27 @@ class _Judged:
             for p, v in pairs
             if v.reason
         ]
-        rejected = tuple(sorted([*inventory.rejected, *bad], key=lambda r: (r.split, r.id, r.path)))
         good = [(p, v) for p, v in pairs if not v.reason]
-        return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected)
+        usable = [p for p, _ in good]
+        rare = rare_classes.rare_classes(usable, least=least)
+        rare_classes.check_left_out(rare, usable, least=least, sample=inventory.sample_submission)
+        small = [
+            Rejection(
+                p.id, p.split, p.category, rare_classes.reason(least), _shown(shown[p.entry.source], p.entry.name)
+            )
+            for p in usable
+            if p.split != "test" and p.category in rare
+        ]
+        good = [(p, v) for p, v in good if p.split == "test" or p.category not in rare]
+        single = rare_classes.rare_classes([p for p, _ in good], least=2)
+        said = rare_classes.notes(rare, single, least=least)
+        rejected = tuple(sorted([*inventory.rejected, *bad, *small], key=lambda r: (r.split, r.id, r.path)))
+        return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected, least, tuple(said))
+
+    @property
+    def bad(self) -> list[Rejection]:
+        """What could not be used, as opposed to what was left out on purpose."""
+        return [r for r in self.rejected if r.reason != rare_classes.reason(self.least)]
 
     def shown(self, photo: Photo) -> str:
         return _shown(self.inventory.sources[photo.entry.source].shown, photo.entry.name)
@@ -241,7 +276,9 @@ def _report(judged: _Judged) -> None:
     print(f"{how[KEPT]:,} photos are kept byte for byte, {corrected}{how[ENCODED]:,} are encoded once", flush=True)
     for remark, count in Counter(_kind_of(verdict.remark) for verdict in judged.verdicts if verdict.remark).items():
         print(f"Note: look at {count:,} {'photo' if count == 1 else 'photos'}: {remark}", file=sys.stderr)
-    for rejection in judged.rejected[:5]:
+    for note in judged.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    for rejection in judged.bad[:5]:
         print(f"rejected: {rejection.path or rejection.id}: {rejection.reason}", file=sys.stderr)
 
 
@@ -251,17 +288,67 @@ def _kind_of(remark: str) -> str:
 
 
 def _stop_if_bad(options: ConvertOptions, judged: _Judged) -> None:
-    if judged.rejected and options.on_bad == "fail":
-        storage.make_folder(options.output)
-        path = storage.join(options.output, "rejected.csv")
-        storage.write_atomic(path, _rejected_csv(judged.rejected))
-        first = judged.rejected[0]
+    if judged.bad and options.on_bad == "fail":
+        first = judged.bad[0]
+        found = f"first: {first.path or first.id}: {first.reason}"
+        if not options.dry_run:
+            storage.make_folder(options.output)
+            path = storage.join(options.output, "rejected.csv")
+            storage.write_atomic(path, _rejected_csv(judged.bad))
+            found += f"; all are in {path}"
         raise UserError(
-            f"{len(judged.rejected)} photos cannot be used (first: {first.path or first.id}: {first.reason}; all are "
-            f"in {path}): mend or remove them, or leave them out with --on_bad=skip."
+            f"{_counted_photos(len(judged.bad))} cannot be used ({found}): mend or remove them, or leave them out with "
+            "--on_bad=skip."
         )
     if not any(photo.split == "train" for photo in judged.photos):
-        raise UserError(f"None of the training photos of {options.input} can be used: see --dry_run for the reasons.")
+        raise UserError(
+            f"None of the training photos of {options.input} can be used: the reasons stand above, and with "
+            "--on_bad=fail all of them are listed."
+        )
+
+
+def _counted_photos(count: int) -> str:
+    return f"{count:,} photo{'s' * (count != 1)}"
+
+
+def _rehearse(options: ConvertOptions, judged: _Judged, workers: Pool) -> None:
+    """Reports what a dry run has found beyond single photos.
+
+    Raises:
+      UserError: the conversion itself would stop.
+    """
+    classes = _classes(options, judged)
+    groups = duplicates.find_groups(judged.photos, judged.verdicts, near=options.near_duplicates, workers=workers)
+    fold_of = _folds(options, judged, categories=[category for category, _ in classes], groups=groups)
+    if options.output:
+        stored_bytes = sum(verdict.stored_bytes for verdict in judged.verdicts)
+        dataset.check_space(options.output, stored_bytes + dataset.RECORD_BYTES * len(judged.photos))
+    rows = duplicates.duplicate_rows(groups, judged.photos, fold_of)
+    alike = f"{_counted_photos(len(rows))} look like another, in {len(groups):,} group{'s' * (len(groups) != 1)}"
+    print(f"{alike if rows else 'No two photos look alike'}.")
+    remarks = Counter(note for group in groups for note in duplicates.note_on(group, judged.photos).split("; ") if note)
+    for remark, count in remarks.items():
+        print(f"  {count:,} group{'s' * (count != 1)}: {remark}")
+    for group in groups[:5]:
+        print(f"  {group.kind}: {labels.named([judged.shown(judged.photos[member]) for member in group.members])}")
+    print(f"{len(classes):,} class{'es' * (len(classes) != 1)}; nothing was written (--dry_run).")
+
+
+def _classes(options: ConvertOptions, judged: _Judged) -> list[tuple[str, str]]:
+    """(category, name) of every class in order of its label; --classes may also name classes that were left out.
+
+    Raises:
+      UserError: the names do not fit the categories, or an external photo has a class without training photos.
+    """
+    stored = [photo.category for photo in judged.photos if photo.split == "train"]
+    bad = set(judged.bad)
+    left_out = {rejection.category for rejection in judged.rejected if rejection not in bad}
+    given = set(labels.class_names(options.classes)) if options.classes else set()
+    # Names in order of the labels count every class, those that are left out, too.
+    named = labels.name_classes(stored if set(stored) <= given else [*stored, *left_out], options.classes)
+    classes = [(category, name) for category, name in named if category not in left_out]
+    _check_external(judged, [category for category, _ in classes])
+    return classes
 
 
 def _rejected_csv(rejected: Iterable[Rejection]) -> bytes:
@@ -270,10 +357,7 @@ def _rejected_csv(rejected: Iterable[Rejection]) -> bytes:
 
 def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: Pool) -> Manifest:
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
-    classes = labels.name_classes(
-        [photo.category for photo in judged.photos if photo.split == "train"], options.classes
-    )
-    _check_external(judged, [category for category, _ in classes])
+    classes = _classes(options, judged)
     groups = duplicates.find_groups(judged.photos, judged.verdicts, near=options.near_duplicates, workers=workers)
     fold_of = _folds(options, judged, categories=[category for category, _ in classes], groups=groups)
     records = _records(judged, fold_of, classes)
@@ -295,8 +379,12 @@ def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: 
         ids={split: dataset.write_list(directory, folder, f"ids-{split}", *part) for split, part in ids_of.items()},
         lists={name: dataset.write_list(directory, folder, name, *part) for name, part in lists_of.items()},
         index=dataset.write_index(directory, folder, written),
-        options={name: getattr(options, name) for name in BYTE_OPTIONS},
-        source={"layout": judged.inventory.layout, "counts": judged.counts(), "notes": list(judged.inventory.notes)},
+        options=_byte_options(options),
+        source={
+            "layout": judged.inventory.layout,
+            "counts": judged.counts(),
+            "notes": [*judged.inventory.notes, *judged.notes],
+        },
     )
     storage.write_atomic(storage.join(directory, manifests.MANIFEST_FILE), manifests.to_json(manifest))
     dataset.copy_lists(manifest)

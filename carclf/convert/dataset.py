@@ -1,6 +1,7 @@
 """What a conversion leaves on disk: rows and records of the judged photos, shards, lists, and what is cleaned away."""
 
 import contextlib
+import os
 import re
 import shutil
 from collections import Counter
@@ -85,7 +86,7 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
         print(f"{len(finished)} of {len(plans)} shards are finished already and are kept", flush=True)
     records = sum(len(plan.records) for plan in plans)
     kept_bytes = sum(written.shard.bytes for written in finished.values())
-    _check_space(directory, stored_bytes + RECORD_BYTES * records - kept_bytes)
+    check_space(directory, stored_bytes + RECORD_BYTES * records - kept_bytes)
     missing = [plan for plan in plans if plan.file not in finished]
     with Progress("Writing shards", total=sum(len(plan.records) for plan in missing)) as progress:
         for written in workers.map(shards.write_shard, ((directory, plan) for plan in missing)):
@@ -94,10 +95,18 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
     return [finished[plan.file] for plan in plans]
 
 
-def _check_space(directory: str, needed: int) -> None:
+def check_space(directory: str, needed: int) -> None:
+    """Checks that the disk has room for so many bytes in a folder, which need not be there yet.
+
+    Raises:
+      UserError: it has not.
+    """
     if storage.is_remote(directory):
         return
-    free = shutil.disk_usage(directory).free
+    present = os.path.abspath(directory)
+    while not os.path.isdir(present):
+        present = os.path.dirname(present)
+    free = shutil.disk_usage(present).free
     if free < needed + SPARE_BYTES:
         raise UserError(
             f"{directory} needs {(needed + SPARE_BYTES) / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: free space, or "

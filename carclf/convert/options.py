@@ -59,6 +59,10 @@ class ConvertOptions(Options):
         0, "Take only this many training photos, every class in proportion; 0 takes all.", low=0, group=_PHOTOS
     )
 
+    min_photos_per_class: int = option(
+        0, "Leave out classes with fewer training photos than this; 0 keeps all.", low=0, group=_PHOTOS
+    )
+
     folds: int = option(
         10,
         "Number of folds, the parts of the training photos, each with every class in proportion.",
@@ -91,7 +95,9 @@ class ConvertOptions(Options):
         "machine.",
         group=_HOW,
     )
-    dry_run: bool = option(False, "Judge every photo and report, but write nothing.", group=_HOW)
+    dry_run: bool = option(
+        False, "Judge everything and report, with the exit code of a real run, but write nothing.", group=_HOW
+    )
 
     def __post_init__(self) -> None:
         """Checks each option, then the rules among them."""

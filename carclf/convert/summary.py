@@ -1,5 +1,6 @@
 """What a conversion tells its user at the end."""
 
+from carclf import advice
 from carclf.data.manifest import Manifest
 
 LISTED = {  # list → what its photos are
@@ -22,7 +23,8 @@ def summary(manifest: Manifest) -> str:
     for name, what in LISTED.items():
         if name in manifest.lists and (count := manifest.lists[name].count):
             lines.append(f"{count:,} {what}: see {manifest.directory}/{name}.csv")
-    lines.append(f"Next: python -m carclf.train --stage=b0_112 --data={manifest.directory}")
+    training = manifest.photos("train", [fold for fold in manifest.folds if fold != 0]) + photos["extra"]
+    lines += advice.after_conversion(manifest.directory, train_photos=training)
     return "\n".join(lines)
 
 

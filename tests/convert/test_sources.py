@@ -148,7 +148,7 @@ def test_a_hostile_member_is_refused_by_name_and_the_others_are_kept(tmp_path, o
 def test_a_hostile_member_stops_the_conversion_unless_it_may_be_left_out(tmp_path, kind):
     add, fields, path, reason = HOSTILE[kind]
     source = hostile_zip(tmp_path / "cars.zip", add, **fields)
-    with pytest.raises(UserError, match=r"1 photos cannot be used .*--on_bad=skip") as caught:
+    with pytest.raises(UserError, match=r"1 photo cannot be used .*--on_bad=skip") as caught:
         converted(source, tmp_path / "out")
     assert path in str(caught.value)
     assert reason in str(caught.value)

@@ -1,0 +1,119 @@
+"""The commands with which the commands end: each works as it is printed, for the data set at hand. No framework."""
+
+import dataclasses
+import glob
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from carclf.command import expand_flagfiles
+from carclf.device import tpu_present
+
+FEW_PHOTOS = 2_000  # with fewer, a large network trains its head only
+VIEWS = "clean|flip"
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstStage:
+    """A stage that a data set may begin with.
+
+    Attributes:
+      name: of its flag file.
+      weights_file: that Keras keeps in its folder of models, or "" where the stage needs none.
+      megabytes: of that file, which is fetched where it is not there.
+    """
+
+    name: str
+    weights_file: str = ""
+    megabytes: int = 0
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether it begins without a download."""
+        return not self.weights_file or (keras_home() / "models" / self.weights_file).is_file()
+
+
+SCRATCH = FirstStage("scratch_96")
+SMALL = FirstStage("mobilenet_v2_224_head", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", 9)
+FAST = FirstStage("b0_112", "efficientnetb0_notop.h5", 17)
+LARGE_HEAD = FirstStage("b3_300_head", "efficientnetb3_notop.h5", 44)
+
+
+def keras_home() -> Path:
+    """The folder in which Keras keeps what it has fetched."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
+def accelerator_present() -> bool:
+    """Whether this machine shows a TPU, or an NVIDIA GPU that is not hidden, asked without importing anything."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+    return tpu_present() or (not hidden and bool(glob.glob("/dev/nvidia[0-9]*")))
+
+
+def after_conversion(data: str, *, train_photos: int) -> list[str]:
+    """Which stage to train first: a command, and where it fetches weights one that does not.
+
+    On an accelerator it is the fast stage of the schedule or, with few photos, the head of the large network; on a CPU
+    the head of a small network. From scratch a CPU trains a tiny one, which fits without any weights.
+
+    Args:
+      data: the folder of the data set.
+      train_photos: that a stage trains on, which are those outside fold 0.
+    """
+
+    def train(stage: FirstStage) -> str:
+        batch = _batch_size(stage.name)
+        smaller = [f"--batch_size={train_photos}"] if train_photos < batch else []  # an epoch has whole batches only
+        return command("train", f"--stage={stage.name}", f"--data={data}", *smaller)
+
+    on_accelerator = LARGE_HEAD if train_photos < FEW_PHOTOS else FAST
+    best = on_accelerator if accelerator_present() else SMALL
+    if best.at_hand:
+        return [f"Next: {train(best)}"]
+    return [
+        f"Next: {train(SCRATCH)}",
+        f"Better, but it first fetches {best.megabytes} MB of ImageNet weights: {train(best)}",
+    ]
+
+
+def after_training(run: Path, data: str, *, has_test_photos: bool) -> list[str]:
+    """What to do with a run: predict the test photos, or where there are none evaluate; and any photo."""
+    where = [f"--run={run_argument(run)}", f"--data={data}"]
+    photo = f"Any photo: {command('predict', where[0])} --photo=FILE"
+    if has_test_photos:
+        return [f"Next: {command('predict', *where)}", photo]
+    held_out = command("predict", *where, "--split=val", f"--output={run / 'val.csv'}")
+    return [
+        f"Next: {command('evaluate', *where, f'--tta={VIEWS}')}",
+        f"The held-out photos one by one: {held_out}",
+        photo,
+    ]
+
+
+def after_all_folds(run: Path, data: str) -> list[str]:
+    """What to do with the runs of all folds."""
+    return [f"Next: {command('evaluate', f'--run={run_argument(run)}', f'--data={data}')}"]
+
+
+def after_search(flag_file: Path, data: str) -> list[str]:
+    """What to do with the options that a search has found."""
+    return [f"Next: {command('train', f'--flagfile={flag_file}', f'--data={data}')}"]
+
+
+def run_argument(run: Path) -> str:
+    """How `--run` names a folder: a bare name would be looked up in --runs."""
+    return str(run) if os.sep in str(run) else f".{os.sep}{run}"
+
+
+def command(name: str, *arguments: str) -> str:
+    """The line that runs a command, quoted for a shell."""
+    return shlex.join(["python", "-m", f"carclf.{name}", *arguments])
+
+
+def _batch_size(stage: str) -> int:
+    return int(_last(expand_flagfiles([f"--stage={stage}"]), "--batch_size="))
+
+
+def _last(arguments: Sequence[str], prefix: str) -> str:
+    return next(argument.removeprefix(prefix) for argument in reversed(arguments) if argument.startswith(prefix))

@@ -1,0 +1,79 @@
+"""Classes with very few training photos: they are named, and left out where that is asked for."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from carclf.convert.photos import Photo
+from carclf.errors import UserError
+
+NAMED = 5  # classes in a message
+
+
+def rare_classes(photos: Sequence[Photo], *, least: int) -> dict[str, int]:
+    """Category → training photos of every class that has fewer than `least`, the rarest first."""
+    counts = Counter(photo.category for photo in photos if photo.split == "train")
+    rare = sorted((count, category) for category, count in counts.items() if count < least)
+    return {category: count for count, category in rare}
+
+
+def reason(least: int) -> str:
+    """Why a photo of such a class is not stored, for rejected.csv."""
+    return f"its class has fewer than {least} training photos"
+
+
+def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: int, sample: bytes | None) -> None:
+    """Checks that classes are left over, and that the sample submission has no column for one that is left out.
+
+    Args:
+      rare: what is left out.
+      photos: all that can be used.
+      least: the option.
+      sample: the bytes of the sample submission.
+
+    Raises:
+      UserError: there is none, or it has.
+    """
+    counts = Counter(photo.category for photo in photos if photo.split == "train")
+    if counts and len(rare) == len(counts):
+        raise UserError(
+            f"--min_photos_per_class={least} leaves no class, since the largest has {max(counts.values())} training "
+            "photos: give a smaller number."
+        )
+    header = next(csv.reader(io.StringIO((sample or b"").decode("utf-8-sig", errors="replace"))), [])
+    if missing := [category for category in rare if category in [name.strip() for name in header[1:]]]:
+        raise UserError(
+            f"--min_photos_per_class={least} would leave out {described({name: rare[name] for name in missing})}, for "
+            "which the sample submission has a column: give a smaller number."
+        )
+
+
+def described(rare: Mapping[str, int]) -> str:
+    """The classes with their counts, such as 'coupe (1), van (2)'; of many the first."""
+    shown = [f"{category} ({count})" for category, count in list(rare.items())[:NAMED]]
+    return ", ".join(shown) + (f" and {len(rare) - NAMED} more" if len(rare) > NAMED else "")
+
+
+def notes(rare: Mapping[str, int], single: Mapping[str, int], *, least: int) -> list[str]:
+    """What a reader should know: which classes were left out, and which have a single training photo.
+
+    Args:
+      rare: those that are left out.
+      single: those with one photo that stay.
+      least: the option.
+    """
+    said = []
+    if rare:
+        have = "class has" if len(rare) == 1 else "classes have"
+        said.append(
+            f"{len(rare)} {have} fewer than {least} training photos and were left out, with their external photos: "
+            f"{described(rare)}. Test photos of such a class stay, and cannot be predicted right."
+        )
+    if single:
+        have = "class has" if len(single) == 1 else "classes have"
+        said.append(
+            f"{len(single)} {have} a single training photo, which is either trained on or held out, so no figure tells "
+            f"how well it is recognised: {described(single)}; --min_photos_per_class=2 leaves such classes out."
+        )
+    return said

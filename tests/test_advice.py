@@ -1,0 +1,108 @@
+"""Every "Next:" line is a command that works as it is printed, on the data set that it is printed for."""
+
+import shlex
+from pathlib import Path
+
+import keras.applications
+import pytest
+
+from carclf import advice
+from carclf.advice import FAST, LARGE_HEAD, SMALL, after_conversion, after_search, after_training
+from carclf.command import find_stage, parse_command_line
+from carclf.model.backbones import BACKBONES
+from carclf.train_options import TrainOptions
+from tests.commands import open_door
+from tests.convert.inputs import class_folders, write_files
+from tests.shown_commands import parse_shown
+
+
+def next_line(said: str) -> list[str]:
+    (line,) = [line for line in said.splitlines() if line.startswith("Next: ")]
+    return shlex.split(line.removeprefix("Next: "))
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Sets whether there is an accelerator, and which weights Keras has at hand."""
+
+    def made(*, accelerator: bool, weights: tuple[str, ...] = ()) -> None:
+        monkeypatch.setattr(advice, "accelerator_present", lambda: accelerator)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        for name in weights:
+            path = tmp_path / "keras" / "models" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "photos", "stage"),
+    [(False, 900, SMALL), (False, 40_000, SMALL), (True, 900, LARGE_HEAD), (True, 40_000, FAST)],
+)
+def test_the_stage_fits_photos_device_and_weights(machine, accelerator, photos, stage):
+    machine(accelerator=accelerator)
+    first, better = after_conversion("data", train_photos=photos)
+    assert first == "Next: python -m carclf.train --stage=scratch_96 --data=data"
+    assert better.startswith(f"Better, but it first fetches {stage.megabytes} MB of ImageNet weights: python -m ")
+    machine(accelerator=accelerator, weights=(stage.weights_file,))
+    (only,) = after_conversion("data", train_photos=photos)
+    assert only == f"Next: python -m carclf.train --stage={stage.name} --data=data"
+    assert better.endswith(only.removeprefix("Next: "))
+
+
+def test_few_photos_take_a_batch_that_they_fill(machine):
+    machine(accelerator=False, weights=(SMALL.weights_file,))
+    assert after_conversion("data", train_photos=31)[0].endswith(" --batch_size=31")
+    assert "batch_size" not in after_conversion("data", train_photos=32)[0]
+
+
+@pytest.mark.parametrize("stage", [SMALL, FAST, LARGE_HEAD], ids=lambda stage: stage.name)
+def test_the_weights_file_is_the_one_that_keras_would_fetch(stage, monkeypatch):
+    asked = []
+
+    def get_file(name, *args, **kwargs):
+        asked.append(name)
+        raise ConnectionError
+
+    options = parse_command_line(TrainOptions, [f"--flagfile={find_stage(stage.name)}"], description="")
+    row = BACKBONES[options.backbone]
+    module = {"MobileNetV2": "mobilenet_v2"}.get(row.builder.split(":")[1], "efficientnet")
+    monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", get_file)
+    with pytest.raises(ConnectionError):
+        getattr(keras.applications, row.builder.split(":")[1])(include_top=False, input_shape=(224, 224, 3))
+    assert asked == [stage.weights_file]
+
+
+@pytest.mark.parametrize(("hidden", "files", "present"), [("0", ["x"], True), ("-1", ["x"], False), ("0", [], False)])
+def test_a_gpu_is_present_unless_it_is_hidden(monkeypatch, hidden, files, present):
+    monkeypatch.setattr(advice, "tpu_present", lambda: False)
+    monkeypatch.setattr(advice.glob, "glob", lambda pattern: files)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert advice.accelerator_present() == present
+
+
+def test_names_are_quoted_and_a_bare_run_is_a_path():
+    lines = after_training(Path("run 1"), "my data", has_test_photos=True)
+    assert lines[0] == "Next: python -m carclf.predict '--run=./run 1' '--data=my data'"
+    assert parse_shown(lines[0].removeprefix("Next: ")).run == "./run 1"
+    (line,) = after_search(Path("a b.flags"), "data")
+    assert shlex.split(line)[4] == "--flagfile=a b.flags"
+
+
+def test_what_is_printed_from_class_folders_to_single_photos_works(tmp_path):
+    write_files(tmp_path / "photos", class_folders(12))
+    arguments = ["--input=photos", "--output=data", "--folds=3"]
+    machine = {"KERAS_HOME": str(tmp_path / "keras")}
+
+    def answer(words: list[str]) -> str:
+        assert words[:2] == ["python", "-m"]
+        return open_door(words[2], *words[3:], folder=tmp_path, environment=machine).stdout
+
+    said = answer(["python", "-m", "carclf.make_tfrecords", *arguments])
+    trained = answer(next_line(said))
+    assert "Report: runs/scratch_96/report.html" in answer(next_line(trained))
+    held_out, any_photo = (shlex.split(line.split(": ", 1)[1]) for line in trained.splitlines()[-2:])
+    answer(held_out)
+    assert (tmp_path / "runs/scratch_96/val.csv").read_text().count("\n") == 1 + 4
+    assert "0.jpg" in answer([word.replace("FILE", "photos/0/0.jpg") for word in any_photo])
