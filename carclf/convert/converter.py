@@ -398,9 +398,14 @@ def _records(
     label_of = {category: label for label, (category, _) in enumerate(classes)}
     rows = dataset.number_rows(judged.photos)
     return [
-        (photo.split, fold, dataset.build_record(photo, verdict, row=row, label_of=label_of, names=classes))
+        (_split_of(photo, fold), fold, dataset.build_record(photo, verdict, row=row, label_of=label_of, names=classes))
         for photo, verdict, fold, row in zip(judged.photos, judged.verdicts, fold_of, rows, strict=True)
     ]
+
+
+def _split_of(photo: Photo, fold: int | None) -> str:
+    """The split of a record: a training photo without a fold is trained on and never held out, as external ones are."""
+    return "extra" if photo.split == "train" and fold is None else photo.split
 
 
 def _lists(judged: _Judged, groups: Sequence[Group], fold_of: Sequence[int | None]) -> dict[str, tuple[bytes, int]]:
@@ -434,24 +439,49 @@ def _folds(
     training = [index for index, photo in enumerate(judged.photos) if photo.split == "train"]
     ids = [judged.photos[index].id for index in training]
     label = [categories.index(judged.photos[index].category) for index in training]
+    grouped = [numbers[index] for index in training]
     if (fraction := options.first_files_fraction) is not None:
-        chosen = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)
+        chosen: Sequence[int | None] = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)
         if 0 not in chosen:
             raise UserError(
                 f"--split={options.split} holds out no photo, since no class of {options.input} has "
                 f"{math.ceil(1 / fraction)}: give a larger fraction."
             )
     else:
-        kept = kept_folds(options)
-        grouped = [numbers[index] for index in training]
-        for text in folds.bridges(ids=ids, groups=grouped, kept=kept):
-            print(f"Note: {text}", file=sys.stderr)
-        chosen = folds.stratified_folds(
-            ids=ids, labels=label, groups=grouped, folds=options.folds, seed=options.seed, kept=kept
-        )
+        chosen = _stratified(options, ids=ids, labels_of=label, groups=grouped, categories=categories)
     result: list[int | None] = [None] * len(judged.photos)
     for index, fold in zip(training, chosen, strict=True):
         result[index] = fold
+    return result
+
+
+def _stratified(
+    options: ConvertOptions,
+    *,
+    ids: Sequence[str],
+    labels_of: Sequence[int],
+    groups: Sequence[int],
+    categories: Sequence[str],
+) -> list[int | None]:
+    """The fold of every training photo; None for those of a class that can be trained on or held out, not both."""
+    kept = kept_folds(options)
+    for text in folds.bridges(ids=ids, groups=groups, kept=kept):
+        print(f"Note: {text}", file=sys.stderr)
+    dealt = folds.stratified_folds(
+        ids=ids, labels=labels_of, groups=groups, folds=options.folds, seed=options.seed, kept=kept
+    )
+    lone = folds.lone_classes(labels=labels_of, groups=groups)
+    result = [
+        None if label in lone and photo_id not in kept else fold
+        for photo_id, label, fold in zip(ids, labels_of, dealt, strict=True)
+    ]
+    if None in result:
+        names = labels.named([categories[label] for label in sorted(lone)])
+        print(
+            f"Note: the classes of one picture only ({len(lone):,}: {names}) are in no fold: their photos are always "
+            "trained on, never held out.",
+            file=sys.stderr,
+        )
     return result
 
 

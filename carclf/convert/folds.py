@@ -55,6 +55,23 @@ def stratified_folds(
     return result
 
 
+def lone_classes(*, labels: Sequence[int], groups: Sequence[int]) -> set[int]:
+    """The labels whose photos would all fall into one fold: there is one, or they show one picture.
+
+    A class that is held out altogether is not trained, so that its photos belong to no fold. There is no such class
+    where nearly all are.
+    """
+    groups_of: dict[int, set[int]] = defaultdict(set)
+    labels_of: dict[int, set[int]] = defaultdict(set)
+    for label, group in zip(labels, groups, strict=True):
+        groups_of[label].add(group)
+        labels_of[group].add(label)
+    lone = {
+        label for label, its in groups_of.items() if len(its) == 1 and all(labels_of[group] == {label} for group in its)
+    }
+    return lone if 2 * sum(label in lone for label in labels) < len(labels) else set()
+
+
 def bridges(*, ids: Sequence[str], groups: Sequence[int], kept: Mapping[str, int]) -> list[str]:
     """Returns a sentence for every new photo that duplicates photos of two kept folds: one may leak into the other."""
     members: dict[int, list[str]] = defaultdict(list)

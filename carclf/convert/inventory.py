@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 
+from carclf.convert.id_lookup import keys_of
 from carclf.convert.labels import LabelFile, named, read_label_file
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import (
@@ -14,12 +15,12 @@ from carclf.convert.photos import (
     Rejection,
     by_folder,
     by_label,
+    composed,
     cross_checked,
-    keys_of,
     unlabelled,
 )
 from carclf.convert.sources import Entry, Source
-from carclf.convert.tree import TEST_FOLDERS, TRAIN_FOLDERS, VALIDATION_FOLDERS, Tree, is_photo, open_tree, under
+from carclf.convert.tree import TEST, TRAIN, VALIDATION, Tree, is_photo, open_tree, role_of, under
 from carclf.errors import UserError
 
 SAMPLE_FILE = re.compile(r"^sample[-_ ]?submission.*\.csv$", re.IGNORECASE)
@@ -67,18 +68,19 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     Raises:
       UserError: nothing is there, or it is not understood, or labels and photos contradict each other.
     """
-    tree = open_tree(options.input, first_source=0, spool=spool, flag="input")
-    recognise = _listed if options.labels else _train_and_test if under(tree.entries, TRAIN_FOLDERS) else _classes
+    how = {"spool": spool, "zip_encoding": options.zip_encoding}
+    tree = open_tree(options.input, first_source=0, flag="input", **how)
+    recognise = _listed if options.labels else _train_and_test if under(tree.entries, TRAIN) else _classes
     findings = Findings(notes=list(tree.notes))
     layout, photos, sample = recognise(tree, options, findings)
     if not any(photo.split == "train" for photo in photos):
         raise UserError(
-            f"--input={options.input} was read as {layout} and has no training photos: give class folders, the "
-            "competition's zip or folder, or --labels=CSV."
+            f"--input={options.input} was read as {layout} and has no training photos{_why_none(tree, findings)}: give "
+            "class folders, the competition's zip or folder, or --labels=CSV."
         )
     trees = [tree]
     if options.external:
-        trees.append(open_tree(options.external, first_source=len(tree.sources), spool=spool, flag="external"))
+        trees.append(open_tree(options.external, first_source=len(tree.sources), flag="external", **how))
         photos += _external(trees[1], photos, options, findings)
     return Inventory(
         layout=layout,
@@ -90,9 +92,20 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     )
 
 
+def _why_none(tree: Tree, findings: Findings) -> str:
+    """How many photos were refused or found by no Id, with the first and its reason; else the first note."""
+    reasons = [(entry.path, entry.problem) for entry in tree.refused]
+    reasons += [(rejection.path or rejection.id, rejection.reason) for rejection in findings.rejected]
+    if reasons:
+        path, reason = reasons[0]
+        counted = "1 was" if len(reasons) == 1 else f"{len(reasons):,} were"
+        return f"; {counted} refused or found by no Id (first: {path}: {reason})"
+    return f"; {findings.notes[0].rstrip('.')}" if findings.notes else ""
+
+
 def _train_and_test(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
     """train/ (class folders, or flat with train.csv), perhaps validation/, perhaps test/."""
-    entries = under(tree.entries, TRAIN_FOLDERS + VALIDATION_FOLDERS)
+    entries = under(tree.entries, TRAIN, VALIDATION)
     label_entry, sample_entry = _root_file(tree, LABEL_FILE), _root_file(tree, SAMPLE_FILE)
     labels = _parse_labels(tree.read(label_entry), label_entry.path, options) if label_entry else None
     if any(e.path.count("/") >= 2 for e in entries if is_photo(e)):
@@ -104,16 +117,20 @@ def _train_and_test(tree: Tree, options: ConvertOptions, findings: Findings) -> 
         raise UserError(
             "The photos of train/ lie in no class folders and no train.csv is beside it: give --labels=CSV."
         )
+    others = [e.path for e in tree.entries if "/" in e.path and not role_of(e.path.split("/")[0]) and is_photo(e)]
+    if others:
+        folders = sorted({path.split("/")[0] for path in others})
+        findings.notes.append(f"{len(others):,} photos beside train/ were left out, in {named(folders)}.")
     sample = tree.read(sample_entry) if sample_entry else None
     shown = sample_entry.path if sample_entry else ""
-    photos += _test_photos(under(tree.entries, TEST_FOLDERS), _test_ids(sample, shown, options), findings)
+    photos += _test_photos(under(tree.entries, TEST), _test_ids(sample, shown, options), findings)
     kind = "competition" if labels or sample else "train and test class folders in a"
     return f"{kind} {tree.container}", photos, sample
 
 
 def _classes(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
     """Class folders at the root, or loose photos with train.csv beside them; perhaps test/."""
-    test_entries = under(tree.entries, TEST_FOLDERS)
+    test_entries = under(tree.entries, TEST)
     taken = {entry.path for entry in test_entries}
     entries = [entry for entry in tree.entries if entry.path not in taken]
     label_entry, sample_entry = _root_file(tree, LABEL_FILE), _root_file(tree, SAMPLE_FILE)
@@ -134,7 +151,7 @@ def _listed(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[st
     labels = _parse_labels(_file_bytes(options.labels, "labels"), os.path.basename(options.labels), options)
     sample = _file_bytes(options.test_csv, "test_csv") if options.test_csv else None
     ids = _test_ids(sample, os.path.basename(options.test_csv), options)
-    test_entries = under(tree.entries, TEST_FOLDERS)
+    test_entries = under(tree.entries, TEST)
     taken = {entry.path for entry in test_entries}
     entries = [entry for entry in tree.entries if entry.path not in taken]
     if ids and not test_entries:  # training and test photos in one folder: the two files tell them apart
@@ -211,9 +228,9 @@ def _with_refused(rejected: list[Rejection], trees: list[Tree], photos: list[Pho
 
 def _refused(entry: Entry, categories: set[str], *, external: bool) -> Rejection:
     *folders, name = entry.path.split("/")
-    if not external and {folder.lower().removesuffix(".zip") for folder in folders} & set(TEST_FOLDERS):
+    if not external and TEST in {role_of(folder.removesuffix(".zip")) for folder in folders}:
         return Rejection(name, "test", "", entry.problem, entry.path)
-    category = next((folder for folder in folders if folder in categories), "")
+    category = next((composed(folder) for folder in folders if composed(folder) in categories), "")
     return Rejection(name, "extra" if external else "train", category, entry.problem, entry.path)
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from carclf.errors import UserError
@@ -159,8 +160,14 @@ def order_categories(categories: Iterable[str]) -> list[str]:
     """The different categories in the order of their labels: numbers by value, 10 after 9; words by spelling."""
     different = set(categories)
     if all(text.isdecimal() for text in different):
-        return sorted(different, key=lambda text: (int(text), text))
+        return sorted(different, key=_by_value)
     return sorted(different)
+
+
+def _by_value(text: str) -> tuple[int, str, str]:
+    """A sort key: numbers by value, however many digits they have."""
+    digits = "".join(str(unicodedata.decimal(digit)) for digit in text).lstrip("0")
+    return len(digits), digits, text
 
 
 def name_classes(categories: Iterable[str], classes: str) -> list[tuple[str, str]]:

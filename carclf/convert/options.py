@@ -34,6 +34,12 @@ class ConvertOptions(Options):
     test_csv: str = option(
         "", "CSV whose first column names the test photos (a sample submission).", group=_WHERE, path=True
     )
+    zip_encoding: str = option(
+        "",
+        "Encoding of the names in zips without the UTF-8 flag, such as cp866 or gbk, where it is not recognised.",
+        group=_WHERE,
+        check="carclf.convert.options:check_encoding",
+    )
     id_column: str = option("", "Column of the Ids in --labels, where it is not recognised.", group=_WHERE)
     label_column: str = option("", "Column of the labels in --labels, where it is not recognised.", group=_WHERE)
     classes: str = option(
@@ -124,6 +130,18 @@ class ConvertOptions(Options):
     def first_files_fraction(self) -> float | None:
         """The share of each class that the notebook's split holds out, or None for the stratified split."""
         return parse_split(self.split)
+
+
+def check_encoding(name: str) -> None:
+    """Checks that there is an encoding of this name.
+
+    Raises:
+      UserError: there is none.
+    """
+    try:
+        b"a".decode(name)
+    except (LookupError, UnicodeError):
+        raise UserError(f"--zip_encoding={name} is not known: write a name such as cp866, gbk or utf-8.") from None
 
 
 def parse_split(text: str) -> float | None:

@@ -1,10 +1,12 @@
 """The photos of an input and their Ids: by class folder, by a CSV, or plain."""
 
 import dataclasses
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, named
 from carclf.convert.sources import Entry
 from carclf.convert.tree import is_photo
@@ -55,6 +57,11 @@ class Findings:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
+def composed(text: str) -> str:
+    """The text in Unicode's composed form: a Mac's files have the other one."""
+    return unicodedata.normalize("NFC", text)
+
+
 def by_folder(entries: Sequence[Entry], *, depth: int, split: str, findings: Findings) -> list[Photo]:
     """The photos of class folders; `depth` is the number of folders above the classes."""
     usable = _photos_only(entries, findings)
@@ -63,7 +70,7 @@ def by_folder(entries: Sequence[Entry], *, depth: int, split: str, findings: Fin
         findings.notes.append(f"{len(loose)} photos lie in no class folder and were left out: {named(loose)}.")
     usable = [e for e in usable if e.path.count("/") > depth]
     ids = _ids_of(usable, depth=depth)
-    return [Photo(i, split, e.path.split("/")[depth], e) for i, e in zip(ids, usable, strict=True)]
+    return [Photo(i, split, composed(e.path.split("/")[depth]), e) for i, e in zip(ids, usable, strict=True)]
 
 
 def unlabelled(entries: Sequence[Entry], *, depth: int, split: str, findings: Findings) -> list[Photo]:
@@ -88,24 +95,28 @@ def by_label(
       UserError: an Id fits several photos, or a photo several Ids, or there are training photos and none has an Id.
     """
     usable = _photos_only(entries, findings)
-    lookup = _Lookup(usable, labels.shown)
+    other = Lookup(usable, elsewhere.shown) if elsewhere else None
+    theirs = {found.path for i in elsewhere.labels if (found := other.get(i))} if elsewhere and other else set()
+    matches, note = Lookup(usable, labels.shown).match(labels.labels, taken=theirs)
+    findings.notes += [note] if note else []
     photos: dict[str, Photo] = {}
     for photo_id, category in labels.labels.items():
-        entry = lookup.get(photo_id)
+        entry = matches.get(photo_id)
         if entry is None:
             findings.rejected.append(_missing(photo_id, labels, split=split))
         elif entry.path in photos:
             raise _named_twice(entry.path, photos[entry.path].id, photo_id, labels)
         else:
-            photos[entry.path] = Photo(photo_id, split, category, entry)
+            photos[entry.path] = Photo(photo_id, split, composed(category), entry)
     if split == "train" and usable and not photos:
         example, present = next(iter(labels.labels)), usable[0].path
         raise UserError(
             f"No photo has one of the {len(labels.labels):,} Ids in the column {labels.id_column!r} of {labels.shown} "
             f"(such as {example}; a photo is {present}): {labels.advice()}."
         )
-    other = _Lookup(usable, elsewhere.shown) if elsewhere else None
-    known = {found.path for i in elsewhere.labels if (found := other.get(i))} if elsewhere and other else set()
+    known = theirs
+    if elsewhere and other:
+        known |= {found.path for found in other.match(elsewhere.labels, taken=photos)[0].values()}
     left = [e.path for e in usable if e.path not in photos and e.path not in known]
     if left:
         findings.notes.append(f"{len(left)} photos are not in {labels.shown} and were left out: {named(left)}.")
@@ -121,15 +132,17 @@ def cross_checked(photos: Sequence[Photo], labels: LabelFile, *, findings: Findi
         several Ids.
     """
     by_path = {photo.entry.path: photo for photo in photos}
-    lookup, wrong = _Lookup([photo.entry for photo in photos], labels.shown), []
+    matches, note = Lookup([photo.entry for photo in photos], labels.shown).match(labels.labels)
+    findings.notes += [note] if note else []
+    wrong = []
     listed: dict[str, str] = {}
     for photo_id, category in labels.labels.items():
-        entry = lookup.get(photo_id)
+        entry = matches.get(photo_id)
         if entry is None:
             findings.rejected.append(_missing(photo_id, labels, split="train"))
         elif entry.path in listed:
             raise _named_twice(entry.path, listed[entry.path], photo_id, labels)
-        elif by_path[entry.path].category != category:
+        elif by_path[entry.path].category != composed(category):
             wrong.append(f"{entry.path} ({labels.shown}: {category})")
         else:
             listed[entry.path] = photo_id
@@ -176,38 +189,11 @@ def _photos_only(entries: Iterable[Entry], findings: Findings) -> list[Entry]:
 
 def _ids_of(entries: Sequence[Entry], *, depth: int) -> list[str]:
     """Unique Ids: the file name; where several files share it, the path below `depth` folders, or the whole path."""
-    names = [PurePosixPath(entry.path).name for entry in entries]
-    below = ["/".join(entry.path.split("/")[depth:]) for entry in entries]
+    paths = [composed(entry.path) for entry in entries]
+    names = [PurePosixPath(path).name for path in paths]
+    below = ["/".join(path.split("/")[depth:]) for path in paths]
     name_count, below_count = Counter(names), Counter(below)
     return [
         name if name_count[name] == 1 else short if below_count[short] == 1 else entry.path
         for name, short, entry in zip(names, below, entries, strict=True)
     ]
-
-
-class _Lookup:
-    """Finds the photo of an Id: by its path, the end of its path, its name, or these without extension."""
-
-    def __init__(self, entries: Iterable[Entry], shown: str) -> None:
-        self._shown = shown
-        self._found: dict[str, list[Entry]] = {}
-        for entry in entries:
-            for key in keys_of(entry):
-                self._found.setdefault(key, []).append(entry)
-
-    def get(self, photo_id: str) -> Entry | None:
-        found = self._found.get(photo_id, [])
-        if len(found) > 1:  # an extension written out beats one left out
-            found = [e for e in found if e.path == photo_id or e.path.endswith(f"/{photo_id}")] or found
-        if len(found) > 1:
-            paths = named([entry.path for entry in found])
-            raise UserError(f"{self._shown} names {photo_id} and there are {paths}: write the path, or remove one.")
-        return found[0] if found else None
-
-
-def keys_of(entry: Entry) -> set[str]:
-    """The Ids that may mean a file: its path and the ends of it, with and without extension."""
-    parts = entry.path.split("/")
-    tails = {"/".join(parts[start:]) for start in range(len(parts))}
-    suffix = PurePosixPath(entry.path).suffix
-    return tails | ({tail.removesuffix(suffix) for tail in tails} if suffix else set())

@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -20,7 +20,22 @@ from carclf.files import replacing
 MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
 MAX_RATIO = 200  # deflate reaches about 1,000; photos are compressed already and stay below 2
 RATIO_FREE_BYTES = 2**20  # small members may shrink as they like: a flat PNG or BMP does
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python unpacks
+OTHER_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 97: "WavPack", 98: "PPMd", 99: "AES encryption"}
+OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
+    (257, b"ustar", "a tar archive"),
+    (0, b"\x1f\x8b", "a gzip or tar.gz archive"),
+    (0, b"BZh", "a bzip2 or tar.bz2 archive"),
+    (0, b"\xfd7zXZ\0", "an xz or tar.xz archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+)
 CLUTTER = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
+# Folders that programs and file systems leave beside photos. What they hold is a copy, a thumbnail or deleted.
+CLUTTER_FOLDER = re.compile(
+    r"(^|/)(\.[^/]+|@eaDir|#recycle|lost\+found|\$RECYCLE\.BIN|System Volume Information|__pycache__)/", re.IGNORECASE
+)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
@@ -34,6 +49,7 @@ class Source:
       is_zip: whether it is an archive.
       offset: where the archive begins inside the file (a stored zip inside another).
       size: its length in bytes; −1 is to the end of the file.
+      encoding: of the names in the archive that are not flagged as UTF-8; "" is cp437.
     """
 
     path: str
@@ -41,6 +57,7 @@ class Source:
     is_zip: bool
     offset: int = 0
     size: int = -1
+    encoding: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +70,8 @@ class Entry:
       name: its name inside the source.
       size: in bytes.
       problem: why it must not be read, or "".
+      clutter: the folder of a program or a file system in which it lies, or "".
+      link: whether it is a symbolic link.
     """
 
     path: str
@@ -60,6 +79,8 @@ class Entry:
     name: str
     size: int
     problem: str = ""
+    clutter: str = ""
+    link: bool = False
 
 
 class _Window(io.RawIOBase):
@@ -96,9 +117,9 @@ class _Window(io.RawIOBase):
 class _Archive(zipfile.ZipFile):
     """A zip that closes its file, too."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
         self._file = file
-        super().__init__(file)
+        super().__init__(file, metadata_encoding=encoding or None)
 
     def close(self) -> None:
         super().close()
@@ -118,9 +139,18 @@ def open_archive(source: Source) -> zipfile.ZipFile:
     if source.size >= 0:
         file = io.BufferedReader(_Window(file, source.offset, source.size))
     try:
-        return _Archive(file)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError) as error:
+        return _Archive(file, source.encoding)
+    except UnicodeDecodeError as error:
         file.close()
+        raise UserError(
+            f"{source.shown} has names that are not {source.encoding} ({error.reason}): give another --zip_encoding."
+        ) from None
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError) as error:
+        file.seek(0)
+        head = file.read(512)
+        file.close()
+        if kind := next((kind for at, magic, kind in OTHER_ARCHIVES if head[at : at + len(magic)] == magic), ""):
+            raise UserError(f"{source.shown} is {kind}, not a zip: unpack it and give the folder.") from None
         raise UserError(f"{source.shown} cannot be read as a zip ({error}): download it again.") from None
 
 
@@ -186,6 +216,9 @@ def _member_problem(info: zipfile.ZipInfo, *, nested_zip: bool) -> str:
         return "damaged in the zip"
     if info.flag_bits & 1:
         return "encrypted"
+    if info.compress_type not in METHODS:
+        method = OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
+        return f"packed with {method}, which is not read: pack it again, as a usual zip"
     if info.file_size > MAX_PHOTO_BYTES and not nested_zip:
         return f"larger than {MAX_PHOTO_BYTES // 2**20} MB"
     if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
@@ -196,16 +229,29 @@ def _member_problem(info: zipfile.ZipInfo, *, nested_zip: bool) -> str:
 def archive_entries(archive: zipfile.ZipFile, *, source: int, prefix: str = "") -> list[Entry]:
     """The files of a zip, clutter left out; those that must not be read carry a problem."""
     entries = []
-    times = Counter(info.filename for info in archive.infolist())
-    for name in times:
-        info = archive.getinfo(name)
-        if name.endswith("/") or CLUTTER.search(name):
+    names = [info.filename for info in archive.infolist()]
+    times = Counter(map(_normal, names))
+    for name in dict.fromkeys(names):
+        info, path = archive.getinfo(name), _normal(name)
+        if name.endswith("/") or CLUTTER.search(path):
             continue
         problem = _member_problem(info, nested_zip=is_nested_zip(name))
-        if times[name] > 1:  # which of them counts, readers disagree about
+        if times[path] > 1:  # which of them counts, readers disagree about
             problem = problem or "more than once in the zip"
-        entries.append(Entry(prefix + name, source, name, info.file_size, problem))
+        entries.append(Entry(prefix + path, source, name, info.file_size, problem, clutter_folder(path)))
     return entries
+
+
+def _normal(name: str) -> str:
+    """A path without empty parts and without '.', where it is not absolute."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return "/" * name.startswith("/") + "/".join(parts) + "/" * (name.endswith("/") and bool(parts))
+
+
+def clutter_folder(path: str) -> str:
+    """The folder of a program or a file system in which a file lies, or ""."""
+    found = CLUTTER_FOLDER.search(path)
+    return path[: found.end()] if found else ""
 
 
 def is_nested_zip(name: str) -> bool:
@@ -214,28 +260,62 @@ def is_nested_zip(name: str) -> bool:
 
 
 def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
-    """The files under a folder, clutter left out; symbolic links that leave the folder carry a problem."""
-    inside = os.path.realpath(root) + os.sep
+    """The files under a folder, clutter left out.
+
+    Symbolic links to files are followed inside the folder and into `cache_folders`; others carry a problem.
+    """
+    inside = (os.path.realpath(root), *cache_folders(root))
     return sorted(_walk(root, "", inside, source, prefix), key=lambda entry: entry.path)
 
 
-def _walk(root: str, below: str, inside: str, source: int, prefix: str) -> Iterator[Entry]:
+def cache_folders(root: str) -> list[str]:
+    """The folders to which programs link that keep a user's files once: Hugging Face's, DVC's, and XDG's.
+
+    Source: huggingface_hub's "Understand caching", DVC's "Internal directories and files".
+    """
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    folders = [cache, os.environ.get("HF_HOME") or os.path.join(cache, "huggingface"), os.environ.get("HF_HUB_CACHE")]
+    above = os.path.realpath(root)
+    while above != os.path.dirname(above):
+        folders.append(os.path.join(above, ".dvc", "cache"))
+        if os.path.basename(above) == "snapshots":  # beside them lie the files themselves
+            folders.append(os.path.join(os.path.dirname(above), "blobs"))
+        above = os.path.dirname(above)
+    return [os.path.realpath(folder) for folder in folders if folder and os.path.isdir(folder)]
+
+
+def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str) -> Iterator[Entry]:
     with os.scandir(os.path.join(root, below)) as found:
         for item in found:
             name = f"{below}{item.name}"
             if CLUTTER.search(name):
                 continue
             if item.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{name}/", inside, source, prefix)
+                if clutter := clutter_folder(f"{name}/"):  # it may not be readable, as lost+found is not
+                    yield Entry(prefix + name, source, name, 0, clutter=prefix + clutter)
+                else:
+                    yield from _walk(root, f"{name}/", inside, source, prefix)
                 continue
-            problem = name_problem(name)
-            if item.is_symlink() and not os.path.realpath(item.path).startswith(inside):
-                problem = "symbolic link that leaves the folder"
-            elif not (os.path.isfile(item.path) if item.is_symlink() else item.is_file()):  # a link may be endless
-                problem = "symbolic link to a folder" if os.path.isdir(item.path) else "not a regular file"
+            link = item.is_symlink()
+            problem = name_problem(name) or _link_problem(item, inside)
             size = 0 if problem else item.stat().st_size
             shown = name.encode("utf-8", "backslashreplace").decode()
-            yield Entry(prefix + (shown if problem else name), source, name, size, problem)
+            yield Entry(prefix + (shown if problem else name), source, name, size, problem, link=link)
+
+
+def _link_problem(item: os.DirEntry[str], inside: Sequence[str]) -> str:
+    """Why what lies there is no file to read, or ""."""
+    if item.is_symlink():
+        target = os.path.realpath(item.path)
+        if not any(target.startswith(folder + os.sep) for folder in inside):
+            return "symbolic link that leaves the folder"
+        is_file = os.path.isfile(item.path)  # a link may be endless
+    else:
+        is_file = item.is_file()
+    if is_file:
+        return ""
+    return "symbolic link to a folder" if os.path.isdir(item.path) else "not a regular file"
 
 
 def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: str) -> Source:

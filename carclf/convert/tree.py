@@ -2,20 +2,24 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from carclf.convert import sources
+from carclf.convert import sources, zip_names
+from carclf.convert.labels import named
 from carclf.convert.sources import Entry, Reader, Source
 from carclf.errors import UserError
 
-PHOTO_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", "")
-)
-TRAIN_FOLDERS = ("train", "training", "train_images", "train_upload")
-VALIDATION_FOLDERS = ("val", "valid", "validation")
-TEST_FOLDERS = ("test", "test_upload", "testing", "test_images")
-KNOWN_FOLDERS = TRAIN_FOLDERS + VALIDATION_FOLDERS + TEST_FOLDERS
+PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
+PHOTO_SUFFIXES |= {".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ""}
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_WHAT = r"([-_ ]?(images?|photos?|pictures|imgs?|upload|data|set|dir|folder|\d))?"
+ROLES = {  # role → the names of its folder, in small letters
+    TRAIN: re.compile(rf"train(ing)?{_WHAT}"),
+    VALIDATION: re.compile(rf"(val(id(ation)?)?|dev){_WHAT}"),
+    TEST: re.compile(rf"test(ing)?{_WHAT}"),
+}
 
 
 @dataclasses.dataclass
@@ -50,7 +54,7 @@ class Tree:
     _first_source: int = 0
 
 
-def open_tree(path: str, *, first_source: int, spool: str, flag: str) -> Tree:
+def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encoding: str = "") -> Tree:
     """Lists the input at `path`; reads directories only.
 
     Args:
@@ -58,6 +62,7 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str) -> Tree:
       first_source: the number of its first source.
       spool: folder for archives that are deflated inside an archive; created only if there are any.
       flag: the flag that named the path, for messages.
+      zip_encoding: of the names in zips that are not flagged as UTF-8; "" recognises it.
 
     Raises:
       UserError: there is nothing, or an archive is damaged.
@@ -67,28 +72,35 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str) -> Tree:
         tree = Tree("folder", [Source(path, shown, False)], _first_source=first_source)
         listed = sources.folder_entries(path, source=first_source)
     elif os.path.isfile(path):
-        outer = Source(path, os.path.basename(path), True)
-        tree = Tree("zip", [outer], _first_source=first_source)
+        tree = Tree("zip", [], _first_source=first_source)
+        outer = _named_source(tree, Source(path, os.path.basename(path), True), zip_encoding)
+        tree.sources.append(outer)
         with sources.open_archive(outer) as archive:
             listed = sources.archive_entries(archive, source=first_source)
     else:
         raise UserError(f"There is nothing at --{flag}={path}: give an existing folder or zip.")
-    tree.refused = [entry for entry in listed if entry.problem]
-    listed = _without_wrapper([entry for entry in listed if not entry.problem])
+    listed = _readable(tree, listed, shown=lambda path: path)
+    listed = _without_doubles(_without_wrapper(listed))
     folders = {entry.path.split("/")[0] for entry in listed if "/" in entry.path}
     for entry in listed:
         if not sources.is_nested_zip(entry.name) or "/" in entry.path:
             tree.entries.append(entry)
-        elif (unpacked := folders & _stands_for(entry.path)) and _photos_under(listed, unpacked):
+        elif (unpacked := _stands_for(entry.path, folders)) and _photos_under(listed, unpacked):
             tree.notes.append(f"{entry.path} was ignored: {min(unpacked)}/ is the unpacked copy next to it.")
         else:
-            _expand(tree, entry, number=first_source + len(tree.sources), spool=spool)
+            number = first_source + len(tree.sources)
+            _expand(tree, entry, number=number, spool=spool, zip_encoding=zip_encoding)
     return tree
 
 
-def under(entries: Iterable[Entry], folders: Sequence[str]) -> list[Entry]:
-    """Returns the entries in a top-level folder with one of these names."""
-    return [e for e in entries if "/" in e.path and e.path.split("/")[0].lower() in folders]
+def role_of(folder: str) -> str:
+    """Returns TRAIN, VALIDATION or TEST, as the name of a folder says, or ""."""
+    return next((role for role, names in ROLES.items() if names.fullmatch(folder.lower())), "")
+
+
+def under(entries: Iterable[Entry], *roles: str) -> list[Entry]:
+    """Returns the entries in a top-level folder of one of these roles."""
+    return [e for e in entries if "/" in e.path and role_of(e.path.split("/")[0]) in roles]
 
 
 def is_photo(entry: Entry) -> bool:
@@ -97,16 +109,55 @@ def is_photo(entry: Entry) -> bool:
     return name.suffix.lower() in PHOTO_SUFFIXES and not name.name.startswith(".")
 
 
-def _stands_for(path: str) -> set[str]:
+def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str]) -> list[Entry]:
+    """The entries that may be read; of the others some are refused, and clutter and links are told in notes.
+
+    Args:
+      tree: is added to.
+      listed: of one source.
+      shown: gives a path of the whole input.
+    """
+    if clutter := sorted({entry.clutter for entry in listed if entry.clutter}):
+        count, verb = ("1 folder", "was") if len(clutter) == 1 else (f"{len(clutter):,} folders", "were")
+        names = named(list(map(shown, clutter)))
+        tree.notes.append(f"{count} of programs or the file system {verb} left out: {names}.")
+    listed = [entry for entry in listed if not entry.clutter]
+    if links := [entry.path for entry in listed if entry.link and not entry.problem]:
+        tree.notes.append(f"{len(links):,} symbolic links were followed: {named(links)}.")
+    tree.refused += [dataclasses.replace(e, path=shown(e.path)) for e in listed if e.problem]
+    return [entry for entry in listed if not entry.problem]
+
+
+def _named_source(tree: Tree, source: Source, encoding: str) -> Source:
+    """The source with the encoding of its names, which is `encoding` or is recognised, with a note."""
+    with sources.open_archive(dataclasses.replace(source, encoding="")) as archive:
+        names = zip_names.unflagged_names(archive)
+    if not names or encoding:
+        return dataclasses.replace(source, encoding=encoding)
+    found = zip_names.likely_encodings(names)
+    encoding = found[0] if len(found) == 1 else ""
+    first = names[0].decode(encoding or "cp437")
+    count = "1 name" if len(names) == 1 else f"{len(names):,} names"
+    tree.notes.append(
+        f"{count} in {source.shown} without the UTF-8 flag {'was' if len(names) == 1 else 'were'} read as "
+        f"{encoding or 'cp437'} (first: {first}): give --zip_encoding if that is wrong."
+        + (f" It may be {' or '.join(found)}." if len(found) > 1 else "")
+    )
+    return dataclasses.replace(source, encoding=encoding)
+
+
+def _stands_for(path: str, folders: set[str]) -> set[str]:
+    """The folders among `folders` that hold what the archive does."""
     stem = PurePosixPath(path).stem.lower()
-    return {stem} | (set(TEST_FOLDERS) if stem in TEST_FOLDERS else set())
+    role = role_of(stem)
+    return {name for name in folders if name.lower() == stem or (role == TEST and role_of(name) == TEST)}
 
 
 def _photos_under(entries: Iterable[Entry], folders: set[str]) -> bool:
     return any(entry.path.split("/")[0] in folders and is_photo(entry) for entry in entries)
 
 
-def _expand(tree: Tree, entry: Entry, *, number: int, spool: str) -> None:
+def _expand(tree: Tree, entry: Entry, *, number: int, spool: str, zip_encoding: str) -> None:
     """Adds the files of a nested zip in its place: under its name, unless it has train/ or test/ itself."""
     outer = tree.sources[0]
     if outer.is_zip:
@@ -114,16 +165,27 @@ def _expand(tree: Tree, entry: Entry, *, number: int, spool: str) -> None:
             nested = sources.nested_source(outer, archive, entry.name, spool=spool)
     else:
         nested = Source(os.path.join(outer.path, *entry.name.split("/")), entry.path, True)
+    nested = _named_source(tree, nested, zip_encoding)
     with sources.open_archive(nested) as archive:
         inner = sources.archive_entries(archive, source=number)
-    tree.refused += [dataclasses.replace(e, path=f"{entry.path}/{e.path}") for e in inner if e.problem]
-    inner = [e for e in inner if not e.problem]
-    tops = {e.path.split("/")[0].lower() for e in inner if "/" in e.path}
+    inner = _readable(tree, inner, shown=lambda path: f"{entry.path}/{path}")
+    tops = {e.path.split("/")[0] for e in inner if "/" in e.path}
     flat = any("/" not in e.path for e in inner if is_photo(e))
-    prefix = "" if not flat and tops and tops <= set(KNOWN_FOLDERS) else f"{PurePosixPath(entry.path).stem}/"
+    prefix = "" if not flat and tops and all(map(role_of, tops)) else f"{PurePosixPath(entry.path).stem}/"
     tree.sources.append(nested)
     tree.entries += [dataclasses.replace(e, path=prefix + e.path) for e in inner]
     tree.container = f"{tree.container.split(' with')[0]} with nested zips"
+
+
+def _without_doubles(entries: list[Entry]) -> list[Entry]:
+    """Drops the inner one of two folders of one name, such as train/train, where there is nothing beside it."""
+    below: dict[str, set[str]] = {}
+    for entry in entries:
+        top, *rest = entry.path.split("/")
+        if rest:
+            below.setdefault(top, set()).add(rest[0] if len(rest) > 1 else "")
+    doubled = tuple(f"{top}/{top}/" for top, inner in below.items() if inner == {top} and role_of(top))
+    return [dataclasses.replace(e, path=e.path.split("/", 1)[1]) if e.path.startswith(doubled) else e for e in entries]
 
 
 def _without_wrapper(entries: list[Entry]) -> list[Entry]:
@@ -137,7 +199,7 @@ def _without_wrapper(entries: list[Entry]) -> list[Entry]:
             any(e.path.count("/") > 1 for e in entries) and not any(is_photo(e) for e in directly)
         )
         loose = any("/" not in e.path for e in entries)
-        if len(tops) != 1 or loose or top.lower() in KNOWN_FOLDERS or not only_wraps:
+        if len(tops) != 1 or loose or role_of(top) or not only_wraps:
             break
         entries = [dataclasses.replace(e, path=e.path.removeprefix(f"{top}/")) for e in entries]
     return entries

@@ -9,6 +9,8 @@ from carclf.convert.sources import Reader, Source, folder_entries
 from carclf.convert.tree import is_photo
 from carclf.errors import UserError
 
+MAX_COMMAS = 8  # in the name of a file
+
 
 def photo_files(names: str) -> list[Path]:
     """Returns the files of a comma-separated list of files and folders.
@@ -20,17 +22,37 @@ def photo_files(names: str) -> list[Path]:
       UserError: one does not exist, or there is none.
     """
     paths: list[Path] = []
-    for name in filter(None, (part.strip() for part in names.split(","))):
+    for name in _split(names):
+        if not _exists(name):
+            raise UserError(f"There is no photo {printable(name)}: give files or folders, separated by commas.")
         path = Path(name).expanduser()
         if path.is_dir():
-            paths += [path / entry.name for entry in folder_entries(str(path), source=0) if is_photo(entry)]
-        elif path.is_file():
-            paths.append(path)
+            found = (entry for entry in folder_entries(str(path), source=0) if not entry.clutter and is_photo(entry))
+            paths += [path / entry.name for entry in found]
         else:
-            raise UserError(f"There is no photo {name}: give files or folders, separated by commas.")
+            paths.append(path)
     if not paths:
-        raise UserError(f"--photo={names} has no photo: give files or folders, separated by commas.")
+        raise UserError(f"--photo={printable(names)} has no photo: give files or folders, separated by commas.")
     return paths
+
+
+def _split(names: str) -> Iterator[str]:
+    """The names in a list with commas; what exists with a comma in its name is one, the longest of several."""
+    parts = names.split(",")
+    while parts:
+        ends = range(min(len(parts), 1 + MAX_COMMAS), 0, -1)
+        joined = ((end, ",".join(parts[:end]).strip()) for end in ends)
+        end, name = next(((e, n) for e, n in joined if n and _exists(n)), (1, parts[0].strip()))
+        if name:
+            yield name
+        parts = parts[end:]
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long; a null; no such user
+        return False
 
 
 def read_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes | OSError]]:

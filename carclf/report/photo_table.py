@@ -69,9 +69,10 @@ def rejected_table(manifest: Manifest) -> pd.DataFrame:
 def remarked_photos(manifest: Manifest, photos: pd.DataFrame) -> list[tuple[int, str]]:
     """(number in the table, remark) of every photo in remarks.csv; none where the data set has no such list."""
     rows = _read_list(manifest, "remarks", REMARK_COLUMNS)
-    number_of = dict(zip(zip(photos["split"], photos["id"], strict=True), photos.index.tolist(), strict=True))
+    keys = zip(photos["split"] == "test", photos["id"], strict=True)
+    number_of = dict(zip(keys, photos.index.tolist(), strict=True))
     return [
-        (number_of[split, photo_id], str(remark))
+        (number_of[split == "test", photo_id], str(remark))
         for split, photo_id, remark in zip(rows["split"], rows["id"], rows["remark"], strict=True)
     ]
 

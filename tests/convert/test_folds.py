@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carclf.convert.folds import bridges, first_files_folds, stratified_folds, stratified_subset
+from carclf.convert.folds import bridges, first_files_folds, lone_classes, stratified_folds, stratified_subset
 from carclf.convert.options import ConvertOptions
+from carclf.convert.verify import verify
 from carclf.errors import UserError
 from tests.convert.inputs import class_folders, converted, drawn, encoded, opened, write_files
 
@@ -84,6 +85,38 @@ def test_another_seed_is_another_split():
     labels = [n % 3 for n in range(60)]
     splits = {tuple(split(labels, seed=seed)) for seed in range(10)}
     assert len(splits) == 10
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "lone"),
+    [
+        ([0, 0, 1, 1, 2], [0, 1, 2, 3, 4], {2}),  # one photo
+        ([0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 4], {2}),  # two photos of one picture
+        ([0, 0, 1, 1, 2], [0, 1, 2, 3, 3], set()),  # one photo, and one that looks the same in another class
+        ([0, 0, 1, 1], [0, 1, 2, 3], set()),
+        ([0, 1, 2], [0, 1, 2], set()),  # nothing would be left to hold out
+        ([], [], set()),
+    ],
+)
+def test_classes_that_one_fold_would_hold_altogether_are_found(labels, groups, lone):
+    assert lone_classes(labels=labels, groups=groups) == lone
+
+
+def test_a_class_of_one_photo_is_always_trained_on(tmp_path, capsys):
+    files = class_folders(27) | {f"lone{number}/x{number}.jpg": drawn(100 + number) for number in range(3)}
+    manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out", folds=3, near_duplicates=False)
+    found = folds_of(manifest)
+    assert {name: fold for name, fold in found.items() if fold < 0} == {"x0.jpg": -1, "x1.jpg": -1, "x2.jpg": -1}
+    assert "Note: the classes of one picture only (3: lone0, lone1, lone2) are in no fold" in capsys.readouterr().err
+    assert (manifest.photos("train"), manifest.photos("extra")) == (27, 3)
+    assert [entry.count for entry in manifest.classes] == [9, 9, 9, 1, 1, 1]
+    assert verify(manifest.directory, workers=1).fingerprint == manifest.fingerprint
+    kept = converted(
+        write_files(tmp_path / "more", files | {"lone0/y.jpg": drawn(200)}), tmp_path / "kept", folds=3,
+        near_duplicates=False, keep_folds=f"{manifest.directory}/dataset.json",
+    )  # fmt: skip
+    assert folds_of(kept).items() >= {name: fold for name, fold in found.items() if name != "x0.jpg"}.items()
+    assert folds_of(kept)["x0.jpg"] >= 0
 
 
 def test_the_split_of_a_seed_never_changes():

@@ -27,6 +27,31 @@ def test_files_and_folders_come_in_the_given_order_files_of_a_folder_by_name(tmp
     assert [content for _, content in read_files(paths)] == [name.encode() for name in names]
 
 
+def test_a_comma_in_a_name_splits_no_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b.jpg", "a", "c.jpg", "d, e, f.jpg"):
+        Path(name).write_bytes(b"x")
+    assert photo_files("a,b.jpg") == [Path("a,b.jpg")]
+    assert photo_files("c.jpg,a,b.jpg,c.jpg") == [Path(name) for name in ("c.jpg", "a,b.jpg", "c.jpg")]
+    assert photo_files("a, d, e, f.jpg ,c.jpg") == [Path(name) for name in ("a", "d, e, f.jpg", "c.jpg")]
+    with pytest.raises(UserError, match=r"There is no photo b\.jpg"):
+        photo_files("c.jpg,b.jpg")
+
+
+@pytest.mark.parametrize("name", ["no\0thing", "x" * 5000, "~nobody/x.jpg", "a\nb\x1b[31m.jpg"])
+def test_a_name_that_no_file_can_have_is_one_printable_sentence(name):
+    with pytest.raises(UserError, match="There is no photo") as caught:
+        photo_files(name)
+    assert str(caught.value).isprintable()
+
+
+def test_the_folders_of_programs_hold_no_photos(tmp_path):
+    for name in ("a.jpg", "@eaDir/b.jpg", ".thumbnails/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert photo_files(str(tmp_path)) == [tmp_path / "a.jpg"]
+
+
 def test_a_missing_file_is_reported_and_the_others_are_read(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"a")
     (gone, problem), (_, content) = read_files([tmp_path / "gone.jpg", tmp_path / "a.jpg"])

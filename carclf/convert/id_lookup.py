@@ -1,0 +1,129 @@
+"""Which photo an Id means: the one it names, else the only one that it can mean."""
+
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import PurePosixPath
+
+from carclf.convert.labels import named
+from carclf.convert.sources import Entry
+from carclf.convert.tree import PHOTO_SUFFIXES
+from carclf.errors import UserError
+
+
+class Lookup:
+    """Finds the photos of Ids: by path, the end of a path, a name, or these without extension.
+
+    An Id that names no photo so is compared once more with Unicode's composed form, small letters and forward slashes
+    on both sides, without './' and the folders that all Ids begin with, and without its extension. It means a photo
+    then if there is exactly one that no other Id names.
+    """
+
+    def __init__(self, entries: Iterable[Entry], shown: str) -> None:
+        """Indexes the photos.
+
+        Args:
+          entries: the photos.
+          shown: the name of the file of Ids in messages.
+        """
+        self._shown = shown
+        self._entries = list(entries)
+        self._found: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            for key in keys_of(entry):
+                self._found.setdefault(key, []).append(entry)
+
+    def get(self, photo_id: str) -> Entry | None:
+        """The photo that an Id names as it is written.
+
+        Raises:
+          UserError: it names several.
+        """
+        found = self._found.get(photo_id, [])
+        if len(found) > 1:  # an extension written out beats one left out
+            found = [e for e in found if e.path == photo_id or e.path.endswith(f"/{photo_id}")] or found
+        if len(found) > 1:
+            paths = named([entry.path for entry in found])
+            raise UserError(f"{self._shown} names {photo_id} and there are {paths}: write the path, or remove one.")
+        return found[0] if found else None
+
+    def match(self, ids: Collection[str], *, taken: Collection[str] = ()) -> tuple[dict[str, Entry], str]:
+        """(Id → photo, a note or "").
+
+        Args:
+          ids: of one file.
+          taken: paths of photos that another file names.
+
+        Raises:
+          UserError: an Id names several photos.
+        """
+        matches = {photo_id: entry for photo_id in ids if (entry := self.get(photo_id))}
+        missing = [photo_id for photo_id in ids if photo_id not in matches]
+        if not missing:
+            return matches, ""
+        gone = {entry.path for entry in matches.values()} | set(taken)
+        loosely = _match_loosely(missing, [e for e in self._entries if e.path not in gone], common=_common_folders(ids))
+        note = ""
+        if loosely:
+            first, entry = next(iter(loosely.items()))
+            note = (
+                f"{_counted(len(loosely))} of {self._shown} matched one photo only without regard to case, folders, "
+                f"extension or Unicode form (first: {first} is {entry.path})."
+            )
+        return matches | loosely, note
+
+
+def _counted(number: int) -> str:
+    return "1 Id" if number == 1 else f"{number:,} Ids"
+
+
+def _match_loosely(ids: Iterable[str], entries: Iterable[Entry], *, common: int) -> dict[str, Entry]:
+    """Id → the only photo that it can mean; two Ids of one photo mean none."""
+    index: dict[str, set[str]] = {}
+    by_path = {entry.path: entry for entry in entries}
+    for path in by_path:
+        parts = _loose(path)
+        for start in range(len(parts)):
+            key = "/".join(parts[start:])
+            for form in {key, _stem(key)}:
+                index.setdefault(form, set()).add(path)
+    found = {photo_id: path for photo_id in ids if (path := _only(photo_id, index, common=common))}
+    times: dict[str, int] = {}
+    for path in found.values():
+        times[path] = times.get(path, 0) + 1
+    return {photo_id: by_path[path] for photo_id, path in found.items() if times[path] == 1}
+
+
+def _only(photo_id: str, index: Mapping[str, set[str]], *, common: int) -> str:
+    """The path of the only photo that an Id can mean, or ""."""
+    parts = _loose(photo_id)
+    for start in range(min(common, len(parts) - 1) + 1):
+        key = "/".join(parts[start:])
+        for form in (key, _stem(key)):
+            if paths := index.get(form):
+                return next(iter(paths)) if len(paths) == 1 else ""
+    return ""
+
+
+def _loose(text: str) -> list[str]:
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).replace("\\", "/")
+    return [part for part in text.split("/") if part not in ("", ".")]
+
+
+def _stem(key: str) -> str:
+    suffix = PurePosixPath(key).suffix
+    return key.removesuffix(suffix) if suffix in PHOTO_SUFFIXES and suffix else key
+
+
+def _common_folders(ids: Iterable[str]) -> int:
+    """How many folders all Ids begin with, such as those of another machine."""
+    folders = [_loose(photo_id)[:-1] for photo_id in ids]
+    first, last = min(folders, default=[]), max(folders, default=[])
+    return next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def keys_of(entry: Entry) -> set[str]:
+    """The Ids that may mean a file: its path and the ends of it, with and without extension."""
+    parts = entry.path.split("/")
+    tails = {"/".join(parts[start:]) for start in range(len(parts))}
+    suffix = PurePosixPath(entry.path).suffix
+    return tails | ({tail.removesuffix(suffix) for tail in tails} if suffix else set())
