@@ -135,6 +135,9 @@ def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
         _check_size(*image.size)
         _, illegible = to_rgb.orientation(image)
         image.load()  # Pillow turns it upright
+        if page and page.is_wide() and page.is_plain() and to_rgb.is_dark(image):  # Pillow kept the upper bytes alone
+            plain, further = plain_image(raw, page)
+            return to_rgb.rgb(to_rgb.reduced(plain, max_side=max_side)), [remark, further]
         bits = page.sample_bits() if page else 16
         small, further = _upright(image, max_side=max_side, wide=bool(page and page.is_wide()), bits=bits)
         return small, [remark, illegible, further]

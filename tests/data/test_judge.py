@@ -115,6 +115,22 @@ def test_other_frame_types_reach_no_decoder(monkeypatch, marker):
     assert refused(frame_only(marker)).endswith("is not read")
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is read with pillow-heif: pip install pillow-heif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC is read with pillow-heif: pip install pillow-heif"),
+        (b"\xff\x0a\0\0", "JPEG XL is read with pillow-jxl-plugin: pip install pillow-jxl-plugin"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL is read with pillow-jxl-plugin: pip install pillow-jxl-plugin"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif", "AVIF is read by Pillow 11.3 and later: pip install --upgrade pillow"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", "AVIF is read by Pillow 11.3 and later: pip install --upgrade pillow"),
+    ],
+)
+def test_a_format_that_needs_more_says_what_to_install(monkeypatch, raw, said):
+    monkeypatch.setattr("carclf.data.image_formats._is_added", lambda kind: False)
+    assert refused(raw) == said
+
+
 def test_only_the_own_bytes_of_a_jpeg_are_stored():
     film = KINDS["JPEG motion photo"].raw
     assert judge(film, max_side=640).encoded == BASELINE_OF_KINDS
