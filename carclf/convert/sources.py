@@ -10,7 +10,6 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -34,7 +33,8 @@ OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
 CLUTTER = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 # Folders that programs and file systems leave beside photos. What they hold is a copy, a thumbnail or deleted.
 CLUTTER_FOLDER = re.compile(
-    r"(^|/)(\.[^/]+|@eaDir|#recycle|lost\+found|\$RECYCLE\.BIN|System Volume Information|__pycache__)/", re.IGNORECASE
+    r"(^|/)(\.(?!\.?/)[^/]+|@eaDir|#recycle|lost\+found|\$RECYCLE\.BIN|System Volume Information|__pycache__)/",
+    re.IGNORECASE,
 )
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
@@ -257,65 +257,6 @@ def clutter_folder(path: str) -> str:
 def is_nested_zip(name: str) -> bool:
     """Whether a file is taken for an archive of its own by its name."""
     return name.lower().endswith(".zip")
-
-
-def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
-    """The files under a folder, clutter left out.
-
-    Symbolic links to files are followed inside the folder and into `cache_folders`; others carry a problem.
-    """
-    inside = (os.path.realpath(root), *cache_folders(root))
-    return sorted(_walk(root, "", inside, source, prefix), key=lambda entry: entry.path)
-
-
-def cache_folders(root: str) -> list[str]:
-    """The folders to which programs link that keep a user's files once: Hugging Face's, DVC's, and XDG's.
-
-    Source: huggingface_hub's "Understand caching", DVC's "Internal directories and files".
-    """
-    home = os.path.expanduser("~")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
-    folders = [cache, os.environ.get("HF_HOME") or os.path.join(cache, "huggingface"), os.environ.get("HF_HUB_CACHE")]
-    above = os.path.realpath(root)
-    while above != os.path.dirname(above):
-        folders.append(os.path.join(above, ".dvc", "cache"))
-        if os.path.basename(above) == "snapshots":  # beside them lie the files themselves
-            folders.append(os.path.join(os.path.dirname(above), "blobs"))
-        above = os.path.dirname(above)
-    return [os.path.realpath(folder) for folder in folders if folder and os.path.isdir(folder)]
-
-
-def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str) -> Iterator[Entry]:
-    with os.scandir(os.path.join(root, below)) as found:
-        for item in found:
-            name = f"{below}{item.name}"
-            if CLUTTER.search(name):
-                continue
-            if item.is_dir(follow_symlinks=False):
-                if clutter := clutter_folder(f"{name}/"):  # it may not be readable, as lost+found is not
-                    yield Entry(prefix + name, source, name, 0, clutter=prefix + clutter)
-                else:
-                    yield from _walk(root, f"{name}/", inside, source, prefix)
-                continue
-            link = item.is_symlink()
-            problem = name_problem(name) or _link_problem(item, inside)
-            size = 0 if problem else item.stat().st_size
-            shown = name.encode("utf-8", "backslashreplace").decode()
-            yield Entry(prefix + (shown if problem else name), source, name, size, problem, link=link)
-
-
-def _link_problem(item: os.DirEntry[str], inside: Sequence[str]) -> str:
-    """Why what lies there is no file to read, or ""."""
-    if item.is_symlink():
-        target = os.path.realpath(item.path)
-        if not any(target.startswith(folder + os.sep) for folder in inside):
-            return "symbolic link that leaves the folder"
-        is_file = os.path.isfile(item.path)  # a link may be endless
-    else:
-        is_file = item.is_file()
-    if is_file:
-        return ""
-    return "symbolic link to a folder" if os.path.isdir(item.path) else "not a regular file"
 
 
 def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: str) -> Source:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from carclf.convert import sources, zip_names
+from carclf.convert.folders import folder_entries
 from carclf.convert.labels import named
 from carclf.convert.sources import Entry, Reader, Source
 from carclf.errors import UserError
@@ -70,7 +71,7 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
     if os.path.isdir(path):
         shown = os.path.basename(os.path.normpath(path)) if first_source else ""
         tree = Tree("folder", [Source(path, shown, False)], _first_source=first_source)
-        listed = sources.folder_entries(path, source=first_source)
+        listed = folder_entries(path, source=first_source)
     elif os.path.isfile(path):
         tree = Tree("zip", [], _first_source=first_source)
         outer = _named_source(tree, Source(path, os.path.basename(path), True), zip_encoding)

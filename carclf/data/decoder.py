@@ -10,7 +10,12 @@ HARMLESS = "extraneous bytes before marker"
 
 
 def decode(
-    encoded: bytes | memoryview, *, ratio: int = 1, out: np.ndarray | None = None, strict: bool = False
+    encoded: bytes | memoryview,
+    *,
+    ratio: int = 1,
+    out: np.ndarray | None = None,
+    size: tuple[int, int] | None = None,
+    strict: bool = False,
 ) -> np.ndarray:
     """Returns the RGB photo as uint8 [h, w, 3], h = ⌈H / ratio⌉ and w = ⌈W / ratio⌉ for a full size of H x W.
 
@@ -22,6 +27,7 @@ def decode(
       encoded: a JPEG.
       ratio: one of DCT_RATIOS.
       out: array for the pixels, contiguous uint8 [h, w, 3]; None creates one.
+      size: (H, W), where it is known; None reads it from the header.
       strict: whether to refuse HARMLESS slips, too.
 
     Raises:
@@ -31,7 +37,7 @@ def decode(
     while True:
         try:
             if ratio > 1:
-                min_size = _min_size(encoded, ratio, strict=warnings_fail)
+                min_size = _min_size(size or _full_size(encoded, strict=warnings_fail), ratio)
             return simplejpeg.decode_jpeg(
                 encoded, fastdct=True, fastupsample=False, buffer=out, strict=warnings_fail, **min_size
             )
@@ -41,8 +47,13 @@ def decode(
             warnings_fail = False
 
 
-def _min_size(encoded: bytes | memoryview, ratio: int, *, strict: bool) -> dict[str, int]:
+def _full_size(encoded: bytes | memoryview, *, strict: bool) -> tuple[int, int]:
     height, width, _, _ = simplejpeg.decode_jpeg_header(encoded, strict=strict)
+    return height, width
+
+
+def _min_size(size: tuple[int, int], ratio: int) -> dict[str, int]:
+    height, width = size
     return {"min_factor": ratio, "min_height": -(-height // ratio), "min_width": -(-width // ratio)}
 
 

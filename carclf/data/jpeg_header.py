@@ -24,12 +24,12 @@ OTHER_FRAMES = {  # Source: ITU-T T.81, table B.1; T.87
     0xF7: "JPEG-LS",
 }
 FRAMES = frozenset((*READ_FRAMES, *OTHER_FRAMES))
-_SOS, _EOI, _APP0, _APP2, _APP14, _TEM = 0xDA, 0xD9, 0xE0, 0xE2, 0xEE, 0x01
+_SOS, _EOI, _APP0, _APP1, _APP2, _APP14, _TEM = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0x01
 _JFIF, _ADOBE, _ICC = b"JFIF\0", b"Adobe", b"ICC_PROFILE\0"
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _END = re.compile(rb"\xff\xd9")  # finds it in half the time that bytes.find takes
 _WHOLE = b"\x00\x3f\x00"  # what the scan header of a sequential frame says. Source: T.81, table B.3
-_TOLD = FRAMES | {_SOS, _APP0, _APP2, _APP14}
+_TOLD = FRAMES | {_SOS, _APP0, _APP1, _APP2, _APP14}
 # Luma factors (horizontal, vertical) that TurboJPEG knows beside chroma of (1, 1). Source: its getSubsamp().
 _FAST_LUMA = ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1))
 
@@ -44,6 +44,7 @@ class JpegHeader:
       height: pixels.
       width: pixels.
       sampling: (horizontal, vertical) factor of every component.
+      has_tags: whether there is Exif or XMP, which may say an orientation.
       has_scan: whether the picture begins at all.
       end: index behind the picture's end marker; 0 where the picture has no end.
       corrected: the JPEG's own bytes, without what lies behind its end and with its slips corrected.
@@ -55,6 +56,7 @@ class JpegHeader:
     height: int
     width: int
     sampling: tuple[tuple[int, int], ...]
+    has_tags: bool
     has_scan: bool
     end: int
     corrected: bytes
@@ -90,6 +92,7 @@ class _Walk:
     raw: bytes
     frame: bytes = b""
     frame_marker: int = 0
+    has_tags: bool = False
     has_scan: bool = False
     end: int = 0
     has_jfif: bool = False
@@ -137,6 +140,8 @@ def _visit(walk: _Walk, marker: int, at: int, start: int, stop: int) -> None:
         walk.adobe = start + 11
     elif marker == _APP2 and content.startswith(_ICC) and len(content) >= 14:
         walk.profile.append((content[12], content[13], at, stop))
+    elif marker == _APP1:
+        walk.has_tags = True
     elif marker == _SOS:
         spectrum = stop - len(_WHOLE)  # first and last coefficient, and the bit positions
         if walk.frame_marker in KEPT_FRAMES and start < spectrum and walk.raw[spectrum:stop] != _WHOLE:
@@ -159,6 +164,7 @@ def _header(walk: _Walk) -> JpegHeader:
         height=height,
         width=width,
         sampling=sampling,
+        has_tags=walk.has_tags,
         has_scan=walk.has_scan,
         end=walk.end,
         corrected=_edited(walk.raw[:end], edits),

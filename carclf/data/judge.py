@@ -69,19 +69,22 @@ def _judge_jpeg(raw: bytes, *, max_side: int) -> Stored:
     if reason := header.problem():
         raise UnusableError(reason)
     _check_size(header.width, header.height)
-    reduced, remarks = None, []
+    reduced: np.ndarray | None = None
+    remarks: list[str] = []
     if header.is_fast():  # before Pillow, which passes files with a zeroed tail
         reduced, remark = _checked(header)
         remarks.append(remark)
     elif not header.end:
         raise UnusableError("damaged: the picture has no end")
+    is_clean = _is_clean(header, max_side=max_side)
+    if reduced is not None and is_clean and not header.has_tags:
+        return _as_it_is(header, remarks, reduced)
     with _errors_named(), _opened(header.corrected, "JPEG") as image:
         _check_size(*image.size)
         turn, remark = to_rgb.orientation(image)
         remarks.append(remark)
-        if reduced is not None and turn not in to_rgb.UPRIGHT and _is_clean(header, image, max_side=max_side):
-            how = CORRECTED if header.slips else KEPT
-            return Stored(header.corrected, image.height, image.width, how, _joined(remarks), reduced)
+        if reduced is not None and is_clean and turn not in to_rgb.UPRIGHT:
+            return _as_it_is(header, remarks, reduced)
         small, remark = _upright(image, max_side=max_side)
         return _encoded(small, [*remarks, remark])
 
@@ -94,7 +97,7 @@ def _checked(header: JpegHeader) -> tuple[np.ndarray, str]:
     """
     encoded, ratio = header.corrected, _look_ratio(header.height, header.width)
     try:
-        return decode(encoded, ratio=ratio, strict=True), ""
+        return decode(encoded, ratio=ratio, size=(header.height, header.width), strict=True), ""
     except ValueError as error:
         found = LEFT_OVER.search(str(error))
         if not found or not header.end:
@@ -105,8 +108,13 @@ def _checked(header: JpegHeader) -> tuple[np.ndarray, str]:
     return _decoded(encoded, height=header.height, width=header.width), remark
 
 
-def _is_clean(header: JpegHeader, image: Image.Image, *, max_side: int) -> bool:
-    return header.frame in KEPT_FRAMES and image.mode == "RGB" and max(image.size) <= max_side
+def _is_clean(header: JpegHeader, *, max_side: int) -> bool:
+    return header.frame in KEPT_FRAMES and len(header.sampling) == 3 and max(header.height, header.width) <= max_side
+
+
+def _as_it_is(header: JpegHeader, remarks: list[str], reduced: np.ndarray) -> Stored:
+    how = CORRECTED if header.slips else KEPT
+    return Stored(header.corrected, header.height, header.width, how, _joined(remarks), reduced)
 
 
 def _read(raw: bytes, kind: str, *, max_side: int) -> tuple[Image.Image, list[str]]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from carclf.convert.sources import Reader, Source, folder_entries
+from carclf.convert.folders import folder_entries
+from carclf.convert.sources import Reader, Source
 from carclf.convert.tree import is_photo
 from carclf.errors import UserError
 

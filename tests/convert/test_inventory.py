@@ -243,8 +243,16 @@ def test_a_test_photo_that_the_sample_does_not_name_is_left_out_and_named(tmp_pa
     ("files", "options", "said"),
     [
         ({}, {}, "was read as folder of class folders and has no training photos"),
-        ({"a.txt": b"x"}, {}, "has no training photos: give class folders"),
-        ({"a.jpg": drawn(1)}, {}, "has no training photos: give class folders"),
+        (
+            {"a.txt": b"x"},
+            {},
+            r"has no training photos; 1 files are no photos and were left out: a\.txt: give class folders",
+        ),
+        (
+            {"a.jpg": drawn(1)},
+            {},
+            r"no training photos; 1 photos lie in no class folder and were left out: a\.jpg: give class",
+        ),
         ({"train/1.jpg": drawn(1)}, {}, r"lie in no class folders and no train\.csv is beside it: give --labels=CSV"),
         (class_folders(3) | {"train.csv": b"", "labels.csv": b""}, {}, r"holds labels\.csv, train\.csv side by side"),
         ({"0/1.jpg": drawn(1)}, {"labels": "nowhere.csv"}, r"There is no file --labels=nowhere\.csv"),

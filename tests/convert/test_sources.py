@@ -112,7 +112,7 @@ HOSTILE = {
     "CRC": (member("0/damaged.jpg"), {"crc": 1}, "0/damaged.jpg", "damaged in the zip: Bad CRC-32"),
     "longer than said": (deflated("0/long.jpg", drawn(7)), {"size": 99}, "0/long.jpg", "damaged in the zip"),
     "no deflate": (deflated("0/odd.jpg", drawn(7)), {"method": 0}, "0/odd.jpg", "damaged in the zip"),
-    "unknown method": (member("0/odd.jpg"), {"method": 99}, "0/odd.jpg", "damaged in the zip"),
+    "unknown method": (member("0/odd.jpg"), {"method": 99}, "0/odd.jpg", "packed with AES encryption"),
 }
 
 

@@ -105,7 +105,7 @@ def exif(orientation: object, kind: int) -> bytes:
         9: lambda: (struct.pack("<i", orientation), 1),
     }[kind]()
     entry = struct.pack("<HHI", ORIENTATION, kind, count) + content
-    values = struct.pack("<II", int(orientation), 1) if kind == 5 else b""
+    values = struct.pack("<II", int(str(orientation)), 1) if kind == 5 else b""
     return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4) + values
 
 

@@ -100,7 +100,7 @@ def _strips(page: Page, order: str) -> list[bytes]:
         planes = [page.pixels[..., number] for number in range(page.pixels.shape[2])]
     rows = -(-page.pixels.shape[0] // page.strips)
     raw = [
-        np.ascontiguousarray(plane[start : start + rows]).astype(plane.dtype.newbyteorder(order)).tobytes()
+        np.ascontiguousarray(plane[start : start + rows]).astype(plane.dtype.str.replace("<", order)).tobytes()
         for plane in planes
         for start in range(0, plane.shape[0], rows)
     ]
