@@ -7,7 +7,7 @@ from carclf.convert.sources import CLUTTER, Entry, clutter_folder, name_problem
 
 
 def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
-    """The files under a folder, clutter left out.
+    """Returns the files under a folder, clutter left out.
 
     Symbolic links to files are followed inside the folder and into `cache_folders`; others carry a problem.
     """
@@ -16,7 +16,7 @@ def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
 
 
 def cache_folders(root: str) -> list[str]:
-    """The folders to which programs link that keep a user's files once: Hugging Face's, DVC's, and XDG's.
+    """Returns the folders to which programs link that keep a user's files once: Hugging Face's, DVC's, and XDG's.
 
     Source: huggingface_hub's "Understand caching", DVC's "Internal directories and files".
     """
@@ -52,7 +52,7 @@ def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str
 
 
 def _link_problem(item: os.DirEntry[str], inside: Sequence[str]) -> str:
-    """Why what lies there is no file to read, or ""."""
+    """Returns why what lies there is no file to read, or ""."""
     if item.is_symlink():
         target = os.path.realpath(item.path)
         if not any(target.startswith(folder + os.sep) for folder in inside):

@@ -33,7 +33,7 @@ class Lookup:
                 self._found.setdefault(key, []).append(entry)
 
     def get(self, photo_id: str) -> Entry | None:
-        """The photo that an Id names as it is written.
+        """Returns the photo that an Id names as it is written.
 
         Raises:
           UserError: it names several.
@@ -47,7 +47,7 @@ class Lookup:
         return found[0] if found else None
 
     def match(self, ids: Collection[str], *, taken: Collection[str] = ()) -> tuple[dict[str, Entry], str]:
-        """(Id → photo, a note or "").
+        """Returns (Id → photo, a note or "").
 
         Args:
           ids: of one file.
@@ -77,7 +77,7 @@ def _counted(number: int) -> str:
 
 
 def _match_loosely(ids: Iterable[str], entries: Iterable[Entry], *, common: int) -> dict[str, Entry]:
-    """Id → the only photo that it can mean; two Ids of one photo mean none."""
+    """Returns Id → the only photo that it can mean; two Ids of one photo mean none."""
     index: dict[str, set[str]] = {}
     by_path = {entry.path: entry for entry in entries}
     for path in by_path:
@@ -94,7 +94,7 @@ def _match_loosely(ids: Iterable[str], entries: Iterable[Entry], *, common: int)
 
 
 def _only(photo_id: str, index: Mapping[str, set[str]], *, common: int) -> str:
-    """The path of the only photo that an Id can mean, or ""."""
+    """Returns the path of the only photo that an Id can mean, or ""."""
     parts = _loose(photo_id)
     for start in range(min(common, len(parts) - 1) + 1):
         key = "/".join(parts[start:])
@@ -115,14 +115,14 @@ def _stem(key: str) -> str:
 
 
 def _common_folders(ids: Iterable[str]) -> int:
-    """How many folders all Ids begin with, such as those of another machine."""
+    """Returns how many folders all Ids begin with, such as those of another machine."""
     folders = [_loose(photo_id)[:-1] for photo_id in ids]
     first, last = min(folders, default=[]), max(folders, default=[])
     return next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def keys_of(entry: Entry) -> set[str]:
-    """The Ids that may mean a file: its path and the ends of it, with and without extension."""
+    """Returns the Ids that may mean a file: its path and the ends of it, with and without extension."""
     parts = entry.path.split("/")
     tails = {"/".join(parts[start:]) for start in range(len(parts))}
     suffix = PurePosixPath(entry.path).suffix

@@ -22,7 +22,7 @@ def _is_latin(word: str) -> bool:
 
 
 def _consists_of(letters: str) -> Callable[[str], bool]:
-    """Several of these letters, perhaps behind or before plain ones; a single one stands alone."""
+    """Returns a test for several of these letters, perhaps beside plain ones; a single one stands alone."""
     pattern = re.compile(f"[A-Za-z]*[{letters}]{{2,}}[A-Za-z]*|[{letters}]")
     return lambda word: bool(pattern.fullmatch(word))
 
@@ -38,13 +38,13 @@ _ENCODINGS: dict[str, Callable[[str], bool]] = {
 
 
 def unflagged_names(archive: zipfile.ZipFile) -> list[bytes]:
-    """The names that are not ASCII and not flagged as UTF-8, as they stand in the zip."""
+    """Returns the names that are not ASCII and not flagged as UTF-8, as they stand in the zip."""
     infos = (info for info in archive.infolist() if not info.flag_bits & UTF8_FLAG)
     return [info.orig_filename.encode("cp437") for info in infos if not info.orig_filename.isascii()]
 
 
 def likely_encodings(names: Sequence[bytes]) -> list[str]:
-    """The encodings in which every one of the names reads as words; UTF-8 alone where it decodes them all."""
+    """Returns the encodings in which every one of the names reads as words; UTF-8 alone where it decodes them all."""
     if _decoded(names, "utf-8") is not None:
         return ["utf-8"]
     found = []

@@ -50,7 +50,7 @@ class UnusableError(Exception):
 
 
 def sniff(raw: bytes) -> str:
-    """The format that the first bytes announce, or "" for none that is known."""
+    """Returns the format that the first bytes announce, or "" for none that is known."""
     if raw[4:8] == b"ftyp":
         length = min(int.from_bytes(raw[:4]), 256)
         brands = [raw[at : at + 4] for at in (8, *range(16, length, 4))]
@@ -61,7 +61,7 @@ def sniff(raw: bytes) -> str:
 
 
 def recognise(raw: bytes) -> str:
-    """The format of a file, as Pillow calls it.
+    """Returns the format of a file, as Pillow calls it.
 
     Raises:
       UnusableError: it is none that is read here.
@@ -78,7 +78,7 @@ def recognise(raw: bytes) -> str:
 
 @functools.cache
 def _is_added(kind: str) -> bool:
-    """Whether Pillow reads the format, once it was taught to."""
+    """Returns whether Pillow reads the format, once it was taught to."""
     if kind == "AVIF":
         return "avif" in features.modules and bool(features.check("avif"))
     try:

@@ -63,7 +63,7 @@ class JpegHeader:
     slips: bool
 
     def problem(self) -> str:
-        """Why the JPEG must not reach a decoder, or ""."""
+        """Returns why the JPEG must not reach a decoder, or ""."""
         if self.frame in OTHER_FRAMES:
             return f"{OTHER_FRAMES[self.frame]} is not read"
         if self.precision not in (0, 8):
@@ -72,7 +72,7 @@ class JpegHeader:
         return "" if whole else "damaged header: it describes no picture"
 
     def is_fast(self) -> bool:
-        """Whether the training decoder knows this chroma sampling."""
+        """Returns whether the training decoder knows this chroma sampling."""
         luma, *chroma = self.sampling[:3]
         if not chroma:
             return True
@@ -102,7 +102,7 @@ class _Walk:
 
 
 def read_header(raw: bytes) -> JpegHeader:
-    """The header of a JPEG; what a damaged one lacks is zero.
+    """Returns the header of a JPEG; what a damaged one lacks is zero.
 
     Args:
       raw: begins with the start-of-image marker.
@@ -173,7 +173,7 @@ def _header(walk: _Walk) -> JpegHeader:
 
 
 def _adobe_edit(walk: _Walk, components: int) -> list[tuple[int, int, bytes]]:
-    """What libjpeg assumes of a transform that does not exist, written down. Source: jdapimin.c."""
+    """Returns what libjpeg assumes of a transform that does not exist, written down. Source: jdapimin.c."""
     known = {3: (0, 1), 4: (0, 2)}.get(components)
     if not walk.adobe or known is None or (components == 3 and walk.has_jfif) or walk.raw[walk.adobe] in known:
         return []

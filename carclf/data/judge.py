@@ -47,7 +47,7 @@ class Stored:
 
 
 def judge(raw: bytes, *, max_side: int) -> Stored:
-    """The photo as it is to be stored: the same for the same bytes, wherever it runs.
+    """Returns the photo as it is to be stored: the same for the same bytes, wherever it runs.
 
     A baseline RGB JPEG, upright and at most `max_side` pixels long, is kept byte for byte, up to the end of its image.
     Anything else that can be read becomes upright RGB (transparent parts white, first frame of an animation), is
@@ -90,7 +90,7 @@ def _judge_jpeg(raw: bytes, *, max_side: int) -> Stored:
 
 
 def _checked(header: JpegHeader) -> tuple[np.ndarray, str]:
-    """(what the training decoder makes of a JPEG at a fraction of its size, a remark or "").
+    """Returns (what the training decoder makes of a JPEG at a fraction of its size, a remark or "").
 
     Raises:
       UnusableError: it is damaged; bytes of a scan that are left over are remarked on where the picture has its end.
@@ -118,7 +118,7 @@ def _as_it_is(header: JpegHeader, remarks: list[str], reduced: np.ndarray) -> St
 
 
 def _read(raw: bytes, kind: str, *, max_side: int) -> tuple[Image.Image, list[str]]:
-    """(the photo as upright RGB of the size to store, remarks)."""
+    """Returns (the photo as upright RGB of the size to store, remarks)."""
     wide = kind == "PNG" and raw[24:25] == b"\x10"
     with _opened(png_chunks.without_texts(raw) if kind == "PNG" else raw, kind) as image:
         _check_size(*image.size)
@@ -129,7 +129,7 @@ def _read(raw: bytes, kind: str, *, max_side: int) -> tuple[Image.Image, list[st
 
 
 def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
-    """(the photo as upright RGB of the size to store, remarks)."""
+    """Returns (the photo as upright RGB of the size to store, remarks)."""
     number, page = choose_page(raw)
     remark = f"its page {number + 1} is stored: those before are reduced copies" if number else ""
     if page and (reason := page.problem()):
@@ -152,7 +152,7 @@ def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
 
 
 def _upright(image: Image.Image, *, max_side: int, wide: bool = False, bits: int = 16) -> tuple[Image.Image, str]:
-    """(an opened image as upright RGB, at most `max_side` pixels long, a remark or "")."""
+    """Returns (an opened image as upright RGB, at most `max_side` pixels long, a remark or "")."""
     image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG far larger than that is decoded at a fraction of its size
     image.load()
     turn = to_rgb.UPRIGHT.get(to_rgb.orientation(image)[0])
@@ -209,7 +209,7 @@ def _decoded(encoded: bytes, *, height: int, width: int) -> np.ndarray:
 
 
 def _look_ratio(height: int, width: int) -> int:
-    """The greatest DCT ratio that leaves LOOK_SIDE_PX a side.
+    """Returns the greatest DCT ratio that leaves LOOK_SIDE_PX a side.
 
     Every ratio reads the entropy-coded data to its end and refuses the same files; only the inverse transform is
     cheaper. (A test compares the verdicts on truncated and altered files.)

@@ -11,7 +11,7 @@ _ANCILLARY = 0x20  # bit of the first letter. Source: PNG (third edition), 5.4
 
 
 def without_texts(raw: bytes) -> bytes:
-    """The PNG without its texts and without ancillary chunks whose checksum is wrong; all else as it is.
+    """Returns the PNG without its texts and without ancillary chunks whose checksum is wrong; all else as it is.
 
     Args:
       raw: begins with SIGNATURE.
@@ -29,7 +29,7 @@ def without_texts(raw: bytes) -> bytes:
 
 
 def _counts(raw: bytes, at: int, end: int, name: bytes) -> bool:
-    """Whether an ancillary chunk may matter and is whole."""
+    """Returns whether an ancillary chunk may matter and is whole."""
     start = at + _HEAD.size
     if name in TEXTS and not (name == b"iTXt" and raw.startswith(XMP + b"\0", start)):  # \0: not compressed
         return False

@@ -50,7 +50,7 @@ class TiffHeader:
     tags: Tags
 
     def first(self, tag: int, otherwise: int) -> int:
-        """The first value of a tag."""
+        """Returns the first value of a tag."""
         return self.tags.get(tag, (otherwise,))[0]
 
     @property
@@ -59,23 +59,23 @@ class TiffHeader:
         return self.first(WIDTH, 0), self.first(HEIGHT, 0)
 
     def is_wide(self) -> bool:
-        """Whether each sample has 16 bits."""
+        """Returns whether each sample has 16 bits."""
         return self.first(BITS, 1) == 16
 
     def is_copy(self) -> bool:
-        """Whether the page says that it is a reduced copy of another, or a mask."""
+        """Returns whether the page says that it is a reduced copy of another, or a mask."""
         return bool(self.first(KIND, 0) & 5) or self.first(OLD_KIND, 1) == 2
 
     def sample_bits(self) -> int:
-        """How many bits of a sample hold a value: those of the largest, where the page names it."""
+        """Returns how many bits of a sample hold a value: those of the largest, where the page names it."""
         return max(8, min(self.first(BITS, 16), self.first(MAX_SAMPLE, 0xFFFF).bit_length()))
 
     def is_planar(self) -> bool:
-        """Whether each sample lies in a plane of its own."""
+        """Returns whether each sample lies in a plane of its own."""
         return self.first(PLANAR, 1) == 2 and self.first(SAMPLES, 1) > 1
 
     def problem(self) -> str:
-        """Why the page's samples are not read, or ""."""
+        """Returns why the page's samples are not read, or ""."""
         photometric, bits, samples = self.first(PHOTOMETRIC, 0), self.first(BITS, 1), self.first(SAMPLES, 1)
         if DNG_VERSION in self.tags:
             return "DNG, a camera's raw file, is not read"
@@ -91,7 +91,7 @@ class TiffHeader:
         return "" if samples <= 5 else f"TIFF with {samples} samples a pixel is not read"
 
     def is_plain(self) -> bool:
-        """Whether `plain_samples` reads the page: whole bytes in strips, not compressed or deflated."""
+        """Returns whether `plain_samples` reads the page: whole bytes in strips, not compressed or deflated."""
         return (
             set(self.tags.get(BITS, (1,))) in ({8}, {16})
             and self.first(COMPRESSION, 1) in (NO_COMPRESSION, *DEFLATE)
@@ -102,14 +102,14 @@ class TiffHeader:
         )
 
     def described(self) -> str:
-        """What kind of page it is, in words."""
+        """Returns what kind of page it is, in words."""
         layout = "tiles" if TILE_OFFSETS in self.tags else "strips"
         planes = "planes of " * self.is_planar()
         packed = f"of compression {self.first(COMPRESSION, 1)}"
         return f"with {self.first(BITS, 1)}-bit samples in {planes}{layout} {packed}"
 
     def is_misread(self) -> bool:
-        """Whether Pillow misreads or refuses the page (tried with 13.0)."""
+        """Returns whether Pillow misreads or refuses the page (tried with 13.0)."""
         wide, grey = self.first(BITS, 1) == 16, self.first(PHOTOMETRIC, -1) in (WHITE_IS_ZERO, BLACK_IS_ZERO)
         return (
             (wide and self.is_planar() and self.first(COMPRESSION, 1) == NO_COMPRESSION)
@@ -119,7 +119,7 @@ class TiffHeader:
 
 
 def read_pages(raw: bytes) -> Iterator[TiffHeader]:
-    """The directories of a TIFF's pages, as far as they can be read."""
+    """Yields the directories of a TIFF's pages, as far as they can be read."""
     order = "<" if raw.startswith(b"II") else ">"
     seen: set[int] = set()
     try:
@@ -134,7 +134,7 @@ def read_pages(raw: bytes) -> Iterator[TiffHeader]:
 
 
 def choose_page(raw: bytes) -> tuple[int, TiffHeader | None]:
-    """(number, directory) of the page to store: the first that is no reduced copy; None where none can be read."""
+    """Returns (number, directory) of the page to store: the first that is no reduced copy; None if none is legible."""
     first = None
     for number, page in enumerate(read_pages(raw)):
         first = first or page
@@ -144,7 +144,7 @@ def choose_page(raw: bytes) -> tuple[int, TiffHeader | None]:
 
 
 def _directory(raw: bytes, at: int, order: str, big: bool) -> tuple[Tags, int]:
-    """(tags, where the next directory lies)."""
+    """Returns (tags, where the next directory lies)."""
     count_letter, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     (count,) = struct.unpack_from(order + count_letter, raw, at)
     at += struct.calcsize(order + count_letter)
@@ -162,7 +162,7 @@ def _directory(raw: bytes, at: int, order: str, big: bool) -> tuple[Tags, int]:
 
 
 def plain_image(raw: bytes, page: TiffHeader) -> tuple[Image.Image, str]:
-    """(the upright image of a page of whole bytes in strips, not compressed or deflated; a remark or "").
+    """Returns (the upright image of a page of whole bytes in strips, not compressed or deflated; a remark or "").
 
     Raises:
       UnusableError: the page is another.
@@ -188,7 +188,7 @@ def plain_image(raw: bytes, page: TiffHeader) -> tuple[Image.Image, str]:
 
 
 def plain_samples(raw: bytes, page: TiffHeader) -> np.ndarray:
-    """The samples of a page for which `is_plain`, uint8 or uint16 [h, w, samples] as they lie there.
+    """Returns the samples of a page for which `is_plain`, uint8 or uint16 [h, w, samples] as they lie there.
 
     Raises:
       ValueError: there are fewer than the page says.

@@ -22,7 +22,7 @@ _DARKEST = 4096  # a photo of 16 bits whose every sample is below a sixteenth of
 
 
 def orientation(image: Image.Image) -> tuple[int, str]:
-    """(EXIF orientation, a remark or ""): 1 is upright, and what is not to be read is taken for it."""
+    """Returns (EXIF orientation, a remark or ""): 1 is upright, and what is not to be read is taken for it."""
     if "exif" not in image.info and "xmp" not in image.info and "XML:com.adobe.xmp" not in image.info:
         return 1, ""
     try:
@@ -35,7 +35,7 @@ def orientation(image: Image.Image) -> tuple[int, str]:
 
 
 def reduced(image: Image.Image, *, max_side: int) -> Image.Image:
-    """The image, at most `max_side` pixels long."""
+    """Returns the image, at most `max_side` pixels long."""
     scale = max_side / max(image.size)
     if scale >= 1:
         return image
@@ -44,7 +44,7 @@ def reduced(image: Image.Image, *, max_side: int) -> Image.Image:
 
 
 def filterable(image: Image.Image, *, wide: bool = False, bits: int = 16) -> tuple[Image.Image, str]:
-    """(the image with 8 bits a channel and no palette, a remark or "").
+    """Returns (the image with 8 bits a channel and no palette, a remark or "").
 
     Args:
       image: loaded.
@@ -69,17 +69,17 @@ def filterable(image: Image.Image, *, wide: bool = False, bits: int = 16) -> tup
 
 
 def is_empty(image: Image.Image) -> bool:
-    """Whether all of an image is transparent, as where a program filled the fourth byte with nothing."""
+    """Returns whether all of an image is transparent, as where a program filled the fourth byte with nothing."""
     return image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
 
 
 def is_dark(image: Image.Image) -> bool:
-    """Whether the colours of 16 bits that became these 8 may be values of 12."""
+    """Returns whether the colours of 16 bits that became these 8 may be values of 12."""
     return 0 < np.asarray(image.convert("RGB")).max(initial=0) < _DARKEST >> 8
 
 
 def to_8_bits(samples: np.ndarray, *, bits: int = 16) -> tuple[np.ndarray, str]:
-    """(uint8 samples, a remark or "").
+    """Returns (uint8 samples, a remark or "").
 
     Args:
       samples: uint8 or uint16 [h, w] or [h, w, channels].
@@ -94,7 +94,7 @@ def to_8_bits(samples: np.ndarray, *, bits: int = 16) -> tuple[np.ndarray, str]:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """The image as RGB, transparent parts white."""
+    """Returns the image as RGB, transparent parts white."""
     if "A" in image.getbands() or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
