@@ -205,8 +205,8 @@ def test_an_archive_beside_its_own_unpacked_folder_is_read_once(tmp_path, capsys
     files = COMPETITION | {"train.zip": zipped(TRAIN), "test.zip": zipped(TEST)}
     manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out")
     said = capsys.readouterr().err
-    assert "train.zip was left out: train/ lies unpacked beside it." in said
-    assert "test.zip was left out: test_upload/ lies unpacked beside it." in said
+    assert "train.zip was ignored: train/ is the unpacked copy next to it." in said
+    assert "test.zip was ignored: test_upload/ is the unpacked copy next to it." in said
     assert shard_hashes(manifest) == shard_hashes(reference)
 
 
