@@ -146,7 +146,7 @@ def test_folds_are_counted_by_class(cars, text):
     counts = fold_counts(photo_table(cars), cars)
     table = section(text, "Folds Training photos", "All photos Search")
     assert "saloon " + " ".join(map(str, counts.loc[0])) + " 6" in table
-    assert "in all " + " ".join(map(str, counts.sum())) + " 20" in table
+    assert "total " + " ".join(map(str, counts.sum())) + " 20" in table
 
 
 def test_the_page_needs_no_network_and_no_script(html):
@@ -202,7 +202,7 @@ def test_for_very_many_classes_only_the_totals_of_folds_are_shown(cars, tmp_path
     write_eda(cars, path=tmp_path / "eda.html")
     table = section(Page((tmp_path / "eda.html").read_text()).text, "Folds Training photos", "All photos Search")
     assert "saloon" not in table
-    assert "in all" in table
+    assert "total total 10 10 20" in table
 
 
 def findings(manifest, photos, **changes) -> str:
