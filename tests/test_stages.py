@@ -129,7 +129,7 @@ def test_what_stops_a_later_stage_is_told_before_the_first(started):
         ("--class_weights=balancd", "--class_weights has 'balancd'"),
         ("--image_size=big", "--image_size=big is not a size"),
         ("--backbone=xception --image_size=64", "xception needs images of at least 71x71"),
-        ("--optimizer=sgd --amsgrad", "--amsgrad is not for sgd"),
+        ("--optimizer=sgd --amsgrad", "The optimizer sgd has no AMSGrad variant"),
         ("--unfreeze=head --feature_views=2 --augment=cutmix", "--augment=cutmix mixes photos"),
         ("--label_patch=patch.csv", "--label_patch=patch.csv is not there"),
         ("--weights=b3.h5", "--weights=b3.h5 is not there"),

@@ -127,7 +127,7 @@ def check_amsgrad(amsgrad: bool, *, optimizer: str) -> None:
     """
     if amsgrad and not _find(optimizer).has_amsgrad:
         having = " or ".join(name for name, row in OPTIMIZERS.items() if row.has_amsgrad)
-        raise UserError(f"--amsgrad is not for {optimizer}: leave it out, or use {having}.")
+        raise UserError(f"The optimizer {optimizer} has no AMSGrad variant: leave out --amsgrad, or use {having}.")
 
 
 def _check_accumulation(steps: int, *, replicas: int, backend: str) -> None:
