@@ -20,7 +20,7 @@ from typing import Any
 
 from measuring import scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.device import without_start_messages
 from carclf.errors import UserError
 from carclf.flags import Options, option
@@ -206,4 +206,4 @@ WAYS: dict[str, Callable[[Path, Path, int], None]] = {
 }
 
 if __name__ == "__main__":
-    run_door(main, BenchmarkOptions, description=__doc__ or "")
+    run_command(main, BenchmarkOptions, description=__doc__ or "")

@@ -11,7 +11,7 @@ from typing import Any
 
 from measuring import run_measured, scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.flags import Options, option
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
@@ -75,4 +75,4 @@ def line(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main, MemoryOptions, description=__doc__ or "")
+    run_command(main, MemoryOptions, description=__doc__ or "")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from measuring import scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +32,7 @@ class CorpusOptions(Options):
 def main(options: CorpusOptions) -> None:
     """Converts the corpus and prints the table; ends with exit code 1 where a kind is not what it should be."""
     with scratch_folder() as folder:
-        rows = judge_corpus(folder)
+        rows = validate_corpus(folder)
     print(table(rows))
     if options.json:
         Path(options.json).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -41,8 +41,8 @@ def main(options: CorpusOptions) -> None:
         sys.exit(1)
 
 
-def judge_corpus(folder: Path) -> list[dict[str, Any]]:
-    """One row a kind: the verdict, what the converter says, and the stored pixels against the reference."""
+def validate_corpus(folder: Path) -> list[dict[str, Any]]:
+    """Returns one row per kind: way of storage, the converter's words, the stored pixels against the reference."""
     from carclf.convert.converter import convert
     from carclf.convert.options import ConvertOptions
     from carclf.data.photos import read_photos
@@ -75,32 +75,32 @@ def _said(path: Path) -> dict[str, str]:
 
 def _row(name: str, encoded: bytes | None, said: str) -> dict[str, Any]:
     from carclf.data.decoder import decode
-    from carclf.data.judge import judge
+    from carclf.data.validation import validate_photo
 
     kind = KINDS[name]
     expected_words = kind.says in said if kind.says else not said
     if encoded is None:
         as_expected = kind.how == REFUSED and expected_words
-        return {"kind": name, "verdict": REFUSED, "max": None, "mean": None, "says": said, "as_expected": as_expected}
-    pixels, verdict = decode(encoded), judge(kind.raw, max_side=640)
+        return {"kind": name, "check": REFUSED, "max": None, "mean": None, "says": said, "as_expected": as_expected}
+    pixels, check = decode(encoded), validate_photo(kind.raw, max_side=640)
     if pixels.shape != kind.pixels.shape:
-        return {"kind": name, "verdict": verdict.how, "max": None, "mean": None, "says": said, "as_expected": False}
+        return {"kind": name, "check": check.how, "max": None, "mean": None, "says": said, "as_expected": False}
     off = np.abs(pixels.astype(int) - kind.pixels)
-    as_expected = verdict.how == kind.how and expected_words and float(off.mean()) < kind.tolerance
+    as_expected = check.how == kind.how and expected_words and float(off.mean()) < kind.tolerance
     figures = {"max": int(off.max()), "mean": round(float(off.mean()), 2)}
-    return {"kind": name, "verdict": verdict.how, **figures, "says": said, "as_expected": as_expected}
+    return {"kind": name, "check": check.how, **figures, "says": said, "as_expected": as_expected}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as people read them."""
-    lines = [f"{'kind':<40}{'verdict':<11}{'max':>5}{'mean':>7}  what the converter says"]
+    lines = [f"{'kind':<40}{'check':<11}{'max':>5}{'mean':>7}  what the converter says"]
     for row in rows:
         figures = f"{'':>12}" if row["max"] is None else f"{row['max']:>5}{row['mean']:>7.2f}"
-        lines.append(f"{row['kind']:<40}{row['verdict']:<11}{figures}  {row['says']}")
+        lines.append(f"{row['kind']:<40}{row['check']:<11}{figures}  {row['says']}")
     expected = sum(row["as_expected"] for row in rows)
     lines.append(f"{len(rows)} kinds, {expected} as they should be; differences from the reference in 0..255.")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    run_door(main, CorpusOptions, description=__doc__ or "")
+    run_command(main, CorpusOptions, description=__doc__ or "")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
@@ -152,4 +152,4 @@ def exit_code(*, accuracy: float, control: float) -> int:
 
 
 if __name__ == "__main__":
-    run_door(main, DemoOptions, description=__doc__ or "")
+    run_command(main, DemoOptions, description=__doc__ or "")

@@ -13,7 +13,7 @@ from typing import Any
 
 from measuring import scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, same_option
 from carclf.train_options import TrainOptions
@@ -99,4 +99,4 @@ def train(options: FeatureBenchmarkOptions, data: Path, run: Path, *, views: int
 
 
 if __name__ == "__main__":
-    run_door(main, FeatureBenchmarkOptions, description=__doc__ or "")
+    run_command(main, FeatureBenchmarkOptions, description=__doc__ or "")

@@ -15,7 +15,7 @@ from typing import Any
 
 from measuring import run_measured
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
@@ -154,4 +154,4 @@ def table(figures: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main, RehearsalOptions, description=__doc__ or "")
+    run_command(main, RehearsalOptions, description=__doc__ or "")

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
@@ -455,4 +455,4 @@ MEASURES: dict[str, Callable[[GpuOptions], dict[str, Any]]] = {
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    run_door(main, GpuOptions, description=__doc__ or "")
+    run_command(main, GpuOptions, description=__doc__ or "")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from measuring import scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
@@ -420,4 +420,4 @@ def table(size: int, figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main, InputOptions, description=__doc__ or "")
+    run_command(main, InputOptions, description=__doc__ or "")

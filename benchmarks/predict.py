@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from measuring import run_measured, scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, same_option
 from carclf.train_options import TrainOptions
@@ -197,4 +197,4 @@ def table(figures: dict[str, Any], *, options: PredictBenchmarkOptions) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main, PredictBenchmarkOptions, description=__doc__ or "")
+    run_command(main, PredictBenchmarkOptions, description=__doc__ or "")

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from measuring import scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, same_option
 from carclf.train_options import TrainOptions
@@ -134,4 +134,4 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main, RecipesOptions, description=__doc__ or "")
+    run_command(main, RecipesOptions, description=__doc__ or "")

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
@@ -51,4 +51,4 @@ def run(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main, AllOptions, description=__doc__ or "")
+    run_command(main, AllOptions, description=__doc__ or "")

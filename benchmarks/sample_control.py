@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
@@ -102,4 +102,4 @@ def main(options: ControlOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main, ControlOptions, description=__doc__ or "")
+    run_command(main, ControlOptions, description=__doc__ or "")

@@ -18,7 +18,7 @@ from pathlib import Path
 from convert_memory import draw as draw_tiny
 from measuring import run_measured, scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.convert.shards import RECORDS_PER_SHARD
 from carclf.flags import Options, option
 
@@ -27,7 +27,7 @@ SIZES = (224, 512)
 PHOTOS = (1_500_000, 150_000_000)
 CORES = (2, 96, 1_000)
 LINKS_MB = {"1 Gbit/s": 125, "a SATA SSD": 500, "10 Gbit/s": 1_250, "an NVMe SSD": 3_000}
-READS = 2  # of each photo: judged, then written
+READS = 2  # of each photo: validated, then written
 TINY_PHOTOS = (5_000, 20_000)  # of 32x24 pixels, for what a photo costs the launcher
 LAUNCHER = """
 import sys, time
@@ -57,7 +57,7 @@ class Costs:
     Attributes:
       photo_kb: of its file.
       stored_kb: of its record.
-      convert_ms: CPU time of judging and writing it.
+      convert_ms: CPU time of validating and writing it.
       reduce_ms: the same where it is larger than a stored photo may be, 1600x1200 pixels, and encoded anew.
       near_ms: CPU time of searching for photos that look like it.
       launcher_kb: memory of the process that hands out the work.
@@ -142,14 +142,14 @@ def run(command: Sequence[str]) -> float:
 
 
 def reduce_ms() -> float:
-    """Returns CPU time of judging a large photo twice: before and while it is written."""
-    from carclf.data.judge import judge
+    """Returns CPU time of validating a large photo twice: before and while it is written."""
+    from carclf.data.validation import validate_photo
     from carclf.synthetic.draw import draw_jpeg
 
     photos = [draw_jpeg(kind=number, photo_id=f"{number}.jpg", seed=1, size=(1600, 1200)) for number in range(8)]
     started = time.process_time()
     for photo in photos * READS:
-        judge(photo, max_side=640)
+        validate_photo(photo, max_side=640)
     return 1e3 * (time.process_time() - started) / len(photos)
 
 
@@ -262,4 +262,4 @@ def limit_table(costs: Costs) -> list[str]:
 
 if __name__ == "__main__":
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    run_door(main, ScaleOptions, description=__doc__ or "")
+    run_command(main, ScaleOptions, description=__doc__ or "")

@@ -17,7 +17,7 @@ from typing import Any
 
 from measuring import scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
@@ -184,4 +184,4 @@ def run(command: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main, ServeBenchmarkOptions, description=__doc__ or "")
+    run_command(main, ServeBenchmarkOptions, description=__doc__ or "")

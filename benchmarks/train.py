@@ -17,7 +17,7 @@ from typing import Any
 
 from measuring import scratch_folder
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, same_option
 from carclf.train_options import TrainOptions
@@ -283,4 +283,4 @@ def table(options: TrainBenchmarkOptions, figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_door(main, TrainBenchmarkOptions, description=__doc__ or "")
+    run_command(main, TrainBenchmarkOptions, description=__doc__ or "")

@@ -1,4 +1,4 @@
-"""`carclf COMMAND …` and `python -m carclf COMMAND …`: the doors by their names. A new door is found by itself."""
+"""`carclf COMMAND …` and `python -m carclf COMMAND …`. New command modules are found automatically."""
 
 import difflib
 import importlib
@@ -9,7 +9,7 @@ import typing
 from typing import NoReturn
 
 import carclf
-from carclf.command import USAGE_ERROR, run_door
+from carclf.command import USAGE_ERROR, run_command
 
 # As they follow each other in use; a command that is not named here comes behind them.
 ORDER = ("sample", "make_tfrecords", "explore", "tune", "train", "evaluate", "predict", "export", "serve")
@@ -31,8 +31,8 @@ def main() -> NoReturn:
         print(f"Error: There is no command {name!r}: {hint}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
     sys.argv = [f"carclf {name}", *arguments]
-    door = importlib.import_module(f"carclf.{name}")
-    run_door(door.main, typing.get_type_hints(door.main)["options"], description=door.DESCRIPTION)
+    command = importlib.import_module(f"carclf.{name}")
+    run_command(command.main, typing.get_type_hints(command.main)["options"], description=command.DESCRIPTION)
 
 
 def commands() -> dict[str, str]:

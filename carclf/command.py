@@ -1,4 +1,4 @@
-"""How every door opens: parse flags, answer --help at once, turn a UserError into one sentence and exit code 2."""
+"""Runs a command: parses flags, answers --help at once, turns a UserError into one sentence and exit code 2."""
 
 import difflib
 import os
@@ -19,17 +19,17 @@ from carclf.flags import Option, define_flags, from_flags, options_of
 FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's own default is 1, which we keep for the unexpected
 NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
-WIDEST_NAMES = 60  # characters of names that --help shows beside a flag; more of them stand below it
+WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists stand below it
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and worth starting again
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
 
-def run_door(main: Callable[[Any], int | None], options: type, *, description: str) -> NoReturn:
+def run_command(main: Callable[[Any], int | None], options: type, *, description: str) -> NoReturn:
     """Runs `main` on the parsed command line and exits with its code (None is 0).
 
     Args:
       main: takes an instance of `options`; returns the exit code.
-      options: the frozen dataclass of this door's options (`carclf.flags.Options`).
+      options: the frozen dataclass of its options (`carclf.flags.Options`).
       description: what `--help` says first; its last line is an example.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; warnings there are not ours

@@ -1,4 +1,4 @@
-"""The one exception that a door turns into a sentence instead of a traceback."""
+"""The exception that a command prints as one sentence, without a traceback."""
 
 import re
 

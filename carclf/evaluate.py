@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import runs
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.files import write_json
 from carclf.flags import option, require_flags
 from carclf.prediction_options import PREDICTION, PredictionOptions
@@ -163,4 +163,4 @@ def describe_mistakes(evaluation: "Evaluation", *, patch: Path, several_views: b
 
 
 if __name__ == "__main__":
-    run_door(main, EvaluateOptions, description=DESCRIPTION)
+    run_command(main, EvaluateOptions, description=DESCRIPTION)

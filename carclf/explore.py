@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse, require_flags, same_option
 from carclf.framing import PaddingMode, parse_image_size
@@ -175,4 +175,4 @@ def write_picture(options: ExploreOptions, *, manifest: "Manifest", recipe: "Rec
 
 
 if __name__ == "__main__":
-    run_door(main, ExploreOptions, description=DESCRIPTION)
+    run_command(main, ExploreOptions, description=DESCRIPTION)

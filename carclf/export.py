@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import runs
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
@@ -116,4 +116,4 @@ def find_data(run: runs.Run, *, data: str) -> "Manifest":
 
 
 if __name__ == "__main__":
-    run_door(main, ExportOptions, description=DESCRIPTION)
+    run_command(main, ExportOptions, description=DESCRIPTION)

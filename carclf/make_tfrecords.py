@@ -1,9 +1,9 @@
 """`python -m carclf.make_tfrecords`: from photos to TFRecord shards, once and offline; tools/make_tfrecords.py too."""
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.convert.options import ConvertOptions
 
-DESCRIPTION = """Turns photos into TFRecord shards: every photo judged, stratified folds, the same bytes each time.
+DESCRIPTION = """Turns photos into TFRecord shards: every photo validated, stratified folds, the same bytes each time.
 
 Reads the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class folders, or a folder
 of photos with --labels=CSV, and says what it recognised.
@@ -28,4 +28,4 @@ def main(options: ConvertOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main, ConvertOptions, description=DESCRIPTION)
+    run_command(main, ConvertOptions, description=DESCRIPTION)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carclf import runs
-from carclf.command import USAGE_ERROR, run_door
+from carclf.command import USAGE_ERROR, run_command
 from carclf.errors import UserError
 from carclf.flags import option, refuse, require_flags
 from carclf.prediction_options import RUNS, PredictionOptions
@@ -265,7 +265,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
 
 def print_classes(predictor: "PhotoPredictor", paths: Sequence[Path], *, top: int, batch_size: int) -> int:
     """How many files could not be read, after printing a line for each of the others, a few at a time."""
-    from carclf.data.judge import UnusableError
+    from carclf.data.validation import UnusableError
     from carclf.inference.photo_files import printable, read_files, table_line
 
     unread = 0
@@ -293,4 +293,4 @@ def print_classes(predictor: "PhotoPredictor", paths: Sequence[Path], *, top: in
 
 
 if __name__ == "__main__":
-    run_door(main, PredictOptions, description=DESCRIPTION)
+    run_command(main, PredictOptions, description=DESCRIPTION)

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, require_flags
 from carclf.progress import Progress
@@ -79,4 +79,4 @@ def main(options: SampleOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main, SampleOptions, description=DESCRIPTION)
+    run_command(main, SampleOptions, description=DESCRIPTION)

@@ -5,7 +5,7 @@ import importlib.util
 import time
 
 from carclf import runs
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.flags import Options, option, require_flags, same_option
@@ -83,4 +83,4 @@ def main(options: ServeOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main, ServeOptions, description=DESCRIPTION)
+    run_command(main, ServeOptions, description=DESCRIPTION)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import advice, runs
-from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_door
+from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_command
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
 from carclf.device import Hosts, select_device
@@ -149,7 +149,7 @@ def train_one_stage(options: TrainOptions) -> int:
 
     Raises:
       Preempted: SIGTERM has come; what it says is how to resume.
-      KeyboardInterrupt: likewise.
+      KeyboardInterrupt: as `Preempted`.
     """
     from carclf.runs.opening import where_it_stands
     from carclf.training.hosts import folder_of_host
@@ -214,7 +214,7 @@ def find_learning_rate(trainer: "Trainer") -> None:
 
 
 def begin_run(stage: "Stage", opened: "OpenRun") -> runs.Run:
-    """The run, after writing augmentation.png and stage.json into its folder; as it was begun where it is resumed."""
+    """The run, after writing augmentation.png and stage.json into its folder; as it was started if it is resumed."""
     from carclf.report import augmentation
     from carclf.runs import opening
     from carclf.training.description import describe_stage
@@ -269,4 +269,4 @@ def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
 
 
 if __name__ == "__main__":
-    run_door(main, TrainOptions, description=DESCRIPTION)
+    run_command(main, TrainOptions, description=DESCRIPTION)

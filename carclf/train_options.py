@@ -353,5 +353,5 @@ class TrainOptions(Options):
                 refuse(bool(getattr(self, name)), name, getattr(self, name), "it is for one host: do it there first")
             refuse(first_size != last_size, "num_hosts", self.num_hosts, f"--image_size={self.image_size} grows")
         if self.resume_from:
-            refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run is to start anew")
+            refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run starts again")
             refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")

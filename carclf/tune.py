@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carclf import advice, runs
-from carclf.command import parse_command_line, run_door
+from carclf.command import parse_command_line, run_command
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.flags import option, refuse, require_flags, result_options, to_dict
@@ -57,7 +57,7 @@ class TuneOptions(TrainOptions):
         super().__post_init__()
         for name in ("stages", "find_lr", "resume_from"):
             refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
-        refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is judged by one fold")
+        refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is evaluated on one fold")
         refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
 
 
@@ -133,7 +133,7 @@ def _local_storage(folder: Path) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
-    """Where the best trial goes, and what it is told with."""
+    """Where and how to store the best trial."""
 
     output: Path
     base: TrainOptions
@@ -147,11 +147,11 @@ class _Result:
 
         best = study.best_trial
         options: dict[str, Any] = result_options(self.base) | rounded(best.params)
-        begun = to_dict(parse_command_line(TrainOptions, self.base_arguments, description=""))
+        base = to_dict(parse_command_line(TrainOptions, self.base_arguments, description=""))
         write_flags(
             self.output,
             base=self.base_arguments,
-            options={k: v for k, v in options.items() if k in best.params or v != begun[k]},
+            options={k: v for k, v in options.items() if k in best.params or v != base[k]},
             provenance=[
                 f"trial {best.number} of the study {study.study_name}, val_accuracy {best.value:.4f} on fold "
                 f"{self.base.val_fold}.",
@@ -163,4 +163,4 @@ class _Result:
 
 
 if __name__ == "__main__":
-    run_door(main, TuneOptions, description=DESCRIPTION)
+    run_command(main, TuneOptions, description=DESCRIPTION)

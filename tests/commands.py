@@ -32,7 +32,7 @@ def open_door(
 
 
 def refused(name: str, *arguments: str, folder: Path) -> str:
-    """The one sentence with which the door sends a command back."""
+    """The one sentence with which a command is refused."""
     answer = open_door(name, *arguments, folder=folder, code=2)
     assert "Traceback" not in answer.stderr
     (line,) = answer.stderr.strip().splitlines()

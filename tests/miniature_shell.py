@@ -17,7 +17,7 @@ BACKGROUND = Path("background")  # the processes that go on: their numbers and w
 
 TINY = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=4")
 ADDED = {"carclf.train": (*TINY, "--epochs=1", "--steps=1"), "carclf.tune": (*TINY, "--epochs=1", "--steps=1")}
-RESUMED = TINY  # what was begun as a whole stage ends as one
+RESUMED = TINY  # a run that started as a whole stage ends as one
 # The last of two values counts.
 CHANGED = {
     "carclf.train": ("--device=cpu",),
@@ -49,16 +49,16 @@ def outer_path() -> dict[str, str]:
 
 
 def python(*arguments: str) -> int:
-    door = arguments[1] if arguments[0] == "-m" else arguments[0]
+    name = arguments[1] if arguments[0] == "-m" else arguments[0]
     given = {argument.partition("=")[0] for argument in arguments}
-    added = RESUMED if "--resume_from" in given else ADDED.get(door, ())
+    added = RESUMED if "--resume_from" in given else ADDED.get(name, ())
     added = [flag for flag in added if flag.partition("=")[0] not in given]
-    command = [sys.executable, *map(placed, arguments), *added, *CHANGED.get(door, ())]
+    command = [sys.executable, *map(placed, arguments), *added, *CHANGED.get(name, ())]
     environment = outer_path()
     if any("_tpu" in argument or argument == "--device=tpu" for argument in arguments):
         environment["KERAS_BACKEND"] = "jax"
     print("$", *command[1:], flush=True)
-    if door == "carclf.serve":
+    if name == "carclf.serve":
         return serve(command, environment, port=next((a[7:] for a in arguments if a.startswith("--port=")), "8080"))
     if "--host=0" in arguments:
         begin("host", command, environment)

@@ -1,4 +1,4 @@
-"""Commands that pages and notebooks show: where they stand, whether the door exists and takes their flags."""
+"""Commands that pages and notebooks show: where they stand, whether the command exists and takes their flags."""
 
 import importlib
 import re
@@ -21,7 +21,7 @@ def blocks(language: str, page: str) -> list[str]:
 
 
 def parse_shown(command: str) -> Any:
-    """The options of `python -m carclf.DOOR …` or `python tools/DOOR.py …`, refused as the door itself would."""
+    """Returns the options of `python -m carclf.COMMAND …` or `python tools/COMMAND.py …`, or refuses as it would."""
     _, *arguments = shlex.split(command)
     if arguments[0] == "-m":
         name, *flags = arguments[1:]

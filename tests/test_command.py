@@ -209,9 +209,9 @@ def test_how_a_door_closes(raised, code, said, monkeypatch, capsys):
         if raised is not None:
             raise raised
 
-    monkeypatch.setattr(sys, "argv", ["door"])
+    monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(SystemExit) as exit_info:
-        command.run_door(main, TrainOptions, description="")
+        command.run_command(main, TrainOptions, description="")
     assert exit_info.value.code == code
     assert capsys.readouterr().err == said
 
@@ -220,9 +220,9 @@ def test_the_unexpected_keeps_its_traceback(monkeypatch):
     def main(options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sys, "argv", ["door"])
+    monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(ZeroDivisionError):
-        command.run_door(main, TrainOptions, description="")
+        command.run_command(main, TrainOptions, description="")
 
 
 def test_a_missing_framework_names_the_extra(tmp_path, dataset):
@@ -243,7 +243,7 @@ def test_a_sentence_that_a_framework_wrapped_is_shown_alone(monkeypatch, capsys)
         text = "2 root error(s)\n  UNKNOWN: DamagedShardError: The shard x is damaged: copy it again.\nTraceback (most"
         raise RuntimeError(text)
 
-    monkeypatch.setattr(sys, "argv", ["door"])
+    monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(SystemExit) as caught:
-        command.run_door(main, TrainOptions, description="")
+        command.run_command(main, TrainOptions, description="")
     assert (caught.value.code, capsys.readouterr().err) == (2, "Error: The shard x is damaged: copy it again.\n")

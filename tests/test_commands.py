@@ -23,9 +23,9 @@ def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_every_door_is_a_command():
-    doors = {path.stem for path in (ROOT / "carclf").glob("*.py") if "    run_door(main, " in path.read_text()}
-    assert set(commands()) == doors
-    assert {"make_tfrecords", "explore", "train", "predict"} <= doors
+    of_source = {path.stem for path in (ROOT / "carclf").glob("*.py") if "    run_command(main, " in path.read_text()}
+    assert set(commands()) == of_source
+    assert {"make_tfrecords", "explore", "train", "predict"} <= of_source
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)], ids=str)

@@ -1,4 +1,4 @@
-"""The demo: how it scores and judges, what it runs, and, slowly, the whole way on few photos."""
+"""The demo: how it scores, its exit code, what it runs, and, slowly, the whole way on few photos."""
 
 import importlib.util
 import json

@@ -161,18 +161,18 @@ def refused(*arguments: str, folder: Path) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("door", ["train", "evaluate", "predict"])
-def test_a_missing_data_folder_and_a_folder_that_is_no_data_set_are_one_sentence(home, door):
-    flags = (*SMALL, "--run=new") if door == "train" else ("--run=first",)
-    assert "There is no folder nowhere" in refused("-m", f"carclf.{door}", "--data=nowhere", *flags, folder=home)
-    assert "it has no dataset.json" in refused("-m", f"carclf.{door}", "--data=photos", *flags, folder=home)
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_a_missing_data_folder_and_a_folder_that_is_no_data_set_are_one_sentence(home, command):
+    flags = (*SMALL, "--run=new") if command == "train" else ("--run=first",)
+    assert "There is no folder nowhere" in refused("-m", f"carclf.{command}", "--data=nowhere", *flags, folder=home)
+    assert "it has no dataset.json" in refused("-m", f"carclf.{command}", "--data=photos", *flags, folder=home)
 
 
 def test_a_run_of_another_class_count_is_one_sentence(home):
     if not (home / "other").exists():
         write_dataset(home / "other")
-    for door in ("evaluate", "predict"):
-        said = refused("-m", f"carclf.{door}", "--run=first", "--data=other", folder=home)
+    for command in ("evaluate", "predict"):
+        said = refused("-m", f"carclf.{command}", "--run=first", "--data=other", folder=home)
         assert "10 classes" in said or "trained on the data set" in said
     said = refused("-m", "carclf.train", "--data=other", *SMALL, "--run=child", "--init_from=first", folder=home)
     assert "10 classes" in said

@@ -1,4 +1,4 @@
-"""The door: the picture it writes, what it prints, and how it refuses."""
+"""The command: the picture it writes, what it prints, and how it refuses."""
 
 import subprocess
 import sys

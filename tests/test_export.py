@@ -1,4 +1,4 @@
-"""The door of exports: what it refuses before anything heavy."""
+"""The export command refuses bad flags before any heavy import."""
 
 import subprocess
 import sys

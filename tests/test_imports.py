@@ -160,9 +160,9 @@ def test_rooms_import_only_their_frameworks(path):
     assert found == set()
 
 
-@pytest.mark.parametrize("door", FLOORS[-1])
-def test_doors_import_nothing_heavy_before_their_flags_are_parsed(door):
-    program = f"import sys, carclf.{door}; print(sorted({HEAVY!r} & set(sys.modules)))"
+@pytest.mark.parametrize("command", FLOORS[-1])
+def test_doors_import_nothing_heavy_before_their_flags_are_parsed(command):
+    program = f"import sys, carclf.{command}; print(sorted({HEAVY!r} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert answer.stdout.strip() == "[]"
 

@@ -77,7 +77,7 @@ def test_the_flags_of_its_commands_exist(notebook):
     shown = [re.findall(r"^ *!.*?(python -m carclf\..*)", cell, flags=re.MULTILINE) for cell in code(notebook)]
     commands = [command.format(**values) for found in shown for command in found]
     assert {command.split()[2] for command in commands} == {
-        f"carclf.{door}" for door in ("make_tfrecords", "train", "evaluate", "predict")
+        f"carclf.{command}" for command in ("make_tfrecords", "train", "evaluate", "predict")
     }
     assert all(parse_shown(command) is not None for command in commands)
 

@@ -55,7 +55,7 @@ def test_a_slow_pace_keeps_its_digits(clock):
 
 
 def test_short_work_says_nothing(capsys):
-    with Progress("Judging", total=2) as work:
+    with Progress("Validating", total=2) as work:
         work.add(2)
     with Progress("Compiling"):
         pass
@@ -94,15 +94,15 @@ def test_a_terminal_has_a_bar_and_keeps_a_line(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_DRAWINGS", 0.001)
-    with Progress("Judging", total=8) as work:
+    with Progress("Validating", total=8) as work:
         work.add(2)
         while "25%" not in terminal.getvalue():
             time.sleep(0.001)
         work.add(6)
-    assert terminal.getvalue().rstrip("\n").split("\r")[-1] == "Judging: 8 photos in 0 s"
+    assert terminal.getvalue().rstrip("\n").split("\r")[-1] == "Validating: 8 photos in 0 s"
 
 
 def test_without_a_standard_error_work_goes_on(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    with Progress("Judging", total=1) as work:
+    with Progress("Validating", total=1) as work:
         work.add()

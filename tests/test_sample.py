@@ -1,4 +1,4 @@
-"""The door: what it prints, and how it refuses."""
+"""The command: what it prints, and how it refuses."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from carclf.sample import SampleOptions, main
 ROOT = Path(__file__).parent.parent
 
 
-def door(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "carclf.sample", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, **options)
 
@@ -54,7 +54,7 @@ def test_impossible_options_are_refused(options, message):
 
 def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    answer = door(f"--output={tmp_path}", "--photos=20")
+    answer = command(f"--output={tmp_path}", "--photos=20")
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1
     assert "is not empty and has no sample" in answer.stderr
@@ -63,7 +63,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path):
 
 def test_an_unwritable_place_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    answer = door(f"--output={tmp_path / 'file' / 'set'}", "--photos=20")
+    answer = command(f"--output={tmp_path / 'file' / 'set'}", "--photos=20")
     assert answer.returncode == 2
     assert "could not be written" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -1,4 +1,4 @@
-"""Every file in stages/ runs, in miniature, through the real door; chains find their parents."""
+"""Every file in stages/ runs, in miniature, through the real command; chains find their parents."""
 
 import json
 import os

@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from carclf.command import run_door
+from carclf.command import run_command
 from carclf.convert.options import ConvertOptions
 from carclf.make_tfrecords import DESCRIPTION, main
 
 if __name__ == "__main__":
-    run_door(main, ConvertOptions, description=DESCRIPTION)
+    run_command(main, ConvertOptions, description=DESCRIPTION)

@@ -1,4 +1,4 @@
-"""From photos to a data set: list, judge, group, split, write, commit."""
+"""From photos to a data set: list, validate, group, split, write, commit."""
 
 import dataclasses
 import hashlib
@@ -17,12 +17,12 @@ from carclf.convert.duplicates import Group
 from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo, Rejection
-from carclf.convert.scan import Verdict
+from carclf.convert.scan import PhotoCheck
 from carclf.convert.shards import Record
 from carclf.data import lists, storage
 from carclf.data import manifest as manifests
-from carclf.data.judge import CORRECTED, ENCODED, KEPT
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
+from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.progress import Progress
@@ -58,7 +58,7 @@ def convert(options: ConvertOptions) -> Manifest | None:
     except OSError as error:
         path = f" {error.filename}" if error.filename else ""
         raise UserError(
-            f"The conversion stopped at{path} ({error.strerror or error}): free space or mend it, then run the same "
+            f"The conversion stopped at{path} ({error.strerror or error}): free space or fix it, then run the same "
             "command again; finished shards are kept."
         ) from None
 
@@ -92,15 +92,15 @@ def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Ma
     existing = _existing(options.output) if options.output else None
     if existing and (finished := _finished(existing, options, inventory, workers)):
         return None if options.dry_run else finished
-    verdicts = scan.judge_photos(workers, inventory.photos)
-    judged = _Judged.of(inventory, verdicts, least=options.min_photos_per_class)
-    _report(judged)
-    _stop_if_bad(options, judged)
+    checks = scan.validate_photos(workers, inventory.photos)
+    validated = _Validated.of(inventory, checks, least=options.min_photos_per_class)
+    _report(validated)
+    _stop_if_bad(options, validated)
     if options.dry_run:
-        _rehearse(options, judged, workers)
+        _rehearse(options, validated, workers)
         return None
-    fingerprint = fingerprint_of(options, inventory, [verdict.source_sha256 for verdict in verdicts])
-    return _write(options, judged, fingerprint, workers)
+    fingerprint = fingerprint_of(options, inventory, [check.source_sha256 for check in checks])
+    return _write(options, validated, fingerprint, workers)
 
 
 def _inventory(options: ConvertOptions, *, spool: str) -> Inventory:
@@ -194,26 +194,26 @@ def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory,
 
 
 @dataclasses.dataclass(frozen=True)
-class _Judged:
-    """The input after the first pass: photos that will be stored, their verdicts, and what will not be."""
+class _Validated:
+    """The input after the first pass: the photos to be stored, their checks, and the rejected ones."""
 
     inventory: Inventory
     photos: tuple[Photo, ...]
-    verdicts: tuple[Verdict, ...]
+    checks: tuple[PhotoCheck, ...]
     rejected: tuple[Rejection, ...]
     least: int = 0
     """Photos that a class must have; those of smaller classes are among the rejected, too."""
     notes: tuple[str, ...] = ()
-    """What judging has brought to light, beyond the inventory's own notes."""
+    """Notes of the validation, in addition to the inventory's own."""
 
     @classmethod
-    def of(cls, inventory: Inventory, verdicts: Sequence[Verdict], *, least: int) -> "_Judged":
-        """The judgement.
+    def of(cls, inventory: Inventory, checks: Sequence[PhotoCheck], *, least: int) -> "_Validated":
+        """Returns the validated input.
 
         Raises:
           UserError: --min_photos_per_class leaves no class, or leaves out one that the sample submission asks for.
         """
-        pairs = list(zip(inventory.photos, verdicts, strict=True))
+        pairs = list(zip(inventory.photos, checks, strict=True))
         shown = [source.shown for source in inventory.sources]
         bad = [
             Rejection(p.id, p.split, p.category, v.reason, _shown(shown[p.entry.source], p.entry.name))
@@ -268,17 +268,17 @@ def _shown(source: str, name: str) -> str:
     return f"{source}/{name}" if source else name
 
 
-def _report(judged: _Judged) -> None:
-    for split, counts in judged.counts().items():
+def _report(validated: _Validated) -> None:
+    for split, counts in validated.counts().items():
         print(f"{split}: {counts['read']:,} read = {counts['stored']:,} stored + {counts['rejected']:,} rejected")
-    how = Counter(verdict.how for verdict in judged.verdicts)
+    how = Counter(check.how for check in validated.checks)
     corrected = f"{how[CORRECTED]:,} with a corrected header, " * bool(how[CORRECTED])
     print(f"{how[KEPT]:,} photos are kept byte for byte, {corrected}{how[ENCODED]:,} are encoded once", flush=True)
-    for remark, count in Counter(_kind_of(verdict.remark) for verdict in judged.verdicts if verdict.remark).items():
+    for remark, count in Counter(_kind_of(check.remark) for check in validated.checks if check.remark).items():
         print(f"Note: look at {count:,} {'photo' if count == 1 else 'photos'}: {remark}", file=sys.stderr)
-    for note in judged.notes:
+    for note in validated.notes:
         print(f"Note: {note}", file=sys.stderr)
-    for rejection in judged.bad[:5]:
+    for rejection in validated.bad[:5]:
         print(f"rejected: {rejection.path or rejection.id}: {rejection.reason}", file=sys.stderr)
 
 
@@ -287,20 +287,20 @@ def _kind_of(remark: str) -> str:
     return re.sub(r"\b[\d,]+(?= bytes of its scan)", "some", remark)
 
 
-def _stop_if_bad(options: ConvertOptions, judged: _Judged) -> None:
-    if judged.bad and options.on_bad == "fail":
-        first = judged.bad[0]
+def _stop_if_bad(options: ConvertOptions, validated: _Validated) -> None:
+    if validated.bad and options.on_bad == "fail":
+        first = validated.bad[0]
         found = f"first: {first.path or first.id}: {first.reason}"
         if not options.dry_run:
             storage.make_folder(options.output)
             path = storage.join(options.output, "rejected.csv")
-            storage.write_atomic(path, _rejected_csv(judged.bad))
+            storage.write_atomic(path, _rejected_csv(validated.bad))
             found += f"; all are in {path}"
         raise UserError(
-            f"{_counted_photos(len(judged.bad))} cannot be used ({found}): mend or remove them, or leave them out with "
-            "--on_bad=skip."
+            f"{_counted_photos(len(validated.bad))} cannot be used ({found}): fix or remove them, or leave them out "
+            "with --on_bad=skip."
         )
-    if not any(photo.split == "train" for photo in judged.photos):
+    if not any(photo.split == "train" for photo in validated.photos):
         raise UserError(
             f"None of the training photos of {options.input} can be used: the reasons stand above, and with "
             "--on_bad=fail all of them are listed."
@@ -311,43 +311,47 @@ def _counted_photos(count: int) -> str:
     return f"{count:,} photo{'s' * (count != 1)}"
 
 
-def _rehearse(options: ConvertOptions, judged: _Judged, workers: Pool) -> None:
+def _rehearse(options: ConvertOptions, validated: _Validated, workers: Pool) -> None:
     """Reports what a dry run has found beyond single photos.
 
     Raises:
       UserError: the conversion itself would stop.
     """
-    classes = _classes(options, judged)
-    groups = duplicates.find_groups(judged.photos, judged.verdicts, near=options.near_duplicates, workers=workers)
-    fold_of = _folds(options, judged, categories=[category for category, _ in classes], groups=groups)
+    classes = _classes(options, validated)
+    groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
+    fold_of = _folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     if options.output:
-        stored_bytes = sum(verdict.stored_bytes for verdict in judged.verdicts)
-        dataset.check_space(options.output, stored_bytes + dataset.RECORD_BYTES * len(judged.photos))
-    rows = duplicates.duplicate_rows(groups, judged.photos, fold_of)
-    alike = f"{_counted_photos(len(rows))} look like another, in {len(groups):,} group{'s' * (len(groups) != 1)}"
-    print(f"{alike if rows else 'No two photos look alike'}.")
-    remarks = Counter(note for group in groups for note in duplicates.note_on(group, judged.photos).split("; ") if note)
+        stored_bytes = sum(check.stored_bytes for check in validated.checks)
+        dataset.check_space(options.output, stored_bytes + dataset.RECORD_BYTES * len(validated.photos))
+    rows = duplicates.duplicate_rows(groups, validated.photos, fold_of)
+    found = f"{_counted_photos(len(rows))} are duplicates, in {len(groups):,} group{'s' * (len(groups) != 1)}"
+    print(f"{found if rows else 'There are no duplicates'}.")
+    remarks = Counter(
+        note for group in groups for note in duplicates.note_on(group, validated.photos).split("; ") if note
+    )
     for remark, count in remarks.items():
         print(f"  {count:,} group{'s' * (count != 1)}: {remark}")
     for group in groups[:5]:
-        print(f"  {group.kind}: {labels.named([judged.shown(judged.photos[member]) for member in group.members])}")
+        print(
+            f"  {group.kind}: {labels.named([validated.shown(validated.photos[member]) for member in group.members])}"
+        )
     print(f"{len(classes):,} class{'es' * (len(classes) != 1)}; nothing was written (--dry_run).")
 
 
-def _classes(options: ConvertOptions, judged: _Judged) -> list[tuple[str, str]]:
+def _classes(options: ConvertOptions, validated: _Validated) -> list[tuple[str, str]]:
     """(category, name) of every class in order of its label; --classes may also name classes that were left out.
 
     Raises:
       UserError: the names do not fit the categories, or an external photo has a class without training photos.
     """
-    stored = [photo.category for photo in judged.photos if photo.split == "train"]
-    bad = set(judged.bad)
-    left_out = {rejection.category for rejection in judged.rejected if rejection not in bad}
+    stored = [photo.category for photo in validated.photos if photo.split == "train"]
+    bad = set(validated.bad)
+    left_out = {rejection.category for rejection in validated.rejected if rejection not in bad}
     given = set(labels.class_names(options.classes)) if options.classes else set()
     # Names in order of the labels count every class, those that are left out, too.
     named = labels.name_classes(stored if set(stored) <= given else [*stored, *left_out], options.classes)
     classes = [(category, name) for category, name in named if category not in left_out]
-    _check_external(judged, [category for category, _ in classes])
+    _check_external(validated, [category for category, _ in classes])
     return classes
 
 
@@ -355,22 +359,22 @@ def _rejected_csv(rejected: Iterable[Rejection]) -> bytes:
     return lists.to_csv(lists.REJECTED_COLUMNS, [(r.id, r.split, r.category, r.reason, r.path) for r in rejected])
 
 
-def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: Pool) -> Manifest:
+def _write(options: ConvertOptions, validated: _Validated, fingerprint: str, workers: Pool) -> Manifest:
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
-    classes = _classes(options, judged)
-    groups = duplicates.find_groups(judged.photos, judged.verdicts, near=options.near_duplicates, workers=workers)
-    fold_of = _folds(options, judged, categories=[category for category, _ in classes], groups=groups)
-    records = _records(judged, fold_of, classes)
+    classes = _classes(options, validated)
+    groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
+    fold_of = _folds(options, validated, categories=[category for category, _ in classes], groups=groups)
+    records = _records(validated, fold_of, classes)
     written = dataset.write_shards(
         directory,
         list(shards.plan_shards(records, folder=folder, seed=options.seed)),
-        stored_bytes=sum(verdict.stored_bytes for verdict in judged.verdicts),
+        stored_bytes=sum(check.stored_bytes for check in validated.checks),
         workers=workers,
     )
-    lists_of = _lists(judged, groups, fold_of)
-    paths = [(photo, judged.shown(photo)) for photo in judged.photos]
+    lists_of = _lists(validated, groups, fold_of)
+    paths = [(photo, validated.shown(photo)) for photo in validated.photos]
     ids_of = {split: dataset.ids_csv(paths, records, split=split) for split in manifests.ID_SPLITS}
-    count = Counter(photo.category for photo in judged.photos if photo.split == "train")
+    count = Counter(photo.category for photo in validated.photos if photo.split == "train")
     manifest = Manifest(
         directory=directory,
         fingerprint=fingerprint,
@@ -381,9 +385,9 @@ def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: 
         index=dataset.write_index(directory, folder, written),
         options=_byte_options(options),
         source={
-            "layout": judged.inventory.layout,
-            "counts": judged.counts(),
-            "notes": [*judged.inventory.notes, *judged.notes],
+            "layout": validated.inventory.layout,
+            "counts": validated.counts(),
+            "notes": [*validated.inventory.notes, *validated.notes],
         },
     )
     storage.write_atomic(storage.join(directory, manifests.MANIFEST_FILE), manifests.to_json(manifest))
@@ -393,13 +397,13 @@ def _write(options: ConvertOptions, judged: _Judged, fingerprint: str, workers: 
 
 
 def _records(
-    judged: _Judged, fold_of: Sequence[int | None], classes: Sequence[tuple[str, str]]
+    validated: _Validated, fold_of: Sequence[int | None], classes: Sequence[tuple[str, str]]
 ) -> list[tuple[str, int | None, Record]]:
     label_of = {category: label for label, (category, _) in enumerate(classes)}
-    rows = dataset.number_rows(judged.photos)
+    rows = dataset.number_rows(validated.photos)
     return [
-        (_split_of(photo, fold), fold, dataset.build_record(photo, verdict, row=row, label_of=label_of, names=classes))
-        for photo, verdict, fold, row in zip(judged.photos, judged.verdicts, fold_of, rows, strict=True)
+        (_split_of(photo, fold), fold, dataset.build_record(photo, check, row=row, label_of=label_of, names=classes))
+        for photo, check, fold, row in zip(validated.photos, validated.checks, fold_of, rows, strict=True)
     ]
 
 
@@ -408,37 +412,39 @@ def _split_of(photo: Photo, fold: int | None) -> str:
     return "extra" if photo.split == "train" and fold is None else photo.split
 
 
-def _lists(judged: _Judged, groups: Sequence[Group], fold_of: Sequence[int | None]) -> dict[str, tuple[bytes, int]]:
+def _lists(
+    validated: _Validated, groups: Sequence[Group], fold_of: Sequence[int | None]
+) -> dict[str, tuple[bytes, int]]:
     """(content, rows) of the CSVs about the photos, by name."""
-    rows = duplicates.duplicate_rows(groups, judged.photos, fold_of)
+    rows = duplicates.duplicate_rows(groups, validated.photos, fold_of)
     remarks = [
-        (photo.id, photo.split, photo.category, verdict.remark, judged.shown(photo))
-        for photo, verdict in zip(judged.photos, judged.verdicts, strict=True)
-        if verdict.remark
+        (photo.id, photo.split, photo.category, check.remark, validated.shown(photo))
+        for photo, check in zip(validated.photos, validated.checks, strict=True)
+        if check.remark
     ]
     content = {
-        "rejected": (_rejected_csv(judged.rejected), len(judged.rejected)),
+        "rejected": (_rejected_csv(validated.rejected), len(validated.rejected)),
         "remarks": (lists.to_csv(lists.REMARK_COLUMNS, remarks), len(remarks)),
         "duplicates": (lists.to_csv(lists.DUPLICATE_COLUMNS, rows), len(rows)),
     }
-    if judged.inventory.sample_submission is not None:
-        tests = sum(photo.split == "test" for photo in judged.photos)
-        content["sample-submission"] = (judged.inventory.sample_submission, tests)
+    if validated.inventory.sample_submission is not None:
+        tests = sum(photo.split == "test" for photo in validated.photos)
+        content["sample-submission"] = (validated.inventory.sample_submission, tests)
     return content
 
 
 def _folds(
-    options: ConvertOptions, judged: _Judged, *, categories: Sequence[str], groups: Sequence[Group]
+    options: ConvertOptions, validated: _Validated, *, categories: Sequence[str], groups: Sequence[Group]
 ) -> list[int | None]:
     """The fold of every photo; None where it has none.
 
     Raises:
       UserError: --split leaves nothing to validate on, or what `kept_folds` finds.
     """
-    numbers = duplicates.fold_groups(groups, photos=len(judged.photos))
-    training = [index for index, photo in enumerate(judged.photos) if photo.split == "train"]
-    ids = [judged.photos[index].id for index in training]
-    label = [categories.index(judged.photos[index].category) for index in training]
+    numbers = duplicates.fold_groups(groups, photos=len(validated.photos))
+    training = [index for index, photo in enumerate(validated.photos) if photo.split == "train"]
+    ids = [validated.photos[index].id for index in training]
+    label = [categories.index(validated.photos[index].category) for index in training]
     grouped = [numbers[index] for index in training]
     if (fraction := options.first_files_fraction) is not None:
         chosen: Sequence[int | None] = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)
@@ -449,7 +455,7 @@ def _folds(
             )
     else:
         chosen = _stratified(options, ids=ids, labels_of=label, groups=grouped, categories=categories)
-    result: list[int | None] = [None] * len(judged.photos)
+    result: list[int | None] = [None] * len(validated.photos)
     for index, fold in zip(training, chosen, strict=True):
         result[index] = fold
     return result
@@ -504,10 +510,10 @@ def kept_folds(options: ConvertOptions) -> dict[str, int]:
     return kept
 
 
-def _check_external(judged: _Judged, categories: Sequence[str]) -> None:
-    lost = sorted({p.category for p in judged.photos if p.split == "extra"} - set(categories))
+def _check_external(validated: _Validated, categories: Sequence[str]) -> None:
+    lost = sorted({p.category for p in validated.photos if p.split == "extra"} - set(categories))
     if lost:
         raise UserError(
-            f"No training photo of {labels.named(lost)} can be used, and --external has some: mend the training "
+            f"No training photo of {labels.named(lost)} can be used, and --external has some: fix the training "
             "photos, or remove that class."
         )

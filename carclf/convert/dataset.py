@@ -1,4 +1,4 @@
-"""What a conversion leaves on disk: rows and records of the judged photos, shards, lists, and what is cleaned away."""
+"""The files of a conversion: rows and records of the validated photos, shards and lists; and their clean-up."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from carclf.convert import shards
 from carclf.convert.photos import Photo
-from carclf.convert.scan import Verdict
+from carclf.convert.scan import PhotoCheck
 from carclf.convert.shards import Plan, Record, Written
 from carclf.data import index, lists, storage
 from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
@@ -22,7 +22,7 @@ BEAM_FOLDER = "beam.tmp"  # what Beam's workers and their launcher leave for eac
 INDEX_FILE = "photos.npy"
 FOLDER_DIGITS = 16  # of the fingerprint, in the name of the shards' folder
 SHARD_FOLDER = re.compile(rf"[0-9a-f]{{{FOLDER_DIGITS}}}")
-RECORD_BYTES = 512  # of a record, besides its photo: names, hashes, framing
+RECORD_BYTES = 512  # of a record without its photo: names, hashes, framing
 SPARE_BYTES = 64 * 2**20  # for lists, receipts and the file system's own needs
 
 
@@ -38,13 +38,13 @@ def number_rows(photos: Sequence[Photo]) -> list[int]:
 
 
 def build_record(
-    photo: Photo, verdict: Verdict, *, row: int, label_of: Mapping[str, int], names: Sequence[tuple[str, str]]
+    photo: Photo, check: PhotoCheck, *, row: int, label_of: Mapping[str, int], names: Sequence[tuple[str, str]]
 ) -> Record:
     """One photo as its shard will hold it.
 
     Args:
       photo: of the input.
-      verdict: on it.
+      check: its validation.
       row: from `number_rows`.
       label_of: category → label.
       names: (category, name) of every class in order of its label.
@@ -57,15 +57,15 @@ def build_record(
         class_name="" if label < 0 else names[label][1],
         source=photo.entry.source,
         name=photo.entry.name,
-        source_sha256=verdict.source_sha256,
-        stored_sha256=verdict.stored_sha256,
-        height=verdict.height,
-        width=verdict.width,
+        source_sha256=check.source_sha256,
+        stored_sha256=check.stored_sha256,
+        height=check.height,
+        width=check.width,
     )
 
 
 def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Pool) -> list[Written]:
-    """The shards of a data set in reading order, with the places of their photos.
+    """The shards of a data set in reading order, with the positions of their photos.
 
     Those that an interrupted run has finished are kept.
 
@@ -76,7 +76,7 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
       workers: prepared by `carclf.convert.scan.prepare`.
 
     Raises:
-      UserError: the disk is full or will be, or a photo changed since it was judged.
+      UserError: the disk is full or will be, or a photo changed since it was validated.
     """
     for folder in sorted({storage.parent(plan.file) for plan in plans}):
         storage.make_folder(storage.join(directory, folder))
@@ -145,14 +145,14 @@ def ids_csv(
 
 
 def write_list(directory: str, folder: str, name: str, content: bytes, count: int) -> ListFile:
-    """The entry of a CSV, after writing it beside the shards, where no older data set is touched."""
+    """The entry of a CSV, after writing it to the folder of the shards, where it touches no older data set."""
     file = f"{folder}/{name}.csv"
     storage.write_atomic(storage.join(directory, file), content)
     return ListFile(file, count, storage.sha256(content))
 
 
 def write_index(directory: str, folder: str, written: Sequence[Written]) -> ListFile:
-    """The entry of the index, after writing it beside the shards."""
+    """The entry of the index, after writing it to the folder of the shards."""
     content = index.to_npy([one.entries for one in written])
     file = f"{folder}/{INDEX_FILE}"
     storage.write_atomic(storage.join(directory, file), content)

@@ -9,7 +9,7 @@ import numpy as np
 
 from carclf.convert import near_duplicates
 from carclf.convert.photos import Photo
-from carclf.convert.scan import Verdict
+from carclf.convert.scan import PhotoCheck
 from carclf.data import storage
 from carclf.progress import Progress
 from carclf.workers import Pool
@@ -27,37 +27,37 @@ class Group:
     members: tuple[int, ...]
 
 
-def exact_groups(verdicts: Sequence[Verdict]) -> list[Group]:
+def exact_groups(checks: Sequence[PhotoCheck]) -> list[Group]:
     """The photos with equal bytes, before or after conversion."""
     by_digest: dict[bytes, list[int]] = collections.defaultdict(list)
-    for index, verdict in enumerate(verdicts):
-        by_digest[verdict.stored_sha256].append(index)
+    for index, check in enumerate(checks):
+        by_digest[check.stored_sha256].append(index)
     return [Group("exact", tuple(members)) for members in by_digest.values() if len(members) > 1]
 
 
 def find_groups(
-    photos: Sequence[Photo], verdicts: Sequence[Verdict], *, near: bool, workers: Pool | None = None
+    photos: Sequence[Photo], checks: Sequence[PhotoCheck], *, near: bool, workers: Pool | None = None
 ) -> list[Group]:
     """Exact groups, then near ones, each in the order of their first photo; a near group holds its exact copies too.
 
     Args:
       photos: of all splits, so that a test photo among the training photos is found.
-      verdicts: on each of them.
-      near: whether photos that only look alike are searched.
+      checks: of each of them.
+      near: whether to search near-duplicates, too.
       workers: processes to share the search; None searches in this one.
     """
-    exact = exact_groups(verdicts)
-    return [*exact, *_near_groups(verdicts, exact, workers)] if near and len(photos) > 1 else exact
+    exact = exact_groups(checks)
+    return [*exact, *_near_groups(checks, exact, workers)] if near and len(photos) > 1 else exact
 
 
-def _near_groups(verdicts: Sequence[Verdict], exact: Sequence[Group], workers: Pool | None) -> list[Group]:
+def _near_groups(checks: Sequence[PhotoCheck], exact: Sequence[Group], workers: Pool | None) -> list[Group]:
     copies = {group.members[0]: group.members for group in exact}
     hidden = {member for group in exact for member in group.members[1:]}
-    shown = [index for index in range(len(verdicts)) if index not in hidden]
-    looks = np.frombuffer(b"".join(verdicts[index].look for index in shown), np.uint8).reshape(len(shown), -1)
-    with Progress("Searching photos that look alike"):
+    shown = [index for index in range(len(checks)) if index not in hidden]
+    looks = np.frombuffer(b"".join(checks[index].look for index in shown), np.uint8).reshape(len(shown), -1)
+    with Progress("Searching near-duplicates"):
         linked = _complete_linkage(*_similar_pairs(looks, workers))
-    groups = [sorted(i for place in members for i in copies.get(shown[place], (shown[place],))) for members in linked]
+    groups = [sorted(i for index in members for i in copies.get(shown[index], (shown[index],))) for members in linked]
     return [Group("near", tuple(members)) for members in sorted(groups)]
 
 
@@ -85,19 +85,19 @@ def _index(path: str) -> near_duplicates.Index:
 
 
 def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[int]]:
-    """Groups of at least two in which every photo is alike to every other: chains of likeness do not grow.
+    """Returns groups of at least two, in which every two photos are near-duplicates: similarity does not chain.
 
-    Pairs are taken from the most alike down; two groups become one if all of their pairs are there.
+    Pairs are added in order of similarity; two groups merge if all pairs between them are near-duplicates.
     """
-    alike: dict[int, set[int]] = collections.defaultdict(set)
+    duplicates_of: dict[int, set[int]] = collections.defaultdict(set)
     for one, other in pairs.tolist():
-        alike[one].add(other)
-        alike[other].add(one)
-    group_of = {photo: {photo} for photo in alike}
+        duplicates_of[one].add(other)
+        duplicates_of[other].add(one)
+    group_of = {photo: {photo} for photo in duplicates_of}
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -correlations.round(6)))
     for one, other in pairs[order].tolist():
         first, second = group_of[one], group_of[other]
-        if first is not second and all(second <= alike[photo] for photo in first):
+        if first is not second and all(second <= duplicates_of[photo] for photo in first):
             first |= second
             for photo in second:
                 group_of[photo] = first

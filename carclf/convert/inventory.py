@@ -34,7 +34,7 @@ class Inventory:
     Attributes:
       layout: what it was recognised as.
       sources: of the entries.
-      photos: to be judged, sorted by split and Id.
+      photos: to be validated, sorted by split and Id.
       rejected: files that must not be read, and Ids without a file.
       sample_submission: the bytes of the sample, or None.
       notes: harmless findings, one sentence each.

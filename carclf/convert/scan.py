@@ -1,4 +1,4 @@
-"""The first pass: every photo is read, hashed and judged, many at a time; only numbers come back."""
+"""The first pass reads, hashes and validates every photo in parallel; only numbers come back."""
 
 import dataclasses
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 from carclf.convert.near_duplicates import thumbnail_of
 from carclf.convert.photos import Photo
 from carclf.convert.sources import Reader, Source
-from carclf.data.judge import UnusableError, judge
+from carclf.data.validation import UnusableError, validate_photo
 from carclf.progress import Progress
 from carclf.workers import Pool
 
@@ -18,8 +18,8 @@ PHOTOS_PER_WORKER = 512  # with fewer, starting a process takes longer than it s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is known of a photo after judging it; its pixels are gone.
+class PhotoCheck:
+    """The result of validating a photo, without its pixels.
 
     Attributes:
       source_sha256: digest of the input's bytes; b"" if they could not be read.
@@ -28,7 +28,7 @@ class Verdict:
       height: as stored, pixels.
       width: as stored, pixels.
       reason: why it was rejected, or "".
-      how: it is stored: one of `carclf.data.judge`'s KEPT, CORRECTED and ENCODED, or "".
+      how: the way it is stored: one of `carclf.data.validation`'s KEPT, CORRECTED and ENCODED, or "".
       remark: what a person should look at, or "".
       look: what it looks like (`carclf.convert.near_duplicates`), or b"".
     """
@@ -64,15 +64,15 @@ def hash_photos(workers: Pool, photos: Sequence[Photo]) -> list[bytes]:
         return [digest for part in _map(workers, _hash_task, photos, progress) for digest in part]
 
 
-def judge_photos(workers: Pool, photos: Sequence[Photo]) -> list[Verdict]:
-    """The verdict on every photo."""
-    with Progress("Judging", total=len(photos)) as progress:
-        return [verdict for part in _map(workers, _judge_task, photos, progress) for verdict in part]
+def validate_photos(workers: Pool, photos: Sequence[Photo]) -> list[PhotoCheck]:
+    """Returns the check of every photo, in their order."""
+    with Progress("Validating", total=len(photos)) as progress:
+        return [check for part in _map(workers, _validate_task, photos, progress) for check in part]
 
 
 def _map(workers: Pool, function: Any, photos: Sequence[Photo], progress: Progress) -> Iterator[list[Any]]:
-    places = ((photo.entry.source, photo.entry.name) for photo in photos)
-    tasks = iter(lambda: list(itertools.islice(places, PHOTOS_PER_TASK)), [])
+    members = ((photo.entry.source, photo.entry.name) for photo in photos)
+    tasks = iter(lambda: list(itertools.islice(members, PHOTOS_PER_TASK)), [])
     for part in workers.map(function, tasks):
         progress.add(len(part))
         yield part
@@ -89,21 +89,21 @@ def _hash_one(context: Context, source: int, name: str) -> bytes:
         return b""
 
 
-def _judge_task(context: Context, task: list[tuple[int, str]]) -> list[Verdict]:
-    return [_judge_one(context, source, name) for source, name in task]
+def _validate_task(context: Context, task: list[tuple[int, str]]) -> list[PhotoCheck]:
+    return [_validate_one(context, source, name) for source, name in task]
 
 
-def _judge_one(context: Context, source: int, name: str) -> Verdict:
+def _validate_one(context: Context, source: int, name: str) -> PhotoCheck:
     try:
         raw = context.reader.read(source, name)
     except OSError as error:
-        return Verdict(b"", reason=f"cannot be read: {error.strerror or error}")
+        return PhotoCheck(b"", reason=f"cannot be read: {error.strerror or error}")
     digest = hashlib.sha256(raw).digest()
     try:
-        stored = judge(raw, max_side=context.max_side)
+        stored = validate_photo(raw, max_side=context.max_side)
     except UnusableError as error:
-        return Verdict(digest, reason=str(error))
-    return Verdict(
+        return PhotoCheck(digest, reason=str(error))
+    return PhotoCheck(
         digest,
         digest if stored.encoded is raw else hashlib.sha256(stored.encoded).digest(),
         len(stored.encoded),

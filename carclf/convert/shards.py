@@ -14,8 +14,8 @@ from carclf.convert.folds import order_key
 from carclf.convert.scan import Context
 from carclf.data import records, storage
 from carclf.data.index import ENTRY, index_shard
-from carclf.data.judge import judge
 from carclf.data.manifest import Shard
+from carclf.data.validation import validate_photo
 from carclf.errors import UserError
 
 RECORDS_PER_SHARD = 900  # about 75 MB at the competition's 80 kB
@@ -177,4 +177,4 @@ def _stored_bytes(context: Context, record: Record) -> bytes:
         raise UserError(f"{record.name} changed while it was converted: run the same command again.")
     if record.stored_sha256 == record.source_sha256:
         return raw
-    return judge(raw, max_side=context.max_side).encoded
+    return validate_photo(raw, max_side=context.max_side).encoded

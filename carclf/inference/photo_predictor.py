@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from carclf.data.decoder import decode, fitting_ratios
-from carclf.data.judge import judge
+from carclf.data.validation import validate_photo
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
@@ -37,9 +37,9 @@ def frame_photo(raw: bytes, *, max_side: int, canvas_size: int) -> FramedPhoto:
       canvas_size: side C of the canvas in pixels.
 
     Raises:
-      carclf.data.judge.UnusableError: it cannot be read; the message says why.
+      carclf.data.validation.UnusableError: it cannot be read; the message says why.
     """
-    stored = judge(raw, max_side=max_side)
+    stored = validate_photo(raw, max_side=max_side)
     (ratio,) = fitting_ratios(np.array([[stored.height, stored.width]]), canvas_size=canvas_size)
     pixels = decode(stored.encoded, ratio=int(ratio))
     height, width, _ = pixels.shape
@@ -95,7 +95,7 @@ class PhotoPredictor:
         """Returns the decoded photo for `predict_prepared`.
 
         Raises:
-          carclf.data.judge.UnusableError: it cannot be read; the message says why.
+          carclf.data.validation.UnusableError: it cannot be read; the message says why.
         """
         return {key: frame_photo(raw, max_side=key[0], canvas_size=key[1]) for key in self.framings}
 
@@ -103,7 +103,7 @@ class PhotoPredictor:
         """Returns probabilities float64 [N, K] of N files.
 
         Raises:
-          carclf.data.judge.UnusableError: one cannot be read; to find out which, `prepare` them one by one.
+          carclf.data.validation.UnusableError: one cannot be read; to find out which, `prepare` them one by one.
         """
         return self.predict_prepared([self.prepare(raw) for raw in photos])
 

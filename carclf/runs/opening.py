@@ -150,16 +150,16 @@ def begin_run(opened: OpenRun, stage: Mapping[str, Any], *, data: DataSet) -> ru
 
 
 def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
-    """The run as it was begun.
+    """Returns the run as it was started.
 
     Raises:
-      UserError: it was begun in another precision than this device's, which has other variables and other results.
+      UserError: it was started with another precision than this device's, which has other variables and other results.
     """
     run = runs.load_run(opened.directory)
-    if (begun := run.stage["device"]["precision"]) != precision:
+    if (started := run.stage["device"]["precision"]) != precision:
         raise UserError(
-            f"The run {run.directory} was begun in {begun} and this device takes {precision}: add "
-            f"--precision={begun} to resume it, or --overwrite to start it again."
+            f"The run {run.directory} was started with {started} and this device takes {precision}: add "
+            f"--precision={started} to resume it, or --overwrite to start it again."
         )
     return run
 
@@ -203,13 +203,13 @@ def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
 
 
 def _check_same_stage(run: runs.Run, *, options: TrainOptions, data: DataSet, overwritable: bool) -> None:
-    begun, ours = comparable_options(run.options), comparable_options(options)
+    started, ours = comparable_options(run.options), comparable_options(options)
     way_out = "or another --run; --overwrite starts it again" if overwritable else "or leave --resume_from out"
-    what = f"The unfinished run {run.directory} was begun with"
+    what = f"The unfinished run {run.directory} was started with"
     for name, value in ours.items():
-        if begun[name] != value:
+        if started[name] != value:
             raise UserError(
-                f"{what} {_flag(name, begun[name])} and this command has {_flag(name, value)}: use the former to "
+                f"{what} {_flag(name, started[name])} and this command has {_flag(name, value)}: use the former to "
                 f"resume it, {way_out}."
             )
     for thing, theirs, mine in (
@@ -219,7 +219,7 @@ def _check_same_stage(run: runs.Run, *, options: TrainOptions, data: DataSet, ov
         if theirs != mine:
             raise UserError(
                 f"{what} {thing} {theirs[:12]} and {data.directory} has {mine[:12]}: give the data set it was "
-                f"begun with as --data, {way_out}."
+                f"started with as --data, {way_out}."
             )
     patched = (run.stage["data"].get("label_patch") or {}).get("sha256")
     if data.label_patch and patched != data.label_patch.sha256:

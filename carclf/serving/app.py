@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from carclf.data.judge import UnusableError
+from carclf.data.validation import UnusableError
 from carclf.serving.batcher import Batcher, BusyError
 from carclf.serving.model import BATCH_SIZES, Answer, ServedModel, Task
 from carclf.workers import usable_cores

@@ -93,7 +93,7 @@ class ServedModel:
         """Returns the decoded photo.
 
         Raises:
-          carclf.data.judge.UnusableError: it cannot be read; the message says why.
+          carclf.data.validation.UnusableError: it cannot be read; the message says why.
         """
         return self._predictor.prepare(raw)
 

@@ -77,7 +77,7 @@ def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
                 process.send_signal(signal.SIGTERM)
             code = process.wait()
             if code == -signal.SIGTERM:
-                raise Preempted("Stopped by SIGTERM before the stage had begun: the same command starts it.")
+                raise Preempted("Stopped by SIGTERM before the stage had started: the same command starts it.")
             return code
         except KeyboardInterrupt:
             process.wait()  # the terminal has sent it the same signal

@@ -123,7 +123,7 @@ def compile_model(
     loss: keras.losses.Loss | None = None,
     device: Device,
 ) -> None:
-    """Compiles a model that ends in logits, with the metrics that every stage is judged by."""
+    """Compiles a model that ends in logits, with the metrics of every stage."""
     model.compile(
         optimizer=optimizer,
         loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -71,7 +71,7 @@ class Trainer:
             before, stage = self.stage, dataclasses.replace(self.stage, phase=phase)
             self._drop_models()
             if stage.framing.canvas_size != before.framing.canvas_size:
-                cache = None  # before the next is made, likewise
+                cache = None  # before the next cache, to hold only one
                 cache = decoded_cache(stage)
             self._make_models(stage)
             result = self._train_phase(

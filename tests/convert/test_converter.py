@@ -63,7 +63,7 @@ def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
     return {name: (digest, (folder / name).stat().st_mtime_ns) for name, digest in tree(folder).items()}
 
 
-def run_door(*flags: str) -> subprocess.CompletedProcess[str]:
+def run_command(*flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "tools/make_tfrecords.py", *flags]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
@@ -384,14 +384,14 @@ def test_what_else_lies_in_the_output_is_left_alone(tmp_path):
 
 def test_a_photo_that_changes_meanwhile_is_named(tmp_path, monkeypatch):
     source = write_files(tmp_path / "cars", competition())
-    judge_photos = scan.judge_photos
+    validate_photos = scan.validate_photos
 
-    def judged_then_changed(*arguments):
-        verdicts = judge_photos(*arguments)
+    def validated_then_changed(*arguments):
+        checks = validate_photos(*arguments)
         (source / "train/0/0.jpg").write_bytes(drawn(60))
-        return verdicts
+        return checks
 
-    monkeypatch.setattr(scan, "judge_photos", judged_then_changed)
+    monkeypatch.setattr(scan, "validate_photos", validated_then_changed)
     with pytest.raises(UserError, match=r"train/0/0\.jpg changed while it was converted: run the same command again"):
         converted(source, tmp_path / "out")
     assert not (tmp_path / "out" / "dataset.json").exists()
@@ -412,7 +412,7 @@ def test_a_limit_takes_every_class_in_proportion(tmp_path, capsys, limit, stored
 
 
 @pytest.mark.parametrize("output", ["out", ""])
-def test_a_dry_run_judges_and_writes_nothing(tmp_path, capsys, monkeypatch, output):
+def test_a_dry_run_validates_and_writes_nothing(tmp_path, capsys, monkeypatch, output):
     source = write_files(tmp_path / "cars", mixed())
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path)
@@ -537,13 +537,13 @@ def test_a_conversion_to_another_file_system_gives_the_same_bytes(tmp_path, caps
 def test_the_door_converts_and_a_second_time_has_nothing_to_do(tmp_path):
     source = write_files(tmp_path / "cars", competition())
     flags = (f"--input={source}", f"--output={tmp_path / 'out'}", "--folds=2", "--workers=1")
-    answer = run_door(*flags)
+    answer = run_command(*flags)
     assert answer.returncode == 0, answer.stderr
     assert "recognised: competition folder, 12 training and 4 test photos in 3 classes" in answer.stdout
     assert "Next: python -m carclf.train --stage=" in answer.stdout
     assert f" --data={tmp_path / 'out'}" in answer.stdout
     before = snapshot(tmp_path / "out")
-    answer = run_door(*flags)
+    answer = run_command(*flags)
     assert answer.returncode == 0, answer.stderr
     assert "nothing to do" in answer.stdout
     assert snapshot(tmp_path / "out") == before
@@ -551,7 +551,7 @@ def test_the_door_converts_and_a_second_time_has_nothing_to_do(tmp_path):
 
 def test_the_door_refuses_in_one_sentence(tmp_path):
     source = write_files(tmp_path / "cars", mixed())
-    answer = run_door(f"--input={source}", f"--output={tmp_path / 'out'}", "--workers=1")
+    answer = run_command(f"--input={source}", f"--output={tmp_path / 'out'}", "--workers=1")
     assert answer.returncode == 2
     assert answer.stderr.strip().splitlines()[-1].startswith("Error: 3 photos cannot be used (first: train/1/cut.jpg: ")
     assert "Traceback" not in answer.stderr

@@ -1,4 +1,4 @@
-"""A dry run judges as the real one does, with its exit code, and writes nothing."""
+"""A dry run validates like the real one, with its exit code, and writes nothing."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_photos_that_look_alike_are_reported(tmp_path, capsys):
     write_files(tmp_path / "in", files)
     assert convert(options(tmp_path, dry_run=True)) is None
     out = capsys.readouterr().out
-    assert "2 photos look like another, in 1 group.\n  1 group: different labels\n  exact: 0/0.jpg, 1/copy.jpg\n" in out
+    assert "2 photos are duplicates, in 1 group.\n  1 group: different labels\n  exact: 0/0.jpg, 1/copy.jpg\n" in out
     assert "3 classes; nothing was written (--dry_run)." in out
     assert not (tmp_path / "out").exists()
 

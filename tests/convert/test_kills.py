@@ -75,7 +75,7 @@ def test_killed_before_and_after_every_rename(photos, tmp_path):
     assert len(results) == 2 * (3 + 3 + 1 + 5 + 5 + 1)
 
 
-def door(photos: Path, output: Path, *flags: str, **arguments) -> subprocess.Popen[str]:
+def command(photos: Path, output: Path, *flags: str, **arguments) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "tools/make_tfrecords.py",
@@ -100,7 +100,7 @@ def alive(process: int) -> bool:
 
 
 def test_no_worker_outlives_a_killed_converter(photos, tmp_path):
-    process = door(photos, tmp_path / "out", "--workers=2")
+    process = command(photos, tmp_path / "out", "--workers=2")
     until = time.monotonic() + 60
     while len(workers := descendants(process.pid)) < 2 and time.monotonic() < until:
         time.sleep(0.01)
@@ -161,7 +161,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_no_data_set(photos, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
-    process = door(photos, tmp_path / "out", "--workers=1", preexec_fn=limit)
+    process = command(photos, tmp_path / "out", "--workers=1", preexec_fn=limit)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2, errors
     sentence = errors.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Photos that show the same picture are found, others are not, and chains of likeness do not grow."""
+"""Finds photos that show the same picture and no others; similarity does not chain."""
 
 import csv
 import hashlib
@@ -18,9 +18,9 @@ from PIL import Image, ImageEnhance
 from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
 from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
 from carclf.convert.photos import Photo
-from carclf.convert.scan import Verdict
+from carclf.convert.scan import PhotoCheck
 from carclf.convert.sources import Entry
-from carclf.data.judge import judge
+from carclf.data.validation import validate_photo
 from tests.convert.inputs import class_folders, converted, drawn, encoded, opened, write_files
 
 SIZE = (160, 120)
@@ -48,9 +48,9 @@ COPIES = {
 }
 
 
-def verdict_on(raw: bytes) -> Verdict:
-    stored = judge(raw, max_side=640)
-    return Verdict(
+def check_of(raw: bytes) -> PhotoCheck:
+    stored = validate_photo(raw, max_side=640)
+    return PhotoCheck(
         hashlib.sha256(raw).digest(),
         hashlib.sha256(stored.encoded).digest(),
         len(stored.encoded),
@@ -66,11 +66,11 @@ def photo(number: int, *, split: str = "train", category: str = "0") -> Photo:
 
 
 def grouped(raws: list[bytes]) -> list[Group]:
-    return find_groups([photo(n) for n in range(len(raws))], [verdict_on(raw) for raw in raws], near=True)
+    return find_groups([photo(n) for n in range(len(raws))], [check_of(raw) for raw in raws], near=True)
 
 
 def looks_of(raws: list[bytes]) -> np.ndarray:
-    return np.stack([np.frombuffer(verdict_on(raw).look, np.uint8) for raw in raws])
+    return np.stack([np.frombuffer(check_of(raw).look, np.uint8) for raw in raws])
 
 
 def pairs_in(looks: np.ndarray) -> set[tuple[int, int]]:
@@ -139,9 +139,9 @@ def test_photos_without_detail_are_like_nothing():
 
 def test_equal_bytes_are_exact_copies_and_search_can_be_switched_off(originals):
     raws = [originals[0], originals[1], originals[0], COPIES["recompressed"](opened(originals[1]))]
-    photos, verdicts = [photo(n) for n in range(4)], [verdict_on(raw) for raw in raws]
-    assert find_groups(photos, verdicts, near=False) == [Group("exact", (0, 2))]
-    assert find_groups(photos, verdicts, near=True) == [Group("exact", (0, 2)), Group("near", (1, 3))]
+    photos, checks = [photo(n) for n in range(4)], [check_of(raw) for raw in raws]
+    assert find_groups(photos, checks, near=False) == [Group("exact", (0, 2))]
+    assert find_groups(photos, checks, near=True) == [Group("exact", (0, 2)), Group("near", (1, 3))]
 
 
 def test_copies_of_copies_stand_in_one_near_group(originals):

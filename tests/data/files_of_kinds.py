@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 from PIL import Image, features
 
-from carclf.data.judge import CORRECTED, ENCODED, KEPT
+from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from tests.data.jpeg_writer import JFIF, Sampling, Segment, jpeg, segment
 from tests.data.tiff_writer import (
     BLACK_IS_ZERO,

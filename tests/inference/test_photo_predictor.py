@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from carclf.data.judge import UnusableError
 from carclf.data.photos import read_photos
+from carclf.data.validation import UnusableError
 from carclf.inference import programs
 from carclf.inference.photo_predictor import PhotoPredictor, frame_photo
 from carclf.inference.predictor import mean_predictions, predict_runs

@@ -80,10 +80,10 @@ def test_some_options_may_change(options, dataset, change):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"image_size": "300"}, "begun with --image_size=224 and this command has --image_size=300: use the former"),
-        ({"seed": 1}, "begun with --seed=42 and this command has --seed=1"),
-        ({"amsgrad": True}, "begun with --noamsgrad and this command has --amsgrad"),
-        ({"ema_momentum": 0.9}, "begun with --ema_momentum=0.0 and this command has --ema_momentum=0.9"),
+        ({"image_size": "300"}, "started with --image_size=224 and this command has --image_size=300: use the former"),
+        ({"seed": 1}, "started with --seed=42 and this command has --seed=1"),
+        ({"amsgrad": True}, "started with --noamsgrad and this command has --amsgrad"),
+        ({"ema_momentum": 0.9}, "started with --ema_momentum=0.0 and this command has --ema_momentum=0.9"),
     ],
     ids=str,
 )
@@ -123,14 +123,14 @@ def test_other_data_are_refused(options, dataset, field):
     stage = json.loads((directory / runs.STAGE_FILE).read_text())
     stage["data"][field] = "0123456789abcdef"
     write_json(directory / runs.STAGE_FILE, stage)
-    with pytest.raises(UserError, match=r"0123456789ab and .* has .*: give the data set it was begun with as --data"):
+    with pytest.raises(UserError, match=r"0123456789ab and .* has .*: give the data set it was started with as --data"):
         decide(options, dataset)
 
 
 def test_another_precision_is_refused(options, dataset):
     run = opened(begin(options, dataset), Start.RESUME)
     assert opening.resumed_run(run, precision="float32").options == options
-    with pytest.raises(UserError, match="begun in float32 and this device takes mixed_float16: add --precision=float3"):
+    with pytest.raises(UserError, match="started with float32 and this device takes mixed_float16: add"):
         opening.resumed_run(run, precision="mixed_float16")
 
 
@@ -323,7 +323,7 @@ def test_sigterm_is_passed_on_to_the_running_stage_and_no_other_is_started():
 def test_a_stage_that_sigterm_meets_unprepared_counts_as_preempted():
     with (
         passing_on_sigterm() as run_process,
-        pytest.raises(Preempted, match="before the stage had begun: the same command starts it"),
+        pytest.raises(Preempted, match="before the stage had started: the same command starts it"),
     ):
         run_process([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"])
 

@@ -45,10 +45,10 @@ def flags(**options: object) -> list[str]:
     ]
 
 
-def start(*doors: list[str], folder: Path, backend: str = "jax") -> subprocess.Popen[str]:
+def start(*commands: list[str], folder: Path, backend: str = "jax") -> subprocess.Popen[str]:
     environment = {"KERAS_BACKEND": backend, "XLA_FLAGS": QUICK, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen(
-        [sys.executable, str(DOORS), json.dumps(doors)],
+        [sys.executable, str(DOORS), json.dumps(commands)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=os.environ | environment,
     )  # fmt: skip
 

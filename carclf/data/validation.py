@@ -1,4 +1,4 @@
-"""The verdict on one photo: stored byte for byte, re-encoded once, or rejected with its reason."""
+"""Validates one photo: it is stored byte for byte, re-encoded once, or rejected with a reason."""
 
 import contextlib
 import dataclasses
@@ -46,7 +46,7 @@ class Stored:
     reduced: np.ndarray
 
 
-def judge(raw: bytes, *, max_side: int) -> Stored:
+def validate_photo(raw: bytes, *, max_side: int) -> Stored:
     """Returns the photo as it is to be stored: the same for the same bytes, wherever it runs.
 
     A baseline RGB JPEG, upright and at most `max_side` pixels long, is kept byte for byte, up to the end of its image.
@@ -58,13 +58,13 @@ def judge(raw: bytes, *, max_side: int) -> Stored:
     """
     kind = image_formats.recognise(raw)
     if kind == "JPEG":
-        return _judge_jpeg(raw, max_side=max_side)
+        return _validate_jpeg(raw, max_side=max_side)
     with _errors_named():
         image, remarks = _read_tiff(raw, max_side=max_side) if kind == "TIFF" else _read(raw, kind, max_side=max_side)
         return _encoded(image, remarks)
 
 
-def _judge_jpeg(raw: bytes, *, max_side: int) -> Stored:
+def _validate_jpeg(raw: bytes, *, max_side: int) -> Stored:
     header = read_header(raw)
     if reason := header.problem():
         raise UnusableError(reason)
@@ -212,6 +212,6 @@ def _look_ratio(height: int, width: int) -> int:
     """Returns the greatest DCT ratio that leaves LOOK_SIDE_PX a side.
 
     Every ratio reads the entropy-coded data to its end and refuses the same files; only the inverse transform is
-    cheaper. (A test compares the verdicts on truncated and altered files.)
+    cheaper. (A test compares the checks on truncated and altered files.)
     """
     return max((ratio for ratio in DCT_RATIOS if min(height, width) >= ratio * LOOK_SIDE_PX), default=1)

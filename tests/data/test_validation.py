@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from carclf.data.decoder import decode
-from carclf.data.judge import ENCODED, KEPT, QUALITY, Stored, UnusableError, judge
+from carclf.data.validation import ENCODED, KEPT, QUALITY, Stored, UnusableError, validate_photo
 from tests.convert.inputs import decoded, drawn, encoded, opened
 from tests.data.files_of_kinds import IMAGE, KINDS, PICTURE, REFUSED, chunk, frame_only, picture
 
@@ -50,9 +50,9 @@ PALETTE = IMAGE.quantize(32, dither=Image.Dither.NONE)
 BLACK_OR_WHITE = Image.fromarray(PICTURE[..., 0] > 130)
 
 
-def judged(raw: bytes, *, max_side: int = 640) -> tuple[Stored, np.ndarray]:
-    """The verdict, and what the training decoder makes of the stored bytes: always height x width of RGB."""
-    stored = judge(raw, max_side=max_side)
+def validated(raw: bytes, *, max_side: int = 640) -> tuple[Stored, np.ndarray]:
+    """Returns the validated photo and its stored bytes decoded as in training: always height x width of RGB."""
+    stored = validate_photo(raw, max_side=max_side)
     pixels = decoded(stored.encoded)
     assert pixels.shape == (stored.height, stored.width, 3)
     with warnings.catch_warnings():
@@ -65,7 +65,7 @@ def judged(raw: bytes, *, max_side: int = 640) -> tuple[Stored, np.ndarray]:
 
 def refused(raw: bytes) -> str:
     with pytest.raises(UnusableError) as caught:
-        judge(raw, max_side=640)
+        validate_photo(raw, max_side=640)
     return str(caught.value)
 
 
@@ -86,7 +86,7 @@ def test_every_kind_is_stored_as_it_should_be_or_refused_by_name(name):
     if kind.how == REFUSED:
         assert kind.says in refused(kind.raw)
         return
-    stored, pixels = judged(kind.raw)
+    stored, pixels = validated(kind.raw)
     assert stored.how == kind.how
     assert kind.says in stored.remark if kind.says else stored.remark == ""
     assert difference(pixels, kind.pixels) < kind.tolerance
@@ -96,7 +96,7 @@ def test_every_kind_is_stored_as_it_should_be_or_refused_by_name(name):
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.how != REFUSED])
 def test_stored_bytes_are_the_same_picture_for_every_decoder(name):
-    stored = judge(KINDS[name].raw, max_side=640)
+    stored = validate_photo(KINDS[name].raw, max_side=640)
     trained = decode(stored.encoded)
     assert np.array_equal(trained, decoded(stored.encoded))  # TensorFlow
     with warnings.catch_warnings():
@@ -111,7 +111,7 @@ def test_stored_bytes_are_the_same_picture_for_every_decoder(name):
 @pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7])
 def test_other_frame_types_reach_no_decoder(monkeypatch, marker):
     for name in ("decode", "_opened"):
-        monkeypatch.setattr(f"carclf.data.judge.{name}", None)
+        monkeypatch.setattr(f"carclf.data.validation.{name}", None)
     assert refused(frame_only(marker)).endswith("is not read")
 
 
@@ -133,7 +133,7 @@ def test_a_format_that_needs_more_says_what_to_install(monkeypatch, raw, said):
 
 def test_only_the_own_bytes_of_a_jpeg_are_stored():
     film = KINDS["JPEG motion photo"].raw
-    assert judge(film, max_side=640).encoded == BASELINE_OF_KINDS
+    assert validate_photo(film, max_side=640).encoded == BASELINE_OF_KINDS
     assert len(film) > 50_000
 
 
@@ -145,7 +145,7 @@ def test_a_scan_with_bytes_too_many_is_stored_and_remarked_on(what, count):
     more = np.random.default_rng(count).integers(1, 255, count, np.uint8).tobytes()
     if what == "repeated":
         more = raw[place - count : place]
-    stored, _ = judged(raw[:place] + more + raw[place:])
+    stored, _ = validated(raw[:place] + more + raw[place:])
     assert re.fullmatch(r"[\d,]+ bytes of its scan are left over: it may show damage", stored.remark)
     assert stored.how == KEPT
 
@@ -173,14 +173,14 @@ def test_a_scan_with_bytes_too_many_and_no_end_is_refused():
 )
 def test_a_clean_baseline_jpeg_is_kept_byte_for_byte(options):
     raw = encoded(IMAGE, **options)
-    stored, _ = judged(raw)
+    stored, _ = validated(raw)
     assert stored.how == KEPT
     assert stored.encoded == raw
     assert (stored.height, stored.width) == (48, 64)
 
 
 def test_a_photo_of_exactly_the_longest_side_is_kept():
-    stored, _ = judged(BASELINE, max_side=64)
+    stored, _ = validated(BASELINE, max_side=64)
     assert stored.encoded == BASELINE
 
 
@@ -202,7 +202,7 @@ def test_a_photo_of_exactly_the_longest_side_is_kept():
     ],
 )
 def test_other_kinds_become_rgb_and_are_encoded_once(raw, wanted, tolerance):
-    stored, pixels = judged(raw)
+    stored, pixels = validated(raw)
     assert stored.how == ENCODED
     assert difference(pixels, wanted) < tolerance
     assert opened(stored.encoded).quantization == opened(encoded(IMAGE, quality=QUALITY)).quantization
@@ -218,7 +218,7 @@ def test_the_quality_is_the_promised_one():
 def test_every_orientation_is_turned_upright(kind, orientation):
     lying = Image.fromarray(np.ascontiguousarray(LAID_DOWN[orientation](PICTURE)))
     raw = encoded(lying, kind, exif=exif(orientation), **({"quality": 95} if kind in ("JPEG", "WEBP") else {}))
-    stored, pixels = judged(raw)
+    stored, pixels = validated(raw)
     assert difference(pixels, PICTURE) < 4
     assert stored.how == (KEPT if kind == "JPEG" and orientation == 1 else ENCODED)
 
@@ -232,7 +232,7 @@ def test_an_orientation_at_the_end_of_a_png_counts():
         at += length
     early = next(chunk for chunk in chunks if chunk[4:8] == b"eXIf")
     chunks.remove(early)
-    _, pixels = judged(raw[:8] + b"".join([*chunks[:-1], early, chunks[-1]]))
+    _, pixels = validated(raw[:8] + b"".join([*chunks[:-1], early, chunks[-1]]))
     assert difference(pixels, PICTURE) < 4
 
 
@@ -242,14 +242,14 @@ def test_a_tiff_that_says_its_orientation_twice_is_turned_once():
     tags.tagtype[XMP] = 1
     tags[XMP] = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"></x:xmpmeta>'
     lying = Image.fromarray(np.ascontiguousarray(LAID_DOWN[6](PICTURE)))
-    _, pixels = judged(encoded(lying, "TIFF", tiffinfo=tags))
+    _, pixels = validated(encoded(lying, "TIFF", tiffinfo=tags))
     assert difference(pixels, PICTURE) < 4
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 1000])
 def test_an_orientation_that_does_not_exist_is_none(orientation):
     raw = encoded(IMAGE, exif=exif(orientation))
-    assert judged(raw)[0].encoded == raw
+    assert validated(raw)[0].encoded == raw
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_an_orientation_that_does_not_exist_is_none(orientation):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_longer_photos_are_reduced_to_the_longest_side(kind, size, max_side, stored_size):
     large = Image.fromarray(picture(*size))
-    stored, pixels = judged(encoded(large, kind, **({"quality": 95} if kind == "JPEG" else {})), max_side=max_side)
+    stored, pixels = validated(encoded(large, kind, **({"quality": 95} if kind == "JPEG" else {})), max_side=max_side)
     assert stored.how == ENCODED
     assert (stored.height, stored.width) == stored_size
     if min(size) > 1:
@@ -276,7 +276,7 @@ def test_longer_photos_are_reduced_to_the_longest_side(kind, size, max_side, sto
 
 def test_a_long_photo_on_its_side_is_turned_and_reduced():
     lying = Image.fromarray(np.ascontiguousarray(LAID_DOWN[8](picture(300, 400))))
-    _, pixels = judged(encoded(lying, quality=95, exif=exif(8)), max_side=64)
+    _, pixels = validated(encoded(lying, quality=95, exif=exif(8)), max_side=64)
     assert difference(pixels, PICTURE) < 4
 
 
@@ -311,21 +311,21 @@ def colour_key() -> bytes:
 )
 @pytest.mark.parametrize("max_side", [640, 32])
 def test_transparent_parts_are_laid_over_white(raw, colour, max_side):
-    _, pixels = judged(raw, max_side=max_side)
+    _, pixels = validated(raw, max_side=max_side)
     assert np.abs(pixels.astype(int) - colour).max() <= 4
 
 
 def test_the_edge_of_a_transparent_part_does_not_darken():
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[:, 32:] = (255, 255, 255, 255)  # white beside transparent black
-    _, reduced = judged(encoded(Image.fromarray(pixels), "PNG"), max_side=24)
+    _, reduced = validated(encoded(Image.fromarray(pixels), "PNG"), max_side=24)
     assert reduced.min() > 245
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_become_eight(kind):
     ramp = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)
-    _, pixels = judged(encoded(Image.fromarray(ramp), kind))
+    _, pixels = validated(encoded(Image.fromarray(ramp), kind))
     assert difference(pixels, np.repeat((ramp >> 8)[..., None], 3, axis=2)) < 2
 
 
@@ -341,14 +341,14 @@ def png(*, width: int, height: int, bits: int, colour: int, rows: bytes, extra: 
 def test_sixteen_bits_of_three_channels_become_eight():
     pixels = (PICTURE.astype(">u2") << 8) + 77
     rows = b"".join(b"\0" + row.tobytes() for row in pixels.astype(">u2"))
-    _, stored = judged(png(width=64, height=48, bits=16, colour=2, rows=rows))
+    _, stored = validated(png(width=64, height=48, bits=16, colour=2, rows=rows))
     assert difference(stored, PICTURE) < 2
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_an_animation_the_first_frame_is_stored(kind):
     frames = [Image.new("RGB", (64, 48), colour) for colour in ((255, 0, 0), (0, 0, 255))]
-    _, pixels = judged(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
+    _, pixels = validated(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
     assert np.abs(pixels.astype(int) - (255, 0, 0)).max() <= 4
 
 
@@ -380,9 +380,9 @@ def test_what_is_no_photo_is_refused_with_its_reason(raw, reason):
     assert reason in refused(raw)
 
 
-def verdict(raw: bytes) -> np.ndarray | None:
+def decoded_or_none(raw: bytes) -> np.ndarray | None:
     try:
-        return judged(raw)[1]
+        return validated(raw)[1]
     except UnusableError:
         return None
 
@@ -394,9 +394,9 @@ def verdict(raw: bytes) -> np.ndarray | None:
 )
 @pytest.mark.parametrize("tail", [b"", b"\0"], ids=["cut", "zeros"])
 def test_a_jpeg_without_its_end_is_refused_at_every_length(raw, tail):
-    whole = judged(raw)[1]
+    whole = validated(raw)[1]
     for length in range(1, len(raw), 7):
-        found = verdict(raw[:length] + tail * (len(raw) - length))
+        found = decoded_or_none(raw[:length] + tail * (len(raw) - length))
         assert found is None or (length > len(raw) - 3 and np.array_equal(found, whole)), length
 
 
@@ -442,7 +442,7 @@ def test_whatever_a_file_holds_it_is_stored_or_refused(kind, changes):
     raw = bytearray(WHOLE[kind])
     for place, value in changes:
         raw[int(place**3 * len(raw))] = value  # mostly in the header
-    verdict(bytes(raw))  # asserts that what is stored decodes; anything but UnusableError is a failure
+    decoded_or_none(bytes(raw))  # asserts that what is stored decodes; anything but UnusableError is a failure
 
 
 @settings(max_examples=60, deadline=None)
@@ -464,7 +464,7 @@ def test_a_reduced_decode_refuses_the_same_files(place, value, cut):
 
 @pytest.mark.parametrize(("size", "side"), [((256, 320), 32), ((100, 128), 50), ((40, 50), 40), ((10, 900), 10)])
 def test_the_reduced_image_keeps_enough_to_look_at(size, side):
-    stored = judge(encoded(Image.fromarray(picture(*size))), max_side=1000)
+    stored = validate_photo(encoded(Image.fromarray(picture(*size))), max_side=1000)
     assert min(stored.reduced.shape[:2]) == side
 
 
@@ -493,19 +493,19 @@ def test_a_text_that_unpacks_to_a_hundred_megabytes_is_not_unpacked(monkeypatch)
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 100_000_000, 9))
     raw = png(width=8, height=8, bits=8, colour=0, rows=b"\0" * 72, extra=text)
     monkeypatch.setattr(PngImagePlugin.PngStream, "chunk_zTXt", None)  # would be called
-    assert judged(raw)[0].how == ENCODED
+    assert validated(raw)[0].how == ENCODED
 
 
 BOMB = """
 import resource, sys
-from carclf.data import judge
+from carclf.data import validation
 raw = open(sys.argv[1], "rb").read()
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 32 * 2**20,) * 2)
-judge.MAX_PIXELS = int(sys.argv[2])
+validation.MAX_PIXELS = int(sys.argv[2])
 try:
-    judge.judge(raw, max_side=640)
-except (judge.UnusableError, MemoryError) as error:
+    validation.validate_photo(raw, max_side=640)
+except (validation.UnusableError, MemoryError) as error:
     print(f"{type(error).__name__}: {error}")
 """
 
@@ -524,11 +524,11 @@ def test_a_decompression_bomb_costs_nothing(tmp_path):
     assert "MemoryError" in within_32_megabytes(10**9)  # the limit bites where the header is not heeded
 
 
-def test_judging_warns_of_nothing_and_leaves_pillow_as_it_was():
+def test_validation_gives_no_warning_and_leaves_pillow_as_it_was():
     limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        judge(encoded(IMAGE, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"), max_side=640)
+        validate_photo(encoded(IMAGE, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"), max_side=640)
         refused(huge_header("GIF"))
     assert limit == Image.MAX_IMAGE_PIXELS
 
@@ -536,4 +536,4 @@ def test_judging_warns_of_nothing_and_leaves_pillow_as_it_was():
 def test_the_same_bytes_are_always_stored_the_same():
     raw = io.BytesIO()
     Image.fromarray(picture(90, 120)).save(raw, "WEBP")
-    assert len({judge(raw.getvalue(), max_side=64).encoded for _ in range(3)}) == 1
+    assert len({validate_photo(raw.getvalue(), max_side=64).encoded for _ in range(3)}) == 1
