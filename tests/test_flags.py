@@ -203,7 +203,7 @@ def test_impossible_options_are_refused_with_their_value(name, value, rule):
         ({"class_weights": "Lada:1,Lada:2"}, "--class_weights names 'Lada' twice"),
         (
             {"amsgrad": True, "optimizer": "sgd"},
-            "--amsgrad is not for sgd: leave it out, or use adam or adamw",
+            "The optimizer sgd has no AMSGrad variant: leave out --amsgrad, or use adam or adamw",
         ),
         ({"schedule": "one_cycle", "warmup_epochs": 1.0}, "one_cycle rises by itself: leave out the warm-up"),
         ({"warmup_epochs": 3.0, "epochs": 3}, "the warm-up takes 3.0 of 3 epochs"),
