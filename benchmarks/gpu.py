@@ -245,7 +245,7 @@ def measure_carclf(options: GpuOptions) -> dict[str, Any]:
         jit_compile=device_name()[1] or keras.backend.backend() == "jax",
     )
     inputs, target = ready_photos(case, batch_size)
-    layer = Render(image_size=size)
+    layer = Render(image_size=size, mixing=False, erasing=False)
     # As a training step calls it: compiled, without what Keras does around the call of a layer.
     render = xla(lambda *arrays: layer(dict(zip(RENDERED, arrays, strict=True))))
     arrays = [inputs[name] for name in RENDERED]

@@ -184,7 +184,7 @@ def our_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
     from carclf.data.manifest import load_manifest
     from carclf.model.render import Render
 
-    layer = Render(image_size=(size, size))
+    layer = Render(image_size=size, mixing=False, erasing=False)
 
     def host(seconds: float) -> float:
         batches = iter(our_batches(data, size=size, batch_size=batch_size))
@@ -228,7 +228,7 @@ def render_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
     photos = tf.cast(inputs["canvas"], tf.float32)
     plain = tf.function(lambda batch: plain_render(batch, size=size), jit_compile=True, autograph=False)
     augment = tf.function(lambda images: layers(images, training=True))
-    layer = Render(image_size=(size, size))
+    layer = Render(image_size=size, mixing=False, erasing=False)
     functions: dict[str, Callable[[], Any]] = {
         "Render": lambda: layer(inputs),
         "plain render (einsum)": lambda: plain(inputs),
@@ -384,7 +384,7 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
 
     whole = iter(our_batches(data, size=size, batch_size=options.batch_size))
     inputs, _, _ = next(whole)
-    layer = Render(image_size=(size, size))
+    layer = Render(image_size=size, mixing=False, erasing=False)
     cores = loader.usable_cores()
     ranges = storage.RangeReader()
 

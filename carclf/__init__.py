@@ -1,3 +1,82 @@
-"""carclf: from the photos of an image competition to the best-scoring submission."""
+"""carclf: from the photos of an image competition to the best-scoring submission.
+
+The names of `__all__` are the public Python API (docs/python.md). `import carclf` imports no framework: each name is
+found when it is first used. It does tell Keras of carclf's classes (`carclf.registration`), so that
+`keras.models.load_model` reads a saved model that holds them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from carclf.registration import register_with_keras
+
+if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` finds the names
+    from carclf.api import (
+        build_classifier,
+        build_schedule,
+        list_backbones,
+        list_recipes,
+        list_schedules,
+        load_run,
+        open_dataset,
+        training_batches,
+        validation_batches,
+        view_batches,
+    )
+    from carclf.data.manifest import Manifest as Dataset
+    from carclf.errors import UserError
+    from carclf.inference.run_predictor import Predictor
+    from carclf.model.render import Render
+    from carclf.recipe import parse_recipe, parse_views
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "Predictor",
+    "Render",
+    "UserError",
+    "build_classifier",
+    "build_schedule",
+    "list_backbones",
+    "list_recipes",
+    "list_schedules",
+    "load_run",
+    "open_dataset",
+    "parse_recipe",
+    "parse_views",
+    "training_batches",
+    "validation_batches",
+    "view_batches",
+]
+
+# Where the names live that are no functions of carclf.api.
+_HOMES = {
+    "Dataset": "carclf.data.manifest:Manifest",
+    "Predictor": "carclf.inference.run_predictor:Predictor",
+    "Render": "carclf.model.render:Render",
+    "UserError": "carclf.errors:UserError",
+    "parse_recipe": "carclf.recipe:parse_recipe",
+    "parse_views": "carclf.recipe:parse_views",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        import difflib
+
+        near = difflib.get_close_matches(name, __all__, n=1)
+        hint = f": did you mean {near[0]}?" if near else f": its public names are {', '.join(__all__)}"
+        raise AttributeError(f"module 'carclf' has no attribute {name!r}{hint}")
+    import importlib
+
+    module, attribute = _HOMES.get(name, f"carclf.api:{name}").split(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value  # found once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_with_keras()

@@ -64,7 +64,7 @@ def feature_batches(
         "target": (tf.float32, (batch_size, manifest.class_count)),
         "weight": (tf.float32, (batch_size,)),
     }
-    steps = range(start_step, max(epochs * per_epoch, start_step))
+    steps = tf.data.Dataset.range(start_step, max(epochs * per_epoch, start_step))
     return numbered_batches(steps, batch, shapes).map(lambda made: (made["features"], made["target"], made["weight"]))
 
 

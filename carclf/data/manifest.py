@@ -84,7 +84,7 @@ class LabelPatch:
         return hashlib.sha256(self.content).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Manifest:
     """A data set as described by its dataset.json.
 
@@ -114,6 +114,12 @@ class Manifest:
     source: Mapping[str, Any]
     format_version: int = FORMAT_VERSION
     label_patch: LabelPatch | None = None
+
+    def __repr__(self) -> str:
+        counts = " and ".join(
+            f"{self.photos(split):,} {what}" for split, what in (("train", "training"), ("test", "test"))
+        )
+        return f"<data set {self.directory}: {counts} photos, {self.class_count} classes, {len(self.folds)} folds>"
 
     @property
     def class_names(self) -> tuple[str, ...]:

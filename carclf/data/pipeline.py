@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ def training_batches(
     framing: Framing,
     recipe: Recipe,
     batch_size: int,
-    epochs: int,
+    epochs: int | None,
     seed: int,
     start_step: int = 0,
     steps_per_epoch: int | None = None,
@@ -113,9 +114,11 @@ def training_batches(
       framing: image size, canvas and fit.
       recipe: the augmentation.
       batch_size: photos per batch, on all replicas together.
-      epochs: the epoch to stop before, counted from 0.
+      epochs: the epoch to stop before, counted from 0. None never stops: each iteration from the beginning gives the
+        batches of the next epoch.
       seed: of order and draws.
-      start_step: the first step, counted from the start of epoch 0; earlier photos are neither read nor decoded.
+      start_step: the first step, counted from the start of epoch 0; earlier photos are neither read nor decoded. If
+        epochs never stop, it is the first step of an epoch.
       steps_per_epoch: batches per epoch; None means all full batches.
       label_smoothing: fraction of the target spread evenly over the classes, in [0, 1).
       class_weights: float [K]; a photo's weight is Σ target·class_weight. None means 1 for every class.
@@ -158,9 +161,22 @@ def training_batches(
         return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
 
     shapes = _augmented_shapes(slice_size, framing.canvas_size, manifest.class_count)
-    return numbered_batches(range(start_step, max(epochs * per_epoch, start_step)), batch, shapes).map(
-        _inputs_target_weight
-    )
+    if epochs is None:
+        steps = _steps_by_turns(per_epoch, first_epoch=start_step // per_epoch)
+    else:
+        steps = tf.data.Dataset.range(start_step, max(epochs * per_epoch, start_step))
+    return numbered_batches(steps, batch, shapes).map(_inputs_target_weight)
+
+
+def _steps_by_turns(per_epoch: int, *, first_epoch: int) -> tf.data.Dataset:
+    """Returns the steps of one epoch, int64 []: the first iteration gives `first_epoch`, each later one the next."""
+    epochs = itertools.count(first_epoch)
+
+    def steps(_: tf.Tensor) -> tf.data.Dataset:
+        epoch = tf.ensure_shape(tf.numpy_function(lambda: np.int64(next(epochs)), [], tf.int64), ())
+        return tf.data.Dataset.range(epoch * per_epoch, (epoch + 1) * per_epoch)
+
+    return tf.data.Dataset.range(1).flat_map(steps).apply(tf.data.experimental.assert_cardinality(per_epoch))
 
 
 def training_shards(manifest: Manifest, folds: Iterable[int]) -> list[Shard]:
@@ -237,7 +253,7 @@ def ordered_batches(
         return canvas, extent, *drawn
 
     shapes = _augmented_shapes(batch_size // host_slice.hosts, framing.canvas_size, manifest.class_count)
-    return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(_inputs_target_weight)
+    return numbered_batches(_numbers(entries, batch_size), batch, shapes).map(_inputs_target_weight)
 
 
 def view_batches(
@@ -280,7 +296,47 @@ def view_batches(
         draws = [{name: arrays[f"{number} {name}"] for name in DRAW_SHAPES} for number in range(len(view_sets))]
         return {name: arrays[name] for name in ("canvas", "extent", "row")} | {"draws": tuple(draws)}
 
-    return numbered_batches(range(_batch_count(entries, batch_size)), batch, shapes).map(with_draws)
+    return numbered_batches(_numbers(entries, batch_size), batch, shapes).map(with_draws)
+
+
+def prediction_batches(
+    *,
+    manifest: Manifest,
+    split: str,
+    folds: Iterable[int] | None = None,
+    framing: Framing,
+    batch_size: int,
+    view: View,
+    seed: int,
+) -> tf.data.Dataset:
+    """Returns every photo of a split once in one view, in the order of the rows: inputs as in `training_batches`.
+
+    There is no padding: the last batch is smaller.
+
+    Args:
+      manifest: the data set.
+      split: 'train' or 'test'.
+      folds: the folds of the training split to read; None is all.
+      framing: image size, canvas and fit.
+      batch_size: photos per batch.
+      view: of each photo.
+      seed: of a view that draws.
+    """
+    shards = manifest.shards_of(split, folds=folds)
+    loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=None)
+    order = np.argsort(entries["row"])
+
+    def batch(number: int) -> tuple[np.ndarray, ...]:
+        places = order[number * batch_size : (number + 1) * batch_size]
+        canvas, extent = loader.load(places)
+        draws = view.draw(
+            seed=seed, row=entries["row"][places], extent=extent, image_size=framing.image_size, fit=framing.fit
+        )
+        return canvas, extent, draws.geometry, draws.colour, draws.mix, draws.erase
+
+    shapes = _canvas_shapes(None, framing.canvas_size)
+    shapes |= {name: (tf.float32, (None, *shape)) for name, shape in DRAW_SHAPES.items()}
+    return numbered_batches(_numbers(entries, batch_size), batch, shapes)
 
 
 def _loader(
@@ -293,8 +349,9 @@ def _loader(
     return PhotoLoader(manifest, entries, numbers=numbers, canvas_size=canvas_size, cache=cache), entries
 
 
-def _batch_count(entries: np.ndarray, batch_size: int) -> int:
-    return -(-len(entries) // batch_size)
+def _numbers(entries: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """Returns the numbers of the batches that hold all photos, int64 []."""
+    return tf.data.Dataset.range(-(-len(entries) // batch_size))
 
 
 def _padded(number: int, *, batch_size: int, photos: int) -> np.ndarray:
@@ -340,10 +397,11 @@ def _drawn(
     return draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
 
 
-Shapes = Mapping[str, tuple[tf.DType, tuple[int, ...]]]
+Shape = tuple[int | None, ...]
+Shapes = Mapping[str, tuple[tf.DType, Shape]]
 
 
-def _canvas_shapes(batch_size: int, canvas_size: int) -> dict[str, tuple[tf.DType, tuple[int, ...]]]:
+def _canvas_shapes(batch_size: int | None, canvas_size: int) -> dict[str, tuple[tf.DType, Shape]]:
     return {
         "canvas": (tf.uint8, (batch_size, canvas_size, canvas_size, 3)),
         "extent": (tf.float32, (batch_size, 2)),
@@ -361,13 +419,15 @@ def _inputs_target_weight(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Ten
     return batch, target, weight
 
 
-def numbered_batches(numbers: range, batch: Callable[[int], tuple[np.ndarray, ...]], shapes: Shapes) -> tf.data.Dataset:
+def numbered_batches(
+    numbers: tf.data.Dataset, batch: Callable[[int], tuple[np.ndarray, ...]], shapes: Shapes
+) -> tf.data.Dataset:
     """Returns the arrays of each batch by name, in order, a few prepared ahead.
 
     The threads of `batch` do the work: the queue's own threads only wait for them.
 
     Args:
-      numbers: the numbers of the batches.
+      numbers: the numbers of the batches, int64 [].
       batch: returns the arrays of a batch, in the order of `shapes`.
       shapes: dtype and shape of every array.
     """
@@ -379,8 +439,7 @@ def numbered_batches(numbers: range, batch: Callable[[int], tuple[np.ndarray, ..
             name: tf.ensure_shape(array, shape) for (name, (_, shape)), array in zip(shapes.items(), made, strict=True)
         }
 
-    dataset = tf.data.Dataset.range(numbers.start, numbers.stop)
-    dataset = dataset.map(arrays, num_parallel_calls=BATCHES_AT_ONCE, deterministic=True)
+    dataset = numbers.map(arrays, num_parallel_calls=BATCHES_AT_ONCE, deterministic=True)
     return dataset.prefetch(PREFETCH_BATCHES).with_options(_options())
 
 

@@ -64,6 +64,21 @@ def validate_photo(raw: bytes, *, max_side: int) -> Stored:
         return _encoded(image, remarks)
 
 
+def validate_image(image: Image.Image, *, max_side: int) -> Stored:
+    """Returns an image in memory as `validate_photo` stores a file that it encodes again; the image is not changed.
+
+    Raises:
+      UnusableError: it is empty or too large, its samples are of a kind that is not read, or the file that it is lazily
+        read from is damaged.
+    """
+    if 0 in image.size:
+        raise UnusableError(f"empty: {image.width}x{image.height} pixels")
+    _check_size(*image.size)
+    with _errors_named():
+        small, remark = _upright(image.copy(), max_side=max_side)  # a copy, since a draft reduces the image itself
+        return _encoded(small, [remark])
+
+
 def _validate_jpeg(raw: bytes, *, max_side: int) -> Stored:
     header = read_header(raw)
     if reason := header.problem():

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from PIL import Image
 
 from carclf.data.decoder import decode, fitting_ratios
-from carclf.data.validation import validate_photo
+from carclf.data.validation import validate_image, validate_photo
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
@@ -28,18 +29,21 @@ class FramedPhoto(NamedTuple):
     extent: np.ndarray
 
 
-def frame_photo(raw: bytes, *, max_side: int, canvas_size: int) -> FramedPhoto:
+def frame_photo(photo: bytes | Image.Image, *, max_side: int, canvas_size: int) -> FramedPhoto:
     """Returns the photo as conversion and input path process it: upright, reduced, decoded at a DCT ratio.
 
     Args:
-      raw: a file in any format that the converter reads.
+      photo: a file in any format that the converter reads, or an image in memory.
       max_side: longest side of a stored photo in pixels (`Run.max_side`).
       canvas_size: side C of the canvas in pixels.
 
     Raises:
       carclf.data.validation.UnusableError: it cannot be read; the message says why.
     """
-    stored = validate_photo(raw, max_side=max_side)
+    if isinstance(photo, Image.Image):
+        stored = validate_image(photo, max_side=max_side)
+    else:
+        stored = validate_photo(photo, max_side=max_side)
     (ratio,) = fitting_ratios(np.array([[stored.height, stored.width]]), canvas_size=canvas_size)
     pixels = decode(stored.encoded, ratio=int(ratio))
     height, width, _ = pixels.shape
@@ -91,13 +95,13 @@ class PhotoPredictor:
             for program in programs
         )
 
-    def prepare(self, raw: bytes) -> dict[tuple[int, int], FramedPhoto]:
-        """Returns the decoded photo for `predict_prepared`.
+    def prepare(self, photo: bytes | Image.Image) -> dict[tuple[int, int], FramedPhoto]:
+        """Returns the decoded photo, from a file's bytes or an image in memory, for `predict_prepared`.
 
         Raises:
           carclf.data.validation.UnusableError: it cannot be read; the message says why.
         """
-        return {key: frame_photo(raw, max_side=key[0], canvas_size=key[1]) for key in self.framings}
+        return {key: frame_photo(photo, max_side=key[0], canvas_size=key[1]) for key in self.framings}
 
     def predict(self, photos: Sequence[bytes]) -> np.ndarray:
         """Returns probabilities float64 [N, K] of N files.

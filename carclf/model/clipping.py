@@ -6,11 +6,14 @@ from typing import Any
 
 import keras
 
+from carclf.model.optimizers import NEVER_DECAYED
+
 
 @functools.cache
 def clipping_the_sum(optimizer: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
     """Returns the subclass of a Keras optimizer class that clips as `ClippedSum` does."""
-    return type(f"Clipping{optimizer.__name__}", (ClippedSum, optimizer), {})
+    made = type(f"Clipping{optimizer.__name__}", (ClippedSum, optimizer), {})
+    return keras.saving.register_keras_serializable(package="carclf")(made)
 
 
 class ClippedSum(keras.optimizers.Optimizer):
@@ -19,6 +22,11 @@ class ClippedSum(keras.optimizers.Optimizer):
     Keras clips the gradient of each replica's part of the batch and then adds them up, so the size of a step depends on
     the number of devices. This class clips the sum, which is the gradient of the whole batch.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.weight_decay:  # a saved model does not hold what Keras was told to exclude
+            self.exclude_from_weight_decay(var_names=list(NEVER_DECAYED))
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         return grads

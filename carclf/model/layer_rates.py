@@ -1,5 +1,6 @@
 """Keras optimizers with layer-wise learning rates: each variable has a rate and a first step of its own."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from carclf.model.optimizers import NEVER_DECAYED
 from carclf.model.schedules import Factor
 
 PLAIN = Factor()
@@ -17,7 +19,8 @@ PLAIN = Factor()
 def with_layer_rates(optimizer: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
     """Returns the subclass of a Keras optimizer class that also takes `factors`, as `LayerRates` describes."""
     # Checkpoints contain this name, in the paths of the optimizer's variables: it cannot change.
-    return type(f"Paced{optimizer.__name__}", (LayerRates, optimizer), {})
+    made = type(f"Paced{optimizer.__name__}", (LayerRates, optimizer), {})
+    return keras.saving.register_keras_serializable(package="carclf")(made)
 
 
 class LayerRates(keras.optimizers.Optimizer):
@@ -39,13 +42,30 @@ class LayerRates(keras.optimizers.Optimizer):
     Steps are batches: with gradient accumulation, several make one update.
     """
 
-    def __init__(self, *args: Any, factors: Mapping[str, Factor | Sequence[float]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        factors: Mapping[str, Factor | Sequence[float]] | Sequence[Factor | Sequence[float]],
+        **kwargs: Any,
+    ) -> None:
+        """See the class.
+
+        Args:
+          *args: of the optimizer.
+          factors: by the path of a variable, how it follows the learning rate; or for all variables in their order, as
+            a saved model has them, since a variable's path is another one when Keras has loaded it.
+          **kwargs: of the optimizer.
+        """
         super().__init__(*args, **kwargs)
-        # A proxy, because Keras and TensorFlow would replace a dict by one that tracks its items.
-        self._factors = MappingProxyType(
-            {path: row if isinstance(row, Factor) else Factor(row[0], int(row[1])) for path, row in factors.items()}
+        # A tuple or a proxy, because Keras and TensorFlow would replace a list or dict by one that tracks its items.
+        self._factors: tuple[Factor, ...] | Mapping[str, Factor] = (
+            MappingProxyType({path: _as_factor(row) for path, row in factors.items()})
+            if isinstance(factors, Mapping)
+            else tuple(map(_as_factor, factors))
         )
         self._starts_at = 0
+        if self.weight_decay:  # here too, since a saved model does not hold what Keras was told to exclude
+            self.exclude_from_weight_decay(var_names=list(NEVER_DECAYED))
         self.learning_rate_scale = self.add_variable(
             shape=(), initializer="ones", dtype="float32", aggregation="only_first_replica", name="learning_rate_scale"
         )
@@ -54,26 +74,38 @@ class LayerRates(keras.optimizers.Optimizer):
         """Creates the slots and looks up the factor of each variable.
 
         Raises:
-          ValueError: a factor belongs to none of the variables.
+          ValueError: a factor belongs to none of the variables, or there are not as many factors as variables.
         """
+        self._variable_factors = self._factors_of(variables)
+        super().build(variables)
+
+    def _factors_of(self, variables: Sequence[keras.Variable]) -> tuple[Factor, ...]:
+        if isinstance(self._factors, tuple):
+            if len(self._factors) != len(variables):
+                raise ValueError(f"{len(self._factors)} factors do not fit. Received: {len(variables)} variables")
+            return self._factors
         if unknown := sorted(set(self._factors) - {variable.path for variable in variables}):
             raise ValueError(f"Factors are given for paths that no variable has. Received: {unknown}")
-        self._variable_factors = tuple(self._factors.get(variable.path, PLAIN) for variable in variables)
-        super().build(variables)
+        return tuple(self._factors.get(variable.path, PLAIN) for variable in variables)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the optimizer's arguments."""
-        factors = {path: (factor.scale, factor.first_step) for path, factor in self._factors.items()}
-        return super().get_config() | {"factors": factors}
+        rows = self._variable_factors if self.built else self._factors
+        if isinstance(rows, tuple):
+            return super().get_config() | {"factors": [list(dataclasses.astuple(row)) for row in rows]}
+        return super().get_config() | {"factors": {path: dataclasses.astuple(row) for path, row in rows.items()}}
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
         """Updates the variables; see the class."""
         known = self._trainable_variables if trainable_variables is None else trainable_variables
-        held = [self._held_back(grad, variable) for grad, variable in zip(grads, known, strict=True)]
+        if self.built:
+            factors = [self._variable_factors[self._get_variable_index(variable)] for variable in known]
+        else:
+            factors = list(self._factors_of(known))
+        held = [self._held_back(grad, factor) for grad, factor in zip(grads, factors, strict=True)]
         super().apply(held, trainable_variables)
 
-    def _held_back(self, gradient: Any, variable: keras.Variable) -> Any:
-        factor = self._factors.get(variable.path, PLAIN)
+    def _held_back(self, gradient: Any, factor: Factor) -> Any:
         if gradient is None or (factor.scale and not factor.first_step):
             return gradient
         zeros = ops.zeros_like(gradient)
@@ -121,3 +153,7 @@ class LayerRates(keras.optimizers.Optimizer):
             momentum = ops.cast(has_begun, variable.dtype) * ops.cast(self.ema_momentum, variable.dtype)
             momentum = ops.where(is_update, momentum, ops.ones_like(momentum))
             average.assign(momentum * average + (1.0 - momentum) * variable)
+
+
+def _as_factor(row: Factor | Sequence[float]) -> Factor:
+    return row if isinstance(row, Factor) else Factor(float(row[0]), int(row[1]))

@@ -14,6 +14,7 @@ from carclf.errors import UserError
 SMALLEST_DOUBT = 1e-7
 
 
+@keras.saving.register_keras_serializable(package="carclf")
 class FocalCrossEntropy(keras.losses.Loss):
     """Σ_k target_k · (1 − p_k)^γ · (−log p_k) with p = softmax(logits): float32 [B] for two of [B, K].
 

@@ -242,10 +242,27 @@ def _inside(box: Tensor, *, image_size: tuple[int, int]) -> Tensor:
 
 
 def _mix(image: Tensor, mix: Tensor) -> Tensor:
-    """Returns each image mixed with the other one of its pair, 2k with 2k + 1."""
-    _, height, width, _ = image.shape
+    """Returns each image mixed with the other one of its pair, 2k with 2k + 1; see `Render` for an odd batch."""
+    batch, height, width, _ = image.shape
+    if batch is None or batch % 2:
+        return _mix_if_even(image, mix)
     pairs = ops.reshape(image, (-1, 2, height, width, 3))
     partner = ops.reshape(ops.flip(pairs, axis=1), (-1, height, width, 3))
+    return _mix_with(partner, image, mix)
+
+
+def _mix_if_even(image: Tensor, mix: Tensor) -> Tensor:
+    """Returns what `_mix` does for a batch of any size: NaN where an odd one is to be mixed."""
+    batch = ops.shape(image)[0]
+    place = ops.arange(batch, dtype="int32")
+    other = ops.minimum(place + 1 - 2 * (place % 2), batch - 1)
+    pairless = ops.logical_and(ops.any(mix[:, 0] != 1.0), ops.cast(batch % 2, "bool"))
+    return _mix_with(ops.take(image, other, axis=0), image, mix) + ops.where(pairless, np.nan, 0.0)
+
+
+def _mix_with(partner: Tensor, image: Tensor, mix: Tensor) -> Tensor:
+    """Returns the images mixed with their partners, all float32 [B, H, W, 3]."""
+    _, height, width, _ = image.shape
     box = mix[:, 1:]
     empty = ops.logical_or(box[:, 0] >= box[:, 2], box[:, 1] >= box[:, 3])[:, None, None, None]
     share = mix[:, 0][:, None, None, None]
@@ -260,6 +277,7 @@ def _erase(image: Tensor, erase: Tensor) -> Tensor:
     return ops.where(_inside(erase[:, :4], image_size=(height, width)), erase[:, None, None, 4:], image)
 
 
+@keras.saving.register_keras_serializable(package="carclf")
 class Render(keras.layers.Layer):
     """The layer that turns a batch into network input, for training, validation, prediction and TTA.
 
@@ -268,11 +286,12 @@ class Render(keras.layers.Layer):
     precision policy, and returns float32 [B, H, W, 3] in 0..255.
 
     Args:
-      image_size: (H, W) of the output in pixels.
+      image_size: (H, W) of the output in pixels, or the side of a square.
       fill: padding mode: `edge`, `reflect` or `constant`.
       fill_value: value of `constant`, 0..255.
-      mixing: apply `mix`.
-      erasing: apply `erase`.
+      mixing: apply `mix`. None applies it if the mapping has it, and then takes an odd batch if no photo in it is to be
+        mixed; otherwise an odd batch becomes NaN, which training refuses.
+      erasing: apply `erase`; None applies it if the mapping has it.
       stretch: map each image's values to 0..255 before colour.
       method: `gather`, or `separable` for axis-aligned geometries.
       jit: compile with XLA, even inside code that is not compiled. Turn it off to export the model.
@@ -285,11 +304,11 @@ class Render(keras.layers.Layer):
     def __init__(
         self,
         *,
-        image_size: tuple[int, int],
+        image_size: int | tuple[int, int],
         fill: PaddingMode = "edge",
         fill_value: float = 0.0,
-        mixing: bool = False,
-        erasing: bool = False,
+        mixing: bool | None = None,
+        erasing: bool | None = None,
         stretch: bool = False,
         method: RenderMethod = "gather",
         jit: bool = True,
@@ -302,7 +321,8 @@ class Render(keras.layers.Layer):
             raise ValueError(f"fill must be one of {', '.join(PADDING_MODES)}. Received: fill={fill!r}")
         if method not in RENDER_METHODS:
             raise ValueError(f"method must be one of {', '.join(RENDER_METHODS)}. Received: method={method!r}")
-        self.image_size = (int(image_size[0]), int(image_size[1]))
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = (int(height), int(width))
         self.fill: PaddingMode = fill
         self.fill_value = float(fill_value)
         self.mixing = mixing
@@ -317,18 +337,25 @@ class Render(keras.layers.Layer):
     def call(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns the images, float32 [B, H, W, 3] in 0..255."""
         names = ["canvas", "extent", "geometry", "colour"]
-        names += ["mix"] * self.mixing + ["erase"] * self.erasing
+        optional = {"mix": self.mixing, "erase": self.erasing}
+        names += [name for name, applied in optional.items() if (name in inputs if applied is None else applied)]
         missing = [name for name in names if name not in inputs]
         if missing:
             raise ValueError(f"Render needs {', '.join(missing)}. Received: {', '.join(inputs)}")
         batch = inputs["canvas"].shape[0]
         if self.mixing and batch is not None and batch % 2:
             raise ValueError(f"Render mixes photos in pairs. Received: a batch of {batch}")
-        return self._function(*(inputs[name] for name in names))
+        return self._function(*(inputs.get(name) if name in names else None for name in (*names[:4], "mix", "erase")))
 
-    def _render(self, canvas: Tensor, extent: Tensor, geometry: Tensor, colour: Tensor, *rest: Tensor) -> Tensor:
-        mix = rest[0] if self.mixing else None
-        erase = rest[-1] if self.erasing else None
+    def _render(
+        self,
+        canvas: Tensor,
+        extent: Tensor,
+        geometry: Tensor,
+        colour: Tensor,
+        mix: Tensor | None,
+        erase: Tensor | None,
+    ) -> Tensor:
         return render(
             canvas,
             extent,

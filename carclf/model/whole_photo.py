@@ -45,6 +45,7 @@ def build_whole_photo_classifier(
     return keras.Model(pixels, {"probabilities": probabilities}, name="whole_photo_classifier")
 
 
+@keras.saving.register_keras_serializable(package="carclf")
 class WholePhoto(keras.layers.Layer):
     """Photos uint8 [B, h, w, 3] to network input float32 [B, H, W, 3] in 0..255, by Render without augmentation.
 
@@ -61,16 +62,23 @@ class WholePhoto(keras.layers.Layer):
     """
 
     def __init__(
-        self, *, image_size: tuple[int, int], canvas_size: int, fit: str, fill: PaddingMode, stretch: bool, name: str
+        self,
+        *,
+        image_size: tuple[int, int],
+        canvas_size: int,
+        fit: str,
+        fill: PaddingMode,
+        stretch: bool,
+        name: str | None = None,
     ) -> None:
         """See the class."""
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
         if fit not in RESIZE_MODES:
             raise ValueError(f"fit must be one of {', '.join(RESIZE_MODES)}. Received: fit={fit!r}")
-        self.image_size = image_size
         self.canvas_size = canvas_size
         self.fit = fit
         self.render = Render(image_size=image_size, fill=fill, stretch=stretch, jit=False, branching=False)
+        self.image_size = self.render.image_size
         self.built = True
 
     def call(self, pixels: Tensor) -> Tensor:
@@ -90,6 +98,17 @@ class WholePhoto(keras.layers.Layer):
     def compute_output_spec(self, pixels: keras.KerasTensor) -> keras.KerasTensor:
         """Returns the symbolic output without tracing."""
         return keras.KerasTensor((pixels.shape[0], *self.image_size, 3), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "canvas_size": self.canvas_size,
+            "fit": self.fit,
+            "fill": self.render.fill,
+            "stretch": self.render.stretch,
+        }
 
 
 def halve_until_it_fits(pixels: Tensor, *, canvas_size: int) -> Tensor:

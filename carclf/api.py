@@ -1,0 +1,425 @@
+"""The functions behind `import carclf`: the packages below with defaults for Python programs.
+
+Each imports what it needs when it is called, so importing this module imports no framework.
+`carclf.__init__` lists the public names.
+"""
+
+import contextlib
+import fnmatch
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from carclf.data.manifest import Manifest, load_manifest
+from carclf.errors import UserError
+from carclf.extras import install_command
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from carclf.framing import Framing
+    from carclf.inference.run_predictor import Predictor
+    from carclf.model.learning_rate import LearningRate
+    from carclf.recipe import Recipe, View
+
+ImageSize = int | tuple[int, int]
+
+
+def open_dataset(directory: str | os.PathLike[str]) -> Manifest:
+    """Returns the data set in a folder that `carclf make_tfrecords` wrote, as a `carclf.Dataset`; no photo is read yet.
+
+    It knows its `class_names`, `class_count`, `folds`, how many `photos("train")` there are and, by `read_ids("test")`,
+    a table of their ids.
+
+    Raises:
+      UserError: there is none, or a shard of it is missing or has another size than it should.
+    """
+    return load_manifest(os.path.expanduser(os.fspath(directory)))
+
+
+def training_batches(
+    dataset: Manifest,
+    *,
+    recipe: "str | Recipe" = "",
+    image_size: ImageSize = 224,
+    batch_size: int = 32,
+    val_fold: int | None = 0,
+    fit: str = "squash",
+    label_smoothing: float = 0.0,
+    class_weights: str = "none",
+    seed: int = 42,
+    initial_epoch: int = 0,
+) -> "tf.data.Dataset":
+    """Returns a `tf.data.Dataset` of the full, shuffled, augmented batches of an epoch, for a model behind `Render`.
+
+    Each element is (inputs, target, weight). inputs, by name: canvas uint8 [B, C, C, 3], the decoded photos; extent
+    float32 [B, 2], their (height, width) in pixels; and what is to be done with them, all float32: geometry [B, 3, 3],
+    colour [B, 3, 4], mix [B, 5], erase [B, 7]. target is float32 [B, K] and sums to 1, weight float32 [B].
+
+    Each iteration gives the next epoch, with another order and other draws, as `fit` expects; `len` is the number of
+    batches per epoch. What an epoch contains depends only on the seed and the epoch, not on the machine.
+
+    Args:
+      dataset: what `open_dataset` gave.
+      recipe: the augmentation, such as "flip|rotate(10)|cutmix(1.0)"; empty for none.
+      image_size: of the rendered images in pixels, a side or (height, width).
+      batch_size: photos per batch; the photos that fill no batch are left out, different ones in each epoch.
+      val_fold: the fold that is held out; None trains on all.
+      fit: "squash" the whole photo to the image's shape, "crop" its centre, or "pad" it.
+      label_smoothing: fraction of each target spread over all classes, in [0, 1).
+      class_weights: "none", "balanced", or "name:weight,name:weight"; in the weight of each photo.
+      seed: of order and draws.
+      initial_epoch: the first epoch to give, counted from 0, to resume a training.
+
+    Raises:
+      UserError: an unknown operation in the recipe, a fold the data set does not have, a batch larger than what is
+        trained on, an odd one to be mixed, or a number out of range.
+    """
+    from carclf.recipe import parse_recipe
+
+    parsed = parse_recipe(recipe) if isinstance(recipe, str) else recipe
+    framing = _framing(dataset, image_size, batch_size=batch_size, fit=fit)
+    folds = [fold for fold in dataset.folds if fold != val_fold]
+    dataset.shards_of("train", folds=[] if val_fold is None else [val_fold])  # refuses one that is not there
+    steps = (dataset.photos("train", folds) + dataset.photos("extra")) // batch_size
+    _refuse(steps < 1, f"batch_size is {batch_size}, more than the photos to train on: lower it.")
+    _refuse(
+        bool(parsed.mixes and batch_size % 2),
+        f"{parsed.spec} mixes pairs and batch_size is {batch_size}: make it even.",
+    )
+    _refuse(not 0.0 <= label_smoothing < 1.0, f"label_smoothing is {label_smoothing}: give a share in [0, 1).")
+    _refuse(initial_epoch < 0, f"initial_epoch is {initial_epoch}: give 0 or more.")
+    _require("tensorflow")
+    _leave_gpus_to_jax()
+
+    from carclf.data import pipeline
+
+    return pipeline.training_batches(
+        manifest=dataset,
+        folds=folds,
+        framing=framing,
+        recipe=parsed,
+        batch_size=batch_size,
+        epochs=None,
+        seed=seed,
+        start_step=initial_epoch * steps,
+        label_smoothing=label_smoothing,
+        class_weights=_class_weights(class_weights, dataset, folds),
+    )
+
+
+def validation_batches(
+    dataset: Manifest,
+    *,
+    image_size: ImageSize = 224,
+    batch_size: int = 32,
+    val_fold: int = 0,
+    fit: str = "squash",
+) -> "tf.data.Dataset":
+    """Returns a `tf.data.Dataset` of every photo of the held-out fold once, not augmented, for `fit` and `evaluate`.
+
+    Each element is (inputs, target, weight) as `training_batches` gives them. The last batch is filled with empty
+    photos of weight 0: give the metrics as `weighted_metrics`, so that they do not count.
+
+    Args:
+      dataset: what `open_dataset` gave.
+      image_size: as in training.
+      batch_size: photos per batch.
+      val_fold: the fold, which training leaves out.
+      fit: as in training.
+
+    Raises:
+      UserError: a fold the data set does not have, or a number out of range.
+    """
+    from carclf.recipe import parse_recipe
+
+    framing = _framing(dataset, image_size, batch_size=batch_size, fit=fit)
+    dataset.shards_of("train", folds=[val_fold])  # refuses one that is not there
+    _require("tensorflow")
+    _leave_gpus_to_jax()
+
+    from carclf.data import pipeline
+
+    return pipeline.validation_batches(
+        manifest=dataset, folds=[val_fold], framing=framing, batch_size=batch_size, recipe=parse_recipe("")
+    )
+
+
+def view_batches(
+    dataset: Manifest,
+    *,
+    view: "str | View" = "clean",
+    split: str = "test",
+    folds: Sequence[int] | None = None,
+    image_size: ImageSize = 224,
+    batch_size: int = 32,
+    fit: str = "squash",
+    seed: int = 42,
+) -> "tf.data.Dataset":
+    """Returns a `tf.data.Dataset` of every photo of a split once, in the order of `dataset.read_ids(split)`.
+
+    Each element is the inputs of `training_batches`, without targets, for `predict`. The last batch is smaller, so that
+    `predict` gives one row per photo. For test-time augmentation, predict in several views and take the mean.
+
+    Args:
+      dataset: what `open_dataset` gave.
+      view: one view, such as "clean", "flip" or "flip+zoom(1.1)", or one of those that
+        `parse_views` gives.
+      split: "test" or "train".
+      folds: of "train", those to read; None is all.
+      image_size: as in training.
+      batch_size: photos per batch.
+      fit: as in training.
+      seed: of a view that draws.
+
+    Raises:
+      UserError: an unknown view, or several; no such split or fold; a number out of range.
+    """
+    from carclf.recipe import parse_views
+
+    views = parse_views(view) if isinstance(view, str) else (view,)
+    _refuse(len(views) != 1, f"{view!r} is {len(views)} views: give one of carclf.parse_views({view!r}) at a time.")
+    size = views[0].image_size or image_size
+    framing = _framing(dataset, size, batch_size=batch_size, fit=fit)
+    _refuse(split not in ("train", "test"), f"There is no split {split!r}: choose train or test.")
+    dataset.shards_of(split, folds=folds)  # refuses a fold that is not there
+    _require("tensorflow")
+    _leave_gpus_to_jax()
+
+    from carclf.data import pipeline
+
+    return pipeline.prediction_batches(
+        manifest=dataset,
+        split=split,
+        folds=folds,
+        framing=framing,
+        batch_size=batch_size,
+        view=views[0],
+        seed=seed,
+    )
+
+
+def build_classifier(
+    backbone: str = "efficientnet_b0",
+    *,
+    class_count: int,
+    image_size: ImageSize | None = None,
+    weights: str = "imagenet",
+    head_width: int = 128,
+    dropout: float = 0.25,
+    l2: float = 0.01,
+) -> "keras.Model":
+    """Returns a `keras.Model` from images float32 [B, H, W, 3] in 0..255, such as Render's, to logits [B, K].
+
+    Its layer "backbone" is a nested model: `get_layer("backbone").trainable = False` trains the head alone.
+
+    Args:
+      backbone: one of `list_backbones()`.
+      class_count: K.
+      image_size: in pixels, a side or (height, width); None is the size its published weights were trained at.
+      weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone.
+      head_width: units of the hidden layer.
+      dropout: fraction of them dropped in training, in [0, 1).
+      l2: factor of the hidden layer's penalty in the loss.
+
+    Raises:
+      UserError: an unknown backbone, an image it cannot take, weights that do not fit it, or a number out of range.
+    """
+    _require("keras")
+    from carclf.model import classifier
+    from carclf.model.backbones import find_backbone
+
+    return classifier.build_classifier(
+        backbone=backbone,
+        weights=weights,
+        class_count=class_count,
+        image_size=_pair(find_backbone(backbone).default_size if image_size is None else image_size),
+        head_width=head_width,
+        dropout=dropout,
+        l2=l2,
+    )
+
+
+def build_schedule(
+    name: str = "cosine",
+    *,
+    learning_rate: float,
+    steps_per_epoch: int,
+    epochs: int,
+    warmup_epochs: float = 0.0,
+    decay: float = 0.9,
+    period_epochs: float = 2.0,
+    lowest_fraction: float = 0.0,
+) -> "LearningRate":
+    """Returns a Keras learning-rate schedule, for any optimizer's `learning_rate`: a function of the step, float32 [].
+
+    Args:
+      name: one of `list_schedules()`.
+      learning_rate: the highest rate.
+      steps_per_epoch: batches per epoch, the `len` of the training batches.
+      epochs: of the training, warm-up included.
+      warmup_epochs: epochs of linear rise at the beginning.
+      decay: factor per epoch (exponential, cyclic_exp_range) or per period (step), in (0, 1].
+      period_epochs: epochs between two drops (step), or of half a cycle (cyclic).
+      lowest_fraction: low end of cosine and the cycles, as a fraction of `learning_rate`.
+
+    Raises:
+      UserError: an unknown name, or a number out of range.
+    """
+    from carclf.model import schedules
+
+    _refuse(name == "plateau", "plateau follows a metric and no step: use keras.callbacks.ReduceLROnPlateau.")
+    schedule = schedules.build_schedule(
+        name,
+        learning_rate=learning_rate,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        warmup_epochs=warmup_epochs,
+        decay=decay,
+        period_epochs=period_epochs,
+        lowest_fraction=lowest_fraction,
+    )
+    _require("keras")
+    from carclf.model.learning_rate import LearningRate
+
+    return LearningRate(schedule)
+
+
+def load_run(
+    *run: str | os.PathLike[str],
+    views: "str | Sequence[View]" = "clean",
+    tta_mean: str = "probabilities",
+    batch_size: int = 8,
+    runs: str | os.PathLike[str] = "runs",
+) -> "Predictor":
+    """Returns a run as a function: `load_run("b3_512")("car.jpg")` gives the probabilities, float64 [K].
+
+    It uses the run's best weights. Its method `predict` takes many photos. Both take paths, bytes, Pillow images and
+    arrays uint8 [H, W, 3].
+
+    Args:
+      *run: a folder that `carclf train` wrote, or its bare name inside `runs`; of several the mean is taken. A folder
+        of all folds stands for the runs of each.
+      views: of each photo, such as "clean|flip"; see `parse_views`.
+      tta_mean: "probabilities" or "logits", what the mean over the views is taken of.
+      batch_size: photos per step of `predict`.
+      runs: the folder in which bare names are looked up.
+
+    Raises:
+      UserError: there is no such run, or it has no weights yet; runs of different classes; an unknown view.
+    """
+    from carclf.recipe import parse_views
+    from carclf.runs import load_runs
+
+    _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
+    _refuse(tta_mean not in ("probabilities", "logits"), f"tta_mean is {tta_mean!r}: give probabilities or logits.")
+    names = ",".join(os.fspath(name) for name in run)
+    loaded = load_runs(names, runs=os.fspath(runs))
+    parsed = parse_views(views) if isinstance(views, str) else tuple(views)
+    _require("tensorflow", "keras")
+    _leave_gpus_to_jax()
+
+    from carclf.inference.photo_predictor import PhotoPredictor
+    from carclf.inference.run_predictor import Predictor
+    from carclf.model.compile import platform
+
+    predictor = PhotoPredictor(loaded, views=parsed, tta_mean=tta_mean, batch_size=batch_size, jit=platform() != "cpu")
+    return Predictor(predictor, name=names, batch_size=batch_size)
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Returns the backbones that `build_classifier` takes, or those that match a pattern such as "efficientnet*"."""
+    from carclf.model.backbones import BACKBONES
+
+    return _matching(BACKBONES, pattern)
+
+
+def list_recipes(pattern: str = "*") -> list[str]:
+    """Returns the operations and named recipes that a recipe consists of, such as "flip", "rotate" and "notebook".
+
+    docs/recipes.md lists their arguments and ranges.
+    """
+    from carclf.recipe import NAMED_RECIPES, RECIPES
+
+    return _matching([*NAMED_RECIPES, *RECIPES], pattern)
+
+
+def list_schedules(pattern: str = "*") -> list[str]:
+    """Returns the names that `build_schedule` takes."""
+    from carclf.model.schedules import SCHEDULES
+
+    return _matching([name for name in SCHEDULES if name != "plateau"], pattern)
+
+
+def _matching(names: Any, pattern: str) -> list[str]:
+    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+
+
+def _pair(image_size: ImageSize) -> tuple[int, int]:
+    """Returns (height, width) in pixels.
+
+    Raises:
+      UserError: it is neither a side nor two, or a side is below 8 or above 4096.
+    """
+    sides = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
+    possible = len(sides) == 2 and all(isinstance(side, int) and 8 <= side <= 4096 for side in sides)
+    _refuse(not possible, f"image_size is {image_size!r}: give a side, or (height, width), of 8 to 4096 pixels.")
+    return sides[0], sides[1]
+
+
+def _framing(dataset: Manifest, image_size: ImageSize, *, batch_size: int, fit: str) -> "Framing":
+    from carclf.framing import RESIZE_MODES, Framing
+
+    size = _pair(image_size)
+    _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
+    _refuse(fit not in RESIZE_MODES, f"fit is {fit!r}: give one of {', '.join(RESIZE_MODES)}.")
+
+    from carclf.data.pipeline import canvas_side
+
+    return Framing(size, canvas_side(image_size=size, max_side=dataset.max_side), fit)
+
+
+def _class_weights(text: str, dataset: Manifest, folds: Sequence[int]) -> "np.ndarray":
+    """Returns the class weights, float64 [K]."""
+    import numpy as np
+
+    from carclf.data.index import read_index, select
+    from carclf.data.pipeline import training_shards
+    from carclf.model.class_weights import parse_class_weights
+
+    index = read_index(dataset)
+    labels = index[select(dataset, index, training_shards(dataset, folds))]["label"]
+    counts = np.bincount(labels, minlength=dataset.class_count)
+    return parse_class_weights(text, dataset.class_names, counts=counts.tolist())
+
+
+def _require(*packages: str) -> None:
+    """Checks that the packages are installed.
+
+    Raises:
+      ModuleNotFoundError: one is not; the message has the command that installs it.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"{package} is not installed: {install_command('cpu')}", name=package)
+
+
+def _leave_gpus_to_jax() -> None:
+    """Hides the GPUs from TensorFlow, which would take their memory, if Keras runs on JAX."""
+    keras = sys.modules.get("keras")
+    backend = keras.backend.backend() if keras else os.environ.get("KERAS_BACKEND", "")
+    if backend != "jax":
+        return
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # TensorFlow has initialised its devices already
+        tf.config.set_visible_devices([], "GPU")
+
+
+def _refuse(wrong: bool, sentence: str) -> None:
+    if wrong:
+        raise UserError(sentence)

@@ -1,0 +1,63 @@
+"""Lets `keras.models.load_model` find carclf's layers, schedules, losses and optimizers once carclf is imported.
+
+Keras looks a class up among those registered with it, and imports no module but its own for one that is not. `import
+carclf` imports no framework, so it cannot register anything unless Keras is there already: otherwise the import of
+Keras, whenever it comes, is followed by that of the classes.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+CLASSES = "carclf.model.saved_classes"  # by name, since only the import of Keras may import it
+
+
+class _KerasFinder:
+    """Finds Keras as the other finders do, so that `register` follows its import."""
+
+    def __init__(self) -> None:
+        self._asking = False
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != "keras" or self._asking:
+            return None
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._asking = False
+        if spec is not None and spec.loader is not None:
+            _follow(spec.loader)
+        return spec
+
+
+def register_with_keras() -> None:
+    """Registers the classes now where Keras is imported, else as soon as it is."""
+    if "keras" in sys.modules:
+        _register()
+    elif not any(isinstance(finder, _KerasFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _KerasFinder())
+
+
+def _follow(loader: importlib.abc.Loader) -> None:
+    """Lets `_register` follow what the loader does."""
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        _register()
+
+    loader.exec_module = exec_module  # type: ignore[method-assign]
+
+
+def _register() -> None:
+    try:
+        importlib.import_module(CLASSES)
+    except (ImportError, AttributeError):  # a Keras too old for carclf; only who uses its classes need hear of that
+        return
