@@ -1,6 +1,7 @@
 """The Python that the README and docs/ show runs, in miniature, block by block in the order of its page."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 SHOWING = [name for name in PAGES if blocks("python", PAGES[name])]
 # An expression and not a program: tests/test_pages_of_docs.py makes a backbone of it.
 EVALUATED_ELSEWHERE = ("docs/adding_a_backbone.md",)
-MOST_LINES = {"docs/python.md": (15, 15, 25, 15)}  # of each block, as the page promises
+MOST_LINES = {"docs/python.md": (15, 15, 25, 15), "docs/data_format.md": (7,)}  # of each block, as the page promises
 SMALLER = {
     "image_size=224": "image_size=32",
     "batch_size=32": "batch_size=4",
@@ -78,6 +79,8 @@ def test_the_python_of_a_page_runs(page, home, capsys, monkeypatch):
     monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)  # of runs, which traces in no time
     follow(page, home=home, replacements=TINY)
     said = capsys.readouterr().out
+    if page == "docs/data_format.md":
+        assert re.fullmatch(r"\(\d+, \d+, 3\) [012]", said.strip())
     if page == "docs/python.md":
         assert (home / "cars.keras").is_file()
         assert len((home / "own.csv").read_text().splitlines()) == 6
