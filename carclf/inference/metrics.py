@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +53,23 @@ class Mistake(NamedTuple):
     likely_mislabel: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One row of `METRICS`: a figure besides the accuracy. metrics.json, pages, model cards and `evaluate` show each.
+
+    Attributes:
+      title: what people call it.
+      compute: from probabilities float64 [N, K] and labels int64 [N], N ≥ 1.
+      percent: whether pages show it in percent.
+      least_classes: the fewest classes for which it says anything, and pages show it.
+    """
+
+    title: str
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    percent: bool = False
+    least_classes: int = 2
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
     """The figures of one set of predictions.
@@ -62,9 +79,7 @@ class Evaluation:
       accuracy: fraction of photos with the label as likeliest class, 0..1.
       accuracy_low: lower end of its 95 % Wilson interval.
       accuracy_high: upper end.
-      log_loss: mean cross-entropy in nats.
-      top3_accuracy: fraction of photos with the label among the three likeliest classes; 1 for up to three classes.
-      macro_f1: mean F1 of the classes that occur as a label or as a prediction.
+      metrics: the value of each row of `METRICS`, by its key.
       per_class: the scores of each class, in the order of the labels.
       confusion: int64 [K, K], photos by true class (row) and predicted class (column).
       most_confused: the largest off-diagonal counts, largest first.
@@ -77,9 +92,7 @@ class Evaluation:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
-    log_loss: float
-    top3_accuracy: float
-    macro_f1: float
+    metrics: Mapping[str, float]
     per_class: tuple[ClassScore, ...]
     confusion: np.ndarray
     most_confused: tuple[ConfusedPair, ...]
@@ -88,8 +101,9 @@ class Evaluation:
     audit: Audit | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as JSON-ready types, every field under its own name."""
+        """Returns the figures as JSON-ready types, every field and every metric under its own name."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values |= values.pop("metrics")
         return {name: _json_ready(value) for name, value in values.items()}
 
     def summary(self) -> str:
@@ -104,7 +118,7 @@ class Evaluation:
         calibration = self.calibration
         return "\n".join(
             [
-                f"Top-3 accuracy {self.top3_accuracy:.3f}, macro-F1 {self.macro_f1:.3f}, log loss {self.log_loss:.3f}.",
+                ", ".join(f"{METRICS[name].title} {value:.3f}" for name, value in self.metrics.items()) + ".",
                 f"Hardest class: {least.name} (precision {least.precision:.2f}, recall {least.recall:.2f} on "
                 f"{least.photos} photos). Most confused: {', '.join(pairs) or 'none'}.",
                 f"Calibration error {calibration.expected_error:.3f}; temperature {calibration.temperature:.2f} would "
@@ -146,24 +160,19 @@ def evaluate(
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     _check(probabilities, labels, ids, class_names)
-    photos, classes = probabilities.shape
+    photos = len(probabilities)
     labels = labels.astype(np.int64)
     predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
+    confusion = _confusion(probabilities, labels)
     correct = int(np.trace(confusion))
     low, high = wilson_interval(correct, photos)
-    scores = _class_scores(confusion, class_names)
-    seen = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
     return Evaluation(
         photos=photos,
         accuracy=correct / photos,
         accuracy_low=low,
         accuracy_high=high,
-        log_loss=_log_loss(probabilities, labels),
-        top3_accuracy=float(np.mean(_rank_of_label(probabilities, labels) < 3)),
-        macro_f1=float(np.mean([score.f1 for score, occurs in zip(scores, seen, strict=True) if occurs])),
-        per_class=scores,
+        metrics={name: metric.compute(probabilities, labels) for name, metric in METRICS.items()},
+        per_class=_class_scores(confusion, class_names),
         confusion=confusion,
         most_confused=_most_confused(confusion, class_names),
         mistakes=_mistakes(
@@ -222,6 +231,25 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
         raise ValueError(f"Labels must be integers in 0..{classes - 1}. Received: {np.unique(labels)}.")
 
 
+def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns int64 [K, K], photos by true class (row) and predicted class (column)."""
+    confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    return confusion
+
+
+def _top3_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean(_rank_of_label(probabilities, labels) < 3))
+
+
+def _macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the mean F1 of the classes that occur as a label or as a prediction."""
+    confusion = _confusion(probabilities, labels)
+    photos, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    occurs = photos + predicted > 0
+    return float(np.mean(2 * np.diag(confusion)[occurs] / (photos + predicted)[occurs]))
+
+
 def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     of_label = probabilities[np.arange(len(labels)), labels]
     # One mistake with certainty must not make the mean infinite. Source: scikit-learn's log_loss clips at this value.
@@ -233,6 +261,13 @@ def _rank_of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     of_label = probabilities[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(probabilities.shape[1])[None] < labels[:, None]
     return ((probabilities > of_label) | ((probabilities == of_label) & earlier)).sum(axis=1)
+
+
+METRICS: dict[str, Metric] = {
+    "top3_accuracy": Metric("Top-3 accuracy", _top3_accuracy, percent=True, least_classes=4),
+    "macro_f1": Metric("Macro F1", _macro_f1),
+    "log_loss": Metric("Log loss", _log_loss),  # mean cross-entropy in nats
+}
 
 
 def _class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ClassScore, ...]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from carclf import runs
 from carclf.flags import changed_options, to_dict
-from carclf.inference.metrics import Evaluation
+from carclf.inference.metrics import METRICS, Evaluation
 from carclf.report.names import captions, short_names
 from carclf.report.pictures import WRITTEN_CLASSES, curve_svg, reliability_svg
 from carclf.report.template import inline_jpeg, write_html
@@ -60,6 +60,11 @@ def write_page(
         run=run,
         metrics=metrics,
         evaluation=evaluation,
+        figures=[
+            (METRICS[name], value)
+            for name, value in evaluation.metrics.items()
+            if len(run.class_names) >= METRICS[name].least_classes
+        ],
         tta=tta,
         stages=_stage_rows(run, parents=parents),
         charts=[(name, curve_svg(history, name=name, best_epoch=best_epoch)) for name in CHARTS if len(history)],

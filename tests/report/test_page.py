@@ -161,7 +161,7 @@ def page_with_names(folder, *, name: str, other: str) -> Page:
         "git_commit": other,
     }
     metrics = {"val_accuracy": 0.8, "best_epoch": 1, "train_seconds": 5.0, "epochs": 1}
-    options = {"init_from": name, "data": other, "weights": name, "augment": other}
+    options = {"init_from": name, "data": other, "weights": name, "label_patch": other}
     run = make_run(folder, class_names=(name, other), metrics=metrics, stage=stage, **options)
     Image.new("RGB", (20, 10), "red").save(run.directory / "augmentation.png")
     ids = [f"{row}{other}" for row in range(10)]
