@@ -143,7 +143,7 @@ def test_a_line_breaks_at_the_words_of_a_name_and_two_names_can_be_told_apart(tm
         evaluation=make_evaluation(class_names=names),
         pictures={"0.jpg": JPEG},
     )
-    assert "<bdi>Mercedes-Benz_<wbr>E-Class_<wbr>Coupe_<wbr>2012_<wbr>facelift</bdi> taken for" in text
+    assert "<bdi>Mercedes-Benz_<wbr>E-Class_<wbr>Coupe_<wbr>2012_<wbr>facelift</bdi> predicted as" in text
     short = ["… Cabriolet_2012_facelift", "… Coupe_2012_facelift"]
     for name, caption in zip(names[::-1], short, strict=True):
         shown = caption.replace("_", "_<wbr>")
