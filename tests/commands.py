@@ -6,6 +6,7 @@ itself does (imports, flags of the environment) needs a real one.
 
 import multiprocessing
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -71,3 +72,9 @@ def _run(
         runpy.run_path(name, run_name="__main__")
     else:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def without_progress(stderr: str) -> list[str]:
+    """The lines of a command but those that tell what takes over two seconds, which a busy machine may add."""
+    told = re.compile(r"[A-Z][\w ,()-]*( …( \S+ \w+ so far)?|: [\d,]+ (of|[\w ]+ in|\w+$).*)")
+    return [line for line in stderr.strip().splitlines() if not told.fullmatch(line)]

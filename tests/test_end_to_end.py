@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.commands import open_door
+from tests.commands import open_door, without_progress
 from tests.conftest import write_dataset
 
 ROOT = Path(__file__).parent.parent
@@ -156,7 +156,7 @@ def test_a_finished_run_started_again_says_so(home):
 def refused(*arguments: str, folder: Path) -> str:
     answer = run(*arguments, folder=folder, code=2)
     assert "Traceback" not in answer.stderr
-    lines = answer.stderr.strip().splitlines()
+    lines = without_progress(answer.stderr)
     assert len(lines) == 1
     return lines[0]
 

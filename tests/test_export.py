@@ -8,6 +8,7 @@ import pytest
 
 from carclf.errors import UserError
 from carclf.export import ExportOptions
+from tests.commands import without_progress
 from tests.inference.made_runs import make_run
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +19,7 @@ def refused(*arguments: str, folder: Path) -> str:
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"}
     answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, env=environment)
     assert answer.returncode == 2, answer.stderr
-    (line,) = answer.stderr.strip().splitlines()
+    (line,) = without_progress(answer.stderr)
     return line
 
 

@@ -81,7 +81,7 @@ def compute_features(
             progress.add(photos)
         else:
             counting = keras.callbacks.LambdaCallback(
-                on_predict_batch_end=lambda batch, _: progress.add(min(batch_size, photos - batch * batch_size))
+                on_predict_batch_end=lambda batch, logs=None: progress.add(min(batch_size, photos - batch * batch_size))
             )
             data = ordered_batches(
                 manifest=manifest,
