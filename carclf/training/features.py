@@ -68,11 +68,6 @@ def compute_features(
     directory.mkdir(parents=True, exist_ok=True)
 
     counts = [sum(shard.count for shard in shards) for shards in [train_shards] * views + [val_shards]]
-    print(
-        f"Features: the backbone looks at {views} draws of {counts[0]:,} training photos and at {counts[-1]:,} "
-        "validation photos, once for all epochs.",
-        flush=True,
-    )
 
     def features(name: str, shards: Sequence[Shard], recipe: Recipe, epoch: int, *, progress: Progress) -> np.ndarray:
         path = directory / f"{name}.npy"
@@ -80,6 +75,7 @@ def compute_features(
         if path.is_file():
             progress.add(photos)
         else:
+            print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)
             counting = keras.callbacks.LambdaCallback(
                 on_predict_batch_end=lambda batch, logs=None: progress.add(min(batch_size, photos - batch * batch_size))
             )
