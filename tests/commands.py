@@ -32,6 +32,13 @@ def open_door(
     return answer
 
 
+def run_program(program: str, *, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The answer of `python -c PROGRAM` in a folder, once it has ended well."""
+    answer = _answer("-c", (program,), folder=folder, environment={})
+    assert answer.returncode == 0, answer.stderr
+    return answer
+
+
 def refused(name: str, *arguments: str, folder: Path) -> str:
     """The one sentence with which a command is refused."""
     answer = open_door(name, *arguments, folder=folder, code=2)
@@ -67,7 +74,9 @@ def _run(
     sys.path.insert(0, str(ROOT))
     progress.FIRST_SECONDS = 3600.0  # what a command tells does not depend on how busy the machine is
     sys.argv = [name, *arguments]
-    if name.endswith(".py"):
+    if name == "-c":
+        exec(arguments[0], {"__name__": "__main__"})
+    elif name.endswith(".py"):
         sys.path.insert(0, str(Path(name).parent))  # as Python does
         runpy.run_path(name, run_name="__main__")
     else:

@@ -4,6 +4,8 @@ import json
 import sys
 import traceback
 
+import tensorflow as tf
+
 from carclf import train
 from carclf.command import parse_command_line
 from carclf.train_options import TrainOptions
@@ -12,7 +14,9 @@ MINIATURE = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_si
 
 
 def main() -> None:
-    paths, shared = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+    paths, shared, how = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+    # Without tracing seconds become tenths; what is trained is the same.
+    tf.config.run_functions_eagerly(how == "eagerly")
     results = {}
     for path in paths:
         try:

@@ -9,12 +9,17 @@ from carclf import device
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.train_options import TrainOptions
+from tests import commands
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
+FORKED = {"forked": True}
 
 
-def choose(arguments: str, **environment: str) -> str:
-    """What `select_device` said, in a process of its own, since a choice is for life."""
+def choose(arguments: str, *, forked: bool = False, **environment: str) -> str:
+    """What `select_device` said, in a process of its own, since a choice is for life.
+
+    A forked one has TensorFlow and Keras imported, and has used neither.
+    """
     program = f"""
 from carclf.errors import UserError
 from carclf.device import Hosts, select_device
@@ -23,6 +28,8 @@ try:
 except UserError as error:
     print("refused:", error)
 """
+    if forked:
+        return commands.run_program(program, folder=ROOT).stdout.strip().splitlines()[-1]
     env = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | environment
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=env, timeout=300
@@ -35,10 +42,14 @@ except UserError as error:
     ("arguments", "environment", "said"),
     [
         ("'auto'", {}, "Device: 1 CPU, Keras on tensorflow, float32, training step not compiled by XLA."),
-        ("'mirrored', cpu_devices=2", {}, "Device: 2 CPUs, Keras on tensorflow, float32, training step not compiled"),
+        (
+            "'mirrored', cpu_devices=2",
+            FORKED,
+            "Device: 2 CPUs, Keras on tensorflow, float32, training step not compiled",
+        ),
         ("'auto'", {"KERAS_BACKEND": "jax"}, "Device: 1 CPU, Keras on jax, float32, training step compiled by XLA."),
         ("'auto', cpu_devices=2", {"KERAS_BACKEND": "jax"}, "Device: 2 CPUs, Keras on jax"),
-        ("'cpu', precision='mixed_bfloat16'", {}, "mixed_bfloat16"),
+        ("'cpu', precision='mixed_bfloat16'", FORKED, "mixed_bfloat16"),
     ],
 )
 def test_the_choice_is_said_in_one_line(arguments, environment, said):
@@ -48,8 +59,8 @@ def test_the_choice_is_said_in_one_line(arguments, environment, said):
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
-        ("'gpu'", {}, "refused: --device=gpu was asked for and TensorFlow sees no GPU"),
-        ("'mirrored'", {}, "refused: --device=mirrored needs several devices and this machine shows 1 CPU"),
+        ("'gpu'", FORKED, "refused: --device=gpu was asked for and TensorFlow sees no GPU"),
+        ("'mirrored'", FORKED, "refused: --device=mirrored needs several devices and this machine shows 1 CPU"),
         (
             "'tpu'",
             {},
@@ -183,9 +194,5 @@ print("largest difference:", np.abs(whole - shared).max())
 
 
 def test_two_devices_clip_the_gradient_that_one_would_clip():
-    answer = subprocess.run(
-        [sys.executable, "-c", SAME_STEPS], capture_output=True, text=True, cwd=ROOT, timeout=300,
-        env={k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"},
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
+    answer = commands.run_program(SAME_STEPS, folder=ROOT)
     assert float(answer.stdout.strip().splitlines()[-1].removeprefix("largest difference:")) < 1e-6

@@ -26,11 +26,10 @@ def refused(*arguments: str) -> str:
 
 def test_a_recipe_is_drawn_into_a_folder_that_is_made(tmp_path, dataset):
     path = tmp_path / "new" / "picture.png"
-    answer = explore(
-        f"--data={dataset.directory}", "--augment=flip|mixup", "--image_size=32", "--photos=2", "--draws=3",
-        f"--output={path}",
+    answer = commands.open_door(
+        "carclf.explore", f"--data={dataset.directory}", "--augment=flip|mixup", "--image_size=32", "--photos=2",
+        "--draws=3", f"--output={path}", folder=ROOT,
     )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
     assert answer.stdout == f"Picture: {path}\n"
     assert commands.without_progress(answer.stderr) == []
     with Image.open(path) as image:

@@ -180,9 +180,11 @@ def chain_of(name: str) -> dict[Path, TrainOptions]:
 
 # The longest chain shows what chains need; all of them take minutes.
 @pytest.mark.parametrize(
-    "stages", [chain_of("b3_512_tpu"), pytest.param(STAGES, marks=pytest.mark.slow)], ids=["a chain", "every stage"]
+    ("stages", "how"),
+    [(chain_of("b3_512_tpu"), "eagerly"), pytest.param(STAGES, "traced", marks=pytest.mark.slow)],
+    ids=["a chain", "every stage"],
 )
-def test_stages_run_in_miniature(stages, dataset, tmp_path):
+def test_stages_run_in_miniature(stages, how, dataset, tmp_path):
     shared = [f"--data={dataset.directory}", f"--runs={tmp_path}", "--device=cpu"]
     answer = subprocess.run(
         [
@@ -190,6 +192,7 @@ def test_stages_run_in_miniature(stages, dataset, tmp_path):
             str(ROOT / "tests" / "miniature.py"),
             json.dumps(list(map(str, in_order(stages)))),
             json.dumps(shared),
+            how,
         ],
         capture_output=True,
         text=True,

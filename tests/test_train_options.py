@@ -496,7 +496,7 @@ def test_they_all_fit_into_one_compiled_step(fit):
     try:
         answer = fit(
             "together", loss="focal", lr_decay_by_block=0.5, accumulation_steps=2, unfreeze="gradual(1)",
-            schedule="plateau", class_weights="balanced", swa_epochs=1, stretch=True, epochs=1,
+            schedule="plateau", class_weights="balanced", swa_epochs=1, stretch=True, epochs=1, render="separable",
         )  # fmt: skip
     finally:
         tf.config.run_functions_eagerly(True)

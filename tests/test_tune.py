@@ -20,7 +20,10 @@ from carclf.tune import TuneOptions
 from tests.conftest import write_dataset
 
 ROOT = Path(__file__).parent.parent
-BASE = "--backbone=tiny\n--weights=none\n--image_size=32\n--batch_size=4\n--device=cpu\n--augment=flip\n--amsgrad\n"
+BASE = (
+    "--backbone=tiny\n--weights=none\n--image_size=32\n--batch_size=4\n--device=cpu\n--augment=flip\n"
+    "--render=separable\n--amsgrad\n"
+)
 SPACE = "learning_rate log 0.1x 10x\nhead_width linear 8 16\namsgrad choice false\n"
 COMMAND = ("--flagfile=base.flags", "--data=data", "--output=stages/best.flags", "--space=cars.space")
 
@@ -94,7 +97,7 @@ def test_a_killed_search_takes_its_trainer_along_and_another_does_its_trial_agai
         ).exists():
             time.sleep(0.2)
         victim.send_signal(signal.SIGKILL)
-        trainer.wait(timeout=20)
+        trainer.wait(timeout=120)
     time.sleep(7)
     with begin(home, *flags) as helper:
         answer, _ = helper.communicate(timeout=300)

@@ -79,7 +79,7 @@ def portable(tmp_path_factory) -> Iterator[str]:
             for command in commands
         ]
     try:
-        until(lambda: (folder / "port").exists() and reachable(pool), seconds=60)
+        until(lambda: (folder / "port").exists() and reachable(pool), seconds=120)
         yield (
             f"--runner=PortableRunner --job_endpoint=localhost:{(folder / 'port').read_text()} "
             f"--environment_type=EXTERNAL --environment_config=localhost:{pool}"
@@ -87,7 +87,7 @@ def portable(tmp_path_factory) -> Iterator[str]:
     finally:
         for server in servers:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=120)
 
 
 def until(condition, *, seconds: float) -> None:

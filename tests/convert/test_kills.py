@@ -101,7 +101,7 @@ def alive(process: int) -> bool:
 
 def test_no_worker_outlives_a_killed_converter(photos, tmp_path):
     process = command(photos, tmp_path / "out", "--workers=2")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while len(workers := descendants(process.pid)) < 2 and time.monotonic() < until:
         time.sleep(0.01)
     assert len(workers) >= 2

@@ -1,6 +1,5 @@
 """From bytes of photos to probabilities: the same as through a data set, for any file."""
 
-import functools
 import io
 
 import numpy as np
@@ -13,15 +12,20 @@ from carclf.inference import programs
 from carclf.inference.photo_predictor import PhotoPredictor, frame_photo
 from carclf.inference.predictor import mean_predictions, predict_runs
 from carclf.model import photo_classifier
+from carclf.model.render import Render
 from carclf.recipe import parse_views
 from tests.inference.made_runs import colour_classifier, make_run
 
 
 @pytest.fixture(scope="module", autouse=True)
 def render_not_compiled():
-    """XLA takes seconds per Render and gives the same images."""
+    """XLA takes seconds for each Render, and so do the gathers; matrix products without it give the same images."""
+
+    def render(**options):
+        return Render(**(options | {"jit": False, "method": "separable"}))
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
+        patch.setattr(photo_classifier, "Render", render)
         yield
 
 

@@ -1,5 +1,6 @@
 """The pictures of recipes: unchanged photos, draws as in training, every operation in the catalogue."""
 
+import functools
 import io
 
 import keras
@@ -16,6 +17,7 @@ from carclf.recipe import RECIPES, parse_recipe
 from carclf.report import augmentation
 from carclf.report.augmentation import Look, Photo, draw_catalogue, draw_recipe, originals_and_draws, training_photos
 from carclf.report.pictures import CELL_INCHES, DOTS_PER_INCH
+from tests.conftest import write_dataset
 
 LOOK = Look(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=7, draws=3)
 
@@ -26,6 +28,14 @@ def drawn(photos, recipe, look=LOOK):
         image_size=look.image_size, fill=look.rendering.fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False
     )
     return originals_and_draws(photos, recipe=recipe, look=look, layer=layer)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def render_compiled_once():
+    """One layer for all catalogues of a size: XLA takes seconds for each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augmentation, "Render", functools.cache(augmentation.Render))
+        yield
 
 
 @pytest.fixture
@@ -62,6 +72,37 @@ def test_photos_are_the_stored_ones_different_classes_first(dataset):
             expected = np.asarray(image).astype(int)
         assert photo.pixels.shape == expected.shape
         assert abs(photo.pixels - expected).mean() < 2  # noise, and a decoder with another rounding
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory):
+    """Two folds of 8 photos whose classes stand one after the other: 0 0 0 0 0 1 1 2, then 2 2 1 1 1 1 0 0."""
+    labels = (0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 1, 1, 1, 1, 0, 0)
+    folder = tmp_path_factory.mktemp("by_class") / "set"
+    return write_dataset(folder, folds=2, test_photos=0, label_of=labels.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("folds", "count", "rows"),
+    [
+        ([0], 3, [0, 5, 7]),  # a photo of each class, in the order of the fold
+        ([0], 5, [0, 5, 7, 1, 6]),  # then a second one of those that have one
+        ([0], 8, [0, 5, 7, 1, 6, 2, 3, 4]),
+        ([1], 4, [8, 10, 14, 9]),
+        ([0, 1], 10, [0, 5, 7, 1, 6, 2, 3, 4, 8, 10]),  # the other fold only when the first is at its end
+    ],
+)
+def test_different_classes_come_first(by_class, folds, count, rows):
+    assert [photo.row for photo in training_photos(by_class, folds=folds, count=count)] == rows
+
+
+def test_each_photo_stands_beside_its_own_draws(by_class, tables, tmp_path):
+    """The colour of a photo of the fixture is its class."""
+    draw_recipe(by_class, folds=[0], recipe=parse_recipe("flip"), look=LOOK, path=tmp_path / "a.png", photos=5)
+    shown = [np.argmax(pixels.mean(axis=(0, 1))) for pixels in tables[0]["originals"]]
+    assert shown == [0, 1, 2, 0, 1]
+    drawn_colours = tables[0]["augmented"].mean(axis=(2, 3)).argmax(axis=-1)
+    np.testing.assert_array_equal(drawn_colours, np.repeat(np.array(shown)[:, None], LOOK.draws, axis=1))
 
 
 def test_originals_are_untouched(dataset, tables, tmp_path):
@@ -171,7 +212,7 @@ def test_the_catalogue_is_a_picture_with_a_labelled_row_per_operation(tmp_path, 
     draw_catalogue(
         dataset,
         folds=dataset.folds,
-        look=Look(image_size=(24, 24), fit="pad", rendering=Rendering(fill="constant"), seed=1, draws=2),
+        look=Look(image_size=(48, 48), fit="pad", rendering=Rendering(), seed=1, draws=2),
         path=path,
     )
     with Image.open(path) as image:

@@ -13,7 +13,6 @@ from PIL import Image
 from carclf.inference.calibration import ReliabilityBin
 from carclf.report import pictures
 from carclf.report.pictures import (
-    CURVES,
     PRINT_COLOURS,
     curve_svg,
     draw_augmentation,
@@ -25,6 +24,12 @@ from carclf.report.pictures import (
     reliability_svg,
 )
 
+CURVES = {
+    "Accuracy": (("accuracy", "training, augmented", "train"), ("val_accuracy", "validation", "val")),
+    "Loss": (("loss", "training, augmented", "train"), ("val_loss", "validation", "val")),
+    "Learning rate": (("learning_rate", "", "val"),),
+    "Seconds": (("seconds", "", "val"),),
+}
 CONFUSION = np.array([[5, 4, 0, 0], [1, 0, 0, 9], [0, 0, 7, 3], [0, 2, 0, 6]])  # rows true, columns predicted
 NAMES = ("saloon", "estate", "coupé", "van")
 

@@ -306,7 +306,7 @@ OBEYING = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -316,7 +316,7 @@ def test_sigterm_is_passed_on_to_the_running_stage_and_no_other_is_started():
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.2)
     process.terminate()
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     assert said == "75\nStopped by SIGTERM between two stages: the same command starts the next.\n"
 
 

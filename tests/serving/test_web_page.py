@@ -1,10 +1,10 @@
 """The page in a real browser, and answers to programs, also hostile ones: one server for all, with a tiny run."""
 
-import functools
 import http.client
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import Image
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.model import photo_classifier
+from carclf.model.render import Render
 from carclf.serving import model as served
 from carclf.serving.app import SECURITY_HEADERS, build_app, is_loopback
 from carclf.serving.model import ServedModel, Task
@@ -30,9 +31,13 @@ BOUNDARY = "border"
 
 @pytest.fixture(scope="module", autouse=True)
 def render_not_compiled():
-    """XLA takes seconds per Render and gives the same images."""
+    """XLA takes seconds for each Render, and so do the gathers; matrix products without it give the same images."""
+
+    def render(**options):
+        return Render(**(options | {"jit": False, "method": "separable"}))
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photo_classifier, "Render", functools.partial(photo_classifier.Render, jit=False))
+        patch.setattr(photo_classifier, "Render", render)
         yield
 
 
@@ -66,10 +71,10 @@ def port(model) -> Iterator[int]:
         patch.setattr(uvicorn.Server, "__init__", init)
         thread = threading.Thread(target=run_server, kwargs={"app": app, "opened": opened, "announce": ready.set})
         thread.start()
-        assert ready.wait(30)
+        assert ready.wait(120)
     yield opened.getsockname()[1]
     servers[0].should_exit = True
-    thread.join(30)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -79,7 +84,7 @@ def photos(dataset):
 
 
 def ask(port: int, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
@@ -102,14 +107,16 @@ def classify(port: int, content: bytes, query: str = "", **how: str) -> tuple[in
 
 
 def test_a_photo_gets_the_probabilities_of_the_run(port, model, run, photos):
+    started = time.perf_counter()
     status, answer = classify(port, photos[0])
+    elapsed = time.perf_counter() - started
     assert status == 200
     expected = model.answer([Task(model.prepare(photos[0]), with_heat=False)])[0].probabilities
     found = {entry["name"]: entry["probability"] for entry in answer["classes"]}
     assert list(found) == [run.class_names[k] for k in np.argsort(-expected)]
     for name, probability in zip(run.class_names, expected, strict=True):
         assert found[name] == pytest.approx(probability, abs=1e-5)
-    assert 0 < answer["seconds"] < 30
+    assert 0 < answer["seconds"] <= elapsed
     assert "heat" not in answer
 
 
@@ -170,7 +177,7 @@ def test_the_size_limit_holds_with_and_without_content_length(port):
     assert classify(port, bytes(MAX_BYTES + 1)) == (413, sentence)
     assert classify(port, bytes(2 * MAX_BYTES)) == (413, sentence)
     chunks = (part for part in [form(bytes(2 * MAX_BYTES))])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     connection.request("POST", "/api/classify", chunks, kind, encode_chunked=True)
     answer = connection.getresponse()

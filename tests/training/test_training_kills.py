@@ -21,6 +21,7 @@ KILLING = Path(__file__).with_name("killing_training.py")
 SMALL = {
     "backbone": "tiny", "weights": "none", "image_size": "32", "batch_size": 2, "epochs": 3, "save_every": 3,
     "device": "cpu", "augment": "flip|shift(0.1)|mixup(0.4)", "ema_momentum": 0.9, "train_batch_norm": True,
+    "render": "separable",  # traced in a tenth of the time that gathers take
 }  # fmt: skip
 TIMES = ["seconds", "images_per_second", "waiting_fraction"]
 KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)

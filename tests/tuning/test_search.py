@@ -124,7 +124,7 @@ def test_two_processes_share_a_study_and_the_trial_of_a_killed_one_is_restarted(
         lines = [helper.stdout.readline() for _ in range(5)]  # of the two remaining trials
         assert lines[4] == "Waiting for 1 trials of other processes.\n"
         victim.send_signal(signal.SIGKILL)
-        rest, _ = helper.communicate(timeout=60)
+        rest, _ = helper.communicate(timeout=120)
     assert rest.endswith("3 trials: 3 completed, 0 pruned, 0 failed\n")
     trials = study.get_trials()
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
