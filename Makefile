@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 PY := $(VENV)/bin/python
 METADATA := setup.cfg setup.py pyproject.toml
-export PYTHONDONTWRITEBYTECODE := 1
 
 BEAM_VENV := .venv-beam
 JAX_VENV := $(VENV)-jax

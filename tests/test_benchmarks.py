@@ -57,6 +57,17 @@ def test_the_table_of_training_compares_medians(load):
     assert "in each fit: [2, 0, 0, 0]" in table
 
 
+def test_help_is_compared_with_a_bare_python(load):
+    start = load("start")
+    figures = {
+        "help_seconds": {"python -c pass": 0.02, "train": 0.25},
+        "compile_seconds": {"224 px from 320": {"render": 3.5, "resize": 0.5}},
+    }
+    table = start.table(figures)
+    assert "  python -c pass    0.020    1.0\n  train             0.250   12.5\n" in table
+    assert "  224 px from 320  Render 3.50, resize 0.50" in table
+
+
 def test_the_noise_of_an_accuracy_is_that_of_a_difference(load):
     noise = load("features").accuracy_noise
     assert noise(0.5, photos=200) == pytest.approx(1.96 * 0.05)

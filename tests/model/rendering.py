@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 
+from carclf.model.compile import compiled_on_jax
 from carclf.model.render import Render, render
 
 CANVAS = 48
@@ -49,11 +50,17 @@ def on_canvas(*photos, size=CANVAS):
 def run(photo, *, image_size, geometry=IDENTITY, colour=PLAIN, **options):
     """float32 [H, W, 3]: one photo, at any size, without XLA."""
     canvas, extent = on_canvas(photo, size=max(2, *photo.shape[:2]))
-    return np.asarray(render(canvas, extent, geometry, colour, image_size=image_size, **options))[0]
+    return np.asarray(renderer(image_size, **options)(canvas, extent, geometry, colour))[0]
 
 
 @functools.cache
-def compiled(fill, stretch=False):
+def renderer(image_size, **options):
+    """`render` of one image size, on JAX one program for each shape of its arguments: else each call compiles anew."""
+    return compiled_on_jax(functools.partial(render, image_size=image_size, **options))
+
+
+@functools.cache
+def compiled(fill, stretch):  # without a default: the cache would keep what has one twice
     return Render(image_size=IMAGE_SIZE, fill=fill, fill_value=FILL_VALUE, stretch=stretch)
 
 
