@@ -24,10 +24,15 @@ _forks.set_forkserver_preload(PRELOADED)
 
 
 def open_door(
-    name: str, *arguments: str, folder: Path, code: int = 0, environment: Mapping[str, str] | None = None
+    name: str,
+    *arguments: str,
+    folder: Path,
+    code: int = 0,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """The answer of `python -m NAME` (or of the file NAME) in a folder, once its exit code is the expected one."""
-    answer = _answer(name, arguments, folder=folder, environment=environment or {})
+    answer = _answer(name, arguments, folder=folder, environment=environment or {}, seconds=seconds)
     assert answer.returncode == code, f"{name} {arguments}\n{answer.stdout}\n{answer.stderr}"
     return answer
 
@@ -48,7 +53,7 @@ def refused(name: str, *arguments: str, folder: Path) -> str:
 
 
 def _answer(
-    name: str, arguments: tuple[str, ...], *, folder: Path, environment: Mapping[str, str]
+    name: str, arguments: tuple[str, ...], *, folder: Path, environment: Mapping[str, str], seconds: float = 300
 ) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as scratch:
         out, err = Path(scratch, "out"), Path(scratch, "err")
@@ -56,8 +61,8 @@ def _answer(
             target=_run, args=(name, arguments, str(folder), dict(environment), str(out), str(err))
         )
         process.start()
-        process.join(timeout=300)
-        assert process.exitcode is not None, f"{name} {arguments} runs for more than 300 seconds"
+        process.join(timeout=seconds)
+        assert process.exitcode is not None, f"{name} {arguments} runs for more than {seconds} seconds"
         return subprocess.CompletedProcess(
             [name, *arguments], process.exitcode, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
         )

@@ -1,5 +1,6 @@
 """Run by test_stages.py: trains stage files in miniature, one after the other in one process, and reports each."""
 
+import dataclasses
 import json
 import sys
 import traceback
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from carclf import train
 from carclf.command import parse_command_line
+from carclf.report import augmentation
 from carclf.train_options import TrainOptions
 
 MINIATURE = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=4", "--epochs=2", "--steps=2")
@@ -15,6 +17,10 @@ MINIATURE = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_si
 
 def main() -> None:
     paths, shared, how = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+    draw = augmentation.draw_recipe
+    augmentation.draw_recipe = lambda *given, look, **more: draw(
+        *given, look=dataclasses.replace(look, draws=2), **more
+    )
     # Without tracing seconds become tenths; what is trained is the same.
     tf.config.run_functions_eagerly(how == "eagerly")
     results = {}

@@ -13,6 +13,7 @@ from carclf import command, train
 from carclf.errors import UserError
 from carclf.runs import load_run
 from carclf.train_options import TrainOptions
+from tests import commands
 from tests.inference.made_runs import make_run
 
 ROOT = Path(__file__).parent.parent
@@ -186,21 +187,10 @@ def chain_of(name: str) -> dict[Path, TrainOptions]:
 )
 def test_stages_run_in_miniature(stages, how, dataset, tmp_path):
     shared = [f"--data={dataset.directory}", f"--runs={tmp_path}", "--device=cpu"]
-    answer = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tests" / "miniature.py"),
-            json.dumps(list(map(str, in_order(stages)))),
-            json.dumps(shared),
-            how,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=1200,
-    )
-    assert answer.returncode == 0, answer.stderr
+    answer = commands.open_door(
+        str(ROOT / "tests" / "miniature.py"), json.dumps(list(map(str, in_order(stages)))), json.dumps(shared), how,
+        folder=tmp_path, seconds=1200,
+    )  # fmt: skip
     results = json.loads(answer.stdout.strip().splitlines()[-1])
     assert {Path(path).name: said for path, said in results.items() if said != "0"} == {}
     for options in stages.values():

@@ -1,7 +1,5 @@
 import math
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +8,9 @@ import pytest
 from carclf.errors import UserError
 from carclf.model.optimizers import OPTIMIZERS, build_optimizer, scaled_learning_rate, set_learning_rate_scale
 from carclf.model.schedules import Factor, build_schedule
+from tests import commands
 
+ROOT = Path(__file__).parents[2]
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 JIT = not ON_TENSORFLOW  # what each backend is quick with on a CPU
 EVERYTHING = {"clip_norm": 0.5, "ema_momentum": 0.75, "weight_decay": 0.125}
@@ -289,8 +289,7 @@ print("equal")
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="MirroredStrategy is TensorFlow's")
 def test_two_mirrored_devices_do_what_one_does():
     """`fit` swaps the EMA in at its end, so this compares the EMA too. (Keras clips on each device.)"""
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, env=environment)
+    done = commands.run_program(MIRRORED, folder=ROOT)
     assert done.stdout.endswith("equal\n"), done.stderr
 
 

@@ -12,6 +12,7 @@ from carclf import runs
 from carclf.flags import to_dict
 from carclf.inference.audit import Audit, Effect
 from carclf.inference.metrics import evaluate
+from carclf.report import page
 from carclf.report.page import MistakePictures, write_page
 from carclf.report.template import duration, number, percent, rate
 from carclf.train_options import TrainOptions
@@ -84,6 +85,22 @@ def make_evaluation(*, class_names=("cat", "dog"), ids=None, wrong=2, photos=10)
     probabilities = 0.8 * np.eye(len(class_names))[predicted] + 0.2 / len(class_names)
     ids = ids or [f"{row}.jpg" for row in range(photos)]
     return evaluate(probabilities=probabilities, labels=labels, ids=ids, class_names=class_names)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def charts_drawn_once():
+    """Most pages show the same few curves, and a curve takes longer than all the rest of its page."""
+    drawn, draw = {}, page.curve_svg
+
+    def draw_once(history, *, name, best_epoch):
+        key = history.to_json(), name, best_epoch
+        if key not in drawn:
+            drawn[key] = draw(history, name=name, best_epoch=best_epoch)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "curve_svg", draw_once)
+        yield
 
 
 def page_text(run: runs.Run, **changes) -> str:
