@@ -297,6 +297,44 @@ def test_inside_a_model_that_fits_and_predicts_in_bfloat16(jit_compile, mixed_ba
     assert np.isfinite(history.history["loss"]).all()
 
 
+def plain(**options) -> Render:
+    return Render(image_size=(8, 12), jit=False, **options)
+
+
+def test_by_default_what_the_batch_has_is_applied():
+    _, inputs = batch("mixup(1.0)|erase(p=1)", count=4)
+    both = np.asarray(plain(mixing=True, erasing=True)(inputs))
+    np.testing.assert_array_equal(np.asarray(plain()(inputs)), both)
+    neither = {name: array for name, array in inputs.items() if name not in ("mix", "erase")}
+    np.testing.assert_array_equal(np.asarray(plain()(neither)), np.asarray(plain(mixing=False, erasing=False)(inputs)))
+    assert not np.array_equal(np.asarray(plain()(neither)), both)
+    assert Render(image_size=8).image_size == (8, 8)
+
+
+def test_an_odd_batch_passes_only_if_nothing_in_it_is_to_be_mixed():
+    _, inputs = batch("rotate(10)", count=4)
+    odd = {name: array[:3] for name, array in inputs.items()}
+    expected = np.asarray(plain(mixing=False)(odd))
+    np.testing.assert_array_equal(np.asarray(plain()(odd)), expected)
+    mixed = odd | {"mix": np.array([[1, 0, 0, 0, 0], [0.7, 0, 0, 0, 0], [0.7, 0, 0, 0, 0]], np.float32)}
+    assert np.isnan(np.asarray(plain()(mixed))).all()
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_batch_of_unknown_size_is_mixed_as_one_of_known_size(count):
+    _, inputs = batch("mixup(1.0)" if count == 4 else "flip", count=4)
+    inputs = {name: array[:count] for name, array in inputs.items()}
+    expected = np.asarray(plain(mixing=count == 4)(inputs))
+    np.testing.assert_array_equal(np.asarray(plain()(inputs)), expected)
+    if keras.backend.backend() != "tensorflow":  # JAX knows the size of every batch
+        return
+    import tensorflow as tf
+
+    shapes = {name: tf.TensorSpec((None, *array.shape[1:]), array.dtype) for name, array in inputs.items()}
+    images = tf.function(lambda batch: plain()(batch), input_signature=[shapes])(inputs)
+    np.testing.assert_allclose(images, expected, atol=1e-3)
+
+
 def test_configuration_survives():
     layer = Render(image_size=(8, 9), fill="constant", fill_value=7, mixing=True, erasing=True, jit=False, name="r")
     assert Render.from_config(layer.get_config()).get_config() == layer.get_config()
