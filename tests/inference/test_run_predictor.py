@@ -90,6 +90,13 @@ def test_an_image_in_memory_is_validated_as_its_file(photos):
         assert saved(image, "PNG") == saved(Image.open(io.BytesIO(raw)), "PNG")
 
 
+def test_a_large_jpeg_in_memory_keeps_its_size():
+    """Pillow would decode it at a fraction of its size, for good."""
+    large = Image.open(io.BytesIO(saved(Image.new("RGB", (800, 600), "red"), "JPEG")))
+    assert validation.validate_image(large, max_side=64).width == 64
+    assert large.size == (800, 600)
+
+
 def odd_photos() -> dict[str, object]:
     colour = Image.fromarray(np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8))
     grey = np.asarray(colour.convert("L"))
