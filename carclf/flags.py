@@ -36,6 +36,8 @@ class Option:
       using: names of other options of the class, whose values `check` takes as keywords.
       changes_result: whether a run with another value is another run; False for what only moves, watches or speeds up.
       sets_start: whether it says what a stage starts from, in which the stages of one chain differ anyway.
+      since: the version that added it; empty for the first. Only a value other than the default then makes another run,
+        so that the checkpoints of older versions are still resumed.
       path: whether it names a file or folder, which may lie elsewhere on another machine.
     """
 
@@ -53,6 +55,7 @@ class Option:
     using: tuple[str, ...] = ()
     changes_result: bool = True
     sets_start: bool = False
+    since: str = ""
     path: bool = False
 
     @property

@@ -191,7 +191,12 @@ def comparable_options(options: TrainOptions) -> dict[str, Any]:
 
 def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
     """What a checkpoint must share with the run that resumes from it (`checkpoint.IDENTITY_REASONS`)."""
-    compared = comparable_options(options)
+    known = options_of(TrainOptions)
+    compared = {
+        name: value
+        for name, value in comparable_options(options).items()
+        if not (known[name].since and value == known[name].default)  # a checkpoint of before it names none
+    }
     if data.label_patch:
         compared["label_patch"] = data.label_patch.sha256
     text = json.dumps(compared, sort_keys=True)

@@ -78,7 +78,7 @@ def test_probabilities_add_up_to_one_and_depend_on_the_photo():
 
 
 def test_an_unknown_fit_is_refused():
-    with pytest.raises(ValueError, match="fit must be one of squash, crop, pad"):
+    with pytest.raises(ValueError, match="fit must be one of squash, crop"):
         WholePhoto(image_size=(8, 8), canvas_size=8, fit="stretch", fill="edge", stretch=False, name="whole")
 
 

@@ -84,7 +84,7 @@ def test_fit_shows_in_the_lower_right_corner(fit, extent, aspect, corner):
 
 
 def test_an_unknown_fit_is_refused():
-    with pytest.raises(ValueError, match="fit must be one of squash, crop, pad"):
+    with pytest.raises(ValueError, match="fit must be one of squash, crop"):
         geometry.fitting(np.ones((1, 2)), aspect=1.0, fit="stretch")
 
 

@@ -1,6 +1,7 @@
 """Which run is resumed, which starts fresh and which is refused; nothing here needs a framework."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -109,6 +110,21 @@ def test_every_option_is_compared_or_known_to_be_harmless(options):
     compared = set(opening.comparable_options(options))
     assert compared == {name for name in names if options_of(TrainOptions)[name].changes_result}
     assert not compared & ALWAYS_HARMLESS
+
+
+def test_an_option_that_is_added_leaves_the_runs_of_before_what_they_are(dataset):
+    """Give it `since=`, the version that adds it: else no checkpoint of an older version is resumed."""
+    first = opening.identity_of(TrainOptions(), dataset)["options"]
+    assert first == "0cd0d9797b874ff01fc8ba86afe58f11414293072656390459902ffe7e5f3e09"
+    assert opening.identity_of(TrainOptions(epochs=11), dataset)["options"] != first
+
+
+def test_a_new_option_counts_where_it_is_used(dataset, monkeypatch):
+    added = {name: dataclasses.replace(known, since="0.2") for name, known in options_of(TrainOptions).items()}
+    monkeypatch.setattr(opening, "options_of", lambda _: added)
+    plain, used = (opening.identity_of(TrainOptions(**one), dataset)["options"] for one in ({}, {"epochs": 11}))
+    assert plain == hashlib.sha256(b"{}").hexdigest()
+    assert used == hashlib.sha256(b'{"epochs": 11}').hexdigest()
 
 
 def test_a_path_is_compared_by_its_last_part(options):

@@ -70,7 +70,7 @@ def test_the_default_space_searches_what_the_notebook_did_and_more():
         ("head_width linear 1.5 8", "head_width takes a whole number, not 1.5"),
         ("l2 linear 0 much", "l2 takes a number, not much"),
         ("amsgrad choice yes", "amsgrad takes true or false, not yes"),
-        ("fit choice squash stretch", "--fit=stretch is not possible: Known are squash, crop, pad"),
+        ("fit choice squash stretch", "--fit=stretch is not possible: Known are squash, crop"),
         ("optimizer choice", "optimizer has no choices"),
         ("optimizer choice adam lion", "--optimizer=lion is not possible: Known are adam, nadam"),
         ("schedule choice cosin", r"There is no schedule 'cosin': did you mean cosine\? Known are constant"),
