@@ -93,7 +93,7 @@ def test_the_rows_of_the_confusion_table_are_the_true_classes(run):
     assert header == ["", *NAMES]
     assert rows == [[name, *(str(n or "") for n in counts)] for name, counts in zip(NAMES, CONFUSION, strict=True)]
     shares = CONFUSION / CONFUSION.sum(axis=1, keepdims=True)
-    assert section.styles[1:] == [[f"--share:{share:.3f}" for share in row if share] for row in shares]
+    assert section.styles[1:] == [[f"--fraction:{share:.3f}" for share in row if share] for row in shares]
     kinds = np.where(CONFUSION == 0, None, np.where(np.eye(3) == 1, "hit", "miss"))
     assert section.classes[1:] == kinds.tolist()
 
@@ -113,7 +113,10 @@ def test_each_class_has_the_bar_and_the_figures_of_its_own(run):
 
 def test_the_most_confused_pairs_are_named_true_class_first(run):
     text = Section(page_text(run, evaluation=evaluation_of(CONFUSION)), name="confusion").text
-    assert "estate taken for van 9 saloon taken for estate 4 van taken for estate 2 estate taken for saloon 1" in text
+    assert (
+        "estate predicted as van 9 saloon predicted as estate 4 van predicted as estate 2 estate predicted as saloon 1"
+        in text
+    )
 
 
 def test_the_table_of_epochs_is_the_history(run):
@@ -122,7 +125,7 @@ def test_the_table_of_epochs_is_the_history(run):
     history = pd.DataFrame(values, columns=columns).assign(epoch=[1, 2, 3], waiting_fraction=[0.5, 0.25, 0.125])
     section = Section(page_text(run, history=history), name="learning")
     assert section.rows[0] == [
-        "epoch", "val accuracy", "val loss", "accuracy", "loss", "learning rate", "seconds", "images/s", "waiting",
+        "epoch", "val accuracy", "val loss", "accuracy", "loss", "learning rate", "seconds", "images/s", "input wait",
     ]  # fmt: skip
     for row, given in zip(section.rows[1:], history.to_dict("records"), strict=True):
         assert row == [
@@ -152,9 +155,8 @@ def test_the_tiles_have_the_figures_of_their_names(tmp_path):
     confusion[0, 3], confusion[2, 1] = 3, 2
     names = ("a", "b", "c", "d")
     run = make_run(tmp_path / "four", class_names=names, metrics={})
-    evaluation = dataclasses.replace(
-        evaluation_of(confusion, names), top3_accuracy=0.875, macro_f1=0.625, log_loss=0.375
-    )
+    metrics = {"top3_accuracy": 0.875, "macro_f1": 0.625, "log_loss": 0.375}
+    evaluation = dataclasses.replace(evaluation_of(confusion, names), metrics=metrics)
     text = " ".join(page_text(run, evaluation=evaluation).replace("\u00a0", " ").split())
     for name, figure in (("Top-3 accuracy", "87.5 %"), ("Macro F1", "0.625"), ("Log loss", "0.375")):
         assert f"<dt>{name}</dt><dd>{figure}</dd>" in text
@@ -186,8 +188,8 @@ def test_each_mistake_has_its_own_pictures(run):
         "Where it speaks for the class predicted", "Where it speaks for its label",
     ]  # fmt: skip
     for mistake in shown:
-        caption = f"photo for {mistake.predicted} for {mistake.true} {mistake.true} taken for {mistake.predicted}"
+        caption = f"photo for {mistake.predicted} for {mistake.true} {mistake.true} predicted as {mistake.predicted}"
         assert f"{caption} {100 * mistake.probability:.0f} % {mistake.id}" in section.text
     header, *listed = section.rows
-    assert header == ["photo", "label", "taken for", "probability"]
+    assert header == ["photo", "label", "predicted as", "probability"]
     assert listed == [[m.id, m.true, m.predicted, percent(m.probability)] for m in evaluation.mistakes[3:]]
