@@ -1,1 +1,1 @@
-"""What surrounds a fit: device, run directory, callbacks, checkpoints, the stage itself."""
+"""Everything around a fit: device, run directory, callbacks, checkpoints, the stage itself."""

@@ -1,4 +1,4 @@
-"""What happens between epochs: timing, history, best weights, and a stop at the first loss that is not a number."""
+"""Callbacks that act between epochs: timing, history, best weights, and a stop at the first non-finite loss."""
 
 import contextlib
 import math
@@ -32,7 +32,7 @@ class TimingCallback(keras.callbacks.Callback):
     Put it early: later callbacks see what it adds. Source: the notebook's callback of the same name.
 
     Attributes:
-      seconds: of each finished epoch, validation included; of an interrupted one, what its parts took.
+      seconds: duration of each finished epoch, validation included; for an interrupted epoch, the sum of its parts.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class TimingCallback(keras.callbacks.Callback):
         self._images_per_epoch = images_per_epoch
         self._learning_rate_at = learning_rate_at
         self._started = self._trained = 0.0
-        self._before = 0.0  # seconds that the running epoch took before it was interrupted
+        self._before = 0.0  # seconds that the current epoch took before it was interrupted
 
     def state(self) -> dict[str, Any]:
-        """The seconds of every epoch, the running one last."""
+        """Returns the seconds of every epoch, the current one last."""
         return {"seconds": self.seconds, "running": time.perf_counter() - self._started}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave."""
+        """Restores what `state` returned."""
         self.seconds, self._before = list(state["seconds"]), state["running"]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -61,7 +61,7 @@ class TimingCallback(keras.callbacks.Callback):
         self._started, self._before = self._trained - self._before, 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notes when training, as opposed to validation, was last at work."""
+        """Records when the last training step ended, before any validation."""
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -75,18 +75,18 @@ class TimingCallback(keras.callbacks.Callback):
             if self._clock:
                 waited = self._clock.seconds - self._waited
                 logs["waiting_fraction"] = round(waited / max(self._trained - self._started, 1e-9), 4)
-        self._started = now  # no time of this epoch is the next one's
+        self._started = now  # no time counts for two epochs
 
     @property
     def total_seconds(self) -> float:
-        """Seconds of all finished epochs."""
+        """Total seconds of all finished epochs."""
         return sum(self.seconds)
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Rewrites history.csv after each epoch, so that a run cut short keeps what it reached.
+    """Rewrites history.csv after each epoch, so that an interrupted run keeps its figures.
 
-    `loss` and `val_loss` in it are the mean cross-entropy of the photos, without weight penalties.
+    Its `loss` and `val_loss` are the photos' mean cross-entropy, without weight penalties.
     """
 
     def __init__(self, path: Path) -> None:
@@ -95,11 +95,11 @@ class HistoryFile(keras.callbacks.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def state(self) -> dict[str, Any]:
-        """Every row."""
+        """Returns every row."""
         return {"rows": self.rows}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave, and rewrites the file, which may know epochs that are yet to come."""
+        """Restores what `state` returned, and rewrites the file, which may hold epochs that will be repeated."""
         self.rows = [dict(row) for row in state["rows"]]
         self._write()
 
@@ -115,7 +115,7 @@ class HistoryFile(keras.callbacks.Callback):
         self._write()
 
     def frame(self) -> pd.DataFrame:
-        """One row per epoch, the columns of `HISTORY_COLUMNS`."""
+        """Returns one row per epoch with the columns `HISTORY_COLUMNS`."""
         return pd.DataFrame(self.rows, columns=list(HISTORY_COLUMNS))
 
     def _write(self) -> None:
@@ -123,9 +123,9 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class FollowPlateau(keras.callbacks.Callback):
-    """Sets the optimizer's learning_rate_scale after each epoch, from the val_accuracy of all so far.
+    """Sets the optimizer's learning_rate_scale after each epoch, from the val_accuracy of all epochs so far.
 
-    Put it behind the history. The scale is one of the optimizer's variables, which a checkpoint holds.
+    Put it after the history. The scale is one of the optimizer's variables, which a checkpoint holds.
     """
 
     def __init__(self, schedule: Schedule, history: HistoryFile) -> None:
@@ -133,7 +133,7 @@ class FollowPlateau(keras.callbacks.Callback):
         self._schedule, self._history = schedule, history
 
     def scale(self, *, before: int) -> float:
-        """The scale in epoch `before`, counted from 0."""
+        """Returns the scale in epoch `before`, counted from 0."""
         accuracies = [float(row["val_accuracy"]) for row in self._history.rows[:before]]
         schedule = self._schedule
         return plateau_scale(
@@ -144,20 +144,20 @@ class FollowPlateau(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Sets it for the next epoch."""
+        """Sets the scale for the next epoch."""
         set_learning_rate_scale(self.model.optimizer, self.scale(before=epoch + 1))
 
 
 class BestWeights(keras.callbacks.Callback):
     """Saves the classifier whenever val_accuracy rises, or equals the best with a lower cross-entropy.
 
-    With `average` it is the averaged weights that are saved, as it is those that were validated. With progressive
-    resizing, epochs before `first_epoch` were validated on smaller images: whatever they reached, the first of this
-    size is better.
+    With `average` it saves the averaged weights, because those were validated. With progressive resizing, epochs
+    before `first_epoch` were validated on smaller images: the first epoch at this size replaces them, whatever they
+    reached.
 
     Attributes:
       best_epoch: counted from 1; 0 before the first epoch has ended.
-      best_accuracy: its val_accuracy.
+      best_accuracy: val_accuracy of that epoch.
     """
 
     def __init__(
@@ -170,11 +170,11 @@ class BestWeights(keras.callbacks.Callback):
         self.best_epoch = 0
 
     def state(self) -> dict[str, Any]:
-        """The best epoch and its score."""
+        """Returns the best epoch and its score."""
         return {"epoch": self.best_epoch, "score": list(self._best) if self._best > NO_SCORE else None}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave; the file is the checkpoint's business."""
+        """Restores what `state` returned; the checkpoint restores the file."""
         self.best_epoch = state["epoch"]
         if state["score"] is not None and self.best_epoch > self._first_epoch:
             accuracy, negative_entropy = state["score"]
@@ -182,11 +182,11 @@ class BestWeights(keras.callbacks.Callback):
 
     @property
     def best_accuracy(self) -> float:
-        """Validation accuracy of the best epoch, in 0..1."""
+        """Validation accuracy of the best epoch, 0..1."""
         return self._best[0]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Compares and saves."""
+        """Saves the weights if the epoch is the best so far."""
         logs = logs or {}
         score = (float(logs["val_accuracy"]), -float(logs["val_cross_entropy"]))
         if score > self._best:
@@ -207,15 +207,15 @@ class StopWithoutProgress(keras.callbacks.Callback):
         self._best, self._waited = -1.0, 0
 
     def state(self) -> dict[str, Any]:
-        """The best val_accuracy and the epochs since."""
+        """Returns the best val_accuracy and the number of epochs since."""
         return {"best": self._best, "waited": self._waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave."""
+        """Restores what `state` returned."""
         self._best, self._waited = state["best"], state["waited"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Compares; stops."""
+        """Stops the training if `patience` epochs have passed without a better one."""
         accuracy = float((logs or {})["val_accuracy"])
         if accuracy > self._best:
             self._best, self._waited = accuracy, 0
@@ -226,11 +226,11 @@ class StopWithoutProgress(keras.callbacks.Callback):
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends the run at the first step whose loss is NaN or infinite; what was saved before stays as it is.
+    """Ends the run at the first step whose loss is NaN or infinite; earlier checkpoints stay as they are.
 
     Args:
-      position: where the run stands.
-      rows_of_step: the rows of the photos in the batch of a step, counted from 0.
+      position: counts the run's steps.
+      rows_of_step: returns the rows of the photos in the batch of a step; steps are counted from 0.
     """
 
     def __init__(self, *, position: Position, rows_of_step: Callable[[int], Sequence[int]]) -> None:
@@ -238,7 +238,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._position, self._rows_of_step = position, rows_of_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Checks the loss.
+        """Checks that the loss is finite.
 
         Raises:
           UserError: it is not finite.
@@ -256,7 +256,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
 
 def timing_table(history: pd.DataFrame) -> str:
-    """Seconds, images per second and the share of training spent waiting for input, for each epoch and in all."""
+    """Returns a table of seconds, images per second and input wait, for each epoch and in total."""
     lines = [f"{'epoch':>7}{'seconds':>10}{'images/s':>10}{'waiting':>9}"]
     for row in history.to_dict("records"):
         waiting = row["waiting_fraction"]

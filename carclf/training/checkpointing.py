@@ -1,4 +1,4 @@
-"""Where a run stands, to the last bit: what a checkpoint takes of a training in progress, and how it is put back."""
+"""Exact resuming: what a checkpoint saves of a training in progress, and how that is restored."""
 
 import dataclasses
 import os
@@ -15,26 +15,26 @@ from carclf.training.preemption import Preemption
 
 
 class Resumable(Protocol):
-    """A callback whose memory belongs to a checkpoint."""
+    """A callback whose state belongs in a checkpoint."""
 
     def state(self) -> dict[str, Any]:
-        """What it remembers, ready for JSON."""
+        """Returns its state, ready for JSON."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave."""
+        """Restores what `state` returned."""
 
 
 class Position(keras.callbacks.Callback):
-    """Counts the steps of the whole run, and ends the epoch that a resumed run begins in the middle. Put it first.
+    """Counts the steps of the whole run, and ends an epoch that was resumed in the middle. Put it first.
 
-    Keras cannot begin an epoch at a step. The data stream is positioned there instead, and `fit` would read on into
-    the next epoch's data: the short epoch is stopped at its last batch, and the stop is taken back in `on_epoch_end`,
-    before later callbacks may set one of their own.
+    Keras cannot begin an epoch at a given step. The data stream starts there instead, and `fit` would read on into
+    the next epoch's data. So this callback stops the short epoch at its last batch, and takes the stop back in
+    `on_epoch_end`, before later callbacks may set one of their own.
 
     Attributes:
       step: steps done since the stage began.
-      epoch: the running one, counted from 0.
-      steps_per_epoch: in a whole epoch.
+      epoch: the current epoch, counted from 0.
+      steps_per_epoch: steps in a whole epoch.
     """
 
     def __init__(self, *, steps_per_epoch: int) -> None:
@@ -44,13 +44,13 @@ class Position(keras.callbacks.Callback):
         self._short = False
 
     def move(self, step: int) -> None:
-        """Goes to a step before anything runs."""
+        """Sets the step; call it before anything runs."""
         self.step = step
         self._short = not self.epoch_is_over
 
     @property
     def epoch_is_over(self) -> bool:
-        """Whether the last step was an epoch's last."""
+        """Whether the last step ended an epoch."""
         return self.step % self.steps_per_epoch == 0
 
     @property
@@ -63,21 +63,21 @@ class Position(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts; stops a short epoch at its last batch."""
+        """Counts the step, and stops a short epoch at its last batch."""
         self.step += 1
         if self._short and self.epoch_is_over:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Takes the stop back."""
+        """Takes back the stop of a short epoch."""
         if self._short:
             self._short = self.model.stop_training = False
 
 
 class ModelState:
-    """Every variable that a train step reads or writes: of model (seed generators too), optimizer and metrics.
+    """Every variable that a train step reads or writes: model (seed generators too), optimizer and metrics.
 
-    Make it when all of them exist: after the optimizer and the metrics are built.
+    Create it after the optimizer and the metrics are built, when all variables exist.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -91,14 +91,14 @@ class ModelState:
         }
 
     def specs(self) -> list[ArraySpec]:
-        """Name, shape and dtype of every variable."""
+        """Returns name, shape and dtype of every variable."""
         return [
             (name, tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype))
             for name, variable in self._variables.items()
         ]
 
     def read(self) -> dict[str, np.ndarray]:
-        """A copy of every variable."""
+        """Returns a copy of every variable by name."""
         if hasattr(self._model, "jax_state_sync"):
             self._model.jax_state_sync()  # inside `fit` Keras on JAX holds the newest values elsewhere
         return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in self._variables.items()}
@@ -110,37 +110,37 @@ class ModelState:
 
 
 def _stable_path(variable: Any) -> str:
-    """The variable's path without the numbers that Keras appends when a process makes a second layer of a name."""
+    """Returns the variable's path without the numbers that Keras appends to repeated layer names in a process."""
     return "/".join(re.sub(r"_\d+$", "", part) for part in variable.path.split("/"))
 
 
 @dataclasses.dataclass(frozen=True)
 class HandOver:
-    """What the next model of a run starts from: all that there is after an epoch's end, and the checkpoints so far."""
+    """What the next model of a run starts from: the complete state after an epoch's end, and the checkpoints so far."""
 
     state: Checkpoint
     folder: CheckpointFolder
 
 
 class CheckpointSaver(keras.callbacks.Callback):
-    """Saves every `save_every` steps, at each epoch's last step, and when SIGTERM has come. Put it last.
+    """Saves every `save_every` steps, at each epoch's last step, and after SIGTERM. Put it last.
 
-    A checkpoint of an epoch's last step is one of before the validation: resuming from it repeats that. What another
-    model is to start from, at the end of `hand_over_epoch`, is of after it, and stays in memory.
+    The checkpoint of an epoch's last step precedes the validation, which a resumed run repeats. The state that the
+    next model starts from, at the end of `hand_over_epoch`, follows the validation and stays in memory.
 
     Args:
-      folder: where to.
+      folder: where it saves.
       model_state: of the model that is trained.
       position: first in the list of callbacks.
-      parts: the callbacks with a memory, by the name it has in the checkpoint.
-      save_every: steps; 0 saves at the epochs' last steps only.
-      preemption: whether SIGTERM has come.
-      setting: what, besides the checkpoint, decides each bit: threads, device and the like.
+      parts: the callbacks with a state, by its name in the checkpoint.
+      save_every: steps; 0 saves at each epoch's last step only.
+      preemption: tells whether SIGTERM has arrived.
+      setting: what determines each bit besides the checkpoint: threads, device and the like.
       hand_over_epoch: the epoch, counted from 0, whose end is kept in `handed_over`; None keeps none.
 
     Attributes:
-      handed_over: everything after `hand_over_epoch`, once it has ended.
-      saved_step: of the newest checkpoint.
+      handed_over: the complete state after `hand_over_epoch`, once that has ended.
+      saved_step: step of the newest checkpoint.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         self.saved_step = 0
 
     def resume(self) -> int:
-        """The step to resume from, after restoring the newest valid checkpoint; 0 where there is none."""
+        """Restores the newest valid checkpoint and returns its step; 0 if there is none."""
         checkpoint = self._folder.newest()
         if checkpoint is None:
             print(f"No valid checkpoint in {self._folder.directory}: starting at step 0.", flush=True)
@@ -179,7 +179,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         return checkpoint.step
 
     def take_over(self, handed_over: HandOver, *, step: int) -> int:
-        """`step`, the first one of an epoch, after restoring what another model has handed over."""
+        """Restores what another model has handed over, and returns `step`, the first one of an epoch."""
         self._folder = handed_over.folder
         self._restore(handed_over.state)
         self._position.move(step)
@@ -199,16 +199,16 @@ class CheckpointSaver(keras.callbacks.Callback):
             print(f"The machine is not the same ({said}): results may differ in their last bits.", flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Puts the running means of the interrupted epoch back, which `fit` has just reset."""
+        """Restores the running means of the interrupted epoch, which `fit` has just reset."""
         self._model_state.assign(self._running_metrics)
         self._running_metrics = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves when it is time.
+        """Saves a checkpoint if one is due.
 
         Raises:
           UserError: the weights are not finite, or the checkpoint cannot be written.
-          Preempted: SIGTERM has come, and this step is saved.
+          Preempted: SIGTERM has arrived, and this step is saved.
         """
         self._preemption.unsaved = True
         position = self._position
@@ -218,20 +218,20 @@ class CheckpointSaver(keras.callbacks.Callback):
         self._preemption.stop()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps what is handed over: after `fit` the averages, where there are any, are in the weights' place."""
+        """Keeps what is handed over: after `fit`, any averages have replaced the weights."""
         if epoch == self._hand_over_epoch:
             self.handed_over = HandOver(self._checkpoint(), self._folder)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ends a validation that SIGTERM interrupts; the step before it is saved.
+        """Ends the validation if SIGTERM has arrived; the step before it is saved.
 
         Raises:
-          Preempted: SIGTERM has come.
+          Preempted: SIGTERM has arrived.
         """
         self._preemption.stop()
 
     def save(self) -> None:
-        """Writes a checkpoint of this moment.
+        """Writes a checkpoint of the current step.
 
         Raises:
           UserError: the weights are not finite, or the checkpoint cannot be written.
@@ -270,9 +270,9 @@ def _is_metric(name: str) -> bool:
 def run_epoch_end(
     model: keras.Model, *, callbacks: Sequence[keras.callbacks.Callback], val_data: Any, epoch: int
 ) -> bool:
-    """Whether training continues after the end of `epoch`: its validation and what callbacks do after it.
+    """Validates, runs the callbacks for the end of `epoch`, and returns whether training continues.
 
-    This is what `fit` does after an epoch's last step, for a run that was interrupted there.
+    `fit` does the same after an epoch's last step; this is for a run that was interrupted there.
     """
     listed = keras.callbacks.CallbackList(list(callbacks), model=model)
     model.stop_training = False

@@ -1,4 +1,4 @@
-"""What stage.json says: everything that is needed to understand a run, or to do it again."""
+"""The content of stage.json: everything needed to understand a run, or to repeat it."""
 
 import dataclasses
 import importlib.metadata
@@ -13,7 +13,7 @@ from carclf.training.stage import Stage
 
 
 def describe_stage(stage: Stage) -> dict[str, Any]:
-    """What stage.json holds: everything that is needed to understand the run, or to do it again."""
+    """Returns the content of stage.json: everything needed to understand the run, or to repeat it."""
     device, manifest, parent, patch = stage.device, stage.manifest, stage.parent, stage.manifest.label_patch
     return {
         "format_version": runs.FORMAT_VERSION,
@@ -61,7 +61,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the clone that runs, or None for an installed package."""
+    """Returns the commit of the clone in use, or None for an installed package."""
     clone = Path(__file__).resolve().parents[2]
     if not (clone / ".git").exists():
         return None

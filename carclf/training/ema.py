@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, in the model while it is validated or saved."""
+"""Puts the exponential moving average of the weights (EMA) into the model while it is validated or saved."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class AverageWeights(keras.callbacks.Callback):
-    """Validates with the averaged weights and puts the weights back, bit for bit.
+    """Validates with the averaged weights, then restores the weights bit for bit.
 
     Keras's own SwapEMAWeights swaps by adding and subtracting, which changes the weights in their last bits.
     """
@@ -19,7 +19,7 @@ class AverageWeights(keras.callbacks.Callback):
         self._weights: list[np.ndarray] | None = None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the averages in."""
+        """Replaces the weights with their averages."""
         optimizer = self._optimizer
         self._weights = [np.array(keras.ops.convert_to_numpy(v)) for v in optimizer._trainable_variables]
         for variable, average in zip(
@@ -28,14 +28,14 @@ class AverageWeights(keras.callbacks.Callback):
             variable.assign(keras.ops.convert_to_numpy(average))
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the weights back."""
+        """Restores the weights."""
         for variable, weights in zip(self._optimizer._trainable_variables, self._weights or [], strict=True):
             variable.assign(weights)
         self._weights = None
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
-        """The averages are the model's weights inside this context."""
+        """Replaces the weights with their averages inside this context."""
         self.on_test_begin()
         try:
             yield

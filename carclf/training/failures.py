@@ -1,4 +1,4 @@
-"""What frameworks raise while a stage computes, reported in sentences."""
+"""Reports the frameworks' exceptions during a stage as one sentence each."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from carclf.training.phases import Phase
 
 @contextlib.contextmanager
 def reporting_failures(phase: Phase) -> Iterator[None]:
-    """A context in which what frameworks raise becomes a sentence, where there is one.
+    """Turns known exceptions of the frameworks inside this context into errors of one sentence.
 
     Raises:
       UserError: the device is out of memory.

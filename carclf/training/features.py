@@ -1,4 +1,4 @@
-"""Training the head at full speed: a frozen backbone runs once for each photo and draw, and what it makes is kept."""
+"""Fast training of a head: the frozen backbone runs once for each photo and draw, and its features are kept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ HEAD_LAYERS = ("head_dense", "head_norm", "head_relu", "head_dropout", "logits")
 
 
 def build_head_model(classifier: keras.Model) -> keras.Model:
-    """The part of the classifier behind the pooling: features float32 [B, D] → logits [B, K]; it shares variables."""
+    """Returns the classifier's layers after the pooling, float32 [B, D] → logits [B, K]; they share its variables."""
     features = keras.Input((classifier.get_layer("head_pool").output.shape[-1],), name="features")
     x = features
     for name in HEAD_LAYERS:
@@ -43,23 +43,23 @@ def compute_features(
     directory: Path,
     cache: DecodedCache | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """(training, validation): for each draw float32 [N, D] of the training photos, and float32 [M, D], undrawn.
+    """Returns (training, validation): float32 [N, D] of the training photos for each draw, and float32 [M, D], undrawn.
 
-    Each is a file in `directory` under its final name only when it is complete; those that are there are taken.
+    Each is a file in `directory`, which gets its final name only when it is complete; existing files are reused.
 
     Args:
-      classifier: whose backbone stays as it is.
+      classifier: its backbone is frozen.
       manifest: the data set.
-      train_shards: what the head will be trained on.
-      val_shards: what it will be validated on.
+      train_shards: shards that the head will be trained on.
+      val_shards: shards that it will be validated on.
       framing: image size, canvas and fit.
       rendering: how the images are computed.
       recipe: the augmentation; it must not mix.
-      views: how many draws of each training photo, those of the first epochs.
+      views: number of draws of each training photo, the same as in the first epochs.
       seed: of the draws.
       batch_size: photos per step.
       jit: whether the step is compiled by XLA.
-      directory: for the files; belongs to one run.
+      directory: folder of the files; belongs to one run.
       cache: of decoded photos.
     """
     pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)

@@ -1,4 +1,4 @@
-"""What a fit is given, in a few values, and what it returns."""
+"""The inputs of a fit, grouped in a few classes, and its result."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ class FitResult:
 
     Attributes:
       history: one row per epoch of the stage so far (`carclf.training.callbacks.HISTORY_COLUMNS`).
-      best_epoch: counted from 1; None where an average of epochs is kept instead.
-      best_accuracy: val_accuracy of what is kept, 0..1.
-      train_seconds: of all epochs, validation included, and of what was computed for them before.
+      best_epoch: counted from 1; None if an average of epochs is kept instead.
+      best_accuracy: val_accuracy of the weights that are kept, 0..1.
+      train_seconds: duration of all epochs, validation included, and of computing their features.
       handed_over: what the next phase starts from; None after the last.
     """
 
@@ -35,7 +35,7 @@ class FitResult:
     handed_over: HandOver | None = None
 
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json says of it."""
+        """Returns the entries of metrics.json about the fit."""
         return {
             "best_epoch": self.best_epoch,
             "epochs": len(self.history),
@@ -45,13 +45,13 @@ class FitResult:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitData:
-    """What a phase learns from and is validated on.
+    """The data of a phase: training and validation.
 
     Attributes:
       training_from: batches (inputs, target, weight) from a step on, to the last epoch or without end.
       validation: the whole validation fold.
-      input_clock: watches the data sets of `training_from`.
-      rows_of_step: the rows of the photos in a step's batch, for an error text.
+      input_clock: measures the input wait of the data sets from `training_from`.
+      rows_of_step: returns the rows of the photos in a step's batch, for an error text.
     """
 
     training_from: Callable[[int], tf.data.Dataset]
@@ -62,15 +62,15 @@ class FitData:
 
 @dataclasses.dataclass(frozen=True)
 class FitPlan:
-    """How long a phase is trained, how fast, and which weights are kept.
+    """How long a phase is trained, at which learning rates, and which weights are kept.
 
     Attributes:
       phase: its epochs, their batches and how steps are counted.
-      epochs: of all phases, at the most.
+      epochs: maximum number, over all phases.
       schedule: the learning rate by step.
       patience: epochs of the last phase without a better val_accuracy before stopping; 0 never stops.
-      averaged: whether the optimizer averages the weights: then it is the averages that are validated and kept.
-      kept_epochs: of how many of the last epochs the weights are kept, for their average.
+      averaged: whether the optimizer averages the weights (EMA); then the averages are validated and kept.
+      kept_epochs: number of last epochs whose weights are kept, for their average (SWA).
     """
 
     phase: Phase
@@ -93,10 +93,10 @@ class Saving:
     Attributes:
       directory: the run's folder.
       identity: what a checkpoint must share with this run (`carclf.runs.opening.identity_of`).
-      every_steps: steps between two checkpoints; 0 is at the end of each epoch only.
+      every_steps: steps between two checkpoints; 0 saves at the end of each epoch only.
       resume: whether to resume from the folder's newest valid checkpoint.
-      preemption: whether SIGTERM has come.
-      setting: what, besides a checkpoint, decides each bit of the result.
+      preemption: tells whether SIGTERM has arrived.
+      setting: what determines each bit of the result besides a checkpoint.
       hosts: machines that train together.
     """
 
@@ -111,13 +111,13 @@ class Saving:
 
 @dataclasses.dataclass(frozen=True)
 class Watching:
-    """What people see of the training; nothing of it changes a result.
+    """What people see of the training; none of it changes a result.
 
     Attributes:
       verbose: 1 draws a progress bar, 2 prints a line per epoch, 0 is silent.
       tensorboard: whether each epoch's figures go to tensorboard/ in the run's folder.
-      estimate: of the time that the stage takes from this phase on; None estimates nothing.
-      profile_steps: the first and the last step, counted from 1 at the start, whose profile goes there, too.
+      estimate: estimates the time from this phase to the end of the stage; None for no estimate.
+      profile_steps: first and last step to profile, counted from 1 at the start; the profile goes there, too.
     """
 
     verbose: int

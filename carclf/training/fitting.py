@@ -1,4 +1,4 @@
-"""The fit of one phase: model, data and callbacks put together."""
+"""Fits one phase: puts model, data and callbacks together."""
 
 import contextlib
 import dataclasses
@@ -33,13 +33,13 @@ from carclf.training.swa import KeepEpochWeights
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Callbacks:
-    """The callbacks of a fit; None is one that is not asked for.
+    """The callbacks of a fit; None stands for one that is not used.
 
     Attributes:
-      position: where the run stands; the first, since the others read it.
-      timing, guard, average, history, scalars, plateau, best, keeping, stopping: in the order they are called in.
-      saver: the last, since what it saves is what the others have done.
-      profile, progress: what people look at.
+      position: counts the run's steps; called first, since the others read it.
+      timing, guard, average, history, scalars, plateau, best, keeping, stopping: in the order of their calls.
+      saver: called last, since it saves what the others have done.
+      profile, progress: for people to look at.
     """
 
     position: Position
@@ -57,12 +57,12 @@ class _Callbacks:
     progress: Progress
 
     def in_order(self) -> list[keras.callbacks.Callback]:
-        """All that are asked for, in the order of the attributes."""
+        """Returns the callbacks in use, in the order of the attributes."""
         found = (getattr(self, field.name) for field in dataclasses.fields(self))
         return [callback for callback in found if callback is not None]
 
     def of_epoch_end(self) -> list[keras.callbacks.Callback]:
-        """Those that an epoch concerns which is only validated again: all but what people look at."""
+        """Returns the callbacks for an epoch that is only validated again: all but profile and progress."""
         return [callback for callback in self.in_order() if callback not in (self.profile, self.progress)]
 
 
@@ -81,16 +81,16 @@ def fit_phase(
     Args:
       model: compiled, from `carclf.training.stage_models`.
       classifier: the part of it whose weights are saved.
-      data: what it learns from and is validated on.
-      plan: how long, how fast, and what is kept.
+      data: training and validation.
+      plan: how long, at which learning rates, and which weights are kept.
       saving: how to save and to resume.
       watching: what people see.
-      handed_over: what the phase before ended with; it goes before any checkpoint.
+      handed_over: the state at the end of the previous phase; it takes precedence over any checkpoint.
 
     Raises:
       UserError: the loss is not finite, the device is out of memory, or the disk is full.
       DamagedShardError: a photo cannot be read.
-      Preempted: SIGTERM has come, and the last step is saved.
+      Preempted: SIGTERM has arrived, and the last step is saved.
     """
     phase = plan.phase
     callbacks = _callbacks(model, classifier=classifier, data=data, plan=plan, saving=saving, watching=watching)
@@ -185,9 +185,9 @@ def _fit(
     is_validated: bool,
     verbose: int,
 ) -> None:
-    """Trains from `start_step` to the end, in one `fit`: a second would average the weights a second time.
+    """Trains from `start_step` to the end, in one `fit`: a second one would average the weights a second time.
 
-    Where it begins behind an epoch's last step, that epoch is validated first, unless it is already.
+    If `start_step` is the end of an epoch, that epoch is validated first, unless it already was.
     """
     epoch, step_in_epoch = divmod(start_step, phase.steps_per_epoch)
     continues = True
@@ -203,7 +203,7 @@ def _fit(
         epochs=phase.end_epoch,
         steps_per_epoch=phase.steps_per_epoch,
         callbacks=callbacks.in_order(),
-        shuffle=False,  # the data set already is
+        shuffle=False,  # the data set is already shuffled
         verbose=verbose,
     )
 
@@ -225,7 +225,7 @@ def _saver(
 
 
 def setting_of(device: Device) -> dict[str, Any]:
-    """What decides, besides a checkpoint, each bit of what follows from it."""
+    """Returns what determines each bit of the training besides a checkpoint."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS has no such
     threads = tf.config.threading.get_intra_op_parallelism_threads() or cores
     return {

@@ -1,4 +1,4 @@
-"""Several hosts that train one run: host 0 writes it, the others write what nobody keeps."""
+"""Several hosts that train one run: host 0 writes it, and the others' files are thrown away."""
 
 import contextlib
 import dataclasses
@@ -16,10 +16,10 @@ from carclf.train_options import TrainOptions
 
 @contextlib.contextmanager
 def folder_of_host(options: TrainOptions, directory: Path) -> Iterator[tuple[TrainOptions, Path]]:
-    """The options and the run's folder for this host.
+    """Gives this host its options and its folder for the run, inside this context.
 
-    Host 0 has them as they are. Every other one works in a temporary folder and prints nothing but errors; where the
-    run in `directory` is to be resumed, it starts from a copy of that, so that all hosts start at one step.
+    Host 0 gets them unchanged. Every other host works in a temporary folder and prints nothing but errors. If the run
+    in `directory` is to be resumed, it starts from a copy of it, so that all hosts start at the same step.
     """
     if options.host == 0:
         yield options, directory
@@ -36,7 +36,7 @@ def check_same_step(step: int) -> None:
     """Checks that every host starts at this step.
 
     Raises:
-      UserError: they do not, since not all of them see the run.
+      UserError: they do not, because some of them do not see the run.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""Does what reaches the backbone have the range that its weights were trained with? Measured before the first step."""
+"""Checks that the backbone's input has the range that its weights were trained with, before the first step."""
 
 import dataclasses
 
@@ -13,16 +13,16 @@ from carclf.progress import Progress
 from carclf.recipe import parse_recipe
 from carclf.training.stage import Stage
 
-PHOTOS = 8  # are looked at
-TOLERANCE = 0.02  # of the range, by which rounding may leave it
-LEAST_SPAN = 0.02  # of the range, which even dim photos fill; images that were rescaled twice fill 0.004 of it
+PHOTOS = 8  # that are measured
+TOLERANCE = 0.02  # as a share of the range: how far rounding may exceed it
+LEAST_SPAN = 0.02  # as a share of the range: even dim photos span it; images that were rescaled twice span 0.004
 
 
 def check_input(stage: Stage, classifier: keras.Model) -> None:
-    """Measures what reaches the backbone on the first validation photos.
+    """Checks the backbone's input on the first validation photos.
 
     Raises:
-      UserError: it is not what the backbone's weights were trained with.
+      UserError: its range is not the one that the backbone's weights were trained with.
     """
     options, framing = stage.options, stage.framing
     (batch,) = validation_batches(
@@ -40,15 +40,15 @@ def check_input(stage: Stage, classifier: keras.Model) -> None:
 
 
 def check_input_contract(classifier: keras.Model, row: Backbone, images: np.ndarray) -> None:
-    """Checks that images are at the backbone's input what its weights expect, and are rescaled once.
+    """Checks that the backbone's input has the range that its weights expect, and is rescaled once.
 
     Args:
       classifier: from `carclf.model.classifier.build_classifier`.
-      row: of its backbone.
+      row: its backbone.
       images: float32 [B, H, W, 3], as Render gives them.
 
     Raises:
-      UserError: the range is another one, or the backbone rescales once more; both are said with what was measured.
+      UserError: the range differs, or the backbone rescales again; the message gives the measured range.
     """
     outside = [layer for layer in classifier.layers if layer.name == "input_range"]
     reached = np.asarray(images)

@@ -1,4 +1,4 @@
-"""Which learning rate to take: a few hundred steps at rates that rise from very small to far too large."""
+"""Finds a learning rate: a few hundred steps at rates that rise from very small to far too large."""
 
 import dataclasses
 import math
@@ -13,16 +13,16 @@ from carclf.training.stage import Stage
 from carclf.training.stage_data import training_data
 
 LOWEST, HIGHEST = 1e-7, 1.0
-SMOOTHING = 0.95  # of the loss, with the bias of its beginning taken out
+SMOOTHING = 0.95  # of the loss, with bias correction for the first steps
 DIVERGED = 4.0  # times the lowest smoothed loss: every higher rate is worse. Source: fastai, LRFinder
 STEPS = 200
 LEAST_STEPS = 20
-LEAST_FALL = 0.02  # of the first loss: less is noise
+LEAST_FALL = 0.02  # as a share of the first loss: less is noise
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """What was measured: learning_rate and loss (of one batch each), float64 [N], in the order of the steps."""
+    """The measurements: learning_rate and loss (of one batch each), float64 [N], in the order of the steps."""
 
     learning_rate: np.ndarray
     loss: np.ndarray
@@ -37,9 +37,9 @@ class Sweep:
         return np.array(averages)
 
     def suggestion(self) -> float | None:
-        """The rate at which the smoothed loss falls most steeply over the rate's logarithm; None if it never falls.
+        """Returns the rate at which the smoothed loss falls most steeply over log(rate); None if it never falls.
 
-        Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3, as fastai reads it.
+        Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3, as in fastai.
         """
         if len(self.loss) < LEAST_STEPS:
             return None
@@ -51,7 +51,7 @@ class Sweep:
         return float(self.learning_rate[int(np.argmin(slopes))])
 
     def _slope(self, loss: np.ndarray, index: int) -> float:
-        """How the loss falls over the decade around a rate: what is steep for a few batches only is noise."""
+        """Returns the slope of the loss over the decade around a rate: a steep fall over a few batches is noise."""
         decades = np.log10(self.learning_rate[: len(loss)])
         near = np.abs(decades - decades[index]) <= 0.5
         if decades[index] - 0.5 < decades[0] or near.sum() < 3:
@@ -59,24 +59,24 @@ class Sweep:
         return float(np.polyfit(decades[near], loss[near], 1)[0])
 
     def frame(self) -> pd.DataFrame:
-        """One row per step: learning_rate, loss, smoothed."""
+        """Returns one row per step: learning_rate, loss, smoothed."""
         return pd.DataFrame({"learning_rate": self.learning_rate, "loss": self.loss, "smoothed": self.smoothed})
 
 
 def sweep_stage(stage: Stage, model: keras.Model) -> Sweep:
-    """What a stage's own batches give, for its compiled model, which is spoilt afterwards."""
+    """Sweeps the learning rate on the stage's own batches; the compiled model is unusable afterwards."""
     return sweep_learning_rates(model, training_data(stage, cache=None).repeat(), steps=STEPS)
 
 
 def sweep_learning_rates(model: keras.Model, batches: Any, *, steps: int) -> Sweep:
     """Trains `model` for at most `steps` steps at exponentially rising rates, until the loss diverges.
 
-    The model is spoilt afterwards.
+    The model is unusable afterwards.
 
     Args:
       model: compiled with an optimizer whose learning rate is a number, not a schedule.
       batches: (inputs, target, weight) for at least `steps` steps.
-      steps: at the most.
+      steps: maximum number of steps.
     """
     watcher = _RisingRate(steps)
     with Progress("Trying learning rates", total=steps, unit="steps") as progress:
@@ -87,7 +87,7 @@ def sweep_learning_rates(model: keras.Model, batches: Any, *, steps: int) -> Swe
 
 
 class _RisingRate(keras.callbacks.Callback):
-    """Sets the rate before each step and notes that step's own loss."""
+    """Sets the rate before each step and records the loss of that step alone."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class _RisingRate(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         share = batch / max(self._steps - 1, 1)
         self.model.optimizer.learning_rate = LOWEST * (HIGHEST / LOWEST) ** share
-        self.model.reset_metrics()  # so that the loss reported at the end of the step is the step's own
+        self.model.reset_metrics()  # so that the loss at the end of the step is of this step alone
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = float((logs or {})["loss"])

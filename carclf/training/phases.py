@@ -7,25 +7,25 @@ from carclf.framing import parse_image_sizes
 from carclf.model.optimizers import scaled_learning_rate
 from carclf.train_options import TrainOptions
 
-GRID_PX = 8  # sizes between the first and the last are multiples of it
+GRID_PX = 8  # sizes between the first and the last are multiples of this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
-    """The epochs of a stage that share an image size; without progressive resizing a stage has one.
+    """The epochs of a stage that share an image size; without progressive resizing, a stage has one phase.
 
-    Steps are counted in every phase as if all epochs of the stage had its batches: an epoch begins at step
+    Each phase counts steps as if all epochs of the stage had its own batches: an epoch begins at step
     epoch · steps_per_epoch. Batches never grow from phase to phase, so the numbers of two phases do not overlap.
 
     Attributes:
       image_size: (height, width) in pixels.
       batch_size: photos per step, over all devices.
-      learning_rate: the schedule's highest.
-      strength: of the augmentation, 0..1.
+      learning_rate: the schedule's maximum.
+      strength: strength of the augmentation, 0..1.
       first_epoch: counted from 0.
-      end_epoch: the epoch before which it ends.
-      steps_per_epoch: batches.
-      ahead_steps: how far its steps are ahead of the optimizer's, which counts those that were taken.
+      end_epoch: the first epoch after the phase.
+      steps_per_epoch: batches in an epoch.
+      ahead_steps: this phase's step number minus the optimizer's, which counts the steps actually taken.
     """
 
     image_size: tuple[int, int]
@@ -39,11 +39,11 @@ class Phase:
 
     @property
     def last_step(self) -> int:
-        """The number of its last step, counted from 1."""
+        """Number of its last step, counted from 1."""
         return self.end_epoch * self.steps_per_epoch
 
     def __str__(self) -> str:
-        """A line for people."""
+        """Returns a line for people."""
         height, width = self.image_size
         epochs = f"{self.first_epoch + 1}" + (f" to {self.end_epoch}" if self.end_epoch > self.first_epoch + 1 else "")
         return (
@@ -53,11 +53,11 @@ class Phase:
 
 
 def plan_phases(options: TrainOptions, *, train_photos: int) -> list[Phase]:
-    """The phases of a stage, in order.
+    """Returns the phases of a stage, in order.
 
-    Sizes rise evenly from the first to the last, and so does the strength of the augmentation; epochs are shared out
-    evenly, later sizes getting no fewer. With `scale_batch` a phase takes the largest multiple of the batch size whose
-    pixels are no more than those of a batch at the last size, and the learning rate of `scaled_learning_rate`.
+    Sizes and the strength of the augmentation rise evenly from the first phase to the last. Epochs are divided evenly;
+    a later size never gets fewer than an earlier one. With `scale_batch`, a phase uses the largest multiple of the
+    batch size that has no more pixels than a batch at the last size, and the rate from `scaled_learning_rate`.
 
     Source: Tan & Le 2021, "EfficientNetV2: Smaller Models and Faster Training", section 4.2 and algorithm 1.
     """
@@ -91,7 +91,7 @@ def plan_phases(options: TrainOptions, *, train_photos: int) -> list[Phase]:
 
 
 def image_sizes(options: TrainOptions) -> list[tuple[int, int]]:
-    """The (height, width) of each phase: at most `size_count`, no more than there are epochs, no two the same."""
+    """Returns (height, width) of each phase: at most `size_count`, at most one per epoch, all different."""
     first, last = parse_image_sizes(options.image_size)
     gaps = min(options.size_count, options.epochs) - 1
     if first == last or not gaps:
@@ -109,18 +109,18 @@ def _on_grid(side: float, low: int, high: int) -> int:
 
 
 def phase_of_step(phases: Sequence[Phase], step: int) -> int:
-    """The index of the phase that a step belongs to, counted from 1; of step 0, before the first, it is 0."""
+    """Returns the index of the phase that a step, counted from 1, belongs to; step 0 belongs to the first phase."""
     return next(index for index, phase in enumerate(phases) if step <= phase.last_step)
 
 
 def optimizer_step(phases: Sequence[Phase], epoch: float) -> int:
-    """The optimizer's step at the beginning of an epoch, counted from 0, which may be a fraction."""
+    """Returns the optimizer's step at the start of `epoch`, which is counted from 0 and may be fractional."""
     phase = next((phase for phase in phases if epoch < phase.end_epoch), phases[-1])
     return round(epoch * phase.steps_per_epoch) - phase.ahead_steps
 
 
 def _batches(size: tuple[int, int], last: tuple[int, int], *, options: TrainOptions, train_photos: int) -> int:
-    """By how much the batch is multiplied; an epoch keeps one step at the least."""
+    """Returns the factor of the batch size; it leaves at least one step per epoch."""
     if not options.scale_batch:
         return 1
     fitting = (last[0] * last[1]) // (size[0] * size[1])

@@ -1,4 +1,4 @@
-"""SIGTERM, the notice that a machine is about to vanish: saved where there is something to save, then exit code 75."""
+"""Handles SIGTERM, the notice that a machine is about to vanish: saves if there are unsaved steps, exits with 75."""
 
 import contextlib
 import signal
@@ -11,13 +11,13 @@ from carclf.errors import Preempted
 
 
 class Preemption:
-    """Whether SIGTERM has come, and whether the process may end at once or must save first.
+    """Tells whether SIGTERM has arrived, and whether the process may end at once or must save first.
 
     Attributes:
-      requested: SIGTERM has come.
-      unsaved: the process holds training steps that no checkpoint has. While it does, a signal is only noted, and
-        whoever saves calls `stop` at the next batch's end; otherwise the signal ends the process where it stands:
-        while importing, compiling, validating or reporting.
+      requested: whether SIGTERM has arrived.
+      unsaved: whether the process holds training steps that are in no checkpoint. If so, a signal is only recorded,
+        and the code that saves calls `stop` at the end of the next batch. Otherwise the signal ends the process at
+        once: while importing, compiling, validating or reporting.
     """
 
     def __init__(self) -> None:
@@ -25,17 +25,17 @@ class Preemption:
         self.unsaved = False
 
     def stop(self) -> None:
-        """Ends the training when SIGTERM has come.
+        """Ends the training if SIGTERM has arrived.
 
         Raises:
-          Preempted: it has.
+          Preempted: it has arrived.
         """
         if self.requested:
             raise Preempted
 
     @contextlib.contextmanager
     def watching(self) -> Iterator["Preemption"]:
-        """Itself, with SIGTERM handled inside the context; signals reach the main thread alone."""
+        """Handles SIGTERM inside this context, which yields the object; only the main thread receives signals."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -46,7 +46,7 @@ class Preemption:
             signal.signal(signal.SIGTERM, previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:  # a second signal must not interrupt the way out of the first
+        if self.requested:  # a second signal must not interrupt the exit that the first one started
             return
         self.requested = True
         if not self.unsaved:
@@ -55,10 +55,10 @@ class Preemption:
 
 @contextlib.contextmanager
 def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
-    """A function that runs a command and returns its exit code; SIGTERM is the command's to obey.
+    """Yields a function that runs a command and returns its exit code; SIGTERM is passed on to the command.
 
     Raises:
-      Preempted: SIGTERM came while no command was running, or before one could obey; the function raises it.
+      Preempted: SIGTERM arrived while no command was running, or before one could react; the function raises it.
     """
     running: list[subprocess.Popen[bytes]] = []
     came = []
@@ -73,14 +73,14 @@ def passing_on_sigterm() -> Iterator[Callable[[Sequence[str]], int]]:
             raise Preempted("Stopped by SIGTERM between two stages: the same command starts the next.")
         running[:] = [process := subprocess.Popen(command)]
         try:
-            if came:  # before there was anybody to pass it on to
+            if came:  # SIGTERM arrived before there was a process to pass it on to
                 process.send_signal(signal.SIGTERM)
             code = process.wait()
             if code == -signal.SIGTERM:
                 raise Preempted("Stopped by SIGTERM before the stage had started: the same command starts it.")
             return code
         except KeyboardInterrupt:
-            process.wait()  # the terminal has sent it the same signal
+            process.wait()  # the terminal has sent the process the same signal
             raise
         finally:
             running.clear()

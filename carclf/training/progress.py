@@ -1,4 +1,4 @@
-"""What people look at while it trains: a progress bar, TensorBoard, a profile. Nothing here changes a result."""
+"""What people see during training: a progress bar, TensorBoard, a profile. Nothing here changes a result."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from carclf import progress
 from carclf.training.checkpointing import Position
 from carclf.training.estimate import StageEstimate
 
-SCALARS = {  # columns of history.csv, by the curve that TensorBoard draws together, as Keras names them
+SCALARS = {  # by TensorBoard's name of the curves, which is Keras's: tag → column of history.csv
     "train": {
         "epoch_loss": "loss",
         "epoch_accuracy": "accuracy",
@@ -23,8 +23,8 @@ SCALARS = {  # columns of history.csv, by the curve that TensorBoard draws toget
     },
     "validation": {"epoch_loss": "val_loss", "epoch_accuracy": "val_accuracy"},
 }
-LEAST_LEFT = 5  # times `carclf.progress.FIRST_SECONDS`: a shorter rest of a stage is not worth a line
-SHOWN = {  # by the progress bar, and where logs have it; `loss` is without penalties, as in history.csv
+LEAST_LEFT = 5  # times `carclf.progress.FIRST_SECONDS`: shorter remaining times are not worth a line
+SHOWN = {  # by the progress bar: name → key in the logs; `loss` excludes penalties, as in history.csv
     "loss": "cross_entropy",
     "accuracy": "accuracy",
     "val_loss": "val_cross_entropy",
@@ -38,15 +38,15 @@ class Progress(keras.callbacks.ProgbarLogger):
     """Keras's progress bar, with images per second since the epoch's second step, the step's learning rate and an
     estimate of the minutes that the whole stage will still take.
 
-    Where there is no terminal (`verbose=2`) it is a plain line per epoch, and the estimate a line on stderr. On either,
-    compiling and validation are reported while they last. Close it after `fit`, however that ended.
+    Without a terminal (`verbose=2`) it prints a plain line per epoch, and the estimate as a line on stderr. Either way
+    it reports compiling and validation while they run. Close it after `fit`, however that ended.
 
     Args:
-      position: where the run stands.
+      position: counts the run's steps.
       batch_size: photos per step, over all devices.
-      epochs: of the whole stage, of which `fit` may know a part only.
-      learning_rate_at: of a step of the run, counted from 0.
-      estimate: of this phase and what comes behind it; None tells none.
+      epochs: number in the whole stage; `fit` may know only some of them.
+      learning_rate_at: returns the rate of a step of the run; steps are counted from 0.
+      estimate: estimates the time of this phase and the later ones; None for no estimate.
     """
 
     def __init__(
@@ -70,28 +70,28 @@ class Progress(keras.callbacks.ProgbarLogger):
             self._work = progress.Progress(what).__enter__()
 
     def close(self) -> None:
-        """Ends what is told of the work that is going on."""
+        """Ends the report of the current work."""
         if self._work is not None:
             self._work.__exit__(*sys.exc_info())
             self._work = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Tells that the first step compiles."""
+        """Reports that the first step compiles."""
         super().on_train_begin(logs)
         self._begin("Compiling the training step")
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Tells that the epoch is validated."""
+        """Reports that the epoch is being validated."""
         super().on_test_begin(logs)
         self._begin("Validating")
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Ends telling it."""
+        """Ends the report of the validation."""
         super().on_test_end(logs)
         self.close()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Begins a bar as long as what is left of the epoch, which a resumed run begins in the middle."""
+        """Begins a bar for the rest of the epoch, which a resumed run may begin in the middle."""
         self.epochs = self._all_epochs
         steps = self._position.steps_per_epoch
         self.target = steps - self._position.step % steps
@@ -100,7 +100,7 @@ class Progress(keras.callbacks.ProgbarLogger):
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Moves the bar."""
+        """Advances the bar."""
         now = time.perf_counter()
         if not batch:
             self.close()
@@ -119,7 +119,7 @@ class Progress(keras.callbacks.ProgbarLogger):
         super().on_train_batch_end(batch, shown)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ends the bar with what the validation gave."""
+        """Ends the bar with the results of the validation."""
         now = time.perf_counter()
         if self._estimate:
             self._estimate.epoch_ended(now)
@@ -143,9 +143,9 @@ def _shown(logs: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 class TensorBoardScalars(keras.callbacks.Callback):
-    """Adds each epoch to the curves in a folder that TensorBoard reads. Put it behind the history.
+    """Adds each epoch to the curves in a folder that TensorBoard reads. Put it after the history.
 
-    It needs no TensorBoard to write them, unlike `keras.callbacks.TensorBoard`, and costs nothing per step.
+    It works without TensorBoard installed, unlike `keras.callbacks.TensorBoard`, and costs nothing per step.
     """
 
     def __init__(self, directory: Path, *, newest_row: Callable[[], Mapping[str, Any]]) -> None:
@@ -165,17 +165,17 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
 
 def _write_scalar(tag: str, value: float) -> None:
-    """What `tf.summary.scalar` writes; that one is a part of TensorBoard, which need not be installed."""
+    """Writes what `tf.summary.scalar` would; that function needs TensorBoard, which may not be installed."""
     metadata = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
     metadata.plugin_data.plugin_name = "scalars"
     tf.summary.write(tag, tf.constant(value, tf.float32), metadata=metadata)
 
 
 class ProfileSteps(keras.callbacks.Callback):
-    """Records what host and device do in some steps, for TensorBoard's profile page.
+    """Profiles host and device during some steps, for TensorBoard's profile page.
 
     Args:
-      directory: where TensorBoard looks.
+      directory: folder that TensorBoard reads.
       first: the first step recorded, counted from 1 at the beginning of this `fit`.
       last: the last one.
     """
@@ -199,12 +199,12 @@ class ProfileSteps(keras.callbacks.Callback):
                 tf.profiler.experimental.start(str(self._directory))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stops it after the last step."""
+        """Stops recording after the last step."""
         if self._steps == self._last:
             self._stop()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Stops it where there were fewer steps."""
+        """Stops recording if there were fewer steps."""
         self._stop()
 
     def _stop(self) -> None:

@@ -1,4 +1,4 @@
-"""A stage and its plan: what follows from its options, the data set and the device together."""
+"""A stage and its plan, derived from its options, the data set and the device."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ from carclf.training.phases import Phase, phase_of_step, plan_phases
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage in one of its phases, and what follows from its options and the data set together.
+    """A stage in one of its phases, derived from its options and the data set.
 
     Attributes:
       options: of the command line.
-      directory: of the run.
+      directory: the run's folder.
       manifest: the data set.
       parent: the run whose best weights it starts from, or None.
       device: where it runs.
-      phases: of the whole stage: one, or one for each image size of progressive resizing.
-      phase: the one of them that is trained.
+      phases: phases of the whole stage: one, or with progressive resizing one for each image size.
+      phase: the phase that is trained.
       recipe: the augmentation.
       method: how photos are interpolated.
-      train_folds: every fold but the one held out.
-      train_photos: in them, external photos included.
-      val_photos: in the fold held out.
+      train_folds: all folds but the validation fold.
+      train_photos: number of photos in them, external photos included.
+      val_photos: number of photos in the validation fold.
       class_weights: float64 [K].
     """
 
@@ -94,7 +94,7 @@ class Stage:
 
 
 def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, device: Device) -> Stage:
-    """The stage that the options describe, in the phase that it begins with or resumes; for `--find_lr` in its last.
+    """Returns the stage that the options describe, in the phase where it starts or resumes; `--find_lr` takes the last.
 
     Raises:
       UserError: an option that does not fit the data set or the device.
@@ -129,7 +129,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
 
 
 def _class_weights(text: str, *, manifest: Manifest, train_folds: Sequence[int]) -> np.ndarray:
-    """float64 [K], what `--class_weights=TEXT` asks for."""
+    """Returns the weights that `--class_weights=TEXT` asks for, float64 [K]."""
     index = read_index(manifest)
     labels = index[select(manifest, index, training_shards(manifest, train_folds))]["label"]
     counts = np.bincount(labels, minlength=manifest.class_count)
@@ -137,7 +137,7 @@ def _class_weights(text: str, *, manifest: Manifest, train_folds: Sequence[int])
 
 
 def describe_plan(stage: Stage) -> None:
-    """Prints what a practitioner checks before a long run."""
+    """Prints the facts that a practitioner checks before a long run."""
     options, phase = stage.options, stage.phase
     print(
         f"Data: {stage.train_photos} training photos, {phase.steps_per_epoch} steps of {phase.batch_size} photos per "

@@ -1,4 +1,4 @@
-"""The data of a stage: batches of photos, or of the features that a frozen backbone makes of them."""
+"""The data of a stage: batches of photos, or of the features that a frozen backbone computes from them."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from carclf.training.stage import Stage
 
 
 def training_data(stage: Stage, *, cache: DecodedCache | None, start_step: int = 0) -> tf.data.Dataset:
-    """The batches of the stage from a step on."""
+    """Returns the training batches of the stage, starting at a step."""
     options = stage.options
     return training_batches(
         manifest=stage.manifest,
@@ -38,7 +38,7 @@ def training_data(stage: Stage, *, cache: DecodedCache | None, start_step: int =
 
 
 def validation_data(stage: Stage, *, cache: DecodedCache | None) -> tf.data.Dataset:
-    """The fold held out."""
+    """Returns the batches of the validation fold."""
     return validation_batches(
         manifest=stage.manifest,
         folds=[stage.options.val_fold],
@@ -53,7 +53,7 @@ def validation_data(stage: Stage, *, cache: DecodedCache | None) -> tf.data.Data
 def feature_data(
     stage: Stage, classifier: keras.Model, *, cache: DecodedCache | None
 ) -> tuple[Callable[..., tf.data.Dataset], tf.data.Dataset]:
-    """What the backbone makes of the photos, for the head: the batches of training from a step on, and validation."""
+    """Returns the backbone's features as (function from a start step to training batches, validation batches)."""
     options, manifest = stage.options, stage.manifest
     train_shards = training_shards(manifest, stage.train_folds)
     val_shards = manifest.shards_of("train", folds=[options.val_fold])
@@ -90,7 +90,7 @@ def feature_data(
 
 
 def decoded_cache(stage: Stage) -> DecodedCache | None:
-    """The cache that `--cache` asks for, if there is room for the photos of training and validation."""
+    """Returns the cache that `--cache` asks for, if there is room for the photos of training and validation."""
     if stage.options.cache == "none":
         return None
     index = read_index(stage.manifest)

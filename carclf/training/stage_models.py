@@ -1,4 +1,4 @@
-"""The models of a stage: the classifier, and around it what is trained, compiled for the stage's device."""
+"""The models of a stage: the classifier, and the training model around it, compiled for the stage's device."""
 
 import functools
 
@@ -19,7 +19,7 @@ from carclf.training.stage import Stage
 
 
 def make_models(stage: Stage) -> tuple[keras.Model, keras.Model]:
-    """The classifier, and the photo classifier around it, ready for `fit` on the stage's device."""
+    """Returns the classifier and the photo classifier around it, ready for `fit` on the stage's device."""
     options = stage.options
     with stage.device.scope():
         classifier = _make_classifier(stage)
@@ -35,7 +35,7 @@ def make_models(stage: Stage) -> tuple[keras.Model, keras.Model]:
 
 
 def make_head(stage: Stage, classifier: keras.Model) -> keras.Model:
-    """The classifier's head alone, ready for `fit` on features; it shares the classifier's variables."""
+    """Returns the classifier's head, ready for `fit` on features; it shares the classifier's variables."""
     options = stage.options
     with stage.device.scope():
         head = build_head_model(classifier)
@@ -49,9 +49,9 @@ def make_head(stage: Stage, classifier: keras.Model) -> keras.Model:
 
 
 def _make_classifier(stage: Stage) -> keras.Model:
-    """The classifier with its first weights: the parent's best, or the backbone's own.
+    """Returns the classifier with its initial weights: the parent's best, or the backbone's own.
 
-    After the first phase they are random ones, since those of the phase before take their place.
+    After the first phase they are random, since the weights of the previous phase replace them.
     """
     options, is_first = stage.options, stage.phase.first_epoch == 0
     parent = stage.parent if is_first else None
@@ -75,7 +75,7 @@ def _make_classifier(stage: Stage) -> keras.Model:
 
 
 def _make_optimizer(stage: Stage, classifier: keras.Model) -> keras.optimizers.Optimizer:
-    """A new optimizer; for `--find_lr` one whose learning rate can be set."""
+    """Returns a new optimizer; with `--find_lr`, one whose learning rate can be set."""
     options = stage.options
     return build_optimizer(
         options.optimizer,
@@ -104,7 +104,7 @@ def build_training_model(
     loss: keras.losses.Loss | None = None,
     device: Device,
 ) -> keras.Model:
-    """The photo classifier, compiled for this device. Call it inside `device.scope()`.
+    """Returns the photo classifier, compiled for this device. Call it inside `device.scope()`.
 
     The loss is plain cross-entropy unless another is given: smoothing and mixing are in the target, class weights in
     the sample weight.
@@ -127,8 +127,8 @@ def compile_model(
     model.compile(
         optimizer=optimizer,
         loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
-        # Weighted, so that the empty photos that fill the last validation batch do not count. Keras's own val_loss
-        # counts them, and the weight penalty too: cross_entropy is what history and best weights go by.
+        # Weighted, so that the empty photos that pad the last validation batch do not count. Keras's own val_loss
+        # includes them and the weight penalty, so history and best weights use cross_entropy.
         weighted_metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
@@ -139,9 +139,9 @@ def compile_model(
 
 
 def _create_variables(model: keras.Model) -> None:
-    """Makes the variables of optimizer and metrics, which Keras leaves to the first train step.
+    """Creates the variables of optimizer and metrics, which Keras leaves to the first train step.
 
-    TensorFlow traces a step that makes variables twice: this spares a third of the time until the first step ends.
+    TensorFlow traces a step that creates variables twice: this saves a third of the time until the first step ends.
     """
     model.optimizer.build(model.trainable_variables)
     empty = keras.ops.zeros((1, model.output_shape[-1]))

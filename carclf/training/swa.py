@@ -1,4 +1,4 @@
-"""Stochastic weight averaging over the last epochs: their weights are kept as files, and averaged at the end."""
+"""Stochastic weight averaging (SWA): the weights of the last epochs are kept as files and averaged at the end."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ from carclf.progress import Progress
 from carclf.training.callbacks import save_weights
 from carclf.training.stage import Stage
 
-BATCHES = 50  # from which BatchNorm statistics are computed again
+BATCHES = 50  # for computing the BatchNorm statistics again
 
 
 class KeepEpochWeights(keras.callbacks.Callback):
     """Saves the classifier after `first_epoch` (counted from 0) and every later one; a repeated epoch writes the same.
 
-    Files, and not memory: whoever resumes the run finds them.
+    It saves to files, not memory, so that a resumed run finds them.
     """
 
     def __init__(self, classifier: keras.Model, directory: Path, *, first_epoch: int) -> None:
@@ -28,7 +28,7 @@ class KeepEpochWeights(keras.callbacks.Callback):
         self._classifier, self._folder, self._first = classifier, directory / runs.EPOCHS_FOLDER, first_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves."""
+        """Saves the weights from `first_epoch` on."""
         if epoch >= self._first:
             self._folder.mkdir(exist_ok=True)
             save_weights(self._classifier, epoch_file(self._folder.parent, epoch))
@@ -43,9 +43,9 @@ def average_last_epochs(
     val_data: tf.data.Dataset,
     best_accuracy: float,
 ) -> float | None:
-    """The val_accuracy of the mean of the last epochs' weights after making it the run's best; None where it is not.
+    """Averages the weights of the last epochs, and makes the mean the run's best weights if it is better.
 
-    Either way it prints what became of the mean.
+    It returns the mean's val_accuracy, or None if the mean was not adopted, and prints the outcome either way.
     """
     count = stage.options.swa_epochs
     files = kept_files(stage.directory, epochs=stage.options.epochs, count=count)
@@ -65,12 +65,12 @@ def average_last_epochs(
 
 
 def epoch_file(directory: Path, epoch: int) -> Path:
-    """Where the weights after an epoch, counted from 0, are kept in a run's folder."""
+    """Returns the path in a run's folder for the weights after an epoch, counted from 0."""
     return directory / runs.EPOCHS_FOLDER / f"epoch-{epoch + 1:05d}.weights.h5"
 
 
 def kept_files(directory: Path, *, epochs: int, count: int) -> list[Path]:
-    """The files of the last `count` of `epochs` epochs; none where one is missing: the run stopped before."""
+    """Returns the files of the last `count` of `epochs` epochs; none if one is missing: the run stopped early."""
     files = [epoch_file(directory, epoch) for epoch in range(epochs - count, epochs)]
     return files if files and all(path.is_file() for path in files) else []
 
@@ -78,14 +78,14 @@ def kept_files(directory: Path, *, epochs: int, count: int) -> list[Path]:
 def average_epochs(
     model: keras.Model, classifier: keras.Model, *, files: Sequence[Path], batches: Iterable[Any], jit: bool
 ) -> None:
-    """Leaves in `classifier` the mean of the weights in `files`, with the BatchNorm statistics that fit it.
+    """Sets `classifier` to the mean of the weights in `files`, with the BatchNorm statistics for that mean.
 
     Args:
-      model: of the data that trains, sharing the classifier's variables.
-      classifier: whose weights the files hold.
+      model: the model that takes the training data; it shares the classifier's variables.
+      classifier: the model whose weights the files hold.
       files: weights of the classifier.
-      batches: (inputs, target, weight) of training; BATCHES of them are read.
-      jit: whether the pass over them is compiled by XLA.
+      batches: training batches (inputs, target, weight); BATCHES of them are read.
+      jit: whether XLA compiles the pass over them.
     """
     average = None
     for count, path in enumerate(files):
@@ -99,7 +99,7 @@ def average_epochs(
 def adopt_if_better(
     model: keras.Model, classifier: keras.Model, *, val_data: Any, best_accuracy: float, directory: Path
 ) -> float | None:
-    """The val_accuracy of the weights in `classifier` after making them the run's best; None if they are not better."""
+    """Makes the weights in `classifier` the run's best and returns their val_accuracy; None if they are not better."""
     accuracy = float(model.evaluate(val_data, return_dict=True, verbose=0)["accuracy"])
     if accuracy < best_accuracy:
         return None

@@ -1,4 +1,4 @@
-"""A stage from its first weights to its best: trained phase by phase. What comes before and after is the command's."""
+"""Trains a stage phase by phase, from its initial to its best weights. The command does what comes before and after."""
 
 import dataclasses
 import functools
@@ -32,15 +32,15 @@ class Trainer:
     """The models of a stage on their device.
 
     Args:
-      stage: in the phase that it begins with or resumes.
+      stage: in the phase where it starts or resumes.
 
     Attributes:
       stage: in the phase that is trained.
-      classifier: of images.
+      classifier: takes images.
       model: the photo classifier around it.
 
     Raises:
-      UserError: what reaches the backbone is not what its weights expect.
+      UserError: the backbone's input is not what its weights expect.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -49,20 +49,20 @@ class Trainer:
         check_input(stage, self.classifier)
 
     def sweep_learning_rates(self) -> Sweep:
-        """What `--find_lr` measures; the model is spoilt afterwards."""
+        """Returns what `--find_lr` measures; the model is unusable afterwards."""
         return sweep_stage(self.stage, self.model)
 
     def train(self, opened: OpenRun, preemption: Preemption) -> FitResult:
-        """How the training ended; the models, on this host alone, then have the run's best weights.
+        """Trains the stage and returns the result; the models then hold the run's best weights, on this host alone.
 
         Args:
-          opened: the run, whose folder is prepared.
-          preemption: whether SIGTERM has come.
+          opened: the run; its folder is prepared.
+          preemption: tells whether SIGTERM has arrived.
 
         Raises:
           UserError: as `fit_phase`.
           DamagedShardError: a photo cannot be read.
-          Preempted: SIGTERM has come, and the last step is saved.
+          Preempted: SIGTERM has arrived, and the last step is saved.
         """
         phases = self.stage.phases
         cache, saving = decoded_cache(self.stage), _saving(self.stage, opened, preemption)
@@ -71,13 +71,13 @@ class Trainer:
             before, stage = self.stage, dataclasses.replace(self.stage, phase=phase)
             self._drop_models()
             if stage.framing.canvas_size != before.framing.canvas_size:
-                cache = None  # before the next cache, to hold only one
+                cache = None  # before the next cache is made, so that memory holds only one
                 cache = decoded_cache(stage)
             self._make_models(stage)
             result = self._train_phase(
                 cache=cache, saving=dataclasses.replace(saving, resume=True), handed_over=result.handed_over
             )
-        if self.stage.device.hosts > 1:  # every host evaluates alone: predictions are for one machine to gather
+        if self.stage.device.hosts > 1:  # every host evaluates alone, so that one machine has all predictions
             self._drop_models()
             self._make_models(dataclasses.replace(self.stage, device=leave_other_hosts(self.stage.device)))
         with self.stage.device.scope():
@@ -86,7 +86,7 @@ class Trainer:
         return result
 
     def _drop_models(self) -> None:
-        """Before the next are made, so that a device never holds two."""
+        """Drops the models before the next ones are made, so that a device never holds two."""
         del self.classifier, self.model
         gc.collect()
 
@@ -97,7 +97,7 @@ class Trainer:
     def _train_phase(
         self, *, cache: DecodedCache | None, saving: Saving, handed_over: HandOver | None = None
     ) -> FitResult:
-        """How the training of the phase ended, which continues what the one before has handed over."""
+        """Trains the phase from what the previous one handed over, and returns the result."""
         stage, classifier, model = self.stage, self.classifier, self.model
         options, phase = stage.options, stage.phase
         started = time.perf_counter()
@@ -152,7 +152,7 @@ class Trainer:
 
 
 def _rows_of_step(stage: Stage, step: int) -> list[int]:
-    """The rows of the photos in a step's batch."""
+    """Returns the rows of the photos in a step's batch."""
     return training_rows(
         manifest=stage.manifest,
         folds=stage.train_folds,
