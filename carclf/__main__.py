@@ -11,7 +11,7 @@ from typing import NoReturn
 import carclf
 from carclf.command import USAGE_ERROR, run_command
 
-# As they follow each other in use; a command that is not named here comes behind them.
+# In the order of use; a command that is not named here comes last.
 ORDER = ("sample", "make_tfrecords", "explore", "tune", "train", "evaluate", "predict", "export", "serve")
 
 
@@ -36,7 +36,7 @@ def main() -> NoReturn:
 
 
 def commands() -> dict[str, str]:
-    """What each command is for, by its name: the modules of this package that describe themselves."""
+    """Returns what each command is for, by name: from the modules of this package that describe themselves."""
     names = [module.name for module in pkgutil.iter_modules(carclf.__path__) if not module.ispkg]
     described = {name: getattr(importlib.import_module(f"carclf.{name}"), "DESCRIPTION", "") for name in names}
     ordered = [*(name for name in ORDER if described.get(name)), *sorted(described.keys() - set(ORDER))]
@@ -45,7 +45,7 @@ def commands() -> dict[str, str]:
 
 
 def help_text() -> str:
-    """The page of `carclf --help`."""
+    """Returns the page of `carclf --help`."""
     known = commands()
     width = max(map(len, known))
     return "\n".join(

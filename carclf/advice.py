@@ -1,4 +1,4 @@
-"""The commands with which the commands end: each works as it is printed, for the data set at hand. No framework."""
+"""The commands that a command suggests at its end: each works as printed, for the data set at hand. No framework."""
 
 import dataclasses
 import glob
@@ -10,18 +10,18 @@ from pathlib import Path
 from carclf.command import expand_flagfiles
 from carclf.device import tpu_present
 
-FEW_PHOTOS = 2_000  # with fewer, a large network trains its head only
+FEW_PHOTOS = 2_000  # with fewer, a large network trains only its head
 VIEWS = "clean|flip"
 
 
 @dataclasses.dataclass(frozen=True)
 class FirstStage:
-    """A stage that a data set may begin with.
+    """A stage to begin with.
 
     Attributes:
-      name: of its flag file.
-      weights_file: that Keras keeps in its folder of models, or "" where the stage needs none.
-      megabytes: of that file, which is fetched where it is not there.
+      name: name of its flag file.
+      weights_file: file in Keras's folder of models, or "" if the stage needs none.
+      megabytes: size of that file, which is downloaded if it is missing.
     """
 
     name: str
@@ -30,7 +30,7 @@ class FirstStage:
 
     @property
     def at_hand(self) -> bool:
-        """Whether it begins without a download."""
+        """Whether it starts without a download."""
         return not self.weights_file or (keras_home() / "models" / self.weights_file).is_file()
 
 
@@ -41,30 +41,30 @@ LARGE_HEAD = FirstStage("b3_300_head", "efficientnetb3_notop.h5", 44)
 
 
 def keras_home() -> Path:
-    """The folder in which Keras keeps what it has fetched."""
+    """Returns the folder in which Keras keeps its downloads."""
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
 
 
 def accelerator_present() -> bool:
-    """Whether this machine shows a TPU, or an NVIDIA GPU that is not hidden, asked without importing anything."""
+    """Returns whether this machine has a TPU or a visible NVIDIA GPU, without importing any framework."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
     return tpu_present() or (not hidden and bool(glob.glob("/dev/nvidia[0-9]*")))
 
 
 def after_conversion(data: str, *, train_photos: int) -> list[str]:
-    """Which stage to train first: a command, and where it fetches weights one that does not.
+    """Returns the command that trains the first stage; if it downloads weights, also a command that does not.
 
-    On an accelerator it is the fast stage of the schedule or, with few photos, the head of the large network; on a CPU
-    the head of a small network. From scratch a CPU trains a tiny one, which fits without any weights.
+    On an accelerator the stage is the fast one of the schedule or, with few photos, the head of the large network; on
+    a CPU, the head of a small network. From scratch, a CPU trains a tiny network, which needs no weights.
 
     Args:
       data: the folder of the data set.
-      train_photos: that a stage trains on, which are those outside fold 0.
+      train_photos: number of photos that a stage trains on: those outside fold 0.
     """
 
     def train(stage: FirstStage) -> str:
         batch = _batch_size(stage.name)
-        smaller = [f"--batch_size={train_photos}"] if train_photos < batch else []  # an epoch has whole batches only
+        smaller = [f"--batch_size={train_photos}"] if train_photos < batch else []  # an epoch has only whole batches
         return command("train", f"--stage={stage.name}", f"--data={data}", *smaller)
 
     on_accelerator = LARGE_HEAD if train_photos < FEW_PHOTOS else FAST
@@ -78,7 +78,7 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
 
 
 def after_training(run: Path, data: str, *, has_test_photos: bool) -> list[str]:
-    """What to do with a run: predict the test photos, or where there are none evaluate; and any photo."""
+    """Returns what to do with a run: predict the test photos (evaluate if there are none), and predict any photo."""
     where = [f"--run={run_argument(run)}", f"--data={data}"]
     photo = f"Any photo: {command('predict', where[0])} --photo=FILE"
     if has_test_photos:
@@ -92,22 +92,22 @@ def after_training(run: Path, data: str, *, has_test_photos: bool) -> list[str]:
 
 
 def after_all_folds(run: Path, data: str) -> list[str]:
-    """What to do with the runs of all folds."""
+    """Returns what to do with the runs of all folds."""
     return [f"Next: {command('evaluate', f'--run={run_argument(run)}', f'--data={data}')}"]
 
 
 def after_search(flag_file: Path, data: str) -> list[str]:
-    """What to do with the options that a search has found."""
+    """Returns what to do with the options that a search has found."""
     return [f"Next: {command('train', f'--flagfile={flag_file}', f'--data={data}')}"]
 
 
 def run_argument(run: Path) -> str:
-    """How `--run` names a folder: a bare name would be looked up in --runs."""
+    """Returns the argument of `--run` for a folder: a bare name would be looked up in --runs."""
     return str(run) if os.sep in str(run) else f".{os.sep}{run}"
 
 
 def command(name: str, *arguments: str) -> str:
-    """The line that runs a command, quoted for a shell."""
+    """Returns the line that runs a command, quoted for a shell."""
     return shlex.join(["python", "-m", f"carclf.{name}", *arguments])
 
 

@@ -17,22 +17,22 @@ from carclf.extras import install_command
 from carclf.flags import Option, define_flags, from_flags, options_of
 
 FRAMEWORKS = ("tensorflow", "keras", "jax")
-USAGE_ERROR = 2  # absl's own default is 1, which we keep for the unexpected
+USAGE_ERROR = 2  # absl's default is 1, which we reserve for unexpected errors
 NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
-WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists stand below it
-PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and worth starting again
+WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists go below it
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, so start the command again
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
 
 def run_command(main: Callable[[Any], int | None], options: type, *, description: str) -> NoReturn:
-    """Runs `main` on the parsed command line and exits with its code (None is 0).
+    """Runs `main` on the parsed command line and exits with its return value (None is 0).
 
     Args:
       main: takes an instance of `options`; returns the exit code.
       options: the frozen dataclass of its options (`carclf.flags.Options`).
       description: what `--help` says first; its last line is an example.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; warnings there are not ours
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; its warnings are not ours
     try:
         parsed = parse_command_line(options, sys.argv[1:], description=description)
         code = 0 if parsed is None else main(parsed)
@@ -65,7 +65,7 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
 
 
 def missing_framework(name: str) -> str:
-    """The sentence for a framework that is not installed: they are extras, which a bare install leaves out."""
+    """Returns the error text for a framework that is not installed: frameworks are extras, not in a bare install."""
     return (
         f"This command needs {name.split('.')[0]}, which is not installed: {install_command('cpu')}, or [gpu] or [tpu] "
         "in place of [cpu] (one of them, since they share folders)."
@@ -73,7 +73,7 @@ def missing_framework(name: str) -> str:
 
 
 def parse_command_line(options: type, arguments: Sequence[str], *, description: str) -> Any | None:
-    """An instance of `options`, or None when `--help` was asked for and printed.
+    """Returns an instance of `options`, or None after printing the page of `--help`.
 
     Raises:
       UserError: an unknown flag, a value of the wrong type, a stray argument, a missing flag file.
@@ -96,14 +96,14 @@ def parse_command_line(options: type, arguments: Sequence[str], *, description: 
 
 
 def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -> list[str]:
-    """The arguments with every `--flagfile=PATH` and `--stage=NAME` replaced, in place, by the lines of that file.
+    """Returns the arguments with every `--flagfile=PATH` and `--stage=NAME` replaced in place by that file's lines.
 
-    A later flag wins over an earlier one, so what follows a flag file on the command line overrides it. Inside a flag
-    file a relative path is looked up beside that file first: a stage works from any folder and from an installed
+    A later flag wins over an earlier one, so what follows a flag file on the command line overrides it. In a flag
+    file, a relative path is looked up beside that file first, so a stage works from any folder and from an installed
     package. (absl's own expansion looks in the current folder only.)
 
     Raises:
-      UserError: a file that is missing, or that includes itself.
+      UserError: a file is missing, or includes itself.
     """
     result: list[str] = []
     pending = list(arguments)
@@ -127,10 +127,10 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
 
 
 def find_stage(name: str) -> Path:
-    """The flag file of the stage `name`, from the installed package or the clone.
+    """Returns the flag file of the stage `name`, from the installed package or the clone.
 
     Raises:
-      UserError: no such stage; the nearest names are given.
+      UserError: there is no such stage; the message gives the nearest names.
     """
     known = {path.stem: path for folder in STAGE_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.flags"))}
     if name not in known:
@@ -156,7 +156,7 @@ def _flagfile_lines(path: Path) -> list[str]:
 
 
 def help_text(options: type, description: str) -> str:
-    """The page of `--help`: the description, then every flag under its heading with its range, names and default."""
+    """Returns the page of `--help`: the description, then each flag under its heading with range, names and default."""
     lines = [description.strip()]
     groups: dict[str, dict[str, Option]] = {}
     for name, known in options_of(options).items():
@@ -179,7 +179,7 @@ def _signature(name: str, known: Option, kind: type) -> str:
 
 
 def _value(known: Option, kind: type) -> str:
-    """What stands for the value: its type, or its names where they fit on the line."""
+    """Returns the placeholder of the value: its type, or its names if they fit on the line."""
     if kind in NUMBERS:
         return NUMBERS[kind]
     names = "|".join(name for name in known.known if name)
@@ -191,7 +191,7 @@ def _value(known: Option, kind: type) -> str:
 
 
 def _help(known: Option) -> str:
-    """The text below the signature, with the names that do not stand in it."""
+    """Returns the text below the signature, with the names that are not in it."""
     names = [name for name in known.known if name]
     beside = known.path or not (known.check or len("|".join(names)) > WIDEST_NAMES)
     return f"{known.help} Names: {', '.join(names)}." if names and not beside else known.help

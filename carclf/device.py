@@ -1,4 +1,4 @@
-"""Which device and which Keras backend: decided before TensorFlow or Keras is imported, and said in one line."""
+"""Chooses device and Keras backend before TensorFlow or Keras is imported, and reports the choice in one line."""
 
 import contextlib
 import dataclasses
@@ -19,13 +19,13 @@ from carclf.progress import Progress
 DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 BFLOAT16_CAPABILITY = (8, 0)  # NVIDIA Ampere; older cards (P100, T4) have float16 only
-# Without a sign of life for so long a host counts as dead. JAX's own 100 end a run whose cores compile and decode.
+# A host counts as dead after this time without a heartbeat. JAX's 100 s end a run whose cores compile and decode.
 HEARTBEAT_SECONDS = 600
-# Newer TPUs appear as /dev/vfio, as other devices do, too. Source: jax/_src/hardware_utils.py of JAX 0.10 (v2 to 7x).
+# Newer TPUs appear as /dev/vfio, but so do other devices. Source: jax/_src/hardware_utils.py of JAX 0.10 (v2 to 7x).
 GOOGLE_PCI_VENDOR = "0x1ae0"
 TPU_PCI_DEVICES = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
 
-# Of every start, on every machine, whatever TF_CPP_MIN_LOG_LEVEL says; none is about the user's data or device.
+# Printed at every start on every machine, regardless of TF_CPP_MIN_LOG_LEVEL; none is about the user's data or device.
 START_MESSAGES = re.compile(
     rb"log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard"
     rb"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate"
@@ -37,9 +37,9 @@ class Hosts:
     """The machines that train together.
 
     Attributes:
-      count: of them.
-      this: the number of this one, from 0.
-      coordinator: ADDRESS:PORT at which host 0 is reached.
+      count: number of machines.
+      this: number of this machine, counted from 0.
+      coordinator: ADDRESS:PORT of host 0.
     """
 
     count: int = 1
@@ -49,16 +49,16 @@ class Hosts:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """The choice that the rest of a run follows.
+    """The devices and the backend that a run uses.
 
     Attributes:
       kind: 'cpu', 'gpu' or 'tpu'.
       backend: 'tensorflow' or 'jax', the Keras backend.
       replicas: devices that share each batch.
       precision: the Keras dtype policy.
-      jit: whether the training step is compiled by XLA.
+      jit: whether XLA compiles the training step.
       strategy: the `tf.distribute` strategy, or None for a single device and on JAX.
-      hosts: machines that train together, with their devices.
+      hosts: number of machines that train together, with their devices.
     """
 
     kind: str
@@ -70,13 +70,13 @@ class Device:
     hosts: int = 1
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """The context in which variables are made."""
+        """Returns the context in which to create variables."""
         return self.strategy.scope() if self.strategy is not None else contextlib.nullcontext()
 
     def prefetched(self, dataset: Any) -> Any:
-        """The batches of a `tf.data.Dataset`, the next one on its way to the GPU while this one is at work.
+        """Returns the batches of a `tf.data.Dataset`, copying the next one to the GPU while the GPU computes.
 
-        Keras does that itself on JAX, and TensorFlow under a strategy; on a CPU there is nowhere to go.
+        On JAX, Keras does that itself; under a strategy, TensorFlow does. A CPU needs no copy.
         """
         if self.kind != "gpu" or self.backend != "tensorflow" or self.strategy is not None:
             return dataset
@@ -85,11 +85,11 @@ class Device:
         return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
 
     def whole_batch(self, batch_size: int) -> int:
-        """The least number of photos, and at least `batch_size`, that all replicas share evenly; padding fills it."""
+        """Returns the smallest number ≥ `batch_size` of photos that all replicas share evenly; padding fills it."""
         return -(-batch_size // self.replicas) * self.replicas
 
     def describe(self) -> str:
-        """One line for people."""
+        """Returns one line for people."""
         count = f"{self.replicas} {self.kind.upper()}{'s' if self.replicas > 1 else ''}"
         xla = "compiled by XLA" if self.jit else "not compiled by XLA"
         count += f" of {self.hosts} hosts" if self.hosts > 1 else ""
@@ -102,13 +102,13 @@ def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1,
     Call it before anything imports TensorFlow or Keras. `KERAS_BACKEND` in the environment overrides the backend.
 
     Args:
-      device: one of `DEVICES`. 'auto' takes a TPU, else every GPU, else the CPU.
-      precision: one of `PRECISIONS`; 'auto' is bfloat16 where the device has it, float16 on older GPUs, else float32.
-      cpu_devices: how many devices to split the CPU into, to rehearse several replicas without them.
+      device: one of `DEVICES`. 'auto' takes a TPU, else all GPUs, else the CPU.
+      precision: one of `PRECISIONS`; 'auto' is bfloat16 if the device has it, float16 on older GPUs, else float32.
+      cpu_devices: number of devices to split the CPU into, to rehearse several replicas.
       hosts: the machines that train together; the others must call this, too.
 
     Raises:
-      UserError: the device asked for is not there, or a package is not installed.
+      UserError: the requested device is missing, or a package is not installed.
     """
     backend = os.environ.get("KERAS_BACKEND") or ("jax" if _wants_tpu(device) else "tensorflow")
     os.environ["KERAS_BACKEND"] = backend
@@ -131,7 +131,7 @@ def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1,
 def without_start_messages() -> Iterator[None]:
     """Holds back what the process writes to file descriptor 2, then passes on everything but START_MESSAGES.
 
-    C++ writes there itself, so replacing `sys.stderr` would not do.
+    C++ code writes there directly, so replacing `sys.stderr` would not be enough.
     """
     try:
         kept = os.dup(2)
@@ -154,7 +154,7 @@ def without_start_messages() -> Iterator[None]:
 
 
 def tpu_present() -> bool:
-    """Whether this machine shows a TPU, asked without importing anything."""
+    """Returns whether this machine has a TPU, without importing any framework."""
     named = os.environ.get("TPU_NAME") or os.environ.get("TPU_ACCELERATOR_TYPE")
     return bool(named or glob.glob("/dev/accel*")) or any(map(_is_tpu, glob.glob("/sys/bus/pci/devices/*")))
 
@@ -261,7 +261,7 @@ def _jax_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) 
 
 
 def _why_no_tpu() -> str | None:
-    """What to do where `--device=tpu` cannot work; None where it may."""
+    """Returns what to do if `--device=tpu` cannot work; None if it may work."""
     if not tpu_present():
         return (
             "--device=tpu was asked for and this machine has no TPU: on Colab choose Runtime > Change runtime type > "
@@ -280,11 +280,11 @@ def _join(hosts: Hosts) -> None:
     """Waits for the other hosts.
 
     Raises:
-      UserError: they do not come.
+      UserError: they do not connect.
     """
     import jax
 
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # what CPUs of several hosts talk by
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # how CPUs of several hosts communicate
     try:
         jax.distributed.initialize(
             hosts.coordinator,
@@ -300,10 +300,10 @@ def _join(hosts: Hosts) -> None:
 
 
 def _keep_programs() -> None:
-    """Lets the next stage, fold or command take from disk what XLA has compiled for this one.
+    """Keeps XLA's compiled programs on disk for the next stage, fold or command.
 
-    An accelerator's training step takes XLA a minute or more. Where the environment says where JAX keeps its programs
-    (JAX_COMPILATION_CACHE_DIR), they stay there.
+    Compiling an accelerator's training step takes XLA a minute or more. If the environment names a folder for JAX's
+    programs (JAX_COMPILATION_CACHE_DIR), they stay there.
     """
     import jax
 
@@ -313,7 +313,7 @@ def _keep_programs() -> None:
 
 
 def leave_other_hosts(device: Device) -> Device:
-    """This host's own devices, for models that are built from now on."""
+    """Returns this host's own devices, for models that are built from now on."""
     import jax
 
     _share_batches(jax.local_devices())
@@ -323,7 +323,7 @@ def leave_other_hosts(device: Device) -> Device:
 def _share_batches(devices: list[Any]) -> None:
     import keras
 
-    # Every host reads its own part of each batch already (`carclf.data.pipeline.HostSlice`).
+    # Every host already reads its own part of each batch (`carclf.data.pipeline.HostSlice`).
     names = [f"{device.platform}:{device.id}" for device in devices]
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names, auto_shard_dataset=False))
 

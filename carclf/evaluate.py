@@ -38,7 +38,7 @@ class EvaluateOptions(PredictionOptions):
     )
 
     def __post_init__(self) -> None:
-        """Checks each option, and that none is missing."""
+        """Checks each option, and that no required one is missing."""
         super().__post_init__()
         require_flags(self, "run", "data")
 
@@ -106,7 +106,7 @@ def print_summary(
     predictions: "list[Predictions]",
     manifest: "Manifest",
 ) -> None:
-    """Prints what people look at first; of several runs each one's accuracy too."""
+    """Prints the figures that people look at first; for several runs, each one's accuracy, too."""
     from carclf.inference.evaluation import labels_of
 
     names = "|".join(view.name for view in views)
@@ -130,7 +130,7 @@ def write_files(
     manifest: "Manifest",
     options: EvaluateOptions,
 ) -> None:
-    """Writes the report of a run, or out_of_fold.json of all folds, and the label patch."""
+    """Writes the report of a run, or out_of_fold.json for all folds, and the label patch."""
     from carclf.inference.evaluation import write_label_patch
     from carclf.report.run_files import write_report
     from carclf.runs.closing import close_run, with_evaluation
@@ -151,7 +151,7 @@ def write_files(
 
 
 def describe_mistakes(evaluation: "Evaluation", *, patch: Path, several_views: bool) -> str:
-    """What the label patch holds, and what to do with it."""
+    """Returns a text that says what the label patch holds, and what to do with it."""
     total, likely = len(evaluation.mistakes), sum(mistake.likely_mislabel for mistake in evaluation.mistakes)
     held = f"Most confident mistakes: {patch} ({total} photo{'s' * (total != 1)}"
     use = f"Where a label is wrong, correct its column class and train with --label_patch={patch}."

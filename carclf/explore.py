@@ -1,4 +1,4 @@
-"""`python -m carclf.explore`: what is in a data set, and what a recipe makes of its photos, before any training."""
+"""`python -m carclf.explore`: shows what is in a data set, and what a recipe does to its photos, before training."""
 
 import dataclasses
 from pathlib import Path
@@ -71,7 +71,7 @@ class ExploreOptions(Options):
     fill: PaddingMode = same_option(TrainOptions, "fill")
 
     def __post_init__(self) -> None:
-        """Checks each option, then the rules among them."""
+        """Checks each option, then the rules between options."""
         super().__post_init__()
         require_flags(self, "data")
         draws = bool(self.augment.strip())
@@ -101,7 +101,7 @@ def check_augment(text: str) -> None:
 
 
 def main(options: ExploreOptions) -> None:
-    """Writes the page, or the picture."""
+    """Writes the page or the picture."""
     from carclf.recipe import known_operations, parse_recipe
 
     draws = bool(options.augment.strip())
@@ -126,10 +126,10 @@ def main(options: ExploreOptions) -> None:
 
 
 def write_page(options: ExploreOptions, *, manifest: "Manifest") -> None:
-    """Writes the page about the data set; neither TensorFlow nor Keras is needed.
+    """Writes the page about the data set, without TensorFlow or Keras.
 
     Raises:
-      UserError: there is no photo, or one of `--show` is not among them.
+      UserError: there is no photo, or one from `--show` is not in the data set.
       OSError: the file cannot be written.
     """
     from carclf.report.eda import write_eda
@@ -146,10 +146,10 @@ def write_page(options: ExploreOptions, *, manifest: "Manifest") -> None:
 
 
 def write_picture(options: ExploreOptions, *, manifest: "Manifest", recipe: "Recipe | None") -> None:
-    """Writes the draws of the recipe, or of every operation where there is none.
+    """Writes draws of the recipe, or of every operation if there is no recipe.
 
     Raises:
-      UserError: the data set holds no training photo.
+      UserError: the data set has no training photo.
       OSError: the file cannot be written.
     """
     from carclf.device import select_device

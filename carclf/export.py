@@ -1,4 +1,4 @@
-"""`python -m carclf.export`: a run as a file for other programs, checked by the runtime that will run it."""
+"""`python -m carclf.export`: writes a run as a file for other programs, and checks it in the runtime for it."""
 
 import dataclasses
 from pathlib import Path
@@ -40,7 +40,7 @@ class ExportOptions(Options):
     photos: int = option(64, "Number of validation photos to check the export on.", low=1, group="Check")
 
     def __post_init__(self) -> None:
-        """Checks each option, then the rules among them."""
+        """Checks each option, then the rules between options."""
         super().__post_init__()
         require_flags(self, "run", "output")
         named = self.output.lower().endswith((".onnx", ".tflite", ".pb"))
@@ -48,7 +48,7 @@ class ExportOptions(Options):
 
 
 def main(options: ExportOptions) -> None:
-    """Exports, and says what was found."""
+    """Exports the run, and prints the results of the checks."""
     members = runs.load_members(options.run, runs=options.runs)
     run, *others = (run for member in members for run in member.runs)
     if others:
@@ -96,7 +96,7 @@ def main(options: ExportOptions) -> None:
 
 
 def find_data(run: runs.Run, *, data: str) -> "Manifest":
-    """The data set whose validation photos check the export: `data`, or the one that the run was trained on.
+    """Returns the data set whose validation photos check the export: `data`, or the one the run was trained on.
 
     Raises:
       UserError: there is none.

@@ -1,4 +1,4 @@
-"""The one way to write a file: whole or not at all."""
+"""Writes files completely or not at all. All files are written through this module."""
 
 import contextlib
 import json
@@ -15,16 +15,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file by temporary name, fsync and rename, so that no reader ever meets half of it."""
+    """Writes a file under a temporary name, then fsync and rename, so that no reader ever sees half of it."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A context with the path of an empty file to fill, which becomes `path` at the end; after an error it is gone.
+    """Yields the path of an empty file to fill, which becomes `path` at the end; after an error it is removed.
 
-    It lies beside `path`, hidden, and has the same endings, since libraries go by them.
+    It is beside `path`, hidden, and has the same extensions, because libraries go by them.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes))
     os.close(handle)
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def commit(temporary: str | Path, path: str | Path) -> None:
-    """Renames a finished file to `path` in one atomic step; its bytes are on the disk before the name is."""
+    """Renames a finished file to `path` atomically; its bytes are on the disk before its name."""
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)

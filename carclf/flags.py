@@ -1,4 +1,4 @@
-"""Options that know themselves: a dataclass field is the flag, its default, its range, its names and its help."""
+"""Options that describe themselves: a dataclass field defines flag, default, range, names and help."""
 
 import dataclasses
 import difflib
@@ -17,28 +17,29 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Option:
-    """What an option knows of itself.
+    """The definition of an option.
 
     Attributes:
       default: the value without the flag.
       help: one or two sentences for `--help`, which adds the range or the names.
       group: the heading under which `--help` lists it.
-      low: the least value of a number.
-      high: the greatest value.
+      low: the minimum of a number.
+      high: the maximum of a number.
       above: a number that the value must exceed.
       below: a number that the value must stay below.
-      words: what may be written in place of a whole number, and the number that it is kept as.
-      choices: the values of a text; empty where they are not few and fixed.
-      names: "module:TABLE", one or several, whose names are the values of a text; where `check` is given, too, the
-        names that the text is made of.
-      check: "module:function" that raises a UserError for a value of the right type that is wrong nevertheless; called
-        with the value, once all options are parsed.
-      using: names of other options of the class, whose values `check` takes as keywords.
-      changes_result: whether a run with another value is another run; False for what only moves, watches or speeds up.
-      sets_start: whether it says what a stage starts from, in which the stages of one chain differ anyway.
-      since: the version that added it; empty for the first. Only a value other than the default then makes another run,
-        so that the checkpoints of older versions are still resumed.
-      path: whether it names a file or folder, which may lie elsewhere on another machine.
+      words: words that may stand for an integer, and the number that each is stored as.
+      choices: the possible values of a text; empty if they are not few and fixed.
+      names: "module:TABLE", one or several, whose names are the possible values of a text; if `check` is given, too,
+        the names that make up the text.
+      check: "module:function" that raises a UserError for a wrong value of the right type; called with the value after
+        all options are parsed.
+      using: names of other options of the class, whose values `check` takes as keyword arguments.
+      changes_result: whether a run with another value is a different run; False for options that only move, report or
+        speed up.
+      sets_start: whether it says what a stage starts from; the stages of a chain always differ in that.
+      since: the version that added it; empty for the first version. If set, only a value other than the default makes
+        a different run, so that checkpoints of older versions can still be resumed.
+      path: whether it names a file or folder, which may be elsewhere on another machine.
     """
 
     default: Any
@@ -60,13 +61,13 @@ class Option:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """The choices, or the names in its tables."""
+        """Its choices, or the names in its tables."""
         tables = (self.names,) if isinstance(self.names, str) else self.names
         return self.choices or tuple(name for table in tables for name in names_in(table))
 
     @property
     def range(self) -> str:
-        """The numbers that it may be, in words such as 'at least 1' or 'in [0, 1)'; empty where any will do."""
+        """The allowed numbers, in words such as 'at least 1' or 'in [0, 1)'; empty if any number is allowed."""
         low, high = (self.low, self.above), (self.high, self.below)
         lowest, highest = (next((end for end in ends if end is not None), None) for ends in (low, high))
         if lowest is None and highest is None:
@@ -82,7 +83,7 @@ class Option:
         return ", or ".join([words, *self.words])
 
     def rule_broken_by(self, value: object) -> str:
-        """The rule that a value of the right type breaks by itself, as a clause; empty where it breaks none."""
+        """Returns the rule that a value of the right type breaks on its own, as a clause; empty if it breaks none."""
         if isinstance(value, str):
             return "" if self.check else self._rule_of_text(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value in self.words.values():
@@ -108,7 +109,7 @@ class Option:
 
 
 def option(default: Any, help: str, **knowledge: Any) -> Any:
-    """A dataclass field that is also a flag; its annotation (str, int, float, bool or a Literal) is the flag's type.
+    """Returns a dataclass field that is also a flag, of the annotated type (str, int, float, bool or a Literal).
 
     Args:
       default: see `Option`.
@@ -119,24 +120,24 @@ def option(default: Any, help: str, **knowledge: Any) -> Any:
 
 
 def same_option(owner: type, name: str, **changes: Any) -> Any:
-    """A dataclass field that is the flag `name` of another class of options, with some of its knowledge changed."""
+    """Returns a dataclass field for the flag `name` of another options class, with some of its attributes changed."""
     shared = dataclasses.replace(options_of(owner)[name], **changes)
     return dataclasses.field(default=shared.default, metadata={"option": shared})
 
 
 def options_of(options: type) -> dict[str, Option]:
-    """What the options of a class know of themselves, by name."""
+    """Returns the definitions of the options of a class, by name."""
     return {field.name: field.metadata["option"] for field in dataclasses.fields(options)}
 
 
 class Options:
-    """The base of every class of options: what an option knows of itself holds for each instance."""
+    """The base of every options class: each instance satisfies the definitions of its options."""
 
     def __post_init__(self) -> None:
-        """Checks each option by what it knows of itself. A subclass with rules among its options calls this first.
+        """Checks each option against its definition. A subclass with rules between options calls this first.
 
         Raises:
-          UserError: a value that its option cannot have.
+          UserError: an option has a value that is not allowed.
         """
         described = options_of(type(self))
         for name, known in described.items():
@@ -144,7 +145,7 @@ class Options:
             rule = known.rule_broken_by(value)
             refuse(bool(rule), name, value, rule)
         checked = {name: known for name, known in described.items() if known.check}
-        for name, known in sorted(checked.items(), key=lambda item: bool(item[1].using)):  # what fits others comes last
+        for name, known in sorted(checked.items(), key=lambda item: bool(item[1].using)):  # `using` comes last
             value = getattr(self, name)
             if known.using or value != known.default:
                 _run_check(name, value, known, {other: getattr(self, other) for other in known.using})
@@ -159,13 +160,13 @@ def _run_check(name: str, value: object, known: Option, others: Mapping[str, obj
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'did you mean NAME? ' with the nearest of the known names; empty where none is near."""
+    """Returns 'did you mean NAME? ' with the nearest of the known names; empty if none is near."""
     near = difflib.get_close_matches(word.lower(), known, n=1)
     return f"did you mean {near[0]}? " if near else ""
 
 
 def define_flags(options: type) -> flags.FlagValues:
-    """A flag registry of its own (nothing global) with one absl flag per field of the dataclass `options`."""
+    """Returns a separate flag registry (nothing global) with one absl flag per field of the dataclass `options`."""
     values = flags.FlagValues()
     types = typing.get_type_hints(options)
     define: dict[type, Any] = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
@@ -178,7 +179,7 @@ def define_flags(options: type) -> flags.FlagValues:
 
 
 class _NumberOrWord(flags.IntegerParser):
-    """Parses an integer, or a word that stands for one that is not written otherwise."""
+    """Parses an integer, or a word that is the only way to write its integer."""
 
     def __init__(self, words: Mapping[str, int]) -> None:
         super().__init__()
@@ -194,30 +195,30 @@ class _NumberOrWord(flags.IntegerParser):
 
 
 def from_flags(options: type[T], values: flags.FlagValues) -> T:
-    """The dataclass `options` filled from parsed flags.
+    """Returns an instance of the dataclass `options`, filled from parsed flags.
 
     Raises:
-      UserError: what `options.__post_init__` finds wrong.
+      UserError: as for `options.__post_init__`.
     """
     return options(**{name: values[name].value for name in options_of(options)})
 
 
 def to_dict(options: Any) -> dict[str, Any]:
-    """The options as a JSON-ready mapping, every field included."""
+    """Returns the options as a mapping ready for JSON, with every field."""
     return dataclasses.asdict(options)
 
 
 def result_options(options: Any) -> dict[str, Any]:
-    """The options whose value makes a run what it is, as `to_dict` gives them."""
+    """Returns the options whose values define a run, in the form of `to_dict`."""
     known = options_of(type(options))
     return {name: value for name, value in to_dict(options).items() if known[name].changes_result}
 
 
 def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
-    """The dataclass `options` from what `to_dict` gave; a missing key takes its default.
+    """Returns an instance of the dataclass `options` from a mapping of `to_dict`; a missing key takes its default.
 
     Raises:
-      UserError: a key that no field has: the file is of a newer carclf.
+      UserError: a key is not a field: the file is from a newer carclf.
     """
     if unknown := sorted(set(mapping) - set(options_of(options))):
         raise UserError(
@@ -228,19 +229,19 @@ def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
 
 
 def changed_options(options: Any) -> dict[str, Any]:
-    """The fields that differ from their defaults: what a page about a run shows."""
+    """Returns the fields that differ from their defaults, for the page about a run."""
     known = options_of(type(options))
     return {name: value for name, value in to_dict(options).items() if value != known[name].default}
 
 
 def refuse(condition: bool, name: str, value: object, rule: str) -> None:
-    """Raises a UserError that names the option, its value and the rule that it breaks, where the condition holds."""
+    """Raises a UserError that names the option, its value and the broken rule, if the condition holds."""
     if condition:
         raise UserError(f"--{name}={value} is not possible: {rule}.")
 
 
 def require_flags(options: Any, *names: str) -> None:
-    """Raises a UserError that names the first of these options that was not given."""
+    """Raises a UserError that names the first of these options that is missing, if any."""
     for name in names:
         if not getattr(options, name):
             raise UserError(f"--{name} is missing: see --help for what it takes.")

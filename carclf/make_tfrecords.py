@@ -1,4 +1,7 @@
-"""`python -m carclf.make_tfrecords`: from photos to TFRecord shards, once and offline; tools/make_tfrecords.py too."""
+"""`python -m carclf.make_tfrecords`: converts photos to TFRecord shards, once and offline.
+
+tools/make_tfrecords.py does the same.
+"""
 
 from carclf.command import run_command
 from carclf.convert.options import ConvertOptions
@@ -11,7 +14,7 @@ Example: python tools/make_tfrecords.py --input=cars.zip --output=data/cars"""
 
 
 def main(options: ConvertOptions) -> None:
-    """Converts, or verifies."""
+    """Converts or verifies the data set."""
     if options.verify:
         from carclf.convert.verify import table, verify
 

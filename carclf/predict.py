@@ -1,4 +1,4 @@
-"""`python -m carclf.predict`: the test photos' classes, as the competition wants them."""
+"""`python -m carclf.predict`: predicts the classes of the test photos, in the competition's format."""
 
 import dataclasses
 import sys
@@ -28,7 +28,7 @@ DESCRIPTION = """Predicts the test photos with a run, or the mean of several, an
 The file has exactly the Ids of the sample submission, in its order; otherwise none is written. --photo=car.jpg,folder
 predicts any photos instead and prints their likeliest classes.
 Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
-SHEET_PHOTOS = 60  # of a contact sheet, at the most
+SHEET_PHOTOS = 60  # at most, on a contact sheet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PredictOptions(PredictionOptions):
     top: int = option(3, "With --photo: number of classes to print.", low=1, group=RUNS)
 
     def __post_init__(self) -> None:
-        """Checks each option, then the rules among them."""
+        """Checks each option, then the rules between options."""
         super().__post_init__()
         if self.photo:
             require_flags(self, "run")
@@ -76,16 +76,16 @@ class PredictOptions(PredictionOptions):
 
 
 def main(options: PredictOptions) -> int:
-    """Predicts and writes the submission, or prints what photos show."""
+    """Predicts and writes the submission, or prints the classes of single photos."""
     members = runs.load_members(options.run, runs=options.runs)
     return predict_files(options, members) if options.photo else predict_dataset(options, members)
 
 
 def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
-    """0 after writing the submission and what else was asked for.
+    """Writes the submission and everything else that was asked for, and returns 0.
 
     Raises:
-      UserError: anything that does not fit: nothing has been written then.
+      UserError: something does not fit; nothing was written.
     """
     from carclf.data.manifest import load_manifest
     from carclf.inference import comparison, submission
@@ -110,7 +110,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     photos = manifest.read_ids(split)
     if held_out:
         photos = photos[photos["fold"].isin(folds)]
-    # Now, not after an hour of work.
+    # Now, and not after an hour of work.
     submission.check_ids(photos["id"].tolist(), order=order)
     older = comparison.read_submission(Path(options.compare)) if options.compare else None
     if older is not None:
@@ -159,7 +159,7 @@ def predict(
     weights: "np.ndarray | None",
     device: "Device",
 ) -> "Predictions":
-    """The members' mean, with the weights given, or fitted first on the photos that they held out."""
+    """Returns the members' weighted mean; without `weights`, fits them first on the members' held-out photos."""
     from carclf.inference.compatibility import load_labels
     from carclf.inference.ensemble import fit_run_weights
     from carclf.inference.evaluation import labels_of
@@ -188,7 +188,7 @@ def predict(
 def tell_changes(
     options: PredictOptions, *, older: Mapping[str, str], newer: Mapping[str, str], manifest: "Manifest", split: str
 ) -> None:
-    """Prints how this submission differs from an older one, and writes the list and the picture of its changes."""
+    """Prints how this submission differs from an older one, and writes a list and a picture of the changes."""
     import pandas as pd
 
     from carclf.data.decoder import decode
@@ -220,17 +220,17 @@ def tell_changes(
 
 
 def short_change(before: str, after: str) -> str:
-    """Two classes as one short line, in which they can be told apart."""
+    """Returns one short line with two classes, in which they can be told apart."""
     from carclf.report.names import short_names
 
     return " → ".join(short_names((before, after), length=14))
 
 
 def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
-    """0 after printing the likeliest classes of every photo; 2 where some could not be read.
+    """Prints the most likely classes of every photo; returns 0, or 2 if some could not be read.
 
     Raises:
-      UserError: there is no such file, or a run does not load.
+      UserError: there is no such file, or a run cannot be loaded.
     """
     from carclf.inference.ensemble import parse_run_weights
     from carclf.inference.photo_files import photo_files
@@ -264,7 +264,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
 
 
 def print_classes(predictor: "PhotoPredictor", paths: Sequence[Path], *, top: int, batch_size: int) -> int:
-    """How many files could not be read, after printing a line for each of the others, a few at a time."""
+    """Prints a line for each readable file, a few at a time; returns the number of files that could not be read."""
     from carclf.data.validation import UnusableError
     from carclf.inference.photo_files import printable, read_files, table_line
 

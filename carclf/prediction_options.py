@@ -1,4 +1,4 @@
-"""What evaluation and prediction have in common: which runs see which photos, in which views, on which device."""
+"""The options that evaluation and prediction share: which runs see which photos, in which views, on which device."""
 
 import dataclasses
 

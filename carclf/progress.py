@@ -20,7 +20,7 @@ class Progress:
     Args:
       what: the work, such as "Computing features".
       total: the number of `unit`; None if it is unknown.
-      unit: of the count, in the plural.
+      unit: unit of the count, in the plural.
     """
 
     def __init__(self, what: str, *, total: int | None = None, unit: str = "photos") -> None:
@@ -58,7 +58,7 @@ class Progress:
 
     def add(self, count: int = 1) -> None:
         """Counts `count` more."""
-        if not self._done:  # the first may include compiling and says nothing about the others
+        if not self._done:  # the first call may include compiling, so its time is not typical
             self._first, self._first_ended = count, time.monotonic()
         self._done += count
 

@@ -15,7 +15,7 @@ test photos in solution.csv: what the demo and the tests train on, free of any d
 Example: python -m carclf.sample --output=data/sample --photos=1600"""
 
 LEAST_PHOTOS = 10  # one of each kind
-MOST_PHOTOS = 700_000  # there are so many Ids of six digits
+MOST_PHOTOS = 700_000  # limited by the number of six-digit Ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SampleOptions(Options):
     workers: int = option(0, "Processes that draw; 0 is one per CPU.", low=0, high=MOST_WORKERS)
 
     def __post_init__(self) -> None:
-        """Checks each option, and that none is missing."""
+        """Checks each option, and that no required one is missing."""
         super().__post_init__()
         require_flags(self, "output")
 

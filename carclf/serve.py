@@ -1,4 +1,4 @@
-"""`python -m carclf.serve`: a page on this machine that classifies the photos dropped on it."""
+"""`python -m carclf.serve`: serves a page on this machine that classifies the photos dropped on it."""
 
 import dataclasses
 import importlib.util
@@ -35,13 +35,13 @@ class ServeOptions(Options):
     device: str = same_option(TrainOptions, "device", names=(), choices=("auto", "cpu", "gpu", "tpu"))
 
     def __post_init__(self) -> None:
-        """Checks each option, and that none is missing."""
+        """Checks each option, and that no required one is missing."""
         super().__post_init__()
         require_flags(self, "run", "host")
 
 
 def main(options: ServeOptions) -> None:
-    """Loads, warms up and serves."""
+    """Loads the runs, warms up and serves."""
     loaded = runs.load_runs(options.run, runs=options.runs)
     if missing := [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]:
         raise UserError(

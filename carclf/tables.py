@@ -1,4 +1,4 @@
-"""Tables by their address, "module:NAME": the names in one without importing it, and what stands there."""
+"""Tables by their address, "module:NAME": reads the names in a table without importing it, and loads objects."""
 
 import ast
 import functools
@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parent
 
 
 def names_in(table: str) -> tuple[str, ...]:
-    """The names in the table "module:TABLE" of this package: the keys of a dict, or the words of a tuple.
+    """Returns the names in the table "module:TABLE" of this package: the keys of a dict, or the words of a tuple.
 
-    A module that is loaded answers itself, with the rows that were added to it. The others are read, not run: a table
-    of losses would import Keras, which `--help` must not wait for and whose backend is not chosen yet.
+    A loaded module gives its current table, with any rows added to it. Other modules are read, not run: a table of
+    losses would import Keras, which `--help` must not wait for and whose backend is not chosen yet.
 
     Raises:
       LookupError: as for `read_names`.
@@ -26,7 +26,7 @@ def names_in(table: str) -> tuple[str, ...]:
 
 @functools.cache
 def read_names(table: str) -> tuple[str, ...]:
-    """As `names_in`, always from the module's source.
+    """Returns the same as `names_in`, always from the module's source.
 
     Raises:
       LookupError: the module assigns no literal to the table.
@@ -48,6 +48,6 @@ def read_names(table: str) -> tuple[str, ...]:
 
 
 def load(address: str) -> Any:
-    """What "module:NAME" stands for, after importing the module."""
+    """Imports the module of "module:NAME" and returns the object."""
     module, _, name = address.partition(":")
     return getattr(importlib.import_module(module), name)

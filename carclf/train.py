@@ -1,4 +1,4 @@
-"""`python -m carclf.train`: trains one stage, or several, each from the best weights of the one before."""
+"""`python -m carclf.train`: trains one stage or several, each from the best weights of the previous one."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"
 
 
 def main(options: TrainOptions) -> int:
-    """Trains; 0 also when there was nothing left to do."""
+    """Trains and returns the exit code, which is also 0 if there was nothing left to do."""
     if options.stages:
         return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
     check_files(options)
@@ -40,7 +40,7 @@ def main(options: TrainOptions) -> int:
 
 
 def check_files(options: TrainOptions) -> None:
-    """Checks that the options name a data set, and only files that are there.
+    """Checks that the options name a data set, and that all files they name exist.
 
     Raises:
       UserError: no data set is named, or weights or a label patch are missing.
@@ -57,14 +57,16 @@ def check_files(options: TrainOptions) -> None:
 
 
 def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
-    """The exit code of the first stage that fails, or 0. Each stage is a process of its own, with its own memory.
+    """Trains each stage in its own process, until one fails; returns the exit code of that one, or 0.
+
+    A process of its own gives each stage its own memory.
 
     Args:
       stages: names of flag files.
-      arguments: the command line; what it holds besides `--stages` overrides the options of every stage.
+      arguments: the command line; everything in it but `--stages` overrides the options of every stage.
 
     Raises:
-      UserError: what can be known to stop any of the stages; none was started.
+      UserError: one of the stages cannot succeed, as far as can be known before; none was started.
     """
     shared = _without_stages(expand_flagfiles(arguments))
     commands = {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages}
@@ -81,16 +83,16 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
 
 
 def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
-    """The exit code of the first fold that fails, or 0: the stage trained once for each fold, in RUN/fold0 and so on.
+    """Trains the stage once for each fold, in RUN/fold0 and so on, until one fails; returns its exit code, or 0.
 
-    Where the parent was trained so too, each fold starts from the parent's run of the same fold.
+    If the parent was trained in the same way, each fold starts from the parent's run of the same fold.
 
     Args:
       options: of the command line.
       arguments: the command line itself.
 
     Raises:
-      UserError: the run's folder holds a run of one fold.
+      UserError: the run's folder holds the run of a single fold.
     """
     directory = runs.run_path(options.run or "run", runs=options.runs)
     if (directory / runs.STAGE_FILE).is_file():
@@ -113,7 +115,7 @@ def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
 
 
 def train_each(what: str, commands: Mapping[str, Sequence[str]]) -> int:
-    """The exit code of the first command that fails, or 0. Each is a process of its own, with its own memory.
+    """Runs each command in its own process, with its own memory, until one fails; returns its exit code, or 0.
 
     Args:
       what: 'stage' or 'fold'.
@@ -145,10 +147,10 @@ def _without_stages(arguments: Sequence[str]) -> list[str]:
 
 
 def train_one_stage(options: TrainOptions) -> int:
-    """0 after training the stage that the options describe, or when it was finished already.
+    """Trains the stage that the options describe, unless it is already finished, and returns 0.
 
     Raises:
-      Preempted: SIGTERM has come; what it says is how to resume.
+      Preempted: SIGTERM has arrived; the message says how to resume.
       KeyboardInterrupt: as `Preempted`.
     """
     from carclf.runs.opening import where_it_stands
@@ -171,7 +173,7 @@ def train_one_stage(options: TrainOptions) -> int:
 
 
 def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption) -> None:
-    """Opens the run's folder, trains, and closes it with what the best weights reach; `--find_lr` only measures."""
+    """Opens the run's folder, trains, and closes it with the scores of the best weights; `--find_lr` only measures."""
     from carclf.runs.opening import open_run
 
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
@@ -206,7 +208,7 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption)
 
 
 def find_learning_rate(trainer: "Trainer") -> None:
-    """Writes find_lr.csv and find_lr.png into the run's folder, and prints what they suggest."""
+    """Writes find_lr.csv and find_lr.png into the run's folder, and prints the rate that they suggest."""
     from carclf.report.learning_rates import write_learning_rates
 
     sweep = trainer.sweep_learning_rates()
@@ -214,7 +216,7 @@ def find_learning_rate(trainer: "Trainer") -> None:
 
 
 def begin_run(stage: "Stage", opened: "OpenRun") -> runs.Run:
-    """The run, after writing augmentation.png and stage.json into its folder; as it was started if it is resumed."""
+    """Writes augmentation.png and stage.json and returns the run; a resumed run is returned as it was started."""
     from carclf.report import augmentation
     from carclf.runs import opening
     from carclf.training.description import describe_stage

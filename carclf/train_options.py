@@ -1,4 +1,4 @@
-"""The options of training, which every run keeps in its stage.json and which later commands read back."""
+"""The options of training, which every run stores in its stage.json and later commands read."""
 
 import dataclasses
 
@@ -6,16 +6,16 @@ from carclf.errors import UserError
 from carclf.flags import Options, option, refuse
 from carclf.framing import PADDING_MODES, RENDER_METHODS, RESIZE_MODES, PaddingMode, parse_image_sizes
 
-# What --val_fold=all is kept as.
+# The stored value of --val_fold=all.
 ALL_FOLDS = -1
-LARGEST_SEED = 2**32 - 1  # of Keras
+LARGEST_SEED = 2**32 - 1  # in Keras
 
 
 def parse_profile_steps(text: str) -> tuple[int, int] | None:
-    """(first, last) of '10,20', steps counted from 1; None of an empty text.
+    """Returns (first, last) for a text such as '10,20', steps counted from 1; None for an empty text.
 
     Raises:
-      UserError: the text is anything else.
+      UserError: the text has another form.
     """
     if not text:
         return None
@@ -337,7 +337,7 @@ class TrainOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        """Checks each option, then the rules among them."""
+        """Checks each option, then the rules between options."""
         super().__post_init__()
         first_size, last_size = parse_image_sizes(self.image_size)
         refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")

@@ -25,7 +25,7 @@ Example: python -m carclf.tune --flagfile=stages/b0_112.flags --data=data/cars -
 
 @dataclasses.dataclass(frozen=True)
 class TuneOptions(TrainOptions):
-    """Every option of `python -m carclf.tune`: those of the search, and those that its trials have in common."""
+    """Every option of `python -m carclf.tune`: those of the search, and those that its trials share."""
 
     trials: int = option(0, "Trials in the study, those of other processes included.", low=1, group="Search")
     output: str = option("", "Flag file to write the best trial to.", path=True, group="Search")
@@ -52,7 +52,7 @@ class TuneOptions(TrainOptions):
     )
 
     def __post_init__(self) -> None:
-        """Checks each option, then the rules among them."""
+        """Checks each option, then the rules between options."""
         require_flags(self, "data", "output")
         super().__post_init__()
         for name in ("stages", "find_lr", "resume_from"):
@@ -62,7 +62,7 @@ class TuneOptions(TrainOptions):
 
 
 def main(options: TuneOptions) -> None:
-    """Searches until the study has its trials."""
+    """Searches until the study has all its trials."""
     from carclf.data.manifest import load_manifest
 
     try:
@@ -111,13 +111,13 @@ def main(options: TuneOptions) -> None:
 
 
 def trained_options(options: TuneOptions) -> TrainOptions:
-    """What the trials have in common."""
+    """Returns the options that the trials share."""
     names = {field.name for field in dataclasses.fields(TrainOptions)}
     return TrainOptions(**{name: value for name, value in to_dict(options).items() if name in names})
 
 
 def base_arguments(arguments: Sequence[str]) -> list[str]:
-    """The `--flagfile=PATH` and `--stage=NAME` of a command line, each as one word."""
+    """Returns the `--flagfile=PATH` and `--stage=NAME` of a command line, each as one word."""
     found, pending = [], list(arguments)
     while pending:
         name, separator, value = pending.pop(0).lstrip("-").partition("=")

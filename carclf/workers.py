@@ -1,4 +1,4 @@
-"""Several processes that map a function over tasks in order, or this one alone; no process outlives its parent."""
+"""Maps a function over tasks in order, in several processes or in this one; no process outlives its parent."""
 
 import contextlib
 import multiprocessing
@@ -17,27 +17,27 @@ from carclf.errors import UserError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-MOST_WORKERS = 1024  # that anybody may ask for
-AHEAD = 3  # tasks in flight a worker: none waits, and memory does not grow with their number
+MOST_WORKERS = 1024  # the most that can be requested
+AHEAD = 3  # tasks in flight per worker: no worker waits, and memory does not grow with the number of tasks
 
 _state: Any = None  # what `prepare` returned in this process
 
 
 class Pool(Protocol):
-    """What a pass over the photos needs of whoever does its tasks: `Workers`, or Apache Beam."""
+    """What a pass over the photos needs from `Workers` or Apache Beam, which run its tasks."""
 
     count: int
     """How many share the work; with one there is nothing to share."""
 
     def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """function(state, task) for every task, in order."""
+        """Yields function(state, task) for every task, in order."""
 
     def shared_folder(self) -> contextlib.AbstractContextManager[str]:
-        """A new folder that every worker reaches under this path; it is removed at the end."""
+        """Returns a context with a new folder that every worker reaches under this path; it is removed at the end."""
 
 
 class Workers:
-    """Processes that are kept alive between passes; with one worker, everything happens in this process."""
+    """Processes that stay alive between passes; with one worker, everything happens in this process."""
 
     def __init__(self, count: int, prepare: Callable[..., Any], *arguments: Any) -> None:
         self.count = count
@@ -47,7 +47,7 @@ class Workers:
 
     def __enter__(self) -> Self:
         if self.count > 1:
-            # A forked copy of a process with threads may hang; a spawned one starts clean.
+            # A forked copy of a process with threads may hang; a spawned process starts clean.
             self._pool = ProcessPoolExecutor(
                 self.count,
                 mp_context=multiprocessing.get_context("spawn"),
@@ -59,21 +59,21 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._local = None  # closes the archives that it holds
+        self._local = None  # closes the archives that the state holds
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     @contextlib.contextmanager
     def shared_folder(self) -> Iterator[str]:
-        """A new folder that every worker reaches under this path; it is removed at the end."""
+        """Yields a new folder that every worker reaches under this path, and removes it at the end."""
         with tempfile.TemporaryDirectory() as folder:
             yield folder
 
     def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """function(state, task) for every task, in order; `state` is what `prepare` returned in that process.
+        """Yields function(state, task) for every task, in order; `state` is what `prepare` returned in that process.
 
         Raises:
-          UserError: a worker was killed, most likely for want of memory.
+          UserError: a worker was killed, most likely because memory ran out.
         """
         if self._pool is None:
             if self._local is None:
@@ -106,12 +106,12 @@ class Workers:
 
 
 def usable_cores() -> int:
-    """The number of CPU cores that this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_count(wanted: int, *, photos: int, photos_per_worker: int) -> int:
-    """`wanted`, or where it is 0 one a usable core, but none for fewer than `photos_per_worker` photos."""
+    """Returns `wanted`; if it is 0, one per usable core, but at most one per `photos_per_worker` photos (minimum 1)."""
     return wanted or max(1, min(usable_cores(), photos // photos_per_worker))
 
 
@@ -122,7 +122,7 @@ def _begin(prepare: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this process when its parent has ended, however that came about. Runs in a thread of its own."""
+    """Ends this process after its parent has ended for any reason. Runs in its own thread."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         with contextlib.suppress(OSError):

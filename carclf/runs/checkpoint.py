@@ -1,8 +1,8 @@
-"""Checkpoints on disk: two generations, each everything that is needed to resume. Arrays and JSON, never pickle.
+"""Checkpoints on disk: two generations, each with everything needed to resume. Arrays and JSON, never pickle.
 
 checkpoints/step-00000400.npz     every array, uncompressed
-            step-00000400.json    written after it: a checkpoint without is none; hashes, identity and the small state
-            best-00003.weights.h5 the best weights as of the checkpoints that name it
+            step-00000400.json    written last, so it marks a complete checkpoint; hashes, identity and the small state
+            best-00003.weights.h5 the best weights at the time of the checkpoints that name it
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ from carclf.files import replacing, write_atomically, write_json
 
 FORMAT_VERSION = 1
 GENERATIONS = 2
-OWN_FILES = re.compile(r"\.?(step-\d+\.(npz|json)|best-\d+\.weights\.h5)")  # and what a kill left of a temporary one
-NUMBERS = "biuf"  # NumPy kinds that are values and nothing else
-HEADER_BYTES = 4096  # at the most, of one array
+OWN_FILES = re.compile(r"\.?(step-\d+\.(npz|json)|best-\d+\.weights\.h5)")  # or temporary files that a kill left
+NUMBERS = "biuf"  # NumPy kinds that hold plain values only
+HEADER_BYTES = 4096  # at most, per array
 IDENTITY_REASONS = {
     "options": "it was made with other options",
     "classes": "it was made for another list of classes",
@@ -39,18 +39,18 @@ class InvalidCheckpointError(Exception):
 
 
 class NonFiniteStateError(Exception):
-    """A state with NaN or infinity in it, which is never saved; the message is the array's name."""
+    """A state that contains NaN or infinity and is never saved; the message is the array's name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Everything that is needed to resume.
+    """Everything needed to resume.
 
     Attributes:
-      step: optimizer steps done since the stage began.
+      step: optimizer steps since the stage began.
       arrays: float, integer or boolean arrays by name.
-      state: what else there is, ready for JSON.
-      best_epoch: the epoch of the best weights, counted from 1; 0 while there are none.
+      state: the rest of the state, ready for JSON.
+      best_epoch: epoch of the best weights, counted from 1; 0 if there are none yet.
     """
 
     step: int
@@ -63,10 +63,10 @@ class CheckpointFolder:
     """The checkpoints of one run.
 
     Args:
-      directory: `checkpoints/` of the run; made when first written to.
+      directory: `checkpoints/` of the run; created by the first write.
       identity: what a checkpoint must share with this run, by the names in `IDENTITY_REASONS`.
-      arrays: the arrays that a checkpoint of this run has, in order.
-      best_weights: the run's best.weights.h5, which a checkpoint takes a copy of.
+      arrays: name, shape and dtype of the arrays in a checkpoint of this run, in order.
+      best_weights: the run's best.weights.h5, which each checkpoint copies.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class CheckpointFolder:
         self._identity = dict(identity)
         self._specs = list(arrays)
         self._best_weights = best_weights
-        self._best: dict[str, Any] | None = None  # epoch, file and sha256 of the copy that is in use
+        self._best: dict[str, Any] | None = None  # epoch, file and sha256 of the current copy
         self._kept: list[set[str]] = []  # the files of each generation, the newest first
 
     def newest_step(self) -> int:
-        """The step of the newest checkpoint that is this run's and whole, before any array is read; 0 if none is."""
+        """Returns the step of this run's newest complete checkpoint without reading its arrays; 0 if there is none."""
         for path in stored_checkpoints(self.directory):
             try:
                 return int(self._check(path)["step"])
@@ -89,9 +89,9 @@ class CheckpointFolder:
         return 0
 
     def newest(self) -> Checkpoint | None:
-        """The newest valid checkpoint, its best weights put back in place; each skipped one is printed with its reason.
+        """Restores the best weights of the newest valid checkpoint and returns it; prints why it skips any other.
 
-        Later `write`s keep it as the older generation, whatever numbers the skipped ones bear.
+        Later calls of `write` keep it as the older generation, whatever the step numbers of those that were skipped.
         """
         for path in stored_checkpoints(self.directory):
             try:
@@ -106,11 +106,11 @@ class CheckpointFolder:
         return None
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Writes it and removes all but the newest `GENERATIONS`; a kill at any moment leaves those before.
+        """Writes a checkpoint and removes all but the newest `GENERATIONS`; a kill leaves the earlier ones.
 
         Raises:
           NonFiniteStateError: an array holds NaN or infinity; nothing is written.
-          OSError: the disk is full, or worse.
+          OSError: the files cannot be written, for example because the disk is full.
         """
         for name, array in checkpoint.arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -147,7 +147,7 @@ class CheckpointFolder:
         return Checkpoint(step=step, arrays=arrays, state=state, best_epoch=best_epoch), content
 
     def _check(self, path: Path) -> dict[str, Any]:
-        """What the JSON file says, when all files of the checkpoint are whole and this run's."""
+        """Returns the content of the JSON file, after checking that all files are complete and belong to this run."""
         content = _read_content(path)
         try:
             self._check_identity(content)
@@ -202,26 +202,26 @@ class CheckpointFolder:
 
 
 def checkpoint_folder(run: Path, *, identity: Mapping[str, str], arrays: Sequence[ArraySpec] = ()) -> CheckpointFolder:
-    """The checkpoints in a run's folder; without `arrays`, which only a model knows, to ask for `newest_step`."""
+    """Returns the checkpoints of a run; without `arrays`, which only a model knows, just `newest_step` is of use."""
     return CheckpointFolder(
         run / runs.CHECKPOINTS_FOLDER, identity=identity, arrays=arrays, best_weights=run / runs.BEST_WEIGHTS
     )
 
 
 def stored_checkpoints(directory: Path) -> list[Path]:
-    """The JSON files of the checkpoints in a folder, valid or not, the newest first."""
+    """Returns the JSON files of the checkpoints in a folder, valid or not, the newest first."""
     found = {path: re.fullmatch(r"step-(\d+)\.json", path.name) for path in directory.glob("step-*.json")}
     steps = {path: int(match[1]) for path, match in found.items() if match}
     return sorted(steps, key=lambda path: steps[path], reverse=True)
 
 
 def specs_of(arrays: Mapping[str, np.ndarray]) -> list[ArraySpec]:
-    """Name, shape and dtype of each array."""
+    """Returns name, shape and dtype of each array."""
     return [(name, tuple(array.shape), array.dtype.name) for name, array in arrays.items()]
 
 
 def _write_arrays(path: Path, arrays: Sequence[np.ndarray]) -> str:
-    """SHA-256 of the file after writing it."""
+    """Writes the arrays and returns the SHA-256 of the file."""
     if unsafe := [array.dtype for array in arrays if array.dtype.kind not in NUMBERS]:
         raise TypeError(f"A checkpoint holds numbers only. Received: an array of {unsafe[0]}")
     with replacing(path) as temporary, open(temporary, "w+b") as file:
@@ -259,7 +259,7 @@ def _check_file(path: Path, digest: str, *, size: int | None = None) -> None:
 
 
 def _read_arrays(path: Path, specs: Sequence[ArraySpec]) -> dict[str, np.ndarray]:
-    """The arrays by name: nothing but numbers, and none larger than the model says, whatever the file claims."""
+    """Returns the arrays by name: numbers only, and none larger than the model expects, whatever the file claims."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}

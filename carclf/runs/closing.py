@@ -1,4 +1,4 @@
-"""How a run's folder is closed: with what its best weights reach on the photos that they never saw."""
+"""Closes a run's folder with the scores of its best weights on photos that they never saw."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,21 +7,21 @@ from typing import Any
 from carclf.files import write_json
 from carclf.runs.run import METRICS_FILE, Run
 
-CLEAN = "clean"  # the name of the view in which a photo is as it is
+CLEAN = "clean"  # the name of the view that leaves a photo unchanged
 
 
 def with_evaluation(
     run: Run, evaluation: Mapping[str, Any], *, views: str, fit: Mapping[str, Any] | None = None
 ) -> Run:
-    """The run with the metrics that `close_run` is to write.
+    """Returns the run with the metrics that `close_run` writes.
 
-    `val_accuracy` is always that of the clean view; what several views reach stands beside it under `tta`.
+    `val_accuracy` always belongs to the clean view; the scores of several views are in `tta`.
 
     Args:
-      run: that was evaluated.
-      evaluation: on its held-out fold (`carclf.inference.metrics.Evaluation.to_dict`).
-      views: their names, joined by '|'.
-      fit: how the training ended, when it just has: best_epoch, epochs and train_seconds.
+      run: the evaluated run.
+      evaluation: on its validation fold (`carclf.inference.metrics.Evaluation.to_dict`).
+      views: names of the views, joined by '|'.
+      fit: how the training ended, if it has just ended: best_epoch, epochs and train_seconds.
     """
     metrics = dict(fit or run.metrics or {})
     if views == CLEAN:
@@ -37,6 +37,6 @@ def with_evaluation(
 
 
 def close_run(run: Run) -> None:
-    """Writes metrics.json, the last of a run's files: a run that has it is finished."""
+    """Writes metrics.json, the last of a run's files, which marks the run as finished."""
     assert run.metrics is not None
     write_json(run.directory / METRICS_FILE, run.metrics)

@@ -1,4 +1,4 @@
-"""What a run asks of its data set; `carclf.data.manifest.Manifest` is one."""
+"""What a run needs from its data set; `carclf.data.manifest.Manifest` provides it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,23 +9,23 @@ class LabelPatch(Protocol):
 
     @property
     def content(self) -> bytes:
-        """The file."""
+        """Content of the file."""
 
     @property
     def sha256(self) -> str:
-        """Its hash."""
+        """Hash of the file."""
 
 
 class DataSet(Protocol):
-    """What binds a run to a data set."""
+    """What ties a run to a data set."""
 
     @property
     def directory(self) -> str:
-        """Where it lies."""
+        """Its folder."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of its photos, of the options it was made with, and so of its split."""
+        """Hash of its photos and of the options it was made with, and so of its split."""
 
     @property
     def class_map_sha256(self) -> str:
@@ -33,7 +33,7 @@ class DataSet(Protocol):
 
     @property
     def class_count(self) -> int:
-        """How many classes it has."""
+        """Number of its classes."""
 
     @property
     def folds(self) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""A run's folder belongs to one process at a time."""
+"""Locks a run's folder, so that it belongs to one process at a time."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from carclf.errors import UserError
 
 @contextlib.contextmanager
 def holding(directory: Path) -> Iterator[None]:
-    """A context in which the run's folder, made if need be, is this process's alone.
+    """Holds the run's folder for this process alone inside this context, and creates the folder if necessary.
 
-    The folder itself is locked, and the system lets go of it however the process ends: there is no file that a kill
-    could leave behind. A folder in which nothing was written is gone again.
+    The folder itself is locked, and the system releases it however the process ends: there is no lock file that a
+    kill could leave behind. The folder is removed at the end if nothing was written to it.
 
     Raises:
-      UserError: another process holds it, or it cannot be made.
+      UserError: another process holds the folder, or it cannot be created.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def _locked(directory: Path) -> Iterator[None]:
         raise UserError(
             f"Another process is training in {directory}: wait for its end or stop it, or choose another --run."
         ) from None
-    except OSError:  # a network file system without locks: there is nobody to ask
+    except OSError:  # a network file system without locks: no way to find out
         pass
     try:
         yield

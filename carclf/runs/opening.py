@@ -1,4 +1,4 @@
-"""How a run's folder is opened: decided once, before a framework is imported, and held until the run ends."""
+"""Opens a run's folder: decides how to start, before a framework is imported, and holds the folder until the end."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from carclf.runs.lock import holding
 from carclf.runs.parent import check_split, load_parent
 from carclf.train_options import TrainOptions
 
-# Nothing that a kill left under a temporary name.
+# Excludes temporary files that a kill left behind.
 COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5)")
 
 
@@ -41,10 +41,10 @@ class OpenRun:
       directory: the run's folder.
       start: how the run begins.
       source: the folder whose checkpoints it resumes from: its own, or that of --resume_from.
-      step: how many steps the newest valid checkpoint there has done; 0 where the run starts fresh.
+      step: step of the newest valid checkpoint there; 0 if the run starts fresh.
       identity: what a checkpoint must share with the run (`carclf.runs.checkpoint.IDENTITY_REASONS`).
       parent: the finished run whose best weights it starts from, or None.
-      warning: what is wrong with its split but was allowed, or None.
+      warning: the fault of its split that was allowed, or None.
     """
 
     directory: Path
@@ -58,15 +58,15 @@ class OpenRun:
 
 @contextlib.contextmanager
 def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterator[OpenRun]:
-    """A context that holds the run's folder, with all that is decided from it; nothing in it is changed yet.
+    """Holds the run's folder inside this context and decides how the run starts, without changing the folder's files.
 
     Args:
-      directory: the run's folder; made if need be, and gone again if nothing is written there.
+      directory: the run's folder; created if necessary, and removed again if nothing is written to it.
       options: of the command line.
       data: the data set.
 
     Raises:
-      UserError: another process holds the folder, what is to be resumed is another stage's, or the parent does not fit.
+      UserError: another process holds the folder, the run to resume is of another stage, or the parent does not fit.
     """
     with holding(directory):
         start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
@@ -91,10 +91,10 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
 
 
 def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> Start:
-    """How the run in `directory` begins.
+    """Decides how the run in `directory` begins.
 
     Raises:
-      UserError: what is there, or in --resume_from, is another stage's.
+      UserError: the run there, or in --resume_from, is of another stage.
     """
     if options.overwrite or not options.resume:
         return Start.FRESH
@@ -113,12 +113,12 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
 
 
 def prepare_folder(opened: OpenRun) -> None:
-    """Empties or fills the run's folder, as its start says; `begin_run` writes what is new in it."""
+    """Empties or fills the run's folder, depending on its start; `begin_run` writes the new files."""
     directory = opened.directory
     directory.mkdir(parents=True, exist_ok=True)
     if opened.start is Start.RESUME:
         return
-    # In this order a kill in between leaves a finished run, an unfinished one that starts at step 0, or none.
+    # In this order a kill leaves a finished run, an unfinished one that starts at step 0, or none.
     checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
     for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER, directory / runs.TENSORBOARD_FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,11 +138,11 @@ def prepare_folder(opened: OpenRun) -> None:
                 folder.mkdir()
                 for path in sorted(source.iterdir()):
                     if COPIED.fullmatch(path.name):
-                        shutil.copyfile(path, folder / path.name)  # without the source's modes: it may be read-only
+                        shutil.copyfile(path, folder / path.name)  # without the file mode, which may be read-only
 
 
 def begin_run(opened: OpenRun, stage: Mapping[str, Any], *, data: DataSet) -> runs.Run:
-    """The run, after writing its stage.json and its copy of the label patch into the prepared folder."""
+    """Writes stage.json and a copy of the label patch into the prepared folder, and returns the run."""
     if data.label_patch:
         write_atomically(opened.directory / runs.APPLIED_LABELS, data.label_patch.content)
     write_json(opened.directory / runs.STAGE_FILE, stage)  # last: a run that has it is resumed with what is there
@@ -153,7 +153,7 @@ def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
     """Returns the run as it was started.
 
     Raises:
-      UserError: it was started with another precision than this device's, which has other variables and other results.
+      UserError: it was started with a precision other than this device's, with different variables and results.
     """
     run = runs.load_run(opened.directory)
     if (started := run.stage["device"]["precision"]) != precision:
@@ -165,14 +165,14 @@ def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
 
 
 def find_parent(options: TrainOptions) -> Path:
-    """Where --init_from lies: beside the copy of a lost session's run when it is not where runs are looked up."""
+    """Returns the folder of --init_from; if it is not among the runs, the one beside the run of --resume_from."""
     path = runs.run_path(options.init_from, runs=options.runs)
     beside = Path(options.resume_from).expanduser().parent / path.name
     return beside if options.resume_from and not path.is_dir() and beside.is_dir() else path
 
 
 def where_it_stands(directory: Path) -> str:
-    """What an interrupted run's last sentence says of how to resume it."""
+    """Returns the end of an interrupted run's last sentence: how to resume it."""
     if stored := stored_checkpoints(directory / runs.CHECKPOINTS_FOLDER):
         step = int(stored[0].stem.removeprefix("step-"))
         return f"step {step} is saved in {stored[0].parent}, and the same command (without --overwrite) resumes from it"
@@ -180,9 +180,9 @@ def where_it_stands(directory: Path) -> str:
 
 
 def comparable_options(options: TrainOptions) -> dict[str, Any]:
-    """The options that make a stage what it is, by name; of a path its last part, since folders may have moved.
+    """Returns the options that define a stage, by name; of a path only its last part, since folders may have moved.
 
-    The data set is compared by its fingerprint instead, and another device changes nothing but the last bits.
+    The data set is compared by its fingerprint instead, and another device changes only the last bits.
     """
     paths = {name for name, known in options_of(TrainOptions).items() if known.path}
     kept = result_options(options)
@@ -190,12 +190,12 @@ def comparable_options(options: TrainOptions) -> dict[str, Any]:
 
 
 def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
-    """What a checkpoint must share with the run that resumes from it (`checkpoint.IDENTITY_REASONS`)."""
+    """Returns what a checkpoint must share with the run that resumes from it (`checkpoint.IDENTITY_REASONS`)."""
     known = options_of(TrainOptions)
     compared = {
         name: value
         for name, value in comparable_options(options).items()
-        if not (known[name].since and value == known[name].default)  # a checkpoint of before it names none
+        if not (known[name].since and value == known[name].default)  # older checkpoints do not name it
     }
     if data.label_patch:
         compared["label_patch"] = data.label_patch.sha256

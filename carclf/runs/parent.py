@@ -1,4 +1,4 @@
-"""What a stage may inherit: the checks that come before the first import of a framework."""
+"""Checks what a stage may inherit from its parent run, before the first import of a framework."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,16 +11,17 @@ from carclf.train_options import TrainOptions
 
 
 def load_parent(path: Path, *, data: str, backbone: str, head_width: int) -> runs.Run:
-    """The finished run in `path`, whose weights fit this stage.
+    """Returns the finished run in `path`, after checking that its weights fit this stage.
 
     Args:
       path: the parent's folder.
-      data: the data set, for the command that makes a missing parent.
-      backbone: of this stage.
-      head_width: of this stage.
+      data: the data set, for the command that trains a missing parent.
+      backbone: backbone of this stage.
+      head_width: head width of this stage.
 
     Raises:
-      UserError: it does not exist (the command that makes it is named), is unfinished, or has another backbone or head.
+      UserError: it does not exist (the message names the command that trains it), is unfinished, or has another
+        backbone or head.
     """
     if not path.is_dir():
         raise UserError(
@@ -44,10 +45,10 @@ def _check_same_network(path: Path, parent: TrainOptions, *, backbone: str, head
 
 
 def check_chain(stages: Mapping[str, TrainOptions]) -> None:
-    """Checks that each of these stages can start from the parent that it names: a run, or a stage before it.
+    """Checks that each of these stages can start from its parent: an existing run, or an earlier stage.
 
     Args:
-      stages: their options by name, in the order in which they will be trained.
+      stages: their options by name, in training order.
 
     Raises:
       UserError: as for `load_parent`, with the name of the stage.
@@ -64,21 +65,23 @@ def check_chain(stages: Mapping[str, TrainOptions]) -> None:
 
 def _check_parent(options: TrainOptions, *, made: Mapping[Path, TrainOptions]) -> None:
     path = runs.run_path(options.init_from, runs=options.runs)
-    kept = (path / runs.METRICS_FILE).is_file()  # by a stage that is trained already
+    kept = (path / runs.METRICS_FILE).is_file()  # from a stage that is already trained
     if path in made and (made[path].overwrite or not kept):
         _check_same_network(path, made[path], backbone=options.backbone, head_width=options.head_width)
     elif not path.is_dir() and (hint := did_you_mean(path.name, [one.name for one in made])):
         raise UserError(f"The parent run {path} does not exist: {hint}That is a stage before this one.")
-    elif not runs.fold_paths(path):  # else each fold has a parent of its own
+    elif not runs.fold_paths(path):  # otherwise each fold has its own parent
         load_parent(path, data=options.data, backbone=options.backbone, head_width=options.head_width)
 
 
 def check_split(data: DataSet, *, val_fold: int, parent: runs.Run | None, allow_change: bool = False) -> str | None:
-    """None when the validation fold exists and the parent never trained on it; a warning where that is allowed.
+    """Checks that the validation fold exists and that the parent never trained on it.
+
+    It returns None, or a warning if the parent trained on it and that is allowed.
 
     Args:
       data: the data set.
-      val_fold: the fold that this stage holds out.
+      val_fold: this stage's validation fold.
       parent: the run that this stage starts from.
       allow_change: whether the parent may have trained on photos that validate this stage.
 
@@ -112,7 +115,7 @@ def check_split(data: DataSet, *, val_fold: int, parent: runs.Run | None, allow_
 
 
 def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
-    """One line: what this stage does otherwise than the one it starts from."""
+    """Returns one line about the differences between this stage and its parent."""
     known = options_of(TrainOptions)
     ours = {name: value for name, value in result_options(options).items() if not known[name].sets_start}
     pairs = ((name, getattr(parent.options, name), value) for name, value in ours.items())
@@ -121,10 +124,10 @@ def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
 
 
 def check_batch(*, batch_size: int, replicas: int, mixes: bool, steps: int, train_photos: int) -> None:
-    """Checks that the replicas can share every batch, and that there are as many as an epoch is to have.
+    """Checks that the replicas can share every batch, and that there are enough batches for an epoch.
 
     Raises:
-      UserError: they cannot; the nearest batch size that works is named.
+      UserError: they cannot (the message names the nearest batch size that works), or there are too few batches.
     """
     unit = replicas * (2 if mixes else 1)
     if batch_size % unit:

@@ -1,4 +1,4 @@
-"""A run on disk: where it is, what it was made with, and how it ended. JSON and file names only."""
+"""A run on disk: its folder, its options and its results. JSON and file names only."""
 
 import dataclasses
 import json
@@ -15,32 +15,32 @@ from carclf.train_options import TrainOptions
 
 FORMAT_VERSION = 1
 STAGE_FILE = "stage.json"
-METRICS_FILE = "metrics.json"  # written last: a run that has it is finished
+METRICS_FILE = "metrics.json"  # written last: marks a run as finished
 BEST_WEIGHTS = "best.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 HISTORY_FILE = "history.csv"
 CHECKPOINTS_FOLDER = "checkpoints"
 TENSORBOARD_FOLDER = "tensorboard"
 EPOCHS_FOLDER = "epochs"  # weights of the last epochs, for --swa_epochs
-FEATURES_FOLDER = "features"  # what the backbone made of the photos, for --feature_views
-OUT_OF_FOLD_FILE = "out_of_fold.json"  # of all folds together, in the folder of --val_fold=all
+FEATURES_FOLDER = "features"  # the backbone's features of the photos, for --feature_views
+OUT_OF_FOLD_FILE = "out_of_fold.json"  # scores of all folds together, in the folder of --val_fold=all
 APPLIED_LABELS = "applied_label_patch.csv"  # the run's own copy of --label_patch
-FOLD_FOLDER = re.compile(r"fold(\d+)")  # of each run that --val_fold=all makes
+FOLD_FOLDER = re.compile(r"fold(\d+)")  # name of each run that --val_fold=all trains
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What `stage.json` and `metrics.json` of a run directory say.
+    """A run, as described by the `stage.json` and `metrics.json` in its folder.
 
     Attributes:
       directory: the run's folder.
-      options: every resolved option of the training.
+      options: all resolved options of the training.
       class_names: the classes in order of their label.
       class_map_sha256: hash of the label map, equal for data sets that agree on it.
-      data_fingerprint: fingerprint of the data set (and so of the split) trained on.
-      max_side: longest side of its stored photos in pixels, which decides the canvas.
-      stage: the whole of stage.json.
-      metrics: the whole of metrics.json, or None while the run is unfinished.
+      data_fingerprint: fingerprint of the data set it was trained on, and so of the split.
+      max_side: longest side of its stored photos in pixels, which determines the canvas.
+      stage: the whole content of stage.json.
+      metrics: the whole content of metrics.json, or None while the run is unfinished.
     """
 
     directory: Path
@@ -59,12 +59,12 @@ class Run:
 
     @property
     def rendering(self) -> Rendering:
-        """How the images of whole photos are computed, in the way that serves every geometry: nothing is mixed."""
+        """How images are computed from whole photos without mixing, in the way that suits every geometry."""
         return Rendering(fill=self.options.fill, stretch=self.options.stretch)
 
     @property
     def label_patch(self) -> Path | None:
-        """The run's copy of the label patch that it was trained with, or None."""
+        """The run's copy of the label patch it was trained with, or None."""
         return self.directory / APPLIED_LABELS if self.stage["data"].get("label_patch") else None
 
     @property
@@ -84,12 +84,12 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """What one name of `--run` stands for: a run, or those that `--val_fold=all` trained, one for each fold.
+    """What one name in `--run` stands for: a run, or the runs of `--val_fold=all`, one for each fold.
 
     Attributes:
-      name: of its folder.
+      name: name of its folder.
       directory: the folder.
-      runs: in order of their folds; one with a run of its own.
+      runs: in order of their folds; a single one if the name stands for one run.
     """
 
     name: str
@@ -98,41 +98,41 @@ class Member:
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds that its runs held out."""
+        """The validation folds of its runs."""
         return tuple(run.options.val_fold for run in self.runs)
 
     def run_of(self, fold: int) -> Run:
-        """The run that held out `fold`."""
+        """Returns the run whose validation fold is `fold`."""
         return self.runs[self.folds.index(fold)]
 
 
 def run_name(directory: Path) -> str:
-    """The name of the run in a folder: its own, behind that of its parent folder where it is one of all folds."""
+    """Returns the name of the run in a folder; a run of `--val_fold=all` has its parent folder's name in front."""
     is_fold = FOLD_FOLDER.fullmatch(directory.name)
     return f"{directory.parent.name}/{directory.name}" if is_fold else directory.name
 
 
 def fold_path(directory: Path, fold: int) -> Path:
-    """Where `--val_fold=all` puts the run that holds out `fold`."""
+    """Returns the folder in which `--val_fold=all` puts the run with validation fold `fold`."""
     return directory / f"fold{fold}"
 
 
 def fold_paths(directory: Path) -> list[Path]:
-    """The folders of the runs that `--val_fold=all` made in `directory`, by fold."""
+    """Returns the folders of the runs that `--val_fold=all` made in `directory`, in order of their folds."""
     folders = [path for path in directory.glob("fold*") if (path / STAGE_FILE).is_file()]
     return sorted((path for path in folders if FOLD_FOLDER.fullmatch(path.name)), key=lambda path: int(path.name[4:]))
 
 
 def run_path(name: str, *, runs: str) -> Path:
-    """The folder of a run: a bare name lies inside `runs`, anything with a slash is a path of its own."""
+    """Returns the folder of a run: a bare name is inside `runs`, anything with a slash is a path."""
     return Path(name).expanduser() if os.sep in name or "/" in name else Path(runs).expanduser() / name
 
 
 def load_run(directory: Path) -> Run:
-    """The run in a folder.
+    """Returns the run in a folder.
 
     Raises:
-      UserError: there is none, or its files cannot be read by this version.
+      UserError: there is none, or this version cannot read its files.
     """
     stage_file = directory / STAGE_FILE
     if not directory.is_dir():
@@ -165,7 +165,7 @@ def load_run(directory: Path) -> Run:
 
 
 def load_runs(names: str, *, runs: str) -> list[Run]:
-    """The runs of a comma-separated list; the folder of `--val_fold=all` stands for the runs of all its folds.
+    """Returns the runs of a comma-separated list; a folder of `--val_fold=all` stands for the runs of all folds.
 
     Raises:
       UserError: one is missing, or two disagree on the classes.
@@ -174,10 +174,10 @@ def load_runs(names: str, *, runs: str) -> list[Run]:
 
 
 def load_members(names: str, *, runs: str) -> list[Member]:
-    """What the names of a comma-separated list stand for.
+    """Returns the members that a comma-separated list names.
 
     Raises:
-      UserError: one is missing, one of the runs of all folds is unfinished, or two runs disagree on the classes.
+      UserError: one is missing, a run of `--val_fold=all` is unfinished, or two runs disagree on the classes.
     """
     members = [_load_member(run_path(name.strip(), runs=runs)) for name in names.split(",") if name.strip()]
     if not members:
@@ -207,11 +207,11 @@ def _check_same_classes(loaded: Sequence[Run]) -> None:
 
 
 def parent_runs(run: Run, *, runs: str) -> list[Run]:
-    """The runs that a run descends from, the first stage first; the chain ends where a folder is gone.
+    """Returns the runs that a run descends from, the first stage first; the chain stops at a missing folder.
 
     Args:
       run: the last stage.
-      runs: folder in which bare names are looked up.
+      runs: the folder of bare names.
     """
     chain: list[Run] = []
     child = run
@@ -225,7 +225,7 @@ def parent_runs(run: Run, *, runs: str) -> list[Run]:
 
 
 def make_it(name: str) -> str:
-    """The command that makes a run of that name, for error texts."""
+    """Returns the command that trains a run of that name, for error texts."""
     return f"make it with python -m carclf.train --stage={name} --data=DIR"
 
 

@@ -16,7 +16,7 @@ def check_output(path: Path) -> None:
     """Checks that the file may be written.
 
     Raises:
-      UserError: its name does not end with .flags, or it exists and is from somewhere else.
+      UserError: its name does not end with .flags, or it exists and was not written by a search.
     """
     if path.suffix != ".flags":
         raise UserError(f"--output={path} must end with .flags: a stage is named after its file.")
@@ -28,10 +28,10 @@ def write_flags(path: Path, *, base: Sequence[str], options: Mapping[str, Any], 
     """Writes a stage file, completely or not at all.
 
     Args:
-      path: of the file; the stage's run gets its name.
+      path: path of the file; the stage's run gets its name.
       base: `--flagfile=PATH`, relative to the current folder, or `--stage=NAME`: the stage that the options change.
       options: option → value.
-      provenance: sentences.
+      provenance: sentences about the origin of the options.
     """
     lines = [
         f"# python -m carclf.train --flagfile={path} --data=DIR",

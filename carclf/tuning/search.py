@@ -25,11 +25,11 @@ Objective = Callable[[int, Mapping[str, Any], Report], float]
 maximise, or raises TrialFailedError or TrialPrunedError.
 """
 
-RETRIES = 3  # of a trial whose process disappeared; one that always kills its machine must end at some point
+RETRIES = 3  # of a trial whose process disappeared; a trial that always kills its machine must end at some point
 MISSED_BEATS = 3  # missing heartbeats after which a process counts as dead
 INITIAL_FAILURES = 3  # if this many first trials all fail, every trial will
 POLL_SECONDS = 1.0
-LOCK_SECONDS = 60  # wait of a process while another writes to SQLite
+LOCK_SECONDS = 60  # how long a process waits while another writes to SQLite
 IDENTITY = "carclf"  # the study's attribute with the settings that its trials have in common
 
 
@@ -70,13 +70,13 @@ class Tally:
 def open_study(
     name: str, *, storage: str, pruner: str, epochs: int, identity: Mapping[str, Any], heartbeat_seconds: int
 ) -> optuna.Study:
-    """Returns the study of that name, and creates it if necessary.
+    """Opens the study of that name, or creates it.
 
     Args:
-      name: of the study.
+      name: name of the study.
       storage: URL of a database.
       pruner: a key of `PRUNERS`.
-      epochs: maximum number per trial.
+      epochs: maximum number of epochs per trial.
       identity: settings that all trials have in common, ready for JSON; compared if the study exists.
       heartbeat_seconds: time between two heartbeats of a running trial.
 
@@ -95,7 +95,7 @@ def open_study(
                 load_if_exists=True,
             )
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
-        cause = error.__cause__ if isinstance(error, ImportError) else getattr(error, "orig", None)  # the driver's own
+        cause = error.__cause__ if isinstance(error, ImportError) else getattr(error, "orig", None)  # of the driver
         reason = str(cause or error).strip().splitlines()[0]
         raise UserError(
             f"The storage {shown_url(storage)} cannot be used ({reason}): give an SQLAlchemy URL such as "
@@ -173,7 +173,7 @@ def search(
       objective: runs a trial.
       space: the searched options.
       trials: number of trials to reach in the study.
-      seed: of the values; those of a trial also depend on its number and on earlier results.
+      seed: seed of the values; those of a trial also depend on its number and on earlier results.
       on_result: called after each trial that this process completes, and once at the end.
 
     Raises:
@@ -256,7 +256,7 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> None:
 
 
 def rounded(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns Optuna's values rounded to four digits, which people can read and write."""
+    """Returns Optuna's values rounded to four digits, for people to read and write."""
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in params.items()}
 
 

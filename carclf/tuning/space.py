@@ -1,4 +1,4 @@
-"""The search space: which options of the trainer are searched, and where."""
+"""The search space: which options of the trainer are searched, and over which values."""
 
 import dataclasses
 import shlex
@@ -10,7 +10,7 @@ from carclf.errors import UserError
 from carclf.flags import did_you_mean, options_of
 from carclf.train_options import TrainOptions
 
-# Factors of the base's own learning rate, so that it suits every stage; the rest is as wide as practice goes.
+# Factors of the base's learning rate, so that they suit every stage; the other ranges are as wide as in practice.
 DEFAULT_SPACE = """
 learning_rate log 0.1x 10x
 lr_decay linear 0.7 1.0
@@ -23,7 +23,7 @@ augment choice none 'flip|rotate(5)|shift(0.05)|brightness(0.8,1.2)' notebook 'f
 Kind = Literal["log", "linear", "choice"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 USAGE = "write `learning_rate log 1e-5 1e-2`, `dropout linear 0.1 0.5` or `optimizer choice adam adamw`"
-# A search that changed these would compare what cannot be compared.
+# A search that changed these would compare results that are not comparable.
 FIXED_GROUPS = ("Data and run", "Device")
 
 
@@ -32,9 +32,9 @@ class Parameter:
     """One searched option.
 
     Attributes:
-      name: of a field of `TrainOptions`.
-      kind: 'log' or 'linear' between two bounds, which are possible values too, or 'choice'.
-      values: (low, high), or the choices; of the option's own type.
+      name: name of a field of `TrainOptions`.
+      kind: 'log' or 'linear' between two bounds, both included, or 'choice'.
+      values: (low, high), or the choices; of the option's type.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Parameter:
 
 
 def read_space(path: str, *, base: TrainOptions) -> tuple[Parameter, ...]:
-    """The space in a file, or `DEFAULT_SPACE` where `path` is empty.
+    """Returns the space in a file, or `DEFAULT_SPACE` if `path` is empty.
 
     Raises:
-      UserError: there is no such file, or what `parse_space` finds.
+      UserError: there is no such file, or as for `parse_space`.
     """
     if not path:
         return parse_space(DEFAULT_SPACE, base=base, where="the default space")
@@ -62,18 +62,18 @@ def read_space(path: str, *, base: TrainOptions) -> tuple[Parameter, ...]:
 
 
 def parse_space(text: str, *, base: TrainOptions, where: str) -> tuple[Parameter, ...]:
-    """The parameters of a text with one a line: its name, `log`, `linear` or `choice`, and its values.
+    """Returns the parameters in a text, one per line: its name, `log`, `linear` or `choice`, and its values.
 
-    Values are quoted as in a shell; `#` begins a comment; `2x` is twice the base's own value.
+    Values are quoted as in a shell; `#` begins a comment; `2x` is twice the base's value.
 
     Args:
       text: the lines.
       base: the options that are not searched.
-      where: the text comes from, for messages.
+      where: where the text comes from, for messages.
 
     Raises:
-      UserError: a line that is not understood, an option that is unknown, fixed or named twice, a value that the
-        option cannot have; or there is no parameter.
+      UserError: a line is not understood; an option is unknown, fixed or named twice; a value is not allowed; or there
+        is no parameter.
     """
     parameters: dict[str, Parameter] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -122,7 +122,7 @@ def _check_name(name: str) -> None:
 
 
 def _value(name: str, text: str, *, base: TrainOptions) -> Any:
-    """What the option makes of a text; `2x` is twice the base's own value."""
+    """Returns the value of the option that a text stands for; `2x` is twice the base's value."""
     kind = typing.get_type_hints(TrainOptions)[name]
     try:
         if kind in (int, float) and text.endswith("x"):
@@ -134,5 +134,5 @@ def _value(name: str, text: str, *, base: TrainOptions) -> Any:
     except (ValueError, KeyError):
         wanted = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
         raise UserError(f"{name} takes {wanted}, not {text}.") from None
-    dataclasses.replace(base, **{name: value})  # refuses what the option cannot be
+    dataclasses.replace(base, **{name: value})  # refuses values that are not allowed
     return value

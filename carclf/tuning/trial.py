@@ -1,4 +1,4 @@
-"""One trial: runs the trainer in a process of its own, follows its history.csv, and keeps only its figures."""
+"""Runs one trial: the trainer in its own process; follows its history.csv, and keeps only its figures."""
 
 import csv
 import dataclasses
@@ -22,14 +22,14 @@ from carclf.workers import end_with_parent
 LOG_FILE = "log.txt"
 KEPT_FILES = (runs.STAGE_FILE, runs.HISTORY_FILE, runs.METRICS_FILE, LOG_FILE)
 POLL_SECONDS = 0.5
-SHUTDOWN_SECONDS = 30.0  # for a pruned trainer to end by itself
+SHUTDOWN_SECONDS = 30.0  # for a pruned trainer to end on its own
 
 Report = Callable[[int, float], bool]
 """Takes an epoch, counted from 1, and its val_accuracy; returns whether to prune the trial."""
 
 
 class TrialFailedError(Exception):
-    """A trial had no result; the message says why. The search continues."""
+    """A trial ended without a result; the message says why. The search continues."""
 
 
 class TrialPrunedError(Exception):
@@ -42,7 +42,7 @@ class TrainTrial:
 
     Attributes:
       base: the options that are not searched.
-      folder: the folder of the trials' runs, trial-00000 and so on.
+      folder: folder of the trials' runs, trial-00000 and so on.
     """
 
     base: TrainOptions
@@ -52,8 +52,8 @@ class TrainTrial:
         """Returns the val_accuracy of the weights that the training keeps, 0..1.
 
         Args:
-          number: of the trial.
-          values: of the searched options.
+          number: number of the trial.
+          values: values of the searched options.
           report: called after each epoch.
 
         Raises:
@@ -61,7 +61,7 @@ class TrainTrial:
           TrialPrunedError: `report` returned True.
         """
         directory = self.folder / f"trial-{number:05d}"
-        shutil.rmtree(directory, ignore_errors=True)  # from a deleted study of the same name
+        shutil.rmtree(directory, ignore_errors=True)  # left by a deleted study of the same name
         directory.mkdir(parents=True)
         process = multiprocessing.get_context("spawn").Process(
             target=_train, args=(self._arguments(directory, values), directory / LOG_FILE), daemon=True
