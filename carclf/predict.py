@@ -239,7 +239,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
     paths = photo_files(options.photo)
     views = parse_views(options.tta)
     weights = parse_run_weights(options.run_weights, count=len(members))
-    assert weights is not None  # the options refuse fitted ones
+    assert weights is not None  # the options refuse fitted weights here
 
     from carclf.device import select_device
 

@@ -66,7 +66,7 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
       arguments: the command line; everything in it but `--stages` overrides the options of every stage.
 
     Raises:
-      UserError: one of the stages cannot succeed, as far as can be known before; none was started.
+      UserError: one of the stages is known to fail; none was started.
     """
     shared = _without_stages(expand_flagfiles(arguments))
     commands = {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages}
@@ -88,7 +88,7 @@ def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
     If the parent was trained in the same way, each fold starts from the parent's run of the same fold.
 
     Args:
-      options: of the command line.
+      options: from the command line.
       arguments: the command line itself.
 
     Raises:
@@ -151,7 +151,7 @@ def train_one_stage(options: TrainOptions) -> int:
 
     Raises:
       Preempted: SIGTERM has arrived; the message says how to resume.
-      KeyboardInterrupt: as `Preempted`.
+      KeyboardInterrupt: as for `Preempted`.
     """
     from carclf.runs.opening import where_it_stands
     from carclf.training.hosts import folder_of_host

@@ -202,7 +202,7 @@ class CheckpointFolder:
 
 
 def checkpoint_folder(run: Path, *, identity: Mapping[str, str], arrays: Sequence[ArraySpec] = ()) -> CheckpointFolder:
-    """Returns the checkpoints of a run; without `arrays`, which only a model knows, just `newest_step` is of use."""
+    """Returns the checkpoints of a run; without `arrays`, which only a model knows, only `newest_step` works."""
     return CheckpointFolder(
         run / runs.CHECKPOINTS_FOLDER, identity=identity, arrays=arrays, best_weights=run / runs.BEST_WEIGHTS
     )

@@ -62,7 +62,7 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
 
     Args:
       directory: the run's folder; created if necessary, and removed again if nothing is written to it.
-      options: of the command line.
+      options: from the command line.
       data: the data set.
 
     Raises:

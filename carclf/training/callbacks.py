@@ -226,7 +226,7 @@ class StopWithoutProgress(keras.callbacks.Callback):
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends the run at the first step whose loss is NaN or infinite; earlier checkpoints stay as they are.
+    """Ends the run at the first step whose loss is NaN or infinite; everything saved before stays as it is.
 
     Args:
       position: counts the run's steps.

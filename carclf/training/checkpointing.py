@@ -32,7 +32,7 @@ class Position(keras.callbacks.Callback):
     `on_epoch_end`, before later callbacks may set one of their own.
 
     Attributes:
-      step: steps done since the stage began.
+      step: steps since the stage began.
       epoch: the current epoch, counted from 0.
       steps_per_epoch: steps in a whole epoch.
     """
@@ -55,11 +55,11 @@ class Position(keras.callbacks.Callback):
 
     @property
     def step_in_epoch(self) -> int:
-        """The number of the last step in its epoch, counted from 1."""
+        """Number of the last step in its epoch, counted from 1."""
         return (self.step - 1) % self.steps_per_epoch + 1
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers the epoch."""
+        """Records the epoch."""
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -129,8 +129,8 @@ class CheckpointSaver(keras.callbacks.Callback):
     next model starts from, at the end of `hand_over_epoch`, follows the validation and stays in memory.
 
     Args:
-      folder: where it saves.
-      model_state: of the model that is trained.
+      folder: the checkpoints of the run.
+      model_state: state of the model that is trained.
       position: first in the list of callbacks.
       parts: the callbacks with a state, by its name in the checkpoint.
       save_every: steps; 0 saves at each epoch's last step only.

@@ -18,7 +18,7 @@ class StageEstimate:
     """Estimates the remaining seconds of a stage, with validations and later phases, if nothing stops it early.
 
     Args:
-      phases: of the whole stage.
+      phases: phases of the whole stage.
       phase: the one that is trained.
       val_photos: photos in the validation fold, which is also predicted once at the end.
     """

@@ -56,11 +56,11 @@ def compute_features(
       rendering: how the images are computed.
       recipe: the augmentation; it must not mix.
       views: number of draws of each training photo, the same as in the first epochs.
-      seed: of the draws.
+      seed: seed of the draws.
       batch_size: photos per step.
-      jit: whether the step is compiled by XLA.
+      jit: whether XLA compiles the step.
       directory: folder of the files; belongs to one run.
-      cache: of decoded photos.
+      cache: decoded photos.
     """
     pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)
     extractor = build_photo_classifier(pooled, framing=framing, rendering=rendering)

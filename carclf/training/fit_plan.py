@@ -48,7 +48,7 @@ class FitData:
     """The data of a phase: training and validation.
 
     Attributes:
-      training_from: batches (inputs, target, weight) from a step on, to the last epoch or without end.
+      training_from: batches (inputs, target, weight) from a step to the end of the last epoch, or endless.
       validation: the whole validation fold.
       input_clock: measures the input wait of the data sets from `training_from`.
       rows_of_step: returns the rows of the photos in a step's batch, for an error text.

@@ -29,11 +29,11 @@ class Stage:
     """A stage in one of its phases, derived from its options and the data set.
 
     Attributes:
-      options: of the command line.
+      options: from the command line.
       directory: the run's folder.
       manifest: the data set.
       parent: the run whose best weights it starts from, or None.
-      device: where it runs.
+      device: the device it runs on.
       phases: phases of the whole stage: one, or with progressive resizing one for each image size.
       phase: the phase that is trained.
       recipe: the augmentation.

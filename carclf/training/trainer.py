@@ -60,7 +60,7 @@ class Trainer:
           preemption: tells whether SIGTERM has arrived.
 
         Raises:
-          UserError: as `fit_phase`.
+          UserError: as for `fit_phase`.
           DamagedShardError: a photo cannot be read.
           Preempted: SIGTERM has arrived, and the last step is saved.
         """
