@@ -1,15 +1,15 @@
 """carclf: from the photos of an image competition to the best-scoring submission.
 
 The names of `__all__` are the public Python API (docs/python.md). `import carclf` imports no framework: each name is
-found when it is first used. It does tell Keras of carclf's classes (`carclf.registration`), so that
-`keras.models.load_model` reads a saved model that holds them.
+imported when it is first used. It does tell Keras about carclf's classes (`carclf.registration`), so that
+`keras.models.load_model` reads a saved model that contains them.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from carclf.registration import register_with_keras
 
-if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` finds the names
+if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports the names
     from carclf.api import (
         build_classifier,
         build_schedule,
@@ -49,7 +49,7 @@ __all__ = [
     "view_batches",
 ]
 
-# Where the names live that are no functions of carclf.api.
+# The modules of the names that are not functions of carclf.api.
 _HOMES = {
     "Dataset": "carclf.data.manifest:Manifest",
     "Predictor": "carclf.inference.run_predictor:Predictor",
@@ -71,7 +71,7 @@ def __getattr__(name: str) -> Any:
 
     module, attribute = _HOMES.get(name, f"carclf.api:{name}").split(":")
     value = getattr(importlib.import_module(module), attribute)
-    globals()[name] = value  # found once
+    globals()[name] = value  # so that it is looked up only once
     return value
 
 

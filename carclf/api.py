@@ -32,11 +32,11 @@ ImageSize = int | tuple[int, int]
 def open_dataset(directory: str | os.PathLike[str]) -> Manifest:
     """Returns the data set in a folder that `carclf make_tfrecords` wrote, as a `carclf.Dataset`; no photo is read yet.
 
-    It knows its `class_names`, `class_count`, `folds`, how many `photos("train")` there are and, by `read_ids("test")`,
-    a table of their ids.
+    It knows its `class_names`, `class_count` and `folds`, the number of `photos("train")` and, through
+    `read_ids("test")`, a table of their ids.
 
     Raises:
-      UserError: there is none, or a shard of it is missing or has another size than it should.
+      UserError: there is none, or one of its shards is missing or has the wrong size.
     """
     return load_manifest(os.path.expanduser(os.fspath(directory)))
 
@@ -57,34 +57,34 @@ def training_batches(
     """Returns a `tf.data.Dataset` of the full, shuffled, augmented batches of an epoch, for a model behind `Render`.
 
     Each element is (inputs, target, weight). inputs, by name: canvas uint8 [B, C, C, 3], the decoded photos; extent
-    float32 [B, 2], their (height, width) in pixels; and what is to be done with them, all float32: geometry [B, 3, 3],
+    float32 [B, 2], their (height, width) in pixels; and what to do with them, all float32: geometry [B, 3, 3],
     colour [B, 3, 4], mix [B, 5], erase [B, 7]. target is float32 [B, K] and sums to 1, weight float32 [B].
 
-    Each iteration gives the next epoch, with another order and other draws, as `fit` expects; `len` is the number of
-    batches per epoch. What an epoch contains depends only on the seed and the epoch, not on the machine.
+    Each iteration yields the next epoch, in a new order and with new draws, as `fit` expects; `len` is the number of
+    batches per epoch. The content of an epoch depends only on the seed and the epoch, not on the machine.
 
     Args:
-      dataset: what `open_dataset` gave.
+      dataset: from `open_dataset`.
       recipe: the augmentation, such as "flip|rotate(10)|cutmix(1.0)"; empty for none.
       image_size: of the rendered images in pixels, a side or (height, width).
-      batch_size: photos per batch; the photos that fill no batch are left out, different ones in each epoch.
-      val_fold: the fold that is held out; None trains on all.
-      fit: "squash" the whole photo to the image's shape, "crop" its centre, or "pad" it.
+      batch_size: photos per batch; the photos of an incomplete last batch are left out, different ones in each epoch.
+      val_fold: the fold to hold out; None trains on all.
+      fit: "squash" fits the whole photo to the image's shape, "crop" takes its centre, "pad" adds borders.
       label_smoothing: fraction of each target spread over all classes, in [0, 1).
-      class_weights: "none", "balanced", or "name:weight,name:weight"; in the weight of each photo.
+      class_weights: "none", "balanced", or "name:weight,name:weight"; part of the weight of each photo.
       seed: of order and draws.
-      initial_epoch: the first epoch to give, counted from 0, to resume a training.
+      initial_epoch: the first epoch to yield, counted from 0, to resume training.
 
     Raises:
-      UserError: an unknown operation in the recipe, a fold the data set does not have, a batch larger than what is
-        trained on, an odd one to be mixed, or a number out of range.
+      UserError: an unknown operation in the recipe, a fold the data set does not have, a batch larger than the training
+        set, an odd batch size with mixing, or a number out of range.
     """
     from carclf.recipe import parse_recipe
 
     parsed = parse_recipe(recipe) if isinstance(recipe, str) else recipe
     framing = _framing(dataset, image_size, batch_size=batch_size, fit=fit)
     folds = [fold for fold in dataset.folds if fold != val_fold]
-    dataset.shards_of("train", folds=[] if val_fold is None else [val_fold])  # refuses one that is not there
+    dataset.shards_of("train", folds=[] if val_fold is None else [val_fold])  # refuses a fold that is not there
     steps = (dataset.photos("train", folds) + dataset.photos("extra")) // batch_size
     _refuse(steps < 1, f"batch_size is {batch_size}, more than the photos to train on: lower it.")
     _refuse(
@@ -122,14 +122,14 @@ def validation_batches(
 ) -> "tf.data.Dataset":
     """Returns a `tf.data.Dataset` of every photo of the held-out fold once, not augmented, for `fit` and `evaluate`.
 
-    Each element is (inputs, target, weight) as `training_batches` gives them. The last batch is filled with empty
-    photos of weight 0: give the metrics as `weighted_metrics`, so that they do not count.
+    Each element is (inputs, target, weight), as from `training_batches`. The last batch is padded with empty photos of
+    weight 0: pass the metrics to Keras as `weighted_metrics`, so that these do not count.
 
     Args:
-      dataset: what `open_dataset` gave.
+      dataset: from `open_dataset`.
       image_size: as in training.
       batch_size: photos per batch.
-      val_fold: the fold, which training leaves out.
+      val_fold: the fold that training leaves out.
       fit: as in training.
 
     Raises:
@@ -138,7 +138,7 @@ def validation_batches(
     from carclf.recipe import parse_recipe
 
     framing = _framing(dataset, image_size, batch_size=batch_size, fit=fit)
-    dataset.shards_of("train", folds=[val_fold])  # refuses one that is not there
+    dataset.shards_of("train", folds=[val_fold])  # refuses a fold that is not there
     _require("tensorflow")
     _leave_gpus_to_jax()
 
@@ -162,22 +162,21 @@ def view_batches(
 ) -> "tf.data.Dataset":
     """Returns a `tf.data.Dataset` of every photo of a split once, in the order of `dataset.read_ids(split)`.
 
-    Each element is the inputs of `training_batches`, without targets, for `predict`. The last batch is smaller, so that
-    `predict` gives one row per photo. For test-time augmentation, predict in several views and take the mean.
+    Each element is the inputs of `training_batches`, without targets, for `predict`. The last batch may be smaller, so
+    that `predict` returns one row per photo. For test-time augmentation, predict in several views and take the mean.
 
     Args:
-      dataset: what `open_dataset` gave.
-      view: one view, such as "clean", "flip" or "flip+zoom(1.1)", or one of those that
-        `parse_views` gives.
+      dataset: from `open_dataset`.
+      view: one view, such as "clean", "flip" or "flip+zoom(1.1)", or one that `parse_views` returns.
       split: "test" or "train".
-      folds: of "train", those to read; None is all.
+      folds: the folds of "train" to read; None reads all.
       image_size: as in training.
       batch_size: photos per batch.
       fit: as in training.
       seed: of a view that draws.
 
     Raises:
-      UserError: an unknown view, or several; no such split or fold; a number out of range.
+      UserError: an unknown view, or several views; no such split or fold; a number out of range.
     """
     from carclf.recipe import parse_views
 
@@ -220,10 +219,10 @@ def build_classifier(
     Args:
       backbone: one of `list_backbones()`.
       class_count: K.
-      image_size: in pixels, a side or (height, width); None is the size its published weights were trained at.
+      image_size: in pixels, a side or (height, width); None takes the size its published weights were trained at.
       weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone.
       head_width: units of the hidden layer.
-      dropout: fraction of them dropped in training, in [0, 1).
+      dropout: fraction of these units dropped in training, in [0, 1).
       l2: factor of the hidden layer's penalty in the loss.
 
     Raises:
@@ -259,13 +258,13 @@ def build_schedule(
 
     Args:
       name: one of `list_schedules()`.
-      learning_rate: the highest rate.
+      learning_rate: the peak rate.
       steps_per_epoch: batches per epoch, the `len` of the training batches.
-      epochs: of the training, warm-up included.
-      warmup_epochs: epochs of linear rise at the beginning.
+      epochs: of the whole training, including warm-up.
+      warmup_epochs: epochs of linear increase at the start.
       decay: factor per epoch (exponential, cyclic_exp_range) or per period (step), in (0, 1].
-      period_epochs: epochs between two drops (step), or of half a cycle (cyclic).
-      lowest_fraction: low end of cosine and the cycles, as a fraction of `learning_rate`.
+      period_epochs: epochs between two drops (step), or in half a cycle (cyclic).
+      lowest_fraction: lowest rate of cosine and the cycles, as a fraction of `learning_rate`.
 
     Raises:
       UserError: an unknown name, or a number out of range.
@@ -296,21 +295,21 @@ def load_run(
     batch_size: int = 8,
     runs: str | os.PathLike[str] = "runs",
 ) -> "Predictor":
-    """Returns a run as a function: `load_run("b3_512")("car.jpg")` gives the probabilities, float64 [K].
+    """Returns a run as a function: `load_run("b3_512")("car.jpg")` returns the probabilities, float64 [K].
 
     It uses the run's best weights. Its method `predict` takes many photos. Both take paths, bytes, Pillow images and
     arrays uint8 [H, W, 3].
 
     Args:
-      *run: a folder that `carclf train` wrote, or its bare name inside `runs`; of several the mean is taken. A folder
-        of all folds stands for the runs of each.
+      *run: a folder that `carclf train` wrote, or its bare name inside `runs`; several are averaged. A folder of all
+        folds stands for the runs of each fold.
       views: of each photo, such as "clean|flip"; see `parse_views`.
-      tta_mean: "probabilities" or "logits", what the mean over the views is taken of.
+      tta_mean: "probabilities" or "logits": which of them to average over the views.
       batch_size: photos per step of `predict`.
       runs: the folder in which bare names are looked up.
 
     Raises:
-      UserError: there is no such run, or it has no weights yet; runs of different classes; an unknown view.
+      UserError: there is no such run, or it has no weights yet; the runs have different classes; an unknown view.
     """
     from carclf.recipe import parse_views
     from carclf.runs import load_runs
@@ -332,14 +331,14 @@ def load_run(
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Returns the backbones that `build_classifier` takes, or those that match a pattern such as "efficientnet*"."""
+    """Returns the backbones that `build_classifier` accepts, or those that match a pattern such as "efficientnet*"."""
     from carclf.model.backbones import BACKBONES
 
     return _matching(BACKBONES, pattern)
 
 
 def list_recipes(pattern: str = "*") -> list[str]:
-    """Returns the operations and named recipes that a recipe consists of, such as "flip", "rotate" and "notebook".
+    """Returns the operations and named recipes that a recipe may contain, such as "flip", "rotate" and "notebook".
 
     docs/recipes.md lists their arguments and ranges.
     """
@@ -349,7 +348,7 @@ def list_recipes(pattern: str = "*") -> list[str]:
 
 
 def list_schedules(pattern: str = "*") -> list[str]:
-    """Returns the names that `build_schedule` takes."""
+    """Returns the names that `build_schedule` accepts."""
     from carclf.model.schedules import SCHEDULES
 
     return _matching([name for name in SCHEDULES if name != "plateau"], pattern)
@@ -363,7 +362,7 @@ def _pair(image_size: ImageSize) -> tuple[int, int]:
     """Returns (height, width) in pixels.
 
     Raises:
-      UserError: it is neither a side nor two, or a side is below 8 or above 4096.
+      UserError: it is neither one side nor two, or a side is below 8 or above 4096.
     """
     sides = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
     possible = len(sides) == 2 and all(isinstance(side, int) and 8 <= side <= 4096 for side in sides)
@@ -401,7 +400,7 @@ def _require(*packages: str) -> None:
     """Checks that the packages are installed.
 
     Raises:
-      ModuleNotFoundError: one is not; the message has the command that installs it.
+      ModuleNotFoundError: one is missing; the message has the command that installs it.
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
@@ -416,7 +415,7 @@ def _leave_gpus_to_jax() -> None:
         return
     import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):  # TensorFlow has initialised its devices already
+    with contextlib.suppress(RuntimeError):  # TensorFlow has already initialised its devices
         tf.config.set_visible_devices([], "GPU")
 
 

@@ -30,7 +30,7 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
     Args:
       main: takes an instance of `options`; returns the exit code.
       options: the frozen dataclass of its options (`carclf.flags.Options`).
-      description: what `--help` says first; its last line is an example.
+      description: the beginning of `--help`; its last line is an example.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; its warnings are not ours
     try:
@@ -52,7 +52,7 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
         sys.stdout.flush()
         print(error, file=sys.stderr)
         code = PREEMPTED
-    except BrokenPipeError:  # `| head` closed our output: not an error of ours
+    except BrokenPipeError:  # `| head` closed our output, which is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:

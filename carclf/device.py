@@ -54,7 +54,7 @@ class Device:
     Attributes:
       kind: 'cpu', 'gpu' or 'tpu'.
       backend: 'tensorflow' or 'jax', the Keras backend.
-      replicas: devices that share each batch.
+      replicas: number of devices that share each batch.
       precision: the Keras dtype policy.
       jit: whether XLA compiles the training step.
       strategy: the `tf.distribute` strategy, or None for a single device and on JAX.
@@ -129,13 +129,13 @@ def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1,
 
 @contextlib.contextmanager
 def without_start_messages() -> Iterator[None]:
-    """Holds back what the process writes to file descriptor 2, then passes on everything but START_MESSAGES.
+    """Holds back what the process writes to file descriptor 2, then passes on everything except START_MESSAGES.
 
     C++ code writes there directly, so replacing `sys.stderr` would not be enough.
     """
     try:
         kept = os.dup(2)
-    except OSError:  # there is no standard error to keep quiet
+    except OSError:  # there is no standard error to filter
         yield
         return
     with tempfile.TemporaryFile() as held:
@@ -211,7 +211,7 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
         )
     mirrored = len(names) > 1
     policy = _policy(precision, kind, capability=_gpu_capability(gpus) if kind == "gpu" else None)
-    # Under MirroredStrategy jit_compile breaks in Keras 3, and on a CPU XLA makes training many times slower.
+    # jit_compile breaks under MirroredStrategy in Keras 3, and on a CPU XLA makes training many times slower.
     jit = kind == "gpu" and not mirrored
     strategy = tf.distribute.MirroredStrategy(names) if mirrored else None
     return Device(kind=kind, backend="tensorflow", replicas=len(names), precision=policy, jit=jit, strategy=strategy)
@@ -234,7 +234,7 @@ def _jax_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) 
     import jax
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")  # the GPU is JAX's; TensorFlow only decodes here
+    tf.config.set_visible_devices([], "GPU")  # the GPU is for JAX; TensorFlow only decodes here
     if hosts.count > 1:
         _join(hosts)
     try:

@@ -89,7 +89,7 @@ class ExploreOptions(Options):
 
 
 def check_augment(text: str) -> None:
-    """Checks that `--augment` is a recipe, or `all`.
+    """Checks that `--augment` is a recipe or `all`.
 
     Raises:
       UserError: it is neither.
@@ -156,7 +156,7 @@ def write_picture(options: ExploreOptions, *, manifest: "Manifest", recipe: "Rec
 
     select_device("cpu")
 
-    # Keras is imported only from here on, when its backend has been chosen.
+    # Keras may be imported only from here on, after its backend was chosen.
     from carclf.framing import Rendering
     from carclf.report.augmentation import Look, draw_catalogue, draw_recipe
 

@@ -70,7 +70,7 @@ def main(options: ExportOptions) -> None:
     if device.backend != "tensorflow":
         raise UserError("Exports are made by Keras on TensorFlow, and KERAS_BACKEND is set to another one: unset it.")
 
-    # Keras is imported only from here on, when its backend has been chosen.
+    # Keras may be imported only from here on, after its backend was chosen.
     from carclf.exporting.formats import FORMATS, check_packages
     from carclf.exporting.run_export import export_run
 

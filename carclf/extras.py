@@ -1,4 +1,4 @@
-"""How to install an extra: carclf is on no package index, so the advice names the place that this copy came from."""
+"""How to install an extra: carclf is on no package index, so the advice names the source of this copy."""
 
 import importlib.metadata
 import json
@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def install_command(extra: str) -> str:
-    """The `pip install` command that adds `extra` to this copy of carclf, ready to be pasted into a shell.
+    """Returns the `pip install` command that adds `extra` to this copy of carclf, ready to paste into a shell.
 
-    A copy in a clone is installed from that clone; any other from where pip took it, which pip records: a folder, an
-    archive or a repository. Where nothing is recorded, a placeholder stands for the folder.
+    A copy in a clone is installed from that clone; any other from the source that pip recorded: a folder, an archive or
+    a repository. If nothing is recorded, the command has a placeholder for the folder.
     """
     clone = PACKAGE.parent
     if (clone / "setup.cfg").is_file():
@@ -23,7 +23,7 @@ def install_command(extra: str) -> str:
 
 
 def _origin() -> dict[str, object]:
-    """What pip wrote down about where it took carclf from (PEP 610); empty where it did not."""
+    """Returns what pip recorded about the source of carclf (PEP 610); empty if it recorded nothing."""
     try:
         return json.loads(importlib.metadata.distribution("carclf").read_text("direct_url.json") or "{}")
     except importlib.metadata.PackageNotFoundError:

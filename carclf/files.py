@@ -10,7 +10,7 @@ from typing import Any
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes JSON so that the file is either the old or the new one, whatever happens."""
+    """Writes JSON atomically: whatever happens, the file is either the old or the new one."""
     write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 

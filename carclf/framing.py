@@ -1,4 +1,4 @@
-"""How a photo becomes an image of the network's size: the settings that input path and model share."""
+"""How a photo becomes an image of the network's size: settings that the input path and the model share."""
 
 import dataclasses
 import typing
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from carclf.errors import UserError
 
-# Padding mode, for output outside the photo: its edge pixel, its mirror image, or a constant.
+# Padding mode for output outside the photo: its edge pixel, its mirror image, or a constant.
 PaddingMode = Literal["edge", "reflect", "constant"]
 PADDING_MODES: tuple[PaddingMode, ...] = typing.get_args(PaddingMode)
 # How to interpolate a photo: gather its neighbours, or multiply by two matrices.
@@ -17,15 +17,15 @@ RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResizeMode:
-    """One row of `RESIZE_MODES`: how a photo of another shape than the image's becomes one.
+    """One row of `RESIZE_MODES`: how a photo whose shape differs from the image's is resized.
 
     Attributes:
       span: (wider, xp) → (across, down): how much of the photo's width and height the image spans. 1 is all, less
         shows the centre, more leaves room at both ends. `wider` is an array: width / height of the photo divided by
         that of the image. xp is NumPy or `keras.ops`.
-      summary: what becomes of the photo, for `--help` and the model card.
-      by_hand: how to do it in another program, for the model card: {width} and {height} in pixels, and what the rest is
-        {filled} with.
+      summary: what happens to the photo, for `--help` and the model card.
+      by_hand: how to do it in another program, for the model card: {width} and {height} in pixels, and {filled}, what
+        fills the rest.
     """
 
     span: Callable[[Any, Any], tuple[Any, Any]]
@@ -72,14 +72,14 @@ class Framing:
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-    """How the images in that frame are computed: the arguments of the layer `Render` that are no sizes.
+    """How the images of a `Framing` are computed: the arguments of the layer `Render` that are not sizes.
 
     Attributes:
-      fill: the padding mode: what lies outside a photo.
+      fill: the padding mode: what is outside a photo.
       stretch: whether each image's values are mapped to 0..255 before colour.
       method: how photos are interpolated, see `carclf.model.render.render`.
-      mixing: whether photos are mixed; False spares its cost.
-      erasing: whether boxes are erased; False spares its cost.
+      mixing: whether photos are mixed; False saves the cost.
+      erasing: whether boxes are erased; False saves the cost.
     """
 
     fill: PaddingMode = "edge"
@@ -90,7 +90,7 @@ class Rendering:
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """(height, width) in pixels from '300' or '384x512' (height first); of a growing '224-512' the last one.
+    """Returns (height, width) in pixels from '300' or '384x512' (height first); the last size of a growing '224-512'.
 
     Raises:
       UserError: as for `parse_image_sizes`.
@@ -99,10 +99,10 @@ def parse_image_size(text: str) -> tuple[int, int]:
 
 
 def parse_image_sizes(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The first and the last (height, width) of a stage in pixels: '300' and '384x512' stay, '224-512' grows.
+    """Returns the first and last (height, width) of a stage in pixels: '300' and '384x512' stay, '224-512' grows.
 
     Raises:
-      UserError: the text is none of these forms, a side is below 8 or above 4096, or one shrinks.
+      UserError: the text has none of these forms, a side is below 8 or above 4096, or a side shrinks.
     """
     first, _, last = text.lower().partition("-")
     sizes = _image_size(first, text), _image_size(last or first, text)

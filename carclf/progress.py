@@ -63,7 +63,7 @@ class Progress:
         self._done += count
 
     def line(self) -> str:
-        """Returns the line for work in progress without a terminal."""
+        """Returns the line for work in progress if there is no terminal."""
         seconds = time.monotonic() - self._started
         if self._total is None:
             return f"{self._what} …" + (f" {describe_seconds(seconds)} so far" if self._shown else "")
@@ -76,7 +76,7 @@ class Progress:
         return f"{counted}, {speed} per second" + (f", {describe_seconds(left)} left" if left else "")
 
     def last_line(self) -> str:
-        """Returns the line for finished work, printed if there was any line before."""
+        """Returns the line for finished work, printed if a line was printed before."""
         counted = f" {self._done:,} {self._unit} in" if self._total is not None else ""
         return f"{self._what}:{counted} {describe_seconds(time.monotonic() - self._started)}"
 

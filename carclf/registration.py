@@ -1,8 +1,8 @@
 """Lets `keras.models.load_model` find carclf's layers, schedules, losses and optimizers once carclf is imported.
 
-Keras looks a class up among those registered with it, and imports no module but its own for one that is not. `import
-carclf` imports no framework, so it cannot register anything unless Keras is there already: otherwise the import of
-Keras, whenever it comes, is followed by that of the classes.
+Keras looks for a class among those registered with it, and imports no modules but its own to find others. `import
+carclf` imports no framework, so it can register the classes at once only if Keras is already imported. Otherwise they
+are imported right after Keras is.
 """
 
 import importlib
@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-CLASSES = "carclf.model.saved_classes"  # by name, since only the import of Keras may import it
+CLASSES = "carclf.model.saved_classes"  # by name, because only the import of Keras may import it
 
 
 class _KerasFinder:
-    """Finds Keras as the other finders do, so that `register` follows its import."""
+    """Finds Keras as the other finders do, so that registration follows its import."""
 
     def __init__(self) -> None:
         self._asking = False
@@ -38,7 +38,7 @@ class _KerasFinder:
 
 
 def register_with_keras() -> None:
-    """Registers the classes now where Keras is imported, else as soon as it is."""
+    """Registers the classes now if Keras is already imported, otherwise as soon as it is."""
     if "keras" in sys.modules:
         _register()
     elif not any(isinstance(finder, _KerasFinder) for finder in sys.meta_path):
@@ -46,7 +46,7 @@ def register_with_keras() -> None:
 
 
 def _follow(loader: importlib.abc.Loader) -> None:
-    """Lets `_register` follow what the loader does."""
+    """Makes the loader call `_register` after it has run the module."""
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
@@ -59,5 +59,5 @@ def _follow(loader: importlib.abc.Loader) -> None:
 def _register() -> None:
     try:
         importlib.import_module(CLASSES)
-    except (ImportError, AttributeError):  # a Keras too old for carclf; only who uses its classes need hear of that
+    except (ImportError, AttributeError):  # a Keras too old for carclf matters only to those who use its classes
         return

@@ -58,7 +58,7 @@ def main(options: ServeOptions) -> None:
     device = select_device(options.device, precision=loaded[0].options.precision)
     print(device.describe(), flush=True)
 
-    # Keras is imported only from here on, when its backend has been chosen.
+    # Keras may be imported only from here on, after its backend was chosen.
     from carclf.serving.app import build_app
     from carclf.serving.model import ServedModel
 

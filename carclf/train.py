@@ -119,7 +119,7 @@ def train_each(what: str, commands: Mapping[str, Sequence[str]]) -> int:
 
     Args:
       what: 'stage' or 'fold'.
-      commands: the arguments of `python -m carclf.train`, by name of the stage or fold.
+      commands: name of the stage or fold → the arguments of `python -m carclf.train`.
     """
     with passing_on_sigterm() as run_process:
         for number, (name, arguments) in enumerate(commands.items(), start=1):
@@ -192,7 +192,7 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption)
         )
         print(device.describe(), flush=True)
 
-        # Keras is imported only from here on, when its backend has been chosen.
+        # Keras may be imported only from here on, after its backend was chosen.
         from carclf.training.stage import describe_plan, plan_stage
         from carclf.training.trainer import Trainer
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""From photos to TFRecord shards, once and offline: `carclf.make_tfrecords`, from a clone that is not installed."""
+"""Converts photos to TFRecord shards once, offline: runs `carclf.make_tfrecords` from a clone that is not installed."""
 
 import sys
 from pathlib import Path

@@ -39,7 +39,7 @@ _one_at_a_time = threading.Lock()  # because Pillow's limit on pixels is per pro
 
 
 class BeamWorkers:
-    """Replaces `carclf.workers.Workers`; each `map` is a pipeline that runs to its end.
+    """Replaces `carclf.workers.Workers`; each `map` runs a pipeline to its end.
 
     Attributes:
       count: above 1, so that all parallel work is distributed.
@@ -54,7 +54,7 @@ class BeamWorkers:
           options: Beam's own flags; without a --runner, `count` processes of this machine do the work.
           count: number of these processes.
           folder: a folder that all workers can access by this path; they use BEAM_FOLDER in it.
-          prepare: returns the state of a worker for `arguments`.
+          prepare: returns a worker's state, given `arguments`.
           arguments: of `prepare`.
 
         Raises:

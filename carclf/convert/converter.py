@@ -35,13 +35,13 @@ BYTE_OPTIONS = ("max_side", "folds", "split", "seed", "limit", "near_duplicates"
 
 
 def convert(options: ConvertOptions) -> Manifest | None:
-    """The data set written to `options.output` (or found finished there); None after a dry run.
+    """Returns the data set written to `options.output` (or found finished there); None after a dry run.
 
     Raises:
-      UserError: the input is not understood, photos are bad under --on_bad=fail, the output holds another data set and
+      UserError: the input is not understood, photos are bad with --on_bad=fail, the output holds another data set and
         --overwrite is not given, or the disk is full.
     """
-    if options.runner == "beam":  # its workers begin in folders of their own
+    if options.runner == "beam":  # its workers start in folders of their own
         options = dataclasses.replace(
             options,
             input=_absolute(options.input),
@@ -68,10 +68,10 @@ def _absolute(path: str) -> str:
 
 
 def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWorkers":
-    """Who does the passes over the photos: processes here, or Apache Beam.
+    """Returns what runs the passes over the photos: local processes or Apache Beam.
 
     Raises:
-      UserError: Beam is asked for and not installed, or cannot read its options.
+      UserError: Beam is requested but not installed, or cannot read its options.
     """
     count = worker_count(options.workers, photos=len(inventory.photos), photos_per_worker=scan.PHOTOS_PER_WORKER)
     arguments = (inventory.sources, options.max_side, options.near_duplicates)
@@ -115,7 +115,7 @@ def _inventory(options: ConvertOptions, *, spool: str) -> Inventory:
 
 
 def _limited(inventory: Inventory, options: ConvertOptions) -> Inventory:
-    """At most `limit` training photos, every class in proportion, and test photos at the same rate; no sample."""
+    """Returns at most `limit` training photos, classes in proportion, and test photos at the same rate; no sample."""
     splits = Counter(photo.split for photo in inventory.photos)
     categories = labels.order_categories(photo.category for photo in inventory.photos)
     kept: list[Photo] = []
@@ -134,16 +134,16 @@ def _limited(inventory: Inventory, options: ConvertOptions) -> Inventory:
 
 
 def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Sequence[bytes]) -> str:
-    """The hash of input and options, hexadecimal: equal ones mean equal bytes.
+    """Returns the hash of input and options, hexadecimal: equal hashes mean equal bytes.
 
-    It covers every photo's split, Id, category and content, so a changed byte is always noticed; never a time or a
-    path of this machine, so that the same photos in a zip, a folder or on another disk are the same input. A rerun
-    therefore reads and hashes all photos, which takes a fraction of the time that decoding them does.
+    It covers every photo's split, Id, category and content, so a changed byte is always noticed. It covers no time and
+    no path of this machine, so the same photos in a zip, in a folder or on another disk are the same input. A rerun
+    therefore reads and hashes all photos, which takes a fraction of the time of decoding them.
 
     Args:
       options: those in BYTE_OPTIONS count, and the contents of --classes and --keep_folds.
       inventory: the photos.
-      digests: the SHA-256 of each photo's bytes, in the same order; b"" where it could not be read.
+      digests: the SHA-256 of each photo's bytes, in the same order; b"" if it could not be read.
     """
     settings = _byte_options(options)
     settings |= {"format": manifests.FORMAT_VERSION, "records": shards.RECORDS_PER_SHARD}
@@ -160,7 +160,7 @@ def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Seque
 
 
 def _byte_options(options: ConvertOptions) -> dict[str, Any]:
-    """The options that decide bytes; one that came later only where it is used, so that older data sets stay valid."""
+    """Returns the options that decide bytes; newer ones only if they are used, so that older data sets stay valid."""
     later = {"min_photos_per_class": options.min_photos_per_class} if options.min_photos_per_class else {}
     return {name: getattr(options, name) for name in BYTE_OPTIONS} | later
 
@@ -177,7 +177,7 @@ def _existing(directory: str) -> Manifest | None:
 
 
 def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
-    """The data set that is already there, if it is this one; what a kill after its commit left undone is done."""
+    """Returns the existing data set if it is this one, after completing what a kill after its commit left undone."""
     digests = scan.hash_photos(workers, inventory.photos)
     if existing.fingerprint == fingerprint_of(options, inventory, digests):
         if not options.dry_run:
@@ -239,14 +239,14 @@ class _Validated:
 
     @property
     def bad(self) -> list[Rejection]:
-        """What could not be used, as opposed to what was left out on purpose."""
+        """Returns the photos that could not be used, as opposed to those left out on purpose."""
         return [r for r in self.rejected if r.reason != rare_classes.reason(self.least)]
 
     def shown(self, photo: Photo) -> str:
         return _shown(self.inventory.sources[photo.entry.source].shown, photo.entry.name)
 
     def counts(self) -> dict[str, Any]:
-        """How many photos were read, stored and rejected, by split, and in each by category."""
+        """Returns the numbers of photos read, stored and rejected, by split and, within each, by category."""
         stored = Counter((p.split, p.category) for p in self.photos)
         rejected = Counter((r.split, r.category) for r in self.rejected)
         result: dict[str, Any] = {}
@@ -283,7 +283,7 @@ def _report(validated: _Validated) -> None:
 
 
 def _kind_of(remark: str) -> str:
-    """The remark without what is this photo's own."""
+    """Returns the remark without the details of this photo."""
     return re.sub(r"\b[\d,]+(?= bytes of its scan)", "some", remark)
 
 
@@ -339,7 +339,7 @@ def _rehearse(options: ConvertOptions, validated: _Validated, workers: Pool) -> 
 
 
 def _classes(options: ConvertOptions, validated: _Validated) -> list[tuple[str, str]]:
-    """(category, name) of every class in order of its label; --classes may also name classes that were left out.
+    """Returns (category, name) of every class in label order; --classes may also name classes that were left out.
 
     Raises:
       UserError: the names do not fit the categories, or an external photo has a class without training photos.
@@ -348,7 +348,7 @@ def _classes(options: ConvertOptions, validated: _Validated) -> list[tuple[str, 
     bad = set(validated.bad)
     left_out = {rejection.category for rejection in validated.rejected if rejection not in bad}
     given = set(labels.class_names(options.classes)) if options.classes else set()
-    # Names in order of the labels count every class, those that are left out, too.
+    # Names in label order count every class, including those that are left out.
     named = labels.name_classes(stored if set(stored) <= given else [*stored, *left_out], options.classes)
     classes = [(category, name) for category, name in named if category not in left_out]
     _check_external(validated, [category for category, _ in classes])
@@ -408,14 +408,14 @@ def _records(
 
 
 def _split_of(photo: Photo, fold: int | None) -> str:
-    """The split of a record: a training photo without a fold is trained on and never held out, as external ones are."""
+    """Returns a record's split; a training photo without a fold is, like an external one, never held out."""
     return "extra" if photo.split == "train" and fold is None else photo.split
 
 
 def _lists(
     validated: _Validated, groups: Sequence[Group], fold_of: Sequence[int | None]
 ) -> dict[str, tuple[bytes, int]]:
-    """(content, rows) of the CSVs about the photos, by name."""
+    """Returns (content, rows) of the CSVs about the photos, by name."""
     rows = duplicates.duplicate_rows(groups, validated.photos, fold_of)
     remarks = [
         (photo.id, photo.split, photo.category, check.remark, validated.shown(photo))
@@ -436,10 +436,10 @@ def _lists(
 def _folds(
     options: ConvertOptions, validated: _Validated, *, categories: Sequence[str], groups: Sequence[Group]
 ) -> list[int | None]:
-    """The fold of every photo; None where it has none.
+    """Returns the fold of every photo, or None if it has none.
 
     Raises:
-      UserError: --split leaves nothing to validate on, or what `kept_folds` finds.
+      UserError: --split leaves nothing to validate on, or as for `kept_folds`.
     """
     numbers = duplicates.fold_groups(groups, photos=len(validated.photos))
     training = [index for index, photo in enumerate(validated.photos) if photo.split == "train"]
@@ -469,7 +469,7 @@ def _stratified(
     groups: Sequence[int],
     categories: Sequence[str],
 ) -> list[int | None]:
-    """The fold of every training photo; None for those of a class that can be trained on or held out, not both."""
+    """Returns every training photo's fold; None if its class can be trained on or held out, but not both."""
     kept = kept_folds(options)
     for text in folds.bridges(ids=ids, groups=groups, kept=kept):
         print(f"Note: {text}", file=sys.stderr)
@@ -492,10 +492,10 @@ def _stratified(
 
 
 def kept_folds(options: ConvertOptions) -> dict[str, int]:
-    """Id → fold of the photos whose folds --keep_folds keeps; empty without it.
+    """Returns Id → fold of the photos whose folds --keep_folds keeps; empty without the flag.
 
     Raises:
-      UserError: it is no data set, or has more folds than --folds.
+      UserError: it is not a data set, or has more folds than --folds.
     """
     if not options.keep_folds:
         return {}

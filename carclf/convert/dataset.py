@@ -1,4 +1,4 @@
-"""The files of a conversion: rows and records of the validated photos, shards and lists; and their clean-up."""
+"""The files of a conversion: rows and records of the validated photos, shards, lists; and their clean-up."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ SPARE_BYTES = 64 * 2**20  # for lists, receipts and the file system's own needs
 
 
 def number_rows(photos: Sequence[Photo]) -> list[int]:
-    """The row of every photo in its split's ids: training photos, then the external ones; test photos on their own."""
+    """Returns each photo's row in its split's ids: training photos, then external ones; test photos separately."""
     first = {"train": 0, "extra": sum(photo.split == "train" for photo in photos), "test": 0}
     seen: Counter[str] = Counter()
     rows = []
@@ -40,14 +40,14 @@ def number_rows(photos: Sequence[Photo]) -> list[int]:
 def build_record(
     photo: Photo, check: PhotoCheck, *, row: int, label_of: Mapping[str, int], names: Sequence[tuple[str, str]]
 ) -> Record:
-    """One photo as its shard will hold it.
+    """Returns one photo as its shard will hold it.
 
     Args:
       photo: of the input.
       check: its validation.
       row: from `number_rows`.
       label_of: category → label.
-      names: (category, name) of every class in order of its label.
+      names: (category, name) of every class in label order.
     """
     label = -1 if photo.split == "test" else label_of[photo.category]
     return Record(
@@ -65,18 +65,18 @@ def build_record(
 
 
 def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Pool) -> list[Written]:
-    """The shards of a data set in reading order, with the positions of their photos.
+    """Writes the shards of a data set; returns them in reading order, with the positions of their photos.
 
-    Those that an interrupted run has finished are kept.
+    Shards that an interrupted run finished are kept.
 
     Args:
       directory: the data set.
       plans: from `plan_shards`.
-      stored_bytes: of all photos together, to see beforehand that the disk has room.
+      stored_bytes: of all photos together, to check beforehand that the disk has room.
       workers: prepared by `carclf.convert.scan.prepare`.
 
     Raises:
-      UserError: the disk is full or will be, or a photo changed since it was validated.
+      UserError: the disk is full or would fill up, or a photo changed since it was validated.
     """
     for folder in sorted({storage.parent(plan.file) for plan in plans}):
         storage.make_folder(storage.join(directory, folder))
@@ -96,10 +96,10 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
 
 
 def check_space(directory: str, needed: int) -> None:
-    """Checks that the disk has room for so many bytes in a folder, which need not be there yet.
+    """Checks that the disk has room for `needed` bytes in a folder, which need not exist yet.
 
     Raises:
-      UserError: it has not.
+      UserError: it does not.
     """
     if storage.is_remote(directory):
         return
@@ -117,7 +117,7 @@ def check_space(directory: str, needed: int) -> None:
 def ids_csv(
     photos: Iterable[tuple[Photo, str]], records: Sequence[tuple[str, int | None, Record]], *, split: str
 ) -> tuple[bytes, int]:
-    """(content, rows) of ids-train.csv (external photos at its end) or ids-test.csv, in row order.
+    """Returns (content, rows) of ids-train.csv (external photos at its end) or ids-test.csv, in row order.
 
     Args:
       photos: each with its path in the input, in the order of `records`.
@@ -145,14 +145,14 @@ def ids_csv(
 
 
 def write_list(directory: str, folder: str, name: str, content: bytes, count: int) -> ListFile:
-    """The entry of a CSV, after writing it to the folder of the shards, where it touches no older data set."""
+    """Writes a CSV to the folder of the shards, where it touches no older data set; returns its entry."""
     file = f"{folder}/{name}.csv"
     storage.write_atomic(storage.join(directory, file), content)
     return ListFile(file, count, storage.sha256(content))
 
 
 def write_index(directory: str, folder: str, written: Sequence[Written]) -> ListFile:
-    """The entry of the index, after writing it to the folder of the shards."""
+    """Writes the index to the folder of the shards; returns its entry."""
     content = index.to_npy([one.entries for one in written])
     file = f"{folder}/{INDEX_FILE}"
     storage.write_atomic(storage.join(directory, file), content)
@@ -160,13 +160,13 @@ def write_index(directory: str, folder: str, written: Sequence[Written]) -> List
 
 
 def copy_lists(manifest: Manifest) -> None:
-    """Puts the CSVs of a committed data set where people look for them: directly in its folder."""
+    """Copies the CSVs of a committed data set to where people look for them: directly in its folder."""
     for name, entry in [*manifest.lists.items(), *((f"ids-{split}", manifest.ids[split]) for split in ID_SPLITS)]:
         content = manifest.read_list(entry)
         path = storage.join(manifest.directory, f"{name}.csv")
         if storage.size_bytes(path) != len(content) or storage.read_bytes(path) != content:
             storage.write_atomic(path, content)
-    if "sample-submission" not in manifest.lists:  # of a data set that this one has replaced
+    if "sample-submission" not in manifest.lists:  # left by a data set that this one replaced
         storage.remove(storage.join(manifest.directory, "sample-submission.csv"))
 
 

@@ -1,4 +1,4 @@
-"""Photos that are the same picture: which stay together in one fold, and which a reader should look at."""
+"""Photos of the same picture: which ones stay together in one fold, and which ones a person should look at."""
 
 import collections
 import dataclasses
@@ -14,21 +14,21 @@ from carclf.data import storage
 from carclf.progress import Progress
 from carclf.workers import Pool
 
-LARGEST_GROUP = 20  # more photos than that would tear a hole into the other folds: reported, not kept together
+LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, not kept together
 
-LEAST_SHARED = 2048  # fewer photos are searched sooner than they are handed out
+LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Photos that show the same picture: indices into the photos, ascending; 'exact' (same bytes) or 'near'."""
+    """Photos of the same picture: indices into the photos, ascending; 'exact' (same bytes) or 'near'."""
 
     kind: str
     members: tuple[int, ...]
 
 
 def exact_groups(checks: Sequence[PhotoCheck]) -> list[Group]:
-    """The photos with equal bytes, before or after conversion."""
+    """Returns groups of photos with equal bytes, before or after conversion."""
     by_digest: dict[bytes, list[int]] = collections.defaultdict(list)
     for index, check in enumerate(checks):
         by_digest[check.stored_sha256].append(index)
@@ -38,13 +38,13 @@ def exact_groups(checks: Sequence[PhotoCheck]) -> list[Group]:
 def find_groups(
     photos: Sequence[Photo], checks: Sequence[PhotoCheck], *, near: bool, workers: Pool | None = None
 ) -> list[Group]:
-    """Exact groups, then near ones, each in the order of their first photo; a near group holds its exact copies too.
+    """Returns exact groups, then near ones, each kind by first photo; a near group also holds its exact copies.
 
     Args:
       photos: of all splits, so that a test photo among the training photos is found.
-      checks: of each of them.
-      near: whether to search near-duplicates, too.
-      workers: processes to share the search; None searches in this one.
+      checks: of each photo.
+      near: whether to search for near-duplicates, too.
+      workers: processes that share the search; None searches in this process.
     """
     exact = exact_groups(checks)
     return [*exact, *_near_groups(checks, exact, workers)] if near and len(photos) > 1 else exact
@@ -62,7 +62,7 @@ def _near_groups(checks: Sequence[PhotoCheck], exact: Sequence[Group], workers: 
 
 
 def _similar_pairs(looks: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
-    """`near_duplicates.similar_pairs`, its parts shared among the workers, who read the looks from a file."""
+    """Returns `near_duplicates.similar_pairs`, computed in parts by workers that read the looks from a file."""
     if workers is None or workers.count < 2 or len(looks) < LEAST_SHARED:
         return near_duplicates.similar_pairs(looks)
     with workers.shared_folder() as folder:
@@ -105,7 +105,7 @@ def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[i
 
 
 def fold_groups(groups: Sequence[Group], *, photos: int) -> list[int]:
-    """The number of each photo's group for the folds: its own unless it stands in a group of at most LARGEST_GROUP."""
+    """Returns each photo's group number for the folds: its own, unless its group has at most LARGEST_GROUP photos."""
     numbers = list(range(photos))
     for group in groups:
         if len(group.members) <= LARGEST_GROUP:
@@ -117,7 +117,7 @@ def fold_groups(groups: Sequence[Group], *, photos: int) -> list[int]:
 def duplicate_rows(
     groups: Sequence[Group], photos: Sequence[Photo], folds: Sequence[int | None]
 ) -> list[tuple[object, ...]]:
-    """The rows of duplicates.csv (`carclf.data.lists.DUPLICATE_COLUMNS`)."""
+    """Returns the rows of duplicates.csv (`carclf.data.lists.DUPLICATE_COLUMNS`)."""
     return [
         (number, group.kind, photos[i].split, photos[i].id, photos[i].category, _fold(folds[i]), note)
         for number, group in enumerate(groups)
@@ -127,7 +127,7 @@ def duplicate_rows(
 
 
 def note_on(group: Group, photos: Sequence[Photo]) -> str:
-    """What a reader should know of a group: 'train/test leak', 'different labels', 'too large to keep together'."""
+    """Returns what a reader should know about a group ('train/test leak', 'different labels', …), or ""."""
     splits = {photos[i].split for i in group.members}
     labels = {photos[i].category for i in group.members if photos[i].split != "test"}
     found = {

@@ -1,4 +1,4 @@
-"""The files of a folder: clutter is left out, and symbolic links are followed no farther than they should be."""
+"""The files of a folder: leaves out clutter and follows symbolic links only to allowed places."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
 
 
 def cache_folders(root: str) -> list[str]:
-    """Returns the folders to which programs link that keep a user's files once: Hugging Face's, DVC's, and XDG's.
+    """Returns the cache folders that programs link to: Hugging Face's, DVC's, and XDG's.
 
     Source: huggingface_hub's "Understand caching", DVC's "Internal directories and files".
     """
@@ -26,7 +26,7 @@ def cache_folders(root: str) -> list[str]:
     above = os.path.realpath(root)
     while above != os.path.dirname(above):
         folders.append(os.path.join(above, ".dvc", "cache"))
-        if os.path.basename(above) == "snapshots":  # beside them lie the files themselves
+        if os.path.basename(above) == "snapshots":  # the files themselves are in a folder beside it
             folders.append(os.path.join(os.path.dirname(above), "blobs"))
         above = os.path.dirname(above)
     return [os.path.realpath(folder) for folder in folders if folder and os.path.isdir(folder)]
@@ -39,7 +39,7 @@ def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str
             if CLUTTER.search(name):
                 continue
             if item.is_dir(follow_symlinks=False):
-                if clutter := clutter_folder(f"{name}/"):  # it may not be readable, as lost+found is not
+                if clutter := clutter_folder(f"{name}/"):  # it may be unreadable, as lost+found is
                     yield Entry(prefix + name, source, name, 0, clutter=prefix + clutter)
                 else:
                     yield from _walk(root, f"{name}/", inside, source, prefix)
@@ -52,12 +52,12 @@ def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str
 
 
 def _link_problem(item: os.DirEntry[str], inside: Sequence[str]) -> str:
-    """Returns why what lies there is no file to read, or ""."""
+    """Returns why the item is not a file to read, or ""."""
     if item.is_symlink():
         target = os.path.realpath(item.path)
         if not any(target.startswith(folder + os.sep) for folder in inside):
             return "symbolic link that leaves the folder"
-        is_file = os.path.isfile(item.path)  # a link may be endless
+        is_file = os.path.isfile(item.path)  # a link may form a loop
     else:
         is_file = item.is_file()
     if is_file:

@@ -21,7 +21,7 @@ def stratified_folds(
 ) -> list[int]:
     """Returns the fold of every photo: classes are even within ±1 if groups allow it, a group is always in one fold.
 
-    Groups are assigned one by one, the largest first and otherwise in the seed's random order, each to the fold with
+    Groups are assigned one by one, largest first and otherwise in the seed's random order, each to the fold with
     the fewest photos of its classes so far (then with the fewest photos).
 
     Args:
@@ -30,7 +30,7 @@ def stratified_folds(
       groups: photos with the same number stay together.
       folds: number of folds.
       seed: of the order.
-      kept: Id → fold that a photo keeps, and its group with it; if there are several, the one of most of its photos.
+      kept: Id → fold that a photo and its group keep; if a group has several, the fold of most of its photos.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
@@ -56,10 +56,10 @@ def stratified_folds(
 
 
 def lone_classes(*, labels: Sequence[int], groups: Sequence[int]) -> set[int]:
-    """The labels whose photos would all fall into one fold: there is one, or they show one picture.
+    """Returns the labels whose photos would all fall into one fold: a single photo, or photos of one picture.
 
-    A class that is held out altogether is not trained, so that its photos belong to no fold. There is no such class
-    where nearly all are.
+    A class that is entirely held out is not trained, so its photos belong to no fold. If nearly all classes are like
+    that, none is returned.
     """
     groups_of: dict[int, set[int]] = defaultdict(set)
     labels_of: dict[int, set[int]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Which photo an Id means: the one it names, else the only one that it can mean."""
+"""Finds the photo that an Id means: the one it names, else the only one that it can mean."""
 
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
@@ -11,11 +11,11 @@ from carclf.errors import UserError
 
 
 class Lookup:
-    """Finds the photos of Ids: by path, the end of a path, a name, or these without extension.
+    """Finds the photos of Ids: by path, end of a path or name, each with or without extension.
 
-    An Id that names no photo so is compared once more with Unicode's composed form, small letters and forward slashes
-    on both sides, without './' and the folders that all Ids begin with, and without its extension. It means a photo
-    then if there is exactly one that no other Id names.
+    An Id that names no photo this way is compared once more, in Unicode's composed form, with lowercase letters and
+    forward slashes on both sides, and without './', the folders that all Ids start with, and the extension. It then
+    means a photo if exactly one matches and no other Id names that one.
     """
 
     def __init__(self, entries: Iterable[Entry], shown: str) -> None:
@@ -33,13 +33,13 @@ class Lookup:
                 self._found.setdefault(key, []).append(entry)
 
     def get(self, photo_id: str) -> Entry | None:
-        """Returns the photo that an Id names as it is written.
+        """Returns the photo that an Id names exactly as written.
 
         Raises:
           UserError: it names several.
         """
         found = self._found.get(photo_id, [])
-        if len(found) > 1:  # an extension written out beats one left out
+        if len(found) > 1:  # a match with its extension beats one without
             found = [e for e in found if e.path == photo_id or e.path.endswith(f"/{photo_id}")] or found
         if len(found) > 1:
             paths = named([entry.path for entry in found])
@@ -115,14 +115,14 @@ def _stem(key: str) -> str:
 
 
 def _common_folders(ids: Iterable[str]) -> int:
-    """Returns how many folders all Ids begin with, such as those of another machine."""
+    """Returns the number of leading folders that all Ids share, such as those of another machine."""
     folders = [_loose(photo_id)[:-1] for photo_id in ids]
     first, last = min(folders, default=[]), max(folders, default=[])
     return next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def keys_of(entry: Entry) -> set[str]:
-    """Returns the Ids that may mean a file: its path and the ends of it, with and without extension."""
+    """Returns the Ids that may mean a file: its path and every end of the path, with and without extension."""
     parts = entry.path.split("/")
     tails = {"/".join(parts[start:]) for start in range(len(parts))}
     suffix = PurePosixPath(entry.path).suffix

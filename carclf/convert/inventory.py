@@ -1,4 +1,4 @@
-"""Recognises what the input is, and lists its photos."""
+"""Recognises the layout of the input and lists its photos."""
 
 import dataclasses
 import itertools
@@ -32,7 +32,7 @@ class Inventory:
     """The input, listed.
 
     Attributes:
-      layout: what it was recognised as.
+      layout: the one that was recognised.
       sources: of the entries.
       photos: to be validated, sorted by split and Id.
       rejected: files that must not be read, and Ids without a file.
@@ -48,7 +48,7 @@ class Inventory:
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """One line: the layout, photos, classes."""
+        """Returns one line: the layout, photos, classes."""
         splits = Counter(photo.split for photo in self.photos)
         classes = len({photo.category for photo in self.photos if photo.split == "train"})
         extra = f" and {splits['extra']:,} external" if splits["extra"] else ""
@@ -59,14 +59,14 @@ class Inventory:
 
 
 def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
-    """Lists the photos of `options.input` (and `options.external`); reads no photo.
+    """Lists the photos of `options.input` (and `options.external`) without reading any.
 
     Args:
       options: of the converter.
-      spool: a folder for archives that lie deflated in an archive; made only if there are any.
+      spool: a folder for archives that are deflated inside an archive; created only if there are any.
 
     Raises:
-      UserError: nothing is there, or it is not understood, or labels and photos contradict each other.
+      UserError: nothing is there, the layout is not recognised, or labels and photos contradict each other.
     """
     how = {"spool": spool, "zip_encoding": options.zip_encoding}
     tree = open_tree(options.input, first_source=0, flag="input", **how)
@@ -93,7 +93,7 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
 
 
 def _why_none(tree: Tree, findings: Findings) -> str:
-    """How many photos were refused or found by no Id, with the first and its reason; else the first note."""
+    """Returns how many photos were refused or found by no Id, with the first and its reason; else the first note."""
     reasons = [(entry.path, entry.problem) for entry in tree.refused]
     reasons += [(rejection.path or rejection.id, rejection.reason) for rejection in findings.rejected]
     if reasons:
@@ -104,7 +104,7 @@ def _why_none(tree: Tree, findings: Findings) -> str:
 
 
 def _train_and_test(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
-    """train/ (class folders, or flat with train.csv), perhaps validation/, perhaps test/."""
+    """Lists train/ (class folders, or flat with train.csv), and validation/ and test/ if they are there."""
     entries = under(tree.entries, TRAIN, VALIDATION)
     label_entry, sample_entry = _root_file(tree, LABEL_FILE), _root_file(tree, SAMPLE_FILE)
     labels = _parse_labels(tree.read(label_entry), label_entry.path, options) if label_entry else None
@@ -129,7 +129,7 @@ def _train_and_test(tree: Tree, options: ConvertOptions, findings: Findings) -> 
 
 
 def _classes(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
-    """Class folders at the root, or loose photos with train.csv beside them; perhaps test/."""
+    """Lists class folders at the root, or loose photos with train.csv beside them, and test/ if it is there."""
     test_entries = under(tree.entries, TEST)
     taken = {entry.path for entry in test_entries}
     entries = [entry for entry in tree.entries if entry.path not in taken]
@@ -147,14 +147,14 @@ def _classes(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[s
 
 
 def _listed(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
-    """--labels: every photo by its Id, wherever it lies under the input."""
+    """Lists the photos of --labels by Id, wherever they are under the input."""
     labels = _parse_labels(_file_bytes(options.labels, "labels"), os.path.basename(options.labels), options)
     sample = _file_bytes(options.test_csv, "test_csv") if options.test_csv else None
     ids = _test_ids(sample, os.path.basename(options.test_csv), options)
     test_entries = under(tree.entries, TEST)
     taken = {entry.path for entry in test_entries}
     entries = [entry for entry in tree.entries if entry.path not in taken]
-    if ids and not test_entries:  # training and test photos in one folder: the two files tell them apart
+    if ids and not test_entries:  # training and test photos share a folder: the two files tell them apart
         test_entries = entries
     photos = by_label(entries, labels, split="train", findings=findings, elsewhere=ids)
     photos += _test_photos(test_entries, ids, findings, elsewhere=labels)
@@ -207,7 +207,7 @@ def _external(tree: Tree, photos: list[Photo], options: ConvertOptions, findings
 
 
 def _with_refused(rejected: list[Rejection], trees: list[Tree], photos: list[Photo]) -> list[Rejection]:
-    """The rejections and the files that must not be read; an Id whose photo is such a file counts once, as that."""
+    """Returns the rejections and the files that must not be read; an Id of such a file counts once, as the file."""
     categories = {photo.category for photo in photos} | {rejection.category for rejection in rejected}
     refused = [
         (entry, _refused(entry, categories, external=number > 0))
@@ -235,7 +235,7 @@ def _refused(entry: Entry, categories: set[str], *, external: bool) -> Rejection
 
 
 def _in_order(photos: list[Photo]) -> tuple[Photo, ...]:
-    """Sorted by split and Id, so that the order of directories cannot matter; Ids proved unique."""
+    """Returns the photos sorted by split and Id, so that directory order cannot matter; checks that Ids are unique."""
     ordered = sorted(photos, key=lambda photo: (photo.split, photo.id))
     for one, other in itertools.pairwise(ordered):
         if (one.split, one.id) == (other.split, other.id):

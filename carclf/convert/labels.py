@@ -29,8 +29,8 @@ class LabelFile:
 
     Attributes:
       shown: its name in messages.
-      labels: Id → label, in the file's order; the label is "" where there is no such column.
-      repeated: Ids that stand there more than once, always with one label.
+      labels: Id → label, in the file's order; the label is "" if there is no such column.
+      repeated: Ids that occur more than once, always with the same label.
       id_column: header of the column that the Ids were read from.
       columns: every header.
     """
@@ -42,7 +42,7 @@ class LabelFile:
     columns: tuple[str, ...] = ()
 
     def advice(self) -> str:
-        """How an error about Ids ends: which column they were read from, and how to choose another."""
+        """Returns the end of an error about Ids: which column they were read from, and how to choose another."""
         return _id_advice(self.id_column, self.columns)
 
 
@@ -56,7 +56,7 @@ def _id_advice(id_column: str, columns: Sequence[str]) -> str:
 
 
 def named(items: Sequence[str]) -> str:
-    """The first five of `items`, for a message."""
+    """Returns the first five of `items`, for a message."""
     return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")
 
 
@@ -100,7 +100,7 @@ def read_label_file(
 def _id_and_label(
     header: list[str], id_column: str, label_column: str, *, shown: str, with_labels: bool
 ) -> tuple[int, int | None]:
-    """The columns of the Ids and of the labels; the one that is given by name is no candidate for the other."""
+    """Returns the columns of the Ids and of the labels; one that is given by name is no candidate for the other."""
     if not with_labels:
         return _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=0), None
     named_label = None
@@ -157,7 +157,7 @@ def _column(
 
 
 def order_categories(categories: Iterable[str]) -> list[str]:
-    """The different categories in the order of their labels: numbers by value, 10 after 9; words by spelling."""
+    """Returns the distinct categories in label order: numbers by value, 10 after 9; words by spelling."""
     different = set(categories)
     if all(text.isdecimal() for text in different):
         return sorted(different, key=_by_value)
@@ -165,17 +165,17 @@ def order_categories(categories: Iterable[str]) -> list[str]:
 
 
 def _by_value(text: str) -> tuple[int, str, str]:
-    """A sort key: numbers by value, however many digits they have."""
+    """Returns a sort key: numbers by value, however many digits they have."""
     digits = "".join(str(unicodedata.decimal(digit)) for digit in text).lstrip("0")
     return len(digits), digits, text
 
 
 def name_classes(categories: Iterable[str], classes: str) -> list[tuple[str, str]]:
-    """(category, name) of every class in order of its label.
+    """Returns (category, name) of every class in label order.
 
     Args:
       categories: of all training photos.
-      classes: the flag: names with commas, or a file of one name a line; "" leaves the categories as names.
+      classes: the flag: names separated by commas, or a file with one name per line; "" takes the categories as names.
 
     Raises:
       UserError: the names do not fit the categories.
@@ -184,7 +184,7 @@ def name_classes(categories: Iterable[str], classes: str) -> list[tuple[str, str
     if not classes:
         return [(category, category) for category in ordered]
     names = class_names(classes)
-    if set(ordered) <= set(names):  # the names are the categories: they say the order
+    if set(ordered) <= set(names):  # the names are the categories: they set the order
         return [(name, name) for name in names]
     if len(names) == len(ordered) and all(text.isdecimal() for text in ordered):
         return list(zip(ordered, names, strict=True))
@@ -195,10 +195,10 @@ def name_classes(categories: Iterable[str], classes: str) -> list[tuple[str, str
 
 
 def class_names(classes: str) -> list[str]:
-    """The names that --classes gives: with commas, or one a line in a file.
+    """Returns the names that --classes gives: separated by commas, or one per line in a file.
 
     Raises:
-      UserError: a name twice, or none.
+      UserError: a name occurs twice, or there is none.
     """
     if os.path.isfile(classes):
         with open(classes, encoding="utf-8-sig") as file:

@@ -1,4 +1,4 @@
-"""Finds near-duplicates: a perceptual hash proposes pairs, a comparison of thumbnails decides."""
+"""Finds near-duplicates: a perceptual hash proposes pairs, and a comparison of thumbnails decides."""
 
 import dataclasses
 import functools
@@ -11,14 +11,14 @@ THUMBNAIL_SIDE = 16
 THUMBNAIL_BYTES = THUMBNAIL_SIDE**2
 HASH_SIDE = 8  # of the block of DCT coefficients; their signs are the hash
 
-# Margins that a crop may have removed on the left and on the right (or above and below), as fractions of a side.
+# Margins that a crop may have removed at the left and right (or top and bottom), as fractions of a side.
 Margins = tuple[tuple[float, float], ...]
 MARGINS: Margins = ((0.0, 0.0), (0.03, 0.03), (0.06, 0.06), (0.0, 0.06), (0.06, 0.0))
 
 BANDS = 10  # bit orders in which the hashes are sorted; the leading bits of one order are the last of another
 NEIGHBOURS = 4  # neighbours to compare on either side, in each order
 MAX_DISTANCE = 10  # bits of 64 by which the hashes of a proposed pair may differ
-MIN_CORRELATION = 0.94  # measured on 1,935 car photos: 98 % of cropped, brightened and recompressed copies are above
+MIN_CORRELATION = 0.94  # measured on 1,935 car photos: 98 % of cropped, brightened and recompressed copies are above it
 MIN_DETAIL = 16.0  # a filtered thumbnail with a smaller norm shows only noise
 CHUNK = 512  # photos at a time, which bounds memory
 PAIRS = 1024  # pairs at a time; those of one photo are contiguous
@@ -103,7 +103,7 @@ def merge_pairs(parts: Iterable[Found], *, photos: int) -> tuple[np.ndarray, np.
 
 
 def perceptual_hash(thumbnails: np.ndarray) -> np.ndarray:
-    """Returns uint64 [N], a bit per low DCT coefficient (8×8, row by row, highest bit first) above their median.
+    """Returns uint64 [N], one bit per low DCT coefficient (8×8, row by row, highest bit first): is it above the median?
 
     Source: `imagehash.phash(image, highfreq_factor=2)`, with which a test compares it; here for many photos at once.
 
@@ -148,7 +148,7 @@ def _proposed(
       queries: uint64 [n, 25], the window hashes of the photos `first`, `first` + 1, …
       hashes: uint64 [N], of all whole photos.
       bands: of `Index`.
-      first: number of the first photo.
+      first: index of the first photo.
     """
     windows = queries.shape[1]
     flat = queries.reshape(-1)
@@ -179,7 +179,7 @@ def _scores(thumbnails: np.ndarray, owner: np.ndarray, window: np.ndarray, other
 
 
 def _sorted(values: np.ndarray, *, band: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns (indices, values, runs), ascending, equal values in another order per band; runs count the equal ones."""
+    """Returns (indices, values, runs), ascending, ties in a different order per band; runs count equal values."""
     indices = np.lexsort((_mixed(np.arange(len(values)), band), values))
     ordered = values[indices]
     ends = np.searchsorted(ordered, ordered, side="right")
@@ -199,7 +199,7 @@ def _positions(queries: np.ndarray, owners: np.ndarray, values: np.ndarray, runs
 
 
 def _mixed(numbers: np.ndarray, band: int) -> np.ndarray:
-    """Returns uint32 keys that sort the numbers in an order of the band's own (Knuth's multiplicative hash)."""
+    """Returns uint32 keys that sort the numbers in a different order for each band (Knuth's multiplicative hash)."""
     factor = 2654435761 * (2 * band + 1) % 2**32
     return (numbers.astype(np.uint64) * np.uint64(factor) % np.uint64(2**32)).astype(np.uint32)
 

@@ -106,7 +106,7 @@ class ConvertOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        """Checks each option, then the rules among them."""
+        """Checks each option, then the rules between them."""
         super().__post_init__()
         if self.runner == "beam" and (self.verify or self.dry_run):
             flag = "verify" if self.verify else "dry_run"
@@ -128,12 +128,12 @@ class ConvertOptions(Options):
 
     @property
     def first_files_fraction(self) -> float | None:
-        """The share of each class that the notebook's split holds out, or None for the stratified split."""
+        """Returns the fraction of each class that the notebook's split holds out; None for the stratified split."""
         return parse_split(self.split)
 
 
 def check_encoding(name: str) -> None:
-    """Checks that there is an encoding of this name.
+    """Checks that an encoding of this name exists.
 
     Raises:
       UserError: there is none.
@@ -145,7 +145,7 @@ def check_encoding(name: str) -> None:
 
 
 def parse_split(text: str) -> float | None:
-    """The share of each class that `first_files:0.05` holds out, or None for `stratified`.
+    """Returns the fraction of each class that `first_files:0.05` holds out; None for `stratified`.
 
     Raises:
       UserError: the text is neither.

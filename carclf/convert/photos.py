@@ -1,4 +1,4 @@
-"""The photos of an input and their Ids: by class folder, by a CSV, or plain."""
+"""The photos of an input and their Ids: by class folder, by CSV, or unlabelled."""
 
 import dataclasses
 import unicodedata
@@ -32,14 +32,14 @@ class Photo:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rejection:
-    """What was not stored.
+    """A photo or file that was not stored.
 
     Attributes:
       id: of the photo.
       split: as in `Photo`.
       category: as in `Photo`.
       reason: in words.
-      path: in the input; "" where there is no file.
+      path: in the input; "" if there is no file.
     """
 
     id: str
@@ -51,19 +51,19 @@ class Rejection:
 
 @dataclasses.dataclass
 class Findings:
-    """What listing the photos brings to light: refused photos, and sentences about harmless things."""
+    """What listing the photos finds: refused photos, and sentences about harmless things."""
 
     rejected: list[Rejection] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def composed(text: str) -> str:
-    """The text in Unicode's composed form: a Mac's files have the other one."""
+    """Returns the text in Unicode's composed form; file names from a Mac have the decomposed one."""
     return unicodedata.normalize("NFC", text)
 
 
 def by_folder(entries: Sequence[Entry], *, depth: int, split: str, findings: Findings) -> list[Photo]:
-    """The photos of class folders; `depth` is the number of folders above the classes."""
+    """Returns the photos of class folders; `depth` is the number of folders above the classes."""
     usable = _photos_only(entries, findings)
     loose = [e.path for e in usable if e.path.count("/") <= depth]
     if loose:
@@ -74,7 +74,7 @@ def by_folder(entries: Sequence[Entry], *, depth: int, split: str, findings: Fin
 
 
 def unlabelled(entries: Sequence[Entry], *, depth: int, split: str, findings: Findings) -> list[Photo]:
-    """Every photo, without a category; `depth` is the number of folders above them that are no part of an Id."""
+    """Returns every photo, without a category; `depth` is the number of leading folders that are not part of an Id."""
     usable = _photos_only(entries, findings)
     return [Photo(i, split, "", e) for i, e in zip(_ids_of(usable, depth=depth), usable, strict=True)]
 
@@ -82,17 +82,17 @@ def unlabelled(entries: Sequence[Entry], *, depth: int, split: str, findings: Fi
 def by_label(
     entries: Sequence[Entry], labels: LabelFile, *, split: str, findings: Findings, elsewhere: LabelFile | None = None
 ) -> list[Photo]:
-    """The photos that `labels` names, under its Ids; an Id without a photo is rejected, other photos are noted.
+    """Returns the photos that `labels` names, under its Ids; rejects Ids without a photo, notes other photos.
 
     Args:
       entries: where to look.
-      labels: Ids, and categories where the file has them.
+      labels: Ids, and categories if the file has them.
       split: of the photos.
-      findings: is added to.
-      elsewhere: another file whose photos may lie among `entries`.
+      findings: added to.
+      elsewhere: another file whose photos may be among `entries`.
 
     Raises:
-      UserError: an Id fits several photos, or a photo several Ids, or there are training photos and none has an Id.
+      UserError: an Id matches several photos, a photo several Ids, or there are training photos and none has an Id.
     """
     usable = _photos_only(entries, findings)
     other = Lookup(usable, elsewhere.shown) if elsewhere else None
@@ -125,10 +125,10 @@ def by_label(
 
 
 def cross_checked(photos: Sequence[Photo], labels: LabelFile, *, findings: Findings) -> list[Photo]:
-    """The photos of class folders under the CSV's Ids.
+    """Returns the photos of class folders under the CSV's Ids.
 
     Raises:
-      UserError: a photo lies in another class's folder than the CSV says, or an Id fits several photos, or a photo
+      UserError: a photo is in a different class's folder than the CSV says, an Id matches several photos, or a photo
         several Ids.
     """
     by_path = {photo.entry.path: photo for photo in photos}
@@ -188,7 +188,7 @@ def _photos_only(entries: Iterable[Entry], findings: Findings) -> list[Entry]:
 
 
 def _ids_of(entries: Sequence[Entry], *, depth: int) -> list[str]:
-    """Unique Ids: the file name; where several files share it, the path below `depth` folders, or the whole path."""
+    """Returns unique Ids: the file name; if files share it, the path below `depth` folders, or the whole path."""
     paths = [composed(entry.path) for entry in entries]
     names = [PurePosixPath(path).name for path in paths]
     below = ["/".join(path.split("/")[depth:]) for path in paths]

@@ -1,4 +1,4 @@
-"""Classes with very few training photos: they are named, and left out where that is asked for."""
+"""Classes with very few training photos: names them, and leaves them out on request."""
 
 import csv
 import io
@@ -12,19 +12,19 @@ NAMED = 5  # classes in a message
 
 
 def rare_classes(photos: Sequence[Photo], *, least: int) -> dict[str, int]:
-    """Category → training photos of every class that has fewer than `least`, the rarest first."""
+    """Returns category → number of training photos of every class with fewer than `least`, the rarest first."""
     counts = Counter(photo.category for photo in photos if photo.split == "train")
     rare = sorted((count, category) for category, count in counts.items() if count < least)
     return {category: count for count, category in rare}
 
 
 def reason(least: int) -> str:
-    """Why a photo of such a class is not stored, for rejected.csv."""
+    """Returns why a photo of such a class is not stored, for rejected.csv."""
     return f"its class has fewer than {least} training photos"
 
 
 def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: int, sample: bytes | None) -> None:
-    """Checks that classes are left over, and that the sample submission has no column for one that is left out.
+    """Checks that some classes remain, and that the sample submission has no column for one that is left out.
 
     Args:
       rare: what is left out.
@@ -33,7 +33,7 @@ def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: i
       sample: the bytes of the sample submission.
 
     Raises:
-      UserError: there is none, or it has.
+      UserError: no class remains, or the sample submission has such a column.
     """
     counts = Counter(photo.category for photo in photos if photo.split == "train")
     if counts and len(rare) == len(counts):
@@ -50,13 +50,13 @@ def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: i
 
 
 def described(rare: Mapping[str, int]) -> str:
-    """The classes with their counts, such as 'coupe (1), van (2)'; of many the first."""
+    """Returns the classes with their counts, such as 'coupe (1), van (2)'; only the first if there are many."""
     shown = [f"{category} ({count})" for category, count in list(rare.items())[:NAMED]]
     return ", ".join(shown) + (f" and {len(rare) - NAMED} more" if len(rare) > NAMED else "")
 
 
 def notes(rare: Mapping[str, int], single: Mapping[str, int], *, least: int) -> list[str]:
-    """What a reader should know: which classes were left out, and which have a single training photo.
+    """Returns what a reader should know: which classes were left out, and which have a single training photo.
 
     Args:
       rare: those that are left out.

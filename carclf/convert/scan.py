@@ -1,4 +1,4 @@
-"""The first pass reads, hashes and validates every photo in parallel; only numbers come back."""
+"""The first pass: reads, hashes and validates every photo in parallel; no pixels come back."""
 
 import dataclasses
 import hashlib
@@ -46,7 +46,7 @@ class PhotoCheck:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a worker knows: where photos lie, and how to store them."""
+    """What a worker knows: where the photos are, and how to store them."""
 
     reader: Reader
     max_side: int
@@ -54,18 +54,18 @@ class Context:
 
 
 def prepare(sources: tuple[Source, ...], max_side: int, looks: bool) -> Context:
-    """The state of a worker of this pass and the next."""
+    """Returns the state of a worker for this pass and the next."""
     return Context(Reader(sources), max_side, looks)
 
 
 def hash_photos(workers: Pool, photos: Sequence[Photo]) -> list[bytes]:
-    """The SHA-256 digest of every photo's bytes, b"" where they cannot be read; nothing is decoded."""
+    """Returns the SHA-256 digest of every photo's bytes, b"" if they cannot be read; nothing is decoded."""
     with Progress("Hashing", total=len(photos)) as progress:
         return [digest for part in _map(workers, _hash_task, photos, progress) for digest in part]
 
 
 def validate_photos(workers: Pool, photos: Sequence[Photo]) -> list[PhotoCheck]:
-    """Returns the check of every photo, in their order."""
+    """Returns the check of every photo, in the order of `photos`."""
     with Progress("Validating", total=len(photos)) as progress:
         return [check for part in _map(workers, _validate_task, photos, progress) for check in part]
 

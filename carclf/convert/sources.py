@@ -1,4 +1,4 @@
-"""Where photos lie: folders, zips, and zips inside zips, read in place. Hostile members are refused by name."""
+"""Where photos are stored: folders, zips, and zips inside zips, read in place. Refuses hostile members by name."""
 
 import dataclasses
 import io
@@ -17,8 +17,8 @@ from carclf.errors import UserError
 from carclf.files import replacing
 
 MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
-MAX_RATIO = 200  # deflate reaches about 1,000; photos are compressed already and stay below 2
-RATIO_FREE_BYTES = 2**20  # small members may shrink as they like: a flat PNG or BMP does
+MAX_RATIO = 200  # deflate reaches about 1,000; photos are already compressed and stay below 2
+RATIO_FREE_BYTES = 2**20  # small members may have any ratio: that of a flat PNG or BMP is high
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python unpacks
 OTHER_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 97: "WavPack", 98: "PPMd", 99: "AES encryption"}
 OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
@@ -31,7 +31,7 @@ OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"Rar!\x1a\x07", "a RAR archive"),
 )
 CLUTTER = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
-# Folders that programs and file systems leave beside photos. What they hold is a copy, a thumbnail or deleted.
+# Folders that programs and file systems leave beside photos. They hold copies, thumbnails or deleted files.
 CLUTTER_FOLDER = re.compile(
     r"(^|/)(\.(?!\.?/)[^/]+|@eaDir|#recycle|lost\+found|\$RECYCLE\.BIN|System Volume Information|__pycache__)/",
     re.IGNORECASE,
@@ -45,10 +45,10 @@ class Source:
 
     Attributes:
       path: of the folder or the file on disk.
-      shown: how messages and lists name it; no folder of this machine is part of it.
+      shown: its name in messages and lists, without any folder of this machine.
       is_zip: whether it is an archive.
-      offset: where the archive begins inside the file (a stored zip inside another).
-      size: its length in bytes; −1 is to the end of the file.
+      offset: where the archive begins inside the file (a stored zip inside another), in bytes.
+      size: its length in bytes; −1 means up to the end of the file.
       encoding: of the names in the archive that are not flagged as UTF-8; "" is cp437.
     """
 
@@ -65,12 +65,12 @@ class Entry:
     """One file of a source.
 
     Attributes:
-      path: where it lies in the whole input, with forward slashes.
+      path: its path in the whole input, with forward slashes.
       source: index of its source.
       name: its name inside the source.
       size: in bytes.
       problem: why it must not be read, or "".
-      clutter: the folder of a program or a file system in which it lies, or "".
+      clutter: the folder of a program or a file system that contains it, or "".
       link: whether it is a symbolic link.
     """
 
@@ -115,7 +115,7 @@ class _Window(io.RawIOBase):
 
 
 class _Archive(zipfile.ZipFile):
-    """A zip that closes its file, too."""
+    """A zip that also closes its file."""
 
     def __init__(self, file: IO[bytes], encoding: str) -> None:
         self._file = file
@@ -127,10 +127,10 @@ class _Archive(zipfile.ZipFile):
 
 
 def open_archive(source: Source) -> zipfile.ZipFile:
-    """The zip of a source.
+    """Returns the opened zip of a source.
 
     Raises:
-      UserError: it is damaged or no zip.
+      UserError: it is damaged or not a zip.
     """
     try:
         file: IO[bytes] = open(source.path, "rb")  # noqa: SIM115 - the archive owns it
@@ -162,7 +162,7 @@ class Reader:
         self._archives: dict[int, zipfile.ZipFile] = {}
 
     def read(self, source: int, name: str) -> bytes:
-        """The bytes of one file.
+        """Returns the bytes of one file.
 
         Raises:
           OSError: it cannot be read, is damaged (a zip's CRC is checked), or is longer than MAX_PHOTO_BYTES.
@@ -193,7 +193,7 @@ def _bounded(file: IO[bytes], size: int) -> bytes:
 
 
 def name_problem(name: str) -> str:
-    """Why a file of this name must not be read, or "": it leaves the root, or cannot be written to a list."""
+    """Returns why a file of this name must not be read (it leaves the root, or no list can hold it), or ""."""
     if not name:
         return "no name"
     parts = PurePosixPath(name.replace("\\", "/")).parts
@@ -227,7 +227,7 @@ def _member_problem(info: zipfile.ZipInfo, *, nested_zip: bool) -> str:
 
 
 def archive_entries(archive: zipfile.ZipFile, *, source: int, prefix: str = "") -> list[Entry]:
-    """The files of a zip, clutter left out; those that must not be read carry a problem."""
+    """Returns the files of a zip, clutter left out; those that must not be read carry a problem."""
     entries = []
     names = [info.filename for info in archive.infolist()]
     times = Counter(map(_normal, names))
@@ -236,37 +236,37 @@ def archive_entries(archive: zipfile.ZipFile, *, source: int, prefix: str = "") 
         if name.endswith("/") or CLUTTER.search(path):
             continue
         problem = _member_problem(info, nested_zip=is_nested_zip(name))
-        if times[path] > 1:  # which of them counts, readers disagree about
+        if times[path] > 1:  # readers disagree about which of them counts
             problem = problem or "more than once in the zip"
         entries.append(Entry(prefix + path, source, name, info.file_size, problem, clutter_folder(path)))
     return entries
 
 
 def _normal(name: str) -> str:
-    """A path without empty parts and without '.', where it is not absolute."""
+    """Returns the path without empty parts and without '.', unless it is absolute."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return "/" * name.startswith("/") + "/".join(parts) + "/" * (name.endswith("/") and bool(parts))
 
 
 def clutter_folder(path: str) -> str:
-    """The folder of a program or a file system in which a file lies, or ""."""
+    """Returns the folder of a program or a file system that contains the file, or ""."""
     found = CLUTTER_FOLDER.search(path)
     return path[: found.end()] if found else ""
 
 
 def is_nested_zip(name: str) -> bool:
-    """Whether a file is taken for an archive of its own by its name."""
+    """Returns whether a file's name is that of an archive."""
     return name.lower().endswith(".zip")
 
 
 def nested_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: str) -> Source:
-    """A zip inside a zip as a source of its own: a window on the outer file where it is stored, as they mostly are.
+    """Returns a zip inside a zip as a source of its own: a window on the outer file if it is stored, as most are.
 
-    Where it is deflated, seeking in it would unpack it from the start each time, so the archive (not its photos) is
+    If it is deflated, seeking in it would unpack it from the start each time, so the archive (not its photos) is
     unpacked once into the folder `spool`.
 
     Raises:
-      UserError: the disk has no room for that.
+      UserError: the disk has no room for it.
     """
     info, shown = archive.getinfo(name), f"{outer.shown}/{name}"
     if info.compress_type == zipfile.ZIP_STORED:

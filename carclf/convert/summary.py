@@ -1,4 +1,4 @@
-"""What a conversion tells its user at the end."""
+"""What a conversion prints at its end."""
 
 from carclf import advice
 from carclf.data.manifest import Manifest
@@ -11,7 +11,7 @@ LISTED = {  # list → what its photos are
 
 
 def summary(manifest: Manifest) -> str:
-    """A few lines: photos, classes, folds, what to look at, the next command."""
+    """Returns a few lines: photos, classes, folds, what to look at, the next command."""
     size = sum(shard.bytes for shard in manifest.shards)
     photos = {split: manifest.photos(split) for split in ("train", "extra", "test")}
     external = f" and {photos['extra']:,} external" if photos["extra"] else ""

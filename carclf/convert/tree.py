@@ -1,4 +1,4 @@
-"""All files of an input under one root: folders and zips have the same form, nested archives are opened in place."""
+"""All files of an input under one root: folders and zips look the same, and nested archives are opened in place."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".
 PHOTO_SUFFIXES |= {".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ""}
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _WHAT = r"([-_ ]?(images?|photos?|pictures|imgs?|upload|data|set|dir|folder|\d))?"
-ROLES = {  # role → the names of its folder, in small letters
+ROLES = {  # role → the names of its folder, in lowercase
     TRAIN: re.compile(rf"train(ing)?{_WHAT}"),
     VALIDATION: re.compile(rf"(val(id(ation)?)?|dev){_WHAT}"),
     TEST: re.compile(rf"test(ing)?{_WHAT}"),
@@ -31,7 +31,7 @@ class Tree:
       container: 'folder' or 'zip', followed by 'with nested zips' if it has any.
       sources: of the entries.
       entries: files that may be read.
-      refused: files that must not be read; each says why.
+      refused: files that must not be read, with the reason.
       notes: harmless findings, one sentence each.
     """
 
@@ -56,17 +56,17 @@ class Tree:
 
 
 def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encoding: str = "") -> Tree:
-    """Lists the input at `path`; reads directories only.
+    """Lists the input at `path`, reading directories only.
 
     Args:
       path: a folder or a zip.
-      first_source: the number of its first source.
+      first_source: the index of its first source.
       spool: folder for archives that are deflated inside an archive; created only if there are any.
       flag: the flag that named the path, for messages.
-      zip_encoding: of the names in zips that are not flagged as UTF-8; "" recognises it.
+      zip_encoding: of the names in zips that are not flagged as UTF-8; "" detects it.
 
     Raises:
-      UserError: there is nothing, or an archive is damaged.
+      UserError: nothing is there, or an archive is damaged.
     """
     if os.path.isdir(path):
         shown = os.path.basename(os.path.normpath(path)) if first_source else ""
@@ -95,7 +95,7 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
 
 
 def role_of(folder: str) -> str:
-    """Returns TRAIN, VALIDATION or TEST, as the name of a folder says, or ""."""
+    """Returns TRAIN, VALIDATION or TEST, according to a folder's name, or ""."""
     return next((role for role, names in ROLES.items() if names.fullmatch(folder.lower())), "")
 
 
@@ -111,12 +111,12 @@ def is_photo(entry: Entry) -> bool:
 
 
 def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str]) -> list[Entry]:
-    """The entries that may be read; of the others some are refused, and clutter and links are told in notes.
+    """Returns the entries that may be read; refuses others, and reports clutter and links in notes.
 
     Args:
-      tree: is added to.
+      tree: added to.
       listed: of one source.
-      shown: gives a path of the whole input.
+      shown: returns the path in the whole input.
     """
     if clutter := sorted({entry.clutter for entry in listed if entry.clutter}):
         count, verb = ("1 folder", "was") if len(clutter) == 1 else (f"{len(clutter):,} folders", "were")
@@ -130,7 +130,7 @@ def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str
 
 
 def _named_source(tree: Tree, source: Source, encoding: str) -> Source:
-    """The source with the encoding of its names, which is `encoding` or is recognised, with a note."""
+    """Returns the source with the encoding of its names: `encoding`, or the one detected, with a note."""
     with sources.open_archive(dataclasses.replace(source, encoding="")) as archive:
         names = zip_names.unflagged_names(archive)
     if not names or encoding:
@@ -148,7 +148,7 @@ def _named_source(tree: Tree, source: Source, encoding: str) -> Source:
 
 
 def _stands_for(path: str, folders: set[str]) -> set[str]:
-    """The folders among `folders` that hold what the archive does."""
+    """Returns those of `folders` that, by name, hold the same files as the archive."""
     stem = PurePosixPath(path).stem.lower()
     role = role_of(stem)
     return {name for name in folders if name.lower() == stem or (role == TEST and role_of(name) == TEST)}
@@ -159,7 +159,7 @@ def _photos_under(entries: Iterable[Entry], folders: set[str]) -> bool:
 
 
 def _expand(tree: Tree, entry: Entry, *, number: int, spool: str, zip_encoding: str) -> None:
-    """Adds the files of a nested zip in its place: under its name, unless it has train/ or test/ itself."""
+    """Adds the files of a nested zip in its place: under its name, unless it contains train/ or test/ itself."""
     outer = tree.sources[0]
     if outer.is_zip:
         with sources.open_archive(outer) as archive:
@@ -179,7 +179,7 @@ def _expand(tree: Tree, entry: Entry, *, number: int, spool: str, zip_encoding: 
 
 
 def _without_doubles(entries: list[Entry]) -> list[Entry]:
-    """Drops the inner one of two folders of one name, such as train/train, where there is nothing beside it."""
+    """Drops the inner of two folders with the same name, such as train/train, if nothing is beside it."""
     below: dict[str, set[str]] = {}
     for entry in entries:
         top, *rest = entry.path.split("/")

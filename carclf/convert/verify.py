@@ -1,4 +1,4 @@
-"""Re-reads a data set: every hash, every count, every photo. The first thing that is not as said ends it."""
+"""Rereads a data set and checks every hash, every count and every photo. Stops at the first mismatch."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ AGAIN = "convert the photos again with --overwrite"
 
 @dataclasses.dataclass(frozen=True)
 class Photos:
-    """What the lists say of a split's photos, in row order: label [N], size [N, 2], sha256, id."""
+    """What the lists say about a split's photos, in row order: label [N], size [N, 2], sha256, id."""
 
     label: np.ndarray
     size: np.ndarray
@@ -33,14 +33,14 @@ class Photos:
 
 
 def verify(directory: str, *, workers: int = 0) -> Manifest:
-    """The data set in `directory`, after reading all of it again.
+    """Rereads the whole data set in `directory` and returns it.
 
     Args:
       directory: the data set.
-      workers: processes; 0 is one a CPU.
+      workers: processes; 0 means one per CPU.
 
     Raises:
-      UserError: the first lie: which file, which record, what is wrong.
+      UserError: the first mismatch: which file, which record, what is wrong.
     """
     manifest = manifests.load_manifest(directory)
     for entry in [*manifest.ids.values(), *manifest.lists.values()]:
@@ -64,7 +64,7 @@ def verify(directory: str, *, workers: int = 0) -> Manifest:
 
 
 def table(manifest: Manifest) -> str:
-    """What was verified, a line for every split and fold."""
+    """Returns what was verified, one line per split and fold."""
     lines = [f"{'split':<8}{'fold':>5}{'shards':>8}{'photos':>9}{'MB':>9}"]
     parts: dict[tuple[str, int | None], list[Shard]] = {}
     for shard in manifest.shards:
@@ -77,7 +77,7 @@ def table(manifest: Manifest) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Expected:
-    """What a data set says of itself: its manifest, its lists by split, its index."""
+    """What a data set says about itself: its manifest, its lists by split, its index."""
 
     manifest: Manifest
     lists: dict[str, Photos]
@@ -96,7 +96,7 @@ def _photos(manifest: Manifest, split: str) -> Photos:
 
 
 def _verify_shard(expected: _Expected, shard: Shard) -> list[int]:
-    """The rows of the shard's records."""
+    """Checks a shard; returns the rows of its records."""
     manifest = expected.manifest
     path = storage.join(manifest.directory, shard.file)
     content = storage.read_bytes(path)
@@ -116,7 +116,7 @@ def _verify_shard(expected: _Expected, shard: Shard) -> list[int]:
 
 
 def _records(content: bytes, path: str) -> Iterator[tuple[int, bytes]]:
-    """(start, content) of every record."""
+    """Yields (start, content) of every record."""
     at = 0
     while at < len(content):
         if at + LENGTH.size > len(content):
@@ -132,7 +132,7 @@ def _records(content: bytes, path: str) -> Iterator[tuple[int, bytes]]:
 def _verify_record(
     record: bytes, start: int, entry: np.void, photos: Photos, *, manifest: Manifest, where: str
 ) -> None:
-    """Builds the record that lists and index ask for, of the photo that is there, and compares."""
+    """Builds the record that lists and index require from the stored photo, and compares the two."""
     row = int(entry["row"])
     label = int(photos.label[row])
     encoded = record[entry["photo_start"] :][: entry["photo_bytes"]]
@@ -163,12 +163,12 @@ def _verify_record(
 
 
 def _name_difference(record: bytes, row: int, photos: Photos, *, manifest: Manifest, where: str) -> None:
-    """Refuses a record that is not the wanted one, saying in what they differ.
+    """Refuses a record that is not the expected one, and says how they differ.
 
     Raises:
       UserError: always.
     """
-    import tensorflow as tf  # only to read what nobody here has written
+    import tensorflow as tf  # only needed to read a record that carclf did not write
 
     example = tf.train.Example.FromString(record)
     feature: dict[str, Any] = dict(example.features.feature)

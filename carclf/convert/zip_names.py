@@ -1,7 +1,7 @@
-"""What the names in a zip mean where nothing says so: Windows writes them in the code page of its user.
+"""Detects the encoding of the names in a zip if nothing declares it: Windows writes them in the user's code page.
 
-A name that is not flagged as UTF-8 is bytes. Each encoding here has a test that its words look like words; where one
-alone passes for every name of a zip, it is taken.
+A name that is not flagged as UTF-8 is bytes. Each encoding here has a test of whether its words look like words; if
+only one encoding passes for every name of a zip, it is taken.
 """
 
 import re
@@ -17,12 +17,12 @@ def _is_cyrillic(word: str) -> bool:
 
 
 def _is_latin(word: str) -> bool:
-    """Accented letters stand among plain ones; a word of Cyrillic letters read as Latin has none."""
+    """Returns whether accented letters stand among plain ones; Cyrillic words read as Latin have no plain letters."""
     return bool(re.fullmatch(r"[A-Za-z\u00c0-\u017f]+", word)) and 2 * sum(c.isascii() for c in word) >= len(word)
 
 
 def _consists_of(letters: str) -> Callable[[str], bool]:
-    """Returns a test for several of these letters, perhaps beside plain ones; a single one stands alone."""
+    """Returns a test for several of these letters, perhaps among plain ones; a single one must stand alone."""
     pattern = re.compile(f"[A-Za-z]*[{letters}]{{2,}}[A-Za-z]*|[{letters}]")
     return lambda word: bool(pattern.fullmatch(word))
 
@@ -38,13 +38,13 @@ _ENCODINGS: dict[str, Callable[[str], bool]] = {
 
 
 def unflagged_names(archive: zipfile.ZipFile) -> list[bytes]:
-    """Returns the names that are not ASCII and not flagged as UTF-8, as they stand in the zip."""
+    """Returns the raw names that are neither ASCII nor flagged as UTF-8."""
     infos = (info for info in archive.infolist() if not info.flag_bits & UTF8_FLAG)
     return [info.orig_filename.encode("cp437") for info in infos if not info.orig_filename.isascii()]
 
 
 def likely_encodings(names: Sequence[bytes]) -> list[str]:
-    """Returns the encodings in which every one of the names reads as words; UTF-8 alone where it decodes them all."""
+    """Returns the encodings in which all names read as words; only UTF-8 if it decodes them all."""
     if _decoded(names, "utf-8") is not None:
         return ["utf-8"]
     found = []

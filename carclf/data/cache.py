@@ -1,4 +1,4 @@
-"""Decoded photos, kept in memory or in a file, so that later epochs only copy."""
+"""Decoded photos, kept in memory or in a file, so that later epochs only copy them."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ from carclf.data.decoder import fitting_ratios
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 
-ROOM = 0.8  # of what is free may be taken
+ROOM = 0.8  # the fraction of the free space that may be used
 
 
 class DecodedCache:
-    """Room for the pixels of every photo of a data set at one canvas size, without gaps or padding.
+    """Space for the pixels of every photo of a data set at one canvas size, without gaps or padding.
 
     Attributes:
-      held: bool [N], which photos are there; set an entry when its pixels are complete.
+      held: bool [N], which photos it holds; set an entry when its pixels are complete.
       bytes: of all photos together.
     """
 
@@ -28,7 +28,7 @@ class DecodedCache:
         self.bytes = int(self._starts[-1])
 
     def pixels(self, number: int) -> np.ndarray:
-        """The place of a photo's pixels, uint8 [h, w, 3]: to read if it is held, to write otherwise."""
+        """Returns a view of a photo's pixels, uint8 [h, w, 3]: to read if it is held, to write otherwise."""
         flat = self._memory[self._starts[number] : self._starts[number + 1]]
         return flat.reshape(*self._extents[number], 3)
 
@@ -36,13 +36,13 @@ class DecodedCache:
 def open_cache(
     where: str, *, manifest: Manifest, index: np.ndarray, wanted: np.ndarray, canvas_size: int
 ) -> DecodedCache | None:
-    """A cache for the photos of a data set, after saying in one line what it takes; None where there is no room.
+    """Returns a cache for the photos of a data set and prints its size in one line; None if there is no room.
 
     Args:
-      where: 'ram', or a folder. A folder's cache is found again by later runs on the same data at the same canvas size.
+      where: 'ram', or a folder, whose cache later runs on the same data at the same canvas size reuse.
       manifest: the data set.
       index: its whole index.
-      wanted: int [M], the numbers of the photos that will be held.
+      wanted: int [M], indices of the photos to hold.
       canvas_size: side of the canvas in pixels.
 
     Raises:
@@ -75,7 +75,7 @@ def _starts(extents: np.ndarray) -> np.ndarray:
 
 
 def _mapped(path: str, size: int) -> np.ndarray:
-    """A file as an array uint8 [size]: the one that is there, or a new one, which takes no room until it is written."""
+    """Returns a file as an array uint8 [size]: the existing one, or a new one, which takes no space until written."""
     if not os.path.isfile(path) or os.path.getsize(path) != size:
         with open(path, "wb") as file:
             file.truncate(size)
@@ -88,7 +88,7 @@ def _free_disk(folder: str) -> int:
 
 
 def _free_memory() -> int:
-    """Bytes that this process may still take: of the machine, and of its container where there is one."""
+    """Returns how many bytes this process may still take, within the machine's limit and its container's, if any."""
     free = psutil.virtual_memory().available
     for limit_file, used_file in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),

@@ -1,17 +1,17 @@
-"""What kind of file some bytes are, by the first of them, and whether it can be read here."""
+"""Recognises the format of an image file by its first bytes, and whether it can be read here."""
 
 import functools
 import importlib
 
 from PIL import Image, features
 
-READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by Pillow alone, in every version that carclf takes
-_ADDED = {  # format → (module that teaches Pillow to read it, what to do where that is missing)
+READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by Pillow alone, in every version that carclf supports
+_ADDED = {  # format → (module that teaches Pillow to read it, what to do if it is missing)
     "AVIF": ("", "AVIF is read by Pillow 11.3 and later: pip install --upgrade pillow"),
     "HEIF": ("pillow_heif", "HEIC is read with pillow-heif: pip install pillow-heif"),
     "JXL": ("pillow_jxl", "JPEG XL is read with pillow-jxl-plugin: pip install pillow-jxl-plugin"),
 }
-_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (  # where, what, of which format; Pillow's names where it reads it
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (  # (offset, bytes, format); Pillow's name if it reads the format
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (8, b"WEBP", "WEBP"),
@@ -50,7 +50,7 @@ class UnusableError(Exception):
 
 
 def sniff(raw: bytes) -> str:
-    """Returns the format that the first bytes announce, or "" for none that is known."""
+    """Returns the format that the first bytes announce, or "" if it is unknown."""
     if raw[4:8] == b"ftyp":
         length = min(int.from_bytes(raw[:4]), 256)
         brands = [raw[at : at + 4] for at in (8, *range(16, length, 4))]
@@ -64,7 +64,7 @@ def recognise(raw: bytes) -> str:
     """Returns the format of a file, as Pillow calls it.
 
     Raises:
-      UnusableError: it is none that is read here.
+      UnusableError: the format is not supported.
     """
     kind = sniff(raw)
     if not raw:
@@ -78,7 +78,7 @@ def recognise(raw: bytes) -> str:
 
 @functools.cache
 def _is_added(kind: str) -> bool:
-    """Returns whether Pillow reads the format, once it was taught to."""
+    """Returns whether Pillow reads the format, after loading the module that teaches it."""
     if kind == "AVIF":
         return "avif" in features.modules and bool(features.check("avif"))
     try:

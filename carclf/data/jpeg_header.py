@@ -1,8 +1,8 @@
-"""What the markers of a JPEG say, read without a decoder: its frame, its true end, and slips that can be corrected.
+"""Reads the markers of a JPEG without a decoder: its frame, its true end, and slips that can be corrected.
 
-Cameras and programs write headers that libjpeg remarks on although the picture is whole. The training decoder takes a
-remark for damage, so that such slips are corrected in the bytes: no pixel changes, and every decoder reads the result
-in silence.
+Cameras and programs write headers that make libjpeg warn although the picture is whole. The training decoder treats a
+warning as damage, so such slips are corrected in the bytes: no pixel changes, and every decoder reads the result
+without a warning.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import struct
 
 BASELINE, EXTENDED, PROGRESSIVE, ARITHMETIC, ARITHMETIC_PROGRESSIVE = 0xC0, 0xC1, 0xC2, 0xC9, 0xCA
 READ_FRAMES = (BASELINE, EXTENDED, PROGRESSIVE, ARITHMETIC, ARITHMETIC_PROGRESSIVE)
-KEPT_FRAMES = (BASELINE, EXTENDED)  # what every decoder reads in one pass
+KEPT_FRAMES = (BASELINE, EXTENDED)  # those that every decoder reads in one pass
 OTHER_FRAMES = {  # Source: ITU-T T.81, table B.1; T.87
     0xC3: "lossless JPEG",
     0xC5: "differential JPEG",
@@ -27,28 +27,28 @@ FRAMES = frozenset((*READ_FRAMES, *OTHER_FRAMES))
 _SOS, _EOI, _APP0, _APP1, _APP2, _APP14, _TEM = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0x01
 _JFIF, _ADOBE, _ICC = b"JFIF\0", b"Adobe", b"ICC_PROFILE\0"
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
-_END = re.compile(rb"\xff\xd9")  # finds it in half the time that bytes.find takes
-_WHOLE = b"\x00\x3f\x00"  # what the scan header of a sequential frame says. Source: T.81, table B.3
+_END = re.compile(rb"\xff\xd9")  # finds it in half the time of bytes.find
+_WHOLE = b"\x00\x3f\x00"  # in the scan header of a sequential frame. Source: T.81, table B.3
 _TOLD = FRAMES | {_SOS, _APP0, _APP1, _APP2, _APP14}
-# Luma factors (horizontal, vertical) that TurboJPEG knows beside chroma of (1, 1). Source: its getSubsamp().
+# Luma factors (horizontal, vertical) that TurboJPEG supports with chroma of (1, 1). Source: its getSubsamp().
 _FAST_LUMA = ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What a JPEG says of itself.
+    """What a JPEG says about itself.
 
     Attributes:
-      frame: second byte of the start-of-frame marker; 0 where there is none.
-      precision: bits of a sample.
+      frame: second byte of the start-of-frame marker; 0 if there is none.
+      precision: bits per sample.
       height: pixels.
       width: pixels.
       sampling: (horizontal, vertical) factor of every component.
-      has_tags: whether there is Exif or XMP, which may say an orientation.
-      has_scan: whether the picture begins at all.
-      end: index behind the picture's end marker; 0 where the picture has no end.
-      corrected: the JPEG's own bytes, without what lies behind its end and with its slips corrected.
-      slips: whether any was.
+      has_tags: whether there is Exif or XMP, which may give an orientation.
+      has_scan: whether the picture starts at all.
+      end: index after the picture's end marker; 0 if the picture has no end.
+      corrected: the JPEG's own bytes, cut at its end and with its slips corrected.
+      slips: whether any slip was corrected.
     """
 
     frame: int
@@ -72,7 +72,7 @@ class JpegHeader:
         return "" if whole else "damaged header: it describes no picture"
 
     def is_fast(self) -> bool:
-        """Returns whether the training decoder knows this chroma sampling."""
+        """Returns whether the training decoder supports this chroma sampling."""
         luma, *chroma = self.sampling[:3]
         if not chroma:
             return True
@@ -87,7 +87,7 @@ class JpegHeader:
 
 @dataclasses.dataclass(slots=True)
 class _Walk:
-    """What has been met so far; `edits` are (start, stop, what stands there instead)."""
+    """What was found so far; `edits` are (start, stop, replacement)."""
 
     raw: bytes
     frame: bytes = b""
@@ -102,10 +102,10 @@ class _Walk:
 
 
 def read_header(raw: bytes) -> JpegHeader:
-    """Returns the header of a JPEG; what a damaged one lacks is zero.
+    """Returns the header of a JPEG; fields that a damaged one lacks are zero.
 
     Args:
-      raw: begins with the start-of-image marker.
+      raw: the file's bytes, which begin with the start-of-image marker.
     """
     walk = _Walk(raw)
     at = 2
@@ -122,7 +122,7 @@ def read_header(raw: bytes) -> JpegHeader:
         at = start + max(raw[start] << 8 | raw[start + 1], 2)
         if marker in _TOLD:
             _visit(walk, marker, start - 2, start + 2, at)
-        if marker == _SOS:  # no scan holds these two bytes, nor a table between scans
+        if marker == _SOS:  # neither a scan nor a table between scans contains these two bytes
             walk.has_scan = True
             walk.end = end.end() if (end := _END.search(raw, at)) else 0
             break
@@ -130,7 +130,7 @@ def read_header(raw: bytes) -> JpegHeader:
 
 
 def _visit(walk: _Walk, marker: int, at: int, start: int, stop: int) -> None:
-    """Takes in a segment that begins at `at` and whose content is raw[start:stop]."""
+    """Processes a segment that begins at `at` and whose content is raw[start:stop]."""
     content = walk.raw[start : min(stop, start + 64)]
     if marker == _APP0 and content.startswith(_JFIF) and len(content) >= 14:
         walk.has_jfif = True
@@ -173,7 +173,7 @@ def _header(walk: _Walk) -> JpegHeader:
 
 
 def _adobe_edit(walk: _Walk, components: int) -> list[tuple[int, int, bytes]]:
-    """Returns what libjpeg assumes of a transform that does not exist, written down. Source: jdapimin.c."""
+    """Returns edits that replace an undefined transform by the one that libjpeg assumes. Source: jdapimin.c."""
     known = {3: (0, 1), 4: (0, 2)}.get(components)
     if not walk.adobe or known is None or (components == 3 and walk.has_jfif) or walk.raw[walk.adobe] in known:
         return []
@@ -181,7 +181,7 @@ def _adobe_edit(walk: _Walk, components: int) -> list[tuple[int, int, bytes]]:
 
 
 def _profile_edits(walk: _Walk) -> list[tuple[int, int, bytes]]:
-    """Removes the pieces of a colour profile of which one is missing, or there twice; nobody can read that."""
+    """Returns edits that remove a colour profile with a missing or repeated piece, which nothing can read."""
     numbers, counts = sorted(piece[0] for piece in walk.profile), {piece[1] for piece in walk.profile}
     if not walk.profile or (len(counts) == 1 and numbers == list(range(1, counts.pop() + 1))):
         return []

@@ -11,7 +11,7 @@ DUPLICATE_COLUMNS = ("group", "kind", "split", "id", "category", "fold", "note")
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """The bytes of a CSV: UTF-8, LF, quoted where needed; the header is always there."""
+    """Returns the bytes of a CSV, always with its header: UTF-8, LF line ends, quoted as needed."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -1,4 +1,4 @@
-"""From photo numbers to canvases: reads and decodes with one thread per core, directly into the memory of a batch."""
+"""From photo indices to canvases: reads and decodes with one thread per core, directly into the memory of a batch."""
 
 import math
 import weakref
@@ -15,11 +15,11 @@ from carclf.errors import DamagedShardError
 from carclf.workers import usable_cores
 
 ALIGNMENT = 64  # bytes; TensorFlow adopts an array with this alignment, and copies any other
-REMOTE_THREADS = 32  # an object store answers slowly, but many requests at a time
+REMOTE_THREADS = 32  # an object store answers slowly, but serves many requests at a time
 
 
 class PhotoLoader:
-    """Decodes photos of a data set into batches of canvases; several threads may call it at a time."""
+    """Decodes photos of a data set into batches of canvases; several threads may call it at once."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class PhotoLoader:
         Args:
           manifest: the data set.
           entries: `carclf.data.index.ENTRY` [N], the photos.
-          numbers: int [N], their numbers in the whole index, which the cache uses.
+          numbers: int [N], their indices in the whole index, which the cache uses.
           canvas_size: side C of the canvas in pixels.
           cache: of decoded photos; None decodes them again each time.
         """
@@ -52,7 +52,7 @@ class PhotoLoader:
     def load(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (canvas, extent): uint8 [B, C, C, 3], zeros outside the photos, and float32 [B, 2], in pixels.
 
-        The memory of the canvases is reused when nobody holds the array any longer.
+        The memory of the canvases is reused as soon as nothing holds the array any longer.
 
         Args:
           indices: int [B], indices of photos in `entries`; −1 is padding, an empty canvas of extent 1 x 1.
@@ -61,8 +61,8 @@ class PhotoLoader:
           DamagedShardError: a photo cannot be read.
         """
         canvas, used = self._canvases.take(len(indices))
-        # As few parts as keep all threads busy with two batches in progress: every hand-over needs time in which Python
-        # runs only one thread.
+        # The fewest parts that keep all threads busy with two batches in progress: each hand-over takes time in which
+        # Python runs only one thread.
         size = -(-len(indices) // -(-self._thread_count // 2)) or 1
         parts = [slice(start, start + size) for start in range(0, len(indices), size)]
         tasks = [self._threads.submit(self._fill, canvas[part], used[part], indices[part]) for part in parts]

@@ -27,7 +27,7 @@ class Shard:
       file: its path inside the data set, with forward slashes.
       split: 'train', 'extra' (trained on, never held out) or 'test'.
       fold: the fold it belongs to; None for 'extra' and 'test'.
-      count: records in it.
+      count: number of records.
       bytes: its exact size.
       sha256: the hash of the whole file, hexadecimal.
     """
@@ -47,7 +47,7 @@ class ClassEntry:
     Attributes:
       label: in 0..K−1.
       category: the label as in the source, and in a submission.
-      name: its display name; the category itself unless named.
+      name: its display name; the category itself if it was given none.
       count: number of its training photos, without external ones.
     """
 
@@ -71,7 +71,7 @@ class LabelPatch:
     """Labels that replace those of a data set.
 
     Attributes:
-      labels: by row of the training photos, only those that differ from the data set's.
+      labels: row of a training photo → label, only those that differ from the data set's.
       content: the bytes of the file.
     """
 
@@ -80,7 +80,7 @@ class LabelPatch:
 
     @property
     def sha256(self) -> str:
-        """The hash of the file, hexadecimal."""
+        """The SHA-256 of the file, hexadecimal."""
         return hashlib.sha256(self.content).hexdigest()
 
 
@@ -96,11 +96,11 @@ class Manifest:
       ids: the list of photos of 'train' (external ones at its end) and of 'test'.
       lists: other CSVs by name: 'rejected', 'remarks', 'duplicates', 'sample-submission' (if there was one).
       index: the position of every photo in the shards (`carclf.data.index`).
-      options: the converter's options that influence the bytes.
-      source: the recognised kind of input, and the numbers of photos read, stored and rejected.
+      options: the converter's options that affect the bytes.
+      source: the recognised layout of the input, and the numbers of photos read, stored and rejected.
       format_version: of the file.
-      label_patch: corrected labels, which `read_ids` and `carclf.data.index.read_index` return instead; not part of
-        the file (`carclf.data.label_patch`).
+      label_patch: corrected labels, which `read_ids` and `carclf.data.index.read_index` return in place of the original
+        ones; not part of the file (`carclf.data.label_patch`).
     """
 
     directory: str
@@ -128,7 +128,7 @@ class Manifest:
 
     @property
     def class_labels(self) -> tuple[str, ...]:
-        """The text for each label in a submission."""
+        """The text of each label in a submission."""
         return tuple(entry.category for entry in self.classes)
 
     @property
@@ -138,7 +138,7 @@ class Manifest:
 
     @property
     def class_map_sha256(self) -> str:
-        """Hash of the map from label to category and name: equal for data sets with the same meaning of labels."""
+        """The hash of the map from label to category and name: equal if the labels of two data sets mean the same."""
         pairs = [[entry.label, entry.category, entry.name] for entry in self.classes]
         return hashlib.sha256(json.dumps(pairs, ensure_ascii=True).encode()).hexdigest()
 
@@ -149,7 +149,7 @@ class Manifest:
 
     @property
     def max_side(self) -> int:
-        """The longest side of a stored photo in pixels, at most."""
+        """The upper limit of a stored photo's longest side in pixels."""
         return int(self.options["max_side"])
 
     @property
@@ -159,7 +159,7 @@ class Manifest:
         return storage.join(self.directory, entry.file) if entry else None
 
     def photos(self, split: str, folds: Iterable[int] | None = None) -> int:
-        """Returns the number of photos in `shards_of` with the same arguments."""
+        """Returns the number of photos in the shards that `shards_of` returns for the same arguments."""
         return sum(shard.count for shard in self.shards_of(split, folds=folds))
 
     def shards_of(self, split: str, *, folds: Iterable[int] | None = None) -> tuple[Shard, ...]:

@@ -1,20 +1,20 @@
-"""A PNG without the chunks that no pixel depends on, so that a bad text does not cost the picture."""
+"""Drops PNG chunks that no pixel depends on, so that a bad text chunk does not cost the picture."""
 
 import struct
 import zlib
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-XMP = b"XML:com.adobe.xmp\0"  # may say the orientation
+XMP = b"XML:com.adobe.xmp\0"  # may give the orientation
 _HEAD, _CRC = struct.Struct(">I4s"), struct.Struct(">I")
 _ANCILLARY = 0x20  # bit of the first letter. Source: PNG (third edition), 5.4
 
 
 def without_texts(raw: bytes) -> bytes:
-    """Returns the PNG without its texts and without ancillary chunks whose checksum is wrong; all else as it is.
+    """Returns the PNG without its texts and without ancillary chunks that have a wrong checksum; the rest unchanged.
 
     Args:
-      raw: begins with SIGNATURE.
+      raw: the file's bytes, which begin with SIGNATURE.
     """
     parts, at = [raw[: len(SIGNATURE)]], len(SIGNATURE)
     while at + _HEAD.size <= len(raw):
@@ -29,7 +29,7 @@ def without_texts(raw: bytes) -> bytes:
 
 
 def _counts(raw: bytes, at: int, end: int, name: bytes) -> bool:
-    """Returns whether an ancillary chunk may matter and is whole."""
+    """Returns whether an ancillary chunk may matter and is intact."""
     start = at + _HEAD.size
     if name in TEXTS and not (name == b"iTXt" and raw.startswith(XMP + b"\0", start)):  # \0: not compressed
         return False

@@ -1,4 +1,4 @@
-"""All file access of a data set: local disks with the standard library, `gs://` with tf.io.gfile."""
+"""All file access of a data set: local disks through the standard library, `gs://` through tf.io.gfile."""
 
 import contextlib
 import functools
@@ -39,7 +39,7 @@ def _gfile() -> Any:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Returns the exceptions of reading and writing: OSError, and TensorFlow's if an object store was used."""
+    """Returns the exceptions that reading and writing raise: OSError, and TensorFlow's if an object store was used."""
     tensorflow = sys.modules.get("tensorflow")
     return (OSError, tensorflow.errors.OpError) if tensorflow else (OSError,)
 
@@ -77,7 +77,7 @@ class RangeReader:
         self._opened = functools.lru_cache(maxsize=max_open)(_LocalFile)
 
     def __call__(self, path: str, start: int, size: int) -> bytes:
-        """See `read_range`."""
+        """Returns the same as `read_range`."""
         if is_remote(path) or not hasattr(os, "pread"):  # Windows has none
             return read_range(path, start, size)
         return self._opened(path).read(start, size)
@@ -118,7 +118,7 @@ def names_in(folder: str) -> list[str]:
 
 
 def remove(path: str) -> None:
-    """Removes the file `path`, or the folder with everything in it; a missing one is no error."""
+    """Removes the file `path`, or the folder with everything in it; a missing one is not an error."""
     if is_remote(path):
         gfile = _gfile()
         if gfile.isdir(path):
@@ -140,12 +140,12 @@ def temporary_name(path: str) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Returns whether a file's name is from `temporary_name`: nobody's data, unless its writer is still running."""
+    """Returns whether a name is from `temporary_name`: such a file is nobody's data once its writer has ended."""
     return re.search(r"\.[0-9a-f]{12}\.tmp$", name) is not None
 
 
 def commit(temporary: str, path: str) -> None:
-    """Renames a finished temporary file to `path` in one atomic step; its bytes reach the disk before the name."""
+    """Renames a finished temporary file to `path` in one atomic step; its bytes reach the disk before its name."""
     if is_remote(path):
         _gfile().rename(temporary, path, overwrite=True)
         return
@@ -154,7 +154,7 @@ def commit(temporary: str, path: str) -> None:
 
 
 def write_atomic(path: str, content: bytes) -> None:
-    """Replaces the file at `path` by `content` in one atomic step: a reader sees the old or the new file, complete."""
+    """Replaces the file at `path` by `content` atomically: a reader sees the complete old or the complete new file."""
     temporary = temporary_name(path)
     try:
         with open_binary(temporary, "wb") as file:

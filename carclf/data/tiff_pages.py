@@ -1,4 +1,4 @@
-"""What the directory of a TIFF says, and the plain samples of those kinds that Pillow misreads or refuses."""
+"""Reads the directory of a TIFF, and the plain samples of the kinds that Pillow misreads or refuses."""
 
 import dataclasses
 import struct
@@ -29,9 +29,9 @@ OTHER_COLOURS = {  # Source: TIFF 6.0, section 23; TIFF/EP; DNG 1.7
 }
 NO_COMPRESSION, LZW, JPEG_IN_TIFF, DEFLATE = 1, 5, (6, 7), (8, 32946)
 SIGNED, FLOAT = 2, 3
-UNSPECIFIED, PREMULTIPLIED = 0, 1  # what a further sample is
+UNSPECIFIED, PREMULTIPLIED = 0, 1  # the meaning of an extra sample
 MAX_PAGES, MAX_VALUES = 64, 2**20
-_LETTERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # type → how struct writes it
+_LETTERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # type → struct's format character
 Tags = dict[int, tuple[int, ...]]
 
 
@@ -40,7 +40,7 @@ class TiffHeader:
     """The directory of a page.
 
     Attributes:
-      order: '<' or '>', as struct and NumPy write it.
+      order: byte order, '<' or '>', as in struct and NumPy.
       big: whether it is a BigTIFF.
       tags: the values of the tags that matter here.
     """
@@ -50,12 +50,12 @@ class TiffHeader:
     tags: Tags
 
     def first(self, tag: int, otherwise: int) -> int:
-        """Returns the first value of a tag."""
+        """Returns the first value of a tag, or `otherwise`."""
         return self.tags.get(tag, (otherwise,))[0]
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
+        """Returns (width, height) in pixels."""
         return self.first(WIDTH, 0), self.first(HEIGHT, 0)
 
     def is_wide(self) -> bool:
@@ -63,19 +63,19 @@ class TiffHeader:
         return self.first(BITS, 1) == 16
 
     def is_copy(self) -> bool:
-        """Returns whether the page says that it is a reduced copy of another, or a mask."""
+        """Returns whether the page is marked as a reduced copy of another, or as a mask."""
         return bool(self.first(KIND, 0) & 5) or self.first(OLD_KIND, 1) == 2
 
     def sample_bits(self) -> int:
-        """Returns how many bits of a sample hold a value: those of the largest, where the page names it."""
+        """Returns how many bits of a sample hold a value: those of the largest value, if the page names it."""
         return max(8, min(self.first(BITS, 16), self.first(MAX_SAMPLE, 0xFFFF).bit_length()))
 
     def is_planar(self) -> bool:
-        """Returns whether each sample lies in a plane of its own."""
+        """Returns whether each sample is in its own plane."""
         return self.first(PLANAR, 1) == 2 and self.first(SAMPLES, 1) > 1
 
     def problem(self) -> str:
-        """Returns why the page's samples are not read, or ""."""
+        """Returns why the page's samples cannot be read, or ""."""
         photometric, bits, samples = self.first(PHOTOMETRIC, 0), self.first(BITS, 1), self.first(SAMPLES, 1)
         if DNG_VERSION in self.tags:
             return "DNG, a camera's raw file, is not read"
@@ -91,7 +91,7 @@ class TiffHeader:
         return "" if samples <= 5 else f"TIFF with {samples} samples a pixel is not read"
 
     def is_plain(self) -> bool:
-        """Returns whether `plain_samples` reads the page: whole bytes in strips, not compressed or deflated."""
+        """Returns whether `plain_samples` reads the page: whole bytes in strips, uncompressed or deflated."""
         return (
             set(self.tags.get(BITS, (1,))) in ({8}, {16})
             and self.first(COMPRESSION, 1) in (NO_COMPRESSION, *DEFLATE)
@@ -102,7 +102,7 @@ class TiffHeader:
         )
 
     def described(self) -> str:
-        """Returns what kind of page it is, in words."""
+        """Returns the kind of page in words."""
         layout = "tiles" if TILE_OFFSETS in self.tags else "strips"
         planes = "planes of " * self.is_planar()
         packed = f"of compression {self.first(COMPRESSION, 1)}"
@@ -134,7 +134,7 @@ def read_pages(raw: bytes) -> Iterator[TiffHeader]:
 
 
 def choose_page(raw: bytes) -> tuple[int, TiffHeader | None]:
-    """Returns (number, directory) of the page to store: the first that is no reduced copy; None if none is legible."""
+    """Returns (index, directory) of the page to store: the first that is no reduced copy; None if none is legible."""
     first = None
     for number, page in enumerate(read_pages(raw)):
         first = first or page
@@ -144,7 +144,7 @@ def choose_page(raw: bytes) -> tuple[int, TiffHeader | None]:
 
 
 def _directory(raw: bytes, at: int, order: str, big: bool) -> tuple[Tags, int]:
-    """Returns (tags, where the next directory lies)."""
+    """Returns (tags, offset of the next directory)."""
     count_letter, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     (count,) = struct.unpack_from(order + count_letter, raw, at)
     at += struct.calcsize(order + count_letter)
@@ -162,11 +162,11 @@ def _directory(raw: bytes, at: int, order: str, big: bool) -> tuple[Tags, int]:
 
 
 def plain_image(raw: bytes, page: TiffHeader) -> tuple[Image.Image, str]:
-    """Returns (the upright image of a page of whole bytes in strips, not compressed or deflated; a remark or "").
+    """Returns (the upright image of a page of whole bytes in strips, uncompressed or deflated; a remark or "").
 
     Raises:
-      UnusableError: the page is another.
-      ValueError: it has fewer samples than it says.
+      UnusableError: the page is of another kind.
+      ValueError: it has fewer samples than its directory says.
     """
     if not page.is_plain():
         raise UnusableError(f"TIFF {page.described()} is not read")
@@ -174,7 +174,7 @@ def plain_image(raw: bytes, page: TiffHeader) -> tuple[Image.Image, str]:
     colours = 3 if page.first(PHOTOMETRIC, -1) == RGB else 1
     if page.first(PHOTOMETRIC, -1) == WHITE_IS_ZERO:
         samples = np.concatenate([255 - samples[..., :1], samples[..., 1:]], axis=-1)
-    if page.first(EXTRA, UNSPECIFIED) == UNSPECIFIED:  # the last sample is no alpha
+    if page.first(EXTRA, UNSPECIFIED) == UNSPECIFIED:  # the last sample is not alpha
         samples = samples[..., :colours]
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
     source = {"LA": "La", "RGBA": "RGBa"}.get(mode, mode) if page.first(EXTRA, 0) == PREMULTIPLIED else mode
@@ -188,10 +188,10 @@ def plain_image(raw: bytes, page: TiffHeader) -> tuple[Image.Image, str]:
 
 
 def plain_samples(raw: bytes, page: TiffHeader) -> np.ndarray:
-    """Returns the samples of a page for which `is_plain`, uint8 or uint16 [h, w, samples] as they lie there.
+    """Returns the raw samples of a page that `is_plain`, uint8 or uint16 [h, w, samples].
 
     Raises:
-      ValueError: there are fewer than the page says.
+      ValueError: there are fewer than the directory says.
     """
     height, width, samples = page.first(HEIGHT, 0), page.first(WIDTH, 0), page.first(SAMPLES, 1)
     shape = (samples, height, width) if page.is_planar() else (height, width, samples)

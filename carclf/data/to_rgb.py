@@ -1,11 +1,11 @@
-"""The pixels of an image as upright 8-bit RGB, whatever its samples were."""
+"""Converts the pixels of an image to upright 8-bit RGB, whatever its samples are."""
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from carclf.data.image_formats import UnusableError
 
-UPRIGHT = {  # EXIF orientation → what turns the photo upright; 1 is upright. Source: Exif 2.32, tag 0x0112
+UPRIGHT = {  # EXIF orientation → operation that turns the photo upright; 1 is upright. Source: Exif 2.32, tag 0x0112
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -18,11 +18,11 @@ ORIENTATION = int(ExifTags.Base.Orientation)
 ILLEGIBLE = "its orientation is illegible: stored as it lies"
 STRETCHED = "its 16-bit samples are all below 4,096: stretched as 12-bit values"
 NO_ALPHA = "it says that all of it is transparent: stored with its colours"
-_DARKEST = 4096  # a photo of 16 bits whose every sample is below a sixteenth of the scale holds 12-bit values
+_DARKEST = 4096  # a 16-bit photo whose samples are all below a sixteenth of the scale holds 12-bit values
 
 
 def orientation(image: Image.Image) -> tuple[int, str]:
-    """Returns (EXIF orientation, a remark or ""): 1 is upright, and what is not to be read is taken for it."""
+    """Returns (EXIF orientation, a remark or ""): 1 is upright, and also stands for one that cannot be read."""
     if "exif" not in image.info and "xmp" not in image.info and "XML:com.adobe.xmp" not in image.info:
         return 1, ""
     try:
@@ -30,12 +30,12 @@ def orientation(image: Image.Image) -> tuple[int, str]:
         if isinstance(value, bytes) and len(value) == 1:
             return value[0], ""
         return int(value.strip("\0 ") if isinstance(value, str) else value or 1), ""
-    except Exception:  # Pillow raises what comes to pass when tags are not what they should be
+    except Exception:  # Pillow raises anything if the tags are malformed
         return 1, ILLEGIBLE
 
 
 def reduced(image: Image.Image, *, max_side: int) -> Image.Image:
-    """Returns the image, at most `max_side` pixels long."""
+    """Returns the image, reduced to at most `max_side` pixels on its longest side."""
     scale = max_side / max(image.size)
     if scale >= 1:
         return image
@@ -44,11 +44,11 @@ def reduced(image: Image.Image, *, max_side: int) -> Image.Image:
 
 
 def filterable(image: Image.Image, *, wide: bool = False, bits: int = 16) -> tuple[Image.Image, str]:
-    """Returns (the image with 8 bits a channel and no palette, a remark or "").
+    """Returns (the image with 8 bits per channel and no palette, a remark or "").
 
     Args:
       image: loaded.
-      wide: whether its file has 16 bits for each sample.
+      wide: whether its file has 16 bits per sample.
       bits: how many of them hold a value.
 
     Raises:
@@ -61,7 +61,7 @@ def filterable(image: Image.Image, *, wide: bool = False, bits: int = 16) -> tup
         raise UnusableError(f"samples of kind {image.mode}: only 8 and 16 bits a channel are read")
     if image.format in ("BMP", "TIFF") and is_empty(image):
         return image.convert("RGB"), NO_ALPHA
-    if wide and image.mode in ("RGB", "RGBA") and is_dark(image):  # of whose 12 bits Pillow keeps the upper four
+    if wide and image.mode in ("RGB", "RGBA") and is_dark(image):  # Pillow keeps only the upper four of its 12 bits
         lut = [min(255, 17 * value) for value in range(256)]
         image = image.point(lut * 3 + list(range(256)) * (image.mode == "RGBA"))
         return image, STRETCHED
@@ -69,12 +69,12 @@ def filterable(image: Image.Image, *, wide: bool = False, bits: int = 16) -> tup
 
 
 def is_empty(image: Image.Image) -> bool:
-    """Returns whether all of an image is transparent, as where a program filled the fourth byte with nothing."""
+    """Returns whether the whole image is transparent, as when a program left the fourth byte at zero."""
     return image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
 
 
 def is_dark(image: Image.Image) -> bool:
-    """Returns whether the colours of 16 bits that became these 8 may be values of 12."""
+    """Returns whether the 16-bit colours that were cut to these 8 bits may have been 12-bit values."""
     return 0 < np.asarray(image.convert("RGB")).max(initial=0) < _DARKEST >> 8
 
 
@@ -83,7 +83,7 @@ def to_8_bits(samples: np.ndarray, *, bits: int = 16) -> tuple[np.ndarray, str]:
 
     Args:
       samples: uint8 or uint16 [h, w] or [h, w, channels].
-      bits: of a uint16 that hold a value.
+      bits: how many bits of a uint16 hold a value.
     """
     if samples.dtype == np.uint8:
         return samples, ""
@@ -94,7 +94,7 @@ def to_8_bits(samples: np.ndarray, *, bits: int = 16) -> tuple[np.ndarray, str]:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Returns the image as RGB, transparent parts white."""
+    """Returns the image as RGB, with transparent parts in white."""
     if "A" in image.getbands() or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

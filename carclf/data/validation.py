@@ -1,4 +1,4 @@
-"""Validates one photo: it is stored byte for byte, re-encoded once, or rejected with a reason."""
+"""Validates one photo, which is then stored byte for byte, re-encoded once, or rejected with a reason."""
 
 import contextlib
 import dataclasses
@@ -18,10 +18,10 @@ from carclf.data.tiff_pages import choose_page, plain_image
 
 MAX_PIXELS = 50_000_000  # 200 MB as Pillow holds it; checked in the header, before anything is decoded
 QUALITY = 95
-LOOK_SIDE_PX = 32  # the reduced image keeps at least this many pixels a side, where the photo has them
-PADDING_BYTES = 16  # zeros before the end marker that are no sign of damage
+LOOK_SIDE_PX = 32  # the reduced image keeps at least this many pixels per side, if the photo has them
+PADDING_BYTES = 16  # this many zeros before the end marker are no sign of damage
 KEPT, CORRECTED, ENCODED = "kept", "corrected", "encoded"
-LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")  # a remark of libjpeg
+LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")  # a warning of libjpeg
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Stored:
       height: pixels.
       width: pixels.
       how: KEPT (the input's own JPEG, byte for byte), CORRECTED (with slips of its header corrected, no pixel changed)
-        or ENCODED (once, anew).
+        or ENCODED (re-encoded once).
       remark: what a person should look at, or "".
-      reduced: uint8 [h, w, 3], what the training decoder makes of `encoded` at a fraction of its size.
+      reduced: uint8 [h, w, 3], `encoded` as the training decoder decodes it at a fraction of its size.
     """
 
     encoded: bytes
@@ -47,14 +47,14 @@ class Stored:
 
 
 def validate_photo(raw: bytes, *, max_side: int) -> Stored:
-    """Returns the photo as it is to be stored: the same for the same bytes, wherever it runs.
+    """Returns the photo as it will be stored: the same for the same bytes, on any machine.
 
-    A baseline RGB JPEG, upright and at most `max_side` pixels long, is kept byte for byte, up to the end of its image.
+    A baseline RGB JPEG that is upright and at most `max_side` pixels long is kept byte for byte, up to its image's end.
     Anything else that can be read becomes upright RGB (transparent parts white, first frame of an animation), is
     reduced to `max_side` with a Lanczos filter, and encoded once at quality 95.
 
     Raises:
-      UnusableError: it is empty, no image, of an unread format, too large, damaged, or refused by the decoder.
+      UnusableError: it is empty, not an image, of an unsupported format, too large, damaged, or refused by the decoder.
     """
     kind = image_formats.recognise(raw)
     if kind == "JPEG":
@@ -65,17 +65,17 @@ def validate_photo(raw: bytes, *, max_side: int) -> Stored:
 
 
 def validate_image(image: Image.Image, *, max_side: int) -> Stored:
-    """Returns an image in memory as `validate_photo` stores a file that it encodes again; the image is not changed.
+    """Returns an image in memory as `validate_photo` stores a file that it re-encodes; the image is not changed.
 
     Raises:
-      UnusableError: it is empty or too large, its samples are of a kind that is not read, or the file that it is lazily
+      UnusableError: it is empty or too large, its samples are of an unsupported kind, or the file that it is lazily
         read from is damaged.
     """
     if 0 in image.size:
         raise UnusableError(f"empty: {image.width}x{image.height} pixels")
     _check_size(*image.size)
     with _errors_named():
-        small, remark = _upright(image.copy(), max_side=max_side)  # a copy, since a draft reduces the image itself
+        small, remark = _upright(image.copy(), max_side=max_side)  # a copy, because draft() changes the image itself
         return _encoded(small, [remark])
 
 
@@ -86,7 +86,7 @@ def _validate_jpeg(raw: bytes, *, max_side: int) -> Stored:
     _check_size(header.width, header.height)
     reduced: np.ndarray | None = None
     remarks: list[str] = []
-    if header.is_fast():  # before Pillow, which passes files with a zeroed tail
+    if header.is_fast():  # before Pillow, which accepts files with a zeroed tail
         reduced, remark = _checked(header)
         remarks.append(remark)
     elif not header.end:
@@ -105,10 +105,10 @@ def _validate_jpeg(raw: bytes, *, max_side: int) -> Stored:
 
 
 def _checked(header: JpegHeader) -> tuple[np.ndarray, str]:
-    """Returns (what the training decoder makes of a JPEG at a fraction of its size, a remark or "").
+    """Returns (a JPEG as the training decoder decodes it at a fraction of its size, a remark or "").
 
     Raises:
-      UnusableError: it is damaged; bytes of a scan that are left over are remarked on where the picture has its end.
+      UnusableError: it is damaged; left-over bytes of a scan only cause a remark if the picture has its end.
     """
     encoded, ratio = header.corrected, _look_ratio(header.height, header.width)
     try:
@@ -133,18 +133,18 @@ def _as_it_is(header: JpegHeader, remarks: list[str], reduced: np.ndarray) -> St
 
 
 def _read(raw: bytes, kind: str, *, max_side: int) -> tuple[Image.Image, list[str]]:
-    """Returns (the photo as upright RGB of the size to store, remarks)."""
+    """Returns (the photo as upright RGB at the size to store, remarks)."""
     wide = kind == "PNG" and raw[24:25] == b"\x10"
     with _opened(png_chunks.without_texts(raw) if kind == "PNG" else raw, kind) as image:
         _check_size(*image.size)
-        image.load()  # a PNG may say its orientation at its end
+        image.load()  # a PNG may give its orientation at its end
         _, remark = to_rgb.orientation(image)
         small, further = _upright(image, max_side=max_side, wide=wide)
         return small, [remark, further]
 
 
 def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
-    """Returns (the photo as upright RGB of the size to store, remarks)."""
+    """Returns (the photo as upright RGB at the size to store, remarks)."""
     number, page = choose_page(raw)
     remark = f"its page {number + 1} is stored: those before are reduced copies" if number else ""
     if page and (reason := page.problem()):
@@ -157,8 +157,8 @@ def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
         image.seek(number)
         _check_size(*image.size)
         _, illegible = to_rgb.orientation(image)
-        image.load()  # Pillow turns it upright
-        if page and page.is_wide() and page.is_plain() and to_rgb.is_dark(image):  # Pillow kept the upper bytes alone
+        image.load()  # Pillow turns a TIFF upright
+        if page and page.is_wide() and page.is_plain() and to_rgb.is_dark(image):  # Pillow kept only the upper bytes
             plain, further = plain_image(raw, page)
             return to_rgb.rgb(to_rgb.reduced(plain, max_side=max_side)), [remark, further]
         bits = page.sample_bits() if page else 16
@@ -167,8 +167,8 @@ def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
 
 
 def _upright(image: Image.Image, *, max_side: int, wide: bool = False, bits: int = 16) -> tuple[Image.Image, str]:
-    """Returns (an opened image as upright RGB, at most `max_side` pixels long, a remark or "")."""
-    image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG far larger than that is decoded at a fraction of its size
+    """Returns (an opened image as upright RGB of at most `max_side` pixels, a remark or "")."""
+    image.draft(None, (2 * max_side, 2 * max_side))  # decodes a far larger JPEG at a fraction of its size
     image.load()
     turn = to_rgb.UPRIGHT.get(to_rgb.orientation(image)[0])
     plain, remark = to_rgb.filterable(image, wide=wide, bits=bits)
@@ -195,10 +195,10 @@ def _check_size(width: int, height: int) -> None:
 
 @contextlib.contextmanager
 def _opened(raw: bytes, kind: str) -> Iterator[Image.Image]:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked instead, and names the size
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own check replaces it, and names the size
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on odd metadata, which is not stored
+            warnings.simplefilter("ignore")  # warnings about odd metadata, which is not stored
             with Image.open(io.BytesIO(raw), formats=[kind]) as image:
                 yield image
     finally:
@@ -207,7 +207,7 @@ def _opened(raw: bytes, kind: str) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def _errors_named() -> Iterator[None]:
-    """Turns what a library raises into a reason."""
+    """Turns the exceptions of libraries into reasons."""
     try:
         yield
     except UnidentifiedImageError:
@@ -224,7 +224,7 @@ def _decoded(encoded: bytes, *, height: int, width: int) -> np.ndarray:
 
 
 def _look_ratio(height: int, width: int) -> int:
-    """Returns the greatest DCT ratio that leaves LOOK_SIDE_PX a side.
+    """Returns the largest DCT reduction that leaves LOOK_SIDE_PX pixels per side.
 
     Every ratio reads the entropy-coded data to its end and refuses the same files; only the inverse transform is
     cheaper. (A test compares the checks on truncated and altered files.)
