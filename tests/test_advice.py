@@ -1,4 +1,4 @@
-"""Every "Next:" line is a command that works as it is printed, on the data set that it is printed for."""
+"""Every "Next:" line is a command that works as printed, on the data set that it is printed for."""
 
 import shlex
 from pathlib import Path
@@ -23,7 +23,7 @@ def next_line(said: str) -> list[str]:
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """Sets whether there is an accelerator, and which weights Keras has at hand."""
+    """Returns a function that sets whether there is an accelerator, and which weights Keras has downloaded."""
 
     def made(*, accelerator: bool, weights: tuple[str, ...] = ()) -> None:
         monkeypatch.setattr(advice, "accelerator_present", lambda: accelerator)

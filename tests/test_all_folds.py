@@ -1,4 +1,4 @@
-"""`--val_fold=all`: which commands it runs, and what its folder stands for afterwards."""
+"""`--val_fold=all`: which commands it runs, and what its folder means afterwards."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def options_of(arguments: list[str]) -> TrainOptions:
 
 @pytest.fixture
 def commands(monkeypatch):
-    """The commands that would have been run, by fold, as options."""
+    """Returns the commands that would have been run, as options by fold."""
     started = {}
     monkeypatch.setattr(
         train, "train_each", lambda what, given: started.update({k: options_of(v) for k, v in given.items()}) or 0

@@ -85,7 +85,7 @@ def run(script: str, photos: Path, folder: Path, *flags: str) -> tuple[str, dict
 def test_training_is_compared_with_a_loop_and_traced_only_in_the_first_fit(photos, tmp_path):
     flags = ("--backbone=tiny", "--image_size=32", "--batch_size=4", "--steps=2", "--repeats=2")
     said, figures = run("train.py", photos, tmp_path, *flags)
-    assert figures["traces"] == [2, 0, 0]  # a step that trains, one that tests
+    assert figures["traces"] == [2, 0, 0]  # a training step and a test step
     assert {way: len(times) for way, times in figures["seconds_a_step"].items()} == {"carclf": 2, "bare loop": 2}
     assert all(seconds > 0 for seconds in figures["first_step_seconds"].values())
     assert f"carclf takes {figures['overhead']:+.1%} against the bare loop" in said

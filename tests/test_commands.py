@@ -1,4 +1,4 @@
-"""`carclf COMMAND`: what it knows, how it passes on, how it sends back."""
+"""`carclf COMMAND`: the commands it knows, how it runs them, and how it refuses others."""
 
 import configparser
 import importlib

@@ -1,4 +1,4 @@
-"""The demo: how it scores, its exit code, what it runs, and, slowly, the whole way on few photos."""
+"""The demo: its scoring, its exit code, the commands it runs and, as a slow test, all of it on few photos."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ SCRIPT = ROOT / "benchmarks" / "demo.py"
 def demo():
     spec = importlib.util.spec_from_file_location("demo", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["demo"] = module  # dataclasses look their module up
+    sys.modules["demo"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     yield module
     del sys.modules["demo"]
@@ -66,7 +66,7 @@ def test_the_last_lines_name_accuracy_control_submission_and_report(demo, tmp_pa
 
 @pytest.mark.slow
 def test_the_whole_way_runs_and_runs_again(tmp_path):
-    """Few photos teach too little, so the mark is missed: exit code 1, with every file there."""
+    """Few photos teach too little, so the target is missed: exit code 1, but every file is written."""
     command = [sys.executable, str(SCRIPT), f"--output={tmp_path / 'demo'}", "--photos=200", f"--json={tmp_path / 'f'}"]
     for again in (False, True):
         answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)

@@ -16,9 +16,9 @@ FORKED = {"forked": True}
 
 
 def choose(arguments: str, *, forked: bool = False, **environment: str) -> str:
-    """What `select_device` said, in a process of its own, since a choice is for life.
+    """Returns what `select_device` printed, in a separate process, because a process can choose only once.
 
-    A forked one has TensorFlow and Keras imported, and has used neither.
+    A forked process has imported TensorFlow and Keras, and used neither.
     """
     program = f"""
 from carclf.errors import UserError

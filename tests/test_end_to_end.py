@@ -1,4 +1,4 @@
-"""One photo walks all the way: drawn, converted, trained on in two stages, evaluated, predicted, submitted."""
+"""A whole competition: photos are drawn, converted, trained on in two stages, evaluated, predicted and submitted."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder in which a whole competition was played, with the answers of every command."""
+    """Returns a folder in which a whole competition was run, with the output of every command."""
     folder = tmp_path_factory.mktemp("home")
     run("-m", "carclf.sample", "--output=photos", "--photos=80", "--width=96", "--height=72", folder=folder)
     convert = (str(ROOT / "tools" / "make_tfrecords.py"), "--input=photos", "--output=data", "--folds=4")

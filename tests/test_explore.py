@@ -1,4 +1,4 @@
-"""The command: the picture it writes, what it prints, and how it refuses."""
+"""The explore command: the picture it writes, what it prints, and what it refuses."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The advice to install an extra: it names the place this copy came from, works in a shell, and never an index."""
+"""The advice to install an extra names the source of this copy, never an index, and works in a shell."""
 
 import json
 import re
@@ -28,7 +28,7 @@ FROM_AN_INDEX = re.compile(r"install\s+(-\S+\s+)*\\?[\"']?carclf\b(?![\w/.]*/)(?
 
 
 def installed(origin: dict[str, object] | None, tmp_path, monkeypatch) -> str:
-    """The advice of a copy that lies in site-packages, with what pip recorded beside it."""
+    """Returns the advice of a copy in site-packages, with pip's record beside it."""
 
     class Distribution:
         def read_text(self, name):

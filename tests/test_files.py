@@ -1,4 +1,4 @@
-"""Whatever happens while a file is written, a reader finds the old one or the new one."""
+"""Whatever happens while a file is written, a reader finds either the old or the new one."""
 
 import os
 import stat

@@ -79,7 +79,7 @@ def test_a_range_is_told_as_it_is_checked(knowledge, words, inside, outside):
         ({"kind": ""}, "--kind= is not possible: Known are x, y."),
         ({"many": -2}, "--many=-2 is not possible: it must be at least 0, or all."),
         ({"number": 5}, "--number=5: 5 is odd, and the share is 0.5."),
-        ({"number": 11}, "--number=11 is not possible: it must be between 1 and 9."),  # before it is found odd
+        ({"number": 11}, "--number=11 is not possible: it must be between 1 and 9."),  # before the check that it is odd
         ({"place": "rma"}, "--place=rma is not possible: did you mean ram? A path of that name is ./rma."),
     ],
     ids=str,
@@ -141,7 +141,7 @@ def test_changed_options_are_those_that_differ_from_the_default():
 )
 def test_image_size(text, first, last):
     assert parse_image_sizes(text) == (first, last)
-    assert parse_image_size(text) == last  # at which a run is evaluated and predicts
+    assert parse_image_size(text) == last  # used for evaluation and prediction
 
 
 @pytest.mark.parametrize("text", ["512-224", "224-", "224-224", "300x200-200x300"])

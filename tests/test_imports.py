@@ -1,4 +1,4 @@
-"""Imports go down only, and each room needs only the frameworks it may."""
+"""Imports only go down, and each room needs only the frameworks it may."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "carclf"
 
-# The floors of the house, from the ground up: a module may import from lower floors and from its own room.
+# The floors of the house, from the ground up: a module may import from lower floors and its own room.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "__init__",
@@ -66,9 +66,9 @@ GROUND = {
     "advice": {"command", "device"},
     "recipe": {"errors", "framing"},
 }
-# Shards are written in the converter's room with the record format of the data room.
+# The converter writes shards in the record format of the data room.
 SIDEWAYS = {("convert", "data")}
-# A training ends at the best weights: what looks at them, the command calls.
+# Training ends with the best weights; the command calls what evaluates them.
 TRAINS = {"training", "train", "tune"}
 FORBIDDEN_FRAMEWORKS = {
     "recipe": {"tensorflow", "keras", "jax"},
@@ -85,7 +85,7 @@ HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "numpy", "PIL"}
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
-    """(imported module, whether the import runs when the module is imported) of a file."""
+    """Yields (imported module, whether the import runs when the module is imported) for each import of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -126,7 +126,7 @@ def room_of_file(path: Path) -> str:
 
 
 def violation(room: str, imported: str) -> str | None:
-    """What is wrong with a file of `room` importing from the room `imported`, or None."""
+    """Returns what is wrong if a file of `room` imports from the room `imported`, or None."""
     if room == imported or imported == "__init__":
         return None
     here, there = floor_of(room), floor_of(imported)
@@ -145,7 +145,7 @@ def violation(room: str, imported: str) -> str | None:
 
 @pytest.mark.parametrize("path", files(), ids=relative)
 def test_imports_go_down_only(path):
-    # What the package offers lies on all floors: it is named there for type checkers, and imported when it is used.
+    # The public names come from all floors: they are named there for type checkers and imported when first used.
     found = [
         name
         for name, at_import in imports_of(path)

@@ -1,4 +1,4 @@
-"""The notebooks: clean, their commands' flags exist, and, slowly, they run from drawn photos to a submission."""
+"""The notebooks are clean, use existing flags and, as a slow test, run from drawn photos to a submission."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ def parameters(notebook) -> dict[str, object]:
 
 
 def code(notebook) -> list[str]:
-    """The source of every code cell, continued lines joined."""
+    """Returns the source of every code cell, with continued lines joined."""
     return [re.sub(r" \\\n +", " ", cell.source) for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -47,7 +47,7 @@ def test_it_is_valid_and_holds_no_outputs(notebook):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_carclf_comes_from_the_clone_unless_an_address_is_given(path):
-    """The name is on no package index; what the assertion advises is what the cell takes."""
+    """The name is on no package index; the cell accepts what the assertion advises."""
     notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
     assert (path.parent / parameters(notebook)["CARCLF"] / "setup.cfg").is_file()
     (install,) = [cell for cell in notebook.cells if cell.id == "install"]
@@ -61,7 +61,7 @@ def test_carclf_comes_from_the_clone_unless_an_address_is_given(path):
 
 
 def pip_is_asked_for(cell: str, **values: str) -> list[str]:
-    """What `!pip install` in a cell gets, when IPython has filled in the names."""
+    """Returns the arguments of `!pip install` in a cell, after IPython has filled in the names."""
     asked: list[str] = []
     lines = [
         re.sub(r"!pip install (.*)", r"asked.append(f'\1')", line)
@@ -83,14 +83,14 @@ def test_the_flags_of_its_commands_exist(notebook):
 
 
 def test_a_failed_command_stops_it(notebook):
-    """`!command` alone goes on after a failure."""
+    """A plain `!command` does not stop at a failure."""
     for cell in code(notebook):
         commands = re.findall(r"^ *!.*\n(.*)", cell + "\n", flags=re.MULTILINE)
         assert [line for line in commands if not line.strip().startswith("assert _exit_code")] == []
 
 
 def execute(path: Path, *, folder: Path, **changed: object) -> str:
-    """What the notebook's cells print, run with some parameters changed."""
+    """Runs the notebook with some parameters changed; returns what its cells print."""
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
@@ -104,7 +104,7 @@ def execute(path: Path, *, folder: Path, **changed: object) -> str:
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch) -> Path:
-    """Sixty drawn training photos; `python` is the one that runs the tests."""
+    """Returns sixty drawn training photos; `python` is the one that runs the tests."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     size = ("--photos=60", "--width=96", "--height=64")
@@ -116,7 +116,7 @@ TINY = "--backbone=tiny --weights=none --image_size=32 --epochs=1 --batch_size=8
 
 
 def kaggle_session(photos: Path, folder: Path, **changed: str) -> str:
-    """What a session prints that has a folder of its own in place of /kaggle/working."""
+    """Returns what a session prints, with its own folder in place of /kaggle/working."""
     working = {"DATA": "data", "RUNS": "runs", "SUBMISSION": "submission.csv"}
     places = {name: str(folder / file) for name, file in working.items()}
     folder.mkdir()

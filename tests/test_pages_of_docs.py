@@ -1,4 +1,4 @@
-"""docs/: a whole index, tables that follow the code, names and error sentences that exist, an example that works."""
+"""docs/: a complete index, tables that match the code, names and errors that exist, and a working example."""
 
 import ast
 import re
@@ -48,7 +48,7 @@ def test_the_objects_that_a_page_names_are_there(name):
 
 
 def is_there(dotted: str) -> bool:
-    """Whether the dotted name is a module of the package, or is defined in one."""
+    """Returns whether the dotted name is a module of the package, or is defined in one."""
     *parents, last = dotted.split(".")
     folder, outer = ROOT.joinpath(*parents), ROOT.joinpath(*parents).with_suffix(".py")
     if (folder / f"{last}.py").is_file() or (folder / last).is_dir():
@@ -65,19 +65,19 @@ def test_names_are_looked_for_where_they_are_defined():
     assert not is_there("carclf.training.averaging")
 
 
-# What the glossary of architecture.md says otherwise.
+# Words for which the glossary of architecture.md has others.
 OUR_OWN_WORDS = re.compile(r"\b(?:anew|goe?s? on|paced|likeness|lineage|mend\w*|(?:images|photos|requests) an? \w+)\b")
 
 
 @pytest.mark.parametrize("name", [*PAGES, *NOTEBOOKS])
 def test_a_page_uses_the_words_of_the_field(name):
     text = PAGES[name] if name in PAGES else (ROOT / name).read_text(encoding="utf-8")
-    prose = re.sub(r"`[^`\n]*`", "", text)  # what the program says is quoted as it is
+    prose = re.sub(r"`[^`\n]*`", "", text)  # the program's own output is quoted unchanged
     assert OUR_OWN_WORDS.findall(prose) == []
 
 
 def test_the_proofs_of_the_promises_exist():
-    """A row names its first test with its file, and further ones of that file without it."""
+    """A row names its first test with the file, and further tests of that file without it."""
     proofs = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`((?:, `test_\w+`)*)", page("promises.md"))
     tests = [(file, test) for file, first, more in proofs for test in (first, *re.findall(r"`(test_\w+)`", more))]
     assert len(tests) > 40
@@ -108,7 +108,7 @@ def test_the_table_of_operations_is_that_of_the_code():
 
 
 def texts_of_the_source() -> list[str]:
-    """Every string of the package, with `…` in place of what is filled in."""
+    """Returns every string of the package, with `…` in place of filled-in values."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "carclf").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     plain = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

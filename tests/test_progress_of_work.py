@@ -1,4 +1,4 @@
-"""What is told of work that takes a while: nothing of short work, never on stdout, and how much is left."""
+"""Progress of long work is reported with the time left, never on stdout; short work reports nothing."""
 
 import io
 import sys
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is set by hand."""
+    """Returns a clock that is set by hand."""
     now = [0.0]
     monkeypatch.setattr("carclf.progress.time.monotonic", lambda: now[0])
     return now

@@ -1,4 +1,4 @@
-"""`import carclf`: light, whole, and what its functions give."""
+"""`import carclf` is light and complete, and its functions return what they should."""
 
 import ast
 import os
@@ -75,7 +75,7 @@ def same(left: list, right: list) -> bool:
 
 
 def of_epoch(dataset, epoch: int, **changes) -> list:
-    """What the pipeline gives of one epoch with the settings that the public function should have found."""
+    """Returns the pipeline's batches of one epoch, with the settings that the public function should have chosen."""
     arguments = {
         "manifest": dataset,
         "folds": [1, 2],
@@ -153,7 +153,7 @@ def test_view_batches_show_their_view(dataset):
     (flip,) = parse_views("flip+size(16)")
     for view in ("flip+size(16)", flip):
         batch = next(carclf.view_batches(dataset, view=view, image_size=64, batch_size=2).as_numpy_iterator())
-        assert batch["canvas"].shape == (2, 32, 32, 3)  # of the view's own size
+        assert batch["canvas"].shape == (2, 32, 32, 3)  # the view's own size
         np.testing.assert_allclose(batch["geometry"], np.tile(np.diag([-1.0, 1, 1]), (2, 1, 1)))
 
 

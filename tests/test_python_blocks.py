@@ -1,4 +1,4 @@
-"""The Python that the README and docs/ show runs, in miniature, block by block in the order of its page."""
+"""The Python code in the README and docs/ runs, in miniature, block by block in the order of its page."""
 
 import os
 import re
@@ -15,9 +15,9 @@ from tests.inference.made_runs import colour_classifier, make_run
 
 ROOT = Path(__file__).parent.parent
 SHOWING = [name for name in PAGES if blocks("python", PAGES[name])]
-# An expression and not a program: tests/test_pages_of_docs.py makes a backbone of it.
+# An expression, not a program: tests/test_pages_of_docs.py makes a backbone from it.
 EVALUATED_ELSEWHERE = ("docs/adding_a_backbone.md",)
-MOST_LINES = {"docs/python.md": (15, 15, 25, 15), "docs/data_format.md": (7,)}  # of each block, as the page promises
+MOST_LINES = {"docs/python.md": (15, 15, 25, 15), "docs/data_format.md": (7,)}  # per block, as the page promises
 SMALLER = {
     "image_size=224": "image_size=32",
     "batch_size=32": "batch_size=4",
@@ -46,10 +46,10 @@ def reduced(block: str, replacements: dict[str, str]) -> str:
 
 @pytest.fixture
 def home(dataset, tmp_path, monkeypatch) -> Path:
-    """A folder with a data set, a run and a photo, where the pages have them."""
+    """Returns a folder with a data set, a run and a photo where the pages expect them."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "cars").mkdir()
-    (tmp_path / "data" / "cars" / "fingerprint").symlink_to(dataset.directory)  # shards lie in a folder of their own
+    (tmp_path / "data" / "cars" / "fingerprint").symlink_to(dataset.directory)  # shards have their own folder
     for path in Path(dataset.directory).iterdir():
         (tmp_path / "data" / "cars" / path.name).symlink_to(path)
     make_run(tmp_path / "runs" / "b3_512", dataset)
@@ -62,7 +62,7 @@ def run(block: str, *, home: Path) -> None:
     if "jax" not in block:
         exec(compile(block, "<shown>", "exec"), {"__name__": "shown"})
         return
-    # JAX is another backend of Keras, for which a process decides once.
+    # JAX is another backend of Keras, which a process can choose only once.
     environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
     answer = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, env=environment, cwd=home)
     assert answer.returncode == 0, answer.stderr
@@ -76,7 +76,7 @@ def follow(page: str, *, home: Path, replacements: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("page", [name for name in SHOWING if name not in EVALUATED_ELSEWHERE])
 def test_the_python_of_a_page_runs(page, home, capsys, monkeypatch):
-    monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)  # of runs, which traces in no time
+    monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)  # replaces that of runs; traces at once
     follow(page, home=home, replacements=TINY)
     said = capsys.readouterr().out
     if page == "docs/data_format.md":

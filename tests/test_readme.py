@@ -1,4 +1,4 @@
-"""What the README and docs/ show works: Python runs, the flags of commands exist. The README stays short."""
+"""The examples in the README and docs/ work: Python runs, flags exist. The README stays short."""
 
 import importlib.metadata
 import re
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 def commands() -> list[str]:
     shown = [block for page in PAGES.values() for block in blocks("sh", page)]
     lines = [line.split("  #")[0].strip() for block in shown for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python ") and "$" not in line]  # that is a loop
+    return [line for line in lines if line.startswith("python ") and "$" not in line]  # $ is used in a loop
 
 
 @pytest.mark.parametrize("command", commands())

@@ -1,4 +1,4 @@
-"""The command: what it prints, and how it refuses."""
+"""The sample command: what it prints, and what it refuses."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md follow from the costs that stand above them."""
+"""The tables of docs/scale.md follow from the costs given above them."""
 
 import importlib
 import re

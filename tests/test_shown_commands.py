@@ -1,6 +1,6 @@
-"""Slowly: every command of the README and of docs/ runs, in miniature, in the order in which the pages show them.
+"""Slow tests: every command in the README and docs/ runs, in miniature, in the order of the pages.
 
-`miniature_shell.py` says what is smaller than shown.
+`miniature_shell.py` says what is smaller than on the pages.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import pytest
 from shown_commands import PAGES, blocks
 
 ROOT = Path(__file__).parent.parent
-SHOWN_IDS = ("100155.jpg", "100306.jpg")  # the competition's mislabels, which docs/pages.md asks for
+SHOWN_IDS = ("100155.jpg", "100306.jpg")  # mislabelled photos of the competition, which docs/pages.md uses
 
 
 SHOWING = {name: blocks("sh", text) for name, text in PAGES.items() if blocks("sh", text)}
@@ -27,7 +27,7 @@ SHOWING = {name: blocks("sh", text) for name, text in PAGES.items() if blocks("s
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A folder like a clone, with photos in it and `python`, `pip` and `make` in its bin/."""
+    """Returns a folder like a clone, with photos in it and `python`, `pip` and `make` in its bin/."""
     home = tmp_path_factory.mktemp("home")
     for name in ("tools", "stages", "benchmarks"):
         (home / name).symlink_to(ROOT / name)
@@ -44,7 +44,7 @@ def home(tmp_path_factory) -> Path:
 
 
 def make_photos(home: Path) -> None:
-    """cars.zip, a photo and a folder of photos beside it."""
+    """Writes cars.zip, and a photo and a folder of photos beside it."""
     drawn = home / "drawn"
     size = ("--photos=200", "--width=96", "--height=64")
     subprocess.run([sys.executable, "-m", "carclf.sample", f"--output={drawn}", *size], check=True, cwd=ROOT)
@@ -64,7 +64,7 @@ def make_photos(home: Path) -> None:
 
 
 def run(block: str, *, home: Path) -> None:
-    """Runs a block of commands, all of which must end well."""
+    """Runs a block of commands, all of which must succeed."""
     environment = os.environ | {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     answer = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
@@ -79,7 +79,7 @@ def run(block: str, *, home: Path) -> None:
 
 
 def prepare(block: str, *, home: Path) -> None:
-    """Makes what a page takes for granted, and removes what an earlier page made and this block is to make anew."""
+    """Makes what a page assumes, and removes an earlier page's files that this block should make again."""
     if "--resume_from" in block and not (home / "kaggle").exists():
         lose_a_session(home)
     if "demo/data" in block and not (home / "demo").exists():
@@ -96,7 +96,7 @@ def prepare(block: str, *, home: Path) -> None:
 
 
 def follow(page: str, *, home: Path) -> None:
-    """Runs the commands of a page, block by block, each of which must leave its files behind."""
+    """Runs the commands of a page, block by block; each block must write its files."""
     for block in SHOWING[page]:
         prepare(block, home=home)
         run(block, home=home)
@@ -105,17 +105,17 @@ def follow(page: str, *, home: Path) -> None:
 
 
 def outputs(commands: str) -> list[str]:
-    """What they write, as far as it is named in full."""
+    """Returns the files that the commands write, if they are named in full."""
     return re.findall(r"--output=(?!/)([\w./]+)(?=\s)", commands)
 
 
 def runs_of(commands: str) -> list[str]:
-    """The folders of the stages that they train."""
+    """Returns the folders of the stages that the commands train."""
     return [f"runs/{stage}" for stage in re.findall(r"carclf\.train --stage=(\w+) (?!.*--run)", commands)]
 
 
 def lose_a_session(home: Path) -> None:
-    """Leaves b3_512 unfinished among the outputs of a former session, and the session's folder with the data alone."""
+    """Leaves b3_512 unfinished in the outputs of an earlier session, and only the data in this session's folder."""
     lost, working = home / "kaggle" / "input" / "lost", home / "kaggle" / "working"
     shutil.copytree(home / "data" / "cars", working / "data")
     shutil.copytree(home / "runs", lost / "runs", ignore=shutil.ignore_patterns("b3_512"))
@@ -130,7 +130,7 @@ def lose_a_session(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def after_the_readme(home) -> Path:
-    """The folder of somebody who has followed the README, which the other pages build upon."""
+    """Returns the folder of somebody who has followed the README, on which the other pages build."""
     follow("README.md", home=home)
     return home
 

@@ -25,13 +25,13 @@ def options_of(path: Path) -> TrainOptions:
 
 
 BASES = {"base.flags", "notebook_base.flags"}
-# A stage names its run; bases are shared by stages, and all.flags and its like run several.
+# A stage names its run; stages share bases; all.flags and similar files run several stages.
 STAGES = {path: options for path in FILES if (options := options_of(path)).run}
 SCHEDULES = {path: options for path in FILES if (options := options_of(path)).stages}
 
 
 def in_order(stages: dict[Path, TrainOptions]) -> list[Path]:
-    """Parents before their children."""
+    """Returns the stages with parents before their children."""
     by_run, ordered = {options.run: path for path, options in stages.items()}, []
 
     def add(path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_schedule_names_stages_that_exist_in_the_order_of_their_parents(path):
 
 @pytest.fixture
 def started(monkeypatch):
-    """Trains by the command line given, and gives the options of every stage that it would have started, by name."""
+    """Returns a function that trains with a command line, and returns the options of the stages started, by name."""
 
     def begin(*arguments: str) -> dict[str, TrainOptions]:
         stages = {}
@@ -85,7 +85,7 @@ def started(monkeypatch):
 
 @pytest.fixture
 def stage_files(tmp_path, monkeypatch):
-    """Writes stages of one line of flags each, and moves to a folder without runs."""
+    """Returns a function that writes stages with one line of flags each; changes to a folder without runs."""
 
     def write(**stages: str) -> None:
         for name, flags in stages.items():
@@ -162,7 +162,7 @@ def test_a_later_stage_starts_from_an_earlier_one_or_from_a_run_that_is_there(st
 
 
 def test_a_finished_run_counts_as_it_is_unless_it_is_trained_again(started, stage_files, dataset, tmp_path):
-    make_run(tmp_path / "runs" / "first", dataset)  # its head is 8 wide, whatever the stage of its name says
+    make_run(tmp_path / "runs" / "first", dataset)  # its head is 8 wide, whatever the stage of that name says
     both = "--backbone=tiny --weights=none --head_width=9"
     stage_files(first=f"--run=first {both}", second=f"--run=second {both} --init_from=first")
     with pytest.raises(UserError, match="Stage second: The parent run runs/first has --head_width=8"):
@@ -171,7 +171,7 @@ def test_a_finished_run_counts_as_it_is_unless_it_is_trained_again(started, stag
 
 
 def chain_of(name: str) -> dict[Path, TrainOptions]:
-    """A stage and those it descends from."""
+    """Returns a stage and its ancestors."""
     by_run, chain = {options.run: path for path, options in STAGES.items()}, {}
     while name:
         chain[by_run[name]] = STAGES[by_run[name]]
@@ -179,7 +179,7 @@ def chain_of(name: str) -> dict[Path, TrainOptions]:
     return chain
 
 
-# The longest chain shows what chains need; all of them take minutes.
+# The longest chain covers what chains need; running all of them takes minutes.
 @pytest.mark.parametrize(
     ("stages", "how"),
     [(chain_of("b3_512_tpu"), "eagerly"), pytest.param(STAGES, "traced", marks=pytest.mark.slow)],

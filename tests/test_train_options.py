@@ -1,4 +1,4 @@
-"""What each option of `carclf.train` does to a training, from the command's options to the files of the run."""
+"""What each option of `carclf.train` does to training, from the command's options to the run's files."""
 
 import contextlib
 import dataclasses
@@ -36,7 +36,7 @@ from carclf.training import callbacks, input_check, lr_finder, swa, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
 
-SIDE = 48  # the photos are reduced little enough that Render takes one sample a pixel, which is faster
+SIDE = 48  # the photos are reduced so little that Render takes one sample per pixel, which is faster
 RECIPE = "flip|shift(0.1)"
 SMALL = {
     "backbone": "tiny", "weights": "none", "image_size": str(SIDE), "augment": RECIPE, "batch_size": 4, "epochs": 2,
@@ -44,12 +44,12 @@ SMALL = {
 }  # fmt: skip
 ONE_STEP = {"optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0, "epochs": 1, "steps": 1}
 CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
-REPEATED = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]  # by the same stage
+REPEATED = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]  # the same if a stage is repeated
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A run that was trained, and what was printed on the way."""
+    """A trained run, and what was printed during training."""
 
     directory: Path
     said: str
@@ -59,7 +59,7 @@ class Answer:
         return pd.read_csv(self.directory / runs.HISTORY_FILE)
 
     def weights(self, name: str = runs.LAST_WEIGHTS) -> dict[str, np.ndarray]:
-        """Every array of a file of weights, by its place in the file."""
+        """Returns every array of a weights file, by its path in the file."""
         arrays: dict[str, np.ndarray] = {}
         with h5py.File(self.directory / name) as file:
             file.visititems(
@@ -70,7 +70,7 @@ class Answer:
 
 @pytest.fixture(autouse=True, scope="module")
 def in_miniature():
-    """On the CPU that this process has, without tracing and without pictures: seconds become tenths."""
+    """Makes training use this process's CPU without tracing or pictures, which takes a tenth of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "select_device", lambda *_, **__: CPU)
         patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
@@ -88,7 +88,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fit(dataset, home):
-    """Trains a run of this name with these options; it is evaluated, too, where a test looks at that."""
+    """Returns a function that trains a run, given its name and options, and evaluates it if a test needs that."""
 
     def go(run: str, *, evaluated: bool = False, **changes) -> Answer:
         said = io.StringIO()
@@ -108,18 +108,18 @@ def fit(dataset, home):
 
 @pytest.fixture(scope="module")
 def plain(fit) -> Answer:
-    """Without any of the options: what the others are compared with."""
+    """Returns a run without any of the options, as a baseline."""
     return fit("plain", evaluated=True)
 
 
 @pytest.fixture(scope="module")
 def one_step(fit) -> Answer:
-    """One step of plain SGD."""
+    """Returns a run of one step of plain SGD."""
     return fit("one_step", **ONE_STEP, evaluated=True)
 
 
 def initial_weights(home: Path) -> dict[str, np.ndarray]:
-    """What a run of seed 42 begins with, as its file of weights would hold it."""
+    """Returns the initial weights of a run with seed 42, as in its weights file."""
     keras.utils.set_random_seed(42)
     build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(SIDE, SIDE)).save_weights(
         home / "initial.weights.h5"
@@ -128,7 +128,7 @@ def initial_weights(home: Path) -> dict[str, np.ndarray]:
 
 
 def kernels(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of each block of `tiny`, from the input up, and of the head, what a step moves in any case."""
+    """Returns kernels that any step changes: one per block of `tiny`, from the input up, and one of the head."""
     (stem,) = (array for array in weights.values() if array.shape == (3, 3, 3, 32))
     shapes = {"block1": (3, 3, 32, 64), "block2": (3, 3, 64, 128), "block3": (3, 3, 128, 192), "head": (128, 3)}
     found = {name: [a for a in weights.values() if a.shape == shape] for name, shape in shapes.items()}
@@ -172,7 +172,7 @@ def test_find_lr_measures_and_leaves_no_run(fit, one_step, monkeypatch):
     assert_same_history(trained, one_step)
 
 
-# --- image_size that grows
+# --- progressive resizing
 
 GROWN = {
     "image_size": "32-48", "size_count": 2, "epochs": 3, "batch_size": 2, "first_strength": 0.5, "ema_momentum": 0.5,
@@ -182,7 +182,7 @@ GROWN = {
 
 @pytest.fixture(scope="module")
 def grown_and_seen(fit) -> tuple[Answer, list[tuple[int, ...]], list[float]]:
-    """A run of an epoch at 32 px and two at 48 px, of three steps; the batches it saw, and the strengths of draws."""
+    """Returns a run of an epoch at 32 px and two at 48 px, three steps each; its batches; its draws' strengths."""
     batches, strengths, training_data, draw = [], [], trainer.training_data, Recipe.draw
 
     def note_batch(stage, **arguments):
@@ -251,7 +251,7 @@ def test_each_size_is_compiled_once(fit, monkeypatch):
     traces, after_epochs, call, end = Counter(), [], Render.call, callbacks.HistoryFile.on_epoch_end
 
     def counted(layer, inputs):
-        traces[layer.image_size] += 1  # Python runs it while a step is traced
+        traces[layer.image_size] += 1  # Python runs this while it traces a step
         return call(layer, inputs)
 
     def count(callback, epoch, logs=None):
@@ -268,12 +268,12 @@ def test_each_size_is_compiled_once(fit, monkeypatch):
     first, second, third, fourth = after_epochs
     assert first == second
     assert third == fourth
-    assert third == {(32, 32): 3, (48, 48): 2}  # a step that trains and one that tests; the input is checked once
+    assert third == {(32, 32): 3, (48, 48): 2}  # a training step and a test step; one input check
 
 
 # --- feature_views
 
-BACKBONE = "layers/functional/"  # as Keras calls it in a file of weights
+BACKBONE = "layers/functional/"  # Keras's name in a weights file
 FEATURES = {"feature_views": 2, "unfreeze": "head", "steps": 3}
 
 
@@ -296,7 +296,7 @@ def test_kept_features_train_the_head_and_leave_the_backbone(head_alone, home):
 
 
 def test_kept_features_give_what_the_photos_give(head_alone, fit):
-    """Two draws last for two epochs: the head sees what it would see without features."""
+    """Two draws are enough for two epochs: the head sees what it would see without features."""
     photos = fit("head_of_photos", unfreeze="head", steps=3)
     pd.testing.assert_frame_equal(photos.history[REPEATED], head_alone.history[REPEATED], rtol=1e-4)
     for name, array in photos.weights().items():
@@ -339,7 +339,7 @@ def test_kept_features_are_refused_where_they_would_not_be_the_photos(fit, home)
 
 @pytest.fixture
 def compared_with(monkeypatch):
-    """Sets the accuracy that an average must reach."""
+    """Returns a function that sets the accuracy that SWA must reach."""
     adopt = swa.adopt_if_better
 
     def compare(accuracy: float) -> None:
@@ -362,7 +362,7 @@ def test_the_last_epochs_are_averaged(fit, dataset, compared_with):
     mean = {name: (kept[0][name] + kept[1][name]) / 2 for name in best}
     assert moved(kept[0], kept[1]) == {"stem", "block1", "block2", "block3", "head"}
     off = {name for name in best if not np.allclose(best[name], mean[name], rtol=1e-6, atol=1e-7)}
-    (moving_mean, moving_variance) = sorted(off)  # of the head's BatchNorm: all else is the mean
+    (moving_mean, moving_variance) = sorted(off)  # of the head's BatchNorm; the rest is the mean
     hidden = hidden_before_norm(answer.directory / runs.BEST_WEIGHTS, dataset)
     np.testing.assert_allclose(best[moving_mean], hidden.mean(axis=1).mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(best[moving_variance], hidden.var(axis=1).mean(axis=0), rtol=1e-3, atol=1e-6)
@@ -373,7 +373,7 @@ def test_the_last_epochs_are_averaged(fit, dataset, compared_with):
 
 
 def hidden_before_norm(weights: Path, dataset: Manifest) -> np.ndarray:
-    """float32 [3, 4, 128]: what the head's BatchNorm sees of the training batches of three epochs of a step."""
+    """Returns the inputs of the head's BatchNorm in three epochs of one step each, float32 [3, 4, 128]."""
     classifier = build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(SIDE, SIDE))
     classifier.load_weights(weights)
     framing = Framing(image_size=(SIDE, SIDE), canvas_size=64)
@@ -408,7 +408,7 @@ def test_a_run_that_stops_before_the_last_epochs_averages_nothing(fit):
 
 
 class EnoughError(Exception):
-    """The training has come as far as the test wants."""
+    """Training has come as far as the test needs."""
 
 
 @pytest.mark.parametrize("text", ["balanced", "class 0:3,class 2:0.5"])
@@ -418,7 +418,7 @@ def test_class_weights_reach_the_photos(fit, dataset, monkeypatch, text):
         [place for place, row in enumerate(index["row"]) if row >= 8 and index["label"][place] >= 0]
     ]
     counts = np.bincount(labels)
-    assert counts.tolist() == [5, 5, 6]  # of the folds 1 and 2
+    assert counts.tolist() == [5, 5, 6]  # of folds 1 and 2
     wanted = balanced_class_weights(counts.tolist()) if text == "balanced" else np.array([3.0, 1.0, 0.5])
     original = trainer.training_data
 
@@ -446,7 +446,7 @@ def test_a_class_that_does_not_exist_is_one_sentence_and_begins_no_run(fit, home
 
 def test_the_focal_loss_takes_another_step(fit, one_step):
     focal = fit("focal", **ONE_STEP, loss="focal").history
-    assert focal.loss[0] == pytest.approx(one_step.history.loss[0], rel=1e-5)  # it tells the cross-entropy
+    assert focal.loss[0] == pytest.approx(one_step.history.loss[0], rel=1e-5)  # it reports the cross-entropy
     assert focal.val_loss[0] != pytest.approx(one_step.history.val_loss[0], rel=1e-3)
 
 
@@ -460,7 +460,7 @@ def test_lower_blocks_learn_more_slowly(fit, one_step, home):
 
 
 def test_an_update_waits_for_its_batches(fit, home):
-    """One step an epoch, whose weights are kept."""
+    """Each epoch is one step, and its weights are kept."""
     answer = fit("accumulated", accumulation_steps=2, steps=1, swa_epochs=2)
     first, second = (answer.weights(f"epochs/epoch-0000{number}.weights.h5") for number in (1, 2))
     assert moved(initial_weights(home), first) == set()
@@ -529,7 +529,7 @@ def test_a_stage_tells_what_it_changes_and_distrusts_another_split(fit, plain, h
 def test_cached_photos_are_the_same_photos(fit, plain, one_step, dataset, tmp_path):
     told = r"Cache: 24 decoded photos take 0\.00 GB of the \d+\.\d GB free in"
     assert "Cache" not in plain.said
-    answer = fit("cached", cache="ram")  # whose second validation reads what the first has kept
+    answer = fit("cached", cache="ram")  # its second validation reads what the first one cached
     assert re.search(rf"{told} memory\.", answer.said)
     assert_same_history(answer, plain)
     for run in ("writes_a_cache", "reads_a_cache"):
@@ -543,7 +543,7 @@ def test_cached_photos_are_the_same_photos(fit, plain, one_step, dataset, tmp_pa
     kept = np.fromfile(held, np.uint8)
     assert kept[validating & ~tests].all()
     assert not kept[tests].any()
-    assert kept.sum() >= 8 + 4  # those of a step
+    assert kept.sum() >= 8 + 4  # the photos of one step
 
 
 def test_validation_may_be_augmented(fit, one_step):

@@ -1,4 +1,4 @@
-"""The search from the command line to a stage that trains; what it refuses; what a kill does to it."""
+"""The search, from the command line to a stage that trains; what it refuses; how it survives a kill."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ COMMAND = ("--flagfile=base.flags", "--data=data", "--output=stages/best.flags",
 
 @pytest.fixture
 def home(tmp_path):
-    """A folder with a base, a search space and a data set."""
+    """Returns a folder with a base, a search space and a data set."""
     (tmp_path / "base.flags").write_text(BASE)
     (tmp_path / "cars.space").write_text(SPACE)
     write_dataset(tmp_path / "data", photos_a_fold=4, test_photos=0)

@@ -1,4 +1,4 @@
-"""What the workers of test_beam.py do; they import it."""
+"""The tasks of the workers of test_beam.py, which import this module."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What the tests of this folder convert: drawn photos in every layout, and what came out of them."""
+"""Inputs for the tests in this folder, drawn photos in every layout, and readers of the results."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ Files = dict[str, bytes]
 
 
 def drawn(number: int, *, size: tuple[int, int] = SIZE) -> bytes:
-    """The JPEG bytes of a photo that no other number shows."""
+    """Returns the JPEG bytes of a photo, different for each number."""
     return draw_jpeg(kind=number % KINDS, photo_id=f"{number}.jpg", seed=3, size=size)
 
 
@@ -36,13 +36,13 @@ def opened(content: bytes) -> Image.Image:
 
 
 def class_folders(photos: int, *, first: int = 0, root: str = "") -> Files:
-    """Path → bytes of `photos` photos in the folders of KINDS classes."""
+    """Returns path → bytes of `photos` photos in the folders of KINDS classes."""
     numbers = range(first, first + photos)
     return {f"{root}{number % KINDS}/{number}.jpg": drawn(number) for number in numbers}
 
 
 def competition(photos: int = 12, *, tests: int = 4) -> Files:
-    """The unpacked competition: train/<class>/<Id>, test_upload/<Id>, train.csv, sample-submission.csv."""
+    """Returns the unpacked competition: train/<class>/<Id>, test_upload/<Id>, train.csv, sample-submission.csv."""
     numbers, test_numbers = range(photos), range(1000, 1000 + tests)
     files = class_folders(photos, root="train/")
     files |= {f"test_upload/{number}.jpg": drawn(number) for number in test_numbers}
@@ -77,7 +77,7 @@ def write_zip(path: Path, files: Mapping[str, bytes], *, deflated: bool = False)
 
 
 def converted(source: Path | str, output: Path | str, **options) -> Manifest:
-    """The data set made of `source`; two folds and one process unless `options` say otherwise."""
+    """Returns the data set made from `source`, with two folds and one process unless `options` differ."""
     given = {"input": str(source), "output": str(output), "folds": 2, "workers": 1, **options}
     manifest = convert(ConvertOptions(**given))
     assert manifest is not None
@@ -89,13 +89,13 @@ def shard_hashes(manifest: Manifest) -> list[str]:
 
 
 def ids_of(manifest: Manifest, split: str = "train") -> dict[str, str]:
-    """Id → class name of a split's photos; '' for test photos."""
+    """Returns Id → class name of a split's photos; '' for test photos."""
     photos = manifest.read_ids(split)
     return dict(zip(photos["id"], photos["class_name"], strict=True))
 
 
 def rejected(folder: Path | str) -> list[dict[str, str]]:
-    """The rows of rejected.csv."""
+    """Returns the rows of rejected.csv."""
     import csv
 
     text = (Path(folder) / "rejected.csv").read_text(encoding="utf-8")
@@ -103,12 +103,12 @@ def rejected(folder: Path | str) -> list[dict[str, str]]:
 
 
 def reasons(folder: Path | str) -> dict[str, str]:
-    """Path in the input, or the Id where there is no file → reason, of everything in rejected.csv."""
+    """Returns path in the input, or the Id if there is no file → reason, for everything in rejected.csv."""
     return {row["source"] or row["id"]: row["reason"] for row in rejected(folder)}
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """File → SHA-256 of everything under a folder."""
+    """Returns file → SHA-256 of everything under a folder."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink()]
     return {
         path.relative_to(folder).as_posix(): str(path.readlink())
@@ -119,7 +119,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def read_records(manifest: Manifest, split: str) -> list[dict]:
-    """Every record of a split as plain TensorFlow reads it: feature → number or bytes, and its fold."""
+    """Returns every record of a split as plain TensorFlow reads it: feature → number or bytes, and its fold."""
     import tensorflow as tf
 
     spec = {
@@ -142,7 +142,7 @@ def read_records(manifest: Manifest, split: str) -> list[dict]:
 
 
 def decoded(content: bytes) -> np.ndarray:
-    """uint8 [h, w, 3] of a stored photo, as training decodes it."""
+    """Returns a stored photo as training decodes it, uint8 [h, w, 3]."""
     import tensorflow as tf
 
     return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_FAST", fancy_upscaling=True).numpy()

@@ -1,4 +1,4 @@
-"""Run by test_kills.py: converts in forked children that are killed, and reports what each kill left behind."""
+"""Run by test_kills.py: converts in forked children that are killed; reports what each kill leaves behind."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ KINDS = ("before", "after")
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """File → SHA-256 of everything under a folder."""
+    """Returns file → SHA-256 of everything under a folder."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def start(options: dict, *, die_at: tuple[int, str] | None = None) -> int:
-    """The process number of a child that converts, and that kills itself beside its rename number `die_at`."""
+    """Starts a child that converts, and kills itself just before or after the rename `die_at`; returns its ID."""
     child = os.fork()
     if child:
         return child
@@ -54,12 +54,12 @@ def die_beside_a_rename(number: int, kind: str) -> None:
 
 
 def ended(child: int) -> int:
-    """How it ended: 0, or −9 when it was killed."""
+    """Waits for a child; returns 0, or −9 if it was killed."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def readable(output: Path) -> bool:
-    """Whether there is a data set; a half one raises."""
+    """Returns whether there is a data set; raises if it is incomplete."""
     if not (output / "dataset.json").exists():
         return False
     manifest = load_manifest(str(output))
@@ -69,7 +69,7 @@ def readable(output: Path) -> bool:
 
 
 def kill_beside_renames(options: dict, golden: dict[str, str]) -> list[tuple[str, bool]]:
-    """For every rename, before and after it: the moment, and whether the same command then gave the same bytes."""
+    """Kills before and after every rename; returns each moment, and whether a rerun then gave the same bytes."""
     results, number = [], 0
     while True:
         number += 1
@@ -84,7 +84,7 @@ def kill_beside_renames(options: dict, golden: dict[str, str]) -> list[tuple[str
 
 
 def kill_at_random(options: dict, golden: dict[str, str], *, kills: int, seconds: float) -> list[tuple[str, bool]]:
-    """Kills at random moments, each run going on from what the last one left."""
+    """Kills at random moments; each run resumes from what the last one left."""
     rng, results, attempt = random.Random(1), [], 0
     while len(results) < kills:
         attempt += 1

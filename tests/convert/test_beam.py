@@ -1,4 +1,4 @@
-"""The converter on Apache Beam: the bytes of local processes, on Beam's own engine and through its portable API."""
+"""The converter on Apache Beam writes the same bytes as local processes, on Beam's engine and its portable API."""
 
 import json
 import os
@@ -25,7 +25,7 @@ BAD = {"train/0/empty.jpg": b"", "train/1/page.jpg": b"<html>", "train/1/cut.jpg
 
 
 def mixed() -> dict[str, bytes]:
-    """A competition in which some photos are kept, some encoded, some duplicates and some bad."""
+    """Returns a competition with kept, re-encoded, duplicate and bad photos."""
     files = competition(150, tests=10)
     for name in [name for name in files if name.startswith("train/")][::9]:
         files[name] = encoded(opened(files[name]), "PNG")
@@ -33,7 +33,7 @@ def mixed() -> dict[str, bytes]:
 
 
 def small_parts(monkeypatch) -> None:
-    """Enough tasks of every pass that there is something to share."""
+    """Makes tasks small, so that every pass has several to distribute."""
     monkeypatch.setattr(shards, "RECORDS_PER_SHARD", 20)
     monkeypatch.setattr(scan, "PHOTOS_PER_TASK", 2)
     monkeypatch.setattr(duplicates, "LEAST_SHARED", 2)
@@ -46,7 +46,7 @@ def cars(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory, cars) -> dict[str, str]:
-    """File → SHA-256 of the data set that one local process makes."""
+    """Returns file → SHA-256 of the data set that one local process makes."""
     output = tmp_path_factory.mktemp("local") / "out"
     with pytest.MonkeyPatch.context() as patched:
         small_parts(patched)
@@ -62,9 +62,9 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def portable(tmp_path_factory) -> Iterator[str]:
-    """The options of a job server and a pool of worker processes, programs of their own that are reached by gRPC only.
+    """Yields the options of a job server and a worker pool, separate programs that are reached only through gRPC.
 
-    It is the server that Beam's Python package brings along, of the same API as those of Flink, Spark and Prism.
+    The server comes with Beam's Python package and has the same API as those of Flink, Spark and Prism.
     """
     folder, pool = tmp_path_factory.mktemp("server"), free_port()
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the pool starts `python`
@@ -192,7 +192,7 @@ def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path, cars):
 
 @pytest.mark.slow
 def test_the_memory_of_a_worker_does_not_grow_with_the_photos(tmp_path):
-    """The largest child of the launcher, in MB, for 400 photos and for 2,400 of them."""
+    """Compares the launcher's largest child, in MB, for 400 and for 2,400 photos."""
     peaks = []
     for photos in (400, 2400):
         source = tmp_path / f"cars{photos}"

@@ -1,4 +1,4 @@
-"""From photos to a data set: the same bytes each time, counts that add up, nothing replaced without being told."""
+"""From photos to a data set: the same bytes each time, counts that add up, nothing replaced without --overwrite."""
 
 import csv
 import hashlib
@@ -51,7 +51,7 @@ BAD = {"train/0/empty.jpg": b"", "train/1/page.jpg": b"<html>", "train/1/cut.jpg
 
 
 def mixed(photos: int = 70, *, tests: int = 8) -> dict[str, bytes]:
-    """A competition in which some photos are kept, some encoded, some duplicates and some bad."""
+    """Returns a competition with kept, re-encoded, duplicate and bad photos."""
     files = competition(photos, tests=tests)
     for name in [name for name in files if name.startswith("train/")][::9]:
         files[name] = encoded(opened(files[name]), "PNG")
@@ -59,7 +59,7 @@ def mixed(photos: int = 70, *, tests: int = 8) -> dict[str, bytes]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
-    """File → (SHA-256, time of the last change in nanoseconds)."""
+    """Returns file → (SHA-256, time of the last change in nanoseconds)."""
     return {name: (digest, (folder / name).stat().st_mtime_ns) for name, digest in tree(folder).items()}
 
 
@@ -70,7 +70,7 @@ def run_command(*flags: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The data set of the unpacked mixed competition, made by one process."""
+    """Returns the data set of the unpacked mixed competition, made by one process."""
     folder = tmp_path_factory.mktemp("reference")
     source = write_files(folder / "cars", mixed())
     with pytest.MonkeyPatch.context() as patched:
@@ -90,7 +90,7 @@ def mixed_zip(folder: Path) -> Path:
 
 
 def shuffled_scandir(monkeypatch) -> None:
-    """Every folder is listed in another order than the one it has."""
+    """Lists every folder in a different order."""
     scandir = os.scandir
 
     class Shuffled:
@@ -113,7 +113,7 @@ def test_the_bytes_depend_on_photos_and_options_only(tmp_path, monkeypatch, refe
     monkeypatch.setattr(shards, "RECORDS_PER_SHARD", 20)
     source = mixed_zip(tmp_path) if change == "zip" else write_files(tmp_path / "elsewhere", mixed())
     if change == "two workers":
-        monkeypatch.setattr(scan, "PHOTOS_PER_TASK", 3)  # more tasks than are ever in flight
+        monkeypatch.setattr(scan, "PHOTOS_PER_TASK", 3)  # more tasks than can be in flight at once
     if change == "directory order":
         shuffled_scandir(monkeypatch)
     if change == "old files":
@@ -122,7 +122,7 @@ def test_the_bytes_depend_on_photos_and_options_only(tmp_path, monkeypatch, refe
     manifest = converted(source, tmp_path / "out", on_bad="skip", workers=2 if change == "two workers" else 1)
     assert len(shard_hashes(manifest)) > 4
     assert shard_hashes(manifest) == shard_hashes(reference)
-    if change == "zip":  # where photos lie is said, and is another
+    if change == "zip":  # the source of each photo is recorded, and differs
         assert manifest.fingerprint == reference.fingerprint
     else:
         assert tree(tmp_path / "out") == tree(Path(reference.directory))
@@ -229,7 +229,7 @@ def test_what_was_left_out_is_listed_with_its_reason(reference):
 
 def test_photos_that_deserve_a_look_are_stored_and_listed(tmp_path, capsys):
     whole = drawn(60, size=(160, 120))
-    damaged = {  # bytes too many in the midst of a scan
+    damaged = {  # extra bytes in the middle of a scan
         f"1/damaged{n}.jpg": whole[:900] + bytes(range(1, 200)) + whole[900 + n :] for n in range(2)
     }
     odd = {"2/alpha.bmp": KINDS["BMP alpha of zeros"].raw}
@@ -576,7 +576,7 @@ def test_options_that_no_conversion_could_have_are_refused(change, said):
 
 
 def test_converting_and_verifying_need_no_tensorflow(tmp_path):
-    """In every process: the block is inherited through sitecustomize."""
+    """Holds for every process: sitecustomize passes the block on to children."""
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
     source = write_files(tmp_path / "cars", class_folders(6))

@@ -1,4 +1,4 @@
-"""A dry run validates like the real one, with its exit code, and writes nothing."""
+"""A dry run validates like a real run, with the same exit code, and writes nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Folds: every class spread evenly, alike photos together, the same for any order of the input."""
+"""Folds spread every class evenly, keep similar photos together, and do not depend on the input's order."""
 
 import random
 from collections import Counter, defaultdict
@@ -31,7 +31,7 @@ def split(labels, *, groups=None, ids=None, folds=3, seed=42, kept=None) -> list
 
 
 def sizes(labels, found, folds) -> dict[int, list[int]]:
-    """Label → photos in each fold."""
+    """Returns label → number of photos in each fold."""
     count = Counter(zip(labels, found, strict=True))
     return {label: [count[label, fold] for fold in range(folds)] for label in set(labels)}
 
@@ -91,7 +91,7 @@ def test_another_seed_is_another_split():
     ("labels", "groups", "lone"),
     [
         ([0, 0, 1, 1, 2], [0, 1, 2, 3, 4], {2}),  # one photo
-        ([0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 4], {2}),  # two photos of one picture
+        ([0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 4], {2}),  # two photos of the same picture
         ([0, 0, 1, 1, 2], [0, 1, 2, 3, 3], set()),  # one photo, and one that looks the same in another class
         ([0, 0, 1, 1], [0, 1, 2, 3], set()),
         ([0, 1, 2], [0, 1, 2], set()),  # nothing would be left to hold out
@@ -120,7 +120,7 @@ def test_a_class_of_one_photo_is_always_trained_on(tmp_path, capsys):
 
 
 def test_the_split_of_a_seed_never_changes():
-    # What people trained on must not move: another value here means a new format version.
+    # The folds that people trained on must not change: a different value here needs a new format version.
     assert split([0, 1] * 6, folds=4) == [0, 3, 3, 2, 1, 2, 3, 0, 2, 0, 1, 1]
 
 
@@ -178,7 +178,7 @@ def test_a_subset_has_its_size_and_every_class_in_proportion(labels, seed, share
 
 
 def validation_files(folder: Path, fraction: float) -> set[str]:
-    """<class>/<file> of what the notebook held out, by the function that it called."""
+    """Returns <class>/<file> of the photos that the notebook held out, from the function that it called."""
     import tensorflow as tf
 
     generator = tf.keras.preprocessing.image.ImageDataGenerator(validation_split=fraction)
@@ -251,7 +251,7 @@ def test_a_new_photo_between_two_kept_folds_is_named_by_the_converter(tmp_path, 
     files = class_folders(9) | {f"9/{q}.jpg": encoded(picture, quality=q) for q in (90, 80)}
     old = converted(
         write_files(tmp_path / "old", files), tmp_path / "old set", near_duplicates=False
-    )  # a class of two photos in two folds: they are apart
+    )  # two photos of a class and two folds: one in each
     assert folds_of(old)["90.jpg"] != folds_of(old)["80.jpg"]
     folder = write_files(tmp_path / "new", files | {"9/70.jpg": encoded(picture, quality=70)})
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Every layout is recognised, says what it is, and gives the same shards where photos and labels are the same."""
+"""Every layout is recognised, named, and gives the same shards if photos and labels are the same."""
 
 import os
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def only_names(files: Files) -> Files:
 
 
 def listed(folder: Path, files: Files) -> Written:
-    """Photos in one folder, the CSV files elsewhere."""
+    """Writes the photos to one folder and the CSV files elsewhere."""
     lists = write_files(folder / "lists", CSV_FILES)
     options = {"labels": str(lists / "train.csv"), "test_csv": str(lists / "sample-submission.csv")}
     return write_files(folder / "photos", files), options
@@ -103,7 +103,7 @@ AS_COMPETITION: dict[str, tuple[Callable[[Path], Written], str]] = {
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The data set of the unpacked competition."""
+    """Returns the data set of the unpacked competition."""
     folder = tmp_path_factory.mktemp("reference")
     return converted(write_files(folder / "cars", COMPETITION), folder / "out")
 
@@ -274,6 +274,6 @@ def test_an_inventory_reads_no_photo(tmp_path, monkeypatch):
     folder = write_files(tmp_path / "cars", COMPETITION)
     for name in TRAIN | TEST:
         (folder / name).write_bytes(b"")
-        os.truncate(folder / name, 2**33)  # 8 GB that lie nowhere
+        os.truncate(folder / name, 2**33)  # 8 GB that take no space
     inventory = take_inventory(ConvertOptions(input=str(folder), output="out"), spool=str(tmp_path / "spool"))
     assert len(inventory.photos) == 16

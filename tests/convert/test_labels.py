@@ -1,4 +1,4 @@
-"""Ids and labels are strings; any CSV with both is read, and what does not fit is counted and named."""
+"""Ids and labels are strings; any CSV with both can be read; mismatches are counted and named."""
 
 import contextlib
 import csv
@@ -126,7 +126,7 @@ def test_every_id_and_label_comes_back_as_it_was_written(rows, delimiter):
 @settings(max_examples=200, deadline=None)
 @given(content=st.binary(max_size=60) | st.text(st.sampled_from("Id,Category\n\r;\"'1\0"), max_size=60).map(str.encode))
 def test_whatever_a_label_file_holds_it_is_read_or_refused(content):
-    with contextlib.suppress(UserError):  # and nothing else
+    with contextlib.suppress(UserError):  # and no other exception
         labels = read(content)
         assert all(labels)
         assert all(labels.values())
@@ -153,7 +153,7 @@ def test_a_label_file_with_a_mistake_is_refused_by_name(content, said):
 
 
 def listed(tmp_path, files, labels, **options):
-    """The data set of loose photos and --labels."""
+    """Returns the data set of loose photos and --labels."""
     folder = write_files(tmp_path / "photos", files)
     (tmp_path / "labels.csv").write_bytes(labels if isinstance(labels, bytes) else labels.encode())
     return converted(folder, tmp_path / "out", labels=str(tmp_path / "labels.csv"), **options)

@@ -148,9 +148,9 @@ def test_ids_written_otherwise_mean_the_only_photo_that_they_can(tmp_path, capsy
 @pytest.mark.parametrize(
     ("files", "ids", "missing"),
     [
-        (["a/1.jpg", "b/2.jpg"], ["a/1.jpg", "c/2.jpg"], ["c/2.jpg"]),  # another folder: another photo
-        (["a/1.jpg", "b/x.jpg", "c/X.jpg"], ["1.jpg", "x.JPG"], ["x.JPG"]),  # it can mean two
-        (["1.jpg", "2.jpg"], ["1.jpg", "1.JPG", "2.jpg"], ["1.JPG"]),  # the photo has an Id
+        (["a/1.jpg", "b/2.jpg"], ["a/1.jpg", "c/2.jpg"], ["c/2.jpg"]),  # a different folder means a different photo
+        (["a/1.jpg", "b/x.jpg", "c/X.jpg"], ["1.jpg", "x.JPG"], ["x.JPG"]),  # it could mean either of two
+        (["1.jpg", "2.jpg"], ["1.jpg", "1.JPG", "2.jpg"], ["1.JPG"]),  # another Id names the photo
         (["1.jpg", "2.jpg"], ["1.JPG", "1.png", "2.jpg"], ["1.JPG", "1.png"]),  # two Ids for one photo
     ],
 )
@@ -178,7 +178,7 @@ JAPANESE = ("カローラ", "スカイライン", "ひらがな")
 
 
 def code_page_zip(path: Path, names: tuple[str, ...], encoding: str) -> Path:
-    """Photos in class folders of these names, as a program writes them that knows no UTF-8 flag."""
+    """Writes a zip of class folders with these names, like a program that does not know the UTF-8 flag."""
     files = {f"{name}/{number}.jpg": drawn(number) for number, name in enumerate(names * 4)}
     placeholders, parts = {}, {}
     for number, name in enumerate(files):

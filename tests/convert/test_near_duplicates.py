@@ -1,4 +1,4 @@
-"""Finds photos that show the same picture and no others; similarity does not chain."""
+"""Photos of the same picture are found, and no others; similarity does not chain."""
 
 import csv
 import hashlib
@@ -162,7 +162,7 @@ def test_chains_of_likeness_do_not_grow(originals):
     one, other = (opened(raw).convert("RGB").resize(SIZE) for raw in originals[:2])
     chain = [encoded(Image.blend(one, other, step / 11)) for step in range(12)]
     pairs = pairs_in(looks_of(chain))
-    assert set(range(12)) in components(pairs)  # followed from photo to photo they would be one group
+    assert set(range(12)) in components(pairs)  # chained from photo to photo, they would be one group
     groups = grouped(chain)
     assert len(groups) > 1
     for group in groups:

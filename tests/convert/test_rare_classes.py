@@ -1,4 +1,4 @@
-"""Classes with very few photos are named, and left out where that is asked for, wherever they may appear."""
+"""Classes with very few photos are named, and left out on request, wherever they appear."""
 
 import pytest
 

@@ -40,7 +40,7 @@ Archive = zipfile.ZipFile
 
 
 def member(name: str, content: bytes = b"", *, mode: int = stat.S_IFREG | 0o644) -> Callable[[Archive], None]:
-    """Adds a member; a name that is there already is no warning."""
+    """Returns a function that adds a member; an existing name causes no warning."""
 
     def add(archive: Archive) -> None:
         info = zipfile.ZipInfo(name)
@@ -65,7 +65,7 @@ def twice(name: str) -> Callable[[Archive], None]:
 
 
 def with_fields(raw: bytes, name: str, **fields: int) -> bytes:
-    """The zip with other numbers in both headers of a member."""
+    """Returns the zip with other numbers in both headers of a member."""
     places = {  # field → (format, offset in the central header, offset in the local header)
         "flags": ("<H", 8, 6),
         "method": ("<H", 10, 8),
@@ -83,7 +83,7 @@ def with_fields(raw: bytes, name: str, **fields: int) -> bytes:
 
 
 def hostile_zip(path: Path, *add: Callable[[Archive], None], **fields: int) -> Path:
-    """A zip of good photos and one hostile member."""
+    """Returns a zip of good photos and one hostile member."""
     buffer = io.BytesIO(zipped(GOOD))
     with zipfile.ZipFile(buffer, "a") as archive:
         for one in add:
@@ -118,7 +118,7 @@ HOSTILE = {
 
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
-    """What must not change: everything around the output, the working folder and the root."""
+    """Returns everything that must not change: the surroundings of the output, the working folder and the root."""
     (tmp_path / "work" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work" / "here")
     roots = sorted(os.listdir("/"))

@@ -1,4 +1,4 @@
-"""A damaged data set is named, never read short."""
+"""Damage to a data set is reported, never skipped over."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Two folds of three small photos in one or two shards each, and one test photo."""
+    """Returns two folds of three small photos in one or two shards each, and one test photo."""
     return write_dataset(tmp_path_factory.mktemp("verify") / "set", folds=2, photos_a_fold=6, test_photos=1)
 
 
@@ -108,7 +108,7 @@ def test_a_missing_shard_is_named(copy):
 
 
 def rehash(manifest, *, keep: dict | None = None):
-    """The manifest with hashes and sizes made true again: what only a look into the records can tell apart."""
+    """Returns the manifest with corrected hashes and sizes, so that only the records themselves show the damage."""
     shards = []
     for shard in manifest.shards:
         content = (Path(manifest.directory) / shard.file).read_bytes()

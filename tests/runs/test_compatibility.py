@@ -1,11 +1,11 @@
-"""A data set and two runs that carclf wrote before 0.1.0 are still read, resumed and predicted from.
+"""A data set and two runs that carclf wrote before 0.1.0 can still be read, resumed and used for prediction.
 
-written_before_0_1.zip holds what commit 84db9c3 wrote with FLAGS:
-  data/                 20 photos to train and 20 to validate on, 10 to predict
-  runs/finished         two steps an epoch
-  runs/interrupted      four steps an epoch, stopped at step 5 of 12
-  identity.weights.h5   what both began with
-  expected/             what the same commit predicted with runs/finished, and how it ended runs/interrupted
+written_before_0_1.zip contains what commit 84db9c3 wrote with FLAGS:
+  data/                 20 photos to train on, 20 to validate on, 10 to predict
+  runs/finished         two steps per epoch
+  runs/interrupted      four steps per epoch, stopped at step 5 of 12
+  identity.weights.h5   the initial weights of both
+  expected/             what the same commit predicted with runs/finished, and how it completed runs/interrupted
 """
 
 import json
@@ -31,7 +31,7 @@ FIGURES = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_ra
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The unpacked files, after predicting with the finished run, evaluating it, and resuming the interrupted one."""
+    """Returns the unpacked files, after predicting with and evaluating the finished run, and resuming the other."""
     folder = tmp_path_factory.mktemp("written")
     with zipfile.ZipFile(WRITTEN) as archive:
         archive.extractall(folder)
@@ -82,4 +82,4 @@ def test_its_checkpoint_is_resumed_to_the_end_it_would_have_had(folder):
 def test_it_is_not_trained_again_from_the_start(folder):
     assert "step 5 (epoch 2)" in (folder / "said.txt").read_text(encoding="utf-8")
     first_epoch = archived("runs/interrupted/history.csv").splitlines()[1]
-    assert (folder / "runs/interrupted/history.csv").read_bytes().splitlines()[1] == first_epoch  # its seconds, too
+    assert (folder / "runs/interrupted/history.csv").read_bytes().splitlines()[1] == first_epoch  # with its seconds

@@ -1,4 +1,4 @@
-"""Which run is resumed, which starts fresh and which is refused; nothing here needs a framework."""
+"""Which runs are resumed, which start fresh and which are refused; nothing here needs a framework."""
 
 import dataclasses
 import hashlib
@@ -30,7 +30,7 @@ def options(dataset, tmp_path):
 
 
 def begin(options: TrainOptions, dataset, *, directory: Path | None = None, steps: tuple[int, ...] = (4, 8)) -> Path:
-    """An unfinished run as far as its folder shows."""
+    """Creates a folder like that of an unfinished run."""
     directory = directory or Path(options.runs) / options.run
     (directory / "checkpoints").mkdir(parents=True)
     for step in steps:
@@ -98,7 +98,7 @@ def test_another_stage_is_refused_with_the_option_that_differs(options, dataset,
         assert decide(dataclasses.replace(options, **change, **fresh), dataset) is Start.FRESH
 
 
-# Of the first version that could resume: its checkpoints name these options' hash.
+# Those of the first version that could resume: its checkpoints name the hash of these options.
 ALWAYS_HARMLESS = {
     "data", "run", "runs", "stages", "overwrite", "resume", "resume_from", "save_every", "tensorboard", "profile_steps",
     "cache", "render", "device", "cpu_devices", "num_hosts", "host", "coordinator",
@@ -113,7 +113,7 @@ def test_every_option_is_compared_or_known_to_be_harmless(options):
 
 
 def test_an_option_that_is_added_leaves_the_runs_of_before_what_they_are(dataset):
-    """Give it `since=`, the version that adds it: else no checkpoint of an older version is resumed."""
+    """If this fails, give the new option `since=` with its version; otherwise no older checkpoint can be resumed."""
     first = opening.identity_of(TrainOptions(), dataset)["options"]
     assert first == "0cd0d9797b874ff01fc8ba86afe58f11414293072656390459902ffe7e5f3e09"
     assert opening.identity_of(TrainOptions(epochs=11), dataset)["options"] != first
@@ -152,7 +152,7 @@ def test_another_precision_is_refused(options, dataset):
 
 def test_starting_fresh_empties_the_folder_of_what_we_wrote_there(options, dataset):
     directory = begin(options, dataset)
-    for name in ("epochs/epoch-00009.weights.h5", "features/train-0.npy"):  # of a run of other options
+    for name in ("epochs/epoch-00009.weights.h5", "features/train-0.npy"):  # from a run with other options
         (directory / name).parent.mkdir()
         (directory / name).write_text("stale")
     (directory / "notes.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""Run by test_jax_lane.py: calls commands one after the other in one process, which imports and compiles once."""
+"""Run by test_jax_lane.py: runs several commands in one process, which imports and compiles only once."""
 
 import importlib
 import json

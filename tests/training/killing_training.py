@@ -1,6 +1,6 @@
-"""Run by test_training_kills.py: trains in forked children that are killed or signalled, and reports how each ended.
+"""Run by test_training_kills.py: trains in forked children that are killed or signalled; reports how each ended.
 
-TensorFlow and Keras are imported once, before the first fork and before any operation: a run then costs seconds.
+TensorFlow and Keras are imported once, before the first fork and before any operation, so a run takes only seconds.
 """
 
 import json
@@ -25,7 +25,7 @@ from carclf.training import checkpointing
 
 
 def dying(signal_number: int, *, number: int, before: bool, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, whose call of that number sends this process a signal before or after it."""
+    """Returns `function`, whose `number`-th call sends this process a signal before or after it runs."""
     calls = iter(range(1, 10**9))
 
     def wrapped(*arguments: Any, **keywords: Any) -> Any:
@@ -41,7 +41,7 @@ def dying(signal_number: int, *, number: int, before: bool, function: Callable[.
 
 
 def half_a_file(function: Callable[..., Any], signal_number: int, *, number: int) -> Callable[..., Any]:
-    """`np.savez`, killed in its call of that number when half of the file is written."""
+    """Returns `np.savez`, whose `number`-th call is killed after writing half of the file."""
     calls = iter(range(1, 10**9))
 
     def wrapped(file: Any, **arrays: np.ndarray) -> None:
@@ -56,7 +56,7 @@ def half_a_file(function: Callable[..., Any], signal_number: int, *, number: int
 
 
 def place(moment: str, number: int, signal_number: int) -> None:
-    """Sets the trap: the signal comes at the `number`-th such moment of this process."""
+    """Sets a trap: the signal comes at the `number`-th such moment of this process."""
     before = {"signal_number": signal_number, "number": number, "before": True}
     after = before | {"before": False}
     if moment == "step":
@@ -80,7 +80,7 @@ def place(moment: str, number: int, signal_number: int) -> None:
 
 
 def start(options: dict[str, Any], *, log: Path, trap: tuple[str, int, int] | None = None) -> int:
-    """The process number of a child that trains, with a trap set."""
+    """Starts a child that trains, with a trap set; returns its process ID."""
     child = os.fork()
     if child:
         return child
@@ -107,12 +107,12 @@ def start(options: dict[str, Any], *, log: Path, trap: tuple[str, int, int] | No
 
 
 def ended(child: int) -> int:
-    """How it ended: its exit code, or minus the signal that killed it."""
+    """Waits for a child; returns its exit code, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def main() -> None:
-    """Answers with JSON: the exit codes of the children of every run, one with each trap in turn; null is none."""
+    """Prints as JSON the exit codes of every run's children, one per trap in turn; null is no trap."""
     plan = json.loads(sys.argv[1])
     results = []
     for run in plan:

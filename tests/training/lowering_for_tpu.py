@@ -1,6 +1,6 @@
-"""Run by test_tpu_fitness.py: lowers a stage's programs for eight TPU cores, compiling none, and describes each.
+"""Run by test_tpu_fitness.py: lowers a stage's programs for eight TPU cores without compiling; describes each.
 
-Eight virtual CPUs stand for the cores: what is lowered for a platform does not depend on the machine.
+Eight virtual CPUs stand for the cores: lowering for a platform does not depend on the machine.
 """
 
 import dataclasses
@@ -35,12 +35,12 @@ VIEWS = ("clean|flip|zoom(1.1)", "random(10)")
 
 
 def zeros(variable: keras.Variable, initializer: Callable[..., Any]) -> None:
-    """Instead of the initial value, of which JAX would compile a program for each shape."""
+    """Replaces the initializer, for which JAX would compile a program per shape."""
     variable._initialize(np.zeros(variable._shape, variable._dtype))
 
 
 def abstract(values: Any) -> Any:
-    """Shape and dtype of every variable's value; on all cores."""
+    """Returns the shape and dtype of every variable's value, replicated on all cores."""
     return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding), values)
 
 
@@ -51,7 +51,7 @@ def inputs(*, batch_size: int, canvas_size: int) -> dict[str, jax.ShapeDtypeStru
 
 
 def shared(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-    """A batch, a part of it on each core."""
+    """Returns a batch that is split among the cores."""
     layout = keras.distribution.distribution().get_data_layout(shape).backend_layout
     return jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
 
@@ -61,7 +61,7 @@ def values(*groups: Any) -> tuple[list[Any], ...]:
 
 
 def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
-    """Name, function and arguments of the train step, the evaluation step, and prediction in views that turn or not."""
+    """Yields name, function and arguments of the train and evaluation steps, and of axis-aligned and other views."""
     image_size = parse_image_size(options.image_size)
     framing = Framing(image_size=image_size, canvas_size=canvas_side(image_size=image_size, max_side=MAX_SIDE))
     rendering = Rendering(fill=options.fill, stretch=options.stretch)
@@ -118,12 +118,12 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
 
 
 def one_view(model: keras.Model, trainable: Any, frozen: Any, photos: Any, draws: Any, view: Any) -> Any:
-    """What `carclf.inference.programs.Program` compiles on JAX."""
+    """Computes what `carclf.inference.programs.Program` compiles on JAX."""
     return model.stateless_call(trainable, frozen, view_inputs(photos, draws, view), training=False)[0]
 
 
 def describe(function: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """What a test asks of the program, lowered for a TPU; lowering raises where an operation has no form there."""
+    """Returns facts about the program, lowered for a TPU; lowering raises if a TPU does not support an operation."""
     exported = jax.export.export(jax.jit(function), platforms=["tpu"])(*arguments)
     text = exported.mlir_module()
     return {

@@ -1,4 +1,4 @@
-"""A stage of a model so small that a `fit` takes a second: for what does not depend on the photos."""
+"""A stage with a model so small that `fit` takes a second, for tests that do not depend on the photos."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ _MADE: dict[tuple[bool, int], tuple[keras.Model, dict[str, np.ndarray]]] = {}
 
 
 def small_model(*, ema: bool = True, width: int = 8) -> keras.Model:
-    """Compiled, with dropout, batch statistics and AMSGrad, in its first state; one object, since tracing is slow."""
+    """Returns a compiled model with dropout, batch statistics and AMSGrad, reset; one object, as tracing is slow."""
     if (ema, width) not in _MADE:
         model = _make(ema=ema, width=width)
         _MADE[ema, width] = model, ModelState(model).read()
@@ -85,7 +85,7 @@ def train(
     preemption: Preemption | None = None,
     source: Callable[[int], tf.data.Dataset] = data_from,
 ) -> tuple[keras.Model, FitResult]:
-    """The model after the stage, and how that ended."""
+    """Trains the stage; returns the model and how the stage ended."""
     directory.mkdir(exist_ok=True)
     model = model or small_model()
     inputs, target = (np.concatenate(arrays) for arrays in zip(*map(batch, (100, 101, 102)), strict=True))

@@ -41,10 +41,10 @@ def test_the_best_weights_of_smaller_images_give_way_to_the_first_of_larger_ones
     small = callbacks.BestWeights(small_model(1), tmp_path / "best.weights.h5")
     small.on_epoch_end(0, logs(0.9, 0.1))
     small.on_epoch_end(1, logs(0.8, 0.1))
-    for first_epoch, accuracy, best in ((2, 0.5, (3, 0.5)), (0, 0.5, (1, 0.9))):  # of another size, of the same
+    for first_epoch, accuracy, best in ((2, 0.5, (3, 0.5)), (0, 0.5, (1, 0.9))):  # best of another size, of the same
         larger = callbacks.BestWeights(small_model(2), tmp_path / "best.weights.h5", first_epoch=first_epoch)
         larger.restore(small.state())
-        assert larger.best_epoch == 1  # whose file is there
+        assert larger.best_epoch == 1  # its file exists
         larger.on_epoch_end(2, logs(accuracy, 1.0))
         assert (larger.best_epoch, larger.best_accuracy) == best
     fresh = callbacks.BestWeights(small_model(3), tmp_path / "best.weights.h5", first_epoch=2)

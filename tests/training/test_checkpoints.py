@@ -1,4 +1,4 @@
-"""What a checkpoint holds, which one is loaded, and that going on from any step ends as if nothing had happened."""
+"""What a checkpoint contains, which one is loaded, and that resuming from any step ends as if uninterrupted."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ FEW_STEPS = (1, small.STEPS_PER_EPOCH, 13, LAST_STEP)
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours runs after it."""
+    """Stands for SIGKILL: none of our code runs after it."""
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, *, step: int | None = None, validation: int | None = None) -> None:
@@ -79,7 +79,7 @@ def golden(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """A run that was cut off at step 13, with checkpoints of steps 10 and 12."""
+    """Returns a run that was interrupted at step 13, with checkpoints of steps 10 and 12."""
     directory = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:
         return interrupted(directory, monkeypatch, step=13)
@@ -179,7 +179,7 @@ class Harmful:
 
 
 def hostile(path: Path, how: str) -> bytes:
-    """A file that claims to be those arrays, with a first array that is not."""
+    """Returns a file that claims to hold those arrays, but whose first array is wrong."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     first = members["0.npy"]

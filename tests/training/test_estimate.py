@@ -1,4 +1,4 @@
-"""The time that is told to be left is that of a stage whose pace is known."""
+"""The estimate of the time left is right for a stage whose pace is known."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ COMPILING, STEP, VALIDATION = 30.0, 2.0, 7.0
 
 
 def trained(estimate: StageEstimate, *, until: int, phase: Phase = ONLY, step: float = STEP) -> float:
-    """The time at the end of step `until` of a stage that begins at 0; its last epoch is not validated yet."""
+    """Returns the time at the end of step `until` of a stage that starts at 0; its last epoch is not validated yet."""
     now = 0.0
     for number in range(until):
         if number % phase.steps_per_epoch == 0:
@@ -41,7 +41,7 @@ def test_nothing_is_known_before_the_second_step():
 def test_the_step_that_compiles_does_not_count_and_validations_do():
     estimate = StageEstimate([ONLY], ONLY, val_photos=VAL_PHOTOS)
     trained(estimate, until=5)
-    validation = STEP / 3 * 5  # a batch costs a third of a step until one was measured
+    validation = STEP / 3 * 5  # a batch counts as a third of a step until one is measured
     assert estimate.seconds_left(5) == pytest.approx(75 * STEP + (4 + 1) * validation)
 
 
@@ -55,7 +55,7 @@ def test_at_the_end_the_last_validation_is_left():
     estimate = StageEstimate([ONLY], ONLY, val_photos=VAL_PHOTOS)
     now = trained(estimate, until=80)
     estimate.epoch_ended(now + VALIDATION)
-    assert estimate.seconds_left(80) == pytest.approx(VALIDATION)  # the best weights are scored once more
+    assert estimate.seconds_left(80) == pytest.approx(VALIDATION)  # the best weights are scored again
 
 
 def test_a_later_phase_costs_as_much_more_as_it_has_more_pixels():

@@ -9,7 +9,7 @@ from carclf.training.failures import reporting_failures
 
 OUT_OF_MEMORY = [
     tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory"),
-    RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4294967296 bytes."),  # as JAX says it
+    RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4294967296 bytes."),  # JAX's wording
 ]
 
 

@@ -1,4 +1,4 @@
-"""Features that are kept are what the network would have made of the photos of each epoch."""
+"""Stored features equal the network's output for the photos of each epoch."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from carclf.training.features import build_head_model, compute_features
 
 FRAMING = Framing(image_size=(32, 32), canvas_size=64)
 RECIPE = parse_recipe("flip|shift(0.1)|brightness(0.5,1.5)")
-RENDERING = Rendering(method="separable")  # traced in a tenth of the time that gathers take
+RENDERING = Rendering(method="separable")  # traces in a tenth of the time of gathers
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def compute(classifier, dataset, directory, *, views=2, **changes):
 
 @pytest.fixture(scope="module")
 def computed(classifier, dataset, tmp_path_factory):
-    """Two draws of the training photos and the validation photos."""
+    """Returns the features of two draws of the training photos, and of the validation photos."""
     return compute(classifier, dataset, tmp_path_factory.mktemp("features"))
 
 

@@ -1,4 +1,4 @@
-"""Keras on JAX does what Keras on TensorFlow does: on eight devices, on two hosts, killed and gone on with."""
+"""Keras on JAX gives the same results as on TensorFlow: on eight devices, on two hosts, killed and resumed."""
 
 import dataclasses
 import json
@@ -31,8 +31,8 @@ SMALL = {
     "backbone": "tiny", "weights": "none", "image_size": "32", "batch_size": 16, "epochs": 5, "steps": 1, "patience": 0,
     "dropout": 0.0, "augment": "flip|shift(0.1)|cutmix", "train_batch_norm": True, "render": "separable",
 }  # fmt: skip
-# An epoch is a step, so that the history holds the loss of each and the validation of the weights after it. Dropout
-# alone is drawn by the backend.
+# An epoch is a step, so that the history holds the loss of each and the validation of the weights after it. Only
+# dropout is drawn by the backend.
 HISTORY = ["loss", "accuracy", "val_loss", "val_accuracy"]
 # What XLA compiles for tests runs once: optimising it takes longer.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -60,7 +60,7 @@ def said_by(process: subprocess.Popen[str], *, code: int = 0) -> str:
 
 
 def predicted_here(run: Path, dataset, *, views: str) -> Predictions:
-    """On TensorFlow, of the fold that the run held out."""
+    """Predicts the fold that the run held out, on TensorFlow."""
     loaded = [runs.load_run(run)]
     (predictions,) = predict_runs(
         loaded, manifest=dataset, split="train", folds=[0], views=parse_views(views), batch_size=8, jit=False
@@ -74,7 +74,7 @@ def history(folder: Path, run: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def lanes(dataset, tmp_path_factory):
-    """A folder with the runs `first` and `tf`, trained on TensorFlow, and `jax`, trained from `first` as `tf` was."""
+    """Returns a folder with the runs `first` and, trained from it, `tf` on TensorFlow and `jax` on JAX."""
     folder = tmp_path_factory.mktemp("runs")
     shared = SMALL | {"data": dataset.directory, "runs": str(folder)}
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +82,7 @@ def lanes(dataset, tmp_path_factory):
         patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
         for name in ("draw_history", "draw_confusion", "write_page"):
             patch.setattr(run_files, name, lambda *_, **__: None)
-        tf.config.run_functions_eagerly(True)  # a step takes less than to trace it
+        tf.config.run_functions_eagerly(True)  # running a step takes less time than tracing it
         try:
             train.main(TrainOptions(**(shared | {"run": "first", "epochs": 1})))
             train.main(TrainOptions(**(shared | {"run": "tf", "init_from": "first"})))
@@ -110,7 +110,7 @@ def test_eight_devices_take_the_steps_that_tensorflow_takes(lanes):
 
 
 def test_weights_of_tensorflow_evaluate_alike_on_jax(lanes):
-    """In batches of 3, which eight devices cannot share: they are filled up to 8."""
+    """Eight devices cannot share batches of 3, so these are padded to 8."""
     folder, before, _ = lanes
     after = json.loads((folder / "tf" / runs.METRICS_FILE).read_text())
     assert after["val_accuracy"] == before["val_accuracy"]
@@ -161,7 +161,7 @@ def test_hosts_decode_one_batch_between_them(dataset, hosts):
 
 @pytest.mark.slow
 def test_two_hosts_take_the_steps_that_one_takes(lanes, dataset, tmp_path):
-    """Host 1 runs from a folder of its own, and leaves nothing in it; both hosts die and go on together."""
+    """Host 1 runs in its own folder and leaves nothing in it; both hosts are killed and resume together."""
     folder, _, _ = lanes
     shared = SMALL | {"data": dataset.directory, "runs": str(folder), "init_from": "first", "device": "cpu"}
     together = shared | {"run": "two", "cpu_devices": 2, "num_hosts": 2, "coordinator": f"127.0.0.1:{free_port()}"}

@@ -6,14 +6,14 @@ from carclf.training.lr_finder import HIGHEST, LOWEST, Sweep, sweep_learning_rat
 
 
 def regression(learning_rate: float = 0.1) -> keras.Model:
-    """One weight, whose loss (w − 1)² · 100 can be followed by hand: rates above 0.01 diverge."""
+    """Returns a model of one weight, whose loss (w − 1)² · 100 is easy to compute by hand: rates above 0.01 diverge."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
     model.compile(keras.optimizers.SGD(learning_rate), "mse", jit_compile=False)
     return model
 
 
 def batches(steps: int, *, second: float = 10.0):
-    """Every other batch wants another weight where `second` is not 10: then the loss never becomes exactly 0."""
+    """Returns batches; every other one has a different target if `second` is not 10, so the loss never becomes 0."""
     import tensorflow as tf
 
     targets = np.array([10.0, second]).repeat(4).reshape(2, 4, 1)
@@ -41,7 +41,7 @@ def test_the_suggestion_lies_where_the_loss_falls_most_steeply():
     rates = np.geomspace(LOWEST, HIGHEST, 300)
     loss = 2 - 1.5 / (1 + np.exp(-4 * (np.log10(rates) + 3))) + np.where(rates > 0.05, 100 * rates, 0)
     suggestion = Sweep(rates, loss).suggestion()
-    assert 4e-4 < suggestion < 1e-2  # the inflection lies at 1e-3; smoothing moves it up a little
+    assert 4e-4 < suggestion < 1e-2  # the inflection is at 1e-3; smoothing moves it up a little
 
 
 @pytest.mark.parametrize("loss", [np.linspace(1, 5, 100), np.ones(100), np.linspace(5, 1, 10)])

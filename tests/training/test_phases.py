@@ -1,4 +1,4 @@
-"""What a growing image size does to the epochs, batches, learning rates and augmentation of a stage."""
+"""How progressive resizing changes the epochs, batches, learning rates and augmentation of a stage."""
 
 import pytest
 
@@ -22,8 +22,8 @@ def plan(*, photos: int = 1000, **changes):
         ({"image_size": "300"}, [(300, 300)]),
         ({"image_size": "384x512"}, [(384, 512)]),
         ({"image_size": "48x64-72x96", "size_count": 3}, [(48, 64), (64, 80), (72, 96)]),
-        ({"image_size": "300-301"}, [(300, 300), (301, 301)]),  # no multiple of 8 lies between
-        ({"image_size": "32-48"}, [(32, 32), (40, 40), (48, 48)]),  # each of them once
+        ({"image_size": "300-301"}, [(300, 300), (301, 301)]),  # there is no multiple of 8 in between
+        ({"image_size": "32-48"}, [(32, 32), (40, 40), (48, 48)]),  # each size once
         ({"image_size": "128x64-128"}, [(128, 64), (128, 88), (128, 104), (128, 128)]),
     ],
 )

@@ -13,7 +13,7 @@ VALIDATED = {"val_accuracy": 0.25, "val_cross_entropy": 2.5, "val_loss": 9.0, "l
 
 
 def run_epoch(monkeypatch, *, verbose: int, start_step: int = 0) -> None:
-    """Epoch 3 of 7, of four steps of ten photos, a second a step."""
+    """Runs epoch 3 of 7, with four steps of ten photos, at one second per step."""
     clock = iter(range(100))
     monkeypatch.setattr("carclf.training.progress.time.perf_counter", lambda: next(clock))
     position = Position(steps_per_epoch=4)

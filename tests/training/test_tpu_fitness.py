@@ -1,4 +1,4 @@
-"""What each stage runs on a TPU can be lowered for one: known operations, static shapes, nothing that asks the host."""
+"""The programs of each stage can be lowered for a TPU: known operations, static shapes, no calls to the host."""
 
 import json
 import os
@@ -16,8 +16,8 @@ FILES = sorted((ROOT / "stages").glob("*.flags"))
 STAGES = [
     path for path in FILES if command.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="").run
 ]
-# Operations for which XLA's TPU compiler has an implementation for any static shape. Source: the operation semantics
-# of OpenXLA, of which it lacks none of these.
+# Operations that XLA's TPU compiler implements for any static shape. Source: the operation semantics of OpenXLA, which
+# list all of them.
 KNOWN = {
     "abs", "add", "and", "bitcast_convert", "broadcast_in_dim", "case", "clamp", "compare", "concatenate", "constant",
     "convert", "convolution", "divide", "dot_general", "dynamic_slice", "dynamic_update_slice", "exponential", "floor",
@@ -27,7 +27,7 @@ KNOWN = {
     "slice", "sqrt", "subtract", "tanh", "transpose", "while", "xor", "all_reduce", "partition_id", "custom_call",
     "exponential_minus_one", "cosine", "sine",
 }  # fmt: skip
-PARTITIONING = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}  # tell the partitioner, and call nothing
+PARTITIONING = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}  # inform the partitioner, and call nothing
 TYPES = {"bf16", "f32", "i1", "i8", "i32", "i64", "ui8", "ui16", "ui32", "ui64"}
 
 
@@ -56,7 +56,7 @@ def assert_fit(program: dict) -> None:
 
 @pytest.fixture(scope="module")
 def tpu_stage():
-    """The programs of the TPU stage, with a small network at a small size."""
+    """Returns the programs of the TPU stage, with a small network and small images."""
     return lowered([f"--flagfile={ROOT / 'stages' / 'b3_512_tpu.flags'}", "--backbone=tiny", "--image_size=64"])
 
 
@@ -74,7 +74,7 @@ def test_the_tpu_stage_gathers_only_for_views_that_turn(tpu_stage):
 
 
 def test_its_matrix_products_take_the_passes_that_exactness_needs(tpu_stage):
-    """HIGH is three passes of bfloat16 on a TPU; the network's own products take the default, one."""
+    """HIGH is three bfloat16 passes on a TPU; the network's own products use the default, one pass."""
     assert ["HIGH" in program["products"] for program in tpu_stage] == [True, True, True, False]
 
 

@@ -1,4 +1,4 @@
-"""Training that is killed, anywhere and again, ends bit for bit as if it had not been; SIGTERM saves and exits 75."""
+"""Training that is killed anywhere, even repeatedly, ends with the same bits; SIGTERM saves and exits with 75."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from carclf import runs
 
 ROOT = Path(__file__).parents[2]
 KILLING = Path(__file__).with_name("killing_training.py")
-# 8 steps an epoch; the average, dropout and mixing all have a state or draws of their own.
+# 8 steps per epoch; EMA, dropout and mixing each have their own state or draws.
 SMALL = {
     "backbone": "tiny", "weights": "none", "image_size": "32", "batch_size": 2, "epochs": 3, "save_every": 3,
     "device": "cpu", "augment": "flip|shift(0.1)|mixup(0.4)", "ema_momentum": 0.9, "train_batch_norm": True,
-    "render": "separable",  # traced in a tenth of the time that gathers take
+    "render": "separable",  # traces in a tenth of the time of gathers
 }  # fmt: skip
 TIMES = ["seconds", "images_per_second", "waiting_fraction"]
 KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)
@@ -31,7 +31,7 @@ Trap = tuple[str, int, int]
 def train(
     dataset, folder: Path, runs_with_traps: dict[str, list[Trap]], *, finish: bool = True, **options: object
 ) -> dict[str, list[int]]:
-    """The exit codes of every run's children: one for each trap, then, to `finish`, one without. Logs lie beside."""
+    """Returns the exit codes of every run's children: one per trap, then one without to `finish`. Writes logs."""
     plan = [
         {
             "options": SMALL | {"data": dataset.directory, "runs": str(folder), "run": name} | options,
@@ -70,16 +70,16 @@ def assert_same_run(mine: Path, golden: Path) -> None:
 
 
 def random_traps(seed: int, *, kills: int) -> list[Trap]:
-    """Moments of every kind, all within the first steps of a child, so that a run survives many."""
+    """Returns traps of every kind, all within the first steps of a child, so that a run survives many."""
     rng = random.Random(seed)
-    # A child saves at least at every third step, and renames three files or four a save.
+    # A child saves at least every third step, and renames three or four files per save.
     kinds = {"step": 7, "half written": 3, "before rename": 9, "after rename": 9, "save": 3, "validation": 1}
     return [(kind := rng.choice([*kinds]), rng.randint(1, kinds[kind]), KILL) for _ in range(kills)]
 
 
 @pytest.fixture(scope="module")
 def disturbed(dataset, tmp_path_factory):
-    """A folder with an undisturbed run and one that was told to end three times, then killed three times."""
+    """Returns a folder with an undisturbed run and one that received three SIGTERMs, then was killed three times."""
     folder = tmp_path_factory.mktemp("runs")
     step = random.Random(os.getpid()).randint(1, 7)
     told: list[Trap] = [("step", 5, TERM), ("validation", 2, TERM), ("compiling", 1, TERM)]
@@ -100,7 +100,7 @@ def test_sigterm_saves_the_step_exits_75_and_says_where(disturbed):
     said = (folder / "disturbed.log").read_text().splitlines()
     ends = [line for line in said if line.startswith("Stopped by SIGTERM")]
     steps = [int(line.split(" is saved in ")[0].rsplit(" ", 1)[1]) for line in ends]
-    assert steps == [5, 8, 8]  # at the batch's end; in the validation after step 8; while compiling after that
+    assert steps == [5, 8, 8]  # at the end of a batch; in the validation after step 8; while compiling after that
     assert ends[0] == (
         f"Stopped by SIGTERM: step 5 is saved in {folder / 'disturbed' / 'checkpoints'}, and the same command (without "
         "--overwrite) resumes from it."
@@ -153,7 +153,7 @@ def test_a_lost_session_is_gone_on_with_from_a_copy_that_is_only_read(dataset, t
     for path in (lost, *lost.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in lost.rglob("*")}
-    told: list[Trap] = [("step", 4, TERM)]  # the same command then goes on from its own checkpoint
+    told: list[Trap] = [("step", 4, TERM)]  # the same command then resumes from its own checkpoint
     assert train(dataset, tmp_path, {"found": told}, resume_from=str(lost)) == {"found": [75, 0]}
     assert_same_run(tmp_path / "found", tmp_path / "golden")
     assert {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in lost.rglob("*")} == before
@@ -168,7 +168,7 @@ def test_two_replicas_save_and_go_on(dataset, tmp_path):
     assert codes["killed"] == [-KILL, -KILL, 75, 0]
     assert "Device: 2 CPUs" in (tmp_path / "killed.log").read_text()
     ours, theirs = (arrays_of(tmp_path / name / runs.LAST_WEIGHTS) for name in ("killed", "golden"))
-    for key, values in theirs.items():  # each replica has its own dropout, of which one state is kept
+    for key, values in theirs.items():  # each replica has its own dropout; one state is kept
         np.testing.assert_allclose(ours[key], values, atol=0.02, err_msg=key)
 
 
