@@ -577,7 +577,7 @@ def test_stretched_photos_reach_training_prediction_and_the_check(fit, one_step,
 
 def test_a_row_of_the_wrong_range_is_refused_before_the_first_step(fit, home, monkeypatch):
     row = dataclasses.replace(backbones.BACKBONES["efficientnet_b0"], input_range=backbones.PLUS_MINUS_ONE)
-    monkeypatch.setattr(backbones, "_ROWS", (row,))
+    monkeypatch.setitem(backbones.BACKBONES, row.name, row)
     said = (
         r"The input is scaled wrongly: what the backbone efficientnet_b0 sees after its own rescaling lies in "
         r"-0\.003\d+ to 0\.003\d+ instead of spreading over 1 or 2"

@@ -166,7 +166,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_no_data_set(photos, tmp_path):
     assert process.returncode == 2, errors
     sentence = errors.strip().splitlines()[-1]
     assert sentence.startswith("Error: ")
-    assert "free space" in sentence
+    assert "free some space" in sentence
     assert "Traceback" not in errors
     assert not (tmp_path / "out" / "dataset.json").exists()
     assert not list((tmp_path / "out").rglob("*.tmp"))
@@ -178,7 +178,7 @@ def test_a_disk_that_refuses_the_commit_is_one_sentence(photos, tmp_path, monkey
         raise OSError(code, os.strerror(code), path)
 
     monkeypatch.setattr(storage, "commit", refuse)
-    with pytest.raises(UserError, match=f"{os.strerror(code)}.*free space.*finished shards are kept"):
+    with pytest.raises(UserError, match=f"{os.strerror(code)}.*free some space.*finished shards are kept"):
         convert(ConvertOptions(input=str(photos), output=str(tmp_path / "out"), folds=2, workers=1))
     assert not (tmp_path / "out" / "dataset.json").exists()
 

@@ -237,8 +237,8 @@ def test_the_bars_of_the_calibration_picture_are_the_bins():
             assert each.low - 1e-6 <= left < right <= each.high + 1e-6
             assert bottom == pytest.approx(0, abs=1e-4)
             assert top == pytest.approx(height, abs=1e-4)
-    legend = re.findall(r">\s*(as sure as right|share[^<]*?)\s*<", svg)
-    assert legend == ["as sure as right", "share that is right", "share of all photos"]
+    legend = re.findall(r">\s*(perfect[^<]*?|accuracy|fraction[^<]*?)\s*<", svg)
+    assert legend == ["perfect calibration", "accuracy", "fraction of all photos"]
 
 
 def test_the_steps_of_a_histogram_are_the_shares_of_their_bins(figures):

@@ -102,7 +102,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.exper
 def test_eight_devices_take_the_steps_that_tensorflow_takes(lanes):
     folder, _, said = lanes
     assert "Device: 8 CPUs, Keras on jax, float32" in said
-    assert "16 an epoch (2 a device)" in said
+    assert "16 photos per epoch (2 per device)" in said
     ours, theirs = history(folder, "jax"), history(folder, "tf")
     assert len(set(theirs[:, 0])) == 5
     np.testing.assert_allclose(ours[:, 0], theirs[:, 0], atol=1e-3)

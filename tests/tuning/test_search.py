@@ -28,8 +28,10 @@ def begin(url: str, trials: int, kind: str) -> subprocess.Popen[str]:
 
 
 def begin_after(victim: subprocess.Popen[str], url: str, trials: int, kind: str) -> subprocess.Popen[str]:
-    assert victim.stdout.readline().startswith("Trial 0: learning_rate=")
-    assert victim.stdout.readline() == "begun\n"
+    said = [victim.stdout.readline() for _ in range(2)]
+    if not (said[0].startswith("Trial 0: learning_rate=") and said[1] == "started\n"):
+        victim.kill()  # or leaving the caller's block waits for it
+        raise AssertionError(said)
     return begin(url, trials, kind)
 
 
@@ -121,9 +123,11 @@ def test_a_stopped_trial_is_restarted_with_its_values(url):
 def test_two_processes_share_a_study_and_the_trial_of_a_killed_one_is_restarted(url):
     study = opened(url)
     with begin(url, 3, "endless") as victim, begin_after(victim, url, 3, "formula") as helper:
-        lines = [helper.stdout.readline() for _ in range(5)]  # of the two remaining trials
-        assert lines[4] == "Waiting for 1 trials of other processes.\n"
-        victim.send_signal(signal.SIGKILL)
+        try:
+            lines = [helper.stdout.readline() for _ in range(5)]  # of the two remaining trials
+            assert lines[4] == "Waiting for 1 trials of other processes.\n"
+        finally:  # leaving the block waits for both processes
+            victim.send_signal(signal.SIGKILL)
         rest, _ = helper.communicate(timeout=120)
     assert rest.endswith("3 trials: 3 completed, 0 pruned, 0 failed\n")
     trials = study.get_trials()
