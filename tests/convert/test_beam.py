@@ -169,7 +169,7 @@ def test_a_job_server_that_is_not_there_is_one_sentence(tmp_path):
     ],
 )
 def test_options_that_beam_cannot_read_are_named(tmp_path, options, reason):
-    with pytest.raises(UserError, match=f"--beam_options=.* is not understood .*{reason}"):
+    with pytest.raises(UserError, match=f"--beam_options=.* is not valid .*{reason}"):
         workers(tmp_path, options)
 
 
