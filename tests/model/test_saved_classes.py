@@ -124,7 +124,7 @@ def small_model(optimizer) -> keras.Model:
 
 
 def step(model: keras.Model) -> list[np.ndarray]:
-    gradients = [keras.ops.ones_like(variable) * 0.5 for variable in model.trainable_variables]
+    gradients = [keras.ops.full(variable.shape, 0.5) for variable in model.trainable_variables]
     model.optimizer.apply(gradients, model.trainable_variables)
     return [np.asarray(weight) for weight in model.get_weights()]
 
