@@ -384,16 +384,10 @@ def _framing(dataset: Manifest, image_size: ImageSize, *, batch_size: int, fit: 
 
 def _class_weights(text: str, dataset: Manifest, folds: Sequence[int]) -> "np.ndarray":
     """Returns the class weights, float64 [K]."""
-    import numpy as np
-
-    from carclf.data.index import read_index, select
-    from carclf.data.pipeline import training_shards
+    from carclf.data.pipeline import class_counts
     from carclf.model.class_weights import parse_class_weights
 
-    index = read_index(dataset)
-    labels = index[select(dataset, index, training_shards(dataset, folds))]["label"]
-    counts = np.bincount(labels, minlength=dataset.class_count)
-    return parse_class_weights(text, dataset.class_names, counts=counts.tolist())
+    return parse_class_weights(text, dataset.class_names, counts=class_counts(dataset, folds).tolist())
 
 
 def _require(*packages: str) -> None:

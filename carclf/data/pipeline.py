@@ -184,6 +184,13 @@ def training_shards(manifest: Manifest, folds: Iterable[int]) -> list[Shard]:
     return [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra")]
 
 
+def class_counts(manifest: Manifest, folds: Iterable[int]) -> np.ndarray:
+    """Returns the number of photos of each class to train on, int64 [K]."""
+    index = read_index(manifest)
+    labels = index[select(manifest, index, training_shards(manifest, folds))]["label"]
+    return np.bincount(labels, minlength=manifest.class_count)
+
+
 def training_rows(
     *, manifest: Manifest, folds: Iterable[int], batch_size: int, seed: int, step: int, steps_per_epoch: int
 ) -> list[int]:

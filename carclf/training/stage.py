@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from carclf import runs
-from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import canvas_side, training_shards
+from carclf.data.pipeline import canvas_side, class_counts
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, RenderMethod
 from carclf.model.backbones import find_backbone
@@ -130,9 +129,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
 
 def _class_weights(text: str, *, manifest: Manifest, train_folds: Sequence[int]) -> np.ndarray:
     """Returns the weights that `--class_weights=TEXT` asks for, float64 [K]."""
-    index = read_index(manifest)
-    labels = index[select(manifest, index, training_shards(manifest, train_folds))]["label"]
-    counts = np.bincount(labels, minlength=manifest.class_count)
+    counts = class_counts(manifest, train_folds)
     return parse_class_weights(text, manifest.class_names, counts=counts.tolist())
 
 
