@@ -126,13 +126,18 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
     return result
 
 
+def stage_files() -> dict[str, Path]:
+    """Returns the flag file of every stage by its name, from the installed package or the clone."""
+    return {path.stem: path for folder in STAGE_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.flags"))}
+
+
 def find_stage(name: str) -> Path:
-    """Returns the flag file of the stage `name`, from the installed package or the clone.
+    """Returns the flag file of the stage `name`.
 
     Raises:
       UserError: there is no such stage; the message gives the nearest names.
     """
-    known = {path.stem: path for folder in STAGE_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.flags"))}
+    known = stage_files()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the stages are {', '.join(known)}."
@@ -145,8 +150,8 @@ def _find_flagfile(value: str, *, beside: Path | None) -> Path:
     for path in candidates:
         if value and path.is_file():
             return path
-    near = [p.stem for folder in STAGE_FOLDERS for p in folder.glob(f"{Path(value).stem}.flags")] if value else []
-    hint = f"the stage of that name is --stage={near[0]}" if near else "give the path of an existing file"
+    name = Path(value).stem
+    hint = f"the stage of that name is --stage={name}" if name in stage_files() else "give the path of an existing file"
     raise UserError(f"There is no flag file {value!r}: {hint}.")
 
 

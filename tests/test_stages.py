@@ -137,7 +137,7 @@ def test_what_stops_a_later_stage_is_told_before_the_first(started):
         ("--init_from=frist", r"parent run runs/frist does not exist: did you mean first\?"),
         (
             "--init_from=other",
-            r"parent run runs/other does not exist: make it with python -m carclf.train --stage",
+            "runs/other does not exist: train it with python -m carclf.train --run=runs/other",
         ),
         ("--init_from=second", "parent run runs/second does not exist: make it with"),
         ("--init_from=first --backbone=b3", "has --backbone=tiny and this stage --backbone=b3"),

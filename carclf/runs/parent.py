@@ -24,10 +24,7 @@ def load_parent(path: Path, *, data: str, backbone: str, head_width: int) -> run
         backbone or head.
     """
     if not path.is_dir():
-        raise UserError(
-            f"The parent run {path} does not exist: make it with "
-            f"python -m carclf.train --stage={path.name} --data={data} --runs={path.parent}."
-        )
+        raise UserError(f"The parent run {path} does not exist: {runs.advice_on_missing(path, data=data)}")
     parent = runs.load_run(path)
     if parent.metrics is None:
         raise UserError(f"The parent run {path} is not finished: train it to its end first.")

@@ -1,6 +1,7 @@
 """A run on disk: its folder, its options and its results. JSON and file names only."""
 
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from carclf.command import stage_files
 from carclf.errors import UserError
 from carclf.flags import from_dict
 from carclf.framing import Rendering
@@ -136,10 +138,10 @@ def load_run(directory: Path) -> Run:
     """
     stage_file = directory / STAGE_FILE
     if not directory.is_dir():
-        raise UserError(f"There is no run folder {directory}: {make_it(directory.name)}.")
+        raise UserError(f"There is no run folder {directory}: {advice_on_missing(directory)}")
     if not stage_file.is_file():
         raise UserError(
-            f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {make_it(directory.name)}."
+            f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {advice_on_missing(directory)}"
         )
     stage = _read_json(stage_file)
     if stage.get("format_version") != FORMAT_VERSION:
@@ -224,9 +226,21 @@ def parent_runs(run: Run, *, runs: str) -> list[Run]:
     return chain[::-1]
 
 
-def make_it(name: str) -> str:
-    """Returns the command that trains a run of that name, for error texts."""
-    return f"make it with python -m carclf.train --stage={name} --data=DIR"
+def advice_on_missing(directory: Path, *, data: str = "DIR") -> str:
+    """Returns what to do about a missing run, for the end of an error text: a run of a similar name, or a command.
+
+    Args:
+      directory: the folder where the run should be.
+      data: the data set, for the command that trains it.
+    """
+    there = sorted(file.parent.name for file in directory.parent.glob(f"*/{STAGE_FILE}"))
+    if near := difflib.get_close_matches(directory.name, there, n=1):
+        return f"did you mean {directory.parent / near[0]}?"
+    if directory.name in stage_files():
+        return f"make it with python -m carclf.train --stage={directory.name} --data={data} --runs={directory.parent}."
+    if there:
+        return f"the runs in {directory.parent} are {', '.join(there)}."
+    return f"train it with python -m carclf.train --run={directory} --data={data}, or give the folder of another run."
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -42,6 +42,19 @@ def test_a_missing_run_names_the_command_that_makes_it(tmp_path):
         runs.load_run(tmp_path / "b3_512")
 
 
+def test_a_missing_run_of_no_stage_is_not_advised_as_one(tmp_path):
+    with pytest.raises(UserError, match=r"train it with python -m carclf\.train --run=.*none --data=DIR, or give"):
+        runs.load_run(tmp_path / "none")
+
+
+def test_a_missing_run_names_the_runs_that_are_there(tmp_path):
+    make_run(tmp_path / "cars_b3")
+    with pytest.raises(UserError, match=r"no run folder .*cars_b2: did you mean .*/cars_b3\?$"):
+        runs.load_run(tmp_path / "cars_b2")
+    with pytest.raises(UserError, match=r"no run folder .*/none: the runs in .* are cars_b3\.$"):
+        runs.load_run(tmp_path / "none")
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not a run, since it has no stage\.json"):
         runs.load_run(tmp_path)
