@@ -5,24 +5,22 @@ import hashlib
 import json
 import math
 import os
-import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from carclf.convert import dataset, duplicates, folds, labels, rare_classes, scan, shards
+from carclf.convert import dataset, duplicates, folds, labels, scan, shards
 from carclf.convert.duplicates import Group
 from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.options import ConvertOptions
-from carclf.convert.photos import Photo, Rejection
-from carclf.convert.scan import PhotoCheck
+from carclf.convert.photos import Photo
 from carclf.convert.shards import Record
+from carclf.convert.validated import Validated, counted_photos, rejected_csv, report, stop_if_bad
 from carclf.data import lists, storage
 from carclf.data import manifest as manifests
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
-from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.progress import Progress
@@ -93,9 +91,9 @@ def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Ma
     if existing and (finished := _finished(existing, options, inventory, workers)):
         return None if options.dry_run else finished
     checks = scan.validate_photos(workers, inventory.photos)
-    validated = _Validated.of(inventory, checks, least=options.min_photos_per_class)
-    _report(validated)
-    _stop_if_bad(options, validated)
+    validated = Validated.of(inventory, checks, least=options.min_photos_per_class)
+    report(validated)
+    stop_if_bad(options, validated)
     if options.dry_run:
         _rehearse(options, validated, workers)
         return None
@@ -193,125 +191,7 @@ def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory,
     return None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Validated:
-    """The input after the first pass: the photos to be stored, their checks, and the rejected ones."""
-
-    inventory: Inventory
-    photos: tuple[Photo, ...]
-    checks: tuple[PhotoCheck, ...]
-    rejected: tuple[Rejection, ...]
-    least: int = 0
-    """Photos that a class must have; those of smaller classes are among the rejected, too."""
-    notes: tuple[str, ...] = ()
-    """Notes of the validation, in addition to the inventory's own."""
-
-    @classmethod
-    def of(cls, inventory: Inventory, checks: Sequence[PhotoCheck], *, least: int) -> "_Validated":
-        """Returns the validated input.
-
-        Raises:
-          UserError: --min_photos_per_class leaves no class, or leaves out one that the sample submission asks for.
-        """
-        pairs = list(zip(inventory.photos, checks, strict=True))
-        shown = [source.shown for source in inventory.sources]
-        bad = [
-            Rejection(p.id, p.split, p.category, v.reason, _shown(shown[p.entry.source], p.entry.name))
-            for p, v in pairs
-            if v.reason
-        ]
-        good = [(p, v) for p, v in pairs if not v.reason]
-        usable = [p for p, _ in good]
-        rare = rare_classes.rare_classes(usable, least=least)
-        rare_classes.check_left_out(rare, usable, least=least, sample=inventory.sample_submission)
-        small = [
-            Rejection(
-                p.id, p.split, p.category, rare_classes.reason(least), _shown(shown[p.entry.source], p.entry.name)
-            )
-            for p in usable
-            if p.split != "test" and p.category in rare
-        ]
-        good = [(p, v) for p, v in good if p.split == "test" or p.category not in rare]
-        single = rare_classes.rare_classes([p for p, _ in good], least=2)
-        said = rare_classes.notes(rare, single, least=least)
-        rejected = tuple(sorted([*inventory.rejected, *bad, *small], key=lambda r: (r.split, r.id, r.path)))
-        return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected, least, tuple(said))
-
-    @property
-    def bad(self) -> list[Rejection]:
-        """Returns the photos that could not be used, as opposed to those left out on purpose."""
-        return [r for r in self.rejected if r.reason != rare_classes.reason(self.least)]
-
-    def shown(self, photo: Photo) -> str:
-        return _shown(self.inventory.sources[photo.entry.source].shown, photo.entry.name)
-
-    def counts(self) -> dict[str, Any]:
-        """Returns the numbers of photos read, stored and rejected, by split and, within each, by category."""
-        stored = Counter((p.split, p.category) for p in self.photos)
-        rejected = Counter((r.split, r.category) for r in self.rejected)
-        result: dict[str, Any] = {}
-        for split in manifests.SPLITS:
-            categories = labels.order_categories(category for of, category in stored | rejected if of == split)
-            if not categories:
-                continue
-            by_category = {c: _counted(stored[split, c], rejected[split, c]) for c in categories}
-            totals = {key: sum(counts[key] for counts in by_category.values()) for key in _counted(0, 0)}
-            result[split] = totals | ({} if split == "test" else {"categories": by_category})
-        return result
-
-
-def _counted(stored: int, rejected: int) -> dict[str, int]:
-    return {"read": stored + rejected, "stored": stored, "rejected": rejected}
-
-
-def _shown(source: str, name: str) -> str:
-    return f"{source}/{name}" if source else name
-
-
-def _report(validated: _Validated) -> None:
-    for split, counts in validated.counts().items():
-        print(f"{split}: {counts['read']:,} read = {counts['stored']:,} stored + {counts['rejected']:,} rejected")
-    how = Counter(check.how for check in validated.checks)
-    corrected = f"{how[CORRECTED]:,} with a corrected header, " * bool(how[CORRECTED])
-    print(f"{how[KEPT]:,} photos are kept byte for byte, {corrected}{how[ENCODED]:,} are encoded once", flush=True)
-    for remark, count in Counter(_kind_of(check.remark) for check in validated.checks if check.remark).items():
-        print(f"Note: look at {count:,} {'photo' if count == 1 else 'photos'}: {remark}", file=sys.stderr)
-    for note in validated.notes:
-        print(f"Note: {note}", file=sys.stderr)
-    for rejection in validated.bad[:5]:
-        print(f"rejected: {rejection.path or rejection.id}: {rejection.reason}", file=sys.stderr)
-
-
-def _kind_of(remark: str) -> str:
-    """Returns the remark without the details of this photo."""
-    return re.sub(r"\b[\d,]+(?= bytes of its scan)", "some", remark)
-
-
-def _stop_if_bad(options: ConvertOptions, validated: _Validated) -> None:
-    if validated.bad and options.on_bad == "fail":
-        first = validated.bad[0]
-        found = f"first: {first.path or first.id}: {first.reason}"
-        if not options.dry_run:
-            storage.make_folder(options.output)
-            path = storage.join(options.output, "rejected.csv")
-            storage.write_atomic(path, _rejected_csv(validated.bad))
-            found += f"; all are in {path}"
-        raise UserError(
-            f"{_counted_photos(len(validated.bad))} cannot be used ({found}): fix or remove them, or leave them out "
-            "with --on_bad=skip."
-        )
-    if not any(photo.split == "train" for photo in validated.photos):
-        raise UserError(
-            f"None of the training photos of {options.input} can be used: the reasons stand above, and with "
-            "--on_bad=fail all of them are listed."
-        )
-
-
-def _counted_photos(count: int) -> str:
-    return f"{count:,} photo{'s' * (count != 1)}"
-
-
-def _rehearse(options: ConvertOptions, validated: _Validated, workers: Pool) -> None:
+def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> None:
     """Reports what a dry run has found beyond single photos.
 
     Raises:
@@ -324,7 +204,7 @@ def _rehearse(options: ConvertOptions, validated: _Validated, workers: Pool) -> 
         stored_bytes = sum(check.stored_bytes for check in validated.checks)
         dataset.check_space(options.output, stored_bytes + dataset.RECORD_BYTES * len(validated.photos))
     rows = duplicates.duplicate_rows(groups, validated.photos, fold_of)
-    found = f"{_counted_photos(len(rows))} are duplicates, in {len(groups):,} group{'s' * (len(groups) != 1)}"
+    found = f"{counted_photos(len(rows))} are duplicates, in {len(groups):,} group{'s' * (len(groups) != 1)}"
     print(f"{found if rows else 'There are no duplicates'}.")
     remarks = Counter(
         note for group in groups for note in duplicates.note_on(group, validated.photos).split("; ") if note
@@ -338,7 +218,7 @@ def _rehearse(options: ConvertOptions, validated: _Validated, workers: Pool) -> 
     print(f"{len(classes):,} class{'es' * (len(classes) != 1)}; nothing was written (--dry_run).")
 
 
-def _classes(options: ConvertOptions, validated: _Validated) -> list[tuple[str, str]]:
+def _classes(options: ConvertOptions, validated: Validated) -> list[tuple[str, str]]:
     """Returns (category, name) of every class in label order; --classes may also name classes that were left out.
 
     Raises:
@@ -355,11 +235,7 @@ def _classes(options: ConvertOptions, validated: _Validated) -> list[tuple[str, 
     return classes
 
 
-def _rejected_csv(rejected: Iterable[Rejection]) -> bytes:
-    return lists.to_csv(lists.REJECTED_COLUMNS, [(r.id, r.split, r.category, r.reason, r.path) for r in rejected])
-
-
-def _write(options: ConvertOptions, validated: _Validated, fingerprint: str, workers: Pool) -> Manifest:
+def _write(options: ConvertOptions, validated: Validated, fingerprint: str, workers: Pool) -> Manifest:
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
     classes = _classes(options, validated)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
@@ -397,7 +273,7 @@ def _write(options: ConvertOptions, validated: _Validated, fingerprint: str, wor
 
 
 def _records(
-    validated: _Validated, fold_of: Sequence[int | None], classes: Sequence[tuple[str, str]]
+    validated: Validated, fold_of: Sequence[int | None], classes: Sequence[tuple[str, str]]
 ) -> list[tuple[str, int | None, Record]]:
     label_of = {category: label for label, (category, _) in enumerate(classes)}
     rows = dataset.number_rows(validated.photos)
@@ -413,7 +289,7 @@ def _split_of(photo: Photo, fold: int | None) -> str:
 
 
 def _lists(
-    validated: _Validated, groups: Sequence[Group], fold_of: Sequence[int | None]
+    validated: Validated, groups: Sequence[Group], fold_of: Sequence[int | None]
 ) -> dict[str, tuple[bytes, int]]:
     """Returns (content, rows) of the CSVs about the photos, by name."""
     rows = duplicates.duplicate_rows(groups, validated.photos, fold_of)
@@ -423,7 +299,7 @@ def _lists(
         if check.remark
     ]
     content = {
-        "rejected": (_rejected_csv(validated.rejected), len(validated.rejected)),
+        "rejected": (rejected_csv(validated.rejected), len(validated.rejected)),
         "remarks": (lists.to_csv(lists.REMARK_COLUMNS, remarks), len(remarks)),
         "duplicates": (lists.to_csv(lists.DUPLICATE_COLUMNS, rows), len(rows)),
     }
@@ -434,7 +310,7 @@ def _lists(
 
 
 def _folds(
-    options: ConvertOptions, validated: _Validated, *, categories: Sequence[str], groups: Sequence[Group]
+    options: ConvertOptions, validated: Validated, *, categories: Sequence[str], groups: Sequence[Group]
 ) -> list[int | None]:
     """Returns the fold of every photo, or None if it has none.
 
@@ -510,7 +386,7 @@ def kept_folds(options: ConvertOptions) -> dict[str, int]:
     return kept
 
 
-def _check_external(validated: _Validated, categories: Sequence[str]) -> None:
+def _check_external(validated: Validated, categories: Sequence[str]) -> None:
     lost = sorted({p.category for p in validated.photos if p.split == "extra"} - set(categories))
     if lost:
         raise UserError(

@@ -56,7 +56,7 @@ def open_cache(
         place = "memory" if where == "ram" else where
         told = f"{len(wanted):,} decoded photos take {needed / 1e9:.2f} GB"
         if needed > ROOM * free:
-            print(f"Cache: {told}, too much for the {free / 1e9:.1f} GB free in {place}: each epoch decodes anew.")
+            print(f"Cache: {told}, too much for the {free / 1e9:.1f} GB free in {place}: each epoch decodes again.")
             return None
         print(f"Cache: {told} of the {free / 1e9:.1f} GB free in {place}.")
         total = int(_starts(extents)[-1])

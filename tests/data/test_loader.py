@@ -130,7 +130,7 @@ def test_without_room_there_is_no_cache_but_a_message(dataset, monkeypatch, caps
     monkeypatch.setattr("carclf.data.cache._free_memory", lambda: 1000)
     index = read_index(dataset)
     assert open_cache("ram", manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64) is None
-    assert "too much for the 0.0 GB free in memory: each epoch decodes anew" in capsys.readouterr().out
+    assert "too much for the 0.0 GB free in memory: each epoch decodes again" in capsys.readouterr().out
 
 
 def test_a_photo_that_cannot_be_decoded_is_named(tmp_path, monkeypatch):

@@ -1,0 +1,149 @@
+"""The input after every photo was validated: what is stored, what is rejected, and what is said of both."""
+
+import dataclasses
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from carclf.convert import labels, rare_classes
+from carclf.convert.inventory import Inventory
+from carclf.convert.options import ConvertOptions
+from carclf.convert.photos import Photo, Rejection
+from carclf.convert.scan import PhotoCheck
+from carclf.data import lists, storage
+from carclf.data import manifest as manifests
+from carclf.data.validation import CORRECTED, ENCODED, KEPT
+from carclf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Validated:
+    """The input after the first pass: the photos to be stored, their checks, and the rejected ones."""
+
+    inventory: Inventory
+    photos: tuple[Photo, ...]
+    checks: tuple[PhotoCheck, ...]
+    rejected: tuple[Rejection, ...]
+    least: int = 0
+    """Photos that a class must have; those of smaller classes are among the rejected, too."""
+    notes: tuple[str, ...] = ()
+    """Notes of the validation, in addition to the inventory's own."""
+
+    @classmethod
+    def of(cls, inventory: Inventory, checks: Sequence[PhotoCheck], *, least: int) -> "Validated":
+        """Returns the validated input.
+
+        Raises:
+          UserError: --min_photos_per_class leaves no class, or leaves out one that the sample submission asks for.
+        """
+        pairs = list(zip(inventory.photos, checks, strict=True))
+        shown = [source.shown for source in inventory.sources]
+        bad = [
+            Rejection(p.id, p.split, p.category, v.reason, _shown(shown[p.entry.source], p.entry.name))
+            for p, v in pairs
+            if v.reason
+        ]
+        good = [(p, v) for p, v in pairs if not v.reason]
+        usable = [p for p, _ in good]
+        rare = rare_classes.rare_classes(usable, least=least)
+        rare_classes.check_left_out(rare, usable, least=least, sample=inventory.sample_submission)
+        small = [
+            Rejection(
+                p.id, p.split, p.category, rare_classes.reason(least), _shown(shown[p.entry.source], p.entry.name)
+            )
+            for p in usable
+            if p.split != "test" and p.category in rare
+        ]
+        good = [(p, v) for p, v in good if p.split == "test" or p.category not in rare]
+        single = rare_classes.rare_classes([p for p, _ in good], least=2)
+        said = rare_classes.notes(rare, single, least=least)
+        rejected = tuple(sorted([*inventory.rejected, *bad, *small], key=lambda r: (r.split, r.id, r.path)))
+        return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected, least, tuple(said))
+
+    @property
+    def bad(self) -> list[Rejection]:
+        """Returns the photos that could not be used, as opposed to those left out on purpose."""
+        return [r for r in self.rejected if r.reason != rare_classes.reason(self.least)]
+
+    def shown(self, photo: Photo) -> str:
+        """Returns where the photo lies, for people: the source and the name in it."""
+        return _shown(self.inventory.sources[photo.entry.source].shown, photo.entry.name)
+
+    def counts(self) -> dict[str, Any]:
+        """Returns the numbers of photos read, stored and rejected, by split and, within each, by category."""
+        stored = Counter((p.split, p.category) for p in self.photos)
+        rejected = Counter((r.split, r.category) for r in self.rejected)
+        result: dict[str, Any] = {}
+        for split in manifests.SPLITS:
+            categories = labels.order_categories(category for of, category in stored | rejected if of == split)
+            if not categories:
+                continue
+            by_category = {c: _counted(stored[split, c], rejected[split, c]) for c in categories}
+            totals = {key: sum(counts[key] for counts in by_category.values()) for key in _counted(0, 0)}
+            result[split] = totals | ({} if split == "test" else {"categories": by_category})
+        return result
+
+
+def report(validated: Validated) -> None:
+    """Prints how many photos are stored and rejected, with the remarks and the first reasons on stderr."""
+    for split, counts in validated.counts().items():
+        print(f"{split}: {counts['read']:,} read = {counts['stored']:,} stored + {counts['rejected']:,} rejected")
+    how = Counter(check.how for check in validated.checks)
+    corrected = f"{how[CORRECTED]:,} with a corrected header, " * bool(how[CORRECTED])
+    print(f"{how[KEPT]:,} photos are kept byte for byte, {corrected}{how[ENCODED]:,} are encoded once", flush=True)
+    for remark, count in Counter(_kind_of(check.remark) for check in validated.checks if check.remark).items():
+        print(f"Note: look at {count:,} {'photo' if count == 1 else 'photos'}: {remark}", file=sys.stderr)
+    for note in validated.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    for rejection in validated.bad[:5]:
+        print(f"rejected: {rejection.path or rejection.id}: {rejection.reason}", file=sys.stderr)
+
+
+def stop_if_bad(options: ConvertOptions, validated: Validated) -> None:
+    """Checks that no photo is bad, unless --on_bad=skip, and that a training photo is left.
+
+    Raises:
+      UserError: a photo is bad, and all of them are listed in rejected.csv; or no training photo is left.
+    """
+    if validated.bad and options.on_bad == "fail":
+        first = validated.bad[0]
+        found = f"first: {first.path or first.id}: {first.reason}"
+        if not options.dry_run:
+            storage.make_folder(options.output)
+            path = storage.join(options.output, "rejected.csv")
+            storage.write_atomic(path, rejected_csv(validated.bad))
+            found += f"; all are in {path}"
+        raise UserError(
+            f"{counted_photos(len(validated.bad))} cannot be used ({found}): fix or remove them, or leave them out "
+            "with --on_bad=skip."
+        )
+    if not any(photo.split == "train" for photo in validated.photos):
+        raise UserError(
+            f"None of the training photos of {options.input} can be used: the reasons stand above, and with "
+            "--on_bad=fail all of them are listed."
+        )
+
+
+def rejected_csv(rejected: Iterable[Rejection]) -> bytes:
+    """Returns the bytes of rejected.csv."""
+    return lists.to_csv(lists.REJECTED_COLUMNS, [(r.id, r.split, r.category, r.reason, r.path) for r in rejected])
+
+
+def counted_photos(count: int) -> str:
+    """Returns '1 photo' or '2,000 photos'."""
+    return f"{count:,} photo{'s' * (count != 1)}"
+
+
+def _counted(stored: int, rejected: int) -> dict[str, int]:
+    return {"read": stored + rejected, "stored": stored, "rejected": rejected}
+
+
+def _shown(source: str, name: str) -> str:
+    return f"{source}/{name}" if source else name
+
+
+def _kind_of(remark: str) -> str:
+    """Returns the remark without the details of this photo."""
+    return re.sub(r"\b[\d,]+(?= bytes of its scan)", "some", remark)
