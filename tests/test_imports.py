@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "command",
         "advice",
         "recipe",
+        "forms",
     ),
     ("convert", "data", "model", "runs", "synthetic"),
     ("inference", "training"),
@@ -65,6 +66,7 @@ GROUND = {
     "command": {"errors", "extras", "flags"},
     "advice": {"command", "device"},
     "recipe": {"errors", "framing"},
+    "forms": {"errors"},
 }
 # The converter writes shards in the record format of the data room.
 SIDEWAYS = {("convert", "data")}
@@ -75,6 +77,7 @@ FORBIDDEN_FRAMEWORKS = {
     "model": {"tensorflow", "jax"},
     "data": {"keras", "jax"},
     "convert": {"tensorflow", "keras", "jax"},
+    "forms": {"tensorflow", "keras", "jax"},
 }
 ALLOWED_LAZY = {
     ("carclf/model/compile.py", "tensorflow"),

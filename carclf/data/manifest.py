@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carclf.data import storage
 from carclf.errors import UserError
+from carclf.forms.form import Form
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,7 @@ class Manifest:
       options: the converter's options that affect the bytes.
       source: the recognised layout of the input, and the numbers of photos read, stored and rejected.
       format_version: of the file.
+      form: of the answers that the competition wants; None in data sets without a sample, which want labels.
       label_patch: corrected labels, which `read_ids` and `carclf.data.index.read_index` return in place of the original
         ones; not part of the file (`carclf.data.label_patch`).
     """
@@ -113,6 +115,7 @@ class Manifest:
     options: Mapping[str, Any]
     source: Mapping[str, Any]
     format_version: int = FORMAT_VERSION
+    form: Form | None = None
     label_patch: LabelPatch | None = None
 
     def __repr__(self) -> str:
@@ -213,6 +216,8 @@ def to_json(manifest: Manifest) -> bytes:
     outside = ("directory", "label_patch")
     content = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest) if f.name not in outside}
     content = {"format_version": content.pop("format_version"), **content}
+    if manifest.form is None:
+        del content["form"]
     return (json.dumps(content, default=dataclasses.asdict, indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -247,6 +252,7 @@ def from_json(content: bytes, *, directory: str) -> Manifest:
             options=dict(parsed["options"]),
             source=dict(parsed["source"]),
             format_version=version,
+            form=Form.from_dict(parsed["form"]) if "form" in parsed else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

@@ -1,0 +1,101 @@
+"""The forms that answer with labels: one, or the likeliest ones in a row."""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from carclf.errors import UserError
+from carclf.forms.evidence import Evidence, Recognised, require_answer
+from carclf.forms.form import Form
+from carclf.forms.kind import Cells, FormKind
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SEPARATORS = (" ", ",", ";", "|", "\t")
+
+
+class Label(FormKind):
+    """The label of one class."""
+
+    summary = "the label of one class"
+
+    def fits(self, evidence: Evidence) -> bool:
+        """Returns whether every cell that is not empty holds a class."""
+        return bool(evidence.answer) and set(evidence.cells) <= set(evidence.classes)
+
+    def build(self, evidence: Evidence) -> Recognised:
+        """Returns the form."""
+        require_answer(evidence)
+        return Recognised(evidence.form("label"))
+
+    def cells(
+        self, form: Form, *, probabilities: "np.ndarray", labels: "np.ndarray", class_labels: Sequence[str]
+    ) -> Cells:
+        """Returns the label that was decided on."""
+        return [(class_labels[label],) for label in labels]
+
+    def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
+        """Returns that the cell is no class."""
+        return "" if cells[0] in class_labels else f"{cells[0]!r} is no class"
+
+    def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
+        """Returns the cell."""
+        return cells[0]
+
+
+class Ranking(FormKind):
+    """The k likeliest labels, the likeliest first."""
+
+    summary = "the k likeliest labels in a cell, the likeliest first"
+
+    def fits(self, evidence: Evidence) -> bool:
+        """Returns whether the cells hold known labels, somewhere several."""
+        return bool(evidence.answer) and _separator(evidence) is not None
+
+    def build(self, evidence: Evidence) -> Recognised:
+        """Returns the form, with as many labels as the fullest cell."""
+        require_answer(evidence)
+        separator = _separator(evidence) or " "
+        k = evidence.k or max((len(cell.split(separator)) for cell in evidence.cells), default=0)
+        if k < 1:
+            raise UserError(
+                f"{evidence.shown} does not show how many labels a cell holds: say it, such as --form='ranking(5)'."
+            )
+        if unfit := [label for label in evidence.classes if separator in label]:
+            raise UserError(
+                f"A cell of several labels cannot be read where a label holds their separator, as {unfit[0]!r} does: "
+                "give another --form."
+            )
+        return Recognised(evidence.form("ranking", k=k, separator=separator))
+
+    def cells(
+        self, form: Form, *, probabilities: "np.ndarray", labels: "np.ndarray", class_labels: Sequence[str]
+    ) -> Cells:
+        """Returns the k likeliest labels, all if there are fewer."""
+        order = (-probabilities).argsort(axis=1, kind="stable")[:, : form.k]
+        return [(form.separator.join(class_labels[k] for k in row),) for row in order.tolist()]
+
+    def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
+        """Returns that a label is no class, comes twice, or is one too many."""
+        found = cells[0].split(form.separator)
+        if unknown := [label for label in found if label not in class_labels]:
+            return f"{unknown[0]!r} is no class"
+        if len(set(found)) != len(found):
+            return f"{cells[0]!r} names a class twice"
+        return "" if len(found) <= form.k else f"{cells[0]!r} holds more than {form.k} labels"
+
+    def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
+        """Returns the first label."""
+        return cells[0].strip().split(form.separator)[0]
+
+
+def _separator(evidence: Evidence) -> str | None:
+    """Returns what separates the labels in the cells, or None if no cell holds several."""
+    for separator in SEPARATORS:
+        if any(separator in label for label in evidence.classes):
+            continue
+        split = [cell.split(separator) for cell in evidence.cells]
+        known = set(evidence.classes)
+        if any(len(labels) > 1 for labels in split) and all(known.issuperset(labels) for labels in split):
+            return separator
+    return None

@@ -1,0 +1,82 @@
+"""Recognises the form of the answers from a sample submission."""
+
+import re
+from collections.abc import Sequence
+
+from carclf.errors import UserError
+from carclf.forms.evidence import Evidence, Recognised, gather, listed, require_answer
+from carclf.forms.kinds import FORMS
+from carclf.forms.sample_file import Sample
+
+AUTO = "auto"
+_NAME = re.compile(r"(\w+)(?:\((\d+)\))?")
+
+
+def check_form(text: str) -> None:
+    """Checks the value of `--form`.
+
+    Raises:
+      UserError: it is neither auto nor a form.
+    """
+    parse_form(text)
+
+
+def parse_form(text: str) -> tuple[str, int]:
+    """Returns (kind, k) of a text such as 'auto', 'label' or 'ranking(5)'; k is 0 where none is given.
+
+    Raises:
+      UserError: there is no such form.
+    """
+    found = _NAME.fullmatch(text)
+    kind, k = (found[1], int(found[2] or 0)) if found else ("", 0)
+    if kind not in (AUTO, *FORMS) or (found and found[2] is not None and (kind != "ranking" or k < 1)):
+        raise UserError(f"--form={text} is no form: choose auto, {', '.join(FORMS)}, or such as 'ranking(5)'.")
+    return kind, k
+
+
+def recognise(
+    sample: Sample, classes: Sequence[str], *, form: str = AUTO, positive: str = "", label_column: str = ""
+) -> Recognised:
+    """Returns the form that a sample submission asks for, and notes about it.
+
+    Args:
+      sample: the sample submission, or a list of Ids, which asks for labels unless `form` says otherwise.
+      classes: the labels of the classes as the competition writes them, in label order.
+      form: 'auto' reads the form from the sample's columns and cells; a key of `FORMS`, or such as 'ranking(5)'.
+      positive: the class whose probability is asked for; "" finds it by its name.
+      label_column: the training CSV's column of labels, which names the answers where several columns could hold them.
+
+    Raises:
+      UserError: columns or labels are not the classes, several forms are possible, or the sample cannot hold `form`.
+    """
+    kind, k = parse_form(form)
+    evidence = gather(sample, classes, positive=positive, k=k, label_column=label_column)
+    if kind == AUTO:
+        kind = _only_fit(evidence)
+    recognised = FORMS[kind].build(evidence)
+    if positive and not recognised.form.positive:
+        raise UserError(f"--positive={positive} is for the form probability, but {sample.shown} asks for {kind}.")
+    return recognised
+
+
+def _only_fit(evidence: Evidence) -> str:
+    """Returns the kind of the one form that fits."""
+    fitting = [kind for kind, row in FORMS.items() if row.fits(evidence)]
+    if "probability" in fitting and evidence.positive:
+        return "probability"
+    if len(fitting) == 1:
+        return fitting[0]
+    require_answer(evidence)
+    if fitting:
+        flags = " or ".join(f"--form={kind}" for kind in fitting)
+        raise UserError(
+            f"Every {evidence.answer} of {evidence.shown} is {evidence.cells[0]}, which can stand for several kinds of "
+            f"answers: say which with {flags}."
+        )
+    outside = [cell for cell in evidence.cells if cell not in evidence.classes]
+    count = len(evidence.classes)
+    raise UserError(
+        f"{evidence.shown} has {outside[0]!r} in the column {evidence.answer}, which is none of the {count} classes "
+        f"({listed(evidence.classes)}): correct the labels, or say what the column holds with --form=NAME "
+        f"({', '.join(FORMS)})."
+    )

@@ -1,0 +1,136 @@
+"""The one reader of sample submissions and of submissions: every cell stays the text that it is."""
+
+import csv
+import dataclasses
+import io
+import zipfile
+from pathlib import Path
+
+from carclf.errors import UserError
+
+DELIMITERS = ",;\t"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A table whose rows are photos: a sample submission, an older submission, or a list of Ids.
+
+    Attributes:
+      shown: its name in messages.
+      header: the names of its columns, in the file's order.
+      rows: the cells of each row below the header.
+      ids: the cells of the Id column, each once.
+      id_column: the name of that column.
+      delimiter: what separates its cells.
+    """
+
+    shown: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    ids: tuple[str, ...]
+    id_column: str
+    delimiter: str = ","
+
+    def cells(self, column: str) -> tuple[str, ...]:
+        """Returns the cells of a column, from the first row on."""
+        place = self.header.index(column)
+        return tuple(row[place] for row in self.rows)
+
+
+def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str = "correct the file") -> Sample:
+    """Returns the table in a CSV.
+
+    Args:
+      content: the file, UTF-8 with or without a byte order mark, with commas, semicolons or tabs; or a zip with it.
+      shown: its name in messages.
+      id_column: the column of the Ids; "" takes the first.
+      advice: the end of error messages.
+
+    Raises:
+      UserError: it is not such a CSV, has no rows, lacks the column, has a column or an Id twice, or an Id is empty.
+    """
+    text = _text(_unzipped(content, shown, advice), shown, advice)
+    delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
+    header, *rows = _rows(text, delimiter, shown=shown, advice=advice)
+    if id_column and id_column not in header:
+        raise UserError(f"{shown} has no column {id_column!r}: its columns are {', '.join(header)}.")
+    place = header.index(id_column) if id_column else 0
+    return Sample(
+        shown=shown,
+        header=header,
+        rows=tuple(rows),
+        ids=_checked_ids([row[place] for row in rows], shown=shown, advice=advice),
+        id_column=header[place],
+        delimiter=delimiter,
+    )
+
+
+def read_sample_file(path: Path, *, what: str, advice: str, id_column: str = "") -> Sample:
+    """Returns the table in a file.
+
+    Args:
+      path: of the CSV, or of a zip that holds it alone.
+      what: its name in the message if it is not there.
+      advice: the end of error messages.
+      id_column: the column of the Ids; "" takes the first.
+
+    Raises:
+      UserError: there is no such file, or as for `read_sample`.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no {what} {path}: {advice}.")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {advice}.") from None
+    return read_sample(content, shown=str(path), id_column=id_column, advice=advice)
+
+
+def _unzipped(content: bytes, shown: str, advice: str) -> bytes:
+    """Returns the content, or that of the only file in it if it is a zip."""
+    if not content.startswith(b"PK\x03\x04"):
+        return content
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+            if len(names) != 1:
+                raise UserError(f"{shown} holds {len(names)} files instead of one CSV: {advice}.")
+            return archive.read(names[0])
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{shown} cannot be unpacked ({error}): {advice}.") from None
+
+
+def _text(content: bytes, shown: str, advice: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV, or {advice}.") from None
+
+
+def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[str, ...]]:
+    """Returns the header and the rows, all of one length; lines without a cell do not count."""
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        lines = [(reader.line_num, tuple(row)) for row in reader if row]
+    except csv.Error as error:
+        raise UserError(f"{shown} is not CSV ({error}): {advice}.") from None
+    if len(lines) < 2:
+        raise UserError(f"{shown} has no rows below its header: {advice}.")
+    header = lines[0][1]
+    if repeated := next((name for place, name in enumerate(header) if name in header[:place]), None):
+        raise UserError(f"{shown} has the column {repeated!r} twice: {advice}.")
+    for number, row in lines:
+        if len(row) != len(header):
+            raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells: {advice}.")
+    return [row for _, row in lines]
+
+
+def _checked_ids(ids: list[str], *, shown: str, advice: str) -> tuple[str, ...]:
+    seen: set[str] = set()
+    for number, name in enumerate(ids, start=1):
+        if not name.strip():
+            raise UserError(f"{shown} has no Id in row {number}: {advice}.")
+        if name in seen:
+            raise UserError(f"{shown} has the Id {name!r} twice: {advice}.")
+        seen.add(name)
+    return tuple(ids)

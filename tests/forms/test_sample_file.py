@@ -1,0 +1,76 @@
+import io
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carclf.errors import UserError
+from carclf.forms import read_sample, read_sample_file
+from carclf.forms.sample_file import Sample
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\0,;\t"\ufeff'), min_size=1)
+
+
+def zipped(**files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_every_cell_stays_the_text_it_is(delimiter, mark, end):
+    lines = [delimiter.join(row) for row in (["Id", "Kind"], ["00012", " NA"], ["1e3", ""])]
+    sample = read_sample(mark + end.join(lines).encode(), shown="s.csv")
+    rows = (("00012", " NA"), ("1e3", ""))
+    assert sample == Sample("s.csv", ("Id", "Kind"), rows, ("00012", "1e3"), "Id", delimiter)
+    assert sample.cells("Kind") == (" NA", "")
+
+
+@given(st.lists(TEXTS.filter(str.strip), min_size=1, unique=True))
+def test_any_ids_are_read_as_they_are(ids):
+    assert read_sample("\n".join(["Id", *ids]).encode(), shown="s.csv").ids == tuple(ids)
+
+
+def test_the_id_column_may_be_named():
+    sample = read_sample(b"number,name\n0,a\n0,b\n", shown="s.csv", id_column="name")
+    assert (sample.ids, sample.id_column) == (("a", "b"), "name")
+
+
+def test_a_zip_of_one_csv_is_that_csv(tmp_path):
+    (tmp_path / "s.csv.zip").write_bytes(zipped(**{"s.csv": "Id\na\n", "__MACOSX/._s.csv": "x"}))
+    assert read_sample_file(tmp_path / "s.csv.zip", what="sample", advice="give one").ids == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"Id,Kind\na,0\na,0\n", "s.csv has the Id 'a' twice: give another"),
+        (b"Id,Kind\n", "no rows below its header"),
+        (b"", "no rows"),
+        (b"Id,Kind\na,0\nb\n", "line 3 has 1 of 2 cells"),
+        (b"Id,Id\na,0\n", "the column 'Id' twice"),
+        (b"Id,Kind\n ,0\n", "no Id in row 1"),
+        (b"Id,Kind\n\xff,0\n", "not UTF-8 .byte 8."),
+        (b'Id,Kind\n"a,0\n', "is not CSV"),
+        (zipped(a="", b=""), "holds 2 files instead of one CSV"),
+        (b"PK\x03\x04xx", "cannot be unpacked"),
+    ],
+)
+def test_a_malformed_sample_is_refused(content, text):
+    with pytest.raises(UserError, match=text):
+        read_sample(content, shown="s.csv", advice="give another")
+
+
+def test_a_column_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="no column 'key': its columns are Id, Kind"):
+        read_sample(b"Id,Kind\na,0\n", shown="s.csv", id_column="key")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"There is no sample submission .*gone\.csv: give one"):
+        read_sample_file(tmp_path / "gone.csv", what="sample submission", advice="give one")
