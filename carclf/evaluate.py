@@ -49,7 +49,7 @@ def main(options: EvaluateOptions) -> None:
 
     from carclf.data.manifest import load_manifest
     from carclf.inference.audit import with_clean
-    from carclf.inference.compatibility import check_classes, held_out_folds, load_labels
+    from carclf.inference.compatibility import check_classes, held_out_folds, load_labels, metric_of
     from carclf.inference.ensemble import parse_run_weights
     from carclf.recipe import parse_views
 
@@ -57,6 +57,7 @@ def main(options: EvaluateOptions) -> None:
     check_classes([run for member in members for run in member.runs], manifest)
     folds = held_out_folds(members, manifest)
     manifest = load_labels(options.label_patch, members=members, manifest=manifest)
+    metric = metric_of(options.metric, members=members, form=manifest.form)
     asked = parse_views(options.tta)
     audited = [view.name for view in asked] != ["clean"]
     views = with_clean(asked) if audited else asked
@@ -91,7 +92,8 @@ def main(options: EvaluateOptions) -> None:
             audit = audit_predictions(
                 predictions, manifest, views=views, run_weights=weights, tta_mean=options.tta_mean
             )
-    evaluation = evaluate_predictions(mean_predictions(predictions, weights=weights), manifest, audit=audit)
+    mean = mean_predictions(predictions, weights=weights)
+    evaluation = evaluate_predictions(mean, manifest, metric=metric, audit=audit)
     print_summary(members, evaluation, views=asked, folds=folds, predictions=predictions, manifest=manifest)
     if len(members) == 1:
         write_files(members[0], evaluation, views=asked, manifest=manifest, options=options)
@@ -106,16 +108,21 @@ def print_summary(
     predictions: "list[Predictions]",
     manifest: "Manifest",
 ) -> None:
-    """Prints the figures that people look at first; for several runs, each one's accuracy, too."""
+    """Prints the figures that people look at first; for several runs, each one's, too."""
     from carclf.inference.evaluation import labels_of
+    from carclf.metrics import find_metric
 
+    metric = find_metric(evaluation.metric)
     names = "|".join(view.name for view in views)
     held_out = f"fold {folds[0]}" if len(folds) == 1 else f"{len(folds)} of {len(manifest.folds)} folds, out of fold"
     if len(members) > 1:
         labels = labels_of(predictions[0], manifest)
         for member, predicted in zip(members, predictions, strict=True):
-            print(f"Accuracy of {member.name}: {(predicted.probabilities.argmax(axis=1) == labels).mean():.3f}.")
+            value = metric.compute(predicted.probabilities, labels)
+            print(f"{metric.title} of {member.name}: {value:.3f}.")
     name = " + ".join(member.name for member in members)
+    if evaluation.headline():
+        print(f"{evaluation.headline()} of {name} in views {names}, {held_out}.")
     print(f"Accuracy of {name} in views {names}, {held_out}: {evaluation.summary()}.")
     print(evaluation.details())
     if evaluation.audit:

@@ -214,6 +214,19 @@ def result_options(options: Any) -> dict[str, Any]:
     return {name: value for name, value in to_dict(options).items() if known[name].changes_result}
 
 
+def identity_options(options: Any) -> dict[str, Any]:
+    """Returns those of `result_options` by which runs are compared.
+
+    An option that was added later takes part only with a value other than its default: older files do not name it.
+    """
+    known = options_of(type(options))
+    return {
+        name: value
+        for name, value in result_options(options).items()
+        if not (known[name].since and value == known[name].default)
+    }
+
+
 def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
     """Returns an instance of the dataclass `options` from a mapping of `to_dict`; a missing key takes its default.
 

@@ -37,5 +37,12 @@ class PredictionOptions(Options):
         "the runs held out; by default all are equal.",
         group=PREDICTION,
     )
+    metric: str = same_option(
+        TrainOptions,
+        "metric",
+        help="What the competition scores by; auto is the metric that the runs were told to follow, else what the form "
+        "of the answers is scored by. The k in a name is a number: map@5, top-3.",
+        group=PREDICTION,
+    )
     batch_size: int = same_option(TrainOptions, "batch_size", group=PREDICTION)
     device: str = same_option(TrainOptions, "device")

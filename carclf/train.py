@@ -160,8 +160,8 @@ def train_one_stage(options: TrainOptions) -> int:
     if runs.fold_paths(directory):
         raise UserError(f"The folder {directory} holds a run for each fold: choose another --run for a single one.")
     if not options.find_lr and (directory / runs.METRICS_FILE).is_file() and not options.overwrite:
-        accuracy = (runs.load_run(directory).metrics or {})["val_accuracy"]
-        print(f"The run {directory} is finished (val_accuracy {accuracy:.4f}): --overwrite trains it again.")
+        score = runs.load_run(directory).score
+        print(f"The run {directory} is finished ({score}): --overwrite trains it again.")
         return 0
     try:
         with folder_of_host(options, directory) as (mine, folder), Preemption().watching() as preemption:
@@ -174,11 +174,13 @@ def train_one_stage(options: TrainOptions) -> int:
 
 def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption) -> None:
     """Opens the run's folder, trains, and closes it with the scores of the best weights; `--find_lr` only measures."""
+    from carclf.metrics import choose_metric
     from carclf.runs.opening import open_run
 
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
     if manifest.label_patch:
         print(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
+    choose_metric(options.metric, manifest.form)  # refuses a wrong one now, before the device is chosen
     with open_run(directory, options=options, data=manifest) as opened:
         if opened.parent:
             print(describe_changes(opened.parent, options))
@@ -258,12 +260,14 @@ def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
             seed=options.seed,
             jit=stage.device.jit,
         )
-    evaluation = evaluate_predictions(predictions, stage.manifest)
+    evaluation = evaluate_predictions(predictions, stage.manifest, metric=stage.metric)
     run = with_evaluation(run, evaluation.to_dict(), views=CLEAN, fit=fit.metrics())
     page = write_report(run, evaluation=evaluation, manifest=stage.manifest, views=CLEAN, runs_folder=options.runs)
     close_run(run)
     print(timing_table(fit.history))
     kept = f"best at epoch {fit.best_epoch}" if fit.best_epoch else f"of the last {options.swa_epochs} averaged"
+    if evaluation.headline():
+        print(f"{evaluation.headline()} on {evaluation.photos} held-out photos.")
     print(f"Validation accuracy {evaluation.summary()}, {kept}.")
     print(f"Report: {page}")
     has_test_photos = stage.manifest.photos("test") > 0

@@ -208,9 +208,19 @@ class TrainOptions(Options):
     batch_size: int = option(32, "Photos per step over all devices.", low=1, group=_OPTIMISATION)
     epochs: int = option(10, "Maximum number of epochs.", low=1, group=_OPTIMISATION)
     steps: int = option(0, "Steps per epoch; 0 takes the whole training set.", low=0, group=_OPTIMISATION)
+    metric: str = option(
+        "auto",
+        "What the best weights, patience, plateau, SWA and a search follow; auto is what the form of the answers is "
+        "scored by: accuracy for labels, log_loss for probabilities, map@k for rankings. The k in a name is a number: "
+        "map@5, top-3.",
+        names="carclf.metrics.table:METRICS",
+        check="carclf.metrics:check_metric",
+        since="0.2",
+        group=_OPTIMISATION,
+    )
     patience: int = option(
         5,
-        "Stop early after this many epochs without a better val_accuracy; 0 never does.",
+        "Stop early after this many epochs without a better --metric; 0 never does.",
         low=0,
         group=_OPTIMISATION,
     )

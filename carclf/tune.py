@@ -10,7 +10,7 @@ from carclf import advice, runs
 from carclf.command import parse_command_line, run_command
 from carclf.errors import UserError
 from carclf.extras import install_command
-from carclf.flags import option, refuse, require_flags, result_options, to_dict
+from carclf.flags import identity_options, option, refuse, require_flags, result_options, to_dict
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class TuneOptions(TrainOptions):
 def main(options: TuneOptions) -> None:
     """Searches until the study has all its trials."""
     from carclf.data.manifest import load_manifest
+    from carclf.metrics import choose_metric
 
     try:
         from carclf.tuning.search import open_study, search
@@ -80,6 +81,7 @@ def main(options: TuneOptions) -> None:
     base = trained_options(options)
     space = read_space(options.space, base=base)
     manifest = load_manifest(options.data)
+    metric = choose_metric(options.metric, manifest.form)
     name = options.study or output.stem
     folder = runs.run_path(f"{name}_trials", runs=options.runs)
     study = open_study(
@@ -90,23 +92,25 @@ def main(options: TuneOptions) -> None:
         identity={
             "data": manifest.fingerprint,
             "space": [str(parameter) for parameter in space],
-            **result_options(base),
+            **identity_options(base),
         },
+        higher=metric.higher,
         heartbeat_seconds=options.heartbeat_seconds,
     )
     print(f"Study {name}: {options.trials} trials of {options.epochs} epochs at most, in {folder}.")
     print("\n".join(f"  {parameter}" for parameter in space), flush=True)
-    result = _Result(output, base, base_arguments(sys.argv[1:]), manifest.fingerprint)
+    result = _Result(output, base, base_arguments(sys.argv[1:]), manifest.fingerprint, metric.name)
     tally = search(
         study,
-        TrainTrial(base, folder),
+        TrainTrial(base, folder, column=metric.column),
         space=space,
         trials=options.trials,
         seed=options.seed,
+        metric=metric.name,
         on_result=result.write,
     )
     best = study.best_trial
-    print(f"Study {name}: {tally}; the best is trial {best.number}, val_accuracy {best.value:.4f}.")
+    print(f"Study {name}: {tally}; the best is trial {best.number}, val_{metric.name} {best.value:.4f}.")
     print(*advice.after_search(output, options.data), sep="\n")
 
 
@@ -139,6 +143,7 @@ class _Result:
     base: TrainOptions
     base_arguments: list[str]
     fingerprint: str
+    metric: str
 
     def write(self, study: "optuna.Study") -> None:
         """Writes the best trial so far."""
@@ -153,7 +158,7 @@ class _Result:
             base=self.base_arguments,
             options={k: v for k, v in options.items() if k in best.params or v != base[k]},
             provenance=[
-                f"trial {best.number} of the study {study.study_name}, val_accuracy {best.value:.4f} on fold "
+                f"trial {best.number} of the study {study.study_name}, val_{self.metric} {best.value:.4f} on fold "
                 f"{self.base.val_fold}.",
                 f"The best of {Tally.of(study)}.",
                 f"Data set {self.fingerprint}.",

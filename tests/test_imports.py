@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "advice",
         "recipe",
         "forms",
+        "metrics",
     ),
     ("convert", "data", "model", "runs", "synthetic"),
     ("inference", "training"),
@@ -67,6 +68,7 @@ GROUND = {
     "advice": {"command", "device"},
     "recipe": {"errors", "framing"},
     "forms": {"errors"},
+    "metrics": {"errors", "forms"},
 }
 # The converter writes shards in the record format of the data room.
 SIDEWAYS = {("convert", "data")}
@@ -78,6 +80,7 @@ FORBIDDEN_FRAMEWORKS = {
     "data": {"keras", "jax"},
     "convert": {"tensorflow", "keras", "jax"},
     "forms": {"tensorflow", "keras", "jax"},
+    "metrics": {"tensorflow", "keras", "jax"},
 }
 ALLOWED_LAZY = {
     ("carclf/model/compile.py", "tensorflow"),

@@ -22,6 +22,7 @@ from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import training_batches
 from carclf.errors import Preempted, UserError
+from carclf.forms import Form
 from carclf.framing import Framing, Rendering
 from carclf.inference import predictor, programs
 from carclf.model import backbones
@@ -334,6 +335,36 @@ def test_kept_features_are_refused_where_they_would_not_be_the_photos(fit, home)
     assert not (home / "mixed").exists()
 
 
+# --- metric
+
+
+def test_the_training_follows_the_metric(fit):
+    """Two epochs: the history has the metric, and the best weights are those of its best epoch."""
+    answer = fit("graded", metric="qwk", evaluated=True)
+    metrics, scores = json.loads((answer.directory / runs.METRICS_FILE).read_text()), answer.history.val_score
+    assert "Metric: qwk." in answer.said
+    assert metrics["metric"] == json.loads((answer.directory / runs.STAGE_FILE).read_text())["metric"] == "qwk"
+    assert metrics["val_score"] == metrics["evaluation"]["score"] == pytest.approx(scores.max(), abs=1e-6)
+    assert scores[metrics["best_epoch"] - 1] == scores.max()
+    assert f"Quadratic weighted kappa {metrics['val_score']:.4f} on 8 held-out photos." in answer.said
+
+
+def test_the_metric_of_the_accuracy_changes_no_file(plain):
+    assert list(plain.history.columns) == list(callbacks.HISTORY_COLUMNS)
+    metrics = json.loads((plain.directory / runs.METRICS_FILE).read_text())
+    assert (metrics["metric"], metrics["val_score"]) == ("accuracy", metrics["val_accuracy"])
+    assert "Metric:" not in plain.said
+
+
+def test_a_metric_that_answers_are_not_scored_by_is_refused(fit, dataset, home, monkeypatch):
+    form = Form("label", ("Id", "Category"), ("Category",))
+    labelled = dataclasses.replace(dataset, form=form)
+    monkeypatch.setattr(train, "load_manifest", lambda directory: labelled)
+    with pytest.raises(UserError, match="--metric=log_loss scores probabilities, but the sample submission asks"):
+        fit("wrong_metric", metric="log_loss")
+    assert not (home / "wrong_metric").exists()
+
+
 # --- swa_epochs
 
 
@@ -346,7 +377,7 @@ def compared_with(monkeypatch):
         monkeypatch.setattr(
             swa,
             "adopt_if_better",
-            lambda *models, **arguments: adopt(*models, **(arguments | {"best_accuracy": accuracy})),
+            lambda *models, **arguments: adopt(*models, **(arguments | {"best_score": accuracy})),
         )
 
     return compare

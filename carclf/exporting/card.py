@@ -15,7 +15,7 @@ from carclf.errors import UserError
 from carclf.exporting.checking import TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
 from carclf.framing import RESIZE_MODES, parse_image_size
-from carclf.inference.metrics import METRICS
+from carclf.inference.metrics import FIGURES
 from carclf.runs import Run
 
 CARD_FILE = "README.md"
@@ -89,7 +89,7 @@ def card_text(
         width=width,
         carclf_version=__version__,
         evaluation=evaluation,
-        figures=[(row.title, evaluation[name]) for name, row in METRICS.items() if name in evaluation],
+        figures=[(row.title, evaluation[name]) for name, row in FIGURES.items() if name in evaluation],
         accuracy=f"{evaluation['accuracy']:.3f}",
         percent=f"{evaluation['accuracy']:.1%}".replace("%", " %"),
         percent_interval=f"{100 * evaluation['accuracy_low']:.1f}–{100 * evaluation['accuracy_high']:.1f} %",

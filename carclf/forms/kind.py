@@ -16,6 +16,11 @@ class FormKind:
     """One form: what tells it from the others, and what its cells are. Each method takes one photo's cells or all."""
 
     summary: str
+    says: frozenset[str]  # of 'label', 'order' and 'probabilities': what a metric can score in an answer
+
+    def metric(self, form: Form) -> str:
+        """Returns the name of the metric that such answers are usually scored by."""
+        raise NotImplementedError
 
     def fits(self, evidence: Evidence) -> bool:
         """Returns whether a sample asks for this form.

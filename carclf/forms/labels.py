@@ -18,6 +18,11 @@ class Label(FormKind):
     """The label of one class."""
 
     summary = "the label of one class"
+    says = frozenset({"label"})
+
+    def metric(self, form: Form) -> str:
+        """Returns the accuracy."""
+        return "accuracy"
 
     def fits(self, evidence: Evidence) -> bool:
         """Returns whether every cell that is not empty holds a class."""
@@ -47,6 +52,11 @@ class Ranking(FormKind):
     """The k likeliest labels, the likeliest first."""
 
     summary = "the k likeliest labels in a cell, the likeliest first"
+    says = frozenset({"label", "order"})
+
+    def metric(self, form: Form) -> str:
+        """Returns the mean average precision of as many labels as a cell holds."""
+        return f"map@{form.k}"
 
     def fits(self, evidence: Evidence) -> bool:
         """Returns whether the cells hold known labels, somewhere several."""

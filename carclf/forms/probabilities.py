@@ -28,6 +28,11 @@ class Probability(FormKind):
     """The probability of the positive one of two classes."""
 
     summary = "the probability of the positive one of two classes"
+    says = frozenset({"label", "order", "probabilities"})
+
+    def metric(self, form: Form) -> str:
+        """Returns the log loss."""
+        return "log_loss"
 
     def fits(self, evidence: Evidence) -> bool:
         """Returns whether the cells are fractions such as 0.5, or the same 0 or 1 where these are the classes."""
@@ -71,6 +76,11 @@ class Probabilities(FormKind):
     """The probability of every class, in a column for each."""
 
     summary = "the probability of every class, in a column for each"
+    says = frozenset({"label", "order", "probabilities"})
+
+    def metric(self, form: Form) -> str:
+        """Returns the log loss."""
+        return "log_loss"
 
     def fits(self, evidence: Evidence) -> bool:
         """Returns whether the columns are the classes."""

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
+from carclf.forms import Form
+from carclf.metrics import Metric, choose_metric
+from carclf.metrics.table import AUTO
 from carclf.runs import Member, Run
 
 
@@ -61,6 +64,16 @@ def load_labels(path: str, *, members: Sequence[Member], manifest: Manifest) -> 
             "evaluate them with by --label_patch=FILE."
         )
     return apply_label_patch(path or str(loaded[0].label_patch or ""), manifest)
+
+
+def metric_of(name: str, *, members: Sequence[Member], form: Form | None) -> Metric:
+    """Returns the metric of a name; 'auto' is the one that all runs were told to follow, or else that of the form.
+
+    Raises:
+      UserError: there is no such metric, or it does not score answers of the form.
+    """
+    told = {run.options.metric for member in members for run in member.runs}
+    return choose_metric(told.pop() if name == AUTO and len(told) == 1 else name, form)
 
 
 def _folds(member: Member) -> str:

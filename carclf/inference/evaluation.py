@@ -12,16 +12,19 @@ from carclf.files import write_atomically
 from carclf.inference.audit import Audit, audit_views
 from carclf.inference.ensemble import softmax
 from carclf.inference.label_noise import likely_mislabels
-from carclf.inference.metrics import Evaluation, evaluate
+from carclf.inference.metrics import ACCURACY, Evaluation, evaluate
 from carclf.inference.predictor import Predictions
+from carclf.metrics import Metric
 from carclf.recipe import View
 
 LABEL_PATCH = "label_patch.csv"
 NEW_LABEL_PATCH = "label_patch.new.csv"  # written if somebody may have edited the other
 
 
-def evaluate_predictions(predictions: Predictions, manifest: Manifest, *, audit: Audit | None = None) -> Evaluation:
-    """Returns the evaluation of predicted training photos against the data set's labels.
+def evaluate_predictions(
+    predictions: Predictions, manifest: Manifest, *, metric: Metric = ACCURACY, audit: Audit | None = None
+) -> Evaluation:
+    """Returns the evaluation of predicted training photos against the data set's labels, by the metric that counts.
 
     If the predictions kept several views, the mistakes tell which labels are likely wrong.
     """
@@ -36,6 +39,7 @@ def evaluate_predictions(predictions: Predictions, manifest: Manifest, *, audit:
         ),
         ids=photos["id"].tolist(),
         class_names=manifest.class_names,
+        metric=metric,
         audit=audit,
     )
 

@@ -1,8 +1,8 @@
-"""Metrics of probabilities and labels: NumPy and SciPy only, so that any tool can use it."""
+"""The evaluation of probabilities against labels: NumPy and SciPy only, so that any tool can use it."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,16 @@ import numpy as np
 from carclf.errors import UserError
 from carclf.inference.audit import Audit
 from carclf.inference.calibration import Calibration, calibrate
+from carclf.metrics import Metric, find_metric
+from carclf.metrics.tallies import confusion as count_confusion
 
+# Shown beside the accuracy: by its key in metrics.json.
+FIGURES: dict[str, Metric] = {
+    "top3_accuracy": find_metric("top-3"),
+    "macro_f1": find_metric("macro_f1"),
+    "log_loss": find_metric("log_loss"),
+}
+ACCURACY = find_metric("accuracy")
 MISTAKES = 50
 CONFUSED_PAIRS = 10
 Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -53,23 +62,6 @@ class Mistake(NamedTuple):
     likely_mislabel: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """One row of `METRICS`: a figure besides the accuracy. metrics.json, pages, model cards and `evaluate` show each.
-
-    Attributes:
-      title: what people call it.
-      compute: from probabilities float64 [N, K] and labels int64 [N], N ≥ 1.
-      percent: whether pages show it in percent.
-      least_classes: the fewest classes for which it says anything, and pages show it.
-    """
-
-    title: str
-    compute: Callable[[np.ndarray, np.ndarray], float]
-    percent: bool = False
-    least_classes: int = 2
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
     """The figures of one set of predictions.
@@ -79,13 +71,15 @@ class Evaluation:
       accuracy: fraction of photos with the label as likeliest class, 0..1.
       accuracy_low: lower end of its 95 % Wilson interval.
       accuracy_high: upper end.
-      metrics: the value of each row of `METRICS`, by its key.
+      metrics: the value of each row of `FIGURES`, by its key.
       per_class: the scores of each class, in the order of the labels.
       confusion: int64 [K, K], photos by true class (row) and predicted class (column).
       most_confused: the largest off-diagonal counts, largest first.
       mistakes: all likely mislabels, then the other mistakes up to `MISTAKES`; the most confident first in each.
       calibration: the calibration of the probabilities.
       audit: the effect of the views and their mean against the clean view; None without views to audit.
+      metric: the name of the metric that counts.
+      score: its value.
     """
 
     photos: int
@@ -99,6 +93,8 @@ class Evaluation:
     mistakes: tuple[Mistake, ...]
     calibration: Calibration
     audit: Audit | None = None
+    metric: str = "accuracy"
+    score: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures as JSON-ready types, every field and every metric under its own name."""
@@ -111,6 +107,13 @@ class Evaluation:
         interval = f"{self.accuracy_low:.2f}–{self.accuracy_high:.2f}"
         return f"{self.accuracy:.3f} (95 % interval {interval}) on {self.photos} photo{'s' * (self.photos != 1)}"
 
+    def headline(self) -> str:
+        """Returns the metric that counts, such as 'Log loss 0.2510'; empty if that is the accuracy."""
+        if self.metric == ACCURACY.name:
+            return ""
+        metric = find_metric(self.metric)
+        return f"{metric.title} {metric.show(self.score)}"
+
     def details(self) -> str:
         """Returns further figures in a few lines."""
         pairs = [f"{pair.true} predicted as {pair.predicted} ({pair.photos})" for pair in self.most_confused[:3]]
@@ -118,7 +121,7 @@ class Evaluation:
         calibration = self.calibration
         return "\n".join(
             [
-                ", ".join(f"{METRICS[name].title} {value:.3f}" for name, value in self.metrics.items()) + ".",
+                ", ".join(f"{FIGURES[name].title} {value:.3f}" for name, value in self.metrics.items()) + ".",
                 f"Hardest class: {least.name} (precision {least.precision:.2f}, recall {least.recall:.2f} on "
                 f"{least.photos} photos). Most confused: {', '.join(pairs) or 'none'}.",
                 f"Calibration error {calibration.expected_error:.3f}; temperature {calibration.temperature:.2f} would "
@@ -141,6 +144,7 @@ def evaluate(
     labels: np.ndarray,
     ids: Sequence[str],
     class_names: Sequence[str],
+    metric: Metric = ACCURACY,
     audit: Audit | None = None,
     mislabelled: np.ndarray | None = None,
 ) -> Evaluation:
@@ -151,6 +155,7 @@ def evaluate(
       labels: int [N], in 0..K-1.
       ids: N photo ids.
       class_names: K names.
+      metric: the one that counts.
       audit: of the views in the predictions' mean.
       mislabelled: bool [N], true if the label is likely wrong (`carclf.inference.label_noise`); None means no label.
 
@@ -163,7 +168,7 @@ def evaluate(
     photos = len(probabilities)
     labels = labels.astype(np.int64)
     predicted = probabilities.argmax(axis=1)
-    confusion = _confusion(probabilities, labels)
+    confusion = count_confusion(probabilities, labels)
     correct = int(np.trace(confusion))
     low, high = wilson_interval(correct, photos)
     return Evaluation(
@@ -171,7 +176,7 @@ def evaluate(
         accuracy=correct / photos,
         accuracy_low=low,
         accuracy_high=high,
-        metrics={name: metric.compute(probabilities, labels) for name, metric in METRICS.items()},
+        metrics={name: figure.compute(probabilities, labels) for name, figure in FIGURES.items()},
         per_class=_class_scores(confusion, class_names),
         confusion=confusion,
         most_confused=_most_confused(confusion, class_names),
@@ -185,6 +190,8 @@ def evaluate(
         ),
         calibration=calibrate(probabilities, labels),
         audit=audit,
+        metric=metric.name,
+        score=correct / photos if metric is ACCURACY else metric.compute(probabilities, labels),
     )
 
 
@@ -229,45 +236,6 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"Labels must be integers in 0..{classes - 1}. Received: {np.unique(labels)}.")
-
-
-def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns int64 [K, K], photos by true class (row) and predicted class (column)."""
-    confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
-    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
-    return confusion
-
-
-def _top3_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(_rank_of_label(probabilities, labels) < 3))
-
-
-def _macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the mean F1 of the classes that occur as a label or as a prediction."""
-    confusion = _confusion(probabilities, labels)
-    photos, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    occurs = photos + predicted > 0
-    return float(np.mean(2 * np.diag(confusion)[occurs] / (photos + predicted)[occurs]))
-
-
-def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    of_label = probabilities[np.arange(len(labels)), labels]
-    # One mistake with certainty must not make the mean infinite. Source: scikit-learn's log_loss clips at this value.
-    return float(-np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0)).mean())
-
-
-def _rank_of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns int64 [N], the number of likelier classes than the label; equal ones count in order, as in argmax."""
-    of_label = probabilities[np.arange(len(labels)), labels][:, None]
-    earlier = np.arange(probabilities.shape[1])[None] < labels[:, None]
-    return ((probabilities > of_label) | ((probabilities == of_label) & earlier)).sum(axis=1)
-
-
-METRICS: dict[str, Metric] = {
-    "top3_accuracy": Metric("Top-3 accuracy", _top3_accuracy, percent=True, least_classes=4),
-    "macro_f1": Metric("Macro F1", _macro_f1),
-    "log_loss": Metric("Log loss", _log_loss),  # mean cross-entropy in nats
-}
 
 
 def _class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ClassScore, ...]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from carclf import runs
 from carclf.flags import changed_options, to_dict
-from carclf.inference.metrics import METRICS, Evaluation
+from carclf.inference.metrics import FIGURES, Evaluation
 from carclf.report.names import captions, short_names
 from carclf.report.pictures import WRITTEN_CLASSES, curve_svg, reliability_svg
 from carclf.report.template import inline_jpeg, write_html
@@ -61,9 +61,9 @@ def write_page(
         metrics=metrics,
         evaluation=evaluation,
         figures=[
-            (METRICS[name], value)
+            (FIGURES[name], value)
             for name, value in evaluation.metrics.items()
-            if len(run.class_names) >= METRICS[name].least_classes
+            if len(run.class_names) >= FIGURES[name].least_classes
         ],
         tta=tta,
         stages=_stage_rows(run, parents=parents),

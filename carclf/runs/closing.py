@@ -15,7 +15,8 @@ def with_evaluation(
 ) -> Run:
     """Returns the run with the metrics that `close_run` writes.
 
-    `val_accuracy` always belongs to the clean view; the scores of several views are in `tta`.
+    `val_accuracy` and `val_score`, the metric that counts, always belong to the clean view; the scores of several views
+    are in `tta`.
 
     Args:
       run: the evaluated run.
@@ -26,6 +27,8 @@ def with_evaluation(
     metrics = dict(fit or run.metrics or {})
     if views == CLEAN:
         metrics |= {
+            "metric": evaluation["metric"],
+            "val_score": evaluation["score"],
             "val_accuracy": evaluation["accuracy"],
             "val_loss": evaluation["log_loss"],
             "val_photos": evaluation["photos"],

@@ -14,7 +14,7 @@ from typing import Any
 from carclf import runs
 from carclf.errors import UserError
 from carclf.files import write_atomically, write_json
-from carclf.flags import options_of, result_options
+from carclf.flags import identity_options, options_of, result_options
 from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.runs.data_set import DataSet
 from carclf.runs.lock import holding
@@ -179,24 +179,23 @@ def where_it_stands(directory: Path) -> str:
     return f"{directory} has no checkpoint yet, and the same command starts at step 0"
 
 
-def comparable_options(options: TrainOptions) -> dict[str, Any]:
+def comparable_options(options: TrainOptions, *, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Returns the options that define a stage, by name; of a path only its last part, since folders may have moved.
 
     The data set is compared by its fingerprint instead, and another device changes only the last bits.
+
+    Args:
+      options: of the stage.
+      kept: the values to return; by default all that define a run.
     """
     paths = {name for name, known in options_of(TrainOptions).items() if known.path}
-    kept = result_options(options)
+    kept = result_options(options) if kept is None else kept
     return {name: Path(value).name if name in paths else value for name, value in kept.items()}
 
 
 def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
     """Returns what a checkpoint must share with the run that resumes from it (`checkpoint.IDENTITY_REASONS`)."""
-    known = options_of(TrainOptions)
-    compared = {
-        name: value
-        for name, value in comparable_options(options).items()
-        if not (known[name].since and value == known[name].default)  # older checkpoints do not name it
-    }
+    compared = comparable_options(options, kept=identity_options(options))
     if data.label_patch:
         compared["label_patch"] = data.label_patch.sha256
     text = json.dumps(compared, sort_keys=True)

@@ -70,8 +70,16 @@ class Run:
         return self.directory / APPLIED_LABELS if self.stage["data"].get("label_patch") else None
 
     @property
+    def score(self) -> str:
+        """The metric that counts with its value on the validation photos, such as 'val_accuracy 0.9120'; '' before."""
+        if self.metrics is None:
+            return ""
+        value = self.metrics.get("val_score", self.metrics["val_accuracy"])  # older runs have the accuracy alone
+        return f"val_{self.metrics.get('metric', 'accuracy')} {value:.4f}"
+
+    @property
     def best_weights(self) -> Path:
-        """The file of the weights with the best validation accuracy.
+        """The file of the weights that were best on the validation photos.
 
         Raises:
           UserError: the run has none yet.

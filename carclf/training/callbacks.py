@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from carclf.data.input_clock import InputClock
 from carclf.errors import UserError
 from carclf.files import replacing, write_atomically
+from carclf.metrics import Metric, find_metric
 from carclf.model.optimizers import set_learning_rate_scale
 from carclf.model.schedules import Schedule, plateau_scale
 from carclf.training.checkpointing import Position
@@ -23,7 +25,10 @@ HISTORY_COLUMNS = (
     "waiting_fraction",
 )  # fmt: skip
 
+SCORE_COLUMNS = ("score", "val_score")  # of a metric other than the accuracy
+ACCURACY = find_metric("accuracy")
 NO_SCORE = (-math.inf, -math.inf)
+WORST = -sys.float_info.max  # so that an epoch whose figures are not finite is better than none
 
 
 class TimingCallback(keras.callbacks.Callback):
@@ -86,12 +91,14 @@ class TimingCallback(keras.callbacks.Callback):
 class HistoryFile(keras.callbacks.Callback):
     """Rewrites history.csv after each epoch, so that an interrupted run keeps its figures.
 
-    Its `loss` and `val_loss` are the photos' mean cross-entropy, without weight penalties.
+    Its `loss` and `val_loss` are the photos' mean cross-entropy, without weight penalties. With a metric other than
+    the accuracy it has `score` and `val_score`, too.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, metric: Metric = ACCURACY) -> None:
         super().__init__()
-        self._path = path
+        self._path, self._log = path, metric.log
+        self.columns = HISTORY_COLUMNS + (SCORE_COLUMNS if metric.column == "val_score" else ())
         self.rows: list[dict[str, Any]] = []
 
     def state(self) -> dict[str, Any]:
@@ -110,37 +117,40 @@ class HistoryFile(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "loss": logs["cross_entropy"],
             "val_loss": logs["val_cross_entropy"],
+            "score": logs.get(self._log),
+            "val_score": logs.get(f"val_{self._log}"),
         }
-        self.rows.append({name: row.get(name) for name in HISTORY_COLUMNS})
+        self.rows.append({name: row.get(name) for name in self.columns})
         self._write()
 
     def frame(self) -> pd.DataFrame:
-        """Returns one row per epoch with the columns `HISTORY_COLUMNS`."""
-        return pd.DataFrame(self.rows, columns=list(HISTORY_COLUMNS))
+        """Returns one row per epoch with the columns `HISTORY_COLUMNS`, and perhaps `SCORE_COLUMNS`."""
+        return pd.DataFrame(self.rows, columns=list(self.columns))
 
     def _write(self) -> None:
         write_atomically(self._path, self.frame().to_csv(index=False, lineterminator="\n").encode())
 
 
 class FollowPlateau(keras.callbacks.Callback):
-    """Sets the optimizer's learning_rate_scale after each epoch, from the val_accuracy of all epochs so far.
+    """Sets the optimizer's learning_rate_scale after each epoch, from the metric of all epochs so far.
 
     Put it after the history. The scale is one of the optimizer's variables, which a checkpoint holds.
     """
 
-    def __init__(self, schedule: Schedule, history: HistoryFile) -> None:
+    def __init__(self, schedule: Schedule, history: HistoryFile, *, metric: Metric = ACCURACY) -> None:
         super().__init__()
-        self._schedule, self._history = schedule, history
+        self._schedule, self._history, self._metric = schedule, history, metric
 
     def scale(self, *, before: int) -> float:
         """Returns the scale in epoch `before`, counted from 0."""
-        accuracies = [float(row["val_accuracy"]) for row in self._history.rows[:before]]
+        values = [float(row[self._metric.column]) for row in self._history.rows[:before]]
         schedule = self._schedule
         return plateau_scale(
-            accuracies,
+            values,
             factor=schedule.decay,
             patience=schedule.period_epochs,
             min_scale=schedule.lowest_fraction,
+            larger_is_better=self._metric.higher,
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -149,7 +159,7 @@ class FollowPlateau(keras.callbacks.Callback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Saves the classifier whenever val_accuracy rises, or equals the best with a lower cross-entropy.
+    """Saves the classifier whenever the metric improves, or equals the best with a lower cross-entropy.
 
     With `average` it saves the averaged weights, because those were validated. With progressive resizing, epochs
     before `first_epoch` were validated on smaller images: the first epoch at this size replaces them, whatever they
@@ -157,15 +167,21 @@ class BestWeights(keras.callbacks.Callback):
 
     Attributes:
       best_epoch: counted from 1; 0 before the first epoch has ended.
-      best_accuracy: val_accuracy of that epoch.
+      best_score: the metric on the validation photos at that epoch.
     """
 
     def __init__(
-        self, classifier: keras.Model, path: Path, *, average: AverageWeights | None = None, first_epoch: int = 0
+        self,
+        classifier: keras.Model,
+        path: Path,
+        *,
+        average: AverageWeights | None = None,
+        first_epoch: int = 0,
+        metric: Metric = ACCURACY,
     ) -> None:
         super().__init__()
         self._classifier, self._path, self._average = classifier, path, average
-        self._first_epoch = first_epoch
+        self._first_epoch, self._metric = first_epoch, metric
         self._best = NO_SCORE
         self.best_epoch = 0
 
@@ -177,37 +193,42 @@ class BestWeights(keras.callbacks.Callback):
         """Restores what `state` returned; the checkpoint restores the file."""
         self.best_epoch = state["epoch"]
         if state["score"] is not None and self.best_epoch > self._first_epoch:
-            accuracy, negative_entropy = state["score"]
-            self._best = accuracy, negative_entropy
+            rank, negative_entropy = state["score"]
+            self._best = rank, negative_entropy
 
     @property
-    def best_accuracy(self) -> float:
-        """Validation accuracy of the best epoch, 0..1."""
-        return self._best[0]
+    def best_score(self) -> float:
+        """The metric of the best epoch."""
+        return self._metric.rank(self._best[0])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the weights if the epoch is the best so far."""
         logs = logs or {}
-        score = (float(logs["val_accuracy"]), -float(logs["val_cross_entropy"]))
+        ranks = self._metric.rank(float(logs[f"val_{self._metric.log}"])), -float(logs["val_cross_entropy"])
+        score = (_finite(ranks[0]), _finite(ranks[1]))
         if score > self._best:
             self._best, self.best_epoch = score, epoch + 1
             with self._average.in_model() if self._average else contextlib.nullcontext():
                 save_weights(self._classifier, self._path)
 
 
+def _finite(rank: float) -> float:
+    return rank if math.isfinite(rank) else WORST
+
+
 class StopWithoutProgress(keras.callbacks.Callback):
-    """Stops after `patience` epochs without a higher val_accuracy.
+    """Stops after `patience` epochs without a better metric.
 
     Keras's EarlyStopping forgets what it has seen whenever a `fit` begins.
     """
 
-    def __init__(self, *, patience: int) -> None:
+    def __init__(self, *, patience: int, metric: Metric = ACCURACY) -> None:
         super().__init__()
-        self._patience = patience
-        self._best, self._waited = -1.0, 0
+        self._patience, self._metric = patience, metric
+        self._best, self._waited = WORST, 0
 
     def state(self) -> dict[str, Any]:
-        """Returns the best val_accuracy and the number of epochs since."""
+        """Returns the best metric, higher for better, and the number of epochs since."""
         return {"best": self._best, "waited": self._waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -216,9 +237,9 @@ class StopWithoutProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Stops the training if `patience` epochs have passed without a better one."""
-        accuracy = float((logs or {})["val_accuracy"])
-        if accuracy > self._best:
-            self._best, self._waited = accuracy, 0
+        rank = self._metric.rank(float((logs or {})[f"val_{self._metric.log}"]))
+        if rank > self._best:
+            self._best, self._waited = rank, 0
             return
         self._waited += 1
         if self._waited >= self._patience:

@@ -38,6 +38,7 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
             "val_photos": stage.val_photos,
             "label_patch": {"sha256": patch.sha256, "photos": len(patch.labels)} if patch else None,
         },
+        "metric": stage.metric.name,
         "phases": [dataclasses.asdict(phase) for phase in stage.phases],
         "parent": {
             "run": str(parent.directory),

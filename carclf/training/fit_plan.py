@@ -9,6 +9,7 @@ import pandas as pd
 import tensorflow as tf
 
 from carclf.data.input_clock import InputClock
+from carclf.metrics import Metric, find_metric
 from carclf.model.schedules import Schedule
 from carclf.training.checkpointing import HandOver
 from carclf.training.estimate import StageEstimate
@@ -21,16 +22,16 @@ class FitResult:
     """How the fit of a phase ended.
 
     Attributes:
-      history: one row per epoch of the stage so far (`carclf.training.callbacks.HISTORY_COLUMNS`).
+      history: one row per epoch of the stage so far (`carclf.training.callbacks.HistoryFile`).
       best_epoch: counted from 1; None if an average of epochs is kept instead.
-      best_accuracy: val_accuracy of the weights that are kept, 0..1.
+      best_score: the metric of the weights that are kept, on the validation photos.
       train_seconds: duration of all epochs, validation included, and of computing their features.
       handed_over: what the next phase starts from; None after the last.
     """
 
     history: pd.DataFrame
     best_epoch: int | None
-    best_accuracy: float
+    best_score: float
     train_seconds: float
     handed_over: HandOver | None = None
 
@@ -68,7 +69,8 @@ class FitPlan:
       phase: its epochs, their batches and how steps are counted.
       epochs: maximum number, over all phases.
       schedule: the learning rate by step.
-      patience: epochs of the last phase without a better val_accuracy before stopping; 0 never stops.
+      metric: what weights, patience and plateau follow.
+      patience: epochs of the last phase without a better metric before stopping; 0 never stops.
       averaged: whether the optimizer averages the weights (EMA); then the averages are validated and kept.
       kept_epochs: number of last epochs whose weights are kept, for their average (SWA).
     """
@@ -76,6 +78,7 @@ class FitPlan:
     phase: Phase
     epochs: int
     schedule: Schedule
+    metric: Metric = dataclasses.field(default_factory=lambda: find_metric("accuracy"))
     patience: int = 0
     averaged: bool = False
     kept_epochs: int = 0

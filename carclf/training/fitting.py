@@ -114,7 +114,7 @@ def fit_phase(
     return FitResult(
         history=callbacks.history.frame(),
         best_epoch=callbacks.best.best_epoch,
-        best_accuracy=callbacks.best.best_accuracy,
+        best_score=callbacks.best.best_score,
         train_seconds=callbacks.timing.total_seconds,
         handed_over=callbacks.saver.handed_over,
     )
@@ -129,10 +129,10 @@ def _callbacks(
     saving: Saving,
     watching: Watching,
 ) -> _Callbacks:
-    phase, directory, schedule = plan.phase, saving.directory, plan.schedule
+    phase, directory, schedule, metric = plan.phase, saving.directory, plan.schedule, plan.metric
     position = Position(steps_per_epoch=phase.steps_per_epoch)
-    history = HistoryFile(directory / runs.HISTORY_FILE)
-    plateau = FollowPlateau(schedule, history) if schedule.follows_metric else None
+    history = HistoryFile(directory / runs.HISTORY_FILE, metric=metric)
+    plateau = FollowPlateau(schedule, history, metric=metric) if schedule.follows_metric else None
 
     def learning_rate_at(step: int) -> float:
         return schedule.at(step) * (plateau.scale(before=step // phase.steps_per_epoch) if plateau else 1.0)
@@ -143,8 +143,11 @@ def _callbacks(
         input_clock=data.input_clock,
     )
     average = AverageWeights() if plan.averaged else None
-    best = BestWeights(classifier, directory / runs.BEST_WEIGHTS, average=average, first_epoch=phase.first_epoch)
-    stopping = StopWithoutProgress(patience=plan.patience) if plan.patience and plan.is_last else None
+    best = BestWeights(
+        classifier, directory / runs.BEST_WEIGHTS, average=average, first_epoch=phase.first_epoch, metric=metric
+    )
+    stops = plan.patience and plan.is_last
+    stopping = StopWithoutProgress(patience=plan.patience, metric=metric) if stops else None
     parts: dict[str, Resumable] = {"timing": timing, "history": history, "best": best}
     if stopping:
         parts["patience"] = stopping

@@ -17,11 +17,12 @@ SCALARS = {  # by TensorBoard's name of the curves, which is Keras's: tag → co
     "train": {
         "epoch_loss": "loss",
         "epoch_accuracy": "accuracy",
+        "epoch_score": "score",
         "epoch_learning_rate": "learning_rate",
         "images_per_second": "images_per_second",
         "waiting_fraction": "waiting_fraction",
     },
-    "validation": {"epoch_loss": "val_loss", "epoch_accuracy": "val_accuracy"},
+    "validation": {"epoch_loss": "val_loss", "epoch_accuracy": "val_accuracy", "epoch_score": "val_score"},
 }
 LEAST_LEFT = 5  # times `carclf.progress.FIRST_SECONDS`: shorter remaining times are not worth a line
 SHOWN = {  # by the progress bar: name → key in the logs; `loss` excludes penalties, as in history.csv
@@ -29,6 +30,7 @@ SHOWN = {  # by the progress bar: name → key in the logs; `loss` excludes pena
     "accuracy": "accuracy",
     "val_loss": "val_cross_entropy",
     "val_accuracy": "val_accuracy",
+    "val_score": "val_score",
     "lr": "learning_rate",
     "images/s": "images_per_second",
 }
@@ -159,7 +161,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
         for name, writer in self._writers.items():
             with tf.device("CPU"), writer.as_default(step=epoch + 1):
                 for tag, column in SCALARS[name].items():
-                    if row[column] is not None:
+                    if row.get(column) is not None:
                         _write_scalar(tag, row[column])
             writer.flush()
 

@@ -11,6 +11,7 @@ from carclf.data.manifest import Manifest
 from carclf.data.pipeline import canvas_side, class_counts
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, RenderMethod
+from carclf.metrics import Metric, choose_metric
 from carclf.model.backbones import find_backbone
 from carclf.model.class_weights import parse_class_weights
 from carclf.model.schedules import Schedule, build_schedule
@@ -31,6 +32,7 @@ class Stage:
       options: from the command line.
       directory: the run's folder.
       manifest: the data set.
+      metric: what the training follows.
       parent: the run whose best weights it starts from, or None.
       device: the device it runs on.
       phases: phases of the whole stage: one, or with progressive resizing one for each image size.
@@ -46,6 +48,7 @@ class Stage:
     options: TrainOptions
     directory: Path
     manifest: Manifest
+    metric: Metric
     parent: runs.Run | None
     device: Device
     phases: Sequence[Phase]
@@ -114,6 +117,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         options=options,
         directory=opened.directory,
         manifest=manifest,
+        metric=choose_metric(options.metric, manifest.form),
         parent=opened.parent,
         device=device,
         phases=phases,
@@ -141,6 +145,8 @@ def describe_plan(stage: Stage) -> None:
         f"epoch ({phase.batch_size // stage.device.replicas} per device); {stage.val_photos} validation photos "
         f"(fold {options.val_fold})."
     )
+    if stage.metric.name != "accuracy":
+        print(f"Metric: {stage.metric.name}.")
     if len(stage.phases) > 1:
         print(*(f"Progressive resizing: {phase}." for phase in stage.phases), sep="\n")
     if unfreezing := describe_unfreezing(

@@ -6,10 +6,12 @@ import keras
 
 from carclf.device import Device
 from carclf.framing import Framing, Rendering
+from carclf.metrics import Metric
 from carclf.model.classifier import build_classifier, set_trainable, synchronize_batch_norm
 from carclf.model.losses import build_loss
 from carclf.model.optimizers import build_optimizer
 from carclf.model.photo_classifier import build_photo_classifier
+from carclf.model.score import Score
 from carclf.model.unfreezing import learning_factors
 from carclf.model.weights import load_weights_file
 from carclf.progress import Progress
@@ -29,6 +31,7 @@ def make_models(stage: Stage) -> tuple[keras.Model, keras.Model]:
             rendering=stage.rendering,
             optimizer=_make_optimizer(stage, classifier),
             loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
+            metric=stage.metric,
             device=stage.device,
         )
     return classifier, model
@@ -43,6 +46,7 @@ def make_head(stage: Stage, classifier: keras.Model) -> keras.Model:
             head,
             optimizer=_make_optimizer(stage, classifier),
             loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
+            metric=stage.metric,
             device=stage.device,
         )
     return head
@@ -102,6 +106,7 @@ def build_training_model(
     rendering: Rendering,
     optimizer: keras.optimizers.Optimizer,
     loss: keras.losses.Loss | None = None,
+    metric: Metric | None = None,
     device: Device,
 ) -> keras.Model:
     """Returns the photo classifier, compiled for this device. Call it inside `device.scope()`.
@@ -112,7 +117,7 @@ def build_training_model(
     if device.replicas > 1:
         synchronize_batch_norm(classifier)
     model = build_photo_classifier(classifier, framing=framing, rendering=rendering)
-    compile_model(model, optimizer=optimizer, loss=loss, device=device)
+    compile_model(model, optimizer=optimizer, loss=loss, metric=metric, device=device)
     return model
 
 
@@ -121,9 +126,11 @@ def compile_model(
     *,
     optimizer: keras.optimizers.Optimizer,
     loss: keras.losses.Loss | None = None,
+    metric: Metric | None = None,
     device: Device,
 ) -> None:
-    """Compiles a model that ends in logits, with the metrics of every stage."""
+    """Compiles a model that ends in logits, with the metrics of every stage, and with `metric` if it is another."""
+    own = [Score(metric, class_count=model.output_shape[-1])] if metric and metric.log == "score" else []
     model.compile(
         optimizer=optimizer,
         loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
@@ -132,6 +139,7 @@ def compile_model(
         weighted_metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
+            *own,
         ],
         jit_compile=device.jit,
     )

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from carclf import runs
+from carclf.metrics import Metric
 from carclf.model.weight_average import recompute_batch_norm, running_average
 from carclf.progress import Progress
 from carclf.training.callbacks import save_weights
@@ -41,11 +42,11 @@ def average_last_epochs(
     classifier: keras.Model,
     batches: tf.data.Dataset,
     val_data: tf.data.Dataset,
-    best_accuracy: float,
+    best_score: float,
 ) -> float | None:
     """Averages the weights of the last epochs, and makes the mean the run's best weights if it is better.
 
-    It returns the mean's val_accuracy, or None if the mean was not adopted, and prints the outcome either way.
+    It returns the mean's metric, or None if the mean was not adopted, and prints the outcome either way.
     """
     count = stage.options.swa_epochs
     files = kept_files(stage.directory, epochs=stage.options.epochs, count=count)
@@ -54,14 +55,20 @@ def average_last_epochs(
         return None
     with Progress("Averaging the last epochs"), stage.device.scope():
         average_epochs(model, classifier, files=files, batches=batches, jit=stage.device.jit)
-        accuracy = adopt_if_better(
-            model, classifier, val_data=val_data, best_accuracy=best_accuracy, directory=stage.directory
+        score = adopt_if_better(
+            model,
+            classifier,
+            val_data=val_data,
+            best_score=best_score,
+            directory=stage.directory,
+            metric=stage.metric,
         )
-    if accuracy is None:
-        print(f"Average of the last {count} epochs: val_accuracy does not reach that of the best epoch, which stays.")
+    name = f"val_{stage.metric.name}"
+    if score is None:
+        print(f"Average of the last {count} epochs: {name} does not reach that of the best epoch, which stays.")
     else:
-        print(f"Average of the last {count} epochs: val_accuracy {accuracy:.4f}, and is kept.")
-    return accuracy
+        print(f"Average of the last {count} epochs: {name} {score:.4f}, and is kept.")
+    return score
 
 
 def epoch_file(directory: Path, epoch: int) -> Path:
@@ -97,11 +104,11 @@ def average_epochs(
 
 
 def adopt_if_better(
-    model: keras.Model, classifier: keras.Model, *, val_data: Any, best_accuracy: float, directory: Path
+    model: keras.Model, classifier: keras.Model, *, val_data: Any, best_score: float, directory: Path, metric: Metric
 ) -> float | None:
-    """Makes the weights in `classifier` the run's best and returns their val_accuracy; None if they are not better."""
-    accuracy = float(model.evaluate(val_data, return_dict=True, verbose=0)["accuracy"])
-    if accuracy < best_accuracy:
+    """Makes the weights in `classifier` the run's best and returns their metric; None if they are worse."""
+    score = float(model.evaluate(val_data, return_dict=True, verbose=0)[metric.log])
+    if not metric.rank(score) >= metric.rank(best_score):
         return None
     save_weights(classifier, directory / runs.BEST_WEIGHTS)
-    return accuracy
+    return score

@@ -123,6 +123,7 @@ class Trainer:
                 phase=phase,
                 epochs=options.epochs,
                 schedule=stage.schedule,
+                metric=stage.metric,
                 patience=options.patience,
                 averaged=options.ema_momentum > 0,
                 kept_epochs=options.swa_epochs,
@@ -138,16 +139,16 @@ class Trainer:
         )
         result = dataclasses.replace(result, train_seconds=result.train_seconds + feature_seconds)
         if options.swa_epochs and phase == stage.phases[-1]:
-            accuracy = average_last_epochs(
+            score = average_last_epochs(
                 stage,
                 model=model,
                 classifier=classifier,
                 batches=train_data_from(),
                 val_data=val_data,
-                best_accuracy=result.best_accuracy,
+                best_score=result.best_score,
             )
-            if accuracy is not None:
-                return dataclasses.replace(result, best_epoch=None, best_accuracy=accuracy)
+            if score is not None:
+                return dataclasses.replace(result, best_epoch=None, best_score=score)
         return result
 
 

@@ -21,8 +21,8 @@ from carclf.tuning.space import Parameter
 from carclf.tuning.trial import Report, TrialFailedError, TrialPrunedError
 
 Objective = Callable[[int, Mapping[str, Any], Report], float]
-"""Takes the number of a trial, the values of the searched options and a callback for epochs; returns the value to
-maximise, or raises TrialFailedError or TrialPrunedError.
+"""Takes the number of a trial, the values of the searched options and a callback for epochs; returns the value of
+the metric, or raises TrialFailedError or TrialPrunedError.
 """
 
 RETRIES = 3  # of a trial whose process disappeared; a trial that always kills its machine must end at some point
@@ -68,7 +68,14 @@ class Tally:
 
 
 def open_study(
-    name: str, *, storage: str, pruner: str, epochs: int, identity: Mapping[str, Any], heartbeat_seconds: int
+    name: str,
+    *,
+    storage: str,
+    pruner: str,
+    epochs: int,
+    identity: Mapping[str, Any],
+    heartbeat_seconds: int,
+    higher: bool = True,
 ) -> optuna.Study:
     """Opens the study of that name, or creates it.
 
@@ -79,6 +86,7 @@ def open_study(
       epochs: maximum number of epochs per trial.
       identity: settings that all trials have in common, ready for JSON; compared if the study exists.
       heartbeat_seconds: time between two heartbeats of a running trial.
+      higher: whether a higher value is better.
 
     Raises:
       UserError: the storage cannot be used, or the study has another identity.
@@ -90,7 +98,7 @@ def open_study(
             study = optuna.create_study(
                 study_name=name,
                 storage=database,
-                direction="maximize",
+                direction="maximize" if higher else "minimize",
                 pruner=PRUNERS[pruner](epochs),
                 load_if_exists=True,
             )
@@ -162,6 +170,7 @@ def search(
     space: Sequence[Parameter],
     trials: int,
     seed: int,
+    metric: str = "accuracy",
     on_result: Callable[[optuna.Study], None] = lambda study: None,
 ) -> Tally:
     """Runs trials until the study has `trials` of them, including those of other processes, and returns their tally.
@@ -174,13 +183,14 @@ def search(
       space: the searched options.
       trials: number of trials to reach in the study.
       seed: seed of the values; those of a trial also depend on its number and on earlier results.
+      metric: the name of what is compared.
       on_result: called after each trial that this process completes, and once at the end.
 
     Raises:
       UserError: the first trials have all failed.
       KeyboardInterrupt: the running trial will be restarted.
     """
-    run = _Runner(study, objective, space, seed)
+    run = _Runner(study, objective, space, seed, metric)
     reported, noticed = False, set[int]()
     while (tally := Tally.of(study)).settled < trials:
         if tally.settled + tally.running >= trials:
@@ -211,6 +221,7 @@ class _Runner:
     objective: Objective
     space: Sequence[Parameter]
     seed: int
+    metric: str
 
     def __call__(self, trial: optuna.Trial) -> float:
         # Processes that started together must not draw the same values, and a single one must not repeat its values.
@@ -220,8 +231,8 @@ class _Runner:
             _suggest(trial, parameter)
         values = rounded(trial.params)
 
-        def report(epoch: int, accuracy: float) -> bool:
-            trial.report(accuracy, epoch)
+        def report(epoch: int, value: float) -> bool:
+            trial.report(value, epoch)
             return trial.should_prune()
 
         print(f"Trial {trial.number}: {', '.join(f'{name}={value}' for name, value in values.items())}", flush=True)
@@ -237,7 +248,7 @@ class _Runner:
         except KeyboardInterrupt:
             self._start_again_later(trial)
             raise
-        print(f"Trial {trial.number}: val_accuracy {value:.4f}", flush=True)
+        print(f"Trial {trial.number}: val_{self.metric} {value:.4f}", flush=True)
         return value
 
     def _start_again_later(self, trial: optuna.Trial) -> None:

@@ -25,7 +25,7 @@ POLL_SECONDS = 0.5
 SHUTDOWN_SECONDS = 30.0  # for a pruned trainer to end on its own
 
 Report = Callable[[int, float], bool]
-"""Takes an epoch, counted from 1, and its val_accuracy; returns whether to prune the trial."""
+"""Takes an epoch, counted from 1, and its metric; returns whether to prune the trial."""
 
 
 class TrialFailedError(Exception):
@@ -43,13 +43,15 @@ class TrainTrial:
     Attributes:
       base: the options that are not searched.
       folder: folder of the trials' runs, trial-00000 and so on.
+      column: the column of history.csv, and the entry of metrics.json, with the metric.
     """
 
     base: TrainOptions
     folder: Path
+    column: str = "val_accuracy"
 
     def __call__(self, number: int, values: Mapping[str, Any], report: Report) -> float:
-        """Returns the val_accuracy of the weights that the training keeps, 0..1.
+        """Returns the metric of the weights that the training keeps, on the validation photos.
 
         Args:
           number: number of the trial.
@@ -68,13 +70,13 @@ class TrainTrial:
         )
         process.start()
         try:
-            _follow(process, directory / runs.HISTORY_FILE, report)
+            _follow(process, directory / runs.HISTORY_FILE, report, column=self.column)
         finally:
             _end(process)
             _drop_weights(directory)
         if process.exitcode:
             raise TrialFailedError(_reason(process.exitcode, directory / LOG_FILE))
-        return float(json.loads((directory / runs.METRICS_FILE).read_text(encoding="utf-8"))["val_accuracy"])
+        return float(json.loads((directory / runs.METRICS_FILE).read_text(encoding="utf-8"))[self.column])
 
     def _arguments(self, directory: Path, values: Mapping[str, Any]) -> list[str]:
         try:
@@ -96,7 +98,7 @@ def _train(arguments: list[str], log: Path) -> None:
     runpy.run_module("carclf.train", run_name="__main__")
 
 
-def _follow(process: multiprocessing.process.BaseProcess, history: Path, report: Report) -> None:
+def _follow(process: multiprocessing.process.BaseProcess, history: Path, report: Report, *, column: str) -> None:
     """Reports each epoch once, until the process has ended.
 
     Raises:
@@ -105,21 +107,21 @@ def _follow(process: multiprocessing.process.BaseProcess, history: Path, report:
     reported = 0
     while True:
         alive = process.is_alive()  # checked first: if it has ended, the history is complete
-        for epoch, accuracy in _epochs(history)[reported:]:
+        for epoch, value in _epochs(history, column)[reported:]:
             reported = epoch
-            if report(epoch, accuracy) and alive:
+            if report(epoch, value) and alive:
                 raise TrialPrunedError
         if not alive:
             return
         process.join(POLL_SECONDS)
 
 
-def _epochs(history: Path) -> list[tuple[int, float]]:
+def _epochs(history: Path, column: str) -> list[tuple[int, float]]:
     try:
         text = history.read_text(encoding="utf-8")  # replaced atomically after each epoch
     except FileNotFoundError:
         return []
-    return [(int(row["epoch"]), float(row["val_accuracy"])) for row in csv.DictReader(text.splitlines())]
+    return [(int(row["epoch"]), float(row[column])) for row in csv.DictReader(text.splitlines())]
 
 
 def _end(process: multiprocessing.process.BaseProcess) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carclf.errors import UserError
-from carclf.inference.metrics import METRICS, Evaluation, evaluate, wilson_interval
+from carclf.inference.metrics import FIGURES, Evaluation, evaluate, wilson_interval
 
 
 def random_predictions(*, photos: int, classes: int, seed: int):
@@ -118,8 +118,8 @@ def test_to_dict_is_json_with_every_field():
     probabilities, labels = random_predictions(photos=30, classes=4, seed=7)
     evaluation = run(probabilities, labels)
     stored = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
-    assert set(stored) == set(Evaluation.__dataclass_fields__) - {"metrics"} | set(METRICS)
-    assert {name: stored[name] for name in METRICS} == evaluation.metrics
+    assert set(stored) == set(Evaluation.__dataclass_fields__) - {"metrics"} | set(FIGURES)
+    assert {name: stored[name] for name in FIGURES} == evaluation.metrics
     assert stored["confusion"] == evaluation.confusion.tolist()
     assert stored["per_class"][2] == evaluation.per_class[2]._asdict()
     assert stored["mistakes"][0]["id"] == evaluation.mistakes[0].id

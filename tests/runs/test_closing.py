@@ -7,7 +7,7 @@ from carclf import runs
 from carclf.runs.closing import close_run, with_evaluation
 from tests.inference.made_runs import make_run
 
-EVALUATION = {"accuracy": 0.75, "log_loss": 0.5, "photos": 8, "per_class": []}
+EVALUATION = {"accuracy": 0.75, "log_loss": 0.5, "photos": 8, "per_class": [], "metric": "qwk", "score": 0.4}
 FIT = {"best_epoch": 2, "epochs": 3, "train_seconds": 1.5}
 
 
@@ -24,7 +24,14 @@ def test_a_run_is_finished_once_it_is_closed(run):
     close_run(evaluated)
     metrics = json.loads((run.directory / runs.METRICS_FILE).read_text())
     figures = {"val_accuracy": 0.75, "val_loss": 0.5, "val_photos": 8, "evaluation": EVALUATION}
+    figures |= {"metric": "qwk", "val_score": 0.4}
     assert metrics == evaluated.metrics == FIT | figures
+
+
+def test_a_run_says_what_it_reached(run):
+    assert run.score == ""
+    assert with_evaluation(run, EVALUATION, views="clean").score == "val_qwk 0.4000"
+    assert dataclasses.replace(run, metrics={"val_accuracy": 0.75}).score == "val_accuracy 0.7500"  # of an older carclf
 
 
 def test_what_several_views_reach_stands_beside_the_clean_view(run):

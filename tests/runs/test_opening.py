@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carclf import runs, train
+from carclf import flags, runs, train
 from carclf.errors import Preempted, UserError
 from carclf.files import write_json
 from carclf.flags import options_of, to_dict
@@ -121,7 +121,7 @@ def test_an_option_that_is_added_leaves_the_runs_of_before_what_they_are(dataset
 
 def test_a_new_option_counts_where_it_is_used(dataset, monkeypatch):
     added = {name: dataclasses.replace(known, since="0.2") for name, known in options_of(TrainOptions).items()}
-    monkeypatch.setattr(opening, "options_of", lambda _: added)
+    monkeypatch.setattr(flags, "options_of", lambda _: added)
     plain, used = (opening.identity_of(TrainOptions(**one), dataset)["options"] for one in ({}, {"epochs": 11}))
     assert plain == hashlib.sha256(b"{}").hexdigest()
     assert used == hashlib.sha256(b'{"epochs": 11}').hexdigest()

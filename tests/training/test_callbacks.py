@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import keras
@@ -6,6 +7,7 @@ import pandas as pd
 import pytest
 
 from carclf.errors import UserError
+from carclf.metrics import find_metric
 from carclf.training import callbacks
 from carclf.training.checkpointing import Position
 
@@ -30,11 +32,46 @@ def test_best_weights_follow_accuracy_then_cross_entropy(tmp_path):
     for epoch, (accuracy, cross_entropy) in enumerate(scores):
         model.set_weights([np.full((1, 1), epoch)])
         best.on_epoch_end(epoch, logs(accuracy, cross_entropy))
-    assert (best.best_epoch, best.best_accuracy) == (4, 0.7)
+    assert (best.best_epoch, best.best_score) == (4, 0.7)
     loaded = small_model(-1)
     loaded.load_weights(tmp_path / "best.weights.h5")
     assert loaded.get_weights()[0].item() == 3
     assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "best"), [("log_loss", [1.0, 0.4, 0.6], (2, 0.4)), ("qwk", [-0.1, 0.2, 0.3], (3, 0.3))]
+)
+def test_best_weights_and_patience_follow_the_metric(tmp_path, name, values, best):
+    metric = find_metric(name)
+    kept = callbacks.BestWeights(small_model(0), tmp_path / "best.weights.h5", metric=metric)
+    stopping = callbacks.StopWithoutProgress(patience=1, metric=metric)
+    stopping.set_model(SimpleNamespace(stop_training=False))
+    for epoch, value in enumerate(values):
+        figures = logs(1.0 - 0.1 * epoch, 1.0) | {f"val_{metric.log}": value}  # the accuracy falls
+        kept.on_epoch_end(epoch, figures)
+        stopping.on_epoch_end(epoch, figures)
+    assert (kept.best_epoch, kept.best_score) == best
+    assert stopping.model.stop_training is (name == "log_loss")
+    again = callbacks.BestWeights(small_model(0), tmp_path / "best.weights.h5", metric=metric)
+    again.restore(json.loads(json.dumps(kept.state())))
+    assert (again.best_epoch, again.best_score) == best
+
+
+def test_figures_that_are_not_finite_are_better_than_no_weights(tmp_path):
+    kept = callbacks.BestWeights(small_model(0), tmp_path / "best.weights.h5", metric=find_metric("log_loss"))
+    kept.on_epoch_end(0, logs(0.5, float("nan")))
+    assert kept.best_epoch == 1
+    kept.on_epoch_end(1, logs(0.4, 9.0))
+    assert (kept.best_epoch, kept.best_score) == (2, 9.0)
+
+
+def test_the_history_of_another_metric_has_its_score(tmp_path):
+    history = callbacks.HistoryFile(tmp_path / "history.csv", metric=find_metric("qwk"))
+    history.on_epoch_end(0, logs(0.5, 1.0) | {"score": 0.1, "val_score": 0.2})
+    frame = pd.read_csv(tmp_path / "history.csv")
+    assert list(frame.columns) == [*callbacks.HISTORY_COLUMNS, "score", "val_score"]
+    assert frame.loc[0, ["score", "val_score", "val_accuracy"]].tolist() == [0.1, 0.2, 0.5]
 
 
 def test_the_best_weights_of_smaller_images_give_way_to_the_first_of_larger_ones(tmp_path):
@@ -46,7 +83,7 @@ def test_the_best_weights_of_smaller_images_give_way_to_the_first_of_larger_ones
         larger.restore(small.state())
         assert larger.best_epoch == 1  # its file exists
         larger.on_epoch_end(2, logs(accuracy, 1.0))
-        assert (larger.best_epoch, larger.best_accuracy) == best
+        assert (larger.best_epoch, larger.best_score) == best
     fresh = callbacks.BestWeights(small_model(3), tmp_path / "best.weights.h5", first_epoch=2)
     fresh.restore(small.state())
     again = callbacks.BestWeights(small_model(3), tmp_path / "best.weights.h5", first_epoch=2)

@@ -18,8 +18,8 @@ class Process:
 
     def is_alive(self) -> bool:
         self.looks += 1
-        rows = "".join(f"{epoch},0.{epoch}\n" for epoch in range(1, min(self.looks, self.epochs)))
-        self.history.write_text(f"epoch,val_accuracy\n{rows}")
+        rows = "".join(f"{epoch},0.5,0.{epoch}\n" for epoch in range(1, min(self.looks, self.epochs)))
+        self.history.write_text(f"epoch,val_accuracy,val_score\n{rows}")
         return self.looks <= self.epochs
 
     def join(self, seconds: float) -> None:
@@ -33,15 +33,15 @@ def process(tmp_path):
 
 def test_every_epoch_is_reported_once(process):
     seen = []
-    trial._follow(process, process.history, lambda epoch, accuracy: bool(seen.append((epoch, accuracy))))
+    trial._follow(process, process.history, lambda *said: bool(seen.append(said)), column="val_score")
     assert seen == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
 def test_a_pruned_trial_ends_at_once_and_a_finished_one_counts(process):
     with pytest.raises(TrialPrunedError):
-        trial._follow(process, process.history, lambda epoch, accuracy: epoch == 2)
+        trial._follow(process, process.history, lambda epoch, value: epoch == 2, column="val_score")
     assert process.looks == 3
-    trial._follow(Process(process.history, epochs=0), process.history, lambda epoch, accuracy: True)
+    trial._follow(Process(process.history, epochs=0), process.history, lambda *said: True, column="val_score")
 
 
 def test_a_refused_trial_fails_with_the_trainers_own_sentence(tmp_path):
