@@ -23,6 +23,8 @@ from carclf.data import manifest as manifests
 from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.extras import install_command
+from carclf.forms import Form, recognise
+from carclf.forms.recognition import AUTO
 from carclf.progress import Progress
 from carclf.workers import Pool, Workers, worker_count
 
@@ -90,6 +92,8 @@ def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Ma
     existing = _existing(options.output) if options.output else None
     if existing and (finished := _finished(existing, options, inventory, workers)):
         return None if options.dry_run else finished
+    if not options.min_photos_per_class:  # before hours of work
+        _form(options, inventory, inventory.photos)
     checks = scan.validate_photos(workers, inventory.photos)
     validated = Validated.of(inventory, checks, least=options.min_photos_per_class)
     report(validated)
@@ -128,7 +132,7 @@ def _limited(inventory: Inventory, options: ConvertOptions) -> Inventory:
         kept += [photos[index] for index in chosen]
     left_out = "The sample submission was left out: with --limit not all of its photos are there."
     notes = (*inventory.notes, *([left_out] if inventory.sample_submission else []))
-    return dataclasses.replace(inventory, photos=tuple(kept), sample_submission=None, notes=notes)
+    return dataclasses.replace(inventory, photos=tuple(kept), sample_submission=None, sample=None, notes=notes)
 
 
 def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Sequence[bytes]) -> str:
@@ -146,6 +150,12 @@ def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Seque
     settings = _byte_options(options)
     settings |= {"format": manifests.FORMAT_VERSION, "records": shards.RECORDS_PER_SHARD}
     settings["classes"] = labels.class_names(options.classes) if options.classes else []
+    if inventory.class_names and not options.classes:
+        settings["names"] = sorted(inventory.class_names.items())
+    if groups := sorted((photo.id, photo.group) for photo in inventory.photos if photo.group):
+        settings["groups"] = groups
+    if options.form != AUTO:
+        settings["form"] = options.form
     settings["keep_folds"] = sorted(kept_folds(options).items())
     sample = inventory.sample_submission
     settings["sample"] = hashlib.sha256(sample).hexdigest() if sample is not None else None
@@ -198,6 +208,7 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
       UserError: the conversion itself would stop.
     """
     classes = _classes(options, validated)
+    _form(options, validated.inventory, validated.photos, tell=True)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
     fold_of = _folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     if options.output:
@@ -230,14 +241,38 @@ def _classes(options: ConvertOptions, validated: Validated) -> list[tuple[str, s
     given = set(labels.class_names(options.classes)) if options.classes else set()
     # Names in label order count every class, including those that are left out.
     named = labels.name_classes(stored if set(stored) <= given else [*stored, *left_out], options.classes)
-    classes = [(category, name) for category, name in named if category not in left_out]
+    names = {} if options.classes else validated.inventory.class_names
+    classes = [(category, names.get(category, name)) for category, name in named if category not in left_out]
     _check_external(validated, [category for category, _ in classes])
     return classes
+
+
+def _form(options: ConvertOptions, inventory: Inventory, photos: Sequence[Photo], *, tell: bool = False) -> Form | None:
+    """Returns what an answer looks like, according to the sample submission; None without one.
+
+    Args:
+      options: of the converter.
+      inventory: the input.
+      photos: those whose classes count.
+      tell: whether to print the notes about it.
+
+    Raises:
+      UserError: the sample is not about these classes, or several forms are possible.
+    """
+    if inventory.sample is None:
+        return None
+    stored = [photo.category for photo in photos if photo.split == "train"]
+    categories = [category for category, _ in labels.name_classes(stored, options.classes)]
+    found = recognise(inventory.sample, categories, form=options.form, label_column=inventory.label_column)
+    for note in found.notes if tell else ():
+        print(f"Note: {note}", file=sys.stderr)
+    return found.form
 
 
 def _write(options: ConvertOptions, validated: Validated, fingerprint: str, workers: Pool) -> Manifest:
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
     classes = _classes(options, validated)
+    form = _form(options, validated.inventory, validated.photos, tell=True)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
     fold_of = _folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     records = _records(validated, fold_of, classes)
@@ -265,6 +300,7 @@ def _write(options: ConvertOptions, validated: Validated, fingerprint: str, work
             "counts": validated.counts(),
             "notes": [*validated.inventory.notes, *validated.notes],
         },
+        form=form,
     )
     storage.write_atomic(storage.join(directory, manifests.MANIFEST_FILE), manifests.to_json(manifest))
     dataset.copy_lists(manifest)
@@ -317,7 +353,9 @@ def _folds(
     Raises:
       UserError: --split leaves nothing to validate on, or as for `kept_folds`.
     """
-    numbers = duplicates.fold_groups(groups, photos=len(validated.photos))
+    numbers = folds.joined(
+        duplicates.fold_groups(groups, photos=len(validated.photos)), [photo.group for photo in validated.photos]
+    )
     training = [index for index, photo in enumerate(validated.photos) if photo.split == "train"]
     ids = [validated.photos[index].id for index in training]
     label = [categories.index(validated.photos[index].category) for index in training]

@@ -55,6 +55,28 @@ def stratified_folds(
     return result
 
 
+def joined(numbers: Sequence[int], names: Sequence[str]) -> list[int]:
+    """Returns each photo's group number: photos with the same number or the same name, directly or by others, are one.
+
+    Args:
+      numbers: of the photos, such as those of near-duplicates.
+      names: of the photos' groups; "" is none.
+    """
+    parent = {number: number for number in numbers}
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = number = parent[parent[number]]
+        return number
+
+    first: dict[str, int] = {}
+    for number, name in zip(numbers, names, strict=True):
+        if name:
+            one, other = sorted((root(number), root(first.setdefault(name, number))))
+            parent[other] = one
+    return [root(number) for number in numbers]
+
+
 def lone_classes(*, labels: Sequence[int], groups: Sequence[int]) -> set[int]:
     """Returns the labels whose photos would all fall into one fold: a single photo, or photos of one picture.
 

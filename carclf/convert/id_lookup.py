@@ -1,13 +1,20 @@
 """Finds the photo that an Id means: the one it names, else the only one that it can mean."""
 
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from carclf.convert.labels import named
 from carclf.convert.sources import Entry
 from carclf.convert.tree import PHOTO_SUFFIXES
 from carclf.errors import UserError
+
+Rank = Callable[[Entry], int]
+ONLY_EXACTLY = 9  # the rank from which on a photo must be named as it is
+
+
+def _equal(entry: Entry) -> int:
+    return 0
 
 
 class Lookup:
@@ -18,22 +25,26 @@ class Lookup:
     means a photo if exactly one matches and no other Id names that one.
     """
 
-    def __init__(self, entries: Iterable[Entry], shown: str) -> None:
-        """Indexes the photos.
-
-        Args:
-          entries: the photos.
-          shown: the name of the file of Ids in messages.
-        """
-        self._shown = shown
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        """Indexes the photos."""
         self._entries = list(entries)
         self._found: dict[str, list[Entry]] = {}
         for entry in self._entries:
             for key in keys_of(entry):
                 self._found.setdefault(key, []).append(entry)
 
-    def get(self, photo_id: str) -> Entry | None:
+    def named(self, photo_id: str) -> str:
+        """Returns the path of a photo that an Id names exactly as written, the first of several, or ""."""
+        found = self._found.get(photo_id)
+        return found[0].path if found else ""
+
+    def get(self, photo_id: str, shown: str, *, rank: Rank = _equal) -> Entry | None:
         """Returns the photo that an Id names exactly as written.
+
+        Args:
+          photo_id: the Id.
+          shown: the name of its file in messages.
+          rank: settles ties: of several photos the one of the lowest rank is meant.
 
         Raises:
           UserError: it names several.
@@ -42,31 +53,39 @@ class Lookup:
         if len(found) > 1:  # a match with its extension beats one without
             found = [e for e in found if e.path == photo_id or e.path.endswith(f"/{photo_id}")] or found
         if len(found) > 1:
+            lowest = min(map(rank, found))
+            found = [e for e in found if rank(e) == lowest]
+        if len(found) > 1:
             paths = named([entry.path for entry in found])
-            raise UserError(f"{self._shown} names {photo_id} and there are {paths}: write the path, or remove one.")
+            raise UserError(f"{shown} names {photo_id} and there are {paths}: write the path, or remove one.")
         return found[0] if found else None
 
-    def match(self, ids: Collection[str], *, taken: Collection[str] = ()) -> tuple[dict[str, Entry], str]:
+    def match(
+        self, ids: Collection[str], shown: str, *, rank: Rank = _equal, taken: Collection[str] = ()
+    ) -> tuple[dict[str, Entry], str]:
         """Returns (Id → photo, a note or "").
 
         Args:
           ids: of one file.
+          shown: the name of that file in messages.
+          rank: settles ties: of several photos the one of the lowest rank is meant; from ONLY_EXACTLY on, none loosely.
           taken: paths of photos that another file names.
 
         Raises:
           UserError: an Id names several photos.
         """
-        matches = {photo_id: entry for photo_id in ids if (entry := self.get(photo_id))}
+        matches = {photo_id: entry for photo_id in ids if (entry := self.get(photo_id, shown, rank=rank))}
         missing = [photo_id for photo_id in ids if photo_id not in matches]
         if not missing:
             return matches, ""
         gone = {entry.path for entry in matches.values()} | set(taken)
-        loosely = _match_loosely(missing, [e for e in self._entries if e.path not in gone], common=_common_folders(ids))
+        near = [e for e in self._entries if e.path not in gone and rank(e) < ONLY_EXACTLY]
+        loosely = _match_loosely(missing, near, common=_common_folders(ids))
         note = ""
         if loosely:
             first, entry = next(iter(loosely.items()))
             note = (
-                f"{_counted(len(loosely))} of {self._shown} matched one photo only without regard to case, folders, "
+                f"{_counted(len(loosely))} of {shown} matched one photo only without regard to case, folders, "
                 f"extension or Unicode form (first: {first} is {entry.path})."
             )
         return matches | loosely, note

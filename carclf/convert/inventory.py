@@ -1,30 +1,22 @@
-"""Recognises the layout of the input and lists its photos."""
+"""The photos of an input, listed before any is read: from its layout, its archives and its external photos."""
 
 import dataclasses
 import itertools
-import os
-import re
 from collections import Counter
+from collections.abc import Mapping
 
+from carclf.convert.by_folder import by_folder
+from carclf.convert.class_maps import class_map
 from carclf.convert.id_lookup import keys_of
-from carclf.convert.labels import LabelFile, named, read_label_file
+from carclf.convert.labels import named
+from carclf.convert.layout import read_layout
 from carclf.convert.options import ConvertOptions
-from carclf.convert.photos import (
-    Findings,
-    Photo,
-    Rejection,
-    by_folder,
-    by_label,
-    composed,
-    cross_checked,
-    unlabelled,
-)
+from carclf.convert.photos import Findings, Photo, Rejection, composed
+from carclf.convert.roles import TEST, Roles, role_of
 from carclf.convert.sources import Entry, Source
-from carclf.convert.tree import TEST, TRAIN, VALIDATION, Tree, is_photo, open_tree, role_of, under
+from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.errors import UserError
-
-SAMPLE_FILE = re.compile(r"^sample[-_ ]?submission.*\.csv$", re.IGNORECASE)
-LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]labels)\.csv$", re.IGNORECASE)
+from carclf.forms import Sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +30,9 @@ class Inventory:
       rejected: files that must not be read, and Ids without a file.
       sample_submission: the bytes of the sample, or None.
       notes: harmless findings, one sentence each.
+      sample: the sample submission as a table, or None.
+      label_column: the name of the column that the labels were read from, or "".
+      class_names: category → name, of a file that names the classes; empty if there is none.
     """
 
     layout: str
@@ -46,6 +41,9 @@ class Inventory:
     rejected: tuple[Rejection, ...] = ()
     sample_submission: bytes | None = None
     notes: tuple[str, ...] = ()
+    sample: Sample | None = None
+    label_column: str = ""
+    class_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def describe(self) -> str:
         """Returns one line: the layout, photos, classes."""
@@ -66,29 +64,34 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
       spool: a folder for archives that are deflated inside an archive; created only if there are any.
 
     Raises:
-      UserError: nothing is there, the layout is not recognised, or labels and photos contradict each other.
+      UserError: nothing is there, the photos have no labels, or labels and photos contradict each other.
     """
     how = {"spool": spool, "zip_encoding": options.zip_encoding}
     tree = open_tree(options.input, first_source=0, flag="input", **how)
-    recognise = _listed if options.labels else _train_and_test if under(tree.entries, TRAIN) else _classes
     findings = Findings(notes=list(tree.notes))
-    layout, photos, sample = recognise(tree, options, findings)
+    layout = read_layout(tree, options, findings)
+    photos = layout.photos
     if not any(photo.split == "train" for photo in photos):
         raise UserError(
-            f"--input={options.input} was read as {layout} and has no training photos{_why_none(tree, findings)}: give "
-            "class folders, the competition's zip or folder, or --labels=CSV."
+            f"--input={options.input} was read as {layout.name} and has no training photos{_why_none(tree, findings)}: "
+            "give class folders, the competition's zip or folder, or --labels=CSV."
         )
     trees = [tree]
     if options.external:
         trees.append(open_tree(options.external, first_source=len(tree.sources), flag="external", **how))
         photos += _external(trees[1], photos, options, findings)
+    names, origin = class_map(tree, {photo.category for photo in photos if photo.split == "train"})
+    findings.notes += [f"The names of the classes are those of {origin}."] if names else []
     return Inventory(
-        layout=layout,
+        layout=layout.name,
         sources=tuple(source for one in trees for source in one.sources),
         photos=_in_order(photos),
         rejected=tuple(sorted(_with_refused(findings.rejected, trees, photos), key=lambda r: (r.split, r.id, r.path))),
-        sample_submission=sample,
+        sample_submission=layout.lists.content,
         notes=tuple(findings.notes),
+        sample=layout.lists.sample,
+        label_column=layout.lists.labels.label_column if layout.lists.labels else "",
+        class_names=names,
     )
 
 
@@ -103,99 +106,10 @@ def _why_none(tree: Tree, findings: Findings) -> str:
     return f"; {findings.notes[0].rstrip('.')}" if findings.notes else ""
 
 
-def _train_and_test(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
-    """Lists train/ (class folders, or flat with train.csv), and validation/ and test/ if they are there."""
-    entries = under(tree.entries, TRAIN, VALIDATION)
-    label_entry, sample_entry = _root_file(tree, LABEL_FILE), _root_file(tree, SAMPLE_FILE)
-    labels = _parse_labels(tree.read(label_entry), label_entry.path, options) if label_entry else None
-    if any(e.path.count("/") >= 2 for e in entries if is_photo(e)):
-        photos = by_folder(entries, depth=1, split="train", findings=findings)
-        photos = cross_checked(photos, labels, findings=findings) if labels else photos
-    elif labels:
-        photos = by_label(entries, labels, split="train", findings=findings)
-    else:
-        raise UserError(
-            "The photos of train/ lie in no class folders and no train.csv is beside it: give --labels=CSV."
-        )
-    others = [e.path for e in tree.entries if "/" in e.path and not role_of(e.path.split("/")[0]) and is_photo(e)]
-    if others:
-        folders = sorted({path.split("/")[0] for path in others})
-        findings.notes.append(f"{len(others):,} photos beside train/ were left out, in {named(folders)}.")
-    sample = tree.read(sample_entry) if sample_entry else None
-    shown = sample_entry.path if sample_entry else ""
-    photos += _test_photos(under(tree.entries, TEST), _test_ids(sample, shown, options), findings)
-    kind = "competition" if labels or sample else "train and test class folders in a"
-    return f"{kind} {tree.container}", photos, sample
-
-
-def _classes(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
-    """Lists class folders at the root, or loose photos with train.csv beside them, and test/ if it is there."""
-    test_entries = under(tree.entries, TEST)
-    taken = {entry.path for entry in test_entries}
-    entries = [entry for entry in tree.entries if entry.path not in taken]
-    label_entry, sample_entry = _root_file(tree, LABEL_FILE), _root_file(tree, SAMPLE_FILE)
-    if label_entry and not any("/" in entry.path and is_photo(entry) for entry in entries):
-        labels = _parse_labels(tree.read(label_entry), label_entry.path, options)
-        photos = by_label(entries, labels, split="train", findings=findings)
-        layout = f"{tree.container} of photos with {label_entry.path}"
-    else:
-        photos = by_folder(entries, depth=0, split="train", findings=findings)
-        layout = f"{tree.container} of class folders"
-    sample = tree.read(sample_entry) if sample_entry and test_entries else None
-    shown = sample_entry.path if sample_entry else ""
-    return layout, photos + _test_photos(test_entries, _test_ids(sample, shown, options), findings), sample
-
-
-def _listed(tree: Tree, options: ConvertOptions, findings: Findings) -> tuple[str, list[Photo], bytes | None]:
-    """Lists the photos of --labels by Id, wherever they are under the input."""
-    labels = _parse_labels(_file_bytes(options.labels, "labels"), os.path.basename(options.labels), options)
-    sample = _file_bytes(options.test_csv, "test_csv") if options.test_csv else None
-    ids = _test_ids(sample, os.path.basename(options.test_csv), options)
-    test_entries = under(tree.entries, TEST)
-    taken = {entry.path for entry in test_entries}
-    entries = [entry for entry in tree.entries if entry.path not in taken]
-    if ids and not test_entries:  # training and test photos share a folder: the two files tell them apart
-        test_entries = entries
-    photos = by_label(entries, labels, split="train", findings=findings, elsewhere=ids)
-    photos += _test_photos(test_entries, ids, findings, elsewhere=labels)
-    return f"{tree.container} of photos with {labels.shown}", photos, sample
-
-
-def _test_photos(
-    entries: list[Entry], ids: LabelFile | None, findings: Findings, *, elsewhere: LabelFile | None = None
-) -> list[Photo]:
-    if ids is None:
-        return unlabelled(entries, depth=1, split="test", findings=findings)
-    return by_label(entries, ids, split="test", findings=findings, elsewhere=elsewhere)
-
-
-def _test_ids(sample: bytes | None, shown: str, options: ConvertOptions) -> LabelFile | None:
-    if options.test_csv:
-        sample, shown = _file_bytes(options.test_csv, "test_csv"), os.path.basename(options.test_csv)
-    return read_label_file(sample, shown=shown, with_labels=False) if sample is not None else None
-
-
-def _root_file(tree: Tree, pattern: re.Pattern[str]) -> Entry | None:
-    found = [entry for entry in tree.entries if "/" not in entry.path and pattern.match(entry.path)]
-    if len(found) > 1:
-        raise UserError(f"The input holds {named([e.path for e in found])} side by side: keep the one that counts.")
-    return found[0] if found else None
-
-
-def _file_bytes(path: str, flag: str) -> bytes:
-    if not os.path.isfile(path):
-        raise UserError(f"There is no file --{flag}={path}: give an existing CSV.")
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _parse_labels(content: bytes, shown: str, options: ConvertOptions) -> LabelFile:
-    return read_label_file(content, shown=shown, id_column=options.id_column, label_column=options.label_column)
-
-
 def _external(tree: Tree, photos: list[Photo], options: ConvertOptions, findings: Findings) -> list[Photo]:
     findings.notes += tree.notes
-    extra = by_folder(tree.entries, depth=0, split="extra", findings=findings)
+    entries = [entry for entry in tree.entries if is_photo(entry)]
+    extra = by_folder(entries, Roles(entry.path for entry in entries), split="extra", findings=findings)
     foreign = sorted({p.category for p in extra} - {p.category for p in photos if p.split == "train"})
     if foreign:
         raise UserError(

@@ -1,12 +1,11 @@
 """Label files and classes: any CSV with an Id and a label column; labels are strings, mapped to numbers once."""
 
-import csv
 import dataclasses
-import io
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from carclf.convert.table import Table, read_table
 from carclf.errors import UserError
 
 ID_COLUMNS = ("id", "image_id", "imageid", "image/filename", "filename", "file_name", "file", "image", "img", "path")
@@ -20,6 +19,13 @@ LABEL_COLUMNS = (
     "class_name",
     "class_id",
     "target",
+    "classname",
+    "classid",
+    "category_id",
+    "species",
+    "breed",
+    "diagnosis",
+    "dx",
 )
 
 
@@ -33,6 +39,8 @@ class LabelFile:
       repeated: Ids that occur more than once, always with the same label.
       id_column: header of the column that the Ids were read from.
       columns: every header.
+      label_column: header of the column that the labels were read from; "" if there is none.
+      groups: Id → what is kept in one fold (--group_column).
     """
 
     shown: str
@@ -40,6 +48,8 @@ class LabelFile:
     repeated: tuple[str, ...]
     id_column: str = ""
     columns: tuple[str, ...] = ()
+    label_column: str = ""
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def advice(self) -> str:
         """Returns the end of an error about Ids: which column they were read from, and how to choose another."""
@@ -63,7 +73,7 @@ def named(items: Sequence[str]) -> str:
 def read_label_file(
     content: bytes, *, shown: str, id_column: str = "", label_column: str = "", with_labels: bool = True
 ) -> LabelFile:
-    """Reads a CSV; every cell stays the string it is.
+    """Reads a CSV whose columns are recognised by their names.
 
     Args:
       content: its bytes, UTF-8; separated by commas, semicolons or tabs.
@@ -75,17 +85,29 @@ def read_label_file(
     Raises:
       UserError: not UTF-8, no rows, no such column, an empty Id, or an Id with two labels.
     """
-    rows = _rows(content, shown)
-    header = [cell.strip() for cell in rows[0]]
-    ids, label = _id_and_label(header, id_column, label_column, shown=shown, with_labels=with_labels)
-    advice = _id_advice(header[ids], header)
+    table = read_table(content, shown=shown)
+    ids, label = columns_by_name(table, id_column=id_column, label_column=label_column, with_labels=with_labels)
+    return label_file(table, ids=ids, label=label)
+
+
+def label_file(table: Table, *, ids: int, label: int | None, group: int | None = None) -> LabelFile:
+    """Returns the Ids and the labels of a table.
+
+    Args:
+      table: the CSV.
+      ids: the column of the Ids.
+      label: the column of the labels; None if there is none.
+      group: the column of the groups; None if there is none.
+
+    Raises:
+      UserError: an Id is empty, has no label, or has two labels or groups.
+    """
+    shown, advice = table.shown, _id_advice(table.header[ids], table.header)
     labels: dict[str, str] = {}
     repeated: dict[str, None] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells: correct the file.")
+    for number, row in enumerate(table.rows, start=2):
         if not row[ids]:
-            raise UserError(f"{shown} line {number} has no Id in the column {header[ids]!r}: {advice}.")
+            raise UserError(f"{shown} line {number} has no Id in the column {table.header[ids]!r}: {advice}.")
         text = row[label].strip() if label is not None else ""
         if label is not None and not text:
             raise UserError(f"{shown} line {number} has no label for {row[ids]}: correct the file.")
@@ -94,49 +116,51 @@ def read_label_file(
                 raise UserError(f"{shown} gives {row[ids]} the labels {labels[row[ids]]} and {text}: {advice}.")
             repeated[row[ids]] = None
         labels[row[ids]] = text
-    return LabelFile(shown, labels, tuple(repeated), id_column=header[ids], columns=tuple(header))
+    groups = {row[ids]: row[group].strip() for row in table.rows} if group is not None else {}
+    names = [table.header[ids], table.header[label] if label is not None else ""]
+    return LabelFile(shown, labels, tuple(repeated), names[0], table.header, label_column=names[1], groups=groups)
 
 
-def _id_and_label(
-    header: list[str], id_column: str, label_column: str, *, shown: str, with_labels: bool
+def columns_by_name(
+    table: Table, *, id_column: str, label_column: str, with_labels: bool = True
 ) -> tuple[int, int | None]:
-    """Returns the columns of the Ids and of the labels; one that is given by name is no candidate for the other."""
+    """Returns the columns of the Ids and of the labels; one that is given by name is no candidate for the other.
+
+    Args:
+      table: the CSV.
+      id_column: as for `read_label_file`.
+      label_column: as for `read_label_file`.
+      with_labels: whether there must be a label column.
+
+    Raises:
+      UserError: there is no such column, or both are the same.
+    """
+    header, shown = list(table.header), table.shown
     if not with_labels:
-        return _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=0), None
+        return column_named(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=0), None
     named_label = None
     if label_column:
-        named_label = _column(header, label_column, (), shown, flag="label_column", otherwise=None)
+        named_label = column_named(header, label_column, (), shown, flag="label_column", otherwise=None)
     first = 0 if named_label != 0 or len(header) < 2 else 1
-    ids = _column(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=first, taken=named_label)
+    ids = column_named(header, id_column, ID_COLUMNS, shown, flag="id_column", otherwise=first, taken=named_label)
     if named_label is None:
         other = 1 - ids if len(header) == 2 else None
-        return ids, _column(header, "", LABEL_COLUMNS, shown, flag="label_column", otherwise=other, taken=ids)
+        return ids, column_named(header, "", LABEL_COLUMNS, shown, flag="label_column", otherwise=other, taken=ids)
     if named_label == ids:
-        raise UserError(
-            f"{shown}: Ids and labels would both be read from the column {header[ids]!r}: give two columns with "
-            "--id_column=NAME and --label_column=NAME."
-        )
+        raise both_columns(shown, header[ids])
     return ids, named_label
 
 
-def _rows(content: bytes, shown: str) -> list[list[str]]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
-    except csv.Error as error:
-        raise UserError(f"{shown} is not CSV ({error}): correct the file.") from None
-    if len(rows) < 2:
-        raise UserError(f"{shown} has no rows below its header: give a CSV with Ids.")
-    return rows
+def both_columns(shown: str, column: str) -> UserError:
+    """Returns the error about one column for Ids and labels."""
+    return UserError(
+        f"{shown}: Ids and labels would both be read from the column {column!r}: give two columns with "
+        "--id_column=NAME and --label_column=NAME."
+    )
 
 
-def _column(
-    header: list[str],
+def column_named(
+    header: Sequence[str],
     wanted: str,
     known: Iterable[str],
     shown: str,
@@ -145,10 +169,15 @@ def _column(
     otherwise: int | None,
     taken: int | None = None,
 ) -> int:
+    """Returns the column `wanted`, else the first of the names `known`, else `otherwise`.
+
+    Raises:
+      UserError: there is no such column, and no other choice.
+    """
     if wanted:
         if wanted not in header:
             raise UserError(f"{shown} has no column {wanted!r}: its columns are {', '.join(header)}.")
-        return header.index(wanted)
+        return list(header).index(wanted)
     lowered = [name.lower() for name in header]
     found = next((lowered.index(name) for name in known if name in lowered and lowered.index(name) != taken), otherwise)
     if found is None:

@@ -18,8 +18,8 @@ class ConvertOptions(Options):
 
     input: str = option(
         "",
-        "The photos: the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class "
-        "folders, or a folder of photos with --labels. The layout that was recognised is printed.",
+        "The photos: the competition's zip or folder, packed or unpacked, class folders, or photos with a CSV of "
+        "labels. The layout that was recognised is printed.",
         group=_WHERE,
         path=True,
     )
@@ -31,8 +31,27 @@ class ConvertOptions(Options):
         path=True,
     )
     labels: str = option("", "CSV with the Id and the label of every training photo.", group=_WHERE, path=True)
-    test_csv: str = option(
-        "", "CSV whose first column names the test photos (a sample submission).", group=_WHERE, path=True
+    sample: str = option(
+        "",
+        "The sample submission, where it does not lie at the root of the input: its Ids are the test photos, and its "
+        "columns say what an answer looks like.",
+        group=_WHERE,
+        path=True,
+    )
+    test_csv: str = option("", "Another name of --sample.", group=_WHERE, path=True)
+    label_pattern: str = option(
+        "",
+        r"Regular expression whose first group, found in the name or the path of a photo, is its class, such as "
+        r"'(cat|dog)\.\d+'.",
+        group=_WHERE,
+        check="carclf.convert.by_name:check_pattern",
+    )
+    form: str = option(
+        "auto",
+        "What an answer looks like, where the sample submission does not say it: label, probability, probabilities, "
+        "or 'ranking(5)'.",
+        group=_WHERE,
+        check="carclf.forms:check_form",
     )
     zip_encoding: str = option(
         "",
@@ -40,8 +59,8 @@ class ConvertOptions(Options):
         group=_WHERE,
         check="carclf.convert.options:check_encoding",
     )
-    id_column: str = option("", "Column of the Ids in --labels, where it is not recognised.", group=_WHERE)
-    label_column: str = option("", "Column of the labels in --labels, where it is not recognised.", group=_WHERE)
+    id_column: str = option("", "Column of the Ids, where it is not recognised.", group=_WHERE)
+    label_column: str = option("", "Column of the labels, where it is not recognised.", group=_WHERE)
     classes: str = option(
         "", "Names of the classes: a,b,c in the order of their labels, or a file with one per line.", group=_WHERE
     )
@@ -85,6 +104,11 @@ class ConvertOptions(Options):
     keep_folds: str = option(
         "", "dataset.json whose photos keep the folds that they have there.", group=_SPLIT, path=True
     )
+    group_column: str = option(
+        "",
+        "Column whose equal cells keep their photos in one fold, such as the driver or the patient.",
+        group=_SPLIT,
+    )
     seed: int = option(42, "Seed of folds and record order.", low=0, group=_SPLIT)
 
     workers: int = option(0, "Processes; 0 is one per CPU, fewer for few photos.", low=0, high=MOST_WORKERS, group=_HOW)
@@ -118,6 +142,12 @@ class ConvertOptions(Options):
         for name in ("input", "output"):
             if not getattr(self, name) and not (name == "output" and self.dry_run):
                 raise UserError(f"--{name} is missing: see --help for what it takes.")
+        if self.sample and self.test_csv:
+            raise UserError("--sample and --test_csv are the same: give one of them.")
+        if self.labels and self.label_pattern:
+            raise UserError("--labels and --label_pattern both say the classes: give one of them.")
+        if self.group_column and self.split != STRATIFIED:
+            raise UserError("--group_column and --split=first_files exclude each other: give one of them.")
         if self.keep_folds and self.split != STRATIFIED:
             raise UserError("--keep_folds and --split=first_files exclude each other: give one of them.")
         if self.keep_folds and self.output and _folder(self.keep_folds) == _folder(self.output):

@@ -2,25 +2,22 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from carclf.convert import sources, zip_names
+from carclf.convert.copies import largest_only, without_copies
 from carclf.convert.folders import folder_entries
 from carclf.convert.labels import named
+from carclf.convert.roles import TEST, TRAIN, role_of
 from carclf.convert.sources import Entry, Reader, Source
 from carclf.errors import UserError
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 PHOTO_SUFFIXES |= {".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ""}
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-_WHAT = r"([-_ ]?(images?|photos?|pictures|imgs?|upload|data|set|dir|folder|\d))?"
-ROLES = {  # role → the names of its folder, in lowercase
-    TRAIN: re.compile(rf"train(ing)?{_WHAT}"),
-    VALIDATION: re.compile(rf"(val(id(ation)?)?|dev){_WHAT}"),
-    TEST: re.compile(rf"test(ing)?{_WHAT}"),
-}
+TEXTS = frozenset(
+    ["readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile", "dockerfile"]
+)
 
 
 @dataclasses.dataclass
@@ -81,7 +78,7 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
     else:
         raise UserError(f"There is nothing at --{flag}={path}: give an existing folder or zip.")
     listed = _readable(tree, listed, shown=lambda path: path)
-    listed = _without_doubles(_without_wrapper(listed))
+    listed = _without_wrapper(largest_only(without_copies(listed, tree.notes), tree.notes))
     folders = {entry.path.split("/")[0] for entry in listed if "/" in entry.path}
     for entry in listed:
         if not sources.is_nested_zip(entry.name) or "/" in entry.path:
@@ -94,20 +91,11 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
     return tree
 
 
-def role_of(folder: str) -> str:
-    """Returns TRAIN, VALIDATION or TEST, according to a folder's name, or ""."""
-    return next((role for role, names in ROLES.items() if names.fullmatch(folder.lower())), "")
-
-
-def under(entries: Iterable[Entry], *roles: str) -> list[Entry]:
-    """Returns the entries in a top-level folder of one of these roles."""
-    return [e for e in entries if "/" in e.path and role_of(e.path.split("/")[0]) in roles]
-
-
 def is_photo(entry: Entry) -> bool:
     """Returns whether a file's name is that of a photo; its bytes are checked later."""
     name = PurePosixPath(entry.path)
-    return name.suffix.lower() in PHOTO_SUFFIXES and not name.name.startswith(".")
+    known = name.suffix.lower() in PHOTO_SUFFIXES and name.name.lower() not in TEXTS
+    return known and not name.name.startswith(".")
 
 
 def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str]) -> list[Entry]:
@@ -178,17 +166,6 @@ def _expand(tree: Tree, entry: Entry, *, number: int, spool: str, zip_encoding: 
     tree.container = f"{tree.container.split(' with')[0]} with nested zips"
 
 
-def _without_doubles(entries: list[Entry]) -> list[Entry]:
-    """Drops the inner of two folders with the same name, such as train/train, if nothing is beside it."""
-    below: dict[str, set[str]] = {}
-    for entry in entries:
-        top, *rest = entry.path.split("/")
-        if rest:
-            below.setdefault(top, set()).add(rest[0] if len(rest) > 1 else "")
-    doubled = tuple(f"{top}/{top}/" for top, inner in below.items() if inner == {top} and role_of(top))
-    return [dataclasses.replace(e, path=e.path.split("/", 1)[1]) if e.path.startswith(doubled) else e for e in entries]
-
-
 def _without_wrapper(entries: list[Entry]) -> list[Entry]:
     """Returns the entries without folders that only wrap all others, such as one with the archive's name."""
     while entries:
@@ -200,7 +177,9 @@ def _without_wrapper(entries: list[Entry]) -> list[Entry]:
             any(e.path.count("/") > 1 for e in entries) and not any(is_photo(e) for e in directly)
         )
         loose = any("/" not in e.path for e in entries)
-        if len(tops) != 1 or loose or role_of(top) or not only_wraps:
+        inner = {entry.path.split("/")[1] for entry in entries if entry.path.count("/") > 1}
+        splits = role_of(top) and not any(role_of(name) == TRAIN for name in inner - tops)
+        if len(tops) != 1 or loose or splits or not only_wraps:
             break
         entries = [dataclasses.replace(e, path=e.path.removeprefix(f"{top}/")) for e in entries]
     return entries

@@ -6,6 +6,7 @@ starts in a tenth of the time of TensorFlow's import, and a photo can be read fr
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import google_crc32c
@@ -49,10 +50,16 @@ def build_example(
       row: index into the split's ids.
     """
     texts = (encoded, FORMAT, filename.encode(), sha256.encode(), class_name.encode())
-    integers = zip(INTEGER_FEATURES, (height, width, label, row), strict=True)
-    features = {name: _message(3, _message(1, _varint(number))) for name, number in integers}  # Int64List, packed
-    for name, text in zip(STRING_FEATURES, texts, strict=True):
-        features[name] = _message(1, _message(1, text))  # BytesList
+    values: dict[str, bytes | int] = dict(zip(INTEGER_FEATURES, (height, width, label, row), strict=True))
+    return serialize_example(values | dict(zip(STRING_FEATURES, texts, strict=True)))
+
+
+def serialize_example(values: Mapping[str, bytes | int]) -> bytes:
+    """Returns a tf.train.Example in which every feature has one value, bytes or an integer."""
+    features = {
+        name: _message(1, _message(1, value)) if isinstance(value, bytes) else _message(3, _message(1, _varint(value)))
+        for name, value in values.items()  # BytesList, or a packed Int64List
+    }
     entries = (_message(1, name.encode()) + _message(2, feature) for name, feature in sorted(features.items()))
     return _message(1, b"".join(_message(1, entry) for entry in entries))
 

@@ -499,7 +499,7 @@ def test_a_hostile_member_among_external_photos_counts_there(tmp_path):
     [
         pytest.param(b"Id,Category\r\n1001.jpg,0\r\n1000.jpg,0\r\n", id="CRLF"),
         pytest.param(b"\xef\xbb\xbfId,Category\n1001.jpg,0\n1000.jpg,0", id="BOM and no last newline"),
-        pytest.param(b'"Id";"Category"\n"1001.jpg";"7"\n"1000.jpg";"7"\n', id="semicolons and quotes"),
+        pytest.param(b'"Id";"Category"\n"1001.jpg";"2"\n"1000.jpg";"2"\n', id="semicolons and quotes"),
         pytest.param(b"Id\n1001.jpg\n1000.jpg\n", id="Ids alone"),
     ],
 )

@@ -188,9 +188,9 @@ def test_photos_of_one_name_in_train_and_validation_are_told_apart(tmp_path):
 
 
 def test_the_same_id_may_be_a_training_and_a_test_photo(tmp_path):
-    files = {"train/a/1.jpg": drawn(1), "test/1.jpg": drawn(2)}
+    files = {"train/a/1.jpg": drawn(1), "train/b/2.jpg": drawn(3), "test/1.jpg": drawn(2)}
     manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out")
-    assert (ids_of(manifest), ids_of(manifest, "test")) == ({"1.jpg": "a"}, {"1.jpg": ""})
+    assert (ids_of(manifest), ids_of(manifest, "test")) == ({"1.jpg": "a", "2.jpg": "b"}, {"1.jpg": ""})
 
 
 def test_loose_photos_with_a_list_beside_them(tmp_path):
@@ -254,7 +254,12 @@ def test_a_test_photo_that_the_sample_does_not_name_is_left_out_and_named(tmp_pa
             r"no training photos; 1 photos lie in no class folder and were left out: a\.jpg: give class",
         ),
         ({"train/1.jpg": drawn(1)}, {}, r"lie in no class folders and no train\.csv is beside it: give --labels=CSV"),
-        (class_folders(3) | {"train.csv": b"", "labels.csv": b""}, {}, r"holds labels\.csv, train\.csv side by side"),
+        (
+            class_folders(3)
+            | {f"{name}.csv": csv_of((f"{n}.jpg", f"{n} {name}") for n in range(3)) for name in ("train", "labels")},
+            {},
+            r"holds labels\.csv, train\.csv side by side, .* say which one counts with --labels=CSV",
+        ),
         ({"0/1.jpg": drawn(1)}, {"labels": "nowhere.csv"}, r"There is no file --labels=nowhere\.csv"),
     ],
     ids=["nothing", "no photo", "loose photo", "train without classes", "two lists", "no list"],

@@ -8,7 +8,7 @@ import pytest
 
 from carclf.convert.labels import order_categories
 from carclf.convert.options import ConvertOptions
-from carclf.convert.tree import TEST, TRAIN, VALIDATION, role_of
+from carclf.convert.roles import TEST, TRAIN, VALIDATION, role_of
 from carclf.convert.zip_names import likely_encodings
 from carclf.errors import UserError
 from tests.convert.inputs import (
@@ -164,7 +164,7 @@ def test_ids_that_can_mean_no_photo_or_several_are_missing(tmp_path, files, ids,
 def test_a_training_id_does_not_take_a_test_photo(tmp_path):
     folder = write_files(tmp_path / "in", {f"{number}.jpg": drawn(number) for number in range(6)})
     (tmp_path / "train.csv").write_bytes(csv_of([*((f"{n}.jpg", n % 2) for n in range(4)), ("4.png", 0)]))
-    (tmp_path / "test.csv").write_bytes(csv_of([("4.jpg", 0), ("5.jpg", 0)]))
+    (tmp_path / "test.csv").write_bytes(csv_of([("4.jpg", 0), ("5.jpg", 1)]))
     lists = {"labels": str(tmp_path / "train.csv"), "test_csv": str(tmp_path / "test.csv")}
     manifest = converted(folder, tmp_path / "out", on_bad="skip", **lists)
     assert sorted(ids_of(manifest, "test")) == ["4.jpg", "5.jpg"]

@@ -231,7 +231,8 @@ def test_alike_photos_stay_in_one_fold_if_they_are_searched(tmp_path, search):
     files = {}
     for number in range(12):
         raw = drawn(number, size=SIZE)
-        files |= {f"0/{number}.jpg": raw, f"0/{number} again.jpg": COPIES["recompressed"](opened(raw))}
+        label = number % 2
+        files |= {f"{label}/{number}.jpg": raw, f"{label}/{number} again.jpg": COPIES["recompressed"](opened(raw))}
     manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out", folds=3, near_duplicates=search)
     ids = manifest.read_ids("train")
     fold = dict(zip(ids["id"], ids["fold"], strict=True))

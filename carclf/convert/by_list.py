@@ -1,0 +1,128 @@
+"""The rule of lists: a CSV gives the label of each photo, wherever the photos lie."""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from carclf.convert.id_lookup import ONLY_EXACTLY, Lookup, Rank
+from carclf.convert.labels import LabelFile, named
+from carclf.convert.photos import Findings, Photo, Rejection, composed
+from carclf.convert.roles import ANNOTATION, TEST, TRAIN, VALIDATION, Roles
+from carclf.convert.sources import Entry
+from carclf.errors import UserError
+
+RANKS = {  # split → role of a photo → which of several photos of one Id is meant
+    "train": {TRAIN: 0, VALIDATION: 1, "": 2, ANNOTATION: ONLY_EXACTLY, TEST: ONLY_EXACTLY + 1},
+    "test": {TEST: 0, "": 1, ANNOTATION: ONLY_EXACTLY, VALIDATION: ONLY_EXACTLY + 1, TRAIN: ONLY_EXACTLY + 2},
+}
+
+
+def rank_for(split: str, roles: Roles) -> Rank:
+    """Returns what settles ties between several photos of one Id: the folders above them."""
+    ranks = RANKS[split]
+    return lambda entry: ranks[roles.role(entry.path)]
+
+
+def by_label(
+    lookup: Lookup,
+    labels: LabelFile,
+    *,
+    split: str,
+    rank: Rank,
+    findings: Findings,
+    taken: Collection[str] = (),
+    barred: Collection[str] = (),
+) -> list[Photo]:
+    """Returns the photos that `labels` names, under its Ids; rejects Ids without a photo.
+
+    Args:
+      lookup: finds all photos.
+      labels: Ids, and categories if the file has them.
+      split: of the photos.
+      rank: settles ties.
+      findings: added to.
+      taken: paths of photos that another file names exactly: no Id means them loosely.
+      barred: paths of photos that these Ids must not mean.
+
+    Raises:
+      UserError: an Id matches several photos, or a photo several Ids.
+    """
+    matches, note = lookup.match(labels.labels, labels.shown, rank=rank, taken=[*taken, *barred])
+    findings.notes += [note] if note else []
+    photos: dict[str, Photo] = {}
+    for photo_id, category in labels.labels.items():
+        entry = matches.get(photo_id)
+        if entry is None or entry.path in barred:
+            reason = f"named in {labels.shown}, but there is no such photo"
+            findings.rejected.append(Rejection(photo_id, split, category, reason, ""))
+        elif entry.path in photos:
+            raise UserError(
+                f"{labels.shown} names {entry.path} as {photos[entry.path].id} and as {photo_id}: {labels.advice()}."
+            )
+        else:
+            photos[entry.path] = Photo(photo_id, split, composed(category), entry, labels.groups.get(photo_id, ""))
+    if labels.repeated:
+        count, names = len(labels.repeated), named(labels.repeated)
+        findings.notes.append(f"{labels.shown} names {count} Ids repeatedly: {names}.")
+    return list(photos.values())
+
+
+def none_named(labels: LabelFile, entries: Sequence[Entry]) -> UserError:
+    """Returns the error about a list that names none of the photos."""
+    example, present = next(iter(labels.labels)), entries[0].path
+    return UserError(
+        f"No photo has one of the {len(labels.labels):,} Ids in the column {labels.id_column!r} of {labels.shown} "
+        f"(such as {example}; a photo is {present}): {labels.advice()}."
+    )
+
+
+def with_folders(
+    listed: list[Photo], classes: Mapping[str, str], others: Sequence[Photo], *, labels: LabelFile, findings: Findings
+) -> list[Photo]:
+    """Returns the listed photos, and those of class folders that the list does not name if both agree.
+
+    Args:
+      listed: the photos that the list names.
+      classes: path → class folder, of the photos that lie in one.
+      others: the photos of class folders that the list does not name.
+      labels: the list.
+      findings: added to.
+
+    Raises:
+      UserError: some photos lie in another class's folder than the list says.
+    """
+    if not listed:
+        return list(others)
+    inside = [photo for photo in listed if photo.entry.path in classes]
+    wrong = [photo for photo in inside if classes[photo.entry.path] != photo.category]
+    if not inside:
+        return listed
+    if _all_folders_contradict(inside, classes):
+        findings.notes.append(
+            f"The labels are those of {labels.shown}: the folders above the photos are not its classes (such as "
+            f"{wrong[0].entry.path}, which is {wrong[0].category})."
+        )
+        return listed
+    if wrong:
+        paths = named([f"{photo.entry.path} ({labels.shown}: {photo.category})" for photo in wrong])
+        raise UserError(
+            f"{len(wrong)} photos lie in another class's folder than {labels.shown} says: {paths}; correct the one or "
+            f"the other, or give the list as --labels=CSV to go by it alone."
+        )
+    if others:
+        names = named([photo.entry.path for photo in others])
+        findings.notes.append(f"{len(others)} photos are not in {labels.shown} and took their folder's label: {names}.")
+    return [*listed, *others]
+
+
+def _all_folders_contradict(photos: Sequence[Photo], classes: Mapping[str, str]) -> bool:
+    """Returns whether in each class folder most of the listed photos have another label."""
+    votes: dict[str, Counter[bool]] = defaultdict(Counter)
+    for photo in photos:
+        votes[classes[photo.entry.path]][classes[photo.entry.path] == photo.category] += 1
+    return all(vote[False] > vote[True] for vote in votes.values())
+
+
+def as_tests(photos: Sequence[Photo]) -> list[Photo]:
+    """Returns the photos as test photos: their labels are left out."""
+    return [dataclasses.replace(photo, split="test", category="", group="") for photo in photos]

@@ -1,0 +1,207 @@
+"""Which columns of a CSV hold the Ids and the labels: found by what their cells say, then by their names."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, named
+from carclf.convert.table import Table
+from carclf.errors import UserError
+from carclf.forms import Sample
+
+LOOK_AT = 1_000  # rows that tell whether a column may hold Ids
+RIVAL_FRACTION = 0.5  # of the photos of the best column: another column that names as many may be meant
+DISTINCT_FRACTION = 0.9  # of the rows: a column of Ids hardly repeats itself
+FEW_ROWS = 20  # in fewer, even labels may all differ
+SET_OF = "the columns that are 1"
+NamedPhoto = Callable[[str], str]  # a cell → the path of the photo that it names, or ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the user and the sample submission say about the columns.
+
+    Attributes:
+      id_column: the flag, or "".
+      label_column: the flag, or "".
+      sample: the sample submission, or None.
+    """
+
+    id_column: str = ""
+    label_column: str = ""
+    sample: Sample | None = None
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The sample's columns that are not its Ids."""
+        return tuple(name for name in self.sample.header if name != self.sample.id_column) if self.sample else ()
+
+
+def id_column(table: Table, names: NamedPhoto, wanted: Wanted) -> int | None:
+    """Returns the column whose cells name most photos, or None if no cell names one.
+
+    Args:
+      table: the CSV.
+      names: finds the photo of a cell.
+      wanted: names that count first.
+
+    Raises:
+      UserError: two columns name photos, and not the same in each row.
+    """
+    if wanted.id_column:
+        return table.find(wanted.id_column)
+    label = _label_by_name(table, wanted)
+    counts = [0 if c == label else _photos_named(table, c, names) for c in range(len(table.header))]
+    own = table.find(wanted.sample.id_column) if wanted.sample else None
+    if own is not None and counts[own] and counts[own] >= RIVAL_FRACTION * max(counts):
+        return own
+    eligible = [c for c, count in enumerate(counts) if count and _may_hold_ids(table, c)]
+    best = max((counts[c] for c in eligible), default=0)
+    candidates = [c for c in eligible if counts[c] >= RIVAL_FRACTION * best]
+    if not candidates:
+        return None
+    chosen = min(candidates, key=lambda c: (_place(table.header[c], ID_COLUMNS), -counts[c], c))
+    rivals = [c for c in candidates if c != chosen and _disagree(table, chosen, c, names)]
+    if rivals:
+        shown = " and ".join(repr(table.header[c]) for c in sorted([chosen, rivals[0]]))
+        raise UserError(
+            f"{table.shown} has two columns that name photos, but not the same ones in each row, {shown}: say which "
+            "holds the Ids with --id_column=NAME."
+        )
+    return chosen
+
+
+def _label_by_name(table: Table, wanted: Wanted) -> int | None:
+    """Returns the column that is known as the labels by its name alone, or None."""
+    if wanted.label_column:
+        return table.find(wanted.label_column)
+    found = [place for name in LABEL_COLUMNS if (place := table.find(name)) is not None]
+    return found[0] if found else None
+
+
+def _photos_named(table: Table, column: int, names: NamedPhoto) -> int:
+    """Returns how many different photos the cells of a column name."""
+    first = {row[column] for row in table.rows[:LOOK_AT]}
+    if len(table.rows) > LOOK_AT and not any(map(names, first)):
+        return 0
+    return len({path for row in table.rows if (path := names(row[column]))})
+
+
+def _may_hold_ids(table: Table, column: int) -> bool:
+    usual = table.header[column].lower() in ID_COLUMNS
+    return usual or len(table.values(column)) >= DISTINCT_FRACTION * len(table.rows)
+
+
+def _disagree(table: Table, one: int, other: int, names: NamedPhoto) -> bool:
+    paths = ((names(row[one]), names(row[other])) for row in table.rows)
+    return any(first != second for first, second in paths if first or second)
+
+
+def _place(name: str, known: Sequence[str]) -> int:
+    return known.index(name.lower()) if name.lower() in known else len(known)
+
+
+def with_labels(table: Table, ids: int, wanted: Wanted) -> tuple[Table, int, str] | None:
+    """Returns (table, its column of labels, a note or ""), or None if no column is known to hold labels.
+
+    One-hot columns become one column of labels, which is added to the table.
+
+    Args:
+      table: the CSV.
+      ids: the column of its Ids.
+      wanted: names and answers that count first.
+
+    Raises:
+      UserError: --label_column names the column of the Ids.
+    """
+    if wanted.label_column:
+        place = table.find(wanted.label_column)
+        if place == ids:
+            raise both_columns(table.shown, table.header[ids])
+        return None if place is None else (table, place, "")
+    others = [place for place in range(len(table.header)) if place != ids]
+    for rule in (_named_by_sample, _values_of_sample, _one_hot, _usual_name, _only_other):
+        if found := rule(table, others, wanted):
+            return found
+    return None
+
+
+Found = tuple[Table, int, str] | None
+
+
+def _named_by_sample(table: Table, others: list[int], wanted: Wanted) -> Found:
+    places = [place for name in wanted.answers if (place := table.find(name)) in others]
+    return (table, places[0], "") if len(places) == 1 and places[0] is not None else None
+
+
+def _values_of_sample(table: Table, others: list[int], wanted: Wanted) -> Found:
+    """Finds the one column whose values are the sample's class columns, or among whose values its labels are."""
+    columns = {_loose(name) for name in wanted.answers}
+    fitting = [c for c in others if len(found := {_loose(v) for v in table.values(c)}) >= 2 and found <= columns]
+    if len(fitting) == 1:
+        return table, fitting[0], ""
+    if len(wanted.answers) != 1 or wanted.sample is None:
+        return None
+    labels = {label for cell in wanted.sample.cells(wanted.answers[0]) for label in cell.split()}
+    holding = [c for c in others if labels and labels <= set(table.values(c))]
+    return (table, holding[0], "") if len(holding) == 1 else None
+
+
+def _one_hot(table: Table, others: list[int], wanted: Wanted) -> Found:
+    """Finds columns of 0 and 1 of which each row has a 1: the sample's, else all that there are."""
+    places = [place for name in wanted.answers if (place := table.find(name)) in others and place is not None]
+    hot = [c for c in (places if len(places) > 1 else others) if _is_flag(table, c)]
+    if len(hot) < 2 or (len(places) > 1 and len(hot) != len(places)):
+        return None
+    sets = [[table.header[c] for c in hot if float(row[c] or 0)] for row in table.rows]
+    several = sum(len(one) > 1 for one in sets)
+    if not all(sets) or (several and len(places) < 2):
+        return None
+    note = f"{several:,} rows of {table.shown} have several columns that are 1: the set of them is the class."
+    return table.with_column(SET_OF, map(" ".join, sets)), len(table.header), note if several else ""
+
+
+def _is_flag(table: Table, column: int) -> bool:
+    return set(table.values(column)) in ({"0", "1"}, {"0.0", "1.0"})
+
+
+def _usual_name(table: Table, others: list[int], wanted: Wanted) -> Found:
+    places = [place for name in LABEL_COLUMNS if (place := table.find(name)) in others]
+    return (table, places[0], "") if places and places[0] is not None else None
+
+
+def _only_other(table: Table, others: list[int], wanted: Wanted) -> Found:
+    """Finds the other of two columns, unless each of its cells is different."""
+    if len(others) != 1 or (len(table.rows) > FEW_ROWS and len(table.values(others[0])) == len(table.rows)):
+        return None
+    return table, others[0], ""
+
+
+def _loose(text: str) -> str:
+    return "".join(letter for letter in text.casefold() if letter not in " _-")
+
+
+def columns_of_list(table: Table, names: NamedPhoto, wanted: Wanted) -> tuple[Table, int, int, str]:
+    """Returns (table, column of Ids, column of labels, a note or "") of the CSV that the user gave as --labels.
+
+    Args:
+      table: the CSV.
+      names: finds the photo of a cell.
+      wanted: names that count first.
+
+    Raises:
+      UserError: a column that a flag names is not there, or none is known to hold the labels.
+    """
+    for flag in (wanted.id_column, wanted.label_column):
+        if flag and table.find(flag) is None:
+            raise UserError(f"{table.shown} has no column {flag!r}: its columns are {', '.join(table.header)}.")
+    ids = id_column(table, names, wanted)
+    if ids is None or (wanted.label_column and table.find(wanted.label_column) == ids and not wanted.id_column):
+        by_name = columns_by_name(table, id_column=wanted.id_column, label_column=wanted.label_column)
+        ids = by_name[0]
+    found = with_labels(table, ids, wanted)
+    if found is None:
+        raise UserError(
+            f"{table.shown} has the columns {named(table.header)}: say which one holds the labels with "
+            "--label_column=NAME."
+        )
+    return found[0], ids, found[1], found[2]

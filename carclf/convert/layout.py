@@ -1,0 +1,242 @@
+"""Finds the label and the split of every photo: by list, by folder, or by name."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+from carclf.convert import by_name
+from carclf.convert.by_folder import by_folder, folder_classes
+from carclf.convert.by_list import as_tests, by_label, none_named, rank_for, with_folders
+from carclf.convert.id_lookup import Lookup
+from carclf.convert.labels import LabelFile, named
+from carclf.convert.lists import Lists, find_lists
+from carclf.convert.options import ConvertOptions
+from carclf.convert.photos import Findings, Photo, ids_of
+from carclf.convert.roles import ANNOTATION, TEST, TRAIN, VALIDATION, Roles
+from carclf.convert.sources import Entry
+from carclf.convert.tree import Tree, is_photo
+from carclf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """An input as it was understood: its name in messages, its photos, its lists."""
+
+    name: str
+    photos: list[Photo]
+    lists: Lists
+
+
+def read_layout(tree: Tree, options: ConvertOptions, findings: Findings) -> Layout:
+    """Returns the photos of an input with their labels and splits.
+
+    Args:
+      tree: the files of the input.
+      options: of the converter.
+      findings: added to.
+
+    Raises:
+      UserError: the photos have no labels, or labels and photos contradict each other.
+    """
+    entries = [entry for entry in tree.entries if is_photo(entry)]
+    _note_other_files(tree, findings)
+    roles = Roles(entry.path for entry in entries)
+    lookup = Lookup(entries)
+    lists = find_lists(tree, options, names=lookup.named, roles=roles, findings=findings)
+    return _Reading(tree, options, findings, entries, roles, lookup, lists).read()
+
+
+def _note_other_files(tree: Tree, findings: Findings) -> None:
+    others = [e.path for e in tree.entries if not is_photo(e) and not e.path.lower().endswith((".csv", ".tsv"))]
+    if others:
+        findings.notes.append(f"{len(others)} files are no photos and were left out: {named(others)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """An input while its layout is read."""
+
+    tree: Tree
+    options: ConvertOptions
+    findings: Findings
+    entries: list[Entry]
+    roles: Roles
+    lookup: Lookup
+    lists: Lists
+
+    def read(self) -> Layout:
+        """Returns the layout."""
+        if self.options.label_pattern:
+            train, tests = self._by_pattern(self.options.label_pattern)
+            name = f"{self.tree.container} of photos that --label_pattern labels"
+        elif self.lists.labels:
+            train, tests = self._by_list(self.lists.labels)
+            name = self._name_of_list(self.lists.labels)
+        else:
+            train, tests = self._by_folder()
+            name = self._name_of_folders()
+        self._note_left([*train, *tests])
+        self._check_classes(train)
+        return Layout(name, [*train, *tests], self.lists)
+
+    @functools.cached_property
+    def _splits(self) -> bool:
+        """Returns whether a folder is known to hold the training photos."""
+        return any(self.roles.role(entry.path) == TRAIN for entry in self.entries)
+
+    @functools.cached_property
+    def _candidates(self) -> list[Entry]:
+        """Returns the photos that may be training photos, according to the folders above them."""
+        wanted = (TRAIN, VALIDATION) if self._splits else ("", VALIDATION)
+        return [entry for entry in self.entries if self.roles.role(entry.path) in wanted]
+
+    def _name_of_list(self, labels: LabelFile) -> str:
+        by_flag = bool(self.options.labels)
+        if self._splits and not by_flag:
+            return f"competition {self.tree.container}"
+        return f"{self.tree.container} of photos with {labels.shown}"
+
+    def _name_of_folders(self) -> str:
+        if not self._splits:
+            return f"{self.tree.container} of class folders"
+        kind = "competition" if self.lists.sample else "train and test class folders in a"
+        return f"{kind} {self.tree.container}"
+
+    def _by_list(self, labels: LabelFile) -> tuple[list[Photo], list[Photo]]:
+        theirs = self._named_by(self.lists.tests)
+        rank = rank_for("train", self.roles)
+        listed = by_label(self.lookup, labels, split="train", rank=rank, findings=self.findings, taken=theirs)
+        inside = [photo for photo in listed if self.roles.role(photo.entry.path) == TEST]
+        train = [photo for photo in listed if self.roles.role(photo.entry.path) != TEST]
+        if not self.options.labels:
+            train = self._with_folders(train, labels)
+        if self.entries and not train:
+            raise none_named(labels, self._candidates or self.entries)
+        tests = self._tests(train)
+        if inside and not self.lists.tests:
+            known = {photo.entry.path for photo in inside}
+            tests = as_tests(inside) + [photo for photo in tests if photo.entry.path not in known]
+        if inside:
+            self.findings.notes.append(
+                f"{len(inside):,} photos of {labels.shown} lie below a folder of test photos, so they are no training "
+                f"photos: {named([photo.entry.path for photo in inside])}."
+            )
+        return train, tests
+
+    def _with_folders(self, train: list[Photo], labels: LabelFile) -> list[Photo]:
+        """Returns the training photos after comparing the list with the class folders, if there are any."""
+        theirs = set(self._named_by(self.lists.tests))
+        candidates = [entry for entry in self._candidates if entry.path not in theirs]
+        try:
+            classes = folder_classes(candidates, self.roles)
+        except UserError:  # the list does not need them
+            return train
+        if len(set(classes.values())) < 2:
+            return train
+        listed = {photo.entry.path for photo in train}
+        others = [entry for entry in candidates if entry.path in classes and entry.path not in listed]
+        unlisted = [
+            Photo(photo_id, "train", classes[entry.path], entry)
+            for photo_id, entry in zip(ids_of(others, self.roles), others, strict=True)
+        ]
+        return with_folders(train, classes, unlisted, labels=labels, findings=self.findings)
+
+    def _named_by(self, labels: LabelFile | None) -> list[str]:
+        """Returns the paths of the photos that a list of test photos names exactly."""
+        if labels is None:
+            return []
+        rank = rank_for("test", self.roles)
+        found = (self.lookup.get(photo_id, labels.shown, rank=rank) for photo_id in labels.labels)
+        return [entry.path for entry in found if entry and self.roles.role(entry.path) not in (TRAIN, VALIDATION)]
+
+    def _tests(self, train: Sequence[Photo]) -> list[Photo]:
+        """Returns the test photos: those that a list names, else those below a folder of test photos."""
+        taken = {photo.entry.path for photo in train}
+        if self.lists.tests is None:
+            entries = [e for e in self.entries if self.roles.role(e.path) == TEST and e.path not in taken]
+            return [Photo(i, "test", "", e) for i, e in zip(ids_of(entries, self.roles), entries, strict=True)]
+        barred = {e.path for e in self._candidates if self._splits} | taken
+        return by_label(
+            self.lookup,
+            self.lists.tests,
+            split="test",
+            rank=rank_for("test", self.roles),
+            findings=self.findings,
+            barred=barred,
+        )
+
+    def _by_folder(self) -> tuple[list[Photo], list[Photo]]:
+        apart = self._apart()
+        entries = [entry for entry in self._candidates if entry.path not in apart]
+        if pattern := self._usual_pattern(entries):
+            train = by_name.by_pattern(entries, self.roles, pattern, split="train", findings=self.findings)
+            return train, self._tests(train)
+        train = by_folder(entries, self.roles, split="train", findings=self.findings)
+        if self._splits and not train:
+            raise UserError(
+                "The photos of train/ lie in no class folders and no train.csv is beside it: give --labels=CSV, or "
+                "--label_pattern=REGEX if the names of the photos hold the classes."
+            )
+        return train, self._tests(train)
+
+    def _apart(self) -> set[str]:
+        """Returns the photos that the sample names in folders of which it names every photo."""
+        named_ones = set(self._named_by(self.lists.tests))
+        others = {e.path.rpartition("/")[0] for e in self.entries if e.path not in named_ones}
+        return {path for path in named_ones if path.rpartition("/")[0] not in others}
+
+    def _usual_pattern(self, entries: Sequence[Entry]) -> str:
+        """Returns the pattern of names such as cat.0.jpg if no training photo lies in a class folder, with a note."""
+        flat = all(not self.roles.below(entry.path) for entry in entries)
+        split = self._splits or self.lists.tests or any(self.roles.role(e.path) == TEST for e in self.entries)
+        pattern = by_name.usual_pattern(entries) if flat and split and entries else ""
+        if pattern:
+            self.findings.notes.append(
+                f"The class of each training photo is the word in its name: --label_pattern='{pattern}'."
+            )
+        return pattern
+
+    def _by_pattern(self, pattern: str) -> tuple[list[Photo], list[Photo]]:
+        apart = self._apart()
+        entries = [entry for entry in self._candidates if entry.path not in apart]
+        train = by_name.by_pattern(entries, self.roles, pattern, split="train", findings=self.findings)
+        return train, self._tests(train)
+
+    def _note_left(self, photos: Sequence[Photo]) -> None:
+        """Notes the photos that are left out, by the reason."""
+        used = {photo.entry.path for photo in photos}
+        by_role: dict[str, list[str]] = {}
+        for entry in self.entries:
+            if entry.path not in used:
+                by_role.setdefault(self.roles.role(entry.path), []).append(entry.path)
+        notes = self.findings.notes
+        if left := by_role.pop(ANNOTATION, []):
+            notes.append(f"{len(left):,} photos in folders of annotations were left out: {named(left)}.")
+        if (left := by_role.pop(TEST, [])) and self.lists.tests:
+            notes.append(f"{len(left)} photos are not in {self.lists.tests.shown} and were left out: {named(left)}.")
+        if self.lists.labels and (left := [path for paths in by_role.values() for path in paths]):
+            notes.append(f"{len(left)} photos are not in {self.lists.labels.shown} and were left out: {named(left)}.")
+        elif self._splits and (left := by_role.pop("", [])):
+            folders = sorted({path.split("/")[0] for path in left if "/" in path})
+            where = f", in {named(folders)}" if folders else ""
+            notes.append(f"{len(left):,} photos beside train/ were left out{where}.")
+
+    def _check_classes(self, train: Sequence[Photo]) -> None:
+        """Notes training photos of one class, and refuses class folders of which there is only one."""
+        categories = {photo.category for photo in train}
+        if len(categories) != 1:
+            return
+        category, path = train[0].category, train[0].entry.path
+        if self.options.labels:
+            return
+        if self.lists.labels:
+            self.findings.notes.append(
+                f"{self.lists.labels.shown} gives every photo the label {category} (in the column "
+                f"{self.lists.labels.label_column!r}): --label_column=NAME takes another."
+            )
+            return
+        raise UserError(
+            f"All {len(train):,} training photos would be of one class, {category} (such as {path}): give the folder "
+            "above the class folders, a CSV of labels with --labels=CSV, or --label_pattern=REGEX if the names of the "
+            "photos hold the classes."
+        )

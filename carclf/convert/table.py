@@ -1,0 +1,71 @@
+"""A CSV as it stands: a header and rows of texts."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable
+
+from carclf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A CSV.
+
+    Attributes:
+      shown: its name in messages.
+      header: the names of its columns, without spaces around them.
+      rows: the cells of every row, as many as the header has.
+    """
+
+    shown: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def cells(self, column: int) -> list[str]:
+        """Returns the cells of a column."""
+        return [row[column] for row in self.rows]
+
+    def values(self, column: int) -> list[str]:
+        """Returns the different cells of a column without spaces around them, in order; empty ones do not count."""
+        return list(dict.fromkeys(text for row in self.rows if (text := row[column].strip())))
+
+    def find(self, name: str) -> int | None:
+        """Returns the column of this name, else the only one that differs in letter case, or None."""
+        if name in self.header:
+            return self.header.index(name)
+        near = [place for place, other in enumerate(self.header) if other.casefold() == name.casefold()]
+        return near[0] if len(near) == 1 else None
+
+    def with_column(self, name: str, cells: Iterable[str]) -> "Table":
+        """Returns the table with one more column at its end."""
+        rows = tuple((*row, cell) for row, cell in zip(self.rows, cells, strict=True))
+        return Table(self.shown, (*self.header, name), rows)
+
+
+def read_table(content: bytes, *, shown: str) -> Table:
+    """Returns the table in a CSV; every cell stays the string it is.
+
+    Args:
+      content: its bytes, UTF-8; separated by commas, semicolons or tabs.
+      shown: its name in messages.
+
+    Raises:
+      UserError: not UTF-8, not CSV, no rows, or a row of another length.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
+    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
+    except csv.Error as error:
+        raise UserError(f"{shown} is not CSV ({error}): correct the file.") from None
+    if len(rows) < 2:
+        raise UserError(f"{shown} has no rows below its header: give a CSV with Ids.")
+    header = tuple(cell.strip() for cell in rows[0])
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells: correct the file.")
+    return Table(shown, header, tuple(map(tuple, rows[1:])))
