@@ -14,6 +14,7 @@ from typing import Any
 
 from carclf.errors import UserError
 from carclf.extras import install_command
+from carclf.onednn import LEFT_TO_TENSORFLOW, ON, choose_onednn
 from carclf.progress import Progress
 
 DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
@@ -59,6 +60,7 @@ class Device:
       jit: whether XLA compiles the training step.
       strategy: the `tf.distribute` strategy, or None for a single device and on JAX.
       hosts: number of machines that train together, with their devices.
+      onednn: '1' or '0' if a CPU computes with or without oneDNN, '' if that is left to TensorFlow or does not matter.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class Device:
     jit: bool
     strategy: Any = dataclasses.field(default=None, compare=False, repr=False)
     hosts: int = 1
+    onednn: str = LEFT_TO_TENSORFLOW
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Returns the context in which to create variables."""
@@ -93,19 +96,29 @@ class Device:
         count = f"{self.replicas} {self.kind.upper()}{'s' if self.replicas > 1 else ''}"
         xla = "compiled by XLA" if self.jit else "not compiled by XLA"
         count += f" of {self.hosts} hosts" if self.hosts > 1 else ""
-        return f"Device: {count}, Keras on {self.backend}, {self.precision}, training step {xla}."
+        kernels = ", oneDNN on" if self.onednn == ON else ""
+        return f"Device: {count}, Keras on {self.backend}, {self.precision}, training step {xla}{kernels}."
 
 
-def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1, hosts: Hosts = Hosts()) -> Device:
-    """Chooses backend and devices; sets `KERAS_BACKEND`, the dtype policy and memory growth.
+def select_device(
+    device: str,
+    *,
+    precision: str = "auto",
+    cpu_devices: int = 1,
+    hosts: Hosts = Hosts(),
+    onednn: str | None = None,
+) -> Device:
+    """Chooses backend and devices; sets `KERAS_BACKEND`, the dtype policy, memory growth and oneDNN.
 
-    Call it before anything imports TensorFlow or Keras. `KERAS_BACKEND` in the environment overrides the backend.
+    Call it before anything imports TensorFlow or Keras. `KERAS_BACKEND` and `TF_ENABLE_ONEDNN_OPTS` in the environment
+    override the choice.
 
     Args:
       device: one of `DEVICES`. 'auto' takes a TPU, else all GPUs, else the CPU.
       precision: one of `PRECISIONS`; 'auto' is bfloat16 if the device has it, float16 on older GPUs, else float32.
       cpu_devices: number of devices to split the CPU into, to rehearse several replicas.
       hosts: the machines that train together; the others must call this, too.
+      onednn: what a resumed run was begun with (`carclf.onednn`); None for what starts afresh.
 
     Raises:
       UserError: the requested device is missing, or a package is not installed.
@@ -119,12 +132,13 @@ def select_device(device: str, *, precision: str = "auto", cpu_devices: int = 1,
     if backend == "jax":
         _require("jax", why="is the backend for TPUs")
     choose = _tensorflow_device if backend == "tensorflow" else _jax_device
+    kernels = choose_onednn(onednn) if backend == "tensorflow" else LEFT_TO_TENSORFLOW
     with Progress("Starting TensorFlow and Keras"), without_start_messages():
         chosen = choose(device, cpu_devices=cpu_devices, precision=precision, hosts=hosts)
         import keras
 
         keras.config.set_dtype_policy(chosen.precision)
-    return chosen
+    return dataclasses.replace(chosen, onednn=kernels) if chosen.kind == "cpu" else chosen
 
 
 @contextlib.contextmanager

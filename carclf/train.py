@@ -191,6 +191,7 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption)
             precision=options.precision,
             cpu_devices=options.cpu_devices,
             hosts=Hosts(count=options.num_hosts, this=options.host, coordinator=options.coordinator),
+            onednn=opened.onednn,
         )
         print(device.describe(), flush=True)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carclf import device
+from carclf import device, onednn
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.train_options import TrainOptions
@@ -13,6 +13,7 @@ from tests import commands
 
 ROOT = Path(__file__).parents[1]
 FORKED = {"forked": True}
+ONEDNN = ", oneDNN on" if onednn._has_onednn() else ""
 
 
 def choose(arguments: str, *, forked: bool = False, **environment: str) -> str:
@@ -30,7 +31,8 @@ except UserError as error:
 """
     if forked:
         return commands.run_program(program, folder=ROOT).stdout.strip().splitlines()[-1]
-    env = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | environment
+    chosen = ("KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS")
+    env = {k: v for k, v in os.environ.items() if k not in chosen} | environment
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=env, timeout=300
     )
@@ -41,7 +43,8 @@ except UserError as error:
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
-        ("'auto'", {}, "Device: 1 CPU, Keras on tensorflow, float32, training step not compiled by XLA."),
+        ("'auto'", {}, f"Device: 1 CPU, Keras on tensorflow, float32, training step not compiled by XLA{ONEDNN}."),
+        ("'auto'", {"TF_ENABLE_ONEDNN_OPTS": "0"}, "training step not compiled by XLA."),
         (
             "'mirrored', cpu_devices=2",
             FORKED,

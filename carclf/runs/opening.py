@@ -45,6 +45,7 @@ class OpenRun:
       identity: what a checkpoint must share with the run (`carclf.runs.checkpoint.IDENTITY_REASONS`).
       parent: the finished run whose best weights it starts from, or None.
       warning: the fault of its split that was allowed, or None.
+      begun: the content of stage.json of the run that is resumed; None if it starts fresh.
     """
 
     directory: Path
@@ -54,6 +55,12 @@ class OpenRun:
     identity: Mapping[str, str]
     parent: runs.Run | None
     warning: str | None
+    begun: Mapping[str, Any] | None = None
+
+    @property
+    def onednn(self) -> str | None:
+        """What the run that is resumed was begun with (`carclf.onednn`); None if it starts fresh."""
+        return None if self.begun is None else str(self.begun["device"].get("onednn", ""))
 
 
 @contextlib.contextmanager
@@ -87,6 +94,7 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
             warning=check_split(
                 data, val_fold=options.val_fold, parent=parent, allow_change=options.allow_split_change
             ),
+            begun=None if start is Start.FRESH else runs.load_run(source).stage,
         )
 
 

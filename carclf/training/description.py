@@ -25,6 +25,7 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
             "replicas": device.replicas,
             "precision": device.precision,
             "jit": device.jit,
+            "onednn": device.onednn,
         },
         "versions": _versions(),
         "git_commit": _git_commit(),

@@ -235,5 +235,6 @@ def setting_of(device: Device) -> dict[str, Any]:
         "device": f"{device.replicas} {device.kind}",
         "backend": device.backend,
         "threads": threads,
+        "onednn": device.onednn or None,
         "op_determinism": os.environ.get("TF_DETERMINISTIC_OPS") in ("1", "true"),
     }

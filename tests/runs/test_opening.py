@@ -133,6 +133,20 @@ def test_a_path_is_compared_by_its_last_part(options):
     assert (compared["weights"], compared["init_from"], compared["label_patch"]) == ("b0.h5", "head", "patch.csv")
 
 
+@pytest.mark.parametrize(
+    ("began", "resumed"), [({}, ""), ({"onednn": "0"}, "0"), ({"onednn": "1"}, "1")], ids=["0.1", "off", "on"]
+)
+def test_a_resumed_run_keeps_what_it_was_begun_with(options, dataset, began, resumed):
+    directory = begin(options, dataset, steps=())
+    stage = json.loads((directory / runs.STAGE_FILE).read_text())
+    stage["device"] |= began
+    write_json(directory / runs.STAGE_FILE, stage)
+    with open_run(directory, options=options, data=dataset) as resuming:
+        assert resuming.onednn == resumed
+    with open_run(directory, options=dataclasses.replace(options, overwrite=True), data=dataset) as fresh:
+        assert fresh.onednn is None
+
+
 @pytest.mark.parametrize("field", ["fingerprint", "class_map_sha256"])
 def test_other_data_are_refused(options, dataset, field):
     directory = begin(options, dataset)
