@@ -68,9 +68,11 @@ def main(options: EvaluateOptions) -> None:
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(device.describe(), flush=True)
 
+    from carclf.inference.decisions import AUTO, fit_decision, wanted_decision
     from carclf.inference.ensemble import fit_run_weights
     from carclf.inference.evaluation import audit_predictions, evaluate_predictions, labels_of
     from carclf.inference.predictor import mean_predictions, predict_held_out
+    from carclf.inference.submission import default_form
 
     with device.scope():
         predictions = predict_held_out(
@@ -84,7 +86,8 @@ def main(options: EvaluateOptions) -> None:
             keep_views=audited,
         )
     if weights is None:
-        weights = fit_run_weights([p.probabilities for p in predictions], labels_of(predictions[0], manifest))
+        labels = labels_of(predictions[0], manifest)
+        weights = fit_run_weights([p.probabilities for p in predictions], labels, metric=metric)
         print(f"Weights of the runs, fitted on these photos: {','.join(f'{weight:.3f}' for weight in weights)}.")
     audit = None
     if audited:
@@ -95,6 +98,11 @@ def main(options: EvaluateOptions) -> None:
     mean = mean_predictions(predictions, weights=weights)
     evaluation = evaluate_predictions(mean, manifest, metric=metric, audit=audit)
     print_summary(members, evaluation, views=asked, folds=folds, predictions=predictions, manifest=manifest)
+    kind = wanted_decision(AUTO, metric=metric, form=manifest.form or default_form())
+    labels = labels_of(predictions[0], manifest)
+    decision = fit_decision(kind, mean.probabilities, labels, metric=metric, folds=len(folds))
+    if decision.said:
+        print(decision.said)
     if len(members) == 1:
         write_files(members[0], evaluation, views=asked, manifest=manifest, options=options)
 

@@ -10,18 +10,17 @@ from carclf import runs
 from carclf.command import USAGE_ERROR, run_command
 from carclf.errors import UserError
 from carclf.flags import option, refuse, require_flags
-from carclf.prediction_options import RUNS, PredictionOptions
+from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.progress import Progress
 from carclf.runs import Member
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from carclf.data.manifest import Manifest
-    from carclf.device import Device
+    from carclf.forms import Form
+    from carclf.inference.answer_form import Plan
+    from carclf.inference.decisions import Decision
     from carclf.inference.photo_predictor import PhotoPredictor
     from carclf.inference.predictor import Predictions
-    from carclf.recipe import View
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
 
@@ -43,6 +42,25 @@ class PredictOptions(PredictionOptions):
         group=RUNS,
     )
     sample: str = option("", "Sample submission to follow; by default the data set's own.", group=RUNS, path=True)
+    form: str = option(
+        "auto",
+        "Form of the answers; auto is that of the data set, else read from the sample submission. ranking(5) says how "
+        "many labels a cell holds.",
+        names="carclf.forms.kinds:FORMS",
+        check="carclf.forms:check_form",
+        group=RUNS,
+    )
+    positive: str = option(
+        "", "With two classes: the one whose probability is asked for; by default found by its name.", group=RUNS
+    )
+    decision: str = option(
+        "auto",
+        "What to fit on the held-out photos for the metric: temperature (log_loss), thresholds (qwk), offsets "
+        "(macro_f1, balanced_accuracy), or plain for nothing; auto fits the first two where they help.",
+        names="carclf.inference.decision_kinds:DECISIONS",
+        check="carclf.inference.decisions:check_decision",
+        group=PREDICTION,
+    )
     probabilities: str = option(
         "", "Also write all probabilities to this file, .csv or .parquet.", group=RUNS, path=True
     )
@@ -65,7 +83,7 @@ class PredictOptions(PredictionOptions):
         super().__post_init__()
         if self.photo:
             require_flags(self, "run")
-            for name in ("data", "sample", "probabilities", "compare"):
+            for name in ("data", "sample", "probabilities", "compare", "positive"):
                 refuse(bool(getattr(self, name)), name, getattr(self, name), "--photo predicts without a data set")
             refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
             return
@@ -89,7 +107,9 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     """
     from carclf.data.manifest import load_manifest
     from carclf.inference import comparison, submission
-    from carclf.inference.compatibility import check_classes, held_out_folds
+    from carclf.inference.answer_form import plan_answers
+    from carclf.inference.compatibility import check_classes, held_out_folds, metric_of
+    from carclf.inference.decisions import plan_decision
     from carclf.inference.ensemble import FITTED, parse_run_weights
     from carclf.recipe import parse_views
 
@@ -105,88 +125,98 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
             f"The data set {manifest.directory} has no test photos: convert it with a test folder, or predict the "
             "held-out fold with --split=val."
         )
-    sample = options.sample or (None if held_out else manifest.sample_submission)
-    header, order = submission.read_sample(Path(sample)) if sample else (["Id", "Category"], None)
+    plan = plan_answers(
+        manifest, sample_file=options.sample, held_out=held_out, form=options.form, positive=options.positive
+    )
     photos = manifest.read_ids(split)
     if held_out:
         photos = photos[photos["fold"].isin(folds)]
     # Now, and not after an hour of work.
-    submission.check_ids(photos["id"].tolist(), order=order)
-    older = comparison.read_submission(Path(options.compare)) if options.compare else None
-    if older is not None:
-        comparison.check_same_ids(older, photos["id"].tolist(), path=Path(options.compare))
+    submission.check_ids(photos["id"].tolist(), order=plan.sample.ids if plan.sample else None)
+    older = None
+    if options.compare:
+        path = Path(options.compare)
+        older = comparison.read_submission(path, form=plan.form, class_labels=manifest.class_labels)
+        comparison.check_same_ids(older, photos["id"].tolist(), path=path)
     if options.probabilities.lower().endswith(".parquet"):
         submission.require_parquet()
+    metric = metric_of(options.metric, members=members, form=plan.form)
+    wanted = plan_decision(options.decision, members=members, manifest=manifest, metric=metric, form=plan.form)
 
     from carclf.device import select_device
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(device.describe(), flush=True)
-    predictions = predict(options, members, manifest=manifest, views=views, folds=folds, weights=weights, device=device)
+    print(*(f"{note}\n" for note in (*plan.notes, *wanted.notes)), sep="", end="", flush=True)
+
+    from carclf.inference.answering import predict_answers
+
+    predictions, decision = predict_answers(
+        members,
+        manifest=manifest,
+        folds=folds or wanted.folds,
+        held_out=held_out,
+        views=views,
+        tta_mean=options.tta_mean,
+        weights=weights,
+        wanted=wanted,
+        batch_size=options.batch_size,
+        device=device,
+    )
     ids = photos["id"].loc[predictions.rows].tolist()
-    labels = submission.write_submission(
+    answers = write_answers(options, predictions, decision, ids=ids, plan=plan, manifest=manifest)
+    count = sum(len(member.runs) for member in members)
+    shown = "" if plan.form.kind == "label" else f" of {plan.form.describe()}"
+    print(f"Submission: {options.output} ({len(answers)} rows{shown}, {len(views)} views of {count} run(s))")
+    if options.probabilities:
+        print(f"Probabilities: {options.probabilities}")
+    if older is not None:
+        tell_changes(options, older=older, newer=answers, form=plan.form, manifest=manifest, split=split)
+    return 0
+
+
+def write_answers(
+    options: PredictOptions,
+    predictions: "Predictions",
+    decision: "Decision",
+    *,
+    ids: Sequence[str],
+    plan: "Plan",
+    manifest: "Manifest",
+) -> Mapping[str, Sequence[str]]:
+    """Writes the submission and, if asked for, the probabilities before any decision; returns the answers by Id."""
+    from carclf.inference import submission
+
+    probabilities, labels = decision.apply(predictions.probabilities)
+    answers = submission.write_submission(
         output=Path(options.output),
         ids=ids,
-        probabilities=predictions.probabilities,
+        probabilities=probabilities,
         class_labels=manifest.class_labels,
-        header=header,
-        order=order,
+        form=plan.form,
+        sample=plan.sample,
+        labels=labels,
     )
-    count = sum(len(member.runs) for member in members)
-    print(f"Submission: {options.output} ({len(labels)} rows, {len(views)} views of {count} run(s))")
     if options.probabilities:
         submission.write_probabilities(
             output=Path(options.probabilities),
             ids=ids,
             probabilities=predictions.probabilities,
             class_names=manifest.class_names,
-            id_name=header[0],
-            order=order,
+            id_name=plan.form.id_name,
+            order=plan.sample.ids if plan.sample else None,
         )
-        print(f"Probabilities: {options.probabilities}")
-    if older is not None:
-        tell_changes(options, older=older, newer=labels, manifest=manifest, split=split)
-    return 0
-
-
-def predict(
-    options: PredictOptions,
-    members: Sequence[Member],
-    *,
-    manifest: "Manifest",
-    views: "Sequence[View]",
-    folds: Sequence[int],
-    weights: "np.ndarray | None",
-    device: "Device",
-) -> "Predictions":
-    """Returns the members' weighted mean; without `weights`, fits them first on the members' held-out photos."""
-    from carclf.inference.compatibility import load_labels
-    from carclf.inference.ensemble import fit_run_weights
-    from carclf.inference.evaluation import labels_of
-    from carclf.inference.predictor import mean_predictions, predict_held_out, predict_members
-
-    how: dict[str, Any] = {
-        "views": views,
-        "tta_mean": options.tta_mean,
-        "batch_size": device.whole_batch(options.batch_size),
-        "jit": device.jit,
-    }
-    held_out = options.split == "val"
-    with device.scope():
-        if held_out or weights is None:
-            predictions = predict_held_out(members, manifest=manifest, folds=folds, **how)
-        if weights is None:
-            labelled = load_labels("", members=members, manifest=manifest)
-            weights = fit_run_weights([p.probabilities for p in predictions], labels_of(predictions[0], labelled))
-            fitted = ",".join(f"{weight:.3f}" for weight in weights)
-            print(f"Weights of the runs: {fitted}, fitted on {len(predictions[0].rows)} held-out photos.", flush=True)
-        if not held_out:
-            predictions = predict_members(members, manifest=manifest, split="test", **how)
-    return mean_predictions(predictions, weights=weights)
+    return answers
 
 
 def tell_changes(
-    options: PredictOptions, *, older: Mapping[str, str], newer: Mapping[str, str], manifest: "Manifest", split: str
+    options: PredictOptions,
+    *,
+    older: Mapping[str, Sequence[str]],
+    newer: Mapping[str, Sequence[str]],
+    form: "Form",
+    manifest: "Manifest",
+    split: str,
 ) -> None:
     """Prints how this submission differs from an older one, and writes a list and a picture of the changes."""
     import pandas as pd
@@ -197,8 +227,14 @@ def tell_changes(
     from carclf.report.pictures import draw_contact_sheet
 
     names = dict(zip(manifest.class_labels, manifest.class_names, strict=True))
-    changed = comparison.changes(older, newer)
+    labels = [
+        comparison.labels_in(answers, form=form, class_labels=manifest.class_labels) for answers in (older, newer)
+    ]
+    changed = comparison.changes(*labels)
     print(f"Against {options.compare}, {comparison.describe(changed, photos=len(newer), names=names)}")
+    if form.kind != "label":
+        mean = comparison.mean_difference(older, newer, form=form)
+        print(f"The answers differ by {mean:.4f} on average (0: the same, 1: nothing in common).")
     if not changed:
         return
     output = Path(options.output)

@@ -58,3 +58,7 @@ class FormKind:
     def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns the label of the class that the cells of a photo speak for."""
         raise NotImplementedError
+
+    def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
+        """Returns how far two answers for a photo are apart: 0 if they say the same, 1 if nothing is common."""
+        raise NotImplementedError

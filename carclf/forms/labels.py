@@ -47,6 +47,10 @@ class Label(FormKind):
         """Returns the cell."""
         return cells[0]
 
+    def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
+        """Returns 1 for another label."""
+        return float(before[0] != after[0])
+
 
 class Ranking(FormKind):
     """The k likeliest labels, the likeliest first."""
@@ -97,6 +101,13 @@ class Ranking(FormKind):
     def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns the first label."""
         return cells[0].strip().split(form.separator)[0]
+
+    def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
+        """Returns the fraction of the k places that hold another label."""
+        places = [cells[0].strip().split(form.separator) for cells in (before, after)]
+        most = max(map(len, places))
+        same = sum(one == other for one, other in zip(*places, strict=False))
+        return 1.0 - same / most
 
 
 def _separator(evidence: Evidence) -> str | None:

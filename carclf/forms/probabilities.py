@@ -71,6 +71,10 @@ class Probability(FormKind):
         other = next(label for label in class_labels if label != form.positive)
         return form.positive if (number_in(cells[0]) or 0.0) >= 0.5 else other
 
+    def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
+        """Returns the distance of the two probabilities."""
+        return abs(float(after[0]) - float(before[0]))
+
 
 class Probabilities(FormKind):
     """The probability of every class, in a column for each."""
@@ -125,6 +129,10 @@ class Probabilities(FormKind):
         """Returns the class of the largest cell, the first of equal ones."""
         values = [number_in(cell) or 0.0 for cell in cells]
         return form.column_classes[values.index(max(values))]
+
+    def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
+        """Returns the probability that moves to another class, half the sum of the distances."""
+        return sum(abs(float(new) - float(old)) for old, new in zip(before, after, strict=True)) / 2
 
 
 def _digits(value: float) -> str:

@@ -128,7 +128,7 @@ def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[s
 def _checked_ids(ids: list[str], *, shown: str, advice: str) -> tuple[str, ...]:
     seen: set[str] = set()
     for number, name in enumerate(ids, start=1):
-        if not name.strip():
+        if not name:
             raise UserError(f"{shown} has no Id in row {number}: {advice}.")
         if name in seen:
             raise UserError(f"{shown} has the Id {name!r} twice: {advice}.")

@@ -48,21 +48,31 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
 
     Source: Guo et al. (2017): ECE of equation 3, temperature scaling of section 4.2.
     """
-
-    def loss(log_temperature: float) -> float:
-        of_label = tempered(probabilities, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
-        return -float(np.log(np.maximum(of_label, MIN_PROBABILITY)).mean())
-
-    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
-    after = tempered(probabilities, float(np.exp(found.x)))
+    temperature = fit_temperature(probabilities, labels)
+    after = tempered(probabilities, temperature)
     bins = reliability(probabilities, labels)
     return Calibration(
         expected_error=expected_error(bins),
-        temperature=float(np.exp(found.x)),
+        temperature=temperature,
         expected_error_after=expected_error(reliability(after, labels)),
-        log_loss_after=loss(found.x),
+        log_loss_after=_log_loss(after, labels),
         bins=bins,
     )
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the temperature with the smallest log loss of probabilities float [N, K] for labels int [N]."""
+
+    def loss(log_temperature: float) -> float:
+        return _log_loss(tempered(probabilities, float(np.exp(log_temperature))), labels)
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return -float(np.log(np.maximum(of_label, MIN_PROBABILITY)).mean())
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:

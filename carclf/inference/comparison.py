@@ -1,4 +1,4 @@
-"""Compares two submissions: which photos changed, and from which label to which."""
+"""Compares two submissions: which photos changed, from which label to which, and by how much."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from carclf.errors import UserError
-from carclf.inference.submission import read_table
+from carclf.forms import Form, kind_of, read_sample_file
 
 SHOWN_PAIRS = 10
 
@@ -19,17 +19,40 @@ class Change(NamedTuple):
     after: str
 
 
-def read_submission(path: Path) -> dict[str, str]:
-    """Returns the labels of an older submission by Id, all as strings.
+def read_submission(path: Path, *, form: Form, class_labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Returns the answers of an older submission by Id: the cells of the form's columns.
 
     Raises:
-      UserError: it is missing, does not have two columns, has no rows, or has an Id twice.
+      UserError: it is missing or no CSV, lacks a column of the form, or has a cell that is no answer of the form.
     """
-    frame = read_table(path, what="submission", advice="give one with --compare=FILE")
-    return dict(zip(frame.iloc[:, 0], frame.iloc[:, 1], strict=True))
+    advice = "give a submission of this form with --compare=FILE"
+    id_column = form.id_column
+    older = read_sample_file(path, what="submission", advice=advice, id_column=id_column)
+    if missing := [name for name in form.answer_columns if name not in older.header]:
+        raise UserError(f"{path} has no column {missing[0]!r}, which this submission has: {advice}.")
+    columns = [older.cells(name) for name in form.answer_columns]
+    answers = dict(zip(older.ids, zip(*columns, strict=True), strict=True))
+    if form.kind != "label":  # a label that is no class is shown as it is
+        known = frozenset(class_labels)
+        for name, cells in answers.items():
+            if problem := kind_of(form).problem(form, cells, class_labels=known):
+                raise UserError(f"{path} has an answer for {name} that is not {kind_of(form).summary}: {problem}.")
+    return answers
 
 
-def check_same_ids(older: Mapping[str, str], ids: Sequence[str], *, path: Path) -> None:
+def labels_in(answers: Mapping[str, Sequence[str]], *, form: Form, class_labels: Sequence[str]) -> dict[str, str]:
+    """Returns the label that each answer speaks for, by Id."""
+    kind = kind_of(form)
+    return {name: kind.answer(form, cells, class_labels=class_labels) for name, cells in answers.items()}
+
+
+def mean_difference(older: Mapping[str, Sequence[str]], newer: Mapping[str, Sequence[str]], *, form: Form) -> float:
+    """Returns how far the answers of the same photos are apart on average, 0..1 (`FormKind.difference`)."""
+    kind = kind_of(form)
+    return sum(kind.difference(form, older[name], cells) for name, cells in newer.items()) / len(newer)
+
+
+def check_same_ids(older: Mapping[str, object], ids: Sequence[str], *, path: Path) -> None:
     """Checks that the older submission has exactly these Ids.
 
     Raises:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.forms import Form
-from carclf.metrics import Metric, choose_metric
+from carclf.forms import Form, kind_of
+from carclf.metrics import Metric, choose_metric, find_metric
 from carclf.metrics.table import AUTO
 from carclf.runs import Member, Run
 
@@ -73,7 +73,11 @@ def metric_of(name: str, *, members: Sequence[Member], form: Form | None) -> Met
       UserError: there is no such metric, or it does not score answers of the form.
     """
     told = {run.options.metric for member in members for run in member.runs}
-    return choose_metric(told.pop() if name == AUTO and len(told) == 1 else name, form)
+    if name == AUTO and len(told) == 1:
+        followed = find_metric(told.pop()) if told != {AUTO} else None
+        if followed and (form is None or followed.needs in kind_of(form).says):
+            return followed
+    return choose_metric(name, form)
 
 
 def _folds(member: Member) -> str:

@@ -1,14 +1,17 @@
 """From logits of views to probabilities, and from probabilities of runs to an ensemble's: NumPy and SciPy only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
 
 from carclf.errors import UserError
+from carclf.metrics import Metric
 from carclf.recipe import View
 
 FITTED = "fitted"
+SMOOTH = ("log_loss", "accuracy")  # metrics whose weights are those of the least log loss
+FIRST_SHARE, LAST_SHARE = 0.4, 0.02  # that move to a run at a time
 MEANS = ("probabilities", "logits")  # the values that a mean over views can average
 MIN_PROBABILITY = 1e-12  # so that the loss of a run that excludes the true class is large, but finite
 
@@ -81,13 +84,44 @@ def parse_run_weights(text: str, *, count: int) -> np.ndarray | None:
     return np.asarray(weights / weights.sum())
 
 
-def fit_run_weights(probabilities: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """Returns float64 [M], 0 or more, summing to 1: the weights that minimise the mean's log loss, a convex problem.
+def fit_run_weights(
+    probabilities: Sequence[np.ndarray], labels: np.ndarray, *, metric: Metric | None = None
+) -> np.ndarray:
+    """Returns float64 [M], 0 or more, summing to 1: the weights of the runs in their mean.
+
+    They minimise the mean's log loss, a convex problem. A metric other than log loss and accuracy, which has no slope,
+    then improves them step by step.
 
     Args:
       probabilities: of each of M runs, float [N, K], on photos that it never trained on.
       labels: int [N].
+      metric: what answers are scored by.
     """
+    weights = _least_loss(probabilities, labels)
+    if metric is None or metric.name in SMOOTH:
+        return weights
+    return _improved(weights, lambda tried: metric.rank(metric.compute(_mean(probabilities, tried), labels)))
+
+
+def _mean(probabilities: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    return np.asarray(np.average(np.asarray(probabilities), axis=0, weights=weights))
+
+
+def _improved(weights: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:
+    """Returns the weights after moving a share to one run at a time as long as that improves the score."""
+    best, best_score, share = weights, score(weights), FIRST_SHARE
+    while share >= LAST_SHARE:
+        tried = [best + share * (own - best) for own in np.eye(len(weights))]
+        scores = [score(one) for one in tried]
+        if max(scores) > best_score:
+            best, best_score = tried[int(np.argmax(scores))], max(scores)
+        else:
+            share /= 2
+    return best
+
+
+def _least_loss(probabilities: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Returns the weights float64 [M] with the least log loss."""
     of_label = np.stack([given[np.arange(len(labels)), labels] for given in probabilities], axis=1)
     of_label = np.maximum(of_label, MIN_PROBABILITY)
     count = of_label.shape[1]

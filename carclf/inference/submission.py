@@ -1,7 +1,9 @@
 """Writes submission.csv with exactly the sample's Ids, each once, in its order, or writes no file."""
 
+import csv
 import importlib.util
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,45 +11,14 @@ import pandas as pd
 
 from carclf.errors import UserError
 from carclf.files import write_atomically
+from carclf.forms import Form, Sample, kind_of
 
 EXTRA_COLUMNS = ("top_class", "margin")
 
 
-def read_sample(path: Path) -> tuple[list[str], list[str]]:
-    """Returns (header, ids) of a sample submission: its two column names, and its Ids in order, as strings.
-
-    Raises:
-      UserError: it is missing, does not have two columns, has no rows, or has an Id twice.
-    """
-    frame = read_table(path, what="sample submission", advice="give the competition's own with --sample=FILE")
-    return list(frame.columns), frame.iloc[:, 0].tolist()
-
-
-def read_table(path: Path, *, what: str, advice: str) -> pd.DataFrame:
-    """Returns the two columns of a submission, as strings.
-
-    Args:
-      path: of the CSV.
-      what: the table's name in error messages.
-      advice: the end of error messages.
-
-    Raises:
-      UserError: it is missing, does not have two columns, has no rows, or has an Id twice.
-    """
-    if not path.is_file():
-        raise UserError(f"There is no {what} {path}: {advice}.")
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as CSV ({error}): {advice}.") from None
-    if frame.shape[1] != 2 or frame.empty:
-        raise UserError(
-            f"{path} has {frame.shape[1]} columns and {len(frame)} rows, but a {what} has an Id and a label column: "
-            f"{advice}."
-        )
-    if repeated := frame.iloc[:, 0][frame.iloc[:, 0].duplicated()].tolist():
-        raise UserError(f"{path} has the Id {repeated[0]!r} twice: {advice}.")
-    return frame
+def default_form() -> Form:
+    """Returns the form of a submission where no sample says another: Ids and labels."""
+    return Form("label", header=("Id", "Category"), answer_columns=("Category",))
 
 
 def write_submission(
@@ -56,27 +27,79 @@ def write_submission(
     ids: Sequence[str],
     probabilities: np.ndarray,
     class_labels: Sequence[str],
-    header: Sequence[str] = ("Id", "Category"),
-    order: Sequence[str] | None = None,
-) -> dict[str, str]:
-    """Writes each Id with the label of its likeliest class, and returns these labels by Id in the written order.
+    form: Form | None = None,
+    sample: Sample | None = None,
+    labels: np.ndarray | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """Writes the answers in the form of the competition, and returns their cells by Id in the written order.
 
     Args:
       output: the file, replaced only by a complete one.
       ids: of the N predicted photos.
-      probabilities: float [N, K].
+      probabilities: float [N, K], each row summing to 1.
       class_labels: the K labels as the competition writes them.
-      header: the two column names.
-      order: the sample's Ids; None writes `ids` in their own order.
+      form: of the answers; None is `default_form()`.
+      sample: gives the Ids, their order and the cells of all other columns; None writes `ids` in their own order, and
+        only the columns of the form that hold Ids and answers.
+      labels: int [N], the class decided on for each photo; None is the likeliest, the first of equal ones.
 
     Raises:
-      UserError: a probability is not finite, or `ids` and `order` are not the same set. Then no file is written.
+      UserError: a probability is not finite, `ids` are not those of the sample, the sample lacks a column of the form,
+        or an answer is not what the form allows. Then no file is written.
     """
-    order = _checked_order(ids, probabilities, order=order)
-    by_id = {name: class_labels[k] for name, k in zip(ids, probabilities.argmax(axis=1), strict=True)}
-    labels = {name: by_id[name] for name in order}
-    write_table(pd.DataFrame({header[0]: list(labels), header[1]: list(labels.values())}), output)
-    return labels
+    form = form or default_form()
+    order = _checked_order(ids, probabilities, order=sample.ids if sample else None)
+    labels = probabilities.argmax(axis=1) if labels is None else labels
+    cells = kind_of(form).cells(form, probabilities=probabilities, labels=labels, class_labels=class_labels)
+    by_id = dict(zip(ids, cells, strict=True))
+    answers = {name: by_id[name] for name in order}
+    check_answers(answers, form=form, class_labels=class_labels)
+    header, rows = _rows(answers, form=form, sample=sample)
+    write_rows([header, *rows], output, delimiter=sample.delimiter if sample else ",")
+    return answers
+
+
+def check_answers(answers: Mapping[str, Sequence[str]], *, form: Form, class_labels: Sequence[str]) -> None:
+    """Checks each answer: as many cells as the form has columns, known labels, numbers in 0..1, rows that sum to 1.
+
+    Raises:
+      UserError: one is not what the form allows.
+    """
+    kind, known = kind_of(form), frozenset(class_labels)
+    for name, cells in answers.items():
+        fits = len(cells) == len(form.answer_columns)
+        problem = kind.problem(form, cells, class_labels=known) if fits else f"it has {len(cells)} cells"
+        if problem:
+            raise UserError(
+                f"The answer for {name} is not {kind.summary} ({problem}), so nothing was written: predict with the "
+                "data set of the runs."
+            )
+
+
+def _rows(
+    answers: Mapping[str, Sequence[str]], *, form: Form, sample: Sample | None
+) -> tuple[tuple[str, ...], Iterator[Sequence[str]]]:
+    """Returns the header and the rows, in the order of the answers."""
+    if sample is None:
+        ordered = tuple(name for name in form.header if name in (form.id_name, *form.answer_columns))
+        place = ordered.index(form.id_name)
+        return ordered, ([*cells[:place], name, *cells[place:]] for name, cells in answers.items())
+    header = (*sample.header, *(name for name in form.answer_columns if name not in sample.header))
+    if missing := [name for name in form.header if name not in header]:
+        raise UserError(
+            f"{sample.shown} has no column {missing[0]!r}, but the form of the answers does: give the sample that the "
+            "photos were converted with."
+        )
+    places = [header.index(name) for name in form.answer_columns]
+    added = [""] * (len(header) - len(sample.header))
+
+    def filled(row: Sequence[str], cells: Sequence[str]) -> list[str]:
+        whole = [*row, *added]
+        for place, cell in zip(places, cells, strict=True):
+            whole[place] = cell
+        return whole
+
+    return header, (filled(row, answers[name]) for row, name in zip(sample.rows, sample.ids, strict=True))
 
 
 def check_ids(ids: Sequence[str], *, order: Sequence[str] | None) -> None:
@@ -182,6 +205,17 @@ def write_table(frame: pd.DataFrame, output: Path) -> None:
     """
     # File names may contain bytes that are not UTF-8; they are written unchanged.
     _write(frame.to_csv(index=False, lineterminator="\n").encode("utf-8", errors="surrogateescape"), output)
+
+
+def write_rows(rows: Iterable[Sequence[str]], output: Path, *, delimiter: str = ",") -> None:
+    """Writes rows as a CSV under a temporary name and renames it.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    _write(text.getvalue().encode("utf-8", errors="surrogateescape"), output)
 
 
 def _write(content: bytes, output: Path) -> None:

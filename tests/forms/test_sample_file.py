@@ -54,7 +54,7 @@ def test_a_zip_of_one_csv_is_that_csv(tmp_path):
         (b"", "no rows"),
         (b"Id,Kind\na,0\nb\n", "line 3 has 1 of 2 cells"),
         (b"Id,Id\na,0\n", "the column 'Id' twice"),
-        (b"Id,Kind\n ,0\n", "no Id in row 1"),
+        (b"Id,Kind\n,0\n", "no Id in row 1"),
         (b"Id,Kind\n\xff,0\n", "not UTF-8 .byte 8."),
         (b'Id,Kind\n"a,0\n', "is not CSV"),
         (zipped(a="", b=""), "holds 2 files instead of one CSV"),

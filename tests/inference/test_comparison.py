@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from carclf.errors import UserError
+from carclf.forms import Form
 from carclf.inference import comparison
 
+LABEL = Form("label", ("Id", "Category"), ("Category",))
 OLDER = {"a": "0", "b": "1", "c": "1", "d": "10"}
 
 
@@ -32,9 +34,10 @@ def test_only_ten_kinds_of_change_are_listed():
 def test_a_label_that_is_no_class_is_printed_itself(tmp_path):
     path = tmp_path / "old.csv"
     path.write_text("Id,Category\n007,NA\n8,1\n")
-    older = comparison.read_submission(path)
-    assert older == {"007": "NA", "8": "1"}
-    changed = comparison.changes(older, {"007": "1", "8": "1"})
+    older = comparison.read_submission(path, form=LABEL, class_labels=["0", "1"])
+    assert older == {"007": ("NA",), "8": ("1",)}
+    labels = comparison.labels_in(older, form=LABEL, class_labels=["0", "1"])
+    changed = comparison.changes(labels, {"007": "1", "8": "1"})
     assert "NA → one: 1" in comparison.describe(changed, photos=2, names={"1": "one"})
 
 
@@ -45,8 +48,51 @@ def test_other_ids_are_refused_by_name():
 
 
 def test_the_error_for_a_missing_or_broken_old_submission_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"There is no submission .*: give one with --compare=FILE"):
-        comparison.read_submission(tmp_path / "gone.csv")
+    with pytest.raises(UserError, match=r"There is no submission .*: give a submission of this form with"):
+        comparison.read_submission(tmp_path / "gone.csv", form=LABEL, class_labels=[])
     (tmp_path / "twice.csv").write_text("Id,Category\na,0\na,1\n")
     with pytest.raises(UserError, match="has the Id 'a' twice"):
-        comparison.read_submission(tmp_path / "twice.csv")
+        comparison.read_submission(tmp_path / "twice.csv", form=LABEL, class_labels=[])
+
+
+CLASSES = ["a", "b", "c"]
+# Kind → a form, an older and a newer submission of two photos, their labels, and how far they are apart.
+FORMS = {
+    "probability": (
+        Form("probability", ("Id", "x"), ("x",), positive="b"), "Id,x\n1,0.2\n2,0.9\n", "Id,x\n1,0.6\n2,0.9\n",
+        "ab", "bb", 0.2,
+    ),
+    "probabilities": (
+        Form("probabilities", ("Id", "C", "A", "B"), ("C", "A", "B"), column_classes=("c", "a", "b")),
+        "Id,C,A,B\n1,0.5,0.3,0.2\n2,0,1,0\n", "Id,C,A,B\n1,0.1,0.7,0.2\n2,0,1,0\n", "ca", "aa", 0.2,
+    ),
+    "ranking": (
+        Form("ranking", ("Id", "x"), ("x",), k=2), "Id,x\n1,a b\n2,c a\n", "Id,x\n1,b a\n2,c b\n", "ac", "bc", 0.75,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_any_form_is_compared_by_its_labels_and_by_how_far_it_is_apart(tmp_path, kind):
+    form, *texts, before, after, apart = FORMS[kind]
+    classes = CLASSES[:2] if kind == "probability" else CLASSES
+    answers = []
+    for name, text in zip(("old.csv", "new.csv"), texts, strict=True):
+        (tmp_path / name).write_text(text)
+        answers.append(comparison.read_submission(tmp_path / name, form=form, class_labels=classes))
+    labels = [comparison.labels_in(each, form=form, class_labels=classes) for each in answers]
+    assert labels == [dict(zip("12", before, strict=True)), dict(zip("12", after, strict=True))]
+    assert comparison.mean_difference(*answers, form=form) == pytest.approx(apart)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Id,C,A\n1,1,0\n", "has no column 'B', which this submission has"),
+        ("Id,C,A,B\n1,1,0,?\n", r"an answer for 1 that is not the probability of every class, .*'\?' is no number"),
+    ],
+)
+def test_an_older_submission_of_another_form_is_refused(tmp_path, text, said):
+    (tmp_path / "old.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        comparison.read_submission(tmp_path / "old.csv", form=FORMS["probabilities"][0], class_labels=CLASSES)

@@ -5,6 +5,7 @@ import pytest
 
 from carclf.errors import UserError
 from carclf.inference.ensemble import ViewMean, fit_run_weights, parse_run_weights, softmax
+from carclf.metrics import find_metric
 from carclf.recipe import parse_views
 
 LOGITS = np.random.default_rng(0).normal(size=(3, 6, 4)) * 3  # views, photos, classes
@@ -70,3 +71,20 @@ def test_a_run_with_confident_mistakes_gets_no_weight():
     labels = np.zeros(10, np.int64)
     right, wrong = np.tile([0.9, 0.1], (10, 1)), np.tile([0.0, 1.0], (10, 1))
     np.testing.assert_allclose(fit_run_weights([wrong, right], labels), [0, 1], atol=1e-6)
+
+
+def test_weights_follow_a_metric_without_a_slope():
+    """One run is right by a little everywhere, the other has the smaller loss: the labels want the first."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 300)
+    truth = np.eye(3)[labels]
+    modest = 0.34 * truth + 0.33 * (1 - truth)
+    confident = np.where(rng.random(300)[:, None] < 0.7, 0.9 * truth + 0.05 * (1 - truth), 1 / 3 + 0 * truth)
+    confident[:60] = np.roll(truth[:60], 1, axis=1) * 0.5 + 0.25 * (1 - np.roll(truth[:60], 1, axis=1))
+    runs = [modest, confident]
+    plain, followed = (fit_run_weights(runs, labels, metric=find_metric(name)) for name in ("log_loss", "qwk"))
+    scores = [find_metric("qwk").compute(np.average(runs, axis=0, weights=w), labels) for w in (plain, followed)]
+    assert scores[1] > scores[0]
+    assert followed.sum() == pytest.approx(1.0)
+    assert followed.min() >= 0
+    np.testing.assert_array_equal(plain, fit_run_weights(runs, labels))

@@ -32,7 +32,8 @@ def test_the_metric_is_the_named_one_or_that_of_the_runs_or_that_of_the_form(nam
     assert metric_of(name, members=members(*told), form=form).name == expected
 
 
-def test_a_metric_that_the_form_does_not_serve_is_refused():
+def test_answers_that_do_not_serve_the_metric_of_the_runs_have_their_own():
     label = dataclasses.replace(PROBABILITIES, kind="label")
+    assert metric_of("auto", members=members("auc"), form=label).name == "accuracy"
     with pytest.raises(UserError, match="--metric=auc scores probabilities"):
-        metric_of("auto", members=members("auc"), form=label)
+        metric_of("auc", members=members("auc"), form=label)

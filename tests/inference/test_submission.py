@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carclf.errors import UserError
+from carclf.forms import Form, Sample, read_sample
 from carclf.inference import submission
 
 IDS = ["00012.jpg", "7.jpg", "NA", "ü, 1.jpg"]
@@ -21,10 +22,17 @@ def write(path, **changes):
     return submission.write_submission(**arguments)
 
 
+def following(order, *, header=("Id", "Category")):
+    """Returns the arguments for a sample with these Ids, in which every answer is 0."""
+    rows = tuple((name, "0") for name in order)
+    sample = Sample("sample.csv", header, rows, tuple(order), header[0])
+    return {"sample": sample, "form": Form("label", header, header[1:])}
+
+
 def test_the_sample_decides_header_and_order(tmp_path):
     order = IDS[::-1]
-    written = write(tmp_path / "s.csv", header=["image", "model"], order=order)
-    assert written == dict(zip(order, ["0", "10", "0", "10"], strict=True))
+    written = write(tmp_path / "s.csv", **following(order, header=("image", "model")))
+    assert written == dict(zip(order, [("0",), ("10",), ("0",), ("10",)], strict=True))
     assert list(written) == order
     frame = pd.read_csv(tmp_path / "s.csv", dtype=str, keep_default_na=False)
     assert list(frame.columns) == ["image", "model"]
@@ -42,8 +50,8 @@ def test_line_ends_equal_those_of_the_competition(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"order": IDS[:3]}, "1 photos are not in the sample, such as 'ü, 1.jpg'"),
-        ({"order": [*IDS, "foreign.jpg"]}, "1 Ids of the sample have no photo, such as 'foreign.jpg'"),
+        (following(IDS[:3]), "1 photos are not in the sample, such as 'ü, 1.jpg'"),
+        (following([*IDS, "foreign.jpg"]), "1 Ids of the sample have no photo, such as 'foreign.jpg'"),
         ({"ids": ["7.jpg", *IDS[1:]]}, "Two photos have the same Id"),
         ({"probabilities": np.where(PROBABILITIES == 0.6, np.nan, PROBABILITIES)}, r"not finite \(first: NA\)"),
         ({"probabilities": np.full((4, 2), np.inf)}, "4 photos have probabilities that are not finite"),
@@ -65,30 +73,52 @@ def test_any_id_survives_the_round_trip(tmp_path_factory, ids):
     path = tmp_path_factory.mktemp("ids") / "s.csv"
     probabilities = np.tile([0.3, 0.7], (len(ids), 1))
     submission.write_submission(output=path, ids=ids, probabilities=probabilities, class_labels=LABELS)
-    header, order = submission.read_sample(path)
-    assert header == ["Id", "Category"]
-    assert order == ids
+    written = read_sample(path.read_bytes(), shown="s.csv")
+    assert (written.header, written.ids) == (("Id", "Category"), tuple(ids))
+
+
+SAMPLE = Sample(
+    "s.csv", ("Usage", "id", "B", "A"), (("Public", "NA", "0", "1"), ("Private", "7.jpg", "0", "1")),
+    ("NA", "7.jpg"), "id", ";",
+)  # fmt: skip
+COLUMNS = Form("probabilities", SAMPLE.header, ("B", "A"), column_classes=("10", "0"), id_column="id")
+TWO = {"ids": ["7.jpg", "NA"], "probabilities": PROBABILITIES[:2]}
+
+
+def test_other_columns_and_the_delimiter_are_those_of_the_sample(tmp_path):
+    write(tmp_path / "s.csv", form=COLUMNS, sample=SAMPLE, **TWO)
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert lines == ["Usage;id;B;A", "Public;NA;0.2;0.8", "Private;7.jpg;0.9;0.1"]
+
+
+def test_without_a_sample_only_ids_and_answers_are_written(tmp_path):
+    write(tmp_path / "s.csv", form=COLUMNS, **TWO)
+    assert (tmp_path / "s.csv").read_text().splitlines() == ["id,B,A", "7.jpg,0.9,0.1", "NA,0.2,0.8"]
+
+
+def test_a_sample_of_ids_gets_the_columns_of_the_form(tmp_path):
+    sample = Sample("s.csv", ("id",), (("NA",), ("7.jpg",)), ("NA", "7.jpg"), "id")
+    write(tmp_path / "s.csv", form=Form("label", ("id", "label"), ("label",)), sample=sample, **TWO)
+    assert (tmp_path / "s.csv").read_text().splitlines() == ["id,label", "NA,0", "7.jpg,10"]
+
+
+def test_a_label_that_was_decided_on_is_written(tmp_path):
+    assert write(tmp_path / "s.csv", labels=np.array([0, 1, 0, 1]))["00012.jpg"] == ("0",)
+
+
+def test_a_sample_without_a_column_of_the_form_is_refused(tmp_path):
+    form = Form("label", ("id", "Usage", "label"), ("label",))
+    sample = Sample("s.csv", ("id", "label"), (("NA", ""), ("7.jpg", "")), ("NA", "7.jpg"), "id")
+    with pytest.raises(UserError, match=r"s\.csv has no column 'Usage', but the form of the answers does"):
+        write(tmp_path / "s.csv", form=form, sample=sample, **TWO)
 
 
 @pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        ("Id,Category\na,0\na,0\n", "has the Id 'a' twice"),
-        ("Id,Category\n", "0 rows"),
-        ("Id\na\n", "1 columns"),
-        ("", "cannot be read as CSV"),
-    ],
+    ("cells", "text"), [(("0.5", "0.6"), r"\(its probabilities sum to 1.1000\)"), (("1",), r"\(it has 1 cells\)")]
 )
-def test_a_malformed_sample_is_refused(tmp_path, content, text):
-    path = tmp_path / "sample.csv"
-    path.write_text(content)
-    with pytest.raises(UserError, match=text):
-        submission.read_sample(path)
-
-
-def test_a_missing_sample_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"no sample submission .*gone\.csv"):
-        submission.read_sample(tmp_path / "gone.csv")
+def test_the_gate_names_the_photo_and_what_is_wrong(cells, text):
+    with pytest.raises(UserError, match=f"The answer for x is not the probability of every class.* {text}, so nothing"):
+        submission.check_answers({"x": cells}, form=COLUMNS, class_labels=LABELS)
 
 
 def test_the_error_for_an_unwritable_output_is_one_sentence(tmp_path):
@@ -153,7 +183,7 @@ from pathlib import Path
 from carclf.inference.submission import write_submission
 os.fsync = lambda handle: os.kill(os.getpid(), 9)
 write_submission(
-    output=Path(sys.argv[1]), ids=["a", "b"], probabilities=np.eye(2), class_labels=["0", "1"], order=["b", "a"]
+    output=Path(sys.argv[1]), ids=["a", "b"], probabilities=np.eye(2), class_labels=["0", "1"]
 )
 """
 

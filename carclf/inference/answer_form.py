@@ -1,0 +1,68 @@
+"""Which form a prediction is written in: the data set's own, or that of the sample it is asked to follow."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from carclf.data import storage
+from carclf.data.manifest import Manifest
+from carclf.forms import Form, Sample, read_sample, read_sample_file, recognise
+from carclf.inference.submission import default_form
+
+ADVICE = "give the competition's own with --sample=FILE"
+
+
+class Plan(NamedTuple):
+    """The form, the sample to follow or None, and notes, one sentence each."""
+
+    form: Form
+    sample: Sample | None
+    notes: tuple[str, ...] = ()
+
+
+def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: str, positive: str) -> Plan:
+    """Returns how to write the answers for photos of a data set.
+
+    Args:
+      manifest: the data set.
+      sample_file: the value of `--sample`; "" takes the data set's own.
+      held_out: whether the photos are those of a fold, which no sample lists unless `sample_file` is given.
+      form: the value of `--form`.
+      positive: the value of `--positive`.
+
+    Raises:
+      UserError: the sample cannot be read, or does not ask for this form or these classes.
+    """
+    own = manifest.form
+    sample = _sample(manifest, sample_file=sample_file, held_out=held_out, id_column=own.id_column if own else "")
+    told = form != "auto" or bool(positive)
+    if own and not told and (sample is None or _is_covered(own, sample)):
+        return Plan(own, sample)
+    if sample is None and not told:
+        return Plan(default_form(), None)
+    shown = sample or _ids_only(own)
+    labels = own.answer_columns[0] if own else default_form().answer_columns[0]
+    found = recognise(shown, manifest.class_labels, form=form, positive=positive, label_column=labels)
+    return Plan(found.form, sample, found.notes)
+
+
+def _sample(manifest: Manifest, *, sample_file: str, held_out: bool, id_column: str) -> Sample | None:
+    if sample_file:
+        return read_sample_file(Path(sample_file), what="sample submission", advice=ADVICE, id_column=id_column)
+    path = None if held_out else manifest.sample_submission
+    if path is None:
+        return None
+    if storage.size_bytes(path) is None:  # one sentence for a file that was removed
+        return read_sample_file(Path(path), what="sample submission", advice=ADVICE)
+    return read_sample(storage.read_bytes(path), shown=path, id_column=id_column, advice=ADVICE)
+
+
+def _is_covered(form: Form, sample: Sample) -> bool:
+    """Returns whether a sample has the form's columns; columns of answers may be missing where it has Ids only."""
+    needed = form.header if len(sample.header) > 1 else (form.id_name,)
+    return set(needed) <= set(sample.header) and sample.id_column == form.id_name
+
+
+def _ids_only(form: Form | None) -> Sample:
+    """Returns a sample without rows that has a column of Ids alone."""
+    name = form.id_name if form else default_form().id_name
+    return Sample(shown="The data set", header=(name,), rows=(), ids=(), id_column=name)

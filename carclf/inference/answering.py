@@ -1,0 +1,79 @@
+"""From runs to what is answered: the weighted mean of their probabilities, and the decision fitted for the metric."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from carclf.data.manifest import Manifest
+from carclf.device import Device
+from carclf.inference.compatibility import load_labels
+from carclf.inference.decisions import PLAIN, Decision, WantedDecision, fit_decision
+from carclf.inference.ensemble import fit_run_weights
+from carclf.inference.evaluation import labels_of
+from carclf.inference.predictor import Predictions, mean_predictions, predict_held_out, predict_members
+from carclf.recipe import View
+from carclf.runs import Member
+
+
+def predict_answers(
+    members: Sequence[Member],
+    *,
+    manifest: Manifest,
+    folds: Sequence[int],
+    held_out: bool,
+    views: Sequence[View],
+    tta_mean: str,
+    weights: np.ndarray | None,
+    wanted: WantedDecision,
+    batch_size: int,
+    device: Device,
+) -> tuple[Predictions, Decision]:
+    """Returns the members' weighted mean, and the decision for the metric; prints what was fitted on held-out photos.
+
+    Args:
+      members: the runs.
+      manifest: the data set.
+      folds: those that every member held out; may be empty if nothing is fitted and `held_out` is false.
+      held_out: whether to predict these folds instead of the test photos.
+      views: of each photo.
+      tta_mean: what the mean over the views is taken of.
+      weights: of the members, float64 [M]; None fits them.
+      wanted: the decision to fit.
+      batch_size: photos per step.
+      device: where to predict.
+
+    Raises:
+      UserError: weights are missing, or as for `fit_decision`.
+    """
+    how: dict[str, Any] = {
+        "views": views,
+        "tta_mean": tta_mean,
+        "batch_size": device.whole_batch(batch_size),
+        "jit": device.jit,
+    }
+    with device.scope():
+        decision = Decision()
+        if held_out or weights is None or wanted.kind != PLAIN:
+            predictions = predict_held_out(members, manifest=manifest, folds=folds, **how)
+            labels = labels_of(predictions[0], load_labels("", members=members, manifest=manifest))
+            weights = _weights(predictions, labels, weights=weights, wanted=wanted)
+            mean = mean_predictions(predictions, weights=weights).probabilities
+            decision = fit_decision(wanted.kind, mean, labels, metric=wanted.metric, folds=len(folds))
+            if decision.said:
+                print(decision.said, flush=True)
+        if not held_out:
+            predictions = predict_members(members, manifest=manifest, split="test", **how)
+    return mean_predictions(predictions, weights=weights), decision
+
+
+def _weights(
+    predictions: Sequence[Predictions], labels: np.ndarray, *, weights: np.ndarray | None, wanted: WantedDecision
+) -> np.ndarray:
+    """Returns the weights, fitted on held-out photos if there are none."""
+    if weights is not None:
+        return weights
+    fitted = fit_run_weights([p.probabilities for p in predictions], labels, metric=wanted.metric)
+    shown = ",".join(f"{weight:.3f}" for weight in fitted)
+    print(f"Weights of the runs: {shown}, fitted on {len(labels)} held-out photos.", flush=True)
+    return fitted
