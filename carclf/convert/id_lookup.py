@@ -4,9 +4,9 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
+from carclf.convert.file_kinds import PHOTO_SUFFIXES
 from carclf.convert.labels import named
 from carclf.convert.sources import Entry
-from carclf.convert.tree import PHOTO_SUFFIXES
 from carclf.errors import UserError
 
 Rank = Callable[[Entry], int]

@@ -15,6 +15,7 @@ from carclf.convert.photos import Findings, Photo, Rejection, composed
 from carclf.convert.roles import TEST, Roles, role_of
 from carclf.convert.sources import Entry, Source
 from carclf.convert.tree import Tree, is_photo, open_tree
+from carclf.convert.unread import not_read
 from carclf.errors import UserError
 from carclf.forms import Sample
 
@@ -80,7 +81,10 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     if options.external:
         trees.append(open_tree(options.external, first_source=len(tree.sources), flag="external", **how))
         photos += _external(trees[1], photos, options, findings)
-    names, origin = class_map(tree, {photo.category for photo in photos if photo.split == "train"})
+    categories = {photo.category for photo in photos if photo.split == "train"}
+    names, origin = class_map(tree, categories)
+    if not names and categories <= tree.class_names.keys():
+        names, origin = {category: tree.class_names[category] for category in categories}, "the records"
     findings.notes += [f"The names of the classes are those of {origin}."] if names else []
     return Inventory(
         layout=layout.name,
@@ -97,6 +101,8 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
 
 def _why_none(tree: Tree, findings: Findings) -> str:
     """Returns how many photos were refused or found by no Id, with the first and its reason; else the first note."""
+    if clause := not_read(tree):
+        return f"; {clause}"
     reasons = [(entry.path, entry.problem) for entry in tree.refused]
     reasons += [(rejection.path or rejection.id, rejection.reason) for rejection in findings.rejected]
     if reasons:

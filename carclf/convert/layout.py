@@ -38,7 +38,7 @@ def read_layout(tree: Tree, options: ConvertOptions, findings: Findings) -> Layo
     Raises:
       UserError: the photos have no labels, or labels and photos contradict each other.
     """
-    entries = [entry for entry in tree.entries if is_photo(entry)]
+    entries = [entry for entry in tree.entries if is_photo(entry) or entry.path in tree.records]
     _note_other_files(tree, findings)
     roles = Roles(entry.path for entry in entries)
     lookup = Lookup(entries)
@@ -47,7 +47,8 @@ def read_layout(tree: Tree, options: ConvertOptions, findings: Findings) -> Layo
 
 
 def _note_other_files(tree: Tree, findings: Findings) -> None:
-    others = [e.path for e in tree.entries if not is_photo(e) and not e.path.lower().endswith((".csv", ".tsv"))]
+    known = [*tree.records, *(e.path for e in tree.entries if is_photo(e) or e.path.lower().endswith((".csv", ".tsv")))]
+    others = sorted({entry.path for entry in tree.entries} - set(known))
     if others:
         findings.notes.append(f"{len(others)} files are no photos and were left out: {named(others)}.")
 
@@ -72,6 +73,9 @@ class _Reading:
         elif self.lists.labels:
             train, tests = self._by_list(self.lists.labels)
             name = self._name_of_list(self.lists.labels)
+        elif any(photo.label for photo in self.tree.records.values()):
+            train, tests = self._by_record()
+            name = f"{self.tree.container} of records that hold photos"
         else:
             train, tests = self._by_folder()
             name = self._name_of_folders()
@@ -137,7 +141,7 @@ class _Reading:
         others = [entry for entry in candidates if entry.path in classes and entry.path not in listed]
         unlisted = [
             Photo(photo_id, "train", classes[entry.path], entry)
-            for photo_id, entry in zip(ids_of(others, self.roles), others, strict=True)
+            for photo_id, entry in zip(self._ids_of(others), others, strict=True)
         ]
         return with_folders(train, classes, unlisted, labels=labels, findings=self.findings)
 
@@ -153,8 +157,8 @@ class _Reading:
         """Returns the test photos: those that a list names, else those below a folder of test photos."""
         taken = {photo.entry.path for photo in train}
         if self.lists.tests is None:
-            entries = [e for e in self.entries if self.roles.role(e.path) == TEST and e.path not in taken]
-            return [Photo(i, "test", "", e) for i, e in zip(ids_of(entries, self.roles), entries, strict=True)]
+            entries = [e for e in self.entries if self._is_test(e) and e.path not in taken]
+            return [Photo(i, "test", "", e) for i, e in zip(self._ids_of(entries), entries, strict=True)]
         barred = {e.path for e in self._candidates if self._splits} | taken
         return by_label(
             self.lookup,
@@ -164,6 +168,22 @@ class _Reading:
             findings=self.findings,
             barred=barred,
         )
+
+    def _is_test(self, entry: Entry) -> bool:
+        """Returns whether a photo is one to predict: by its folder, or by its record, which has no label."""
+        role, record = self.roles.role(entry.path), self.tree.records.get(entry.path)
+        return role == TEST or (not role and record is not None and not record.label)
+
+    def _ids_of(self, entries: Sequence[Entry]) -> list[str]:
+        """Returns the Ids of photos that no list names."""
+        given = [self.tree.records[e.path].id for e in entries if e.path in self.tree.records]
+        return given if len(given) == len(entries) else ids_of(entries, self.roles)
+
+    def _by_record(self) -> tuple[list[Photo], list[Photo]]:
+        labels = {entry.path: self.tree.records[entry.path].label for entry in self._candidates}
+        entries = [entry for entry in self._candidates if labels[entry.path]]
+        train = [Photo(i, "train", labels[e.path], e) for i, e in zip(self._ids_of(entries), entries, strict=True)]
+        return train, self._tests(train)
 
     def _by_folder(self) -> tuple[list[Photo], list[Photo]]:
         apart = self._apart()

@@ -1,23 +1,18 @@
-"""All files of an input under one root: folders and zips look the same, and nested archives are opened in place."""
+"""All files of an input under one root: folders and archives look the same, and nested ones are opened in place."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePosixPath
 
-from carclf.convert import sources, zip_names
+from carclf.convert.archives import file_source, open_files
 from carclf.convert.copies import largest_only, without_copies
+from carclf.convert.embedded import RecordPhoto, expand_embedded
+from carclf.convert.file_kinds import ARCHIVES, is_archive, is_parquet, is_photo_name, is_record_file
 from carclf.convert.folders import folder_entries
 from carclf.convert.labels import named
 from carclf.convert.roles import TEST, TRAIN, role_of
 from carclf.convert.sources import Entry, Reader, Source
 from carclf.errors import UserError
-
-PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
-PHOTO_SUFFIXES |= {".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ""}
-TEXTS = frozenset(
-    ["readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile", "dockerfile"]
-)
 
 
 @dataclasses.dataclass
@@ -25,11 +20,13 @@ class Tree:
     """The files of an input.
 
     Attributes:
-      container: 'folder' or 'zip', followed by 'with nested zips' if it has any.
+      container: 'folder', 'zip', 'tar' or 'file', followed by 'with nested zips' or 'with nested tars' if it has any.
       sources: of the entries.
       entries: files that may be read.
       refused: files that must not be read, with the reason.
       notes: harmless findings, one sentence each.
+      records: path → what a file of records says of the photo in it.
+      class_names: category → name, of a file of records that names its classes.
     """
 
     container: str
@@ -37,6 +34,17 @@ class Tree:
     entries: list[Entry] = dataclasses.field(default_factory=list)
     refused: list[Entry] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    records: dict[str, RecordPhoto] = dataclasses.field(default_factory=dict)
+    class_names: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def next_source(self) -> int:
+        """The index of the next source."""
+        return self._first_source + len(self.sources)
+
+    def source_of(self, entry: Entry) -> Source:
+        """Returns the source of an entry."""
+        return self.sources[entry.source - self._first_source]
 
     def read(self, entry: Entry) -> bytes:
         """Returns the bytes of a file.
@@ -56,7 +64,7 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
     """Lists the input at `path`, reading directories only.
 
     Args:
-      path: a folder or a zip.
+      path: a folder, an archive, or a file of records.
       first_source: the index of its first source.
       spool: folder for archives that are deflated inside an archive; created only if there are any.
       flag: the flag that named the path, for messages.
@@ -70,32 +78,52 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
         tree = Tree("folder", [Source(path, shown, False)], _first_source=first_source)
         listed = folder_entries(path, source=first_source)
     elif os.path.isfile(path):
-        tree = Tree("zip", [], _first_source=first_source)
-        outer = _named_source(tree, Source(path, os.path.basename(path), True), zip_encoding)
-        tree.sources.append(outer)
-        with sources.open_archive(outer) as archive:
-            listed = sources.archive_entries(archive, source=first_source)
+        tree = Tree("", [], _first_source=first_source)
+        listed = _listed_file(tree, path, number=first_source, spool=spool, zip_encoding=zip_encoding)
     else:
         raise UserError(f"There is nothing at --{flag}={path}: give an existing folder or zip.")
     listed = _readable(tree, listed, shown=lambda path: path)
-    listed = _without_wrapper(largest_only(without_copies(listed, tree.notes), tree.notes))
-    folders = {entry.path.split("/")[0] for entry in listed if "/" in entry.path}
-    for entry in listed:
-        if not sources.is_nested_zip(entry.name) or "/" in entry.path:
-            tree.entries.append(entry)
-        elif (unpacked := _stands_for(entry.path, folders)) and _photos_under(listed, unpacked):
-            tree.notes.append(f"{entry.path} was ignored: {min(unpacked)}/ is the unpacked copy next to it.")
-        else:
-            number = first_source + len(tree.sources)
-            _expand(tree, entry, number=number, spool=spool, zip_encoding=zip_encoding)
+    listed = _without_wrapper(without_copies(listed, tree.notes))
+    _add(tree, listed, spool=spool, zip_encoding=zip_encoding)
+    tree.entries = largest_only(_without_wrapper(tree.entries), tree.notes)
+    embedded = expand_embedded(tree, spool=spool)
+    tree.entries = [*tree.entries, *embedded]
     return tree
+
+
+def _listed_file(tree: Tree, path: str, *, number: int, spool: str, zip_encoding: str) -> list[Entry]:
+    """Returns the files of an archive, or the file itself if it is one of records; adds the source to the tree."""
+    name = os.path.basename(path)
+    if is_record_file(name) or is_parquet(name):
+        tree.container = "file"
+        tree.sources.append(Source(os.path.dirname(path) or ".", "", False))
+        return [Entry(name, number, name, os.path.getsize(path))]
+    whole = Source(path, name, True)
+    source, listed = open_files(whole, number=number, spool=spool, zip_encoding=zip_encoding, notes=tree.notes)
+    tree.container = "tar" if source.ranges is not None else "zip"
+    tree.sources.append(source)
+    return listed
+
+
+def _add(tree: Tree, listed: Sequence[Entry], *, spool: str, zip_encoding: str) -> None:
+    """Adds the files of the outer source to the tree, and those of archives at its root in their places."""
+    folders = {entry.path.split("/")[0] for entry in listed if "/" in entry.path}
+    present = {entry.path for entry in listed}
+    for entry in listed:
+        stem = _stem(entry.path)
+        if not is_archive(entry.name) or "/" in entry.path:
+            tree.entries.append(entry)
+        elif stem in present:
+            tree.notes.append(f"{entry.path} was ignored: {stem} is the unpacked copy next to it.")
+        elif (copies := _stands_for(stem, folders)) and _photos_under(listed, copies):
+            tree.notes.append(f"{entry.path} was ignored: {min(copies)}/ is the unpacked copy next to it.")
+        else:
+            _expand(tree, entry, spool=spool, zip_encoding=zip_encoding)
 
 
 def is_photo(entry: Entry) -> bool:
     """Returns whether a file's name is that of a photo; its bytes are checked later."""
-    name = PurePosixPath(entry.path)
-    known = name.suffix.lower() in PHOTO_SUFFIXES and name.name.lower() not in TEXTS
-    return known and not name.name.startswith(".")
+    return is_photo_name(entry.path)
 
 
 def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str]) -> list[Entry]:
@@ -117,53 +145,37 @@ def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str
     return [entry for entry in listed if not entry.problem]
 
 
-def _named_source(tree: Tree, source: Source, encoding: str) -> Source:
-    """Returns the source with the encoding of its names: `encoding`, or the one detected, with a note."""
-    with sources.open_archive(dataclasses.replace(source, encoding="")) as archive:
-        names = zip_names.unflagged_names(archive)
-    if not names or encoding:
-        return dataclasses.replace(source, encoding=encoding)
-    found = zip_names.likely_encodings(names)
-    encoding = found[0] if len(found) == 1 else ""
-    first = names[0].decode(encoding or "cp437")
-    count = "1 name" if len(names) == 1 else f"{len(names):,} names"
-    tree.notes.append(
-        f"{count} in {source.shown} without the UTF-8 flag {'was' if len(names) == 1 else 'were'} read as "
-        f"{encoding or 'cp437'} (first: {first}): give --zip_encoding if that is wrong."
-        + (f" It may be {' or '.join(found)}." if len(found) > 1 else "")
-    )
-    return dataclasses.replace(source, encoding=encoding)
+def _stem(path: str) -> str:
+    """Returns the path of an archive without its ending."""
+    return next((path[: -len(ending)] for ending in ARCHIVES if path.lower().endswith(ending)), path)
 
 
-def _stands_for(path: str, folders: set[str]) -> set[str]:
+def _stands_for(stem: str, folders: set[str]) -> set[str]:
     """Returns those of `folders` that, by name, hold the same files as the archive."""
-    stem = PurePosixPath(path).stem.lower()
     role = role_of(stem)
-    return {name for name in folders if name.lower() == stem or (role == TEST and role_of(name) == TEST)}
+    return {name for name in folders if name.lower() == stem.lower() or (role == TEST and role_of(name) == TEST)}
 
 
 def _photos_under(entries: Iterable[Entry], folders: set[str]) -> bool:
     return any(entry.path.split("/")[0] in folders and is_photo(entry) for entry in entries)
 
 
-def _expand(tree: Tree, entry: Entry, *, number: int, spool: str, zip_encoding: str) -> None:
-    """Adds the files of a nested zip in its place: under its name, unless it contains train/ or test/ itself."""
-    outer = tree.sources[0]
-    if outer.is_zip:
-        with sources.open_archive(outer) as archive:
-            nested = sources.nested_source(outer, archive, entry.name, spool=spool)
-    else:
-        nested = Source(os.path.join(outer.path, *entry.name.split("/")), entry.path, True)
-    nested = _named_source(tree, nested, zip_encoding)
-    with sources.open_archive(nested) as archive:
-        inner = sources.archive_entries(archive, source=number)
+def _expand(tree: Tree, entry: Entry, *, spool: str, zip_encoding: str) -> None:
+    """Adds the files of a nested archive in its place: under its name, unless it contains train/ or test/ itself."""
+    number = tree.next_source
+    nested = file_source(tree.sources[0], entry.name, shown=entry.path, spool=spool)
+    source, inner = open_files(nested, number=number, spool=spool, zip_encoding=zip_encoding, notes=tree.notes)
     inner = _readable(tree, inner, shown=lambda path: f"{entry.path}/{path}")
     tops = {e.path.split("/")[0] for e in inner if "/" in e.path}
     flat = any("/" not in e.path for e in inner if is_photo(e))
-    prefix = "" if not flat and tops and all(map(role_of, tops)) else f"{PurePosixPath(entry.path).stem}/"
-    tree.sources.append(nested)
-    tree.entries += [dataclasses.replace(e, path=prefix + e.path) for e in inner]
-    tree.container = f"{tree.container.split(' with')[0]} with nested zips"
+    stem = _stem(entry.path)
+    alone = len(inner) == 1 and inner[0].path.rpartition("/")[2] == stem  # train.csv.zip
+    prefix = "" if alone or (not flat and tops and all(map(role_of, tops))) else f"{stem}/"
+    tree.sources.append(source)
+    tree.entries += [dataclasses.replace(e, path=stem if alone else prefix + e.path) for e in inner]
+    if not alone:
+        kind = "zips" if source.ranges is None else "tars"
+        tree.container = f"{tree.container.split(' with')[0]} with nested {kind}"
 
 
 def _without_wrapper(entries: list[Entry]) -> list[Entry]:
@@ -172,7 +184,7 @@ def _without_wrapper(entries: list[Entry]) -> list[Entry]:
         tops = {entry.path.split("/")[0] for entry in entries}
         top = min(tops)
         directly = [e for e in entries if e.path.count("/") == 1]
-        has_archives = any(sources.is_nested_zip(e.path) for e in directly)
+        has_archives = any(is_archive(e.path) for e in directly)
         only_wraps = has_archives or (
             any(e.path.count("/") > 1 for e in entries) and not any(is_photo(e) for e in directly)
         )

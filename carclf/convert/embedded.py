@@ -1,0 +1,111 @@
+"""Photos inside files of records: TFRecords of others, and Parquet files; each photo lies there as it is."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from carclf.convert.archives import file_source
+from carclf.convert.file_kinds import is_parquet, is_photo_name, is_record_file
+from carclf.convert.labels import named
+from carclf.convert.roles import role_of, role_of_file
+from carclf.convert.sources import Entry, name_problem
+
+if TYPE_CHECKING:
+    from carclf.convert.tree import Tree
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecordPhoto:
+    """What a record says of its photo.
+
+    Attributes:
+      id: of the photo.
+      label: of its class; "" if it has none.
+      text: the name of its class; "" if it has none.
+    """
+
+    id: str
+    label: str
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Embedded:
+    """A photo in a file of records: what the record says of it, and where its bytes are in the source's file."""
+
+    photo: RecordPhoto
+    start: int
+    size: int
+
+
+def expand_embedded(tree: "Tree", *, spool: str) -> list[Entry]:
+    """Returns the photos in the files of records, and removes these files from the tree.
+
+    Where photos lie in folders beside them, the records are taken for the same photos, and are left out with a note.
+
+    Args:
+      tree: added to: sources, what the records say, names of classes.
+      spool: a folder for packed files, created only if it is needed.
+
+    Raises:
+      UserError: a file is damaged, or holds no photos.
+    """
+    files = [entry for entry in tree.entries if is_record_file(entry.name) or is_parquet(entry.name)]
+    if not files:
+        return []
+    paths = {entry.path for entry in files}
+    tree.entries = [entry for entry in tree.entries if entry.path not in paths]
+    if any(_is_photo_in_folder(entry.path) for entry in tree.entries):
+        names = named([entry.path for entry in files])
+        tree.notes.append(f"{len(files)} files of records were left out, since photos lie beside them: {names}.")
+        return []
+    found = [entry for file in files for entry in _photos_of(tree, file, spool=spool)]
+    tree.class_names.update(_class_names(tree.records.values()))
+    tree.refused += [entry for entry in found if entry.problem]
+    return [entry for entry in found if not entry.problem]
+
+
+def _is_photo_in_folder(path: str) -> bool:
+    return "/" in path and bool(PurePosixPath(path).suffix) and is_photo_name(path)
+
+
+def _photos_of(tree: "Tree", file: Entry, *, spool: str) -> Iterator[Entry]:
+    """Yields the photos in a file of records, under its folder, its role and its name; adds its source to the tree."""
+    from carclf.convert import parquet, tfrecords
+
+    source = file_source(tree.source_of(file), file.name, shown=file.path, spool=spool)
+    read = parquet.photos_in if is_parquet(file.name) else tfrecords.photos_in
+    source, found, names = read(source, stem=_stem(file.path), spool=spool)
+    tree.class_names.update(names)
+    number, ranges = tree.next_source, {}
+    folder = _folder(file.path)
+    for place, embedded in enumerate(found):
+        name = f"{place}/{embedded.photo.id}"
+        path = f"{folder}/{name}"
+        ranges[name] = (source.offset + embedded.start, embedded.size)
+        tree.records[path] = embedded.photo
+        yield Entry(path, number, name, embedded.size, name_problem(name))
+    tree.sources.append(dataclasses.replace(source, is_zip=False, ranges=ranges))
+
+
+def _folder(path: str) -> str:
+    """Returns the folder in which the photos of a file lie: below its own folder, that of its role, and its name."""
+    folder, _, name = path.rpartition("/")
+    known = any(map(role_of, folder.split("/")))
+    role = "" if known else role_of_file(name)
+    return "/".join(part for part in (folder, role, _stem(path)) if part)
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).name.partition(".")[0]
+
+
+def _class_names(photos: Iterable[RecordPhoto]) -> dict[str, str]:
+    """Returns label → name if every label has one name of its own."""
+    names: dict[str, set[str]] = {}
+    for photo in photos:
+        if photo.label and photo.text:
+            names.setdefault(photo.label, set()).add(photo.text)
+    only = {label: min(texts) for label, texts in names.items() if len(texts) == 1}
+    return only if only and len(only) == len(names) and len(set(only.values())) == len(only) else {}

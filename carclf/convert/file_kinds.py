@@ -1,0 +1,59 @@
+"""What a file is according to its name: an archive, a file of records, or one that is not read, and what to do then."""
+
+from pathlib import PurePosixPath
+
+PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
+PHOTO_SUFFIXES |= {".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ""}
+TEXTS = frozenset(
+    ["readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile", "dockerfile"]
+)
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+RECORDS = (".tfrec", ".tfrecord", ".tfrecords")
+PARQUET = ".parquet"
+_UNPACK = "unpack it and give the folder"
+UNREAD = {  # ending → what to do with such a file
+    ".7z": f"{_UNPACK}, such as with 7z x",
+    ".rar": f"{_UNPACK}, such as with unrar x",
+    ".zip.001": "join its parts with cat, and give the zip",
+    ".z01": "join its parts with zip -s 0, and give the zip",
+    ".dcm": "write each image as a PNG, such as with pydicom and Pillow",
+    ".mat": "write its images as PNG files, or its labels as a CSV, such as with scipy.io.loadmat",
+    ".h5": "write each of its images as a PNG, such as with h5py and Pillow",
+    ".hdf5": "write each of its images as a PNG, such as with h5py and Pillow",
+    ".npy": "write each of its images as a PNG, such as with NumPy and Pillow",
+    ".npz": "write each of its images as a PNG, such as with NumPy and Pillow",
+    ".pkl": "write its images as PNG files",
+    ".bson": "write its images as JPEG files",
+}
+
+
+def is_archive(name: str) -> bool:
+    """Returns whether a file's name is that of an archive that is read."""
+    return name.lower().endswith(ARCHIVES)
+
+
+def is_record_file(name: str) -> bool:
+    """Returns whether a file's name is that of a TFRecord file, packed or not."""
+    return name.lower().removesuffix(".gz").endswith(RECORDS)
+
+
+def is_parquet(name: str) -> bool:
+    """Returns whether a file's name is that of a Parquet file."""
+    return name.lower().endswith(PARQUET)
+
+
+def holds_files(name: str) -> bool:
+    """Returns whether a file's name is that of a file that holds photos, so that it may be large."""
+    return is_archive(name) or is_record_file(name) or is_parquet(name)
+
+
+def what_to_do(name: str) -> str:
+    """Returns what to do with a file that is not read, or ""."""
+    return next((advice for ending, advice in UNREAD.items() if name.lower().endswith(ending)), "")
+
+
+def is_photo_name(path: str) -> bool:
+    """Returns whether a file's name is that of a photo."""
+    name = PurePosixPath(path)
+    known = name.suffix.lower() in PHOTO_SUFFIXES and name.name.lower() not in TEXTS
+    return known and not name.name.startswith(".")

@@ -1,0 +1,101 @@
+"""Parquet files of Hugging Face: a column of encoded photos, one of labels, and the classes' names in the schema."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from carclf.convert.embedded import Embedded, RecordPhoto
+from carclf.convert.photo_bytes import is_photo_start
+from carclf.convert.sources import Source, open_window
+from carclf.convert.tfrecords import ID_FEATURES, LABEL_FEATURES, PHOTO_FEATURES
+from carclf.convert.zips import check_room
+from carclf.errors import UserError
+from carclf.extras import install_command
+from carclf.files import replacing
+
+ROWS_AT_ONCE = 64
+
+
+def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
+    """Returns (a file of the photos one after the other, where they are, the names of the classes).
+
+    Args:
+      source: the Parquet file.
+      stem: what Ids start with where rows have none.
+      spool: a folder for the file of the photos.
+
+    Raises:
+      UserError: pyarrow is missing, the file is damaged, or no column holds photos.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{source.shown} needs pyarrow, which is not installed: {install_command('parquet')}."
+        ) from None
+    try:
+        with open_window(source) as file:
+            table = parquet.ParquetFile(file)
+            size = table.metadata.serialized_size + file.seek(0, os.SEEK_END)
+            check_room(spool, size, shown=source.shown)
+            path = os.path.join(spool, f"{hashlib.sha256(source.shown.encode()).hexdigest()[:24]}.photos")
+            found = _write_photos(table, path, stem=stem, shown=source.shown)
+            names = _class_names(table.schema_arrow.metadata or {})
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(f"{source.shown} cannot be read as Parquet ({error}): download it again.") from None
+    return Source(path, source.shown, True), found, names
+
+
+def _write_photos(table: Any, path: str, *, stem: str, shown: str) -> list[Embedded]:
+    found: list[Embedded] = []
+    start = 0
+    with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
+        for row in _rows(table):
+            content, name = _photo(row, shown=shown)
+            row_id = name or _first(row, ID_FEATURES) or f"{stem}-{len(found)}"
+            label = _first(row, LABEL_FEATURES)
+            found.append(Embedded(RecordPhoto(row_id, "" if label.startswith("-") else label), start, len(content)))
+            start += file.write(content)
+    return found
+
+
+def _rows(table: Any) -> Iterator[dict[str, Any]]:
+    for batch in table.iter_batches(batch_size=ROWS_AT_ONCE):
+        yield from batch.to_pylist()
+
+
+def _photo(row: dict[str, Any], *, shown: str) -> tuple[bytes, str]:
+    """Returns the bytes of a row's photo, and its file name or ""."""
+    names = [name for name in PHOTO_FEATURES if name in row] + sorted(set(row) - set(PHOTO_FEATURES))
+    for name in names:
+        cell = row[name]
+        content = cell.get("bytes") if isinstance(cell, dict) else cell
+        if isinstance(content, bytes) and is_photo_start(content[:32]):
+            path = str(cell.get("path") or "") if isinstance(cell, dict) else ""
+            return content, path.replace("\\", "/").rpartition("/")[2]
+    raise UserError(
+        f"{shown} holds a row without a photo (its columns: {', '.join(sorted(row))}): give files whose rows hold "
+        "encoded photos, or the photos themselves."
+    )
+
+
+def _first(row: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Returns the first of these columns that a row fills with a text or a number, as a text."""
+    values = (row.get(name) for name in names)
+    return next((str(value) for value in values if isinstance(value, (str, int)) and str(value).strip()), "")
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, str]:
+    """Returns label → name from Hugging Face's description of the columns. Source: datasets, `ClassLabel`."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        names = next(features[name]["names"] for name in LABEL_FEATURES if "names" in features.get(name, {}))
+    except (KeyError, ValueError, TypeError, StopIteration):
+        return {}
+    return {str(label): str(name) for label, name in enumerate(names)} if len(set(names)) == len(names) else {}

@@ -1,0 +1,105 @@
+"""TFRecords of others: which feature is the photo, the Id, the label."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from carclf.convert import examples
+from carclf.convert.embedded import Embedded, RecordPhoto
+from carclf.convert.examples import Values
+from carclf.convert.photo_bytes import is_photo_start
+from carclf.convert.sources import Source, open_window
+from carclf.convert.tars import unpacked
+from carclf.errors import UserError
+
+PHOTO_FEATURES = ("image/encoded", "image", "image_raw", "image_bytes", "encoded", "jpeg", "img", "picture", "photo")
+ID_FEATURES = (
+    *("id", "image_id", "image_name", "image/filename", "filename", "file_name", "image/id", "image/source_id"),
+    *("img_id", "name", "image/key", "key"),
+)
+LABEL_FEATURES = (
+    *("class", "target", "label", "image/class/label", "labels", "class_id", "class_label", "category", "label_id"),
+    *("species", "breed", "diagnosis"),
+)
+TEXT_FEATURES = ("image/class/text", "class_name", "class_text", "label_name", "label_text")
+
+
+def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
+    """Returns (the unpacked file, its photos, no names of classes).
+
+    Args:
+      source: the TFRecord file, perhaps packed.
+      stem: what Ids start with where records have none.
+      spool: a folder for packed files, created only if it is needed.
+
+    Raises:
+      UserError: the file is damaged, or a record holds no photo.
+    """
+    source = unpacked(source, spool=spool)
+    found = []
+    with open_window(source) as file:
+        for number, (start, record) in enumerate(examples.read_records(file, shown=source.shown)):
+            embedded = _embedded(record, shown=source.shown, otherwise=f"{stem}-{number}")
+            found.append(dataclasses.replace(embedded, start=start + embedded.start))
+    return source, found, {}
+
+
+def _embedded(record: bytes, *, shown: str, otherwise: str) -> Embedded:
+    try:
+        features = examples.parse_example(record)
+    except ValueError as error:
+        raise UserError(f"{shown} holds records that are no tf.train.Example ({error}): give other files.") from None
+    start, end = _photo(record, features, shown=shown)
+    text = _text(record, features, TEXT_FEATURES)
+    photo = RecordPhoto(
+        id=_text(record, features, ID_FEATURES) or otherwise,
+        label=_label(record, features, shown=shown) or text,
+        text=text,
+    )
+    return Embedded(photo, start, end - start)
+
+
+def _photo(record: bytes, features: dict[str, Values], *, shown: str) -> tuple[int, int]:
+    """Returns the place of the photo: the first feature, by name and then of any name, that starts as a photo does."""
+    names = [name for name in PHOTO_FEATURES if name in features] + sorted(set(features) - set(PHOTO_FEATURES))
+    for name in names:
+        for value in features[name]:
+            if isinstance(value, tuple) and is_photo_start(record[value[0] : value[0] + 32]):
+                return value
+    raise UserError(
+        f"{shown} holds a record without a photo (its features: {', '.join(sorted(features)) or 'none'}): give "
+        "records with encoded photos, or the photos themselves."
+    )
+
+
+def _text(record: bytes, features: dict[str, Values], names: Sequence[str]) -> str:
+    """Returns the first of these features as a text; "" if there is none."""
+    for name in names:
+        values = features.get(name)
+        if values and len(values) == 1 and (text := _word(record, values[0])):
+            return text
+    return ""
+
+
+def _word(record: bytes, value: object) -> str:
+    """Returns a value as a text; "" if it is none."""
+    if isinstance(value, tuple):
+        content = record[value[0] : value[1]]
+        return "" if is_photo_start(content[:32]) else content.decode("utf-8", errors="replace").strip()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    return str(value)
+
+
+def _label(record: bytes, features: dict[str, Values], *, shown: str) -> str:
+    """Returns the label, also of a one-hot feature; "" without one, or if it is negative, as for test photos."""
+    for name in LABEL_FEATURES:
+        values = features.get(name)
+        if not values:
+            continue
+        if len(values) == 1:
+            text = _word(record, values[0])
+            return "" if text.startswith("-") and not isinstance(values[0], tuple) else text
+        if not isinstance(values[0], tuple) and sorted(map(float, values))[-2:] == [0.0, 1.0]:
+            return str([float(value) for value in values].index(1.0))
+        raise UserError(f"{shown} holds records with several labels in the feature {name!r}: give one for each photo.")
+    return ""

@@ -1,0 +1,62 @@
+"""Parquet files of Hugging Face: photos, labels, the names of the classes; needs pyarrow."""
+
+import importlib.util
+import io
+import json
+import sys
+
+import pytest
+
+from carclf.errors import UserError
+from tests.convert.inputs import converted, drawn, ids_of, write_files
+
+needs_pyarrow = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
+
+
+def parquet(numbers, *, names=("rose", "tulip"), image=lambda n: {"bytes": drawn(n), "path": f"p{n}.jpg"}, **columns):
+    import pyarrow
+    from pyarrow import parquet
+
+    make = {"image": image, "label": lambda n: n % 2} | columns
+    table = pyarrow.table({name: [f(n) for n in numbers] for name, f in make.items() if f})
+    info = {"info": {"features": {"label": {"names": list(names), "_type": "ClassLabel"}}}}
+    buffer = io.BytesIO()
+    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), buffer)
+    return buffer.getvalue()
+
+
+@needs_pyarrow
+def test_the_splits_of_a_hub_data_set_are_read(tmp_path):
+    files = {
+        "data/train-00000-of-00001.parquet": parquet(range(6)),
+        "data/validation-00000-of-00001.parquet": parquet(range(6, 8)),
+        "data/test-00000-of-00001.parquet": parquet(range(8, 10)),
+    }
+    manifest = converted(write_files(tmp_path / "in", files), tmp_path / "out")
+    assert (manifest.class_labels, manifest.class_names) == (("0", "1"), ("rose", "tulip"))
+    assert ids_of(manifest) == {f"p{n}.jpg": ("rose", "tulip")[n % 2] for n in range(8)}
+    assert sorted(ids_of(manifest, "test")) == ["p8.jpg", "p9.jpg"]
+
+
+@needs_pyarrow
+def test_photos_may_lie_in_a_column_of_their_own_and_have_no_names(tmp_path):
+    content = parquet(range(6), image=None, encoded=drawn)
+    manifest = converted(write_files(tmp_path / "in", {"train.parquet": content}), tmp_path / "out")
+    assert list(ids_of(manifest)) == [f"train-{n}" for n in range(6)]
+
+
+@needs_pyarrow
+@pytest.mark.parametrize("content", ["no photos", "damaged"])
+def test_a_file_without_photos_is_one_sentence(tmp_path, content):
+    raw = parquet(range(3), image=None, pixel=lambda n: n)
+    said = r"train\.parquet holds a row without a photo \(its columns: label, pixel\)"
+    if content == "damaged":
+        raw, said = raw[:-9], r"train\.parquet cannot be read as Parquet"
+    with pytest.raises(UserError, match=said):
+        converted(write_files(tmp_path / "in", {"train.parquet": raw}), tmp_path / "out")
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"train\.parquet needs pyarrow, which is not installed: pip install .*parquet"):
+        converted(write_files(tmp_path / "in", {"train.parquet": b"PAR1"}), tmp_path / "out")

@@ -1,0 +1,173 @@
+"""TFRecords of others: photos by their bytes, roles of features by name, splits by folder or file."""
+
+import gzip
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carclf.convert.examples import parse_example
+from carclf.data.records import frame, serialize_example
+from carclf.errors import UserError
+from tests.convert.inputs import converted, csv_of, drawn, encoded, ids_of, opened, write_files, zipped
+
+NAMES = ["rose", "tulip"]
+
+
+def photos(count=6, *, first=0, **features):
+    """Returns records of photos: an Id, a label and whatever functions of the number are given."""
+    make = {"image": drawn, "id": lambda n: b"p%d" % n, "class": lambda n: n % 2} | features
+    return [{k: f(n) for k, f in make.items() if f} for n in range(first, first + count)]
+
+
+def tfrecord(records):
+    return b"".join(frame(serialize_example(record)) for record in records)
+
+
+def made(tmp_path, files, **options):
+    return converted(write_files(tmp_path / "in", files), tmp_path / "out", **options)
+
+
+LABELLED = {f"p{n}": str(n % 2) for n in range(6)}
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {},
+        {"image": None, "image/encoded": drawn, "id": None, "image/filename": lambda n: b"p%d" % n},
+        {"image": None, "image_raw": drawn, "id": None, "image_name": lambda n: b"p%d" % n},
+        {"class": None, "target": lambda n: n % 2},
+        {"class": None, "image/class/label": lambda n: n % 2},
+        {"class": None, "label": lambda n: b"%d" % (n % 2)},
+        {"image": None, "anything": drawn},
+        {"image": lambda n: encoded(opened(drawn(n)), "PNG")},
+        {"width": lambda n: 64, "source": lambda n: b"web"},
+    ],
+    ids=["usual", "TF-Slim", "raw", "target", "class/label", "text", "any name", "PNG", "more"],
+)
+def test_features_are_known_by_their_names_and_photos_by_their_bytes(tmp_path, features):
+    manifest = made(tmp_path, {"train.tfrec": tfrecord(photos(**features))})
+    assert manifest.source["layout"] == "folder of records that hold photos"
+    assert ids_of(manifest) == LABELLED
+
+
+def test_names_of_classes_and_words_as_labels(tmp_path):
+    texts = {"image/class/text": lambda n: NAMES[n % 2].encode()}
+    manifest = made(tmp_path / "names", {"train.tfrec": tfrecord(photos(**texts))})
+    assert (manifest.class_labels, manifest.class_names) == (("0", "1"), ("rose", "tulip"))
+    manifest = made(
+        tmp_path / "words", {"train.tfrec": tfrecord(photos(label=texts["image/class/text"], **{"class": None}))}
+    )
+    assert manifest.class_labels == ("rose", "tulip")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train/a.tfrec", "val/a.tfrec", "test/a.tfrec"),
+        ("train.tfrecord", "validation.tfrecord", "test.tfrecord"),
+        ("ld_train00-6.tfrec", "ld_val00-2.tfrec", "ld_test00-2.tfrec"),
+        ("x-train-00000-of-00001.tfrecords", "x-valid-0.tfrecords", "x-test-0.tfrecords"),
+    ],
+)
+def test_splits_are_those_of_folders_or_files(tmp_path, train, val, test):
+    files = {train: tfrecord(photos()), val: tfrecord(photos(2, first=6)), test: tfrecord(photos(2, first=8))}
+    manifest = made(tmp_path, files)
+    assert ids_of(manifest) == {f"p{n}": str(n % 2) for n in range(8)}
+    assert sorted(ids_of(manifest, "test")) == ["p8", "p9"]
+
+
+def test_records_without_labels_or_ids(tmp_path):
+    files = {"a.tfrec": tfrecord(photos(id=None)), "b.tfrec": tfrecord(photos(2, first=6, **{"class": None}))}
+    files["c.tfrec"] = tfrecord(photos(1, first=8, **{"class": lambda n: -1}))
+    manifest = made(tmp_path, files)
+    assert ids_of(manifest) == {f"a-{n}": str(n % 2) for n in range(6)}
+    assert sorted(ids_of(manifest, "test")) == ["p6", "p7", "p8"]
+
+
+def test_packed_files_and_files_in_zips_are_the_same(tmp_path):
+    raw = tfrecord(photos())
+    plain = made(tmp_path / "plain", {"train.tfrec": raw})
+    for name, files in {
+        "gzip": {"train.tfrec": gzip.compress(raw)},
+        "gz": {"train.tfrecord.gz": gzip.compress(raw)},
+        "zip": {"flowers.zip": zipped({"train.tfrec": raw}, deflated=True)},
+    }.items():
+        manifest = made(tmp_path / name, files)
+        assert [shard.sha256 for shard in manifest.shards] == [shard.sha256 for shard in plain.shards]
+    one = converted(tmp_path / "plain" / "in" / "train.tfrec", tmp_path / "one")
+    assert ids_of(one) == LABELLED
+
+
+def test_the_largest_of_several_resolutions_is_taken_and_photos_beat_records(tmp_path, capsys):
+    files = {
+        f"jpeg-{side}x{side}/train/00-{side}x{side}-6.tfrec": tfrecord(
+            photos(image=lambda n, side=side: drawn(n, size=(side, side)))
+        )
+        for side in (64, 128)
+    }
+    manifest = made(tmp_path / "sizes", files)
+    assert set(manifest.read_ids("train")["width"]) == {128}
+    said = capsys.readouterr().err
+    assert "Of the same files in several sizes jpeg-128x128/ was taken, the largest; not jpeg-64x64." in said
+    folders = {f"train/{n % 2}/p{n}.jpg": drawn(n) for n in range(6)}
+    manifest = made(tmp_path / "beside", {"train_tfrecords/00.tfrec": tfrecord(photos())} | folders)
+    assert list(ids_of(manifest)) == [f"p{n}.jpg" for n in range(6)]
+    assert "1 files of records were left out, since photos lie beside them" in capsys.readouterr().err
+
+
+def test_a_list_gives_the_labels_that_records_lack_and_a_sample_the_test_ids(tmp_path):
+    files = {"all.tfrec": tfrecord(photos(8, **{"class": None}))}
+    files["labels.csv"] = csv_of(((f"p{n}", NAMES[n % 2]) for n in range(6)), "id,label")
+    files["sample_submission.csv"] = csv_of(((f"p{n}", "rose") for n in (7, 6)), "id,label")
+    manifest = made(tmp_path, files)
+    assert ids_of(manifest) == {f"p{n}": NAMES[n % 2] for n in range(6)}
+    assert sorted(ids_of(manifest, "test")) == ["p6", "p7"]
+    assert manifest.form.kind == "label"
+
+
+def damaged(at):
+    raw = bytearray(tfrecord(photos()))
+    raw[at] ^= 1
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (damaged(1000), r"train\.tfrec is no TFRecord file, or damaged at its start: download it again"),
+        (damaged(-10), r"train\.tfrec is damaged or cut off at record 6: download it again"),
+        (tfrecord(photos())[:-300], r"damaged or cut off at record 6"),
+        (gzip.compress(tfrecord(photos()))[:-300], r"train\.tfrec is damaged or cut off .*: download it again"),
+        (b"<html>" * 10, r"train\.tfrec is no TFRecord file"),
+        (frame(b"\xff" * 30), r"train\.tfrec holds records that are no tf\.train\.Example"),
+        (
+            tfrecord(photos(image=lambda n: bytes(100))),
+            r"holds a record without a photo \(its features: class, id, image\)",
+        ),
+    ],
+    ids=["first CRC", "last CRC", "cut", "cut gzip", "HTML", "no Example", "raw pixels"],
+)
+def test_a_damaged_file_is_one_sentence(tmp_path, content, said):
+    with pytest.raises(UserError, match=said):
+        made(tmp_path, {"train.tfrec": content})
+
+
+@settings(max_examples=100, deadline=None)
+@given(record=st.binary(max_size=80), cut=st.integers(0, 60))
+def test_whatever_a_record_holds_it_is_parsed_or_a_value_error(record, cut):
+    for content in (record, serialize_example({"a": record, "b": 7})[cut:]):
+        try:
+            parse_example(content)
+        except ValueError:
+            continue
+
+
+def test_features_come_back_as_they_were_written():
+    record = serialize_example({"id": b"p1", "class": 3, "less": -1, "empty": b""})
+    found = parse_example(record)
+    start, end = found["id"][0]
+    assert record[start:end] == b"p1"
+    assert (found["class"], found["less"]) == ([3], [-1])
+    assert [end - start for start, end in found["empty"]] == [0]
