@@ -38,7 +38,7 @@ class Case:
     Attributes:
       backbone: a row of `carclf.model.backbones.BACKBONES`.
       image_size: side in pixels.
-      canvas_size: of `carclf.data.pipeline.canvas_side`, for photos of at most 640 pixels.
+      canvas_size: side of the canvas in pixels.
       batch_sizes: photos per step.
       timm: the same network's name in timm; empty if there is none.
     """
@@ -236,7 +236,7 @@ def measure_carclf(options: GpuOptions) -> dict[str, Any]:
     keras.config.set_dtype_policy("mixed_bfloat16")
     classifier = build_classifier(backbone=case.backbone, weights="none", class_count=CLASSES, image_size=size)
     set_trainable(classifier, unfreeze="all", train_batch_norm=options.train_batch_norm)
-    framing = Framing(image_size=size, canvas_size=case.canvas_size)
+    framing = Framing(size)
     model = build_photo_classifier(classifier, framing=framing, rendering=Rendering())
     model.compile(
         optimizer=build_optimizer("adamw", schedule=LEARNING_RATE, weight_decay=WEIGHT_DECAY),

@@ -133,15 +133,20 @@ def count_images(batches: Iterator[int], seconds: float) -> float:
 
 
 def limit(photos: Sequence[Path], *, size: int) -> Rate:
-    """Returns the rate of bare libjpeg-turbo, one thread per core, on bytes in memory, at half size if ours is."""
+    """Returns the rate of bare libjpeg-turbo, one thread per core, on bytes in memory, at the size of ours."""
     import simplejpeg
 
+    from carclf.data.decoder import decode_sizes
+    from carclf.framing import Framing
+
+    sizes = decode_sizes(np.array([PHOTO_PX[::-1]]), framing=Framing((size, size)))
+    (ratio,), (height, width) = sizes.ratios.tolist(), sizes.canvas_size
+    reduced = {"min_height": height, "min_width": width, "min_factor": ratio} if ratio > 1 else {}
     encoded = [path.read_bytes() for path in photos]
     cores = os.cpu_count() or 2
-    half = {"min_height": PHOTO_PX[1] // 2, "min_width": PHOTO_PX[0] // 2, "min_factor": 2} if size <= 256 else {}
 
     def decode(content: bytes) -> int:
-        return int(simplejpeg.decode_jpeg(content, fastdct=True, fastupsample=True, **half).shape[0] > 0)
+        return int(simplejpeg.decode_jpeg(content, fastdct=True, fastupsample=True, **reduced).shape[0] > 0)
 
     def rate(seconds: float) -> float:
         with ThreadPoolExecutor(cores) as pool:
@@ -157,25 +162,24 @@ def limit(photos: Sequence[Path], *, size: int) -> Rate:
 def our_batches(data: str, *, size: int, batch_size: int, cached: bool = False) -> Any:
     """Returns the training batches of carclf, without end; with a cache in memory if wanted."""
     from carclf.data.cache import open_cache
-    from carclf.data.index import read_index
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import canvas_side, training_batches
+    from carclf.data.pipeline import sizes_for, training_batches
     from carclf.framing import Framing
     from carclf.recipe import parse_recipe
 
     manifest = load_manifest(data)
-    canvas = canvas_side(image_size=(size, size), max_side=manifest.max_side)
-    index = read_index(manifest)
-    wanted = np.arange(len(index))
+    framing = Framing((size, size))
+    sizes = sizes_for(manifest, framing=framing)
+    wanted = np.arange(len(sizes.ratios))
     return training_batches(
         manifest=manifest,
         folds=manifest.folds,
-        framing=Framing(image_size=(size, size), canvas_size=canvas),
+        framing=framing,
         recipe=parse_recipe(RECIPE),
         batch_size=batch_size,
         epochs=10_000,
         seed=1,
-        cache=open_cache("ram", manifest=manifest, index=index, wanted=wanted, canvas_size=canvas) if cached else None,
+        cache=open_cache("ram", manifest=manifest, wanted=wanted, sizes=sizes) if cached else None,
     )
 
 
@@ -353,16 +357,17 @@ def torch_loader(folder: Path, size: int, batch_size: int, seconds: float) -> fl
 def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     """Returns the milliseconds that each step adds to a batch, host steps on all cores."""
     from carclf.data import index, loader, storage
-    from carclf.data.decoder import decode, fitting_ratios
+    from carclf.data.decoder import decode
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import canvas_side
+    from carclf.data.pipeline import sizes_for
+    from carclf.framing import Framing
     from carclf.model.render import Render
 
     manifest = load_manifest(data)
     entries = index.read_index(manifest)
-    canvas = canvas_side(image_size=(size, size), max_side=manifest.max_side)
-    photos = loader.PhotoLoader(manifest, entries, numbers=np.arange(len(entries)), canvas_size=canvas)
-    ratios = fitting_ratios(np.stack([entries["height"], entries["width"]], axis=1), canvas_size=canvas)
+    sizes = sizes_for(manifest, framing=Framing((size, size)))
+    photos = loader.PhotoLoader(manifest, entries, numbers=np.arange(len(entries)), sizes=sizes)
+    ratios = sizes.ratios
     pool = ThreadPoolExecutor(loader.usable_cores())
 
     def batch_of(step: Callable[[int], Any]) -> Callable[[np.ndarray], Any]:

@@ -169,17 +169,16 @@ def launcher_costs(scratch: Path) -> tuple[float, float]:
 def epoch_ms(data: str, *, size: int, batches: int) -> float:
     """Returns CPU time of a photo from its record to a training batch, on all threads."""
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import canvas_side, training_batches
+    from carclf.data.pipeline import training_batches
     from carclf.framing import Framing
     from carclf.recipe import parse_recipe
 
     manifest = load_manifest(data)
-    canvas = canvas_side(image_size=(size, size), max_side=manifest.max_side)
     stream = iter(
         training_batches(
             manifest=manifest,
             folds=manifest.folds,
-            framing=Framing(image_size=(size, size), canvas_size=canvas),
+            framing=Framing((size, size)),
             recipe=parse_recipe("notebook"),
             batch_size=32,
             epochs=1_000,

@@ -90,15 +90,12 @@ class Trainee:
 
     def __init__(self, options: TrainBenchmarkOptions, data: str, device: Any) -> None:
         from carclf.data.manifest import load_manifest
-        from carclf.data.pipeline import canvas_side
         from carclf.framing import Framing
 
         self._options, self._device = options, device
         self._manifest = load_manifest(data)
         size = (options.image_size, options.image_size)
-        self._framing = Framing(
-            image_size=size, canvas_size=canvas_side(image_size=size, max_side=self._manifest.max_side)
-        )
+        self._framing = Framing(size)
         (self._ready,) = self.batches(0).take(1)
 
     def batches(self, start_step: int) -> Any:

@@ -56,7 +56,7 @@ def training_batches(
 ) -> "tf.data.Dataset":
     """Returns a `tf.data.Dataset` of the full, shuffled, augmented batches of an epoch, for a model behind `Render`.
 
-    Each element is (inputs, target, weight). inputs, by name: canvas uint8 [B, C, C, 3], the decoded photos; extent
+    Each element is (inputs, target, weight). inputs, by name: canvas uint8 [B, Y, X, 3], the decoded photos; extent
     float32 [B, 2], their (height, width) in pixels; and what to do with them, all float32: geometry [B, 3, 3],
     colour [B, 3, 4], mix [B, 5], erase [B, 7]. target is float32 [B, K] and sums to 1, weight float32 [B].
 
@@ -376,10 +376,7 @@ def _framing(dataset: Manifest, image_size: ImageSize, *, batch_size: int, fit: 
     size = _pair(image_size)
     _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
     _refuse(fit not in RESIZE_MODES, f"fit is {fit!r}: give one of {', '.join(RESIZE_MODES)}.")
-
-    from carclf.data.pipeline import canvas_side
-
-    return Framing(size, canvas_side(image_size=size, max_side=dataset.max_side), fit)
+    return Framing(size, fit)
 
 
 def _class_weights(text: str, dataset: Manifest, folds: Sequence[int]) -> "np.ndarray":

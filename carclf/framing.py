@@ -13,6 +13,9 @@ PADDING_MODES: tuple[PaddingMode, ...] = typing.get_args(PaddingMode)
 # How to interpolate a photo: gather its neighbours, or multiply by two matrices.
 RenderMethod = Literal["gather", "separable"]
 RENDER_METHODS: tuple[RenderMethod, ...] = typing.get_args(RenderMethod)
+# A photo is decoded with at least this many pixels per output pixel, so that zooming and rotating lose no detail.
+LEAST_DETAIL = 1.25
+_ROUNDING = 1e-6  # of float32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,13 +64,24 @@ class Framing:
 
     Attributes:
       image_size: (height, width) of the rendered image in pixels.
-      canvas_size: side C of the square canvas in pixels.
       fit: resize mode, a key of `RESIZE_MODES`.
     """
 
     image_size: tuple[int, int]
-    canvas_size: int
     fit: str = "squash"
+
+    def has_detail(self, height: Any, width: Any, xp: Any) -> Any:
+        """Returns whether photos of this size have `LEAST_DETAIL` pixels per output pixel, along both axes.
+
+        Args:
+          height: float arrays of any shape, in pixels.
+          width: the same.
+          xp: NumPy or `keras.ops`.
+        """
+        rows, columns = self.image_size
+        across, down = RESIZE_MODES[self.fit].span((width / height) / (columns / rows), xp)
+        detail = xp.minimum(across * width / columns, down * height / rows)
+        return detail >= LEAST_DETAIL * (1 - _ROUNDING)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -217,7 +217,7 @@ def test_images_grow_over_the_epochs_and_the_last_size_is_evaluated(grown_and_se
     assert f"Progressive resizing: {first}" in grown.said
     assert "Progressive resizing: epoch 2 to 3 at 48x48 px, 3 steps of 2 photos, learning rate 0.01, augm" in grown.said
     run = runs.load_run(grown.directory)
-    assert programs.load_classifier(run)[1] == Framing(image_size=(48, 48), canvas_size=64)
+    assert programs.load_classifier(run)[1] == Framing(image_size=(48, 48))
     assert run.metrics["best_epoch"] in (2, 3)
     best = grown.history.val_accuracy[run.metrics["best_epoch"] - 1]
     assert run.metrics["val_accuracy"] == pytest.approx(best)
@@ -407,7 +407,7 @@ def hidden_before_norm(weights: Path, dataset: Manifest) -> np.ndarray:
     """Returns the inputs of the head's BatchNorm in three epochs of one step each, float32 [3, 4, 128]."""
     classifier = build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(SIDE, SIDE))
     classifier.load_weights(weights)
-    framing = Framing(image_size=(SIDE, SIDE), canvas_size=64)
+    framing = Framing(image_size=(SIDE, SIDE))
     model = build_photo_classifier(
         keras.Model(classifier.input, classifier.get_layer("head_dense").output), framing=framing, rendering=Rendering()
     )

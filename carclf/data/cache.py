@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import psutil
 
-from carclf.data.decoder import fitting_ratios
+from carclf.data import storage
+from carclf.data.decoder import DecodeSizes
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 
@@ -14,7 +15,7 @@ ROOM = 0.8  # the fraction of the free space that may be used
 
 
 class DecodedCache:
-    """Space for the pixels of every photo of a data set at one canvas size, without gaps or padding.
+    """Space for the pixels of every photo of a data set at its decoded size, without gaps or padding.
 
     Attributes:
       held: bool [N], which photos it holds; set an entry when its pixels are complete.
@@ -33,23 +34,19 @@ class DecodedCache:
         return flat.reshape(*self._extents[number], 3)
 
 
-def open_cache(
-    where: str, *, manifest: Manifest, index: np.ndarray, wanted: np.ndarray, canvas_size: int
-) -> DecodedCache | None:
+def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: DecodeSizes) -> DecodedCache | None:
     """Returns a cache for the photos of a data set and prints its size in one line; None if there is no room.
 
     Args:
-      where: 'ram', or a folder, whose cache later runs on the same data at the same canvas size reuse.
+      where: 'ram', or a folder, whose cache later runs on the same data, decoded at the same sizes, reuse.
       manifest: the data set.
-      index: its whole index.
       wanted: int [M], indices of the photos to hold.
-      canvas_size: side of the canvas in pixels.
+      sizes: of all its photos.
 
     Raises:
       UserError: the folder cannot be written.
     """
-    sizes = np.stack([index["height"], index["width"]], axis=1).astype(np.int64)
-    extents = -(-sizes // fitting_ratios(sizes, canvas_size=canvas_size)[:, None])
+    extents = sizes.extents
     needed = int(_starts(extents[wanted])[-1])
     try:
         free = _free_memory() if where == "ram" else _free_disk(where)
@@ -61,9 +58,9 @@ def open_cache(
         print(f"Cache: {told} of the {free / 1e9:.1f} GB free in {place}.")
         total = int(_starts(extents)[-1])
         if where == "ram":
-            return DecodedCache(extents, memory=np.empty(total, np.uint8), held=np.zeros(len(index), np.bool_))
-        stem = os.path.join(where, f"decoded-{manifest.fingerprint[:16]}-{canvas_size}")
-        return DecodedCache(extents, memory=_mapped(f"{stem}.bin", total), held=_mapped(f"{stem}.held", len(index)))
+            return DecodedCache(extents, memory=np.empty(total, np.uint8), held=np.zeros(len(extents), np.bool_))
+        stem = os.path.join(where, f"decoded-{manifest.fingerprint[:16]}-{storage.sha256(extents.tobytes())[:16]}")
+        return DecodedCache(extents, memory=_mapped(f"{stem}.bin", total), held=_mapped(f"{stem}.held", len(extents)))
     except OSError as error:
         raise UserError(
             f"--cache={where} cannot be written ({error.strerror or error}): name another folder, or ram."

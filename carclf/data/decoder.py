@@ -1,7 +1,11 @@
 """From JPEG bytes to pixels: the one decoder that validates photos at conversion and feeds training."""
 
+import dataclasses
+
 import numpy as np
 import simplejpeg
+
+from carclf.framing import Framing
 
 DCT_RATIOS = (1, 2, 4, 8)  # libjpeg decodes at 1/ratio of the size for less work
 # libjpeg's warning about files with a complete picture, such as those with a stray byte before their end.
@@ -57,24 +61,52 @@ def _min_size(size: tuple[int, int], ratio: int) -> dict[str, int]:
     return {"min_factor": ratio, "min_height": -(-height // ratio), "min_width": -(-width // ratio)}
 
 
-def fitting_ratios(sizes: np.ndarray, *, canvas_size: int) -> np.ndarray:
-    """Returns int64 [N], for each photo the smallest of DCT_RATIOS that makes its long side fit the canvas.
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecodeSizes:
+    """The sizes at which photos are decoded: none has less detail than their framing needs, unless its file has less.
+
+    Attributes:
+      ratios: int64 [N], for each photo the largest of DCT_RATIOS that leaves `Framing.has_detail`, else 1.
+      extents: int64 [N, 2], (height, width) of the decoded photos in pixels.
+    """
+
+    ratios: np.ndarray
+    extents: np.ndarray
+
+    @property
+    def canvas_size(self) -> tuple[int, int]:
+        """(height, width) of the smallest canvas that holds each of the photos, in pixels."""
+        height, width = self.extents.max(axis=0, initial=1).tolist()
+        return height, width
+
+    def __str__(self) -> str:
+        """Returns a sentence: the canvas, its memory, and how many photos are decoded at which ratio."""
+        height, width = self.canvas_size
+        ratios, counts = np.unique(self.ratios, return_counts=True)
+        sizes = ["full size" if ratio == 1 else f"1/{ratio}" for ratio in ratios]
+        decoded = ", ".join(f"{count:,} at {size}" for count, size in zip(counts, sizes, strict=True))
+        return f"Canvas: {height}x{width} pixels, {3 * height * width / 1e6:.2g} MB per photo; decoded: {decoded}."
+
+
+def decode_sizes(sizes: np.ndarray, *, framing: Framing) -> DecodeSizes:
+    """Returns how large to decode photos.
 
     Args:
-      sizes: int [N, 2], (height, width) of the full photos in pixels, at most 8 · canvas_size.
-      canvas_size: side of the canvas in pixels.
+      sizes: int [N, 2], (height, width) of the full photos in pixels.
+      framing: of the images to render from them.
     """
-    long_side = sizes.max(axis=1, initial=1)
-    too_long = [-(-long_side // ratio) > canvas_size for ratio in DCT_RATIOS]
-    return np.array(DCT_RATIOS)[np.minimum(np.sum(too_long, axis=0), len(DCT_RATIOS) - 1)]
+    decoded = -(-sizes[:, None] // np.array(DCT_RATIOS)[:, None])
+    enough = framing.has_detail(decoded[..., 0], decoded[..., 1], np)
+    chosen = np.maximum(enough.sum(axis=1), 1) - 1
+    return DecodeSizes(np.array(DCT_RATIOS)[chosen], decoded[np.arange(len(sizes)), chosen])
 
 
-def decode_to_fit(encoded: bytes | memoryview, *, canvas_size: int) -> np.ndarray:
-    """Returns the photo, decoded at the smallest of DCT_RATIOS that makes its long side fit the canvas.
+def decode_for(encoded: bytes | memoryview, *, framing: Framing) -> np.ndarray:
+    """Returns the photo, uint8 [h, w, 3], as large as `decode_sizes` says.
 
     Raises:
       ValueError: the bytes are not a JPEG, or it is damaged.
     """
-    height, width, _, _ = simplejpeg.decode_jpeg_header(encoded, strict=False)
-    (ratio,) = fitting_ratios(np.array([[height, width]]), canvas_size=canvas_size)
-    return decode(encoded, ratio=int(ratio))
+    size = _full_size(encoded, strict=False)
+    (ratio,) = decode_sizes(np.array([size]), framing=framing).ratios
+    return decode(encoded, ratio=int(ratio), size=size)

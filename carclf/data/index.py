@@ -81,6 +81,11 @@ def read_index(manifest: Manifest) -> np.ndarray:
     return np.asarray(entries)
 
 
+def photo_sizes(index: np.ndarray) -> np.ndarray:
+    """Returns int64 [N, 2], (height, width) of the stored photos of an index, in pixels."""
+    return np.stack([index["height"], index["width"]], axis=1).astype(np.int64)
+
+
 def select(manifest: Manifest, index: np.ndarray, shards: Iterable[Shard]) -> np.ndarray:
     """Returns int64 [M], the numbers in `index` of the photos of `shards`, ascending, in the order of the shards."""
     wanted = {shard.file for shard in shards}

@@ -8,7 +8,7 @@ import numpy as np
 
 from carclf.data import storage
 from carclf.data.cache import DecodedCache
-from carclf.data.decoder import decode, fitting_ratios
+from carclf.data.decoder import DecodeSizes, decode
 from carclf.data.index import read_photo
 from carclf.data.manifest import Manifest
 from carclf.errors import DamagedShardError
@@ -19,7 +19,12 @@ REMOTE_THREADS = 32  # an object store answers slowly, but serves many requests 
 
 
 class PhotoLoader:
-    """Decodes photos of a data set into batches of canvases; several threads may call it at once."""
+    """Decodes photos of a data set into batches of canvases; several threads may call it at once.
+
+    Attributes:
+      extents: int64 [N, 2], (height, width) of the decoded photos in pixels.
+      canvas_size: (height, width) of the canvases in pixels.
+    """
 
     def __init__(
         self,
@@ -27,7 +32,7 @@ class PhotoLoader:
         entries: np.ndarray,
         *,
         numbers: np.ndarray,
-        canvas_size: int,
+        sizes: DecodeSizes,
         cache: DecodedCache | None = None,
     ) -> None:
         """Creates a loader of the photos `entries`.
@@ -35,22 +40,21 @@ class PhotoLoader:
         Args:
           manifest: the data set.
           entries: `carclf.data.index.ENTRY` [N], the photos.
-          numbers: int [N], their indices in the whole index, which the cache uses.
-          canvas_size: side C of the canvas in pixels.
+          numbers: int [N], their indices in the whole index.
+          sizes: of all photos of the whole index, so that every split has the same canvas.
           cache: of decoded photos; None decodes them again each time.
         """
         self._manifest, self._entries, self._numbers = manifest, entries, numbers
         self._cache = cache
         self._read = storage.RangeReader()
-        sizes = np.stack([entries["height"], entries["width"]], axis=1).astype(np.int64)
-        self._ratios = fitting_ratios(sizes, canvas_size=canvas_size)
-        self.extents = -(-sizes // self._ratios[:, None])
-        self._canvases = _CanvasPool(canvas_size)
+        self._ratios, self.extents = sizes.ratios[numbers], sizes.extents[numbers]
+        self.canvas_size = sizes.canvas_size
+        self._canvases = _CanvasPool(self.canvas_size)
         self._thread_count = REMOTE_THREADS if storage.is_remote(manifest.directory) else usable_cores()
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="decode")
 
     def load(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (canvas, extent): uint8 [B, C, C, 3], zeros outside the photos, and float32 [B, 2], in pixels.
+        """Returns (canvas, extent): uint8 [B, Y, X, 3], zeros outside the photos, and float32 [B, 2], in pixels.
 
         The memory of the canvases is reused as soon as nothing holds the array any longer.
 
@@ -108,12 +112,12 @@ class PhotoLoader:
 class _CanvasPool:
     """Batches of canvases with reused memory; the system would have to clear and map new memory each time."""
 
-    def __init__(self, canvas_size: int) -> None:
+    def __init__(self, canvas_size: tuple[int, int]) -> None:
         self._canvas_size = canvas_size
         self._free: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (canvas, used): uint8 [count, C, C, 3], and int64 [count, 2], the part of each that is not zero."""
+        """Returns (canvas, used): uint8 [count, Y, X, 3], and int64 [count, 2], the part of each that is not zero."""
         free = self._free.setdefault(count, [])
         try:
             base, used = free.pop()
@@ -127,7 +131,7 @@ class _CanvasPool:
         return lent.reshape(base.shape), used
 
     def _new(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        shape = (count, self._canvas_size, self._canvas_size, 3)
+        shape = (count, *self._canvas_size, 3)
         size = math.prod(shape)
         memory = np.zeros(size + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from carclf.data.decoder import decode_to_fit
-from carclf.data.index import read_index, read_photo, select
+from carclf.data.decoder import decode_for, decode_sizes
+from carclf.data.index import photo_sizes, read_index, read_photo, select
 from carclf.data.manifest import Manifest
+from carclf.framing import Framing
 
 
 def read_photos(
@@ -20,18 +21,19 @@ def read_photos(
 
 
 def read_canvases(
-    manifest: Manifest, *, split: str, folds: Iterable[int] | None = None, rows: Sequence[int], canvas_size: int
+    manifest: Manifest, *, split: str, folds: Iterable[int] | None = None, rows: Sequence[int], framing: Framing
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns (canvas, extent) of the photos at `rows` of a split, in that order, as the pipeline decodes them.
 
-    Canvas is uint8 [n, C, C, 3], with the photo in the top-left corner and zeros elsewhere; extent is float32 [n, 2],
+    Canvas is uint8 [n, Y, X, 3], with the photo in the top-left corner and zeros elsewhere; extent is float32 [n, 2],
     its (height, width) in pixels.
     """
     encoded = read_photos(manifest, split=split, folds=folds, rows=rows)
-    canvas = np.zeros((len(rows), canvas_size, canvas_size, 3), np.uint8)
+    canvas_size = decode_sizes(photo_sizes(read_index(manifest)), framing=framing).canvas_size
+    canvas = np.zeros((len(rows), *canvas_size, 3), np.uint8)
     extent = np.zeros((len(rows), 2), np.float32)
     for index, row in enumerate(rows):
-        pixels = decode_to_fit(encoded[row], canvas_size=canvas_size)
+        pixels = decode_for(encoded[row], framing=framing)
         canvas[index, : pixels.shape[0], : pixels.shape[1]] = pixels
         extent[index] = pixels.shape[:2]
     return canvas, extent

@@ -10,15 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from carclf.data.cache import DecodedCache
-from carclf.data.decoder import DCT_RATIOS
-from carclf.data.index import read_index, select
+from carclf.data.decoder import DecodeSizes, decode_sizes
+from carclf.data.index import photo_sizes, read_index, select
 from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.order import epoch_order
 from carclf.framing import Framing
 from carclf.recipe import Recipe, View, mix_targets
 
-CANVAS_MARGIN = 1.25  # minimal decoded pixels per output pixel, so that zooming and rotating lose no detail
 DRAWN_BATCHES = 32
 BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
 PREFETCH_BATCHES = 1  # memory that is reused sooner is still in the CPU's cache
@@ -30,18 +29,16 @@ Inputs = Mapping[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class ViewSet:
-    """Views of one size, and the framing of their photos.
+    """Views of one size.
 
     Attributes:
       views: at least one.
-      image_size: (height, width) of the rendered image in pixels.
-      fit: resize mode, a key of `carclf.framing.RESIZE_MODES`.
+      framing: of their photos.
       seed: of random views.
     """
 
     views: tuple[View, ...]
-    image_size: tuple[int, int]
-    fit: str
+    framing: Framing
     seed: int
 
     def draw(self, *, row: np.ndarray, extent: np.ndarray) -> dict[str, np.ndarray]:
@@ -52,7 +49,7 @@ class ViewSet:
           extent: float32 [B, 2], (height, width) of the photos in pixels.
         """
         drawn = [
-            view.draw(seed=self.seed, row=row, extent=extent, image_size=self.image_size, fit=self.fit)
+            view.draw(seed=self.seed, row=row, extent=extent, image_size=self.framing.image_size, fit=self.framing.fit)
             for view in self.views
         ]
         return {name: np.stack([getattr(draws, name) for draws in drawn], axis=1) for name in DRAW_SHAPES}
@@ -75,14 +72,9 @@ class HostSlice:
         return np.split(indices, self.hosts, axis=-1)[self.host]
 
 
-def canvas_side(*, image_size: tuple[int, int], max_side: int) -> int:
-    """Returns the side of the canvas in pixels: the smallest of max_side/{8, 4, 2, 1} that is ≥ 1.25 · max(image_size).
-
-    If even max_side is smaller, it is max_side, because photos have no more detail.
-    """
-    wanted = CANVAS_MARGIN * max(image_size)
-    sides = [-(-max_side // ratio) for ratio in reversed(DCT_RATIOS)]
-    return next((side for side in sides if side >= wanted), max_side)
+def sizes_for(manifest: Manifest, *, framing: Framing) -> DecodeSizes:
+    """Returns how large each photo of the data set is decoded, in the order of its index."""
+    return decode_sizes(photo_sizes(read_index(manifest)), framing=framing)
 
 
 def training_batches(
@@ -104,14 +96,14 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Returns full, shuffled, augmented batches of `epochs` epochs, the same on any machine: (inputs, target, weight).
 
-    inputs: canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; geometry float32 [B, 3, 3]; colour float32
+    inputs: canvas uint8 [B, Y, X, 3]; extent float32 [B, 2] pixels; geometry float32 [B, 3, 3]; colour float32
     [B, 3, 4]; mix float32 [B, 5]; erase float32 [B, 7]. target float32 [B, K] sums to 1; weight float32 [B].
     Order and draws depend only on (seed, epoch) and the shards. External photos (split 'extra') are always included.
 
     Args:
       manifest: the data set.
       folds: the training folds to read.
-      framing: image size, canvas and fit.
+      framing: image size and fit.
       recipe: the augmentation.
       batch_size: photos per batch, on all replicas together.
       epochs: the epoch to stop before, counted from 0. None never stops: each iteration from the beginning gives the
@@ -127,7 +119,7 @@ def training_batches(
       host_slice: the slice of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
-    loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
+    loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
     # Draws many batches at once, because NumPy's calls cost more than their arithmetic; an odd batch would split pairs.
@@ -160,7 +152,7 @@ def training_batches(
         mine = slice(offset * slice_size, (offset + 1) * slice_size)
         return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
 
-    shapes = _augmented_shapes(slice_size, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(slice_size, loader.canvas_size, manifest.class_count)
     if epochs is None:
         steps = _steps_by_turns(per_epoch, first_epoch=start_step // per_epoch)
     else:
@@ -242,7 +234,7 @@ def ordered_batches(
     host_slice: HostSlice = HostSlice(),
 ) -> tf.data.Dataset:
     """Returns every photo of `shards` once, in their order, drawn as in `epoch`; see `validation_batches`."""
-    loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=cache)
+    loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
         indices = host_slice.of(_padded(number, batch_size=batch_size, photos=len(entries)))
@@ -259,7 +251,7 @@ def ordered_batches(
         )
         return canvas, extent, *drawn
 
-    shapes = _augmented_shapes(batch_size // host_slice.hosts, framing.canvas_size, manifest.class_count)
+    shapes = _augmented_shapes(batch_size // host_slice.hosts, loader.canvas_size, manifest.class_count)
     return numbered_batches(_numbers(entries, batch_size), batch, shapes).map(_inputs_target_weight)
 
 
@@ -268,24 +260,24 @@ def view_batches(
     manifest: Manifest,
     split: str,
     folds: Iterable[int] | None = None,
-    canvas_size: int,
     batch_size: int,
     view_sets: Sequence[ViewSet],
 ) -> tf.data.Dataset:
     """Returns every photo of a split once, in shard order, with the draws of all views; padding has row −1.
 
-    canvas uint8 [B, C, C, 3]; extent float32 [B, 2] pixels; row int32 [B]; draws, a tuple with a mapping per view set
+    canvas uint8 [B, Y, X, 3]; extent float32 [B, 2] pixels; row int32 [B]; draws, a tuple with a mapping per view set
     of V views: geometry [B, V, 3, 3], colour [B, V, 3, 4], mix [B, V, 5], erase [B, V, 7], all float32.
 
     Args:
       manifest: the data set.
       split: 'train' or 'test'.
       folds: the folds of the training split to read; None means all.
-      canvas_size: side C of the canvas in pixels.
       batch_size: photos per batch, on all replicas together.
-      view_sets: the views to draw for each photo.
+      view_sets: the views to draw for each photo; the photos are decoded for the first one's framing.
     """
-    loader, entries = _loader(manifest, manifest.shards_of(split, folds=folds), canvas_size=canvas_size, cache=None)
+    loader, entries = _loader(
+        manifest, manifest.shards_of(split, folds=folds), framing=view_sets[0].framing, cache=None
+    )
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
         indices = _padded(number, batch_size=batch_size, photos=len(entries))
@@ -294,7 +286,7 @@ def view_batches(
         drawn = [views.draw(row=row, extent=extent) for views in view_sets]
         return canvas, extent, row, *(draws[name] for draws in drawn for name in DRAW_SHAPES)
 
-    shapes = _canvas_shapes(batch_size, canvas_size) | {"row": (tf.int32, (batch_size,))}
+    shapes = _canvas_shapes(batch_size, loader.canvas_size) | {"row": (tf.int32, (batch_size,))}
     for number, views in enumerate(view_sets):
         drawn = {name: (batch_size, len(views.views), *shape) for name, shape in DRAW_SHAPES.items()}
         shapes |= {f"{number} {name}": (tf.float32, shape) for name, shape in drawn.items()}
@@ -324,13 +316,13 @@ def prediction_batches(
       manifest: the data set.
       split: 'train' or 'test'.
       folds: the folds of the training split to read; None is all.
-      framing: image size, canvas and fit.
+      framing: image size and fit.
       batch_size: photos per batch.
       view: of each photo.
       seed: of a view that draws.
     """
     shards = manifest.shards_of(split, folds=folds)
-    loader, entries = _loader(manifest, shards, canvas_size=framing.canvas_size, cache=None)
+    loader, entries = _loader(manifest, shards, framing=framing, cache=None)
     order = np.argsort(entries["row"])
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
@@ -341,19 +333,19 @@ def prediction_batches(
         )
         return canvas, extent, draws.geometry, draws.colour, draws.mix, draws.erase
 
-    shapes = _canvas_shapes(None, framing.canvas_size)
+    shapes = _canvas_shapes(None, loader.canvas_size)
     shapes |= {name: (tf.float32, (None, *shape)) for name, shape in DRAW_SHAPES.items()}
     return numbered_batches(_numbers(entries, batch_size), batch, shapes)
 
 
 def _loader(
-    manifest: Manifest, shards: Sequence[Shard], *, canvas_size: int, cache: DecodedCache | None
+    manifest: Manifest, shards: Sequence[Shard], *, framing: Framing, cache: DecodedCache | None
 ) -> tuple[PhotoLoader, np.ndarray]:
     """Returns a loader of the photos of `shards`, and their entries of the index."""
     index = read_index(manifest)
     numbers = select(manifest, index, shards)
-    entries = index[numbers]
-    return PhotoLoader(manifest, entries, numbers=numbers, canvas_size=canvas_size, cache=cache), entries
+    entries, sizes = index[numbers], decode_sizes(photo_sizes(index), framing=framing)
+    return PhotoLoader(manifest, entries, numbers=numbers, sizes=sizes, cache=cache), entries
 
 
 def _numbers(entries: np.ndarray, batch_size: int) -> tf.data.Dataset:
@@ -408,14 +400,14 @@ Shape = tuple[int | None, ...]
 Shapes = Mapping[str, tuple[tf.DType, Shape]]
 
 
-def _canvas_shapes(batch_size: int | None, canvas_size: int) -> dict[str, tuple[tf.DType, Shape]]:
+def _canvas_shapes(batch_size: int | None, canvas_size: tuple[int, int]) -> dict[str, tuple[tf.DType, Shape]]:
     return {
-        "canvas": (tf.uint8, (batch_size, canvas_size, canvas_size, 3)),
+        "canvas": (tf.uint8, (batch_size, *canvas_size, 3)),
         "extent": (tf.float32, (batch_size, 2)),
     }
 
 
-def _augmented_shapes(batch_size: int, canvas_size: int, class_count: int) -> Shapes:
+def _augmented_shapes(batch_size: int, canvas_size: tuple[int, int], class_count: int) -> Shapes:
     drawn = {name: (tf.float32, (batch_size, *shape)) for name, shape in DRAW_SHAPES.items()}
     last = {"target": (tf.float32, (batch_size, class_count)), "weight": (tf.float32, (batch_size,))}
     return _canvas_shapes(batch_size, canvas_size) | drawn | last

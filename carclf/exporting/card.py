@@ -14,7 +14,7 @@ from carclf import __version__
 from carclf.errors import UserError
 from carclf.exporting.checking import TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
-from carclf.framing import RESIZE_MODES, parse_image_size
+from carclf.framing import LEAST_DETAIL, RESIZE_MODES, parse_image_size
 from carclf.inference.metrics import FIGURES
 from carclf.runs import Run
 
@@ -56,9 +56,9 @@ def card_text(
     form: Format,
     folder: Path,
     resize: Resizing | None,
-    canvas_size: int,
     identical: Change,
     full: Change,
+    larger: Change,
 ) -> str:
     """Returns the card as Markdown.
 
@@ -68,9 +68,9 @@ def card_text(
       form: the format.
       folder: the folder with the model and labels.txt.
       resize: how to resize photos for a format that takes only one size; None if it takes any.
-      canvas_size: side in pixels; the model halves larger photos.
       identical: the comparison on identical pixels.
       full: the comparison with full decoding.
+      larger: the comparison on photos that conversion would reduce.
 
     Raises:
       UserError: the run was never evaluated.
@@ -96,14 +96,16 @@ def card_text(
         interval=f"{evaluation['accuracy_low']:.3f}–{evaluation['accuracy_high']:.3f}",
         input_shape=f"[B, {sides}, 3]",
         input_meaning="photos of any size, all the same within a batch" if resize is None else "of that size only",
-        inside=_inside(run, resize=resize, canvas_size=canvas_size),
+        inside=_inside(run, resize=resize),
         example=form.example.replace("{height}", str(photo_height)).replace("{width}", str(photo_width)),
         resizing=_resizing(resize),
         weakest=_weakest(evaluation),
         identical=identical,
         full=full,
+        larger=larger,
+        max_side=run.max_side,
         full_name="decoded in full" + (" and resized" if resize else ""),
-        agreement=_agreement(form, identical, full, canvas_size=canvas_size),
+        agreement=_agreement(form, full),
         runtime=_runtime(form),
         stages=[_stage(member) for member in (*parents, run)],
         data=dict(run.stage["data"]),
@@ -133,12 +135,12 @@ def _class_list(class_names: Sequence[str]) -> str:
     return f"{listed}, … (all in `labels.txt`)" if len(class_names) > LISTED_CLASSES else listed
 
 
-def _inside(run: Run, *, resize: Resizing | None, canvas_size: int) -> str:
+def _inside(run: Run, *, resize: Resizing | None) -> str:
     if resize is not None:
         steps = ["one interpolation to the network's size"]
     else:
         steps = [
-            f"a photo longer than {canvas_size} pixels is halved by averaging until it fits",
+            f"a photo is halved by averaging while {LEAST_DETAIL} of its pixels remain for each of the network's",
             f"{RESIZE_MODES[run.options.fit].summary} by one interpolation",
         ]
     steps += ["its values stretched to 0–255"] * run.options.stretch
@@ -159,15 +161,15 @@ def _weakest(evaluation: Mapping[str, Any]) -> str:
     return ", ".join(f"{plain(score['name'])} (F1 {score['f1']:.2f})" for score in worst)
 
 
-def _agreement(form: Format, identical: Change, full: Change, *, canvas_size: int) -> str:
+def _agreement(form: Format, full: Change) -> str:
     accepted = (
         "The weights are rounded, so the difference on identical pixels is reported, but not limited."
         if form.quantized
         else f"A file that differs by more than {TOLERANCE:g} on identical pixels is not written."
     )
     return (
-        f"{accepted} carclf itself reads JPEGs longer than {canvas_size} pixels at a half, a quarter or an eighth of "
-        "their size, for which libjpeg drops high frequencies; other decoders return all pixels. The second line shows "
+        f"{accepted} carclf itself reads large JPEGs at a half, a quarter or an eighth of their size, for "
+        "which libjpeg drops high frequencies; other decoders return all pixels. The second line shows "
         f"the effect: the probability of the likeliest class changes by {full.mean:.1e} on average, and the class "
         f"itself changes for {full.photos - full.same_class} of {full.photos} photos."
     )

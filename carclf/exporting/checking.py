@@ -13,9 +13,10 @@ from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.exporting.formats import Predict
 from carclf.framing import RESIZE_MODES, PaddingMode
-from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
+from carclf.inference.photo_predictor import PhotoPredictor
 
 TOLERANCE = 1e-3  # of a probability, on identical pixels
+ENLARGED = 8  # photos
 
 PAD_MODES: dict[PaddingMode, Literal["edge", "symmetric", "constant"]] = {
     "edge": "edge",
@@ -110,13 +111,10 @@ def compare_on_identical_pixels(
     predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None
 ) -> Change:
     """Returns how the exported model differs from the run on the same pixels, decoded as in training and resized."""
-    prepared = [predictor.prepare(encoded) for encoded in sample.encoded]
-    pixels = [_photo(next(iter(photo.values()))) for photo in prepared]  # a single run has a single canvas
-    if resize is not None:
-        pixels = [resize(photo) for photo in pixels]
-        (key,) = prepared[0]
-        prepared = [{key: _framed(photo, canvas_size=key[1])} for photo in pixels]
-    expected = predictor.predict_prepared(prepared)
+    (settings,) = predictor.settings  # a single run has one framing
+    pixels = [predictor.prepare(encoded)[settings] for encoded in sample.encoded]
+    pixels = pixels if resize is None else [resize(photo) for photo in pixels]
+    expected = predictor.predict_prepared([{settings: photo} for photo in pixels])
     return compare(_each(predict, pixels), expected, sample.labels)
 
 
@@ -127,6 +125,27 @@ def compare_on_full_decoding(
     pixels = [decode(encoded) for encoded in sample.encoded]
     pixels = pixels if resize is None else [resize(photo) for photo in pixels]
     return compare(_each(predict, pixels), predictor.predict(sample.encoded), sample.labels)
+
+
+def compare_on_larger_photos(
+    predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None
+) -> Change:
+    """Returns how the exported model differs from the run on photos that conversion would reduce.
+
+    They are the first photos of the sample, enlarged to twice the longest side that a stored photo has.
+    """
+    (settings,) = predictor.settings
+    photos = [_enlarged(decode(encoded), longest=2 * settings.max_side + 1) for encoded in sample.encoded[:ENLARGED]]
+    expected = predictor.predict_prepared([predictor.prepare(Image.fromarray(photo)) for photo in photos])
+    photos = photos if resize is None else [resize(photo) for photo in photos]
+    return compare(_each(predict, photos), expected, sample.labels[:ENLARGED])
+
+
+def _enlarged(pixels: np.ndarray, *, longest: int) -> np.ndarray:
+    height, width, _ = pixels.shape
+    scale = longest / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
 def compare(probabilities: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> Change:
@@ -145,15 +164,3 @@ def compare(probabilities: np.ndarray, expected: np.ndarray, labels: np.ndarray)
 
 def _each(predict: Predict, pixels: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([predict(np.ascontiguousarray(photo[None])) for photo in pixels]).astype(np.float64)
-
-
-def _photo(framed: FramedPhoto) -> np.ndarray:
-    height, width = framed.extent.astype(int)
-    return framed.canvas[:height, :width]
-
-
-def _framed(pixels: np.ndarray, *, canvas_size: int) -> FramedPhoto:
-    height, width, _ = pixels.shape
-    canvas = np.zeros((canvas_size, canvas_size, 3), np.uint8)
-    canvas[:height, :width] = pixels
-    return FramedPhoto(canvas, np.array([height, width], np.float32))

@@ -1,9 +1,11 @@
 """Exports one run to one folder, which appears only after the model was checked and described."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 from carclf import runs
+from carclf.data.decoder import DCT_RATIOS
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 from carclf.exporting.card import CARD_FILE, LABELS_FILE, card_text, evaluation_of, labels_text
@@ -13,11 +15,12 @@ from carclf.exporting.checking import (
     Resizing,
     compare_on_full_decoding,
     compare_on_identical_pixels,
+    compare_on_larger_photos,
     read_sample,
 )
 from carclf.exporting.folder import new_folder
 from carclf.exporting.formats import Format, write_saved_model
-from carclf.framing import Framing
+from carclf.framing import LEAST_DETAIL, Framing
 from carclf.inference.photo_predictor import PhotoPredictor
 from carclf.inference.programs import load_classifier
 from carclf.model.whole_photo import build_whole_photo_classifier
@@ -32,12 +35,14 @@ class Exported:
       bytes: its size.
       identical: the comparison on identical pixels.
       full: the comparison with full decoding.
+      larger: the comparison on photos that conversion would reduce.
     """
 
     model: Path
     bytes: int
     identical: Change
     full: Change
+    larger: Change
 
 
 def export_run(
@@ -66,6 +71,7 @@ def export_run(
         classifier,
         framing=framing,
         rendering=run.rendering,
+        least_side=-(-run.max_side // max(DCT_RATIOS)),
         photo_size=resize.photo_size if resize else None,
     )
     with new_folder(output) as folder:
@@ -82,6 +88,7 @@ def export_run(
                 "was not written: choose another --format."
             )
         full = compare_on_full_decoding(predict, predictor, sample, resize=resize)
+        larger = compare_on_larger_photos(predict, predictor, sample, resize=resize)
         (folder / LABELS_FILE).write_text(labels_text(run.class_names), encoding="utf-8")
         card = card_text(
             run=run,
@@ -89,17 +96,17 @@ def export_run(
             form=form,
             folder=folder,
             resize=resize,
-            canvas_size=framing.canvas_size,
             identical=identical,
             full=full,
+            larger=larger,
         )
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
         written = [folder / form.file, *(folder / form.file).rglob("*")]
         size = sum(path.stat().st_size for path in written if path.is_file())
-    return Exported(output / form.file, size, identical, full)
+    return Exported(output / form.file, size, identical, full, larger)
 
 
 def resizing_for(run: runs.Run, framing: Framing) -> Resizing:
-    """Returns the resizing for a format that takes only one size: the image's shape, as long as the canvas."""
-    height, width = (round(side * framing.canvas_size / max(framing.image_size)) for side in framing.image_size)
+    """Returns the resizing for a format that takes only one size: the image's shape with the least detail of a run."""
+    height, width = (math.ceil(side * LEAST_DETAIL) for side in framing.image_size)
     return Resizing(photo_size=(height, width), fit=framing.fit, fill=run.options.fill)

@@ -50,9 +50,7 @@ def photo_heat(
     with Progress("Computing heat maps", total=len(rows)) as progress:
         for start in range(0, len(rows), BATCH_SIZE):
             batch = rows[np.minimum(np.arange(start, start + BATCH_SIZE), len(rows) - 1)]
-            canvas, extent = read_canvases(
-                manifest, split=split, folds=folds, rows=batch.tolist(), canvas_size=framing.canvas_size
-            )
+            canvas, extent = read_canvases(manifest, split=split, folds=folds, rows=batch.tolist(), framing=framing)
             draws = parse_recipe("").draw(
                 seed=0, epoch=0, row=batch, extent=extent, image_size=framing.image_size, fit=framing.fit
             )

@@ -1,5 +1,6 @@
 """From bytes of photos to probabilities, without a data set, for the command line, the web page and the exporter."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -7,8 +8,9 @@ import keras
 import numpy as np
 from PIL import Image
 
-from carclf.data.decoder import decode, fitting_ratios
+from carclf.data.decoder import decode_for
 from carclf.data.validation import validate_image, validate_photo
+from carclf.framing import LEAST_DETAIL, Framing
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
@@ -17,39 +19,62 @@ from carclf.runs import Run
 CLEAN = parse_views("clean")
 
 
-class FramedPhoto(NamedTuple):
-    """A photo as the input of a program.
+class DecodeSettings(NamedTuple):
+    """What decides the size at which a photo is decoded.
 
     Attributes:
-      canvas: uint8 [C, C, 3], RGB, upright, in the top-left corner, zeros elsewhere.
-      extent: float32 [2], (height, width) of the photo inside it in pixels.
+      max_side: longest side of a stored photo in pixels (`Run.max_side`).
+      framing: of the image to render from it.
     """
 
-    canvas: np.ndarray
-    extent: np.ndarray
+    max_side: int
+    framing: Framing
+
+    @property
+    def usual_side(self) -> int:
+        """The side in pixels of a square canvas for all photos but those much longer than the image's shape."""
+        return min(self.max_side, math.ceil(4 * LEAST_DETAIL * max(self.framing.image_size)))
 
 
-def frame_photo(photo: bytes | Image.Image, *, max_side: int, canvas_size: int) -> FramedPhoto:
-    """Returns the photo as conversion and input path process it: upright, reduced, decoded at a DCT ratio.
+# A photo, decoded once for each of several settings: uint8 [h, w, 3], RGB, upright.
+Prepared = dict[DecodeSettings, np.ndarray]
+
+
+def decode_photo(photo: bytes | Image.Image, settings: DecodeSettings) -> np.ndarray:
+    """Returns uint8 [h, w, 3], as conversion and input path process it: upright, reduced, decoded at a DCT ratio.
 
     Args:
       photo: a file in any format that the converter reads, or an image in memory.
-      max_side: longest side of a stored photo in pixels (`Run.max_side`).
-      canvas_size: side C of the canvas in pixels.
+      settings: what decides the size.
 
     Raises:
       carclf.data.validation.UnusableError: it cannot be read; the message says why.
     """
     if isinstance(photo, Image.Image):
-        stored = validate_image(photo, max_side=max_side)
+        stored = validate_image(photo, max_side=settings.max_side)
     else:
-        stored = validate_photo(photo, max_side=max_side)
-    (ratio,) = fitting_ratios(np.array([[stored.height, stored.width]]), canvas_size=canvas_size)
-    pixels = decode(stored.encoded, ratio=int(ratio))
-    height, width, _ = pixels.shape
-    canvas = np.zeros((canvas_size, canvas_size, 3), np.uint8)
-    canvas[:height, :width] = pixels
-    return FramedPhoto(canvas, np.array([height, width], np.float32))
+        stored = validate_photo(photo, max_side=settings.max_side)
+    return decode_for(stored.encoded, framing=settings.framing)
+
+
+def as_batch(photos: Sequence[np.ndarray], *, side: int, batch_size: int) -> dict[str, np.ndarray]:
+    """Returns canvas uint8 [B, S, S, 3] and extent float32 [B, 2] of at most B photos, padded with empty ones.
+
+    Args:
+      photos: each uint8 [h, w, 3].
+      side: usual side of the canvas in pixels; for longer photos S is twice as long, and so on, so that few shapes are
+        compiled.
+      batch_size: B.
+    """
+    while side < max(max(photo.shape) for photo in photos):
+        side *= 2
+    canvas = np.zeros((batch_size, side, side, 3), np.uint8)
+    extent = np.ones((batch_size, 2), np.float32)
+    for index, photo in enumerate(photos):
+        height, width, _ = photo.shape
+        canvas[index, :height, :width] = photo
+        extent[index] = height, width
+    return {"canvas": canvas, "extent": extent}
 
 
 class PhotoPredictor:
@@ -57,7 +82,7 @@ class PhotoPredictor:
 
     Attributes:
       class_names: the K classes in the order of the columns.
-      framings: (longest side of a stored photo, side of the canvas) in pixels, for all programs.
+      settings: for each of which a photo is decoded once.
     """
 
     def __init__(
@@ -89,19 +114,19 @@ class PhotoPredictor:
         weights = np.ones(len(runs)) if run_weights is None else np.asarray(run_weights, np.float64)
         self._run_weights = weights / weights.sum()
         self._programs = [build_programs(run, views=views, jit=jit) for run in runs]
-        self.framings = dict.fromkeys(
-            (run.max_side, program.canvas_size)
+        self.settings = dict.fromkeys(
+            DecodeSettings(run.max_side, program.view_set.framing)
             for run, programs in zip(self._runs, self._programs, strict=True)
             for program in programs
         )
 
-    def prepare(self, photo: bytes | Image.Image) -> dict[tuple[int, int], FramedPhoto]:
+    def prepare(self, photo: bytes | Image.Image) -> Prepared:
         """Returns the decoded photo, from a file's bytes or an image in memory, for `predict_prepared`.
 
         Raises:
           carclf.data.validation.UnusableError: it cannot be read; the message says why.
         """
-        return {key: frame_photo(photo, max_side=key[0], canvas_size=key[1]) for key in self.framings}
+        return {settings: decode_photo(photo, settings) for settings in self.settings}
 
     def predict(self, photos: Sequence[bytes]) -> np.ndarray:
         """Returns probabilities float64 [N, K] of N files.
@@ -111,9 +136,7 @@ class PhotoPredictor:
         """
         return self.predict_prepared([self.prepare(raw) for raw in photos])
 
-    def predict_prepared(
-        self, photos: Sequence[dict[tuple[int, int], FramedPhoto]], *, batch_size: int | None = None
-    ) -> np.ndarray:
+    def predict_prepared(self, photos: Sequence[Prepared], *, batch_size: int | None = None) -> np.ndarray:
         """Returns probabilities float64 [N, K] of N prepared photos, `batch_size` at a time.
 
         Args:
@@ -125,22 +148,22 @@ class PhotoPredictor:
         parts = [self._predict_batch(photos[start : start + size], batch_size=size) for start in starts]
         return np.concatenate([np.zeros((0, len(self.class_names))), *parts])
 
-    def _predict_batch(self, photos: Sequence[dict[tuple[int, int], FramedPhoto]], *, batch_size: int) -> np.ndarray:
+    def _predict_batch(self, photos: Sequence[Prepared], *, batch_size: int) -> np.ndarray:
         count = len(photos)
         # All photos draw as row 0, so that none depends on its neighbours; −1 is padding.
         rows = np.where(np.arange(batch_size) < count, 0, -1)
         batches = {
-            key: _batch([photo[key] for photo in photos], canvas_size=key[1], batch_size=batch_size)
-            for key in self.framings
+            settings: as_batch([photo[settings] for photo in photos], side=settings.usual_side, batch_size=batch_size)
+            for settings in self.settings
         }
-        on_device = {key: _on_device(batch) for key, batch in batches.items()}
+        on_device = {settings: _on_device(batch) for settings, batch in batches.items()}
         total = np.zeros((count, len(self.class_names)))
         for run, programs, weight in zip(self._runs, self._programs, self._run_weights, strict=True):
             mean = ViewMean(count, len(self.class_names), views=self._views, kind=self._tta_mean)
             for program in programs:
-                key = (run.max_side, program.canvas_size)
-                draws = _on_device(program.view_set.draw(row=rows, extent=batches[key]["extent"]))
-                for view, logits in zip(program.view_indices, program.logits(on_device[key], draws), strict=True):
+                settings = DecodeSettings(run.max_side, program.view_set.framing)
+                draws = _on_device(program.view_set.draw(row=rows, extent=batches[settings]["extent"]))
+                for view, logits in zip(program.view_indices, program.logits(on_device[settings], draws), strict=True):
                     mean.add(view, np.arange(count), to_numpy(logits)[:count])
             total += weight * mean.probabilities()
         return total
@@ -148,11 +171,3 @@ class PhotoPredictor:
 
 def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     return {name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()}
-
-
-def _batch(photos: Sequence[FramedPhoto], *, canvas_size: int, batch_size: int) -> dict[str, np.ndarray]:
-    canvas = np.zeros((batch_size, canvas_size, canvas_size, 3), np.uint8)
-    extent = np.ones((batch_size, 2), np.float32)
-    for index, photo in enumerate(photos):
-        canvas[index], extent[index] = photo
-    return {"canvas": canvas, "extent": extent}

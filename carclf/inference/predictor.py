@@ -1,7 +1,6 @@
 """From photos of a data set to probabilities: every view of every photo by one or more runs, indexed by row."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import keras
@@ -9,7 +8,7 @@ import numpy as np
 
 from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import ViewSet, view_batches
+from carclf.data.pipeline import ViewSet, sizes_for, view_batches
 from carclf.framing import Framing
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Program, build_programs, on_device, to_numpy
@@ -52,8 +51,7 @@ def predict_photos(
     Raises:
       RuntimeError: a photo was not predicted exactly once in each view.
     """
-    view_set = ViewSet(tuple(views), image_size=framing.image_size, fit=framing.fit, seed=seed)
-    program = Program(photo_classifier, framing.canvas_size, view_set, tuple(range(len(views))), jit)
+    program = Program(photo_classifier, ViewSet(tuple(views), framing, seed), tuple(range(len(views))), jit)
     (predictions,) = predict_programs(
         [[program]], manifest=manifest, split=split, folds=folds, views=views, batch_size=batch_size
     )
@@ -210,15 +208,11 @@ def _view_logits(
     The rows are distributed to the replicas together with their batch, so that neither order nor padding nor the number
     of replicas can misplace a result.
     """
-    numbered = [(number, program) for number, programs in enumerate(classifiers) for program in programs]
-    numbered.sort(key=lambda pair: pair[1].canvas_size)
-    for canvas_size, group in itertools.groupby(numbered, key=lambda pair: pair[1].canvas_size):
-        together = list(group)
+    for together in _decoded_alike(classifiers, manifest=manifest):
         batches = view_batches(
             manifest=manifest,
             split=split,
             folds=folds,
-            canvas_size=canvas_size,
             batch_size=batch_size,
             view_sets=[program.view_set for _, program in together],
         )
@@ -232,6 +226,18 @@ def _view_logits(
             row = to_numpy(batch["row"])
             for number, view, logits in given:  # the first wait for results
                 yield number, view, row, to_numpy(logits)
+
+
+def _decoded_alike(
+    classifiers: Sequence[Sequence[Program]], *, manifest: Manifest
+) -> Iterable[list[tuple[int, Program]]]:
+    """Returns groups of (classifier, program) that need the photos at the same sizes, so each is decoded once."""
+    groups: dict[bytes, list[tuple[int, Program]]] = {}
+    for number, programs in enumerate(classifiers):
+        for program in programs:
+            ratios = sizes_for(manifest, framing=program.view_set.framing).ratios
+            groups.setdefault(ratios.tobytes(), []).append((number, program))
+    return groups.values()
 
 
 def mean_predictions(predictions: Sequence[Predictions], *, weights: np.ndarray | None = None) -> Predictions:

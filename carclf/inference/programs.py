@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from carclf.data.pipeline import ViewSet, canvas_side
+from carclf.data.pipeline import ViewSet
 from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.compile import compiled_prediction
@@ -29,14 +29,12 @@ class Program:
 
     Attributes:
       photo_classifier: from `build_photo_classifier`: canvases and draws to logits.
-      canvas_size: side of its canvases in pixels.
       view_set: its views.
       view_indices: the index of each of its views in the list of all views.
       jit: whether XLA compiles it.
     """
 
     photo_classifier: keras.Model
-    canvas_size: int
     view_set: ViewSet
     view_indices: tuple[int, ...]
     jit: bool
@@ -121,8 +119,7 @@ def load_classifier(run: Run, *, image_size: tuple[int, int] | None = None) -> t
             l2=options.l2,
         )
         load_weights_file(classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
-    canvas_size = canvas_side(image_size=size, max_side=run.max_side)
-    return classifier, Framing(image_size=size, canvas_size=canvas_size, fit=options.fit)
+    return classifier, Framing(image_size=size, fit=options.fit)
 
 
 def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Program]:
@@ -146,6 +143,6 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
             erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
         )
         photo_classifier = build_photo_classifier(classifier, framing=framing, rendering=rendering)
-        view_set = ViewSet(of_size, image_size=size, fit=framing.fit, seed=run.options.seed)
-        programs.append(Program(photo_classifier, framing.canvas_size, view_set, indices, jit))
+        view_set = ViewSet(of_size, framing=framing, seed=run.options.seed)
+        programs.append(Program(photo_classifier, view_set, indices, jit))
     return programs

@@ -15,16 +15,15 @@ INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,
 def build_photo_classifier(classifier: keras.Model, *, framing: Framing, rendering: Rendering) -> keras.Model:
     """Returns a model from the pipeline's arrays to logits float32 [B, K]; it shares the classifier's variables.
 
-    Inputs, by name: canvas uint8 [B, C, C, 3] and, in float32, extent [B, 2], geometry [B, 3, 3], colour [B, 3, 4],
-    mix [B, 5], erase [B, 7], as `carclf.data.pipeline` returns them.
+    Inputs, by name: canvas uint8 [B, Y, X, 3] of any Y and X, and in float32 extent [B, 2], geometry [B, 3, 3],
+    colour [B, 3, 4], mix [B, 5], erase [B, 7], as `carclf.data.pipeline` returns them.
 
     Args:
       classifier: image float32 [B, H, W, 3] in 0..255 → logits [B, K].
-      framing: (H, W) and C in pixels.
+      framing: with (H, W) in pixels.
       rendering: how to compute the images.
     """
-    side = framing.canvas_size
-    inputs = {"canvas": keras.Input((side, side, 3), dtype="uint8", name="canvas")}
+    inputs = {"canvas": keras.Input((None, None, 3), dtype="uint8", name="canvas")}
     inputs |= {name: keras.Input(shape, dtype="float32", name=name) for name, shape in INPUT_SHAPES.items()}
     layer = Render(image_size=framing.image_size, **dataclasses.asdict(rendering), name="render")
     return keras.Model(inputs, classifier(layer(inputs)), name="photo_classifier")

@@ -39,7 +39,7 @@ def render(
     compile it.
 
     Args:
-      canvas: uint8 [B, C, C, 3], photo in the top-left corner.
+      canvas: uint8 [B, Y, X, 3], photo in the top-left corner.
       extent: float32 [B, 2], (height, width) of the photo in pixels.
       geometry: float32 [B, 3, 3], output (u, v, 1) to photo (u, v, 1), both in [-1, 1] from edge to edge;
         its last row gives a positive number for every point on this side of the horizon.

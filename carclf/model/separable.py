@@ -28,8 +28,8 @@ def sample_separably(
 ) -> Tensor:
     """Returns the photos interpolated as `carclf.model.render` does, before colour: float32 [B, H, W, 3].
 
-    If each axis of the output follows one axis of the photo, bilinear interpolation is a product Y P X^T: row i of
-    Y [H, C] holds the weights of the photo's rows in output row i, and row j of X [W, C] those of its columns in output
+    If each axis of the output follows one axis of the photo, bilinear interpolation is a product R P C^T: row i of
+    R [H, Y] holds the weights of the photo's rows in output row i, and row j of C [W, X] those of its columns in output
     column j. Padding and the mean of 2x2 samples also separate into one factor per axis, so the weights include them.
 
     A photo whose geometry rotates, shears or projects becomes NaN, which training refuses: never a wrong image.
@@ -51,7 +51,7 @@ def sample_separably(
     bfloat16, without Render.
 
     Args:
-      canvas: uint8 [B, C, C, 3], photo in the top-left corner.
+      canvas: uint8 [B, Y, X, 3], photo in the top-left corner.
       extent: float32 [B, 2], (height, width) of the photo in pixels.
       geometry: float32 [B, 3, 3] as in `render`.
       image_size: (H, W) in pixels.
@@ -61,7 +61,6 @@ def sample_separably(
     pixels = pixel_map(extent, geometry)
     step = sample_step(pixels, image_size=image_size)
     last = ops.maximum(extent, 1.0) - 1.0
-    side = canvas.shape[1]
     # Axis 0 is x and axis 1 is y in (u, v) and in `pixels`; in extents and sizes it is the reverse.
     columns, rows = (
         _weights(
@@ -70,7 +69,7 @@ def sample_separably(
             step[:, axis],
             last[:, 1 - axis],
             size=image_size[1 - axis],
-            side=side,
+            side=canvas.shape[2 - axis],
             fill=fill,
         )
         for axis in (0, 1)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from carclf import runs
-from carclf.data.decoder import decode_to_fit
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.inference.attention import photo_heat
@@ -16,7 +15,7 @@ from carclf.progress import Progress
 from carclf.report.heat import overlay
 from carclf.report.page import MistakePictures, write_page
 from carclf.report.pictures import draw_confusion, draw_history
-from carclf.report.thumbnails import THUMBNAIL_PX, to_jpeg
+from carclf.report.thumbnails import decode_small, to_jpeg
 
 MISTAKES_SHOWN = 24
 
@@ -76,6 +75,6 @@ def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) 
 
 
 def _pictures(encoded: bytes, heat: np.ndarray, geometry: np.ndarray) -> MistakePictures:
-    small = decode_to_fit(encoded, canvas_size=4 * THUMBNAIL_PX)
+    small = decode_small(encoded)
     overlays = [to_jpeg(overlay(small, heat[..., label], geometry=geometry)) for label in range(2)]
     return MistakePictures(photo=to_jpeg(small), predicted=overlays[0], true=overlays[1])

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from PIL import Image
 
-from carclf.data.decoder import decode_to_fit
+from carclf.data.decoder import decode_for
 from carclf.data.index import read_index, read_photo
 from carclf.data.manifest import Manifest
+from carclf.framing import Framing
 
 THUMBNAIL_PX = 160
 JPEG_QUALITY = 78
@@ -35,8 +36,12 @@ def read_thumbnails(
 
 def thumbnail(encoded: bytes | memoryview, *, side: int = THUMBNAIL_PX) -> bytes:
     """Returns a small copy of a JPEG, its longer side at most `side` pixels."""
-    # Decoding at a fraction of the size saves time and still leaves up to four pixels for each that is shown.
-    return to_jpeg(decode_to_fit(encoded, canvas_size=4 * side), side=side)
+    return to_jpeg(decode_small(encoded, side=side), side=side)
+
+
+def decode_small(encoded: bytes | memoryview, *, side: int = THUMBNAIL_PX) -> np.ndarray:
+    """Returns a JPEG's pixels, uint8 [h, w, 3], decoded at the smallest size that is enough for a copy of this side."""
+    return decode_for(encoded, framing=Framing((side, side), "pad"))
 
 
 def to_jpeg(pixels: np.ndarray, *, side: int = THUMBNAIL_PX) -> bytes:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from carclf.data.pipeline import ViewSet
-from carclf.inference.photo_predictor import CLEAN, FramedPhoto, PhotoPredictor
+from carclf.inference.photo_predictor import CLEAN, DecodeSettings, PhotoPredictor, Prepared, as_batch
 from carclf.inference.programs import Program, load_classifier, to_numpy
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.photo_classifier import build_photo_classifier
@@ -16,8 +16,6 @@ from carclf.recipe.geometry import fitting
 from carclf.runs import Run
 
 BATCH_SIZES = (1, 4, 8)  # batches are padded to one of these sizes, so that nothing is compiled after the start
-
-Prepared = dict[tuple[int, int], FramedPhoto]
 
 
 class Task(NamedTuple):
@@ -82,10 +80,8 @@ class ServedModel:
 
     def warm_up(self) -> None:
         """Compiles everything that answering needs."""
-        blank = {
-            framing: FramedPhoto(np.zeros((framing[1], framing[1], 3), np.uint8), np.full(2, framing[1], np.float32))
-            for framing in self._predictor.framings
-        }
+        sides = {settings: settings.usual_side for settings in self._predictor.settings}
+        blank = {settings: np.zeros((side, side, 3), np.uint8) for settings, side in sides.items()}
         for size in BATCH_SIZES:
             self.answer([Task(blank, with_heat=True)] * size)
 
@@ -109,19 +105,19 @@ class ServedModel:
     def _heat(self, photo: Prepared, *, label: int) -> Heat:
         """Returns the heat map of one photo. One at a time: heat maps are rare, and only one more shape is compiled."""
         program = self._grad_cam
-        canvas, extent = photo[self._run.max_side, program.canvas_size]
-        batch = {"canvas": canvas[None], "extent": extent[None]}
+        settings = DecodeSettings(self._run.max_side, program.view_set.framing)
+        batch = as_batch([photo[settings]], side=settings.usual_side, batch_size=1)
         draws = program.view_set.draw(row=np.zeros(1, np.int64), extent=batch["extent"])
         on_device = [
             {name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()} for arrays in (batch, draws)
         ]
         evidence = to_numpy(program.logits(*on_device)[0]["evidence"])
-        return Heat(heat_map(evidence[0, :, :, label]), self._box(extent))
+        return Heat(heat_map(evidence[0, :, :, label]), self._box(batch["extent"]))
 
     def _box(self, extent: np.ndarray) -> tuple[float, float, float, float]:
-        view_set = self._grad_cam.view_set
-        height, width = view_set.image_size
-        (matrix,) = fitting(extent[None], aspect=width / height, fit=view_set.fit)
+        framing = self._grad_cam.view_set.framing
+        height, width = framing.image_size
+        (matrix,) = fitting(extent, aspect=width / height, fit=framing.fit)
         across, down = float(matrix[0, 0]), float(matrix[1, 1])
         return ((1 - down) / 2, (1 - across) / 2, (1 + down) / 2, (1 + across) / 2)
 
@@ -129,5 +125,4 @@ class ServedModel:
 def _grad_cam_program(run: Run, *, jit: bool) -> Program:
     classifier, framing = load_classifier(run)
     model = build_photo_classifier(build_grad_cam(classifier), framing=framing, rendering=run.rendering)
-    views = ViewSet(CLEAN, image_size=framing.image_size, fit=framing.fit, seed=run.options.seed)
-    return Program(model, framing.canvas_size, views, (0,), jit)
+    return Program(model, ViewSet(CLEAN, framing=framing, seed=run.options.seed), (0,), jit)

@@ -52,7 +52,7 @@ def compute_features(
       manifest: the data set.
       train_shards: shards that the head will be trained on.
       val_shards: shards that it will be validated on.
-      framing: image size, canvas and fit.
+      framing: image size and fit.
       rendering: how the images are computed.
       recipe: the augmentation; it must not mix.
       views: number of draws of each training photo, the same as in the first epochs.

@@ -8,7 +8,7 @@ import numpy as np
 
 from carclf import runs
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import canvas_side, class_counts
+from carclf.data.pipeline import class_counts, sizes_for
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, RenderMethod
 from carclf.metrics import Metric, choose_metric
@@ -62,10 +62,8 @@ class Stage:
 
     @property
     def framing(self) -> Framing:
-        """Image size, canvas and fit."""
-        image_size = self.phase.image_size
-        canvas_size = canvas_side(image_size=image_size, max_side=self.manifest.max_side)
-        return Framing(image_size=image_size, canvas_size=canvas_size, fit=self.options.fit)
+        """Image size and fit."""
+        return Framing(image_size=self.phase.image_size, fit=self.options.fit)
 
     @property
     def rendering(self) -> Rendering:
@@ -147,6 +145,7 @@ def describe_plan(stage: Stage) -> None:
     )
     if stage.metric.name != "accuracy":
         print(f"Metric: {stage.metric.name}.")
+    print(sizes_for(stage.manifest, framing=stage.framing))
     if len(stage.phases) > 1:
         print(*(f"Progressive resizing: {phase}." for phase in stage.phases), sep="\n")
     if unfreezing := describe_unfreezing(

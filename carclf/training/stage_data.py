@@ -10,7 +10,7 @@ from carclf import runs
 from carclf.data.cache import DecodedCache, open_cache
 from carclf.data.features import feature_batches, ordered_feature_batches
 from carclf.data.index import read_index, select
-from carclf.data.pipeline import HostSlice, training_batches, training_shards, validation_batches
+from carclf.data.pipeline import HostSlice, sizes_for, training_batches, training_shards, validation_batches
 from carclf.recipe import parse_recipe
 from carclf.training.features import compute_features
 from carclf.training.stage import Stage
@@ -93,11 +93,10 @@ def decoded_cache(stage: Stage) -> DecodedCache | None:
     """Returns the cache that `--cache` asks for, if there is room for the photos of training and validation."""
     if stage.options.cache == "none":
         return None
-    index = read_index(stage.manifest)
+    manifest = stage.manifest
     return open_cache(
         stage.options.cache,
-        manifest=stage.manifest,
-        index=index,
-        wanted=select(stage.manifest, index, training_shards(stage.manifest, stage.manifest.folds)),
-        canvas_size=stage.framing.canvas_size,
+        manifest=manifest,
+        wanted=select(manifest, read_index(manifest), training_shards(manifest, manifest.folds)),
+        sizes=sizes_for(manifest, framing=stage.framing),
     )

@@ -70,7 +70,7 @@ class Trainer:
         for phase in phases[phases.index(self.stage.phase) + 1 :]:
             before, stage = self.stage, dataclasses.replace(self.stage, phase=phase)
             self._drop_models()
-            if stage.framing.canvas_size != before.framing.canvas_size:
+            if stage.framing != before.framing:
                 cache = None  # before the next cache is made, so that memory holds only one
                 cache = decoded_cache(stage)
             self._make_models(stage)

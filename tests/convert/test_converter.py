@@ -438,7 +438,7 @@ def test_a_dry_run_leaves_a_data_set_alone(tmp_path):
     assert snapshot(tmp_path / "out") == before
 
 
-FRAMING = Framing(image_size=(32, 32), canvas_size=64)
+FRAMING = Framing(image_size=(32, 32))
 
 
 def canvases(batches) -> set[bytes]:

@@ -79,7 +79,7 @@ def test_training_never_reads_a_flipped_byte_silently(copy):
     batches = validation_batches(
         manifest=copy,
         folds=copy.folds,
-        framing=Framing(image_size=(32, 32), canvas_size=64),
+        framing=Framing(image_size=(32, 32)),
         batch_size=4,
         recipe=parse_recipe(""),
     )

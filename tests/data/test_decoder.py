@@ -1,12 +1,14 @@
 """The decoder equals TensorFlow's to the last bit, and is stricter about damage."""
 
+import dataclasses
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from carclf.data.decoder import DCT_RATIOS, decode, fitting_ratios
+from carclf.data.decoder import DCT_RATIOS, decode, decode_for, decode_sizes
+from carclf.framing import RESIZE_MODES, Framing
 
 
 def drawn(height: int, width: int, *, mode: str = "RGB", subsampling: int = 2) -> bytes:
@@ -75,20 +77,57 @@ def test_a_changed_bit_that_tensorflow_accepts_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("size", "canvas_size", "ratio"),
+    ("size", "image_size", "fit", "ratio"),
     [
-        ((48, 64), 64, 1),
-        ((48, 64), 63, 2),
-        ((48, 64), 32, 2),
-        ((65, 31), 33, 2),
-        ((65, 31), 32, 4),
-        ((64, 64), 8, 8),
+        ((375, 500), 224, "squash", 1),
+        ((480, 640), 224, "squash", 1),
+        ((480, 640), 224, "pad", 2),  # only the long side counts: it becomes 320 of 280
+        ((560, 640), 224, "squash", 2),
+        ((559, 640), 224, "squash", 2),  # halved and rounded up: 280
+        ((558, 640), 224, "squash", 1),
+        ((340, 340), 112, "squash", 2),
+        ((444, 333), 112, "crop", 2),
+        ((50, 640), 224, "crop", 1),
+        ((2560, 2560), 96, "squash", 8),
     ],
 )
-def test_photos_are_reduced_as_little_as_fits(size, canvas_size, ratio):
-    assert fitting_ratios(np.array([size]), canvas_size=canvas_size).tolist() == [ratio]
-    assert max(decode(drawn(*size), ratio=ratio).shape) <= canvas_size
+def test_photos_are_reduced_as_far_as_their_framing_allows(size, image_size, fit, ratio):
+    sizes = decode_sizes(np.array([size]), framing=Framing((image_size, image_size), fit))
+    assert sizes.ratios.tolist() == [ratio]
+    assert sizes.extents.tolist() == [[-(-side // ratio) for side in size]]
 
 
-def test_no_photos_have_no_ratios():
-    assert fitting_ratios(np.zeros((0, 2), np.int64), canvas_size=64).shape == (0,)
+def detail(height: int, width: int, image_size: tuple[int, int], fit: str) -> float:
+    """Returns the decoded pixels per output pixel, from what each resize mode does to a photo."""
+    down, across = height / image_size[0], width / image_size[1]
+    return max(down, across) if fit == "pad" else min(down, across)
+
+
+@pytest.mark.parametrize("fit", RESIZE_MODES)
+def test_no_photo_loses_detail_that_its_file_has(fit):
+    rng = np.random.default_rng(16)
+    sizes = np.exp(rng.uniform(np.log(8), np.log(4096), (4000, 2))).astype(np.int64)
+    for image_size in [(96, 96), (112, 112), (224, 224), (384, 512), (300, 200), (640, 640)]:
+        for size, ratio, extent in zip(
+            sizes, *dataclasses.astuple(decode_sizes(sizes, framing=Framing(image_size, fit))), strict=True
+        ):
+            assert extent.tolist() == [-(-side // ratio) for side in size.tolist()]
+            assert ratio == 1 or detail(*extent, image_size, fit) > 1.25 - 1e-9
+            further = [-(-side // (2 * ratio)) for side in size.tolist()]  # no larger than it needs to be
+            assert ratio == 8 or detail(*further, image_size, fit) < 1.25
+
+
+def test_the_canvas_holds_every_photo_and_no_more():
+    sizes = decode_sizes(np.array([[375, 500], [800, 600], [20, 30]]), framing=Framing((224, 224)))
+    assert sizes.canvas_size == (400, 500)
+    assert str(sizes) == "Canvas: 400x500 pixels, 0.6 MB per photo; decoded: 2 at full size, 1 at 1/2."
+
+
+def test_no_photos_have_no_sizes():
+    sizes = decode_sizes(np.zeros((0, 2), np.int64), framing=Framing((64, 64)))
+    assert (sizes.ratios.shape, sizes.canvas_size) == ((0,), (1, 1))
+
+
+def test_one_photo_is_decoded_as_a_data_set_of_it():
+    encoded = drawn(130, 200)
+    np.testing.assert_array_equal(decode_for(encoded, framing=Framing((50, 50))), decode(encoded, ratio=2))

@@ -10,29 +10,37 @@ import tensorflow as tf
 from carclf.data import loader as loaders
 from carclf.data import storage
 from carclf.data.cache import open_cache
-from carclf.data.decoder import decode
+from carclf.data.decoder import DecodeSizes, decode
 from carclf.data.index import read_index, read_photo
 from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import load_manifest
+from carclf.data.pipeline import sizes_for
 from carclf.errors import DamagedShardError
+from carclf.framing import Framing
 from tests.conftest import write_dataset
 
+FRAMING = Framing((32, 32))
 
-def make(dataset, *, canvas_size=64, cache=None) -> PhotoLoader:
+
+def make(dataset, *, framing=FRAMING, cache=None) -> PhotoLoader:
     entries = read_index(dataset)
-    return PhotoLoader(dataset, entries, numbers=np.arange(len(entries)), canvas_size=canvas_size, cache=cache)
+    sizes = sizes_for(dataset, framing=framing)
+    return PhotoLoader(dataset, entries, numbers=np.arange(len(entries)), sizes=sizes, cache=cache)
 
 
-def expected(dataset, index: int, *, canvas_size: int, ratio: int) -> np.ndarray:
-    pixels = decode(read_photo(dataset, read_index(dataset)[index]), ratio=ratio)
-    canvas = np.zeros((canvas_size, canvas_size, 3), np.uint8)
+def expected(dataset, index: int, sizes: DecodeSizes) -> np.ndarray:
+    pixels = decode(read_photo(dataset, read_index(dataset)[index]), ratio=int(sizes.ratios[index]))
+    canvas = np.zeros((*sizes.canvas_size, 3), np.uint8)
     canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
     return canvas
 
 
-@pytest.mark.parametrize(("canvas_size", "ratio"), [(64, 1), (32, 2), (70, 1)])
-def test_canvases_have_the_photos_and_zeros_elsewhere(dataset, canvas_size, ratio):
-    photos = make(dataset, canvas_size=canvas_size)
+@pytest.mark.parametrize(
+    ("framing", "ratios"), [(FRAMING, {1}), (Framing((16, 16)), {1, 2}), (Framing((9, 12), "pad"), {2, 4})]
+)
+def test_canvases_have_the_photos_and_zeros_elsewhere(dataset, framing, ratios):
+    photos, sizes = make(dataset, framing=framing), sizes_for(dataset, framing=framing)
+    assert set(sizes.ratios.tolist()) == ratios
     rng = np.random.default_rng(0)
     for _ in range(12):  # the same memory, with other photos each time
         indices = rng.integers(-1, 29, 7)
@@ -42,8 +50,7 @@ def test_canvases_have_the_photos_and_zeros_elsewhere(dataset, canvas_size, rati
                 assert (height, width) == (1, 1)
                 assert not pixels.any()
                 continue
-            ratio_of = 1 if max(read_index(dataset)[index][["height", "width"]].item()) <= canvas_size else ratio
-            np.testing.assert_array_equal(pixels, expected(dataset, index, canvas_size=canvas_size, ratio=ratio_of))
+            np.testing.assert_array_equal(pixels, expected(dataset, index, sizes))
         del canvas, pixels
 
 
@@ -104,11 +111,10 @@ def test_the_number_of_threads_changes_nothing(dataset, monkeypatch):
 @pytest.mark.parametrize("where", ["ram", "folder"])
 def test_a_cached_photo_is_the_decoded_one_and_is_not_read_again(tmp_path, where, monkeypatch, capsys):
     dataset = write_dataset(tmp_path / "set")
-    index = read_index(dataset)
     folder = "ram" if where == "ram" else str(tmp_path / "cache")
 
     def cache():
-        return open_cache(folder, manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64)
+        return open_cache(folder, manifest=dataset, wanted=np.arange(29), sizes=sizes_for(dataset, framing=FRAMING))
 
     plain, extent = make(dataset).load(np.arange(29))
     photos = make(dataset, cache=cache())
@@ -128,8 +134,8 @@ def test_a_cached_photo_is_the_decoded_one_and_is_not_read_again(tmp_path, where
 
 def test_without_room_there_is_no_cache_but_a_message(dataset, monkeypatch, capsys):
     monkeypatch.setattr("carclf.data.cache._free_memory", lambda: 1000)
-    index = read_index(dataset)
-    assert open_cache("ram", manifest=dataset, index=index, wanted=np.arange(29), canvas_size=64) is None
+    sizes = sizes_for(dataset, framing=FRAMING)
+    assert open_cache("ram", manifest=dataset, wanted=np.arange(29), sizes=sizes) is None
     assert "too much for the 0.0 GB free in memory: each epoch decodes again" in capsys.readouterr().out
 
 

@@ -16,7 +16,7 @@ from carclf.framing import Framing
 from carclf.recipe import parse_recipe
 
 batches = training_batches(
-    manifest=load_manifest(sys.argv[1]), folds=[0, 1], framing=Framing(image_size=(32, 32), canvas_size=64),
+    manifest=load_manifest(sys.argv[1]), folds=[0, 1], framing=Framing(image_size=(32, 32)),
     recipe=parse_recipe("notebook"), batch_size=16, epochs=1000, seed=0,
 )
 for _ in itertools.islice(batches, 1000):

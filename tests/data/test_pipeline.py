@@ -7,7 +7,7 @@ from carclf.data.photos import read_photos
 from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
 
-FRAMING = Framing(image_size=(32, 32), canvas_size=64)
+FRAMING = Framing(image_size=(32, 32))
 NOTEBOOK = parse_recipe("notebook")
 
 
@@ -22,23 +22,6 @@ def training(dataset, **changes):
 def canvases(batches) -> list[bytes]:
     """Returns the pixels of each photo, which identify it."""
     return [canvas.tobytes() for inputs, _, _ in batches for canvas in inputs["canvas"]]
-
-
-@pytest.mark.parametrize(
-    ("image_size", "max_side", "side"),
-    [
-        ((224, 224), 640, 320),
-        ((300, 300), 640, 640),
-        ((512, 512), 640, 640),
-        ((384, 512), 640, 640),
-        ((112, 112), 640, 160),
-        ((64, 64), 640, 80),
-        ((600, 600), 640, 640),
-        ((96, 96), 300, 150),
-    ],
-)
-def test_canvas_side_leaves_detail_for_zooming(image_size, max_side, side):
-    assert pipeline.canvas_side(image_size=image_size, max_side=max_side) == side
 
 
 def test_contracts_of_a_training_batch(dataset):
@@ -148,11 +131,11 @@ def test_validation_is_complete_clean_and_padded(dataset):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 11])
 def test_every_photo_comes_once_with_all_its_views(dataset, batch_size):
-    first = pipeline.ViewSet(parse_views("clean|flip|random(2)"), image_size=(32, 32), fit="squash", seed=3)
-    second = pipeline.ViewSet(parse_views("clean"), image_size=(16, 32), fit="crop", seed=3)
+    first = pipeline.ViewSet(parse_views("clean|flip|random(2)"), Framing((32, 32)), seed=3)
+    second = pipeline.ViewSet(parse_views("clean"), Framing((16, 32), "crop"), seed=3)
     batches = list(
         pipeline.view_batches(
-            manifest=dataset, split="test", canvas_size=64, batch_size=batch_size, view_sets=[first, second]
+            manifest=dataset, split="test", batch_size=batch_size, view_sets=[first, second]
         ).as_numpy_iterator()
     )
     rows = np.stack([batch["row"] for batch in batches])

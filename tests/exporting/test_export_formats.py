@@ -24,7 +24,7 @@ from carclf.files import write_json
 from carclf.flags import options_of
 from carclf.framing import RESIZE_MODES, Framing, Rendering
 from carclf.inference.metrics import evaluate
-from carclf.inference.photo_predictor import FramedPhoto, PhotoPredictor
+from carclf.inference.photo_predictor import PhotoPredictor
 from carclf.model import photo_classifier
 from carclf.model.classifier import build_classifier
 from carclf.model.whole_photo import build_whole_photo_classifier
@@ -163,11 +163,8 @@ def nothing_written(monkeypatch, predictor):
 @pytest.mark.parametrize("wrong", [0.0011, np.nan])
 def test_an_export_with_other_probabilities_is_not_written(run, dataset, predictor, tmp_path, wrong):
     def almost(pixels):
-        height, width = pixels.shape[1:3]
-        canvas = np.zeros((64, 64, 3), np.uint8)
-        canvas[:height, :width] = pixels[0]
-        framed = FramedPhoto(canvas, np.array([height, width], np.float32))
-        return predictor.predict_prepared([{(64, 64): framed}]) + np.array([0, 0, wrong])
+        (settings,) = predictor.settings
+        return predictor.predict_prepared([{settings: pixels[0]}]) + np.array([0, 0, wrong])
 
     form = dataclasses.replace(FORMATS["savedmodel"], load=lambda path: almost)
     with pytest.raises(UserError, match=r"other probabilities than the run .* so it was not written"):
@@ -222,8 +219,9 @@ def test_a_network_with_constants_of_its_own_is_exported(name, tmp_path):
     for variable in classifier.trainable_variables[-4:]:
         variable.assign(keras.random.normal(variable.shape, stddev=3.0, seed=1))
     size = None if FORMATS[name].any_size else (40, 40)
-    framing = Framing(image_size=(32, 32), canvas_size=40)
-    model = build_whole_photo_classifier(classifier, framing=framing, rendering=Rendering(), photo_size=size)
+    model = build_whole_photo_classifier(
+        classifier, framing=Framing((32, 32)), rendering=Rendering(), least_side=80, photo_size=size
+    )
     write_saved_model(model, tmp_path / "from_keras")
     FORMATS[name].write(tmp_path / "from_keras", tmp_path / "model")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)

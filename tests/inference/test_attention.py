@@ -10,7 +10,7 @@ from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.render import Render
 from carclf.recipe import parse_recipe
 
-FRAMING = Framing(image_size=(32, 48), canvas_size=64)
+FRAMING = Framing(image_size=(32, 48))
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +26,19 @@ def heat_of(classifier, dataset, labels):
 
 
 def test_canvases_have_the_photos_of_the_rows_in_their_order(dataset):
-    canvas, extent = read_canvases(dataset, split="train", rows=[5, 0, 5], canvas_size=64)
+    canvas, extent = read_canvases(dataset, split="train", rows=[5, 0, 5], framing=Framing((32, 32)))
     sizes = dataset.read_ids("train")[["height", "width"]].to_numpy()
     assert extent.tolist() == sizes[[5, 0, 5]].tolist()
     np.testing.assert_array_equal(canvas[0], canvas[2])
     assert canvas[1, :48, :64].mean() > 50
     assert not canvas[1, 48:].any()
-    half, extent = read_canvases(dataset, split="train", rows=[0], canvas_size=32)
-    assert half.shape == (1, 32, 32, 3)
+    half, extent = read_canvases(dataset, split="train", rows=[0], framing=Framing((16, 16)))
+    assert half.shape == (1, 32, 40, 3)  # photos of 40 pixels cannot be halved
     assert extent.tolist() == [[24, 32]]
 
 
 def test_heat_is_that_of_grad_cam_for_the_requested_labels_on_one_scale(classifier, dataset):
-    canvas, extent = read_canvases(dataset, split="train", rows=[3], canvas_size=64)
+    canvas, extent = read_canvases(dataset, split="train", rows=[3], framing=FRAMING)
     draws = parse_recipe("").draw(
         seed=0, epoch=0, row=np.array([3]), extent=extent, image_size=FRAMING.image_size, fit="squash"
     )

@@ -8,8 +8,9 @@ from PIL import Image
 
 from carclf.data.photos import read_photos
 from carclf.data.validation import UnusableError
+from carclf.framing import Framing
 from carclf.inference import programs
-from carclf.inference.photo_predictor import PhotoPredictor, frame_photo
+from carclf.inference.photo_predictor import DecodeSettings, PhotoPredictor, as_batch, decode_photo
 from carclf.inference.predictor import mean_predictions, predict_runs
 from carclf.model import photo_classifier
 from carclf.model.render import Render
@@ -80,16 +81,25 @@ def test_other_formats_and_rotated_photos_are_accepted(predictor, photos):
     upright, from_png, from_turned = predictor.predict([photos[0], png.getvalue(), turned.getvalue()])
     np.testing.assert_allclose(from_png, upright, atol=0.05)
     np.testing.assert_allclose(from_turned, upright, atol=0.05)
-    assert frame_photo(turned.getvalue(), max_side=64, canvas_size=64).extent.tolist() == [48, 64]
+    assert decode_photo(turned.getvalue(), DecodeSettings(64, Framing((32, 32)))).shape == (48, 64, 3)
 
 
-def test_a_large_photo_is_reduced_to_the_canvas():
+def test_a_large_photo_is_reduced_to_the_longest_side_and_then_to_its_detail():
     raw = io.BytesIO()
     Image.new("RGB", (400, 300), "red").save(raw, "JPEG")
-    canvas, extent = frame_photo(raw.getvalue(), max_side=64, canvas_size=32)
-    assert extent.tolist() == [24, 32]
-    assert canvas.shape == (32, 32, 3)
-    assert not canvas[24:].any()
+    assert decode_photo(raw.getvalue(), DecodeSettings(64, Framing((16, 16)))).shape == (24, 32, 3)
+
+
+def test_a_batch_has_the_usual_side_unless_a_photo_is_longer():
+    settings = DecodeSettings(640, Framing((16, 16)))
+    photos = [np.full((20, 30, 3), 7, np.uint8), np.full((30, 20, 3), 9, np.uint8)]
+    batch = as_batch(photos, side=settings.usual_side, batch_size=3)
+    assert batch["canvas"].shape == (3, 80, 80, 3)
+    assert batch["extent"].tolist() == [[20, 30], [30, 20], [1, 1]]
+    assert batch["canvas"].sum() == 3 * 20 * 30 * (7 + 9)
+    np.testing.assert_array_equal(batch["canvas"][1, :30, :20], photos[1])
+    longer = as_batch([np.zeros((20, 161, 3), np.uint8)], side=settings.usual_side, batch_size=1)
+    assert longer["canvas"].shape == (1, 320, 320, 3)
 
 
 @pytest.mark.parametrize(

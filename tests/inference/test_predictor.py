@@ -56,7 +56,7 @@ def plain(run: runs.Run, manifest, *, views: str) -> np.ndarray:
     probabilities = []
     for row, encoded in sorted(photos.items()):
         pixels = decode(encoded)
-        canvas = np.zeros((1, framing.canvas_size, framing.canvas_size, 3), np.uint8)
+        canvas = np.zeros((1, 64, 64, 3), np.uint8)
         canvas[0, : pixels.shape[0], : pixels.shape[1]] = pixels
         extent = np.float32([pixels.shape[:2]])
         logits = []

@@ -41,7 +41,7 @@ CONFIGURED = {
         image_size=(8, 12), fill="constant", fill_value=7, mixing=False, erasing=True, stretch=True, method="separable",
         jit=False, branching=False,
     ),
-    "WholePhoto": WholePhoto(image_size=(8, 12), canvas_size=24, fit="pad", fill="reflect", stretch=True),
+    "WholePhoto": WholePhoto(image_size=(8, 12), fit="pad", least_side=80, fill="reflect", stretch=True),
     "FocalCrossEntropy": FocalCrossEntropy(1.5),
     "LearningRate": LearningRate(
         build_schedule(
@@ -109,7 +109,7 @@ def test_a_saved_render_gives_the_same_images(tmp_path):
 def test_a_saved_whole_photo_gives_the_same_images(tmp_path):
     photo = np.random.default_rng(3).integers(0, 256, (1, 30, 20, 3), np.uint8)
     pixels = keras.Input((30, 20, 3), dtype="uint8")
-    layer = WholePhoto(image_size=(8, 12), canvas_size=16, fit="pad", fill="constant", stretch=True)
+    layer = WholePhoto(image_size=(8, 12), fit="pad", least_side=8, fill="constant", stretch=True)
     keras.Model(pixels, layer(pixels)).save(tmp_path / "whole.keras")
     again = keras.models.load_model(tmp_path / "whole.keras")
     np.testing.assert_array_equal(np.asarray(again(photo)), np.asarray(layer(photo)))

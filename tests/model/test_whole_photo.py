@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
+from carclf.data.decoder import decode_sizes
 from carclf.framing import RESIZE_MODES, Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.render import Render
-from carclf.model.whole_photo import WholePhoto, build_whole_photo_classifier, fitting, halve_until_it_fits
+from carclf.model.whole_photo import WholePhoto, build_whole_photo_classifier, fitting, halve
 from carclf.recipe import geometry
 
 
@@ -30,32 +31,41 @@ def test_the_image_equals_that_of_the_canvas(fit):
     canvas = np.zeros((2, 48, 48, 3), np.uint8)
     canvas[:, :30, :44] = pixels
     extent = np.full((2, 2), (30, 44), np.float32)
-    image_size = (24, 16)
+    image_size = (24, 20)
     expected = Render(image_size=image_size, jit=False)(
         {
             "canvas": canvas,
             "extent": extent,
-            "geometry": geometry.fitting(extent, aspect=16 / 24, fit=fit).astype(np.float32),
+            "geometry": geometry.fitting(extent, aspect=20 / 24, fit=fit).astype(np.float32),
             "colour": np.tile(np.eye(3, 4, dtype=np.float32), (2, 1, 1)),
         }
     )
-    layer = WholePhoto(image_size=image_size, canvas_size=48, fit=fit, fill="edge", stretch=False, name="whole")
+    layer = WholePhoto(image_size=image_size, fit=fit, least_side=6, fill="edge", stretch=False, name="whole")
     image = layer(pixels)
     np.testing.assert_allclose(ops.convert_to_numpy(image), ops.convert_to_numpy(expected), atol=0.01)
 
 
-def test_a_photo_that_fits_does_not_change():
-    pixels = photo(32, 20)
-    assert halve_until_it_fits(pixels, canvas_size=32) is pixels
+def test_a_photo_without_detail_to_spare_does_not_change():
+    pixels = photo(38, 60)
+    assert halve(pixels, framing=Framing((16, 16)), least_side=8) is pixels
 
 
 @pytest.mark.parametrize(
-    ("size", "factor"), [((33, 20), 2), ((64, 64), 2), ((65, 10), 4), ((20, 128), 4), ((7, 1000), 32)]
+    ("size", "fit", "factor"),
+    [
+        ((40, 60), "squash", 2),
+        ((39, 60), "crop", 2),  # 20 rows, rounded up
+        ((38, 600), "crop", 1),
+        ((38, 600), "pad", 16),
+        ((700, 1000), "squash", 32),
+        ((7, 1000), "squash", 1),
+    ],
 )
-def test_a_larger_photo_is_averaged_by_a_power_of_two(size, factor):
+def test_a_photo_is_averaged_by_the_largest_power_of_two_that_leaves_its_detail(size, fit, factor):
     height, width = size
     pixels = photo(height, width)
-    halved = ops.convert_to_numpy(halve_until_it_fits(ops.convert_to_tensor(pixels), canvas_size=32))
+    framing = Framing((16, 16), fit)
+    halved = ops.convert_to_numpy(halve(ops.convert_to_tensor(pixels), framing=framing, least_side=8))
     assert halved.shape == (1, -(-height // factor), -(-width // factor), 3)
     # The last block is padded with the last pixels.
     last = pixels[0, (height - 1) // factor * factor :, (width - 1) // factor * factor :]
@@ -63,13 +73,19 @@ def test_a_larger_photo_is_averaged_by_a_power_of_two(size, factor):
     np.testing.assert_allclose(halved[0, -1, -1], np.pad(last, padding, mode="edge").mean(axis=(0, 1)), atol=0.01)
 
 
+@pytest.mark.parametrize("fit", RESIZE_MODES)
+def test_a_photo_that_the_decoder_reduced_is_not_halved_again(fit):
+    framing, max_side = Framing((8, 8), fit), 640
+    sizes = np.array([[640, 640], [480, 640], [99, 640], [81, 20], [320, 200]])
+    for height, width in decode_sizes(sizes, framing=framing).extents.tolist():
+        assert halve(photo(height, width), framing=framing, least_side=max_side // 8).shape[1:3] == (height, width)
+
+
 def test_probabilities_add_up_to_one_and_depend_on_the_photo():
     classifier = build_classifier(backbone="tiny", weights="none", class_count=4, image_size=(32, 32), head_width=8)
     for variable in classifier.trainable_variables[-2:]:
         variable.assign(keras.random.normal(variable.shape, stddev=3.0, seed=1))
-    model = build_whole_photo_classifier(
-        classifier, framing=Framing(image_size=(32, 32), canvas_size=48), rendering=Rendering()
-    )
+    model = build_whole_photo_classifier(classifier, framing=Framing((32, 32)), rendering=Rendering(), least_side=80)
     assert model.input_shape == (None, None, None, 3)
     dim = photo(90, 70) // 2
     first, second = (ops.convert_to_numpy(model(pixels)["probabilities"]) for pixels in (photo(40, 30, 2), dim))
@@ -79,7 +95,7 @@ def test_probabilities_add_up_to_one_and_depend_on_the_photo():
 
 def test_an_unknown_fit_is_refused():
     with pytest.raises(ValueError, match="fit must be one of squash, crop"):
-        WholePhoto(image_size=(8, 8), canvas_size=8, fit="stretch", fill="edge", stretch=False, name="whole")
+        WholePhoto(image_size=(8, 8), fit="stretch", least_side=8, fill="edge", stretch=False, name="whole")
 
 
 @pytest.mark.parametrize("size", [(20, 28), (90, 130)], ids=["magnified", "reduced"])

@@ -120,7 +120,7 @@ def test_draws_equal_those_of_training(dataset, fit):
     _, pictured = drawn(photos, recipe.spec, look)
     layer = Render(image_size=look.image_size, fill=look.rendering.fill, erasing=True, jit=False)
     batches = training_batches(
-        manifest=dataset, folds=[0], framing=Framing(look.image_size, canvas_size=64, fit=fit), recipe=recipe,
+        manifest=dataset, folds=[0], framing=Framing(look.image_size, fit), recipe=recipe,
         batch_size=4, epochs=2, seed=look.seed,
     )  # fmt: skip
     seen = 0

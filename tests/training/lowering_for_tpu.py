@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from carclf import command
-from carclf.data.pipeline import DRAW_SHAPES, canvas_side
+from carclf.data.decoder import decode_sizes
+from carclf.data.pipeline import DRAW_SHAPES
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, parse_image_size
 from carclf.model import separable
@@ -30,7 +31,8 @@ from carclf.recipe import parse_recipe, parse_views
 from carclf.train_options import TrainOptions
 from carclf.training.stage_models import build_training_model
 
-CORES, CLASSES, STEPS, MAX_SIDE = 8, 10, 100, 640
+CORES, CLASSES, STEPS = 8, 10, 100
+PHOTO_SIZES = np.array([[480, 640], [640, 480]])
 VIEWS = ("clean|flip|zoom(1.1)", "random(10)")
 
 
@@ -44,10 +46,10 @@ def abstract(values: Any) -> Any:
     return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding), values)
 
 
-def inputs(*, batch_size: int, canvas_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+def inputs(*, batch_size: int, canvas_size: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
     shapes = DRAW_SHAPES | {"extent": (2,)}
     floats = {name: shared((batch_size, *shape), np.float32) for name, shape in shapes.items()}
-    return {"canvas": shared((batch_size, canvas_size, canvas_size, 3), np.uint8)} | floats
+    return {"canvas": shared((batch_size, *canvas_size, 3), np.uint8)} | floats
 
 
 def shared(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -63,7 +65,7 @@ def values(*groups: Any) -> tuple[list[Any], ...]:
 def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
     """Yields name, function and arguments of the train and evaluation steps, and of axis-aligned and other views."""
     image_size = parse_image_size(options.image_size)
-    framing = Framing(image_size=image_size, canvas_size=canvas_side(image_size=image_size, max_side=MAX_SIDE))
+    framing = Framing(image_size)
     rendering = Rendering(fill=options.fill, stretch=options.stretch)
     recipe = parse_recipe(options.augment)
     batch_size = -(-options.batch_size // (2 * CORES)) * 2 * CORES
@@ -96,7 +98,7 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
         loss=build_loss(options.loss, focal_gamma=options.focal_gamma),
         device=Device(kind="tpu", backend="jax", replicas=CORES, precision="mixed_bfloat16", jit=True),
     )  # fmt: skip
-    photos = inputs(batch_size=batch_size, canvas_size=framing.canvas_size)
+    photos = inputs(batch_size=batch_size, canvas_size=decode_sizes(PHOTO_SIZES, framing=framing).canvas_size)
     batch = (photos, shared((batch_size, CLASSES), np.float32), shared((batch_size,), np.float32))
     weights = values(model.trainable_variables, model.non_trainable_variables)
     optimizer, metrics = values(model.optimizer.variables, model.metrics_variables)

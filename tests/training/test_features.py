@@ -12,7 +12,7 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe import parse_recipe
 from carclf.training.features import build_head_model, compute_features
 
-FRAMING = Framing(image_size=(32, 32), canvas_size=64)
+FRAMING = Framing(image_size=(32, 32))
 RECIPE = parse_recipe("flip|shift(0.1)|brightness(0.5,1.5)")
 RENDERING = Rendering(method="separable")  # traces in a tenth of the time of gathers
 

@@ -143,7 +143,7 @@ def test_a_batch_is_filled_up_to_a_multiple_of_the_devices(asked, devices, fille
 
 @pytest.mark.parametrize("hosts", [2, 3])
 def test_hosts_decode_one_batch_between_them(dataset, hosts):
-    shared = {"manifest": dataset, "framing": Framing(image_size=(32, 32), canvas_size=64), "batch_size": 12}
+    shared = {"manifest": dataset, "framing": Framing(image_size=(32, 32)), "batch_size": 12}
     mixing = {"recipe": parse_recipe("rotate(9)|cutmix"), "epochs": 1, "seed": 5, "folds": [1, 2]}
 
     def batches(host_slice: HostSlice) -> list[list[np.ndarray]]:
