@@ -79,7 +79,7 @@ def of_epoch(dataset, epoch: int, **changes) -> list:
     arguments = {
         "manifest": dataset,
         "folds": [1, 2],
-        "framing": Framing((32, 32), 64, "squash"),
+        "framing": Framing((32, 32), "squash"),
         "recipe": parse_recipe(RECIPE),
         "batch_size": 6,
         "seed": 42,
@@ -113,7 +113,7 @@ def test_training_batches_heed_every_setting(dataset):
         dataset,
         2,
         folds=[0, 1],
-        framing=Framing((16, 24), 32, "crop"),
+        framing=Framing((16, 24), "crop"),
         recipe=parse_recipe("flip"),
         batch_size=5,
         seed=7,
@@ -127,7 +127,7 @@ def test_training_batches_heed_every_setting(dataset):
 def test_validation_batches_are_the_held_out_photos_as_they_are(dataset):
     batches = carclf.validation_batches(dataset, image_size=32, batch_size=5, val_fold=1, fit="pad")
     expected = pipeline.validation_batches(
-        manifest=dataset, folds=[1], framing=Framing((32, 32), 64, "pad"), batch_size=5, recipe=parse_recipe("")
+        manifest=dataset, folds=[1], framing=Framing((32, 32), "pad"), batch_size=5, recipe=parse_recipe("")
     )
     assert same(arrays(batches), arrays(expected))
     assert sum(weight.sum() for _, _, weight in batches.as_numpy_iterator()) == 8
@@ -153,7 +153,7 @@ def test_view_batches_show_their_view(dataset):
     (flip,) = parse_views("flip+size(16)")
     for view in ("flip+size(16)", flip):
         batch = next(carclf.view_batches(dataset, view=view, image_size=64, batch_size=2).as_numpy_iterator())
-        assert batch["canvas"].shape == (2, 32, 32, 3)  # the view's own size
+        assert batch["canvas"].shape == (2, 32, 40, 3)  # for the view's own size
         np.testing.assert_allclose(batch["geometry"], np.tile(np.diag([-1.0, 1, 1]), (2, 1, 1)))
 
 
