@@ -16,6 +16,7 @@ from carclf.exporting.checking import TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
 from carclf.framing import LEAST_DETAIL, RESIZE_MODES, parse_image_size
 from carclf.inference.metrics import FIGURES
+from carclf.metrics import find_metric
 from carclf.runs import Run
 
 CARD_FILE = "README.md"
@@ -76,6 +77,7 @@ def card_text(
       UserError: the run was never evaluated.
     """
     evaluation = evaluation_of(run)
+    metric = find_metric(evaluation.get("metric", "accuracy"))  # older runs do not name it
     height, width = parse_image_size(run.options.image_size)
     sides = "h, w" if resize is None else ", ".join(map(str, resize.photo_size))
     photo_height, photo_width = resize.photo_size if resize else (0, 0)
@@ -89,7 +91,8 @@ def card_text(
         width=width,
         carclf_version=__version__,
         evaluation=evaluation,
-        figures=[(row.title, evaluation[name]) for name, row in FIGURES.items() if name in evaluation],
+        figures=_figures(evaluation),
+        chosen_by="accuracy" if metric.name == "accuracy" else metric.title,
         accuracy=f"{evaluation['accuracy']:.3f}",
         percent=f"{evaluation['accuracy']:.1%}".replace("%", " %"),
         percent_interval=f"{100 * evaluation['accuracy_low']:.1f}–{100 * evaluation['accuracy_high']:.1f} %",
@@ -153,6 +156,14 @@ def _resizing(resize: Resizing | None) -> str:
     height, width = resize.photo_size
     text = RESIZE_MODES[resize.fit].by_hand.format(height=height, width=width, filled=FILLED[resize.fill])
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _figures(evaluation: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Returns the title and value of each figure beside the accuracy, first the metric that counts."""
+    known = {row.name: (row.title, evaluation[name]) for name, row in FIGURES.items() if name in evaluation}
+    name = evaluation.get("metric", "accuracy")
+    first = {} if name == "accuracy" else {name: (find_metric(name).title, evaluation["score"])}
+    return list((first | known).values())
 
 
 def _weakest(evaluation: Mapping[str, Any]) -> str:

@@ -22,6 +22,8 @@ FIGURES: dict[str, Metric] = {
 ACCURACY = find_metric("accuracy")
 MISTAKES = 50
 CONFUSED_PAIRS = 10
+MATRIX_CLASSES = 200  # with more, nobody reads a matrix: pictures and pages have the most confused pairs instead
+MANY_CONFUSED_PAIRS = 30  # of that many classes
 Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 SUM_TOLERANCE = 1e-3  # of the sum of probabilities from a 16-bit softmax
 
@@ -97,9 +99,16 @@ class Evaluation:
     score: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as JSON-ready types, every field and every metric under its own name."""
+        """Returns the figures as JSON-ready types, every field and every metric under its own name.
+
+        With more than `MATRIX_CLASSES` classes `confusion` is None, and `confusion_cells` has [true, predicted, photos]
+        for each cell with photos.
+        """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= values.pop("metrics")
+        if len(self.confusion) > MATRIX_CLASSES:  # a matrix of mostly zeros would take megabytes
+            cells = zip(*np.nonzero(self.confusion), self.confusion[np.nonzero(self.confusion)], strict=True)
+            values |= {"confusion": None, "confusion_cells": tuple(tuple(map(int, cell)) for cell in cells)}
         return {name: _json_ready(value) for name, value in values.items()}
 
     def summary(self) -> str:
@@ -251,7 +260,8 @@ def _class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[Cl
 
 def _most_confused(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ConfusedPair, ...]:
     counts = np.where(np.eye(len(confusion), dtype=bool), 0, confusion).ravel()
-    order = np.argsort(-counts, kind="stable")[:CONFUSED_PAIRS]
+    shown = CONFUSED_PAIRS if len(confusion) <= MATRIX_CLASSES else MANY_CONFUSED_PAIRS
+    order = np.argsort(-counts, kind="stable")[:shown]
     pairs = [(*divmod(int(cell), len(confusion)), int(counts[cell])) for cell in order if counts[cell]]
     return tuple(ConfusedPair(class_names[true], class_names[other], count) for true, other, count in pairs)
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from carclf import runs
 from carclf.flags import changed_options, to_dict
-from carclf.inference.metrics import FIGURES, Evaluation
+from carclf.inference.metrics import FIGURES, MATRIX_CLASSES, Evaluation
+from carclf.metrics import find_metric
 from carclf.report.names import captions, short_names
-from carclf.report.pictures import WRITTEN_CLASSES, curve_svg, reliability_svg
+from carclf.report.pictures import WRITTEN_CLASSES, charts_of, curve_svg, reliability_svg
 from carclf.report.template import inline_jpeg, write_html
 from carclf.train_options import TrainOptions
 
-CHARTS = ("Accuracy", "Loss", "Learning rate", "Seconds")
 JPEG_QUALITY = 88
 HEADING_LENGTH = 16  # of a row or a column of the confusion matrix
 
@@ -60,19 +60,22 @@ def write_page(
         run=run,
         metrics=metrics,
         evaluation=evaluation,
+        metric=find_metric(evaluation.metric),
         figures=[
             (FIGURES[name], value)
             for name, value in evaluation.metrics.items()
-            if len(run.class_names) >= FIGURES[name].least_classes
+            if len(run.class_names) >= FIGURES[name].least_classes and FIGURES[name].name != evaluation.metric
         ],
         tta=tta,
         stages=_stage_rows(run, parents=parents),
-        charts=[(name, curve_svg(history, name=name, best_epoch=best_epoch)) for name in CHARTS if len(history)],
+        charts=[(name, curve_svg(history, name=name, best_epoch=best_epoch)) for name in _charts(history)],
         epochs=history.to_dict("records"),
         speed=_speed(history),
-        classes=sorted(evaluation.per_class, key=lambda score: score.f1),
+        classes=sorted(evaluation.per_class, key=lambda score: (not score.photos, score.f1)),
         confusion=_confusion_rows(evaluation),
-        confusion_picture=_inline_picture(run.directory / "confusion.png"),
+        confusion_picture=_inline_picture(run.directory / "confusion.png")
+        if len(evaluation.per_class) <= MATRIX_CLASSES
+        else None,
         mistakes=[
             (mistake, pictures.get(mistake.id), captions((mistake.predicted, mistake.true)))
             for mistake in evaluation.mistakes
@@ -85,6 +88,10 @@ def write_page(
         command=_command(run.options),
         environment=_environment(run),
     )
+
+
+def _charts(history: pd.DataFrame) -> list[str]:
+    return charts_of(history) if len(history) else []
 
 
 def _stage_rows(run: runs.Run, *, parents: Sequence[runs.Run]) -> list[dict[str, Any]]:

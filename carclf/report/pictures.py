@@ -19,10 +19,12 @@ from matplotlib.ticker import MaxNLocator
 
 from carclf.files import write_atomically
 from carclf.inference.calibration import ReliabilityBin
+from carclf.inference.metrics import ConfusedPair
 from carclf.report.names import plain_text, short_names
 
 # The content of each chart: columns of history.csv, with their legend and their colour (see below).
 CURVES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "Metric": (("score", "training, augmented", "train"), ("val_score", "validation", "val")),
     "Accuracy": (("accuracy", "training, augmented", "train"), ("val_accuracy", "validation", "val")),
     "Loss": (("loss", "training, augmented", "train"), ("val_loss", "validation", "val")),
     "Learning rate": (("learning_rate", "", "val"),),
@@ -41,20 +43,28 @@ CELL_INCHES, GAP_INCHES, TEXT_INCHES = 1.35, 0.05, 0.19
 SHEET_COLUMNS, SHEET_ASPECT, CAPTION_LINES = 6, 4 / 3, 2
 
 
-def draw_history(history: pd.DataFrame, *, path: Path, title: str) -> None:
-    """Writes accuracy, loss, learning rate and seconds by epoch.
+def charts_of(history: pd.DataFrame) -> list[str]:
+    """Returns the names of the charts of a run, keys of `CURVES`; 'Metric' if it followed another than the accuracy."""
+    return [name for name in CURVES if name != "Metric" or "val_score" in history]
+
+
+def draw_history(history: pd.DataFrame, *, path: Path, title: str, metric: str = "Metric") -> None:
+    """Writes the metric if it is another, accuracy, loss, learning rate and seconds by epoch.
 
     Args:
       history: one row per epoch, with the columns of history.csv.
       path: the picture; its suffix (.png, .svg) determines the format.
       title: above it.
+      metric: what people call the metric.
     """
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    names = charts_of(history)
+    rows = (len(names) + 1) // 2
+    figure = Figure(figsize=(10, 3.2 * rows), layout="constrained")
     figure.suptitle(_wrapped(title, width=90), parse_math=False)
-    for number, name in enumerate(CURVES, start=1):
-        axes = figure.add_subplot(2, 2, number)
+    for number, name in enumerate(names, start=1):
+        axes = figure.add_subplot(rows, 2, number)
         _draw_curves(axes, history, name=name, colours=PRINT_COLOURS)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(metric if name == "Metric" else name, fontsize=10)
     _save(figure, path)
 
 
@@ -191,6 +201,27 @@ def draw_confusion(confusion: np.ndarray, *, class_names: Sequence[str], path: P
             count = f"{confusion[true, predicted]}"
             axes.text(predicted, true, count, ha="center", va="center", color=ink, fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.7, label="fraction of the true class")
+    _save(figure, path)
+
+
+def draw_pairs(pairs: Sequence[ConfusedPair], *, path: Path, title: str) -> None:
+    """Writes the most confused pairs of classes as bars, most photos first; for classes too many for a matrix.
+
+    Args:
+      pairs: the pairs, most photos first.
+      path: the picture; its suffix determines the format.
+      title: above it.
+    """
+    figure = Figure(figsize=(9.0, 1.6 + 0.27 * max(len(pairs), 1)), layout="constrained")
+    axes = figure.add_subplot()
+    names = zip(short_names([p.true for p in pairs]), short_names([p.predicted for p in pairs]), strict=True)
+    bars = axes.barh(range(len(pairs)), [pair.photos for pair in pairs], color=PRINT_COLOURS["val"])
+    axes.bar_label(bars, padding=2, fontsize=9)
+    axes.set_yticks(range(len(pairs)), [f"{true} as {other}" for true, other in names], parse_math=False)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("photos of the first class that were predicted as the second")
+    axes.set_title(_wrapped(title, width=63), parse_math=False, fontsize=11)
     _save(figure, path)
 
 
@@ -336,7 +367,7 @@ def _draw_curves(
     axes.set_xlabel("epoch", fontsize=9, color=colours["ink"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     _style_axes(axes, colours=colours)
-    if axes.lines and len(CURVES[name]) > 1:
+    if axes.get_legend_handles_labels()[1] and len(CURVES[name]) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=colours["ink"])
 
 

@@ -9,12 +9,13 @@ from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
 from carclf.inference.attention import photo_heat
-from carclf.inference.metrics import Evaluation
+from carclf.inference.metrics import MATRIX_CLASSES, Evaluation
 from carclf.inference.programs import load_classifier
+from carclf.metrics import find_metric
 from carclf.progress import Progress
 from carclf.report.heat import overlay
 from carclf.report.page import MistakePictures, write_page
-from carclf.report.pictures import draw_confusion, draw_history
+from carclf.report.pictures import draw_confusion, draw_history, draw_pairs
 from carclf.report.thumbnails import decode_small, to_jpeg
 
 MISTAKES_SHOWN = 24
@@ -32,13 +33,9 @@ def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, v
     """
     history = pd.read_csv(run.directory / runs.HISTORY_FILE)
     with Progress("Drawing history and confusion"):
-        draw_history(history, path=run.directory / "history.png", title=run.name)
-        draw_confusion(
-            np.asarray(evaluation.confusion),
-            class_names=manifest.class_names,
-            path=run.directory / "confusion.png",
-            title=f"{run.name}, {evaluation.photos} held-out photos",
-        )
+        metric = find_metric(evaluation.metric).title
+        draw_history(history, path=run.directory / "history.png", title=run.name, metric=metric)
+        _draw_mistaken(evaluation, path=run.directory / "confusion.png", name=run.name)
     page = run.directory / "report.html"
     write_page(
         run=run,
@@ -50,6 +47,16 @@ def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, v
         path=page,
     )
     return page
+
+
+def _draw_mistaken(evaluation: Evaluation, *, path: Path, name: str) -> None:
+    """Writes the confusion matrix, or the most confused pairs of very many classes."""
+    title = f"{name}, {evaluation.photos} held-out photos"
+    if len(evaluation.per_class) > MATRIX_CLASSES:
+        draw_pairs(evaluation.most_confused, path=path, title=title)
+        return
+    names = [score.name for score in evaluation.per_class]
+    draw_confusion(np.asarray(evaluation.confusion), class_names=names, path=path, title=title)
 
 
 def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) -> dict[str, MistakePictures]:

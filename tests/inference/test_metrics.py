@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from carclf.errors import UserError
 from carclf.inference.metrics import FIGURES, Evaluation, evaluate, wilson_interval
+from carclf.metrics import find_metric
 
 
 def random_predictions(*, photos: int, classes: int, seed: int):
@@ -123,6 +124,35 @@ def test_to_dict_is_json_with_every_field():
     assert stored["confusion"] == evaluation.confusion.tolist()
     assert stored["per_class"][2] == evaluation.per_class[2]._asdict()
     assert stored["mistakes"][0]["id"] == evaluation.mistakes[0].id
+
+
+def test_a_thousand_classes_most_of_them_absent_have_finite_figures():
+    """Four hundred photos of 1,000 classes: the matrix is stored by its cells, and the pairs are more."""
+    probabilities, labels = random_predictions(photos=400, classes=1000, seed=9)
+    evaluation = run(probabilities, labels // 4)
+    stored = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert stored["confusion"] is None
+    assert sum(photos for _, _, photos in stored["confusion_cells"]) == 400
+    assert len(stored["most_confused"]) == 30
+    assert sum(score.photos == 0 for score in evaluation.per_class) > 700
+    assert 0.0 <= evaluation.metrics["macro_f1"] <= 1.0
+
+
+@pytest.mark.parametrize("name", ["qwk", "log_loss", "auc", "map@5", "top-3", "balanced_accuracy"])
+def test_the_metric_that_counts_comes_first(name):
+    probabilities, labels = random_predictions(photos=60, classes=4, seed=1)
+    metric = find_metric(name)
+    evaluation = evaluate(
+        probabilities=probabilities,
+        labels=labels,
+        ids=[str(row) for row in range(60)],
+        class_names=list("abcd"),
+        metric=metric,
+    )
+    assert (evaluation.metric, evaluation.score) == (name, metric.compute(probabilities, labels))
+    assert evaluation.headline() == f"{metric.title} {metric.show(evaluation.score)}"
+    assert run(probabilities, labels).headline() == ""
+    assert run(probabilities, labels).score == run(probabilities, labels).accuracy
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -133,6 +133,37 @@ def test_the_headline_is_accuracy_with_interval_photos_and_time(run):
     assert "usually 1 min 1 s" in text  # the first epoch does not count, because it compiles
 
 
+def test_another_metric_stands_before_the_accuracy_and_has_a_chart(run):
+    plain = make_evaluation()
+    scored = dataclasses.replace(plain, metric="log_loss", score=0.25)
+    history = make_history().assign(score=0.1, val_score=0.2)
+    text = Page(page_text(run, evaluation=scored, history=history)).text
+    assert text.index("Log loss, the metric that counts 0.2500") < text.index("Accuracy on the 10 photos")
+    assert "b3_512: Log loss 0.2500" in text
+    charts = text[text.index("during the epoch.") :]
+    assert charts.index("Log loss") < charts.index("Accuracy")
+    assert "the metric that counts" not in Page(page_text(run, evaluation=plain)).text
+
+
+def test_classes_without_photos_come_last_and_have_no_figures(tmp_path):
+    run = make_run(tmp_path / "r", class_names=("absent", "good", "poor"), metrics={})
+    evaluation = evaluate(
+        probabilities=np.eye(3)[[1, 1, 0]], labels=np.array([1, 1, 2]), ids=list("abc"), class_names=run.class_names
+    )
+    table = Page(page_text(run, evaluation=evaluation)).text
+    table = table[table.index("Classes, weakest first") :]
+    assert table.index("poor 0.0 %") < table.index("good 100.0 %") < table.index("absent – – – 0")
+
+
+def test_very_many_classes_are_pairs_without_a_picture(tmp_path):
+    names = tuple(f"class {k}" for k in range(201))
+    run = make_run(tmp_path / "r", class_names=names, metrics={})
+    Image.new("RGB", (20, 20), "blue").save(run.directory / "confusion.png")
+    page = Page(page_text(run, evaluation=make_evaluation(class_names=names, photos=201, wrong=20)))
+    assert "img" not in page.tags
+    assert page.text.count(" predicted as ") >= 20
+
+
 def test_a_run_that_keeps_swa_weights_has_no_best_epoch(tmp_path):
     metrics = {"val_accuracy": 0.8, "best_epoch": None, "train_seconds": 192.0, "epochs": 3}
     text = Page(page_text(make_run(tmp_path / "averaged", metrics=metrics, swa_epochs=2))).text

@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from carclf.inference.metrics import ConfusedPair
 from carclf.report.pictures import (
     CURVES,
     PAGE_COLOURS,
+    charts_of,
     curve_svg,
     draw_augmentation,
     draw_confusion,
     draw_history,
+    draw_pairs,
     plain_text,
 )
 
@@ -37,6 +40,11 @@ def history(epochs: int) -> pd.DataFrame:
             "seconds": np.full(epochs, 12.5),
         }
     )
+
+
+def scored(epochs: int) -> pd.DataFrame:
+    """Returns the history of a metric other than the accuracy."""
+    return history(epochs).assign(score=0.1, val_score=0.2)
 
 
 def pixels(path) -> np.ndarray:
@@ -81,6 +89,24 @@ def test_a_confusion_matrix_of_any_size_has_a_reasonable_picture(tmp_path, class
     assert has_colour(image, (8, 48, 107))  # the darkest blue: all of a class
 
 
+def test_the_pairs_of_very_many_classes_are_drawn_as_bars(tmp_path):
+    pairs = [ConfusedPair(f"class {k}", title, 30 - k) for k, title in enumerate(HOSTILE * 6)]
+    draw_pairs(pairs, path=tmp_path / "confusion.png", title="run")
+    assert has_colour(pixels(tmp_path / "confusion.png"), (0x1F, 0x6F, 0xEB))
+    draw_pairs([], path=tmp_path / "none.png", title="run without a mistake")
+    assert (tmp_path / "none.png").stat().st_size > 1000
+
+
+def test_another_metric_has_a_chart_of_its_own(tmp_path):
+    plain = history(3)
+    assert charts_of(plain) == ["Accuracy", "Loss", "Learning rate", "Seconds"]
+    assert charts_of(scored(3)) == list(CURVES)
+    for name, frame in (("plain", plain), ("scored", scored(3))):
+        draw_history(frame, path=tmp_path / f"{name}.png", title="run", metric="Log loss")
+    heights = [pixels(tmp_path / f"{name}.png").shape[0] for name in ("plain", "scored")]
+    assert heights[1] == pytest.approx(1.5 * heights[0], rel=0.01)
+
+
 def test_a_class_without_photos_has_an_empty_row(tmp_path):
     draw_confusion(np.array([[3, 1], [0, 0]]), class_names=["a", "b"], path=tmp_path / "confusion.png", title="run")
     assert (tmp_path / "confusion.png").stat().st_size > 1000
@@ -114,18 +140,18 @@ def test_mismatched_draws_are_refused(tmp_path, originals, shape):
 
 @pytest.mark.parametrize("name", CURVES)
 def test_an_inline_chart_is_well_formed_and_follows_the_colours_of_the_page(name):
-    svg = curve_svg(history(5), name=name, best_epoch=4)
+    svg = curve_svg(scored(5), name=name, best_epoch=4)
     # HTML needs no namespace for links, XML does.
     root = ElementTree.fromstring(str(svg).replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1))
     assert root.get("aria-label") == f"{name} by epoch"
     assert {"var(--ink)", "var(--grid)", "var(--val)", "var(--best)"} <= set(re.findall(r"var\(--\w+\)", svg))
     assert not set(re.findall(r"#[0-9a-f]{6}\b", svg)) & {*PAGE_COLOURS.values(), "#000000", "#ffffff"}
     assert "<style" not in svg
-    assert svg == curve_svg(history(5), name=name, best_epoch=4)
+    assert svg == curve_svg(scored(5), name=name, best_epoch=4)
 
 
 def test_charts_of_one_page_share_no_id():
-    charts = [set(re.findall(r' id="([^"]+)"', curve_svg(history(5), name=name, best_epoch=4))) for name in CURVES]
+    charts = [set(re.findall(r' id="([^"]+)"', curve_svg(scored(5), name=name, best_epoch=4))) for name in CURVES]
     assert all(charts)
     assert len(set.union(*charts)) == sum(map(len, charts))
 
