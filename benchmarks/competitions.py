@@ -35,6 +35,7 @@ class CompetitionsOptions(Options):
 
     only: str = option("", "Names of competitions, separated by commas; empty takes all.")
     convert_only: bool = option(False, "Convert and check, but neither train nor predict.")
+    draw: str = option("", "Only write the files of the miniatures to folders in this folder.", path=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +62,14 @@ def main(options: CompetitionsOptions) -> None:
       UserError: one of them was misread or refused.
     """
     names = options.only.split(",") if options.only else [one.name for one in COMPETITIONS]
+    if options.draw:
+        for one in COMPETITIONS:
+            if one.name in names:
+                write(one, Path(options.draw) / one.name)
+        return
     with scratch_folder() as scratch:
         outcomes = [
-            run(one, scratch / str(number), convert_only=options.convert_only)
+            run(one, scratch.resolve() / str(number), convert_only=options.convert_only)
             for number, one in enumerate(COMPETITIONS)
             if one.name in names
         ]

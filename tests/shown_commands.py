@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import sys
 import typing
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ def blocks(language: str, page: str) -> list[str]:
 
 
 def parse_shown(command: str) -> Any:
-    """Returns the options of `python -m carclf.COMMAND …` or `python tools/COMMAND.py …`, or refuses as it would."""
+    """Returns the options of `python -m carclf.COMMAND …`, `python tools/COMMAND.py …` or a benchmark, or refuses."""
     _, *arguments = shlex.split(command)
     if arguments[0] == "-m":
         name, *flags = arguments[1:]
     else:
         assert (ROOT / arguments[0]).is_file()
-        name, flags = f"carclf.{Path(arguments[0]).stem}", arguments[1:]
+        script, flags = Path(arguments[0]), arguments[1:]
+        name = script.stem if script.parts[0] == "benchmarks" else f"carclf.{script.stem}"
+        if script.parts[0] == "benchmarks" and str(ROOT / "benchmarks") not in sys.path:
+            sys.path.append(str(ROOT / "benchmarks"))
     options = typing.get_type_hints(importlib.import_module(name).main)["options"]
     return parse_command_line(options, flags, description="")

@@ -22,7 +22,7 @@ def by_folder(entries: Sequence[Entry], roles: Roles, *, split: str, findings: F
       findings: added to.
 
     Raises:
-      UserError: photos lie at different depths, or a folder above a photo is called as no class is.
+      UserError: photos lie at different depths.
     """
     held = [entry for entry in entries if roles.role(entry.path) == VALIDATION]
     classes = folder_classes([entry for entry in entries if roles.role(entry.path) != VALIDATION], roles)
@@ -33,7 +33,6 @@ def by_folder(entries: Sequence[Entry], roles: Roles, *, split: str, findings: F
     if loose:
         findings.notes.append(f"{len(loose)} photos lie in no class folder and were left out: {named(loose)}.")
     usable = [entry for entry in entries if entry.path in classes]
-    refuse_other_folders(classes)
     return [
         Photo(photo_id, split, classes[entry.path], entry)
         for photo_id, entry in zip(ids_of(usable, roles), usable, strict=True)
@@ -76,24 +75,22 @@ def _check_depths(folders: Folders) -> None:
         )
 
 
-def refuse_other_folders(classes: Mapping[str, str]) -> None:
-    """Checks that no class is called as a folder of another purpose usually is.
+def other_folders(classes: Mapping[str, str], roles: Roles) -> dict[str, str]:
+    """Returns path → folder of photos below a folder that is called as one of another purpose usually is.
 
     Args:
       classes: path of a photo → its class.
-
-    Raises:
-      UserError: one is.
+      roles: of the photos.
     """
-    names = sorted({name for name in classes.values() if name.lower() in NO_CLASSES or _has_role(name)})
-    if names:
-        path = next(path for path, name in classes.items() if name == names[0])
-        raise UserError(
-            f"The folders directly above the photos would be the classes, and {named(names)} "
-            f"{'is' if len(names) == 1 else 'are'} none (such as {path}): give the folder directly above the class "
-            "folders, a CSV of labels with --labels=CSV, or --label_pattern=REGEX if the names of the photos hold the "
-            "classes."
-        )
+    folders = {path: {composed(name) for name in roles.below(path)} for path in classes}
+    shared = set.intersection(*folders.values()) if folders else set()
+    found = {}
+    for path, name in classes.items():
+        wrong = [name] if name.lower() in NO_CLASSES else []
+        wrong += [folder for folder in sorted(folders[path] - shared | {name}) if _has_role(folder)]
+        if wrong:
+            found[path] = wrong[0]
+    return found
 
 
 def _has_role(name: str) -> bool:

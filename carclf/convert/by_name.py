@@ -12,6 +12,7 @@ from carclf.convert.sources import Entry
 from carclf.errors import UserError
 
 _WORD_AND_NUMBER = re.compile(r"([A-Za-z]{2,})[._]\d+")
+_WORDS_BEFORE_NUMBER = re.compile(r"(\D+?)[-_. ]?\d+")
 MOST_WORDS = 20  # more are no few classes
 OF_CAMERAS = frozenset(
     (
@@ -62,6 +63,20 @@ def by_pattern(entries: Sequence[Entry], roles: Roles, pattern: str, *, split: s
         Photo(photo_id, split, composed(classes[entry.path]), entry)
         for photo_id, entry in zip(ids_of(usable, roles), usable, strict=True)
     ]
+
+
+def likely_pattern(entries: Sequence[Entry]) -> tuple[str, list[str]]:
+    """Returns (pattern, words) of names that may be words and numbers, such as cloudy12.jpg, for a proposal; or "".
+
+    Unlike `usual_pattern` this may be wrong, so it is never taken without asking.
+    """
+    found = [_WORDS_BEFORE_NUMBER.match(PurePosixPath(entry.path).name) for entry in entries]
+    words = Counter(match[1] for match in found if match)
+    if sum(words.values()) < len(found) or not 2 <= len(words) <= max(MOST_WORDS, len(found) // 3):
+        return "", []
+    if any(word.lower() in OF_CAMERAS for word in words):
+        return "", []
+    return (_WORDS_BEFORE_NUMBER.pattern, sorted(words)) if min(words.values()) > 1 else ("", [])
 
 
 def usual_pattern(entries: Sequence[Entry]) -> str:

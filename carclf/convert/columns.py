@@ -149,7 +149,7 @@ def _values_of_sample(table: Table, others: list[int], wanted: Wanted) -> Found:
 def _one_hot(table: Table, others: list[int], wanted: Wanted) -> Found:
     """Finds columns of 0 and 1 of which each row has a 1: the sample's, else all that there are."""
     places = [place for name in wanted.answers if (place := table.find(name)) in others and place is not None]
-    hot = [c for c in (places if len(places) > 1 else others) if _is_flag(table, c)]
+    hot = [c for c in (places if len(places) > 1 else others) if _is_flag(table, c, constant=len(places) > 1)]
     if len(hot) < 2 or (len(places) > 1 and len(hot) != len(places)):
         return None
     sets = [[table.header[c] for c in hot if float(row[c] or 0)] for row in table.rows]
@@ -160,8 +160,10 @@ def _one_hot(table: Table, others: list[int], wanted: Wanted) -> Found:
     return table.with_column(SET_OF, map(" ".join, sets)), len(table.header), note if several else ""
 
 
-def _is_flag(table: Table, column: int) -> bool:
-    return set(table.values(column)) in ({"0", "1"}, {"0.0", "1.0"})
+def _is_flag(table: Table, column: int, *, constant: bool) -> bool:
+    """Returns whether a column holds 0 and 1, or only one of them if it may be constant."""
+    values = set(table.values(column))
+    return (constant or len(values) > 1) and (values <= {"0", "1"} or values <= {"0.0", "1.0"})
 
 
 def _usual_name(table: Table, others: list[int], wanted: Wanted) -> Found:

@@ -73,9 +73,10 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     layout = read_layout(tree, options, findings)
     photos = layout.photos
     if not any(photo.split == "train" for photo in photos):
+        why = _why_none(tree, findings, photos)
         raise UserError(
-            f"--input={options.input} was read as {layout.name} and has no training photos{_why_none(tree, findings)}: "
-            "give class folders, the competition's zip or folder, or --labels=CSV."
+            f"--input={options.input} was read as {layout.name} and has no training photos{why}: give class folders, "
+            "the competition's zip or folder, or --labels=CSV."
         )
     trees = [tree]
     if options.external:
@@ -99,8 +100,8 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     )
 
 
-def _why_none(tree: Tree, findings: Findings) -> str:
-    """Returns how many photos were refused or found by no Id, with the first and its reason; else the first note."""
+def _why_none(tree: Tree, findings: Findings, tests: list[Photo]) -> str:
+    """Returns which photos are not read, or were refused or found by no Id, with the reason; else the first note."""
     if clause := not_read(tree):
         return f"; {clause}"
     reasons = [(entry.path, entry.problem) for entry in tree.refused]
@@ -109,6 +110,8 @@ def _why_none(tree: Tree, findings: Findings) -> str:
         path, reason = reasons[0]
         counted = "1 was" if len(reasons) == 1 else f"{len(reasons):,} were"
         return f"; {counted} refused or found by no Id (first: {path}: {reason})"
+    if tests:
+        return f"; all {len(tests):,} photos lie below {tests[0].entry.path.split('/')[0]}/"
     return f"; {findings.notes[0].rstrip('.')}" if findings.notes else ""
 
 

@@ -4,8 +4,8 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from carclf.convert import by_name
-from carclf.convert.by_folder import by_folder, folder_classes
+from carclf.convert import by_name, refusals
+from carclf.convert.by_folder import by_folder, folder_classes, other_folders
 from carclf.convert.by_list import as_tests, by_label, none_named, rank_for, with_folders
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, named
@@ -48,7 +48,8 @@ def read_layout(tree: Tree, options: ConvertOptions, findings: Findings) -> Layo
 
 def _note_other_files(tree: Tree, findings: Findings) -> None:
     known = [*tree.records, *(e.path for e in tree.entries if is_photo(e) or e.path.lower().endswith((".csv", ".tsv")))]
-    others = sorted({entry.path for entry in tree.entries} - set(known))
+    maps = [e.path for e in tree.entries if "/" not in e.path and e.path.lower().endswith(".json")]
+    others = sorted({entry.path for entry in tree.entries} - {*known, *maps})
     if others:
         findings.notes.append(f"{len(others)} files are no photos and were left out: {named(others)}.")
 
@@ -192,11 +193,12 @@ class _Reading:
             train = by_name.by_pattern(entries, self.roles, pattern, split="train", findings=self.findings)
             return train, self._tests(train)
         train = by_folder(entries, self.roles, split="train", findings=self.findings)
+        classes = {photo.entry.path: photo.category for photo in train}
         if self._splits and not train:
-            raise UserError(
-                "The photos of train/ lie in no class folders and no train.csv is beside it: give --labels=CSV, or "
-                "--label_pattern=REGEX if the names of the photos hold the classes."
-            )
+            others = {e.path.split("/")[0] for e in self.entries if "/" in e.path and not self.roles.role(e.path)}
+            raise refusals.flat_training(entries, self.lists, beside=sorted(others))
+        if wrong := other_folders(classes, self.roles):
+            raise refusals.wrong_names(classes, wrong, self.lists, entries)
         return train, self._tests(train)
 
     def _apart(self) -> set[str]:
@@ -218,7 +220,8 @@ class _Reading:
 
     def _by_pattern(self, pattern: str) -> tuple[list[Photo], list[Photo]]:
         apart = self._apart()
-        entries = [entry for entry in self._candidates if entry.path not in apart]
+        others = (TEST, ANNOTATION)
+        entries = [e for e in self.entries if self.roles.role(e.path) not in others and e.path not in apart]
         train = by_name.by_pattern(entries, self.roles, pattern, split="train", findings=self.findings)
         return train, self._tests(train)
 
@@ -246,7 +249,7 @@ class _Reading:
         categories = {photo.category for photo in train}
         if len(categories) != 1:
             return
-        category, path = train[0].category, train[0].entry.path
+        category = train[0].category
         if self.options.labels:
             return
         if self.lists.labels:
@@ -255,8 +258,4 @@ class _Reading:
                 f"{self.lists.labels.label_column!r}): --label_column=NAME takes another."
             )
             return
-        raise UserError(
-            f"All {len(train):,} training photos would be of one class, {category} (such as {path}): give the folder "
-            "above the class folders, a CSV of labels with --labels=CSV, or --label_pattern=REGEX if the names of the "
-            "photos hold the classes."
-        )
+        raise refusals.one_class(train, self.lists, source=self.options.input)

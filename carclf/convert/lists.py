@@ -6,13 +6,14 @@ A list is recognised by its content, a column whose cells name photos, not by it
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from carclf.convert.columns import NamedPhoto, Wanted, columns_of_list, id_column, with_labels
 from carclf.convert.labels import ID_COLUMNS, LabelFile, columns_by_name, label_file, named
+from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, test_list
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings
-from carclf.convert.roles import TEST, VALIDATION, Roles, role_of_file
+from carclf.convert.roles import TEST, Roles, role_of_file
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table, read_table
 from carclf.convert.tree import Tree
@@ -22,7 +23,6 @@ from carclf.forms import Sample, read_sample
 SAMPLE_FILE = re.compile(
     r"sample[-_ ]?(sub|solution|entry)|sub(mission)?[-_ ]?(sample|format|example|template)|^submission", re.IGNORECASE
 )
-LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]?labels)\.csv$", re.IGNORECASE)
 MOST_IN_FOLDERS = 50  # lists in folders are looked at if there are not more
 
 
@@ -35,24 +35,14 @@ class Lists:
       sample: the sample submission, or None.
       content: the bytes of the sample submission, or None.
       tests: the Ids of the test photos: the sample's, else those of a list of test photos; None if there is none.
+      unlabelled: CSV → its columns, of those that name photos but are not known to hold labels.
     """
 
     labels: LabelFile | None = None
     sample: Sample | None = None
     content: bytes | None = None
     tests: LabelFile | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Listed:
-    """A CSV whose cells name photos: its Ids, their labels if it has them, the role of its photos."""
-
-    labels: LabelFile
-    role: str
-
-    @property
-    def has_labels(self) -> bool:
-        return bool(self.labels.label_column)
+    unlabelled: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 def find_lists(tree: Tree, options: ConvertOptions, *, names: NamedPhoto, roles: Roles, findings: Findings) -> Lists:
@@ -69,24 +59,19 @@ def find_lists(tree: Tree, options: ConvertOptions, *, names: NamedPhoto, roles:
       UserError: a list that counts cannot be read, or several could count.
     """
     sample, content = _sample(tree, options)
-    wanted = Wanted(options.id_column, options.label_column, sample)
+    finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), names, roles, findings)
     tests = _ids_of(sample) if sample else None
-    if options.label_pattern:
-        return Lists(None, sample, content, tests)
-    if options.labels:
-        given = read_table(file_bytes(options.labels, "labels"), shown=os.path.basename(options.labels))
-        table, ids, label, note = columns_of_list(given, names, wanted)
-        findings.notes += [note] if note else []
-        return Lists(_label_file(table, ids, label, options), sample, content, tests)
-    found = _listed_at(tree, lambda entry: "/" not in entry.path, options, wanted, names, roles, findings)
-    if not any(one.has_labels and one.role != TEST for one in found):
-        deeper = [entry for entry in tree.entries if "/" in entry.path and _is_csv(entry)]
-        if len(deeper) <= MOST_IN_FOLDERS:
-            found += _listed_at(tree, lambda entry: "/" in entry.path, options, wanted, names, roles, Findings())
-    labels = _label_list([one for one in found if one.has_labels and one.role != TEST], findings)
+    if options.label_pattern or options.labels:
+        return Lists(finder.given() if options.labels else None, sample, content, tests)
+    found = finder.all_lists()
+    labels = label_list(found, findings)
     _check_flags_used(options, labels)
-    others = [one.labels for one in found if one.role == TEST]
-    return Lists(labels, sample, content, tests or (_without_labels(others[0], findings) if others else None))
+    if sample is None and (alike := next((one for one in found if answers_everywhere_alike(one, labels)), None)):
+        content = tree.read(alike.entry)
+        sample = read_sample(content, shown=alike.entry.path)
+        findings.notes.append(f"{alike.entry.path} is the sample submission: its answers are all alike.")
+        tests = _ids_of(sample)
+    return Lists(labels, sample, content, tests or test_list(found, findings), finder.unlabelled)
 
 
 def file_bytes(path: str, flag: str) -> bytes:
@@ -129,66 +114,78 @@ def _is_csv(entry: Entry) -> bool:
     return entry.path.lower().endswith((".csv", ".tsv"))
 
 
-def _listed_at(
-    tree: Tree,
-    where: Callable[[Entry], bool],
-    options: ConvertOptions,
-    wanted: Wanted,
-    names: NamedPhoto,
-    roles: Roles,
-    findings: Findings,
-) -> list[_Listed]:
-    """Returns the CSV files at some place whose cells name photos, the sample submission left out."""
-    found = []
-    for entry in tree.entries:
-        if not where(entry) or not _is_csv(entry) or SAMPLE_FILE.search(entry.path.rpartition("/")[2]):
-            continue
-        if listed := _read(tree, entry, options, wanted, names, roles, findings):
-            found.append(listed)
-    return found
+@dataclasses.dataclass(frozen=True)
+class _Finder:
+    """Reads the lists of an input."""
 
+    tree: Tree
+    options: ConvertOptions
+    wanted: Wanted
+    names: NamedPhoto
+    roles: Roles
+    findings: Findings
+    unlabelled: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
-def _read(
-    tree: Tree,
-    entry: Entry,
-    options: ConvertOptions,
-    wanted: Wanted,
-    names: NamedPhoto,
-    roles: Roles,
-    findings: Findings,
-) -> _Listed | None:
-    """Returns the Ids and labels of a CSV, or None if it names no photo."""
-    counts = bool(LABEL_FILE.match(entry.path))
-    try:
-        table = read_table(tree.read(entry), shown=entry.path)
-    except UserError as error:
-        if counts:
-            raise
-        findings.notes.append(f"{entry.path} was left out: {error}")
-        return None
-    ids = id_column(table, names, wanted)
-    if ids is None and counts and not wanted.id_column:  # its Ids may be written otherwise
-        ids = columns_by_name(table, id_column="", label_column=wanted.label_column, with_labels=False)[0]
-    if ids is None:
-        return None
-    if _has_no_header(table, ids, names):
-        findings.notes.append(f"{entry.path} has no header and was left out.")
-        return None
-    role = _role(table, ids, names, roles)
-    found = with_labels(table, ids, wanted)
-    if found is None:
-        if role != TEST:
-            findings.notes.append(
-                f"{entry.path} names photos, but none of its columns is known to hold labels "
-                f"({named(table.header)}): it was left out; --label_column=NAME takes one."
+    def given(self) -> LabelFile:
+        """Returns the list that --labels names."""
+        path = self.options.labels
+        table = read_table(file_bytes(path, "labels"), shown=os.path.basename(path))
+        table, ids, label, note = columns_of_list(table, self.names, self.wanted)
+        self.findings.notes += [note] if note else []
+        return _label_file(table, ids, label, self.options)
+
+    def all_lists(self) -> list[Listed]:
+        """Returns the lists at the root of the input, and those in folders if none at the root has labels."""
+        files = [e for e in self.tree.entries if _is_csv(e) and not SAMPLE_FILE.search(e.path.rpartition("/")[2])]
+        found = self._read_all([entry for entry in files if "/" not in entry.path])
+        deeper = [entry for entry in files if "/" in entry.path]
+        if not any(one.has_labels for one in found) and len(deeper) <= MOST_IN_FOLDERS:
+            found += self._read_all(deeper)
+        return found
+
+    def _read_all(self, files: Sequence[Entry]) -> list[Listed]:
+        return [listed for entry in files if (listed := self._read(entry))]
+
+    def _read(self, entry: Entry) -> Listed | None:
+        """Returns a list, or None if the file names no photo or has no column of labels."""
+        try:
+            table = read_table(self.tree.read(entry), shown=entry.path)
+        except UserError as error:
+            if LABEL_FILE.match(entry.path):
+                raise
+            self.findings.notes.append(f"{entry.path} was left out: {error}")
+            return None
+        if _has_no_header(table, self.names):
+            self.findings.notes.append(f"{entry.path} has no header and was left out.")
+            return None
+        ids = self._id_column(table)
+        return None if ids is None else self._with_labels(entry, table, ids)
+
+    def _id_column(self, table: Table) -> int | None:
+        ids = id_column(table, self.names, self.wanted)
+        if ids is None and LABEL_FILE.match(table.shown) and not self.wanted.id_column:  # Ids written otherwise
+            columns = columns_by_name(table, id_column="", label_column=self.wanted.label_column, with_labels=False)
+            return columns[0]
+        return ids
+
+    def _with_labels(self, entry: Entry, table: Table, ids: int) -> Listed | None:
+        role = _role(table, ids, self.names, self.roles)
+        found = with_labels(table, ids, self.wanted)
+        if found is None and role != TEST:
+            columns = [name for place, name in enumerate(table.header) if place != ids]
+            self.unlabelled[table.shown] = columns
+            self.findings.notes.append(
+                f"{table.shown} names photos, but none of its columns is known to hold labels ({named(columns)}): it "
+                "was left out; --label_column=NAME takes one."
             )
             return None
-        return _Listed(label_file(table, ids=ids, label=None), role)
-    table, label, note = found
-    findings.notes += [note] if note else []
-    return _Listed(
-        _label_file(table, ids, label, options) if role != TEST else label_file(table, ids=ids, label=label), role
-    )
+        if found is None:
+            return Listed(entry, table, label_file(table, ids=ids, label=None), role)
+        table, label, note = found
+        self.findings.notes += [note] if note else []
+        if role == TEST:
+            return Listed(entry, table, label_file(table, ids=ids, label=label), role)
+        return Listed(entry, table, _label_file(table, ids, label, self.options), role)
 
 
 def _label_file(table: Table, ids: int, label: int, options: ConvertOptions) -> LabelFile:
@@ -201,9 +198,8 @@ def _label_file(table: Table, ids: int, label: int, options: ConvertOptions) -> 
     return label_file(table, ids=ids, label=label, group=group)
 
 
-def _has_no_header(table: Table, ids: int, names: NamedPhoto) -> bool:
-    first = table.header[ids]
-    return "." in first and first.lower() not in ID_COLUMNS and bool(names(first))
+def _has_no_header(table: Table, names: NamedPhoto) -> bool:
+    return any("." in cell and cell.lower() not in ID_COLUMNS and names(cell) for cell in table.header)
 
 
 def _role(table: Table, ids: int, names: NamedPhoto, roles: Roles) -> str:
@@ -212,51 +208,6 @@ def _role(table: Table, ids: int, names: NamedPhoto, roles: Roles) -> str:
         return role
     found = {roles.role(path) for row in table.rows if (path := names(row[ids]))}
     return TEST if found == {TEST} else ""
-
-
-def _label_list(found: Sequence[_Listed], findings: Findings) -> LabelFile | None:
-    """Returns the labels of the lists; those of validation join those of training.
-
-    Raises:
-      UserError: several lists could count.
-    """
-    main = [one.labels for one in found if one.role != VALIDATION]
-    more = [one.labels for one in found if one.role == VALIDATION]
-    if not main:
-        main, more = more, []
-    if len(main) > 1:
-        usual = [labels for labels in main if LABEL_FILE.match(labels.shown)]
-        distinct = list({tuple(labels.labels.items()): labels for labels in main}.values())
-        if len(usual) != 1 and len(distinct) > 1:
-            raise UserError(
-                f"The input holds {named([labels.shown for labels in main])} side by side, which give labels to "
-                "photos: say which one counts with --labels=CSV."
-            )
-        kept = usual[0] if len(usual) == 1 else main[0]
-        left = named([labels.shown for labels in main if labels is not kept])
-        findings.notes.append(f"The labels are those of {kept.shown}; {left} was left out.")
-        main = [kept]
-    return _joined(main[0], more) if main else None
-
-
-def _joined(main: LabelFile, more: Sequence[LabelFile]) -> LabelFile:
-    for other in more:
-        both = [i for i in other.labels if main.labels.get(i, other.labels[i]) != other.labels[i]]
-        if both:
-            raise UserError(f"{main.shown} and {other.shown} give {both[0]} different labels: correct one of them.")
-        main = dataclasses.replace(
-            main,
-            shown=f"{main.shown} and {other.shown}",
-            labels={**main.labels, **other.labels},
-            groups={**main.groups, **other.groups},
-        )
-    return main
-
-
-def _without_labels(tests: LabelFile, findings: Findings) -> LabelFile:
-    if tests.label_column:
-        findings.notes.append(f"The photos of {tests.shown} are test photos: their labels were left out.")
-    return dataclasses.replace(tests, labels=dict.fromkeys(tests.labels, ""), repeated=())
 
 
 def _check_flags_used(options: ConvertOptions, labels: LabelFile | None) -> None:

@@ -1,0 +1,97 @@
+"""Lists of photos, and which of several counts: for the labels, for the test photos, as the sample submission."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from carclf.convert.labels import LabelFile, named
+from carclf.convert.photos import Findings
+from carclf.convert.roles import TEST, VALIDATION
+from carclf.convert.sources import Entry
+from carclf.convert.table import Table
+from carclf.errors import UserError
+
+LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]?labels)\.csv$", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A CSV whose cells name photos.
+
+    Attributes:
+      entry: the file.
+      table: its content.
+      labels: its Ids, and their labels if it has any.
+      role: of its photos: TEST, VALIDATION, TRAIN or "".
+    """
+
+    entry: Entry
+    table: Table
+    labels: LabelFile
+    role: str
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels of training photos may be read from it."""
+        return bool(self.labels.label_column) and self.role != TEST
+
+
+def label_list(found: Sequence[Listed], findings: Findings) -> LabelFile | None:
+    """Returns the labels of the lists; those of validation join those of training. None if no list has any.
+
+    Raises:
+      UserError: several lists could count.
+    """
+    main = [one.labels for one in found if one.has_labels and one.role != VALIDATION]
+    more = [one.labels for one in found if one.has_labels and one.role == VALIDATION]
+    if not main:
+        main, more = more, []
+    return _joined(_only(main, findings), more) if main else None
+
+
+def _only(lists: Sequence[LabelFile], findings: Findings) -> LabelFile:
+    """Returns the list that counts: the only one, the only one with a usual name, or the first of equal ones."""
+    if len(lists) == 1:
+        return lists[0]
+    usual = [labels for labels in lists if LABEL_FILE.match(labels.shown)]
+    if len(usual) != 1 and any(labels.labels != lists[0].labels for labels in lists):
+        raise UserError(
+            f"The input holds {named([labels.shown for labels in lists])} side by side, which give labels to photos: "
+            "say which one counts with --labels=CSV."
+        )
+    kept = usual[0] if len(usual) == 1 else lists[0]
+    left = named([labels.shown for labels in lists if labels is not kept])
+    findings.notes.append(f"The labels are those of {kept.shown}; {left} was left out.")
+    return kept
+
+
+def _joined(main: LabelFile, more: Sequence[LabelFile]) -> LabelFile:
+    for other in more:
+        both = [i for i in other.labels if main.labels.get(i, other.labels[i]) != other.labels[i]]
+        if both:
+            raise UserError(f"{main.shown} and {other.shown} give {both[0]} different labels: correct one of them.")
+        main = dataclasses.replace(
+            main,
+            shown=f"{main.shown} and {other.shown}",
+            labels={**main.labels, **other.labels},
+            groups={**main.groups, **other.groups},
+        )
+    return main
+
+
+def test_list(found: Sequence[Listed], findings: Findings) -> LabelFile | None:
+    """Returns the Ids of the first list of test photos, or None; labels in it are left out."""
+    tests = next((one.labels for one in found if one.role == TEST), None)
+    if tests and tests.label_column:
+        findings.notes.append(f"The photos of {tests.shown} are test photos: their labels were left out.")
+    return dataclasses.replace(tests, labels=dict.fromkeys(tests.labels, ""), repeated=()) if tests else None
+
+
+def answers_everywhere_alike(one: Listed, labels: LabelFile | None) -> bool:
+    """Returns whether a list of test photos is a sample submission: its answers are named as labels, and all alike."""
+    if one.role != TEST or labels is None:
+        return False
+    answers = [name for name in one.table.header if name != one.labels.id_column]
+    named_so = labels.label_column in answers or (len(answers) > 1 and set(labels.labels.values()) <= set(answers))
+    places = [one.table.header.index(name) for name in answers]
+    return named_so and all(len(one.table.values(place)) <= 1 for place in places)

@@ -1,0 +1,102 @@
+"""What to say when the folders of an input are no classes: which column, pattern or folder to give instead."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from carclf.convert.by_name import likely_pattern
+from carclf.convert.labels import named
+from carclf.convert.lists import Lists
+from carclf.convert.photos import Photo
+from carclf.convert.sources import Entry
+from carclf.errors import UserError
+
+NO_CLASSES = "no class folders and no train.csv is beside it"
+
+
+def advice(entries: Sequence[Entry], lists: Lists, *, folder: str) -> str:
+    """Returns what to give instead, as a clause that starts with a verb.
+
+    Args:
+      entries: the photos without classes.
+      lists: of the input.
+      folder: which folder to give.
+    """
+    for shown, columns in lists.unlabelled.items():
+        return f"say which column of {shown} holds the labels with --label_column=NAME ({named(columns)})"
+    pattern, words = likely_pattern(entries)
+    if pattern:
+        names = f"if the names of the photos hold the classes ({named(words)})"
+        return f"give --label_pattern='{pattern}' {names}, or {folder}"
+    return (
+        f"give {folder}, a CSV of labels with --labels=CSV, or --label_pattern=REGEX if the names of the photos hold "
+        "the classes"
+    )
+
+
+def one_class(photos: Sequence[Photo], lists: Lists, *, source: str) -> UserError:
+    """Returns the error about class folders of which there is only one; `source` is the input."""
+    category, path = photos[0].category, photos[0].entry.path
+    instead = advice([photo.entry for photo in photos], lists, folder=_above(source))
+    return UserError(
+        f"All {len(photos):,} training photos would be of one class, {category} (such as {path}): {instead}."
+    )
+
+
+def _above(source: str) -> str:
+    """Returns the folder above an input, if it holds more folders, in words."""
+    parent = os.path.dirname(os.path.abspath(source))
+    if os.path.isdir(source) and parent != os.path.abspath(source):
+        with os.scandir(parent) as items:
+            if sum(item.is_dir() and not item.name.startswith(".") for item in items) > 1:
+                return f"--input={parent} if its folders are the classes"
+    return "the folder above the class folders"
+
+
+def flat_training(entries: Sequence[Entry], lists: Lists, *, beside: Sequence[str]) -> UserError:
+    """Returns the error about a folder of training photos without classes in it.
+
+    Args:
+      entries: its photos.
+      lists: of the input.
+      beside: the folders beside it that hold photos, too.
+    """
+    where = f"The photos of train/ (such as {entries[0].path}) lie in no class folders"
+    if lists.unlabelled:
+        return UserError(f"{where}: {advice(entries, lists, folder='')}.")
+    where = f"The photos of train/ lie in {NO_CLASSES}"
+    if beside:
+        return UserError(
+            f"{where}: give --labels=CSV, or if train is a class such as {named(beside)}, "
+            "--label_pattern='([^/]+)/[^/]+$'."
+        )
+    pattern, words = likely_pattern(entries)
+    if pattern:
+        return UserError(
+            f"{where}: give --labels=CSV, or --label_pattern='{pattern}' if the names of the photos hold the classes "
+            f"({named(words)})."
+        )
+    return UserError(
+        f"{where}: give --labels=CSV, or --label_pattern=REGEX if the paths of the photos hold the classes."
+    )
+
+
+def wrong_names(
+    classes: Mapping[str, str], wrong: Mapping[str, str], lists: Lists, entries: Sequence[Entry]
+) -> UserError:
+    """Returns the error about class folders with the names of other things.
+
+    Args:
+      classes: path of a photo → its class.
+      wrong: path → name, of the photos below a folder that is called as no class is.
+      lists: of the input.
+      entries: the photos.
+    """
+    names, path = sorted(set(wrong.values())), next(iter(wrong))
+    others = [other.rpartition("/")[0] for other in classes if other not in wrong]
+    above = os.path.commonpath([folder.rpartition("/")[0] or "." for folder in others]) if others else ""
+    folder = f"the folder {above}/ alone" if above not in ("", ".") else "the folder directly above the class folders"
+    are = "is none" if len(names) == 1 else "are none"
+    return UserError(
+        f"The folders above the photos would be the classes, and {named(names)} {are} (such as {path}): "
+        f"{f'give {folder}' if others else advice(entries, lists, folder=folder)}."
+    )

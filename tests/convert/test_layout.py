@@ -1,0 +1,362 @@
+"""Labels by list, by folder and by name: how other collections lie, and what is refused with what to do instead."""
+
+import json
+
+import pytest
+
+from carclf.convert.inventory import take_inventory
+from carclf.convert.options import ConvertOptions
+from carclf.errors import UserError
+from tests.convert.inputs import converted, csv_of, drawn, write_files, write_zip, zipped
+
+
+def listed(tmp_path, files, **options):
+    """Returns (Id → label of the training photos, the test Ids, the notes); no photo is read."""
+    source = write_files(tmp_path / "in", {name: content or b"" for name, content in files.items()})
+    given = ConvertOptions(input=str(source), output=str(tmp_path / "out"), **options)
+    inventory = take_inventory(given, spool=str(tmp_path / "spool"))
+    train = {photo.id: photo.category for photo in inventory.photos if photo.split == "train"}
+    return train, [photo.id for photo in inventory.photos if photo.split == "test"], inventory
+
+
+def empty(*paths):
+    return dict.fromkeys(paths, b"")
+
+
+def numbered(path, numbers):
+    return empty(*(path.format(n) for n in numbers))
+
+
+def table(header, rows):
+    return "".join([f"{header}\n", *(",".join(map(str, row)) + "\n" for row in rows)]).encode()
+
+
+TWO = ("cat", "dog")
+
+
+def classes(path, first=0, each=2):
+    """Returns empty photos of two classes; `path` has the places {name} and {n}."""
+    return empty(*(path.format(name=name, n=first + k * each + i) for k, name in enumerate(TWO) for i in range(each)))
+
+
+FOLDERS = {
+    "prefixed and doubled": (
+        classes("seg_train/seg_train/{name}/{n}.jpg") | classes("seg_test/seg_test/{name}/{n}.jpg", 10, 1)
+        | empty("seg_pred/seg_pred/90.jpg"), ["10.jpg", "11.jpg"],
+    ),
+    "deep, with texts": (classes("data/v1/images/{name}/{n}.jpg") | empty("data/README", "data/v1/list.txt"), []),
+    "a constant folder inside": (
+        classes("train/{name}/images/{n}.jpg") | empty("val/images/7.jpg", "test/images/8.jpg"), ["8.jpg"],
+    ),
+    "validation joins": (
+        empty("train/cat/0.jpg", "val/cat/1.jpg", "train/dog/2.jpg", "valid/dog/3.jpg"), [],
+    ),
+    "loose photos in the wrapper": (classes("data/{name}/{n}.jpg") | empty("data/example.jpg"), []),
+    "annotations": (classes("images/{name}/{n}.jpg") | classes("annotations/{name}/{n}.png"), []),
+    "twice": (classes("{name}/{n}.jpg") | classes("all/{name}/{n}.jpg"), []),
+    "twice, in a wrapper": (classes("all/{name}/{n}.jpg") | classes("all/all/{name}/{n}.jpg"), []),
+    "other sizes": (classes("jpeg-64x64/{name}/{n}.jpg") | classes("jpeg-512x512/{name}/{n}.jpg"), []),
+    "wrapped in a test folder": (classes("test-data/train/{name}/{n}.jpg") | empty("test-data/test/8.jpg"), ["8.jpg"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_class_is_the_folder_above_the_photo(tmp_path, name):
+    files, tests = FOLDERS[name]
+    train, found, inventory = listed(tmp_path, files)
+    assert train == {f"{n}.jpg": name for n, name in enumerate(["cat", "cat", "dog", "dog"])}
+    assert found == tests
+    if name == "other sizes":
+        assert all("512x512" in photo.entry.path for photo in inventory.photos)
+
+
+REFUSED = {
+    "one class": (
+        numbered("cat/{}.jpg", range(3)), r"All 3 training photos would be of one class, cat \(such as cat/0\.jpg\)",
+    ),
+    "the class's own folder": (numbered("{}.jpg", range(3)), "3 photos lie in no class folder and were left out"),
+    "images and masks": (
+        numbered("images/{}.jpg", range(3)) | numbered("masks/{}.png", range(3)),
+        r"would be the classes, and images, masks are none .*: give the folder directly above the class folders",
+    ),
+    "a test set among the classes": (
+        classes("photos/{name}/{n}.jpg") | empty("own_testset/x/7.jpg", "final-test/final-test/8.jpg"),
+        r"and final-test, own_testset are none \(such as \S+\): give the folder photos/ alone",
+    ),
+    "two depths": (
+        classes("{name}/{n}.jpg") | empty("dog/new/9.jpg"),
+        r"at different depths below the class folders, such as cat/0\.jpg and dog/new/9\.jpg: give the folder directly",
+    ),
+    "a class called train": (
+        numbered("bus/{}.jpg", range(2)) | numbered("train/{}.jpg", range(2, 4)),
+        r"if train is a class such as bus, --label_pattern='\(\[\^/\]\+\)/\[\^/\]\+\$'",
+    ),
+    "words before numbers": (
+        empty("set/cloudy1.jpg", "set/cloudy2.jpg", "set/rain1.jpg", "set/rain2.jpg"),
+        r"give --label_pattern='\S+( \]\?\S+)?' if the names of the photos hold the classes \(cloudy, rain\)",
+    ),
+    "a list without a known column": (
+        numbered("img/{}.jpg", range(3)) | {"styles.csv": table("id,season,year", [(n, "x", 2011) for n in range(3)])},
+        r"say which column of styles\.csv holds the labels with --label_column=NAME \(season, year\)",
+    ),
+    "nothing but test photos": (
+        numbered("test/cat/{}.jpg", range(2)), r"has no training photos; all 2 photos lie below test/",
+    ),
+    "7z": (
+        {"train.7z": b"7z", "labels.csv": csv_of([("1", "a")])},
+        r"train\.7z is not read \(unpack it and give the folder, such as with 7z x\)",
+    ),
+    "DICOM": (
+        empty("train/1.dcm", "train/2.dcm"),
+        r"train/1\.dcm is not read \(write each image as a PNG, such as with pydicom",
+    ),
+    "pixels": (
+        {"train.csv": table("label," + ",".join(f"pixel{n}" for n in range(9)), [range(10)])},
+        r"train\.csv holds pixels",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_classes_is_refused_with_what_to_give_instead(tmp_path, name):
+    files, said = REFUSED[name]
+    with pytest.raises(UserError, match=said):
+        listed(tmp_path, files)
+
+
+def test_the_folder_above_is_proposed_where_a_class_folder_was_given(tmp_path):
+    write_files(tmp_path, classes("cars/{name}/{n}.jpg"))
+    options = ConvertOptions(input=str(tmp_path / "cars" / "cat"), output=str(tmp_path / "out"))
+    with pytest.raises(UserError, match="no class folder"):
+        take_inventory(options, spool=str(tmp_path / "spool"))
+
+
+TESTS = numbered("test/{}.jpg", (7, 8))
+LISTS = {
+    "a list of any name": (
+        numbered("x/{}.jpg", range(4))
+        | {"driver_list.csv": table("who,classname,img", [("p", f"c{n % 2}", f"{n}.jpg") for n in range(4)])},
+        {f"{n}.jpg": f"c{n % 2}" for n in range(4)}, [],
+    ),
+    "one-hot columns of the sample": (
+        numbered("x/{}.jpg", range(4)) | TESTS | {
+            "train.csv": table("image_id,rust,scab", [(n, int(n < 2), int(n >= 2)) for n in range(4)]),
+            "sample_submission.csv": table("image_id,rust,scab", [(n, 0.5, 0.5) for n in (7, 8)]),
+        }, {str(n): ("rust", "scab")[n > 1] for n in range(4)}, ["7", "8"],
+    ),
+    "values that are the sample's columns": (
+        numbered("x/{}.jpg", range(4)) | TESTS | {
+            "list.csv": table("n,kind,margin", [(n, ("a b", "c")[n % 2], f"0.{n}") for n in range(4)]),
+            "sampleSubmission.csv": table("file,A_B,c", [(n, 0.5, 0.5) for n in (7, 8)]),
+        }, {str(n): ("a b", "c")[n % 2] for n in range(4)}, ["7", "8"],
+    ),
+    "the column called Id holds labels": (
+        numbered("train/{}.jpg", range(4)) | TESTS | {
+            "train.csv": table("Image,Id", [(f"{n}.jpg", f"w{n % 2}") for n in range(4)]),
+            "sample_submission.csv": table("Image,Id", [(f"{n}.jpg", "w0 w1") for n in (7, 8)]),
+        }, {f"{n}.jpg": f"w{n % 2}" for n in range(4)}, ["7.jpg", "8.jpg"],
+    ),
+    "two columns that agree": (
+        numbered("train/a{}.jpg", range(4)) | TESTS | {
+            "train.csv": table("category_id,file_name,id", [(n % 2, f"a{n}.jpg", f"a{n}") for n in range(4)]),
+            "sample_submission.csv": table("Id,Predicted", [(n, n % 2) for n in (7, 8)]),
+        }, {f"a{n}": str(n % 2) for n in range(4)}, ["7", "8"],
+    ),
+    "lists by split": (
+        numbered("x/{}.jpg", range(6)) | {
+            f"{name}.csv": table("path,label", [(f"x/{n}.jpg", "ab"[n % 2]) for n in numbers])
+            for name, numbers in (("train", (0, 1)), ("val", (2, 3)), ("test", (4, 5)))
+        }, {f"x/{n}.jpg": "ab"[n % 2] for n in range(4)}, ["x/4.jpg", "x/5.jpg"],
+    ),
+    "labels of test photos": (
+        numbered("train/{}.jpg", range(4)) | TESTS
+        | {"all.csv": table("file,label", [(f"{n}.jpg", "ab"[n % 2]) for n in (0, 1, 2, 3, 7, 8)])},
+        {f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
+    ),
+    "an unnamed sample": (
+        numbered("train/{}.jpg", range(4)) | TESTS | {
+            "labels.csv": table("id,label", [(n, "ab"[n % 2]) for n in range(4)]),
+            "answers.csv": table("id,label", [(n, "a") for n in (7, 8)]),
+        }, {str(n): "ab"[n % 2] for n in range(4)}, ["7", "8"],
+    ),
+    "folders that are other things": (
+        numbered("train/7/{}.jpg", (0, 1)) | numbered("train/9/{}.jpg", (2, 3))
+        | {"train.csv": table("image,chain,hotel_id", [(f"{n}.jpg", 7 + n // 2 * 2, 100 + n % 2) for n in range(4)]),
+           "sample_submission.csv": table("image,hotel_id", [("8.jpg", "100 101")]), "test/8.jpg": b""},
+        {f"{n}.jpg": str(100 + n % 2) for n in range(4)}, ["8.jpg"],
+    ),
+    "ties are settled by folders": (
+        numbered("train/{}.jpg", range(4)) | numbered("test/{}.jpg", range(2))
+        | {"train.csv": table("id,label", [(n, "ab"[n % 2]) for n in range(4)]),
+           "sample_submission.csv": table("id,label", [(n, "a") for n in range(2)])},
+        {str(n): "ab"[n % 2] for n in range(4)}, ["0", "1"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_known_by_its_content(tmp_path, name):
+    files, labels, tests = LISTS[name]
+    train, found, _ = listed(tmp_path, files)
+    assert (train, found) == (labels, tests)
+
+
+def test_row_numbers_that_name_photos_too_are_asked_about(tmp_path):
+    rows = [(n, f"{(n * 5 + 2) % 8}.jpg", "ab"[n % 2]) for n in range(8)]
+    files = numbered("x/{}.jpg", range(8)) | {"train.csv": table(",image_name,label", rows)}
+    said = "train.csv has two columns that name photos, but not the same ones in each row, '' and 'image_name'"
+    with pytest.raises(UserError, match=said):
+        listed(tmp_path, files)
+    train, _, _ = listed(tmp_path, files, id_column="image_name")
+    assert train == {name: label for _, name, label in rows}
+
+
+def test_several_ones_in_a_row_are_a_set_with_a_note(tmp_path):
+    rows = [(n, 1, int(n % 2)) for n in range(4)]
+    files = numbered("x/{}.jpg", range(4)) | {"train.csv": table("image,rust,scab", rows)}
+    files["sample_submission.csv"] = table("image,rust,scab", [(9, 0.5, 0.5)])
+    train, _, inventory = listed(tmp_path, files | empty("test/9.jpg"))
+    assert train == {str(n): ("rust", "rust scab")[n % 2] for n in range(4)}
+    assert "2 rows of train.csv have several columns that are 1: the set of them is the class." in inventory.notes
+
+
+def test_a_list_without_header_leaves_the_folders_their_labels(tmp_path):
+    files = classes("train/{name}/{n}.jpg") | {"anno.csv": b"0.jpg,39,1\n1.jpg,40,1\n2.jpg,1,2\n3.jpg,2,2\n"}
+    train, _, inventory = listed(tmp_path, files)
+    assert sorted(train.values()) == ["cat", "cat", "dog", "dog"]
+    assert "anno.csv has no header and was left out." in inventory.notes
+
+
+def test_flags_reach_lists_of_any_name_and_a_missing_column_is_told(tmp_path):
+    rows = [(n, "x", "ab"[n % 2]) for n in range(4)]
+    files = numbered("x/{}.jpg", range(4)) | {"meta.csv": table("number,season,kind", rows)}
+    train, _, _ = listed(tmp_path, files, label_column="kind")
+    assert train == {str(n): "ab"[n % 2] for n in range(4)}
+    with pytest.raises(UserError, match="--label_column=nothing is a column of no CSV that names photos"):
+        listed(tmp_path, files, label_column="nothing")
+    with pytest.raises(
+        UserError, match=r"meta\.csv has no column 'driver' for --group_column: its columns are number, season"
+    ):
+        listed(tmp_path, files, label_column="kind", group_column="driver")
+
+
+NAMES = [f"{word}.{n}.jpg" for word in TWO for n in range(3)]
+
+
+def test_words_before_numbers_are_classes_where_training_photos_are_flat(tmp_path):
+    files = empty(*(f"train/{name}" for name in NAMES), "test/1.jpg")
+    train, tests, inventory = listed(tmp_path, files)
+    assert (train, tests) == ({name: name[:3] for name in NAMES}, ["1.jpg"])
+    assert (
+        "The class of each training photo is the word in its name: --label_pattern='(cat|dog)[._]\\d+'."
+        in inventory.notes
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["IMG_1.jpg", "IMG_2.jpg", "DSC_1.jpg", "DSC_2.jpg"], ["cat.1.jpg", "cat.2.jpg"], [*NAMES, "x.jpg"],
+        ["a1.jpg", "b1.jpg"],
+    ],
+    ids=["cameras", "one word", "another name", "no separator"],
+)  # fmt: skip
+def test_other_names_are_not_taken_for_classes(tmp_path, names):
+    with pytest.raises(UserError, match="lie in no class folders"):
+        listed(tmp_path, empty(*(f"train/{name}" for name in names), "test/1.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files", "labels"),
+    [
+        (r"(cat|dog)\.\d+", [f"train/{name}" for name in NAMES], {name: name[:3] for name in NAMES}),
+        (
+            r"(\w+)_\d+",
+            ["images/a_b_1.jpg", "images/c_2.jpg", "annotations/a_b_1.png"],
+            {"a_b_1.jpg": "a_b", "c_2.jpg": "c"},
+        ),
+        (r"([^/]+)/[^/]+$", ["bus/1.jpg", "train/2.jpg"], {"1.jpg": "bus", "2.jpg": "train"}),
+        (r"(\w+)/train", ["a/train/1.jpg", "b/train/2.jpg", "a/test/3.jpg"], {"1.jpg": "a", "2.jpg": "b"}),
+    ],
+)  # fmt: skip
+def test_a_pattern_reads_the_class_from_names_or_paths(tmp_path, pattern, files, labels):
+    assert listed(tmp_path, empty(*files), label_pattern=pattern)[0] == labels
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [("(a", r"--label_pattern=\(a is no regular expression"), ("a+", r"has no group: put the class in parentheses")],
+)
+def test_a_pattern_that_is_none_is_refused(pattern, said):
+    with pytest.raises(UserError, match=said):
+        ConvertOptions(input="in", output="out", label_pattern=pattern)
+
+
+def small(labels=("0", "1"), tests=2):
+    """Returns a competition of six photos with two classes, without a sample."""
+    files = {f"train/{n}.jpg": drawn(n) for n in range(6)} | {f"test/{n}.jpg": drawn(n) for n in range(20, 20 + tests)}
+    return files | {"train.csv": csv_of(((f"{n}.jpg", labels[n % 2]) for n in range(6)), "id,label")}
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        ("id,label\n20.jpg,2\n21.jpg,2\n", "'2' in the column label, which is none of the 2 classes"),
+        ("id,0,1,2\n20.jpg,0,0,1\n21.jpg,0,0,1\n", "and also 2, which no training photo shows"),
+        ("id,label\n20.jpg,0\n99.jpg,1\n", r"99\.jpg: named in sample_submission\.csv, but there is no such photo"),
+        ("id,label\n20.jpg,0\n21.jpg,0\n", "say which with --form=label or --form=probability"),
+        ("id,label\n20.jpg,0\n20.jpg,1\n", r"has the Id '20\.jpg' twice"),
+    ],
+)
+def test_a_sample_of_other_classes_or_photos_is_refused_at_conversion(tmp_path, sample, said):
+    source = write_files(tmp_path / "in", small() | {"sample_submission.csv": sample.encode()})
+    with pytest.raises(UserError, match=said):
+        converted(source, tmp_path / "out")
+
+
+def test_the_form_is_kept_and_a_flag_decides_it(tmp_path):
+    sample = b"id,label\n20.jpg,0\n21.jpg,0\n"
+    (tmp_path / "answers.csv").write_bytes(sample)
+    source = write_files(tmp_path / "in", small())
+    made = {
+        form: converted(source, tmp_path / form, form=form, sample=str(tmp_path / "answers.csv"))
+        for form in ("label", "probability")
+    }
+    assert [(m.form.kind, m.form.positive) for m in made.values()] == [("label", ""), ("probability", "1")]
+    assert made["label"].fingerprint != made["probability"].fingerprint
+    assert json.loads((tmp_path / "label" / "dataset.json").read_text())["form"]["header"] == ["id", "label"]
+    assert (tmp_path / "label" / "sample-submission.csv").read_bytes() == sample
+
+
+@pytest.mark.parametrize("content", [{"0": "Rust", "1": "Scab"}, {"Rust": 0, "Scab": 1}])
+def test_a_map_names_the_classes_and_the_labels_stay(tmp_path, content):
+    files = small() | {"map.json": json.dumps(content).encode(), "other.json": b'{"a": [1]}'}
+    manifest = converted(write_files(tmp_path / "in", files), tmp_path / "out")
+    assert (manifest.class_labels, manifest.class_names) == (("0", "1"), ("Rust", "Scab"))
+    named = converted(tmp_path / "in", tmp_path / "named", classes="a,b")
+    assert named.class_names == ("a", "b")
+
+
+def test_a_group_stays_in_one_fold(tmp_path):
+    files = {f"{n % 2}/{n}.jpg": drawn(n) for n in range(12)}
+    files["drivers.csv"] = table("driver,classname,img", [(f"p{n % 4}", n % 2, f"{n}.jpg") for n in range(12)])
+    manifest = converted(write_files(tmp_path / "in", files), tmp_path / "out", group_column="driver", folds=2)
+    ids = manifest.read_ids("train")
+    folds = {f"p{n}": set() for n in range(4)}
+    for name, fold in zip(ids["id"], ids["fold"], strict=True):
+        folds[f"p{int(name.removesuffix('.jpg')) % 4}"].add(fold)
+    assert all(len(found) == 1 for found in folds.values())
+    assert set(ids["fold"]) == {0, 1}
+
+
+def test_a_zipped_list_is_the_list_and_an_archive_of_everything_is_the_input(tmp_path):
+    files = small() | {"sample_submission.csv": b"id,label\n20.jpg,0\n21.jpg,1\n"}
+    plain = converted(write_files(tmp_path / "plain", files), tmp_path / "out")
+    packed = files | {"train.csv.zip": zipped({"train.csv": files["train.csv"]})}
+    del packed["train.csv"]
+    write_files(tmp_path / "packed", packed)
+    (tmp_path / "one").mkdir()
+    write_zip(tmp_path / "one" / "data.zip", files)
+    for name in ("packed", "one"):
+        manifest = converted(tmp_path / name, tmp_path / f"{name} out")
+        assert (manifest.fingerprint, manifest.form) == (plain.fingerprint, plain.form)
