@@ -74,6 +74,24 @@ def test_the_noise_of_an_accuracy_is_that_of_a_difference(load):
     assert noise(1.0, photos=200) == 0.0
 
 
+def test_the_right_form_of_an_answer_is_worth_what_theory_says(load, tmp_path, monkeypatch, capsys):
+    """One label of ten is wrong: as 0 or 1 that costs 36 nats each, as a calibrated probability the entropy of 0.9."""
+    forms = load("forms")
+    monkeypatch.chdir(tmp_path)
+    forms.main(forms.FormsOptions(photos=2000))
+    lines = [
+        line.rsplit(maxsplit=1)
+        for line in capsys.readouterr().out.splitlines()
+        if line[:5] in ("log_l", "map@5", "qwk  ")
+    ]
+    scores = {" ".join(words.split()[1:]): float(score) for words, score in lines}
+    expected = 0.1 * 36.04 / -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
+    assert scores["0 or 1"] / scores["the calibrated probability"] == pytest.approx(expected, rel=0.25)
+    assert scores["the calibrated probability"] < scores["the probability"] < scores["0 or 1"]
+    assert scores["the five likeliest"] > scores["the likeliest label"] + 0.02
+    assert scores["thresholds on the expected grade"] > scores["the likeliest grade"]
+
+
 def run(script: str, photos: Path, folder: Path, *flags: str) -> tuple[str, dict]:
     command = [sys.executable, str(ROOT / "benchmarks" / script), f"--photos={photos}", "--json=figures.json", *flags]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=900)

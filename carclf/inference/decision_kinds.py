@@ -10,7 +10,7 @@ from carclf.inference.calibration import fit_temperature, tempered
 from carclf.metrics import Metric
 from carclf.metrics.tallies import confusion_of
 
-CLIPS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2)  # lowest probabilities to choose from
+CLIPS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2, 1e-1)  # lowest probabilities to choose from
 GRID = 64  # places tried for a threshold
 MULTIPLES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)  # of a class's rarity
 OFFSETS = np.linspace(-1.0, 1.0, 21)  # tried on top of the offset of a class
