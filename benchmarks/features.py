@@ -1,6 +1,6 @@
 """Measures the gain from stored features of a frozen backbone: a head trained on them against one trained on photos.
 
-Both use the same command except for --feature_views, for the same epochs, on the same photos and folds.
+Both use the same command except for --feature_views, from a random head, on the same photos and folds.
 Example: python benchmarks/features.py --photos=data/cars --weights=mobilenet.h5 --views=1 --json=features.json"""
 
 import dataclasses
@@ -87,6 +87,8 @@ def train(options: FeatureBenchmarkOptions, data: Path, run: Path, *, views: int
         "batch_size": options.batch_size,
         "epochs": options.epochs,
         "feature_views": views,
+        "keep_features": str(views > 0).lower(),
+        "head_start": "random",
         "patience": 0,
         "unfreeze": "head",
         "device": "cpu",

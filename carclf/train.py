@@ -266,7 +266,8 @@ def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
     page = write_report(run, evaluation=evaluation, manifest=stage.manifest, views=CLEAN, runs_folder=options.runs)
     close_run(run)
     print(timing_table(fit.history))
-    kept = f"best at epoch {fit.best_epoch}" if fit.best_epoch else f"of the last {options.swa_epochs} averaged"
+    kept = "best before the first epoch" if fit.best_epoch == 0 else f"best at epoch {fit.best_epoch}"
+    kept = f"of the last {options.swa_epochs} averaged" if fit.best_epoch is None else kept
     if evaluation.headline():
         print(f"{evaluation.headline()} on {evaluation.photos} held-out photos.")
     print(f"Validation accuracy {evaluation.summary()}, {kept}.")

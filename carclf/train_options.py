@@ -195,10 +195,24 @@ class TrainOptions(Options):
         group=_MODEL,
     )
     train_batch_norm: bool = option(False, "Also train the backbone's BatchNorm layers.", group=_MODEL)
+    keep_features: bool = option(
+        True,
+        "With --unfreeze=head, where --augment mixes nothing: compute the backbone's features of each photo and of one "
+        "augmented view of it once, and train the head on those.",
+        since="0.2",
+        group=_MODEL,
+    )
+    head_start: str = option(
+        "auto",
+        "How a head begins: random, or from a logistic regression on kept features; auto is the regression where "
+        "features are kept, unless --init_from gives a head.",
+        choices=("auto", "random", "regression"),
+        since="0.2",
+        group=_MODEL,
+    )
     feature_views: int = option(
         0,
-        "With --unfreeze=head: compute the backbone's features of this many augmented views per photo once, and train "
-        "on those; 0 does not.",
+        "With --unfreeze=head: keep the features of this many augmented views per photo, and none of the photo itself.",
         low=0,
         check="carclf.recipe.chain:check_feature_views",
         using=("augment",),
@@ -352,6 +366,9 @@ class TrainOptions(Options):
         first_size, last_size = parse_image_sizes(self.image_size)
         refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")
         refuse(self.swa_epochs > 0 and self.ema_momentum > 0, "swa_epochs", self.swa_epochs, "--ema_momentum averages")
+        if self.head_start == "regression":
+            kept = self.feature_views or self.keep_features
+            refuse(self.unfreeze != "head" or not kept, "head_start", "regression", "it needs kept features")
         if self.feature_views:
             refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it is for --unfreeze=head")
             refuse(self.augment_validation, "feature_views", self.feature_views, "validation would be augmented")

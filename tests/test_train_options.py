@@ -275,7 +275,7 @@ def test_each_size_is_compiled_once(fit, monkeypatch):
 # --- feature_views
 
 BACKBONE = "layers/functional/"  # Keras's name in a weights file
-FEATURES = {"feature_views": 2, "unfreeze": "head", "steps": 3}
+FEATURES = {"feature_views": 2, "unfreeze": "head", "steps": 3, "head_start": "random"}
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,7 @@ def test_kept_features_train_the_head_and_leave_the_backbone(head_alone, home):
 
 def test_kept_features_give_what_the_photos_give(head_alone, fit):
     """Two draws are enough for two epochs: the head sees what it would see without features."""
-    photos = fit("head_of_photos", unfreeze="head", steps=3)
+    photos = fit("head_of_photos", unfreeze="head", steps=3, keep_features=False)
     pd.testing.assert_frame_equal(photos.history[REPEATED], head_alone.history[REPEATED], rtol=1e-4)
     for name, array in photos.weights().items():
         np.testing.assert_allclose(array, head_alone.weights()[name], atol=1e-5, err_msg=name)
@@ -322,6 +322,32 @@ def test_an_interrupted_head_ends_as_the_uninterrupted_one(head_alone, fit, monk
     assert_same_history(resumed, head_alone)
     for name, array in head_alone.weights().items():
         np.testing.assert_array_equal(array, resumed.weights()[name], err_msg=name)
+
+
+def test_a_head_starts_from_a_regression_which_stays_if_no_epoch_is_better(fit, monkeypatch):
+    """A rate at which every step harms; the second command resumes in the first epoch."""
+    bad = {"unfreeze": "head", "learning_rate": 50.0, "optimizer": "sgd", "epochs": 2, "steps": 3}
+    whole = fit("from_regression", **bad, evaluated=True)
+    assert "Head: starts from a regression on 192 features of 16 photos, C = " in whole.said
+    start = float(re.search(r"Before the first epoch: val_accuracy (\S+)\.", whole.said)[1])
+    metrics = json.loads((whole.directory / runs.METRICS_FILE).read_text())
+    assert (metrics["best_epoch"], round(metrics["val_accuracy"], 4)) == (0, start)
+    assert "best before the first epoch" in whole.said
+    steps = []
+
+    def sigterm_at_the_second(*_, **__):
+        steps.append(1)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.TimingCallback, "on_train_batch_end", sigterm_at_the_second)
+        with pytest.raises(Preempted):
+            fit("from_regression_cut", **bad)
+    resumed = fit("from_regression_cut", **bad)
+    assert "Resuming from step 2" in resumed.said
+    for name, array in whole.weights(runs.BEST_WEIGHTS).items():
+        np.testing.assert_array_equal(array, resumed.weights(runs.BEST_WEIGHTS)[name], err_msg=name)
 
 
 def test_kept_features_are_refused_where_they_would_not_be_the_photos(fit, home):

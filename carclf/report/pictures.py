@@ -98,7 +98,7 @@ def curve_svg(history: pd.DataFrame, *, name: str, best_epoch: int | None) -> Ma
     Args:
       history: one row per epoch, with the columns of history.csv.
       name: a key of `CURVES`.
-      best_epoch: counted from 1, marked by a dashed line.
+      best_epoch: counted from 1, marked by a dashed line; 0 is the start, before the first.
     """
     figure = Figure(figsize=(4.3, 2.9), layout="constrained")
     _draw_curves(figure.add_subplot(), history, name=name, colours=PAGE_COLOURS, best_epoch=best_epoch)
@@ -355,7 +355,7 @@ def _draw_curves(
             axes.plot(
                 history["epoch"], history[column], label=legend, color=colours[colour], marker=marker, markersize=3.5
             )
-    if best_epoch is not None:
+    if best_epoch:
         axes.axvline(best_epoch, color=colours["best"], linestyle="--", linewidth=1, zorder=0)
     rates = history.get("learning_rate", pd.Series(dtype=float)).dropna()
     if name == "Learning rate" and (rates > 0).any() and rates.max() > 20 * rates[rates > 0].min():

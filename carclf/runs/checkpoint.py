@@ -50,13 +50,13 @@ class Checkpoint:
       step: optimizer steps since the stage began.
       arrays: float, integer or boolean arrays by name.
       state: the rest of the state, ready for JSON.
-      best_epoch: epoch of the best weights, counted from 1; 0 if there are none yet.
+      best_epoch: epoch of the best weights, counted from 1, 0 for those before the first; None if there are none yet.
     """
 
     step: int
     arrays: Mapping[str, np.ndarray]
     state: Mapping[str, Any]
-    best_epoch: int = 0
+    best_epoch: int | None = None
 
 
 class CheckpointFolder:
@@ -139,7 +139,7 @@ class CheckpointFolder:
         content = self._check(path)
         try:
             self._check_specs(content)
-            best_epoch = 0 if content["best"] is None else int(content["best"]["epoch"])
+            best_epoch = None if content["best"] is None else int(content["best"]["epoch"])
             step, state = int(content["step"]), dict(content["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidCheckpointError(f"it lacks or garbles {error}") from None
@@ -183,8 +183,8 @@ class CheckpointFolder:
         if not self._best_weights.is_file() or self._best_weights.read_bytes() != content:
             write_atomically(self._best_weights, content)
 
-    def _copy_best_weights(self, epoch: int) -> None:
-        if epoch == (self._best["epoch"] if self._best else 0):
+    def _copy_best_weights(self, epoch: int | None) -> None:
+        if epoch is None or epoch == (self._best["epoch"] if self._best else None):
             return
         content = self._best_weights.read_bytes()
         write_atomically(self.directory / f"best-{epoch:05d}.weights.h5", content)

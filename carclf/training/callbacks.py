@@ -166,7 +166,7 @@ class BestWeights(keras.callbacks.Callback):
     reached.
 
     Attributes:
-      best_epoch: counted from 1; 0 before the first epoch has ended.
+      best_epoch: counted from 1; 0 before the first epoch has ended, and if no epoch is better than the start.
       best_score: the metric on the validation photos at that epoch.
     """
 
@@ -192,7 +192,7 @@ class BestWeights(keras.callbacks.Callback):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` returned; the checkpoint restores the file."""
         self.best_epoch = state["epoch"]
-        if state["score"] is not None and self.best_epoch > self._first_epoch:
+        if state["score"] is not None and (self.best_epoch > self._first_epoch or not self._first_epoch):
             rank, negative_entropy = state["score"]
             self._best = rank, negative_entropy
 
@@ -203,13 +203,20 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the weights if the epoch is the best so far."""
-        logs = logs or {}
-        ranks = self._metric.rank(float(logs[f"val_{self._metric.log}"])), -float(logs["val_cross_entropy"])
-        score = (_finite(ranks[0]), _finite(ranks[1]))
+        score = self._score(logs or {})
         if score > self._best:
             self._best, self.best_epoch = score, epoch + 1
             with self._average.in_model() if self._average else contextlib.nullcontext():
                 save_weights(self._classifier, self._path)
+
+    def begin(self, logs: Mapping[str, Any]) -> None:
+        """Saves the weights before the first epoch, which `logs` validates; no average of them exists yet."""
+        self._best = self._score(logs)
+        save_weights(self._classifier, self._path)
+
+    def _score(self, logs: Mapping[str, Any]) -> tuple[float, float]:
+        ranks = self._metric.rank(float(logs[f"val_{self._metric.log}"])), -float(logs["val_cross_entropy"])
+        return _finite(ranks[0]), _finite(ranks[1])
 
 
 def _finite(rank: float) -> float:
@@ -237,13 +244,20 @@ class StopWithoutProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Stops the training if `patience` epochs have passed without a better one."""
-        rank = self._metric.rank(float((logs or {})[f"val_{self._metric.log}"]))
+        rank = self._rank(logs or {})
         if rank > self._best:
             self._best, self._waited = rank, 0
             return
         self._waited += 1
         if self._waited >= self._patience:
             self.model.stop_training = True
+
+    def begin(self, logs: Mapping[str, Any]) -> None:
+        """Takes the weights before the first epoch, which `logs` validates, for the best so far."""
+        self._best = self._rank(logs)
+
+    def _rank(self, logs: Mapping[str, Any]) -> float:
+        return self._metric.rank(float(logs[f"val_{self._metric.log}"]))
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):

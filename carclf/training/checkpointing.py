@@ -259,8 +259,13 @@ class CheckpointSaver(keras.callbacks.Callback):
             step=self._position.step,
             arrays=self._model_state.read(),
             state=state | {"setting": self._setting},
-            best_epoch=state["best"]["epoch"],
+            best_epoch=_best_epoch(state["best"]),
         )
+
+
+def _best_epoch(best: Mapping[str, Any]) -> int | None:
+    """Returns the epoch of the best weights' file, 0 for those before the first epoch; None if there is no file yet."""
+    return best["epoch"] if best["epoch"] or best["score"] else None
 
 
 def _is_metric(name: str) -> bool:

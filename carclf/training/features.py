@@ -1,6 +1,6 @@
 """Fast training of a head: the frozen backbone runs once for each photo and draw, and its features are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -15,15 +15,14 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
 
-HEAD_LAYERS = ("head_dense", "head_norm", "head_relu", "head_dropout", "logits")
-
 
 def build_head_model(classifier: keras.Model) -> keras.Model:
     """Returns the classifier's layers after the pooling, float32 [B, D] → logits [B, K]; they share its variables."""
     features = keras.Input((classifier.get_layer("head_pool").output.shape[-1],), name="features")
     x = features
-    for name in HEAD_LAYERS:
-        x = classifier.get_layer(name)(x)
+    names = [layer.name for layer in classifier.layers]
+    for layer in classifier.layers[names.index("head_pool") + 1 :]:
+        x = layer(x)
     return keras.Model(features, x, name="head")
 
 
@@ -36,14 +35,14 @@ def compute_features(
     framing: Framing,
     rendering: Rendering,
     recipe: Recipe,
-    views: int,
+    views: Mapping[str, int | None],
     seed: int,
     batch_size: int,
     jit: bool,
     directory: Path,
     cache: DecodedCache | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Returns (training, validation): float32 [N, D] of the training photos for each draw, and float32 [M, D], undrawn.
+    """Returns (training, validation): float32 [N, D] of the training photos for each view, and float32 [M, D], undrawn.
 
     Each is a file in `directory`, which gets its final name only when it is complete; existing files are reused.
 
@@ -55,7 +54,7 @@ def compute_features(
       framing: image size and fit.
       rendering: how the images are computed.
       recipe: the augmentation; it must not mix.
-      views: number of draws of each training photo, the same as in the first epochs.
+      views: the views of each training photo by name, with the epoch whose draws each has; None for undrawn photos.
       seed: seed of the draws.
       batch_size: photos per step.
       jit: whether XLA compiles the step.
@@ -67,9 +66,9 @@ def compute_features(
     extractor.compile(jit_compile=jit)
     directory.mkdir(parents=True, exist_ok=True)
 
-    counts = [sum(shard.count for shard in shards) for shards in [train_shards] * views + [val_shards]]
+    counts = [sum(shard.count for shard in shards) for shards in [train_shards] * len(views) + [val_shards]]
 
-    def features(name: str, shards: Sequence[Shard], recipe: Recipe, epoch: int, *, progress: Progress) -> np.ndarray:
+    def features(name: str, shards: Sequence[Shard], epoch: int | None, *, progress: Progress) -> np.ndarray:
         path = directory / f"{name}.npy"
         photos = sum(shard.count for shard in shards)
         if path.is_file():
@@ -84,9 +83,9 @@ def compute_features(
                 shards=shards,
                 framing=framing,
                 batch_size=batch_size,
-                recipe=recipe,
+                recipe=parse_recipe("") if epoch is None else recipe,
                 seed=seed,
-                epoch=epoch,
+                epoch=epoch or 0,
                 cache=cache,
             )
             inputs = data.map(lambda inputs, *_: inputs)
@@ -94,8 +93,8 @@ def compute_features(
         return np.load(path, mmap_mode="r")
 
     with Progress("Computing features", total=sum(counts)) as progress:
-        training = [features(f"train-{view}", train_shards, recipe, view, progress=progress) for view in range(views)]
-        return training, features("validation", val_shards, parse_recipe(""), 0, progress=progress)
+        training = [features(name, train_shards, epoch, progress=progress) for name, epoch in views.items()]
+        return training, features("validation", val_shards, None, progress=progress)
 
 
 def _write(path: Path, features: np.ndarray) -> None:

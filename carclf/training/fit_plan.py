@@ -23,7 +23,7 @@ class FitResult:
 
     Attributes:
       history: one row per epoch of the stage so far (`carclf.training.callbacks.HistoryFile`).
-      best_epoch: counted from 1; None if an average of epochs is kept instead.
+      best_epoch: counted from 1; 0 if no epoch was better than the start; None if an average of epochs is kept instead.
       best_score: the metric of the weights that are kept, on the validation photos.
       train_seconds: duration of all epochs, validation included, and of computing their features.
       handed_over: what the next phase starts from; None after the last.
@@ -72,6 +72,7 @@ class FitPlan:
       metric: what weights, patience and plateau follow.
       patience: epochs of the last phase without a better metric before stopping; 0 never stops.
       averaged: whether the optimizer averages the weights (EMA); then the averages are validated and kept.
+      starts_trained: whether the weights are validated before the first step, and kept if no epoch is better.
       kept_epochs: number of last epochs whose weights are kept, for their average (SWA).
     """
 
@@ -82,6 +83,7 @@ class FitPlan:
     patience: int = 0
     averaged: bool = False
     kept_epochs: int = 0
+    starts_trained: bool = False
 
     @property
     def is_last(self) -> bool:

@@ -108,6 +108,7 @@ def fit_phase(
             callbacks=callbacks,
             start_step=start_step,
             is_validated=handed_over is not None,
+            validates_start=plan.starts_trained and handed_over is None,
             verbose=watching.verbose,
         )
     save_weights(classifier, saving.directory / runs.LAST_WEIGHTS)
@@ -186,12 +187,16 @@ def _fit(
     callbacks: _Callbacks,
     start_step: int,
     is_validated: bool,
+    validates_start: bool,
     verbose: int,
 ) -> None:
     """Trains from `start_step` to the end, in one `fit`: a second one would average the weights a second time.
 
-    If `start_step` is the end of an epoch, that epoch is validated first, unless it already was.
+    If `start_step` is the end of an epoch, that epoch is validated first, unless it already was. With
+    `validates_start`, so are the weights at step 0.
     """
+    if validates_start and not start_step:
+        _validate_start(model, callbacks=callbacks, validation=data.validation)
     epoch, step_in_epoch = divmod(start_step, phase.steps_per_epoch)
     continues = True
     if start_step and not step_in_epoch and not is_validated:
@@ -209,6 +214,16 @@ def _fit(
         shuffle=False,  # the data set is already shuffled
         verbose=verbose,
     )
+
+
+def _validate_start(model: keras.Model, *, callbacks: _Callbacks, validation: tf.data.Dataset) -> None:
+    """Keeps the weights before the first step as the best so far, and prints how good they are."""
+    validated = model.evaluate(validation, return_dict=True, verbose=0)
+    logs = {f"val_{name}": value for name, value in validated.items()}
+    callbacks.best.begin(logs)
+    if callbacks.stopping:
+        callbacks.stopping.begin(logs)
+    print(f"Before the first epoch: val_accuracy {validated['accuracy']:.4f}.", flush=True)
 
 
 def _saver(

@@ -21,6 +21,7 @@ from carclf.recipe import Recipe, parse_recipe
 from carclf.runs.opening import OpenRun
 from carclf.runs.parent import check_batch
 from carclf.train_options import TrainOptions
+from carclf.training.feature_plan import FeaturePlan, plan_features
 from carclf.training.phases import Phase, phase_of_step, plan_phases
 
 
@@ -43,6 +44,7 @@ class Stage:
       train_photos: number of photos in them, external photos included.
       val_photos: number of photos in the validation fold.
       class_weights: float64 [K].
+      features: what it keeps of the frozen backbone's output, or None if it trains on photos.
     """
 
     options: TrainOptions
@@ -59,6 +61,12 @@ class Stage:
     train_photos: int
     val_photos: int
     class_weights: np.ndarray
+    features: FeaturePlan | None
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the head says something before the first step: it has a parent, or starts from a regression."""
+        return self.parent is not None or (self.features is not None and self.features.regression)
 
     @property
     def framing(self) -> Framing:
@@ -126,6 +134,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
         class_weights=_class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
+        features=plan_features(options, recipe=recipe, begun=opened.begun),
     )
 
 

@@ -1,15 +1,18 @@
 """The data of a stage: batches of photos, or of the features that a frozen backbone computes from them."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from carclf import runs
 from carclf.data.cache import DecodedCache, open_cache
 from carclf.data.features import feature_batches, ordered_feature_batches
 from carclf.data.index import read_index, select
+from carclf.data.manifest import Shard
 from carclf.data.pipeline import HostSlice, sizes_for, training_batches, training_shards, validation_batches
 from carclf.recipe import parse_recipe
 from carclf.training.features import compute_features
@@ -50,11 +53,27 @@ def validation_data(stage: Stage, *, cache: DecodedCache | None) -> tf.data.Data
     )
 
 
-def feature_data(
-    stage: Stage, classifier: keras.Model, *, cache: DecodedCache | None
-) -> tuple[Callable[..., tf.data.Dataset], tf.data.Dataset]:
-    """Returns the backbone's features as (function from a start step to training batches, validation batches)."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class StageFeatures:
+    """The features of a frozen backbone that a stage keeps.
+
+    Attributes:
+      training: float32 [N, D] of the training photos for each view, mapped from files.
+      validation: float32 [M, D] of the undrawn validation photos.
+      train_shards: the shards of the training photos.
+      val_shards: those of the validation photos.
+    """
+
+    training: Sequence[np.ndarray]
+    validation: np.ndarray
+    train_shards: Sequence[Shard]
+    val_shards: Sequence[Shard]
+
+
+def stage_features(stage: Stage, classifier: keras.Model, *, cache: DecodedCache | None) -> StageFeatures:
+    """Returns the features that the stage keeps, and computes those that its folder does not hold."""
     options, manifest = stage.options, stage.manifest
+    assert stage.features
     train_shards = training_shards(manifest, stage.train_folds)
     val_shards = manifest.shards_of("train", folds=[options.val_fold])
     with stage.device.scope():
@@ -66,18 +85,24 @@ def feature_data(
             framing=stage.framing,
             rendering=stage.rendering,
             recipe=stage.recipe,
-            views=options.feature_views,
+            views=stage.features.views,
             seed=options.seed,
             batch_size=options.batch_size,
             jit=stage.device.jit,
             directory=stage.directory / runs.FEATURES_FOLDER,
             cache=cache,
         )
+    return StageFeatures(training, validation, train_shards, val_shards)
+
+
+def feature_data(stage: Stage, features: StageFeatures) -> tuple[Callable[..., tf.data.Dataset], tf.data.Dataset]:
+    """Returns (function from a start step to training batches of features, validation batches of features)."""
+    options, manifest = stage.options, stage.manifest
     train_data_from = functools.partial(
         feature_batches,
-        training,
+        features.training,
         manifest=manifest,
-        shards=train_shards,
+        shards=features.train_shards,
         batch_size=options.batch_size,
         epochs=options.epochs,
         seed=options.seed,
@@ -85,7 +110,9 @@ def feature_data(
         label_smoothing=options.label_smoothing,
         class_weights=stage.class_weights,
     )
-    val_data = ordered_feature_batches(validation, manifest=manifest, shards=val_shards, batch_size=options.batch_size)
+    val_data = ordered_feature_batches(
+        features.validation, manifest=manifest, shards=features.val_shards, batch_size=options.batch_size
+    )
     return train_data_from, val_data
 
 

@@ -19,11 +19,18 @@ from carclf.training.estimate import StageEstimate
 from carclf.training.failures import reporting_failures
 from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
 from carclf.training.fitting import fit_phase, setting_of
+from carclf.training.head_regression import start_from_regression
 from carclf.training.input_check import check_input
 from carclf.training.lr_finder import Sweep, sweep_stage
 from carclf.training.preemption import Preemption
 from carclf.training.stage import Stage
-from carclf.training.stage_data import decoded_cache, feature_data, training_data, validation_data
+from carclf.training.stage_data import (
+    decoded_cache,
+    feature_data,
+    stage_features,
+    training_data,
+    validation_data,
+)
 from carclf.training.stage_models import make_head, make_models
 from carclf.training.swa import average_last_epochs
 
@@ -101,14 +108,17 @@ class Trainer:
         stage, classifier, model = self.stage, self.classifier, self.model
         options, phase = stage.options, stage.phase
         started = time.perf_counter()
-        if options.feature_views:
+        if stage.features:
             with reporting_failures(phase):
-                train_data_from, val_data = feature_data(stage, classifier, cache=cache)
+                features = stage_features(stage, classifier, cache=cache)
+                if stage.features.regression:
+                    start_from_regression(stage, classifier, features)
+                train_data_from, val_data = feature_data(stage, features)
                 model = make_head(stage, classifier)
         else:
             train_data_from = functools.partial(training_data, stage, cache=cache)
             val_data = validation_data(stage, cache=cache)
-        feature_seconds = time.perf_counter() - started if options.feature_views else 0.0
+        feature_seconds = time.perf_counter() - started if stage.features else 0.0
         clock = InputClock()
         result = fit_phase(
             model,
@@ -127,6 +137,7 @@ class Trainer:
                 patience=options.patience,
                 averaged=options.ema_momentum > 0,
                 kept_epochs=options.swa_epochs,
+                starts_trained=stage.starts_trained,
             ),
             saving=saving,
             watching=Watching(

@@ -24,10 +24,11 @@ def classifier() -> keras.Model:
 
 
 def compute(classifier, dataset, directory, *, views=2, **changes):
+    named = {f"train-{draw}": draw for draw in range(views)}
     train, val = dataset.shards_of("train", folds=[0, 2]), dataset.shards_of("train", folds=[1])
     arguments = {
         "manifest": dataset, "train_shards": train, "val_shards": val, "framing": FRAMING,
-        "rendering": RENDERING, "recipe": RECIPE, "views": views, "seed": 7, "batch_size": 5,
+        "rendering": RENDERING, "recipe": RECIPE, "views": named, "seed": 7, "batch_size": 5,
         "jit": False, "directory": directory,
     }  # fmt: skip
     return compute_features(classifier, **(arguments | changes))

@@ -1,0 +1,40 @@
+"""Starts the head of a stage from a logistic regression on the features that the stage keeps."""
+
+import keras
+import numpy as np
+
+from carclf.data.index import read_index, select
+from carclf.data.pipeline import label_targets
+from carclf.model.head_start import start_head
+from carclf.model.regression import FeatureSet, choose_strength, fit_regression
+from carclf.progress import Progress
+from carclf.training.stage import Stage
+from carclf.training.stage_data import StageFeatures
+
+
+def start_from_regression(stage: Stage, classifier: keras.Model, features: StageFeatures) -> None:
+    """Sets the classifier's head to a regression on the kept training features, and prints its strength.
+
+    The strength is chosen on one of the training folds, so that near-duplicates stay on one side.
+    """
+    photos, folds = _labelled(stage, features)
+    with Progress("Fitting the regression that the head starts from"):
+        strength = choose_strength(photos, held_out=folds == min(stage.train_folds, default=-1))
+        regression = fit_regression(photos, strength=strength)
+        start_head(classifier, regression, photos)
+    print(
+        f"Head: starts from a regression on {photos.width} features of {len(photos.weight):,} photos, "
+        f"C = {strength:g}.",
+        flush=True,
+    )
+
+
+def _labelled(stage: Stage, features: StageFeatures) -> tuple[FeatureSet, np.ndarray]:
+    """Returns the training photos with their labels and class weights, and the fold of each; -1 for external ones."""
+    manifest, index = stage.manifest, read_index(stage.manifest)
+    labels = index[select(manifest, index, features.train_shards)]["label"]
+    target = label_targets(labels, class_count=manifest.class_count)
+    folds = np.concatenate(
+        [np.full(shard.count, -1 if shard.fold is None else shard.fold) for shard in features.train_shards]
+    )
+    return FeatureSet(features.training, target, stage.class_weights[labels].astype(np.float32)), folds

@@ -1,0 +1,82 @@
+"""The regression is scikit-learn's, and a head that starts from it says what it says."""
+
+import keras
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from carclf.model import regression
+from carclf.model.classifier import build_classifier
+from carclf.model.head_start import start_head
+from carclf.model.regression import FeatureSet, Regression, choose_strength, fit_regression
+
+PHOTOS, WIDTH, CLASSES = 90, 12, 4
+
+
+@pytest.fixture(scope="module")
+def features() -> FeatureSet:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(CLASSES, size=PHOTOS)
+    centres = rng.normal(size=(CLASSES, WIDTH))
+    views = [(5 + centres[labels] + rng.normal(size=(PHOTOS, WIDTH))).astype(np.float32) for _ in range(2)]
+    return FeatureSet(views, np.eye(CLASSES, dtype=np.float32)[labels], np.ones(PHOTOS, np.float32))
+
+
+def test_it_is_the_regression_of_scikit_learn(features, monkeypatch):
+    monkeypatch.setattr(regression, "STOPPING", {"maxiter": 1000, "gtol": 1e-7, "ftol": 1e-12})
+    (view, _), labels = features.views, features.target.argmax(axis=1)
+    one = FeatureSet([view], features.target, features.weight)
+    scaler = StandardScaler().fit(view)
+    theirs = LogisticRegression(C=0.1, tol=1e-8, max_iter=1000).fit(scaler.transform(view), labels)
+    ours = fit_regression(one, strength=0.1).logits(view)
+    wanted = theirs.decision_function(scaler.transform(view))
+    np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), wanted - wanted.mean(1, keepdims=True), atol=1e-3)
+
+
+def test_a_block_at_a_time_gives_the_same(features, monkeypatch):
+    whole = fit_regression(features)
+    monkeypatch.setattr(regression, "BLOCK_ROWS", 7)
+    np.testing.assert_allclose(fit_regression(features).kernel, whole.kernel, atol=1e-4)
+
+
+def test_a_photo_of_weight_0_does_not_count(features, monkeypatch):
+    chosen = np.arange(PHOTOS) % 3 > 0
+    copied = fit_regression(features.rows(chosen))
+    monkeypatch.setattr(regression, "GATHERED_BYTES", 0)
+    np.testing.assert_allclose(fit_regression(features.rows(chosen)).kernel, copied.kernel, atol=1e-4)
+    with pytest.raises(ValueError, match="at least one photo"):
+        fit_regression(features.rows(chosen & ~chosen))
+
+
+def test_the_strength_that_says_most_of_unseen_photos_is_chosen(features):
+    held_out = np.arange(PHOTOS) < 30
+    losses = {}
+    for strength in regression.STRENGTHS:
+        logits = fit_regression(features.rows(~held_out), strength=strength).logits(np.concatenate(features.views))
+        log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        losses[strength] = -(log * np.tile(features.target, (2, 1)))[np.tile(held_out, 2)].sum()
+    assert choose_strength(features, held_out=held_out) == min(losses, key=losses.get)
+    assert choose_strength(features, held_out=~held_out & held_out) == regression.USUAL_STRENGTH
+
+
+@pytest.mark.parametrize("head_width", [128, 7])
+def test_a_head_begins_where_the_regression_ends(head_width):
+    """Three pairs of units are enough for three directions, which is all that a difference of four classes has."""
+    classifier = build_classifier(
+        backbone="tiny", weights="none", class_count=CLASSES, image_size=(32, 32), head_width=head_width
+    )
+    rng = np.random.default_rng(1)
+    pool = classifier.get_layer("head_pool").output
+    photos = rng.uniform(0, 2, (20, pool.shape[-1])).astype(np.float32)
+    kernel = rng.normal(size=(pool.shape[-1], CLASSES))
+    wanted = Regression(kernel - kernel.mean(axis=1, keepdims=True), rng.normal(size=CLASSES), 0.1)
+    target = np.eye(CLASSES, dtype=np.float32)[rng.integers(CLASSES, size=20)]
+    start_head(classifier, wanted, FeatureSet([photos], target, np.ones(20, np.float32)))
+    head = keras.Model(pool, classifier.output)
+    logits = keras.ops.convert_to_numpy(head(photos))
+    np.testing.assert_allclose(logits, wanted.logits(photos), atol=1e-3)
+    hidden = keras.Model(pool, classifier.get_layer("head_norm").output)
+    normed = keras.ops.convert_to_numpy(hidden(photos))
+    np.testing.assert_allclose(normed.mean(axis=0), 0, atol=1e-3)  # so BatchNorm says the same in training
+    np.testing.assert_allclose(normed.std(axis=0), 1, atol=1e-2)
