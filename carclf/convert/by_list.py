@@ -98,6 +98,12 @@ def with_folders(
     if not inside:
         return listed
     if _all_folders_contradict(inside, classes):
+        if not labels.sure:
+            raise UserError(
+                f"{labels.shown} and the folders above the photos give different labels (such as "
+                f"{wrong[0].entry.path}: {wrong[0].category}): give --label_column={labels.label_column} to go by the "
+                "list, or --label_pattern='([^/]+)/[^/]+$' to go by the folders."
+            )
         findings.notes.append(
             f"The labels are those of {labels.shown}: the folders above the photos are not its classes (such as "
             f"{wrong[0].entry.path}, which is {wrong[0].category})."

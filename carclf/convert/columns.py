@@ -1,6 +1,7 @@
 """Which columns of a CSV hold the Ids and the labels: found by what their cells say, then by their names."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, named
@@ -12,6 +13,7 @@ LOOK_AT = 1_000  # rows that tell whether a column may hold Ids
 RIVAL_FRACTION = 0.5  # of the photos of the best column: another column that names as many may be meant
 DISTINCT_FRACTION = 0.9  # of the rows: a column of Ids hardly repeats itself
 FEW_ROWS = 20  # in fewer, even labels may all differ
+LIKE_LABELS = re.compile(r"label|class|categor|species|breed|type|kind|target|diagnos|tags?$|_id$", re.IGNORECASE)
 SET_OF = "the columns that are 1"
 NamedPhoto = Callable[[str], str]  # a cell → the path of the photo that it names, or ""
 
@@ -34,6 +36,23 @@ class Wanted:
     def answers(self) -> tuple[str, ...]:
         """The sample's columns that are not its Ids."""
         return tuple(name for name in self.sample.header if name != self.sample.id_column) if self.sample else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """A table with a column of labels.
+
+    Attributes:
+      table: the table; a column of labels may have been added.
+      label: the column.
+      note: about it, or "".
+      sure: whether its name or its cells say that it holds labels.
+    """
+
+    table: Table
+    label: int
+    note: str = ""
+    sure: bool = True
 
 
 def id_column(table: Table, names: NamedPhoto, wanted: Wanted) -> int | None:
@@ -100,8 +119,8 @@ def _place(name: str, known: Sequence[str]) -> int:
     return known.index(name.lower()) if name.lower() in known else len(known)
 
 
-def with_labels(table: Table, ids: int, wanted: Wanted) -> tuple[Table, int, str] | None:
-    """Returns (table, its column of labels, a note or ""), or None if no column is known to hold labels.
+def with_labels(table: Table, ids: int, wanted: Wanted) -> "Labelled | None":
+    """Returns the table with its column of labels, or None if no column is known to hold labels.
 
     One-hot columns become one column of labels, which is added to the table.
 
@@ -117,7 +136,7 @@ def with_labels(table: Table, ids: int, wanted: Wanted) -> tuple[Table, int, str
         place = table.find(wanted.label_column)
         if place == ids:
             raise both_columns(table.shown, table.header[ids])
-        return None if place is None else (table, place, "")
+        return None if place is None else Labelled(table, place)
     others = [place for place in range(len(table.header)) if place != ids]
     for rule in (_named_by_sample, _values_of_sample, _one_hot, _usual_name, _only_other):
         if found := rule(table, others, wanted):
@@ -125,28 +144,25 @@ def with_labels(table: Table, ids: int, wanted: Wanted) -> tuple[Table, int, str
     return None
 
 
-Found = tuple[Table, int, str] | None
-
-
-def _named_by_sample(table: Table, others: list[int], wanted: Wanted) -> Found:
+def _named_by_sample(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
     places = [place for name in wanted.answers if (place := table.find(name)) in others]
-    return (table, places[0], "") if len(places) == 1 and places[0] is not None else None
+    return Labelled(table, places[0]) if len(places) == 1 and places[0] is not None else None
 
 
-def _values_of_sample(table: Table, others: list[int], wanted: Wanted) -> Found:
+def _values_of_sample(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
     """Finds the one column whose values are the sample's class columns, or among whose values its labels are."""
     columns = {_loose(name) for name in wanted.answers}
     fitting = [c for c in others if len(found := {_loose(v) for v in table.values(c)}) >= 2 and found <= columns]
     if len(fitting) == 1:
-        return table, fitting[0], ""
+        return Labelled(table, fitting[0])
     if len(wanted.answers) != 1 or wanted.sample is None:
         return None
     labels = {label for cell in wanted.sample.cells(wanted.answers[0]) for label in cell.split()}
     holding = [c for c in others if labels and labels <= set(table.values(c))]
-    return (table, holding[0], "") if len(holding) == 1 else None
+    return Labelled(table, holding[0]) if len(holding) == 1 else None
 
 
-def _one_hot(table: Table, others: list[int], wanted: Wanted) -> Found:
+def _one_hot(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
     """Finds columns of 0 and 1 of which each row has a 1: the sample's, else all that there are."""
     places = [place for name in wanted.answers if (place := table.find(name)) in others and place is not None]
     hot = [c for c in (places if len(places) > 1 else others) if _is_flag(table, c, constant=len(places) > 1)]
@@ -157,7 +173,8 @@ def _one_hot(table: Table, others: list[int], wanted: Wanted) -> Found:
     if not all(sets) or (several and len(places) < 2):
         return None
     note = f"{several:,} rows of {table.shown} have several columns that are 1: the set of them is the class."
-    return table.with_column(SET_OF, map(" ".join, sets)), len(table.header), note if several else ""
+    labelled = table.with_column(SET_OF, map(" ".join, sets))
+    return Labelled(labelled, len(table.header), note if several else "")
 
 
 def _is_flag(table: Table, column: int, *, constant: bool) -> bool:
@@ -166,24 +183,28 @@ def _is_flag(table: Table, column: int, *, constant: bool) -> bool:
     return (constant or len(values) > 1) and (values <= {"0", "1"} or values <= {"0.0", "1.0"})
 
 
-def _usual_name(table: Table, others: list[int], wanted: Wanted) -> Found:
+def _usual_name(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
     places = [place for name in LABEL_COLUMNS if (place := table.find(name)) in others]
-    return (table, places[0], "") if places and places[0] is not None else None
+    return Labelled(table, places[0]) if places and places[0] is not None else None
 
 
-def _only_other(table: Table, others: list[int], wanted: Wanted) -> Found:
+def _only_other(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
     """Finds the other of two columns, unless each of its cells is different."""
     if len(others) != 1 or (len(table.rows) > FEW_ROWS and len(table.values(others[0])) == len(table.rows)):
         return None
-    return table, others[0], ""
+    name = table.header[others[0]]
+    if LIKE_LABELS.search(name):
+        return Labelled(table, others[0])
+    note = f"The labels are those of the column {name!r} of {table.shown}, the only one beside the Ids."
+    return Labelled(table, others[0], note, sure=False)
 
 
 def _loose(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter not in " _-")
 
 
-def columns_of_list(table: Table, names: NamedPhoto, wanted: Wanted) -> tuple[Table, int, int, str]:
-    """Returns (table, column of Ids, column of labels, a note or "") of the CSV that the user gave as --labels.
+def columns_of_list(table: Table, names: NamedPhoto, wanted: Wanted) -> "tuple[Labelled, int]":
+    """Returns (table with its column of labels, column of Ids) of the CSV that the user gave as --labels.
 
     Args:
       table: the CSV.
@@ -206,4 +227,4 @@ def columns_of_list(table: Table, names: NamedPhoto, wanted: Wanted) -> tuple[Ta
             f"{table.shown} has the columns {named(table.header)}: say which one holds the labels with "
             "--label_column=NAME."
         )
-    return found[0], ids, found[1], found[2]
+    return found, ids

@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from carclf.convert.file_kinds import holds_files
 from carclf.convert.labels import named
 from carclf.convert.sources import Entry
 
@@ -47,7 +48,8 @@ def largest_only(entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
     left: list[str] = []
     for sizes in files.values():
         largest = max(sizes, key=_pixels)
-        smaller = [folder for folder in sizes if folder != largest and sizes[folder] == sizes[largest]]
+        whole = any("/" in path or holds_files(path) for path in sizes[largest])  # more than a class folder
+        smaller = [folder for folder in sizes if whole and folder != largest and sizes[folder] == sizes[largest]]
         if smaller:
             notes.append(f"Of the same files in several sizes {largest}/ was taken, the largest; not {named(smaller)}.")
             left += [f"{folder}/" for folder in smaller]

@@ -41,6 +41,7 @@ class LabelFile:
       columns: every header.
       label_column: header of the column that the labels were read from; "" if there is none.
       groups: Id → what is kept in one fold (--group_column).
+      sure: whether name or cells of the column of labels say what it is.
     """
 
     shown: str
@@ -50,6 +51,7 @@ class LabelFile:
     columns: tuple[str, ...] = ()
     label_column: str = ""
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sure: bool = True
 
     def advice(self) -> str:
         """Returns the end of an error about Ids: which column they were read from, and how to choose another."""

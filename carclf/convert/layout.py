@@ -197,7 +197,11 @@ class _Reading:
         if self._splits and not train:
             others = {e.path.split("/")[0] for e in self.entries if "/" in e.path and not self.roles.role(e.path)}
             raise refusals.flat_training(entries, self.lists, beside=sorted(others))
-        if wrong := other_folders(classes, self.roles):
+        wrong = other_folders(classes, self.roles)
+        if not self._splits:  # a folder called val beside class folders is no split
+            held = (e.path for e in entries if self.roles.role(e.path) == VALIDATION and e.path not in classes)
+            wrong |= {path: path.split("/")[-2] for path in held}
+        if wrong:
             raise refusals.wrong_names(classes, wrong, self.lists, entries)
         return train, self._tests(train)
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from carclf.convert.columns import NamedPhoto, Wanted, columns_of_list, id_column, with_labels
+from carclf.convert.columns import Labelled, NamedPhoto, Wanted, columns_of_list, id_column, with_labels
 from carclf.convert.labels import ID_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, test_list
 from carclf.convert.options import ConvertOptions
@@ -93,7 +93,8 @@ def _sample(tree: Tree, options: ConvertOptions) -> tuple[Sample | None, bytes |
         path = str(getattr(options, flag))
         content, shown = file_bytes(path, flag), os.path.basename(path)
     else:
-        found = [e for e in tree.entries if "/" not in e.path and _is_csv(e) and SAMPLE_FILE.search(e.path)]
+        every = [e for e in tree.entries if _is_csv(e) and SAMPLE_FILE.search(e.path.rpartition("/")[2])]
+        found = [entry for entry in every if "/" not in entry.path] or every
         if len(found) > 1:
             names = named([entry.path for entry in found])
             raise UserError(f"The input holds {names} side by side: say which one counts with --sample=CSV.")
@@ -130,9 +131,9 @@ class _Finder:
         """Returns the list that --labels names."""
         path = self.options.labels
         table = read_table(file_bytes(path, "labels"), shown=os.path.basename(path))
-        table, ids, label, note = columns_of_list(table, self.names, self.wanted)
-        self.findings.notes += [note] if note else []
-        return _label_file(table, ids, label, self.options)
+        found, ids = columns_of_list(table, self.names, self.wanted)
+        self.findings.notes += [found.note] if found.note else []
+        return _label_file(found, ids, self.options)
 
     def all_lists(self) -> list[Listed]:
         """Returns the lists at the root of the input, and those in folders if none at the root has labels."""
@@ -181,21 +182,21 @@ class _Finder:
             return None
         if found is None:
             return Listed(entry, table, label_file(table, ids=ids, label=None), role)
-        table, label, note = found
-        self.findings.notes += [note] if note else []
         if role == TEST:
-            return Listed(entry, table, label_file(table, ids=ids, label=label), role)
-        return Listed(entry, table, _label_file(table, ids, label, self.options), role)
+            return Listed(entry, found.table, label_file(found.table, ids=ids, label=found.label), role)
+        self.findings.notes += [found.note] if found.note else []
+        return Listed(entry, found.table, _label_file(found, ids, self.options), role)
 
 
-def _label_file(table: Table, ids: int, label: int, options: ConvertOptions) -> LabelFile:
+def _label_file(found: Labelled, ids: int, options: ConvertOptions) -> LabelFile:
+    table = found.table
     group = table.find(options.group_column) if options.group_column else None
     if options.group_column and group is None:
         raise UserError(
             f"{table.shown} has no column {options.group_column!r} for --group_column: its columns are "
             f"{', '.join(table.header)}."
         )
-    return label_file(table, ids=ids, label=label, group=group)
+    return dataclasses.replace(label_file(table, ids=ids, label=found.label, group=group), sure=found.sure)
 
 
 def _has_no_header(table: Table, names: NamedPhoto) -> bool:

@@ -109,9 +109,10 @@ def _add(tree: Tree, listed: Sequence[Entry], *, spool: str, zip_encoding: str) 
     """Adds the files of the outer source to the tree, and those of archives at its root in their places."""
     folders = {entry.path.split("/")[0] for entry in listed if "/" in entry.path}
     present = {entry.path for entry in listed}
+    deep = not any(is_photo(entry) for entry in listed)  # archives in folders are opened if they hold all photos
     for entry in listed:
         stem = _stem(entry.path)
-        if not is_archive(entry.name) or "/" in entry.path:
+        if not is_archive(entry.name) or ("/" in entry.path and not deep):
             tree.entries.append(entry)
         elif stem in present:
             tree.notes.append(f"{entry.path} was ignored: {stem} is the unpacked copy next to it.")

@@ -99,6 +99,14 @@ REFUSED = {
         numbered("img/{}.jpg", range(3)) | {"styles.csv": table("id,season,year", [(n, "x", 2011) for n in range(3)])},
         r"say which column of styles\.csv holds the labels with --label_column=NAME \(season, year\)",
     ),
+    "a class called val": (
+        numbered("hill/{}.jpg", range(2)) | numbered("river/{}.jpg", range(2, 4)) | numbered("val/{}.jpg", range(4, 6)),
+        r"and val is none \(such as val/4\.jpg\)",
+    ),
+    "sizes beside class folders": (
+        classes("{name}/{n}.jpg") | {"sizes.csv": table("image,width", [(f"{n}.jpg", 640 + n % 2) for n in range(4)])},
+        r"sizes\.csv and the folders above the photos give different labels \(such as cat/0\.jpg: 640\)",
+    ),
     "nothing but test photos": (
         numbered("test/cat/{}.jpg", range(2)), r"has no training photos; all 2 photos lie below test/",
     ),
@@ -184,6 +192,17 @@ LISTS = {
         | {"train.csv": table("image,chain,hotel_id", [(f"{n}.jpg", 7 + n // 2 * 2, 100 + n % 2) for n in range(4)]),
            "sample_submission.csv": table("image,hotel_id", [("8.jpg", "100 101")]), "test/8.jpg": b""},
         {f"{n}.jpg": str(100 + n % 2) for n in range(4)}, ["8.jpg"],
+    ),
+    "hashed folders": (
+        numbered("train/0/{}.jpg", (0, 1)) | numbered("train/1/{}.jpg", (2, 3))
+        | {"train.csv": table("id,landmark_id", [(n, 100 + n % 2) for n in range(4)])},
+        {str(n): str(100 + n % 2) for n in range(4)}, [],
+    ),
+    "lists in a folder": (
+        numbered("images/{}.jpg", range(4)) | numbered("images/{}.jpg", (7,)) | {
+            "lists/train.csv": table("id,label", [(n, "ab"[n % 2]) for n in range(4)]),
+            "lists/sample_submission.csv": table("id,label", [(7, "a")]),
+        }, {str(n): "ab"[n % 2] for n in range(4)}, ["7"],
     ),
     "ties are settled by folders": (
         numbered("train/{}.jpg", range(4)) | numbered("test/{}.jpg", range(2))
@@ -347,6 +366,18 @@ def test_a_group_stays_in_one_fold(tmp_path):
         folds[f"p{int(name.removesuffix('.jpg')) % 4}"].add(fold)
     assert all(len(found) == 1 for found in folds.values())
     assert set(ids["fold"]) == {0, 1}
+
+
+def test_archives_in_a_folder_that_holds_no_photo_are_opened(tmp_path):
+    train = zipped({f"{n % 2}/{n}.jpg": drawn(n) for n in range(4)})
+    files = {"data/train.zip": train, "data/test.zip": zipped({"8.jpg": drawn(8)}), "notes.txt": b"x"}
+    manifest = converted(write_files(tmp_path / "in", files), tmp_path / "out")
+    assert (manifest.class_names, manifest.photos("train"), manifest.photos("test")) == (("0", "1"), 4, 1)
+
+
+def test_class_folders_that_are_sizes_stay_classes(tmp_path):
+    train, _, _ = listed(tmp_path, {f"{size}/{n}.jpg": b"" for size in ("100x100", "200x200") for n in range(2)})
+    assert sorted(train.values()) == ["100x100"] * 2 + ["200x200"] * 2
 
 
 def test_a_zipped_list_is_the_list_and_an_archive_of_everything_is_the_input(tmp_path):
