@@ -1,18 +1,17 @@
 """From photos to a data set: list, validate, group, split, write, commit."""
 
 import dataclasses
-import hashlib
-import json
-import math
 import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carclf.convert import dataset, duplicates, folds, labels, scan, shards
 from carclf.convert.duplicates import Group
+from carclf.convert.fingerprint import byte_options, fingerprint_of
+from carclf.convert.fold_choice import choose_folds
 from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
@@ -24,14 +23,11 @@ from carclf.data.manifest import ClassEntry, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.forms import Form, recognise
-from carclf.forms.recognition import AUTO
 from carclf.progress import Progress
 from carclf.workers import Pool, Workers, worker_count
 
 if TYPE_CHECKING:
     from carclf.convert.beam import BeamWorkers
-
-BYTE_OPTIONS = ("max_side", "folds", "split", "seed", "limit", "near_duplicates")  # the flags that decide bytes
 
 
 def convert(options: ConvertOptions) -> Manifest | None:
@@ -135,44 +131,6 @@ def _limited(inventory: Inventory, options: ConvertOptions) -> Inventory:
     return dataclasses.replace(inventory, photos=tuple(kept), sample_submission=None, sample=None, notes=notes)
 
 
-def fingerprint_of(options: ConvertOptions, inventory: Inventory, digests: Sequence[bytes]) -> str:
-    """Returns the hash of input and options, hexadecimal: equal hashes mean equal bytes.
-
-    It covers every photo's split, Id, category and content, so a changed byte is always noticed. It covers no time and
-    no path of this machine, so the same photos in a zip, in a folder or on another disk are the same input. A rerun
-    therefore reads and hashes all photos, which takes a fraction of the time of decoding them.
-
-    Args:
-      options: those in BYTE_OPTIONS count, and the contents of --classes and --keep_folds.
-      inventory: the photos.
-      digests: the SHA-256 of each photo's bytes, in the same order; b"" if it could not be read.
-    """
-    settings = _byte_options(options)
-    settings |= {"format": manifests.FORMAT_VERSION, "records": shards.RECORDS_PER_SHARD}
-    settings["classes"] = labels.class_names(options.classes) if options.classes else []
-    if inventory.class_names and not options.classes:
-        settings["names"] = sorted(inventory.class_names.items())
-    if groups := sorted((photo.id, photo.group) for photo in inventory.photos if photo.group):
-        settings["groups"] = groups
-    if options.form != AUTO:
-        settings["form"] = options.form
-    settings["keep_folds"] = sorted(kept_folds(options).items())
-    sample = inventory.sample_submission
-    settings["sample"] = hashlib.sha256(sample).hexdigest() if sample is not None else None
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for photo, content in zip(inventory.photos, digests, strict=True):
-        digest.update(json.dumps([photo.split, photo.id, photo.category, content.hex()]).encode())
-    for rejection in inventory.rejected:
-        digest.update(json.dumps([rejection.split, rejection.id, rejection.category, rejection.reason]).encode())
-    return digest.hexdigest()
-
-
-def _byte_options(options: ConvertOptions) -> dict[str, Any]:
-    """Returns the options that decide bytes; newer ones only if they are used, so that older data sets stay valid."""
-    later = {"min_photos_per_class": options.min_photos_per_class} if options.min_photos_per_class else {}
-    return {name: getattr(options, name) for name in BYTE_OPTIONS} | later
-
-
 def _existing(directory: str) -> Manifest | None:
     path = storage.join(directory, manifests.MANIFEST_FILE)
     if storage.size_bytes(path) is None:
@@ -210,7 +168,7 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
     classes = _classes(options, validated)
     _form(options, validated.inventory, validated.photos, tell=True)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
-    fold_of = _folds(options, validated, categories=[category for category, _ in classes], groups=groups)
+    fold_of = choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     if options.output:
         stored_bytes = sum(check.stored_bytes for check in validated.checks)
         dataset.check_space(options.output, stored_bytes + dataset.RECORD_BYTES * len(validated.photos))
@@ -274,7 +232,7 @@ def _write(options: ConvertOptions, validated: Validated, fingerprint: str, work
     classes = _classes(options, validated)
     form = _form(options, validated.inventory, validated.photos, tell=True)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
-    fold_of = _folds(options, validated, categories=[category for category, _ in classes], groups=groups)
+    fold_of = choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     records = _records(validated, fold_of, classes)
     written = dataset.write_shards(
         directory,
@@ -294,7 +252,7 @@ def _write(options: ConvertOptions, validated: Validated, fingerprint: str, work
         ids={split: dataset.write_list(directory, folder, f"ids-{split}", *part) for split, part in ids_of.items()},
         lists={name: dataset.write_list(directory, folder, name, *part) for name, part in lists_of.items()},
         index=dataset.write_index(directory, folder, written),
-        options=_byte_options(options),
+        options=byte_options(options),
         source={
             "layout": validated.inventory.layout,
             "counts": validated.counts(),
@@ -343,85 +301,6 @@ def _lists(
         tests = sum(photo.split == "test" for photo in validated.photos)
         content["sample-submission"] = (validated.inventory.sample_submission, tests)
     return content
-
-
-def _folds(
-    options: ConvertOptions, validated: Validated, *, categories: Sequence[str], groups: Sequence[Group]
-) -> list[int | None]:
-    """Returns the fold of every photo, or None if it has none.
-
-    Raises:
-      UserError: --split leaves nothing to validate on, or as for `kept_folds`.
-    """
-    numbers = folds.joined(
-        duplicates.fold_groups(groups, photos=len(validated.photos)), [photo.group for photo in validated.photos]
-    )
-    training = [index for index, photo in enumerate(validated.photos) if photo.split == "train"]
-    ids = [validated.photos[index].id for index in training]
-    label = [categories.index(validated.photos[index].category) for index in training]
-    grouped = [numbers[index] for index in training]
-    if (fraction := options.first_files_fraction) is not None:
-        chosen: Sequence[int | None] = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)
-        if 0 not in chosen:
-            raise UserError(
-                f"--split={options.split} holds out no photo, since no class of {options.input} has "
-                f"{math.ceil(1 / fraction)}: give a larger fraction."
-            )
-    else:
-        chosen = _stratified(options, ids=ids, labels_of=label, groups=grouped, categories=categories)
-    result: list[int | None] = [None] * len(validated.photos)
-    for index, fold in zip(training, chosen, strict=True):
-        result[index] = fold
-    return result
-
-
-def _stratified(
-    options: ConvertOptions,
-    *,
-    ids: Sequence[str],
-    labels_of: Sequence[int],
-    groups: Sequence[int],
-    categories: Sequence[str],
-) -> list[int | None]:
-    """Returns every training photo's fold; None if its class can be trained on or held out, but not both."""
-    kept = kept_folds(options)
-    for text in folds.bridges(ids=ids, groups=groups, kept=kept):
-        print(f"Note: {text}", file=sys.stderr)
-    dealt = folds.stratified_folds(
-        ids=ids, labels=labels_of, groups=groups, folds=options.folds, seed=options.seed, kept=kept
-    )
-    lone = folds.lone_classes(labels=labels_of, groups=groups)
-    result = [
-        None if label in lone and photo_id not in kept else fold
-        for photo_id, label, fold in zip(ids, labels_of, dealt, strict=True)
-    ]
-    if None in result:
-        names = labels.named([categories[label] for label in sorted(lone)])
-        print(
-            f"Note: the classes of one picture only ({len(lone):,}: {names}) are in no fold: their photos are always "
-            "trained on, never held out.",
-            file=sys.stderr,
-        )
-    return result
-
-
-def kept_folds(options: ConvertOptions) -> dict[str, int]:
-    """Returns Id → fold of the photos whose folds --keep_folds keeps; empty without the flag.
-
-    Raises:
-      UserError: it is not a data set, or has more folds than --folds.
-    """
-    if not options.keep_folds:
-        return {}
-    old = manifests.load_manifest(options.keep_folds.removesuffix(manifests.MANIFEST_FILE).rstrip("/") or ".")
-    ids = old.read_ids("train")
-    kept = {photo: int(fold) for photo, fold in zip(ids["id"], ids["fold"], strict=True) if fold >= 0}
-    if kept and max(kept.values()) >= options.folds:
-        raise UserError(
-            f"--keep_folds={options.keep_folds} has {max(kept.values()) + 1} folds and --folds={options.folds}: give "
-            "the same number."
-        )
-    return kept
 
 
 def _check_external(validated: Validated, categories: Sequence[str]) -> None:
