@@ -33,10 +33,23 @@ def by_folder(entries: Sequence[Entry], roles: Roles, *, split: str, findings: F
     if loose:
         findings.notes.append(f"{len(loose)} photos lie in no class folder and were left out: {named(loose)}.")
     usable = [entry for entry in entries if entry.path in classes]
+    _note_several(classes, roles, findings)
     return [
         Photo(photo_id, split, classes[entry.path], entry)
         for photo_id, entry in zip(ids_of(usable, roles), usable, strict=True)
     ]
+
+
+def _note_several(classes: Mapping[str, str], roles: Roles, findings: Findings) -> None:
+    """Notes that class folders of the same names lie in several folders, such as color/ and grayscale/."""
+    above: dict[str, set[tuple[str, ...]]] = {}
+    for path, name in classes.items():
+        folders = tuple(map(composed, roles.below(path)))
+        above.setdefault(name, set()).add(folders[: folders.index(name)] if name in folders else folders)
+    several = {folders for found in above.values() if len(found) > 1 for folders in found}
+    if several:
+        names = named(sorted("/".join(folders) or "." for folders in several))
+        findings.notes.append(f"Class folders of the same names lie in {names}: the photos of all of them were taken.")
 
 
 def folder_classes(entries: Sequence[Entry], roles: Roles) -> dict[str, str]:

@@ -204,8 +204,8 @@ def _has_no_header(table: Table, names: NamedPhoto) -> bool:
 
 
 def _role(table: Table, ids: int, names: NamedPhoto, roles: Roles) -> str:
-    """Returns the role of a list: that of its name, else TEST if all of its photos have that."""
-    if role := role_of_file(table.shown.rpartition("/")[2]):
+    """Returns the role of a list: that of its name or its folder, else TEST if all of its photos have that."""
+    if role := role_of_file(table.shown.rpartition("/")[2]) or roles.role(table.shown):
         return role
     found = {roles.role(path) for row in table.rows if (path := names(row[ids]))}
     return TEST if found == {TEST} else ""

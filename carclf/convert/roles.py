@@ -78,7 +78,7 @@ class Roles:
             return role
         if place and name == parts[place - 1]:  # the inner of two folders of one name
             return self._role(parts, place - 1)
-        return self._pairs["/".join(parts[:place])].get(name, "")
+        return self._pairs.get("/".join(parts[:place]), {}).get(name, "")
 
 
 def _paired(names: Iterable[str]) -> dict[str, str]:

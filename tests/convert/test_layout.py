@@ -368,6 +368,23 @@ def test_a_group_stays_in_one_fold(tmp_path):
     assert set(ids["fold"]) == {0, 1}
 
 
+def test_class_folders_of_the_same_names_in_several_folders_are_told(tmp_path):
+    files = classes("color/{name}/{n}.jpg") | classes("grey/{name}/{n}.jpg", 10)
+    train, _, inventory = listed(tmp_path, files)
+    assert len(train) == 8
+    assert (
+        "Class folders of the same names lie in color, grey: the photos of all of them were taken." in inventory.notes
+    )
+
+
+def test_lists_beside_the_photos_of_each_split(tmp_path):
+    files = numbered("train/{}.jpg", range(4)) | numbered("test/{}.jpg", range(2))
+    files["train/metadata.csv"] = table("file_name,label", [(f"{n}.jpg", "ab"[n % 2]) for n in range(4)])
+    files["test/metadata.csv"] = table("file_name,label", [(f"{n}.jpg", "ab"[n % 2]) for n in range(2)])
+    train, tests, _ = listed(tmp_path, files)
+    assert (train, tests) == ({f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["0.jpg", "1.jpg"])
+
+
 def test_archives_in_a_folder_that_holds_no_photo_are_opened(tmp_path):
     train = zipped({f"{n % 2}/{n}.jpg": drawn(n) for n in range(4)})
     files = {"data/train.zip": train, "data/test.zip": zipped({"8.jpg": drawn(8)}), "notes.txt": b"x"}
