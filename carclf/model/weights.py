@@ -1,6 +1,7 @@
 """Pretrained weights of a backbone: Keras's own download, or a local HDF5 file, checked before it is read."""
 
 import contextlib
+import importlib.util
 import itertools
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 
 from carclf.errors import UserError
+from carclf.extras import install_command
 from carclf.model.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STDDEV,
@@ -20,6 +22,8 @@ from carclf.model.backbones import (
     normalization_layer,
     set_imagenet_normalization,
 )
+from carclf.model.efficientnet_lite import set_torch_weights
+from carclf.model.torch_file import read_torch_file
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -30,8 +34,9 @@ def load_backbone_weights(backbone: keras.Model, row: Backbone, weights: str) ->
     Args:
       backbone: from `build_backbone(row, ...)`.
       row: the backbone's row.
-      weights: "none" (leave it random), "imagenet" (Keras's download, cached by Keras), or the path of an HDF5 file:
-        `.weights.h5` of Keras 3 or the `…_notop.h5` of Keras's own release.
+      weights: "none" (leave it random), "imagenet" (Keras's download, cached by Keras, or the file of an installed
+        package), or the path of an HDF5 file: `.weights.h5` of Keras 3 or the `…_notop.h5` of Keras's own release. A
+        row with a `weights_package` also takes the path of a `.pth` file of that package.
 
     Raises:
       UserError: the row has no such weights, the download failed, the file is missing or unsafe, or one of its tensors
@@ -39,13 +44,34 @@ def load_backbone_weights(backbone: keras.Model, row: Backbone, weights: str) ->
     """
     if weights == "none":
         return
-    if weights == "imagenet":
+    if row.weights_package and (weights == "imagenet" or Path(weights).suffix == ".pth"):
+        path = packaged_weights(row) if weights == "imagenet" else Path(weights).expanduser()
+        set_torch_weights(backbone, read_torch_file(path))
+    elif weights == "imagenet":
         backbone.set_weights(_imagenet_donor(row).get_weights())
     else:
         load_weights_file(backbone, Path(weights).expanduser(), model_name=f"the backbone {row.name}")
     if row.learned_normalization:
         _check_normalization(backbone, row, weights)
         set_imagenet_normalization(backbone)
+
+
+def packaged_weights(row: Backbone) -> Path:
+    """Returns the torch file of the row's package; the package is found and not imported.
+
+    Raises:
+      UserError: it is not installed, or holds another number of files than one.
+    """
+    package = importlib.util.find_spec(row.weights_package.replace("-", "_"))
+    if package is None:
+        raise UserError(
+            f"The ImageNet weights of {row.name} come with the package {row.weights_package}, which is not installed: "
+            f"{install_command('lite')}, or train from scratch with --weights=none."
+        )
+    files = [path for folder in package.submodule_search_locations or () for path in Path(folder).rglob("*.pth")]
+    if len(files) != 1:
+        raise UserError(f"The package {row.weights_package} holds {len(files)} .pth files, not one: reinstall it.")
+    return files[0]
 
 
 def _imagenet_donor(row: Backbone) -> keras.Model:
