@@ -79,12 +79,8 @@ def test_the_right_form_of_an_answer_is_worth_what_theory_says(load, tmp_path, m
     forms = load("forms")
     monkeypatch.chdir(tmp_path)
     forms.main(forms.FormsOptions(photos=2000))
-    lines = [
-        line.rsplit(maxsplit=1)
-        for line in capsys.readouterr().out.splitlines()
-        if line[:5] in ("log_l", "map@5", "qwk  ")
-    ]
-    scores = {" ".join(words.split()[1:]): float(score) for words, score in lines}
+    table = capsys.readouterr().out.split("score\n")[1]
+    scores = {" ".join(words[1:-1]): float(words[-1]) for words in map(str.split, table.splitlines())}
     expected = 0.1 * 36.04 / -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
     assert scores["0 or 1"] / scores["the calibrated probability"] == pytest.approx(expected, rel=0.25)
     assert scores["the calibrated probability"] < scores["the probability"] < scores["0 or 1"]
