@@ -16,7 +16,15 @@ def formula(number, values, report):
     return 1.0 - 0.1 * abs(math.log10(values["learning_rate"] / 1e-3)) - 0.01 * (values["head_width"] == 8)
 
 
-def opened(url: str, *, pruner: str = "none", identity: dict | None = None, name: str = "cars") -> optuna.Study:
+def opened(
+    url: str, *, pruner: str = "none", identity: dict | None = None, name: str = "cars", higher: bool = True
+) -> optuna.Study:
     return open_study(
-        name, storage=url, pruner=pruner, epochs=3, identity=identity or {"data": "d"}, heartbeat_seconds=1
+        name,
+        storage=url,
+        pruner=pruner,
+        epochs=3,
+        identity=identity or {"data": "d"},
+        heartbeat_seconds=1,
+        higher=higher,
     )

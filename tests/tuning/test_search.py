@@ -53,6 +53,13 @@ def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_pa
     assert len({params["learning_rate"] for params in one}) == 6
 
 
+def test_a_metric_that_is_better_when_lower_is_minimised(url, capsys):
+    study = opened(url, higher=False)
+    search(study, lambda number, values, report: 1.0 + number, space=SPACE, trials=3, seed=5, metric="log_loss")
+    assert (study.best_trial.number, study.best_value) == (0, 1.0)
+    assert "Trial 2: val_log_loss 3.0000" in capsys.readouterr().out
+
+
 def test_a_finished_study_resumes_only_for_more_trials(url):
     search(opened(url), formula, space=SPACE, trials=2, seed=5)
     assert search(opened(url), formula, space=SPACE, trials=2, seed=5).settled == 2

@@ -1,0 +1,65 @@
+"""What `evaluate` prints and stores for a metric other than the accuracy."""
+
+import json
+
+import pytest
+
+from carclf import device, evaluate, runs
+from carclf.evaluate import EvaluateOptions
+from carclf.inference import programs
+from carclf.report import run_files
+from tests.conftest import write_dataset
+from tests.inference.made_runs import colour_classifier, make_run
+
+CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Returns a folder with a data set, 24 photos a fold, and two runs that held out the same fold."""
+    home = tmp_path_factory.mktemp("home")
+    manifest = write_dataset(home / "data", photos_a_fold=24)
+    for seed, name in enumerate(("one", "two"), start=1):
+        make_run(home / "runs" / name, manifest, seed=seed)
+    return home
+
+
+@pytest.fixture
+def said(home, monkeypatch, capsys):
+    """Returns a function that evaluates and returns what was printed."""
+    monkeypatch.setattr(device, "select_device", lambda *_, **__: CPU)
+    monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)
+    for name in ("draw_history", "draw_confusion", "mistake_pictures", "write_page"):
+        monkeypatch.setattr(run_files, name, lambda *_, **__: None)
+
+    def go(**changes) -> str:
+        evaluate.main(EvaluateOptions(**({"data": str(home / "data"), "runs": str(home / "runs")} | changes)))
+        return capsys.readouterr().out
+
+    return go
+
+
+def test_the_metric_comes_first_and_is_stored_with_its_value(said, home):
+    lines = said(run="one", metric="qwk").splitlines()
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("Quadratic weighted kappa ")]
+    assert lines[first].endswith(" of one in views clean, fold 0.")
+    assert lines[first + 1].startswith("Accuracy of one in views clean, fold 0: ")
+    metrics = json.loads((home / "runs" / "one" / runs.METRICS_FILE).read_text())
+    assert (metrics["metric"], f"{metrics['val_score']:.4f}") == ("qwk", lines[first].split()[3])
+    assert any(line.startswith("Thresholds on the expected grade") for line in lines)
+
+
+def test_without_a_metric_nothing_is_said_of_one(said, home):
+    answer = said(run="one")
+    assert "\nAccuracy of one" in answer
+    assert "kappa" not in answer
+    assert "held-out photos" not in answer
+    assert json.loads((home / "runs" / "one" / runs.METRICS_FILE).read_text())["metric"] == "accuracy"
+
+
+def test_the_runs_of_an_ensemble_are_scored_by_the_metric(said):
+    lines = said(run="one,two", run_weights="fitted", metric="log_loss").splitlines()
+    scores = [float(line.split()[-1].rstrip(".")) for line in lines if line.startswith("Log loss of ")]
+    (both,) = [float(line.split()[2]) for line in lines if " of one + two " in line and line.startswith("Log loss")]
+    assert len(scores) == 2
+    assert both <= min(scores) + 1e-3
