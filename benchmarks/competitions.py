@@ -5,6 +5,7 @@ Example: python benchmarks/competitions.py --convert_only"""
 import csv
 import dataclasses
 import io
+import json
 import subprocess
 import sys
 import traceback
@@ -25,7 +26,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option
 
 ROOT = Path(__file__).resolve().parent.parent
-TRAINED = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=8", "--epochs=1", "--steps=4")
+TRAINED = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=4", "--epochs=2", "--steps=2")
 SMALL = ("--folds=2", "--workers=1")
 
 
@@ -46,12 +47,14 @@ class Outcome:
       name: of the competition.
       flags: that it needed.
       form: that was found.
+      metric: that the training followed; "" if nothing was trained.
       verdict: 'right', or what is wrong.
     """
 
     name: str
     flags: tuple[str, ...]
     form: str
+    metric: str
     verdict: str
 
 
@@ -84,14 +87,15 @@ def run(one: Competition, folder: Path, *, convert_only: bool) -> Outcome:
         source = write(one, folder / "input")
         manifest = converted(source, folder / "data", one.flags)
         form = form_of(manifest)
-        faults = conversion_faults(one, manifest)
+        faults, metric = conversion_faults(one, manifest), ""
         if not faults and not convert_only:
-            faults = submission_faults(one, manifest, train_and_predict(folder))
+            text, metric = train_and_predict(folder, split="test" if one.test else "val")
+            faults = submission_faults(one, manifest, text)
     except UserError as error:
-        return Outcome(one.name, one.flags, "", f"refused: {error}")
+        return Outcome(one.name, one.flags, "", "", f"refused: {error}")
     except Exception:
-        return Outcome(one.name, one.flags, "", traceback.format_exc())
-    return Outcome(one.name, one.flags, form, "; ".join(faults) or "right")
+        return Outcome(one.name, one.flags, "", "", traceback.format_exc())
+    return Outcome(one.name, one.flags, form, metric, "; ".join(faults) or "right")
 
 
 def write(one: Competition, folder: Path) -> Path:
@@ -146,13 +150,14 @@ def wrong_labels(manifest: Manifest) -> list[str]:
     return wrong
 
 
-def train_and_predict(folder: Path) -> str:
-    """Returns the text of the submission of a tiny network, trained for a few steps."""
+def train_and_predict(folder: Path, *, split: str) -> tuple[str, str]:
+    """Returns (the submission of a tiny network, trained for a few steps; the metric that its training followed)."""
     run_folder, data, output = folder / "run", folder / "data", folder / "submission.csv"
     places = (f"--data={data}", "--device=cpu")
     command("carclf.train", *places, f"--run={run_folder}", *TRAINED)
-    command("carclf.predict", *places, f"--run={run_folder}", f"--output={output}")
-    return output.read_text(encoding="utf-8")
+    command("carclf.predict", *places, f"--run={run_folder}", f"--output={output}", f"--split={split}")
+    metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
+    return output.read_text(encoding="utf-8"), str(metrics["metric"])
 
 
 def command(module: str, *flags: str) -> None:
@@ -170,7 +175,9 @@ def submission_faults(one: Competition, manifest: Manifest, text: str) -> list[s
     """Returns what is wrong with a submission: header, Ids and their order, cells."""
     rows = list(csv.reader(io.StringIO(text, newline="")))
     if not manifest.sample_submission:
-        right = sorted(row[0] for row in rows[1:]) == sorted(one.test)
+        photos = manifest.read_ids("test" if one.test else "train")
+        wanted = photos["id"] if one.test else photos["id"][photos["fold"] == 0]
+        right = sorted(row[0] for row in rows[1:]) == sorted(wanted)
         return [] if right else ["the submission has other Ids"]
     with open(manifest.sample_submission, encoding="utf-8-sig", newline="") as file:
         sample = list(csv.reader(file))
@@ -195,13 +202,15 @@ CELLS_RIGHT = {
 def shown(outcomes: Sequence[Outcome]) -> str:
     """Returns the table of the outcomes."""
     lines = [
-        f"{outcome.name:26}{outcome.form or 'no sample':15}{' '.join(outcome.flags) or '-':28}{outcome.verdict}"
+        f"{outcome.name:26}{outcome.form or 'no sample':15}{outcome.metric or '-':10}"
+        f"{' '.join(outcome.flags) or '-':28}{outcome.verdict}"
         for outcome in outcomes
     ]
     right = [outcome for outcome in outcomes if outcome.verdict == "right"]
     bare = sum(not outcome.flags for outcome in right)
     lines.append(f"{len(right)} of {len(outcomes)} are right, {bare} of them without a flag.")
-    return "\n".join(["competition               form           flags                       verdict", *lines])
+    head = f"{'competition':26}{'form':15}{'metric':10}{'flags':28}verdict"
+    return "\n".join([head, *lines])
 
 
 if __name__ == "__main__":
