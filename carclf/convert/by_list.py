@@ -53,7 +53,8 @@ def by_label(
     for photo_id, category in labels.labels.items():
         entry = matches.get(photo_id)
         if entry is None or entry.path in barred:
-            reason = f"named in {labels.shown}, but there is no such photo"
+            why = "there is no such photo" if entry is None else f"{entry.path} is a training photo"
+            reason = f"named in {labels.shown}, but {why}"
             findings.rejected.append(Rejection(photo_id, split, category, reason, ""))
         elif entry.path in photos:
             raise UserError(

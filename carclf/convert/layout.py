@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Sequence
 
 from carclf.convert import by_name, refusals
@@ -9,6 +10,7 @@ from carclf.convert.by_folder import by_folder, folder_classes, other_folders
 from carclf.convert.by_list import as_tests, by_label, none_named, rank_for, with_folders
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, named
+from carclf.convert.left_out import left_out
 from carclf.convert.lists import Lists, find_lists
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, Photo, ids_of
@@ -80,7 +82,9 @@ class _Reading:
         else:
             train, tests = self._by_folder()
             name = self._name_of_folders()
-        self._note_left([*train, *tests])
+        used = {photo.entry.path for photo in (*train, *tests)}
+        left = [entry.path for entry in self.entries if entry.path not in used]
+        self.findings.notes += left_out(left, self.roles, self.lists, splits=self._splits)
         self._check_classes(train)
         return Layout(name, [*train, *tests], self.lists)
 
@@ -178,7 +182,10 @@ class _Reading:
     def _ids_of(self, entries: Sequence[Entry]) -> list[str]:
         """Returns the Ids of photos that no list names."""
         given = [self.tree.records[e.path].id for e in entries if e.path in self.tree.records]
-        return given if len(given) == len(entries) else ids_of(entries, self.roles)
+        if len(given) < len(entries):
+            return ids_of(entries, self.roles)
+        times = Counter(given)
+        return [i if times[i] == 1 else entry.path for i, entry in zip(given, entries, strict=True)]
 
     def _by_record(self) -> tuple[list[Photo], list[Photo]]:
         labels = {entry.path: self.tree.records[entry.path].label for entry in self._candidates}
@@ -228,25 +235,6 @@ class _Reading:
         entries = [e for e in self.entries if self.roles.role(e.path) not in others and e.path not in apart]
         train = by_name.by_pattern(entries, self.roles, pattern, split="train", findings=self.findings)
         return train, self._tests(train)
-
-    def _note_left(self, photos: Sequence[Photo]) -> None:
-        """Notes the photos that are left out, by the reason."""
-        used = {photo.entry.path for photo in photos}
-        by_role: dict[str, list[str]] = {}
-        for entry in self.entries:
-            if entry.path not in used:
-                by_role.setdefault(self.roles.role(entry.path), []).append(entry.path)
-        notes = self.findings.notes
-        if left := by_role.pop(ANNOTATION, []):
-            notes.append(f"{len(left):,} photos in folders of annotations were left out: {named(left)}.")
-        if (left := by_role.pop(TEST, [])) and self.lists.tests:
-            notes.append(f"{len(left)} photos are not in {self.lists.tests.shown} and were left out: {named(left)}.")
-        if self.lists.labels and (left := [path for paths in by_role.values() for path in paths]):
-            notes.append(f"{len(left)} photos are not in {self.lists.labels.shown} and were left out: {named(left)}.")
-        elif self._splits and (left := by_role.pop("", [])):
-            folders = sorted({path.split("/")[0] for path in left if "/" in path})
-            where = f", in {named(folders)}" if folders else ""
-            notes.append(f"{len(left):,} photos beside train/ were left out{where}.")
 
     def _check_classes(self, train: Sequence[Photo]) -> None:
         """Notes training photos of one class, and refuses class folders of which there is only one."""

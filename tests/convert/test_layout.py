@@ -322,6 +322,10 @@ def small(labels=("0", "1"), tests=2):
     [
         ("id,label\n20.jpg,2\n21.jpg,2\n", "'2' in the column label, which is none of the 2 classes"),
         ("id,0,1,2\n20.jpg,0,0,1\n21.jpg,0,0,1\n", "and also 2, which no training photo shows"),
+        (
+            "id,label\n20.jpg,0\n3.jpg,1\n",
+            r"3\.jpg: named in sample_submission\.csv, but train/3\.jpg is a training photo",
+        ),
         ("id,label\n20.jpg,0\n99.jpg,1\n", r"99\.jpg: named in sample_submission\.csv, but there is no such photo"),
         ("id,label\n20.jpg,0\n21.jpg,0\n", "say which with --form=label or --form=probability"),
         ("id,label\n20.jpg,0\n20.jpg,1\n", r"has the Id '20\.jpg' twice"),

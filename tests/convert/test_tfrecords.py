@@ -86,6 +86,11 @@ def test_records_without_labels_or_ids(tmp_path):
     assert sorted(ids_of(manifest, "test")) == ["p6", "p7", "p8"]
 
 
+def test_ids_that_repeat_are_replaced_by_places(tmp_path):
+    manifest = made(tmp_path, {"train.tfrec": tfrecord(photos(id=lambda n: b"p%d" % (n // 2)))})
+    assert len(set(ids_of(manifest))) == 6
+
+
 def test_packed_files_and_files_in_zips_are_the_same(tmp_path):
     raw = tfrecord(photos())
     plain = made(tmp_path / "plain", {"train.tfrec": raw})

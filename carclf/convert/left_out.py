@@ -1,0 +1,33 @@
+"""Says which photos of an input are left out, and why."""
+
+from collections.abc import Sequence
+
+from carclf.convert.labels import named
+from carclf.convert.lists import Lists
+from carclf.convert.roles import ANNOTATION, TEST, Roles
+
+
+def left_out(paths: Sequence[str], roles: Roles, lists: Lists, *, splits: bool) -> list[str]:
+    """Returns a sentence for each reason why photos are left out.
+
+    Args:
+      paths: of the photos that are neither trained on nor predicted.
+      roles: of all photos.
+      lists: of the input.
+      splits: whether a folder is known to hold the training photos.
+    """
+    by_role: dict[str, list[str]] = {}
+    for path in paths:
+        by_role.setdefault(roles.role(path), []).append(path)
+    notes = []
+    if left := by_role.pop(ANNOTATION, []):
+        notes.append(f"{len(left):,} photos in folders of annotations were left out: {named(left)}.")
+    if (left := by_role.pop(TEST, [])) and lists.tests:
+        notes.append(f"{len(left)} photos are not in {lists.tests.shown} and were left out: {named(left)}.")
+    if lists.labels and (left := [path for found in by_role.values() for path in found]):
+        notes.append(f"{len(left)} photos are not in {lists.labels.shown} and were left out: {named(left)}.")
+    elif splits and (left := by_role.pop("", [])):
+        folders = sorted({path.split("/")[0] for path in left if "/" in path})
+        where = f", in {named(folders)}" if folders else ""
+        notes.append(f"{len(left):,} photos beside train/ were left out{where}.")
+    return notes
