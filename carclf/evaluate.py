@@ -118,7 +118,7 @@ def print_summary(
 ) -> None:
     """Prints the figures that people look at first; for several runs, each one's, too."""
     from carclf.inference.evaluation import labels_of
-    from carclf.metrics import find_metric
+    from carclf.metrics import find_metric, grades_note
 
     metric = find_metric(evaluation.metric)
     names = "|".join(view.name for view in views)
@@ -129,6 +129,8 @@ def print_summary(
             value = metric.compute(predicted.probabilities, labels)
             print(f"{metric.title} of {member.name}: {value:.3f}.")
     name = " + ".join(member.name for member in members)
+    if note := grades_note(metric, manifest.class_names):
+        print(note)
     if evaluation.headline():
         print(f"{evaluation.headline()} of {name} in views {names}, {held_out}.")
     print(f"Accuracy of {name} in views {names}, {held_out}: {evaluation.summary()}.")

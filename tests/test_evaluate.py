@@ -41,6 +41,7 @@ def said(home, monkeypatch, capsys):
 
 def test_the_metric_comes_first_and_is_stored_with_its_value(said, home):
     lines = said(run="one", metric="qwk").splitlines()
+    assert "Grades, from low to high: class 0, class 1, class 2." in "\n".join(lines)
     (first,) = [number for number, line in enumerate(lines) if line.startswith("Quadratic weighted kappa ")]
     assert lines[first].endswith(" of one in views clean, fold 0.")
     assert lines[first + 1].startswith("Accuracy of one in views clean, fold 0: ")

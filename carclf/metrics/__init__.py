@@ -4,7 +4,7 @@ NumPy and SciPy only: training computes the same formulas on the device, from th
 """
 
 from carclf.metrics.metric import Metric
-from carclf.metrics.table import METRICS, check_metric, choose_metric, find_metric
+from carclf.metrics.table import METRICS, check_metric, choose_metric, find_metric, grades_note
 from carclf.metrics.tallies import TALLIES
 
-__all__ = ["METRICS", "TALLIES", "Metric", "check_metric", "choose_metric", "find_metric"]
+__all__ = ["METRICS", "TALLIES", "Metric", "check_metric", "choose_metric", "find_metric", "grades_note"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from carclf.errors import UserError
 from carclf.forms import Form, kind_of
@@ -70,6 +71,13 @@ def choose_metric(name: str, form: Form | None) -> Metric:
             f"{kind_of(form).summary}: choose another metric, or convert with the --form that the competition wants."
         )
     return metric
+
+
+def grades_note(metric: Metric, class_names: Sequence[str]) -> str:
+    """Returns the order of the grades that a metric assumes, if it assumes one that numbers do not tell; else ''."""
+    if metric.name != "qwk" or all(name.isdecimal() for name in class_names):
+        return ""
+    return f"Grades, from low to high: {', '.join(class_names)}. Another order is given at conversion, with --classes."
 
 
 _WANTED = {"label": "labels", "order": "several labels for each photo", "probabilities": "probabilities"}

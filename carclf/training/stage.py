@@ -11,7 +11,7 @@ from carclf.data.manifest import Manifest
 from carclf.data.pipeline import class_counts, sizes_for
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, RenderMethod
-from carclf.metrics import Metric, choose_metric
+from carclf.metrics import Metric, choose_metric, grades_note
 from carclf.model.backbones import find_backbone
 from carclf.model.class_weights import parse_class_weights
 from carclf.model.schedules import Schedule, build_schedule
@@ -154,6 +154,8 @@ def describe_plan(stage: Stage) -> None:
     )
     if stage.metric.name != "accuracy":
         print(f"Metric: {stage.metric.name}.")
+    if note := grades_note(stage.metric, stage.manifest.class_names):
+        print(note)
     print(sizes_for(stage.manifest, framing=stage.framing))
     if len(stage.phases) > 1:
         print(*(f"Progressive resizing: {phase}." for phase in stage.phases), sep="\n")

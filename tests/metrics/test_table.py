@@ -7,7 +7,7 @@ import sklearn.metrics as theirs
 
 from carclf.errors import UserError
 from carclf.forms import FORMS, Form
-from carclf.metrics import METRICS, TALLIES, choose_metric, find_metric
+from carclf.metrics import METRICS, TALLIES, choose_metric, find_metric, grades_note
 
 
 def predictions(*, photos: int, classes: int, seed: int, absent: int = 0):
@@ -136,6 +136,12 @@ def test_a_metric_of_what_the_answers_do_not_say_is_refused(name, kind):
         UserError, match=f"--metric={name} scores .*, but the sample submission asks for {FORMS[kind].summary}"
     ):
         choose_metric(name, Form(kind, ("id", "x"), ("x",), k=5))
+
+
+def test_an_order_of_grades_that_numbers_do_not_tell_is_said():
+    assert grades_note(find_metric("qwk"), ["0", "1", "10"]) == ""
+    assert grades_note(find_metric("accuracy"), ["mild", "no"]) == ""
+    assert grades_note(find_metric("qwk"), ["mild", "no"]).startswith("Grades, from low to high: mild, no. Another")
 
 
 def test_log_loss_alone_is_better_when_lower():
