@@ -216,8 +216,9 @@ LISTS = {
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_is_known_by_its_content(tmp_path, name):
     files, labels, tests = LISTS[name]
-    train, found, _ = listed(tmp_path, files)
+    train, found, inventory = listed(tmp_path, files)
     assert (train, found) == (labels, tests)
+    assert (inventory.sample is not None) == (name == "an unnamed sample" or any("sample" in file for file in files))
 
 
 def test_row_numbers_that_name_photos_too_are_asked_about(tmp_path):
@@ -228,6 +229,8 @@ def test_row_numbers_that_name_photos_too_are_asked_about(tmp_path):
         listed(tmp_path, files)
     train, _, _ = listed(tmp_path, files, id_column="image_name")
     assert train == {name: label for _, name, label in rows}
+    sample = {"sample_submission.csv": table("image_name,label", [("9.jpg", "a")]), "test/9.jpg": b""}
+    assert listed(tmp_path, files | sample)[0] == train  # the sample's own name says it, too
 
 
 def test_several_ones_in_a_row_are_a_set_with_a_note(tmp_path):
@@ -382,11 +385,12 @@ def test_class_folders_of_the_same_names_in_several_folders_are_told(tmp_path):
 
 
 def test_lists_beside_the_photos_of_each_split(tmp_path):
-    files = numbered("train/{}.jpg", range(4)) | numbered("test/{}.jpg", range(2))
-    files["train/metadata.csv"] = table("file_name,label", [(f"{n}.jpg", "ab"[n % 2]) for n in range(4)])
-    files["test/metadata.csv"] = table("file_name,label", [(f"{n}.jpg", "ab"[n % 2]) for n in range(2)])
+    files = numbered("train/{}.jpg", range(4)) | numbered("test/{}.jpg", range(4))
+    for folder, labels in (("train", "ab"), ("test", "ba")):
+        rows = [(f"{n}.jpg", labels[n % 2]) for n in range(4)]
+        files[f"{folder}/metadata.csv"] = table("file_name,label", rows)
     train, tests, _ = listed(tmp_path, files)
-    assert (train, tests) == ({f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["0.jpg", "1.jpg"])
+    assert (train, tests) == ({f"{n}.jpg": "ab"[n % 2] for n in range(4)}, [f"{n}.jpg" for n in range(4)])
 
 
 def test_archives_in_a_folder_that_holds_no_photo_are_opened(tmp_path):

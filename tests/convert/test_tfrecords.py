@@ -98,8 +98,15 @@ def test_packed_files_and_files_in_zips_are_the_same(tmp_path):
         "gzip": {"train.tfrec": gzip.compress(raw)},
         "gz": {"train.tfrecord.gz": gzip.compress(raw)},
         "zip": {"flowers.zip": zipped({"train.tfrec": raw}, deflated=True)},
+        "zip of zips": {
+            "in.zip": zipped({"notes.txt": b"x", "flowers.zip": zipped({"a.txt": b"x", "train.tfrec": raw})})
+        },
     }.items():
-        manifest = made(tmp_path / name, files)
+        if name == "zip of zips":
+            write_files(tmp_path / name, files)
+            manifest = converted(tmp_path / name / "in.zip", tmp_path / name / "out")
+        else:
+            manifest = made(tmp_path / name, files)
         assert [shard.sha256 for shard in manifest.shards] == [shard.sha256 for shard in plain.shards]
     one = converted(tmp_path / "plain" / "in" / "train.tfrec", tmp_path / "one")
     assert ids_of(one) == LABELLED
@@ -142,6 +149,7 @@ def damaged(at):
     ("content", "said"),
     [
         (damaged(1000), r"train\.tfrec is no TFRecord file, or damaged at its start: download it again"),
+        (damaged(8), r"train\.tfrec is no TFRecord file, or damaged at its start: download it again"),
         (damaged(-10), r"train\.tfrec is damaged or cut off at record 6: download it again"),
         (tfrecord(photos())[:-300], r"damaged or cut off at record 6"),
         (gzip.compress(tfrecord(photos()))[:-300], r"train\.tfrec is damaged or cut off .*: download it again"),
@@ -152,7 +160,7 @@ def damaged(at):
             r"holds a record without a photo \(its features: class, id, image\)",
         ),
     ],
-    ids=["first CRC", "last CRC", "cut", "cut gzip", "HTML", "no Example", "raw pixels"],
+    ids=["first CRC", "CRC of a length", "last CRC", "cut", "cut gzip", "HTML", "no Example", "raw pixels"],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path, content, said):
     with pytest.raises(UserError, match=said):
