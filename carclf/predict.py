@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from carclf import runs
 from carclf.command import USAGE_ERROR, run_command
-from carclf.errors import UserError
 from carclf.flags import option, refuse, require_flags
 from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.progress import Progress
 from carclf.runs import Member
 
 if TYPE_CHECKING:
-    from carclf.data.manifest import Manifest
-    from carclf.forms import Form
-    from carclf.inference.answer_form import Plan
     from carclf.inference.decisions import Decision
+    from carclf.inference.job import Job
     from carclf.inference.photo_predictor import PhotoPredictor
     from carclf.inference.predictor import Predictions
 
@@ -27,7 +24,6 @@ DESCRIPTION = """Predicts the test photos with a run, or the mean of several, an
 The file has exactly the Ids of the sample submission, in its order; otherwise none is written. --photo=car.jpg,folder
 predicts any photos instead and prints their likeliest classes.
 Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
-SHEET_PHOTOS = 60  # at most, on a contact sheet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,93 +102,71 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
       UserError: something does not fit; nothing was written.
     """
     from carclf.data.manifest import load_manifest
-    from carclf.inference import comparison, submission
-    from carclf.inference.answer_form import plan_answers
-    from carclf.inference.compatibility import check_classes, held_out_folds, metric_of
-    from carclf.inference.decisions import plan_decision
     from carclf.inference.ensemble import FITTED, parse_run_weights
+    from carclf.inference.job import plan_job
+    from carclf.inference.submission import require_parquet
     from carclf.recipe import parse_views
 
-    manifest = load_manifest(options.data)
-    check_classes([run for member in members for run in member.runs], manifest)
-    held_out = options.split == "val"
-    folds = held_out_folds(members, manifest) if held_out or options.run_weights == FITTED else []
-    split = "train" if held_out else "test"
     views = parse_views(options.tta)
     weights = parse_run_weights(options.run_weights, count=len(members))
-    if not manifest.photos(split, folds if held_out else None):
-        raise UserError(
-            f"The data set {manifest.directory} has no test photos: convert it with a test folder, or predict the "
-            "held-out fold with --split=val."
-        )
-    plan = plan_answers(
-        manifest, sample_file=options.sample, held_out=held_out, form=options.form, positive=options.positive
-    )
-    photos = manifest.read_ids(split)
-    if held_out:
-        photos = photos[photos["fold"].isin(folds)]
-    # Now, and not after an hour of work.
-    submission.check_ids(photos["id"].tolist(), order=plan.sample.ids if plan.sample else None)
-    older = None
-    if options.compare:
-        path = Path(options.compare)
-        older = comparison.read_submission(path, form=plan.form, class_labels=manifest.class_labels)
-        comparison.check_same_ids(older, photos["id"].tolist(), path=path)
     if options.probabilities.lower().endswith(".parquet"):
-        submission.require_parquet()
-    metric = metric_of(options.metric, members=members, form=plan.form)
-    wanted = plan_decision(options.decision, members=members, manifest=manifest, metric=metric, form=plan.form)
+        require_parquet()
+    job = plan_job(
+        load_manifest(options.data),
+        members=members,
+        held_out=options.split == "val",
+        fits_weights=options.run_weights == FITTED,
+        sample_file=options.sample,
+        form=options.form,
+        positive=options.positive,
+        metric=options.metric,
+        decision=options.decision,
+        older_file=options.compare,
+    )
 
     from carclf.device import select_device
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
-    print(device.describe(), flush=True)
-    print(*(f"{note}\n" for note in (*plan.notes, *wanted.notes)), sep="", end="", flush=True)
+    print(*(device.describe(), *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
 
     from carclf.inference.answering import predict_answers
 
     predictions, decision = predict_answers(
         members,
-        manifest=manifest,
-        folds=folds or wanted.folds,
-        held_out=held_out,
+        manifest=job.manifest,
+        folds=job.folds,
+        held_out=options.split == "val",
         views=views,
         tta_mean=options.tta_mean,
         weights=weights,
-        wanted=wanted,
+        wanted=job.wanted,
         batch_size=options.batch_size,
         device=device,
     )
-    ids = photos["id"].loc[predictions.rows].tolist()
-    answers = write_answers(options, predictions, decision, ids=ids, plan=plan, manifest=manifest)
+    answers = write_answers(options, job, predictions, decision)
     count = sum(len(member.runs) for member in members)
-    shown = "" if plan.form.kind == "label" else f" of {plan.form.describe()}"
+    shown = "" if job.plan.form.kind == "label" else f" of {job.plan.form.describe()}"
     print(f"Submission: {options.output} ({len(answers)} rows{shown}, {len(views)} views of {count} run(s))")
     if options.probabilities:
         print(f"Probabilities: {options.probabilities}")
-    if older is not None:
-        tell_changes(options, older=older, newer=answers, form=plan.form, manifest=manifest, split=split)
+    if job.older is not None:
+        compare(options, job, answers)
     return 0
 
 
 def write_answers(
-    options: PredictOptions,
-    predictions: "Predictions",
-    decision: "Decision",
-    *,
-    ids: Sequence[str],
-    plan: "Plan",
-    manifest: "Manifest",
+    options: PredictOptions, job: "Job", predictions: "Predictions", decision: "Decision"
 ) -> Mapping[str, Sequence[str]]:
     """Writes the submission and, if asked for, the probabilities before any decision; returns the answers by Id."""
     from carclf.inference import submission
 
+    ids, plan = job.ids.loc[predictions.rows].tolist(), job.plan
     probabilities, labels = decision.apply(predictions.probabilities)
     answers = submission.write_submission(
         output=Path(options.output),
         ids=ids,
         probabilities=probabilities,
-        class_labels=manifest.class_labels,
+        class_labels=job.manifest.class_labels,
         form=plan.form,
         sample=plan.sample,
         labels=labels,
@@ -202,64 +176,27 @@ def write_answers(
             output=Path(options.probabilities),
             ids=ids,
             probabilities=predictions.probabilities,
-            class_names=manifest.class_names,
+            class_names=job.manifest.class_names,
             id_name=plan.form.id_name,
             order=plan.sample.ids if plan.sample else None,
         )
     return answers
 
 
-def tell_changes(
-    options: PredictOptions,
-    *,
-    older: Mapping[str, Sequence[str]],
-    newer: Mapping[str, Sequence[str]],
-    form: "Form",
-    manifest: "Manifest",
-    split: str,
-) -> None:
-    """Prints how this submission differs from an older one, and writes a list and a picture of the changes."""
-    import pandas as pd
+def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[str]]) -> None:
+    """Tells how these answers differ from those of `--compare`."""
+    from carclf.report.changes import tell_changes
 
-    from carclf.data.decoder import decode
-    from carclf.data.photos import read_photos
-    from carclf.inference import comparison, submission
-    from carclf.report.pictures import draw_contact_sheet
-
-    names = dict(zip(manifest.class_labels, manifest.class_names, strict=True))
-    labels = [
-        comparison.labels_in(answers, form=form, class_labels=manifest.class_labels) for answers in (older, newer)
-    ]
-    changed = comparison.changes(*labels)
-    print(f"Against {options.compare}, {comparison.describe(changed, photos=len(newer), names=names)}")
-    if form.kind != "label":
-        mean = comparison.mean_difference(older, newer, form=form)
-        print(f"The answers differ by {mean:.4f} on average (0: the same, 1: nothing in common).")
-    if not changed:
-        return
-    output = Path(options.output)
-    table, sheet = output.with_suffix(".changes.csv"), output.with_suffix(".changes.jpg")
-    submission.write_table(pd.DataFrame(changed, columns=["Id", "before", "after"]), table)
-    shown = changed[:SHEET_PHOTOS]
-    rows = {name: row for row, name in enumerate(manifest.read_ids(split)["id"])}
-    encoded = read_photos(manifest, split=split, rows=[rows[change.id] for change in shown])
-    draw_contact_sheet(
-        [decode(encoded[rows[change.id]]) for change in shown],
-        [
-            f"{change.id}\n{short_change(names.get(change.before, change.before), names[change.after])}"
-            for change in shown
-        ],
-        path=sheet,
-        title=f"{len(shown)} of {len(changed)} changed photos: {options.compare} → {options.output}",
+    assert job.older is not None
+    tell_changes(
+        job.older,
+        answers,
+        form=job.plan.form,
+        manifest=job.manifest,
+        split=job.split,
+        older_file=options.compare,
+        output=Path(options.output),
     )
-    print(f"Changes: {table}, {sheet}")
-
-
-def short_change(before: str, after: str) -> str:
-    """Returns one short line with two classes, in which they can be told apart."""
-    from carclf.report.names import short_names
-
-    return " → ".join(short_names((before, after), length=14))
 
 
 def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
