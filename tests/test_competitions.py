@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import open_door
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -42,7 +44,8 @@ def test_a_miniature_becomes_the_right_data_set(tmp_path, competitions, name):
 
 
 @pytest.mark.slow
-def test_every_competition_becomes_a_right_submission(tmp_path, competitions):
+def test_every_competition_becomes_a_right_submission(tmp_path, competitions, monkeypatch):
+    monkeypatch.setattr(competitions, "command", lambda module, *flags: open_door(module, *flags, folder=ROOT))
     outcomes = [
         competitions.run(one, tmp_path / str(number), convert_only=False)
         for number, one in enumerate(competitions.COMPETITIONS)

@@ -115,8 +115,8 @@ class _Reading:
         theirs = self._named_by(self.lists.tests)
         rank = rank_for("train", self.roles)
         listed = by_label(self.lookup, labels, split="train", rank=rank, findings=self.findings, taken=theirs)
-        inside = [photo for photo in listed if self.roles.role(photo.entry.path) == TEST]
-        train = [photo for photo in listed if self.roles.role(photo.entry.path) != TEST]
+        inside = [photo for photo in listed if self.roles.below_test(photo.entry.path)]
+        train = [photo for photo in listed if not self.roles.below_test(photo.entry.path)]
         if not self.options.labels:
             train = self._with_folders(train, labels)
         if self.entries and not train:

@@ -54,6 +54,11 @@ class Roles:
         """Returns the folders above a photo that lie below the folder that gives it its role."""
         return self._look(path)[1]
 
+    def below_test(self, path: str) -> bool:
+        """Returns whether a photo is a test photo, or an annotation below a folder of test photos."""
+        role = self.role(path)
+        return role == TEST or (role == ANNOTATION and TEST in map(role_of, path.split("/")[:-1]))
+
     def _look(self, path: str) -> tuple[str, tuple[str, ...]]:
         folder = path.rpartition("/")[0]
         if folder not in self._known:

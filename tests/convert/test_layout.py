@@ -181,6 +181,11 @@ LISTS = {
         | {"all.csv": table("file,label", [(f"{n}.jpg", "ab"[n % 2]) for n in (0, 1, 2, 3, 7, 8)])},
         {f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
     ),
+    "annotations of test photos": (
+        numbered("train/{}.jpg", range(4)) | empty("test/annotations/7.jpg")
+        | {"all.csv": table("file,label", [(f"{n}.jpg", "ab"[n % 2]) for n in (0, 1, 2, 3, 7)])},
+        {f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["7.jpg"],
+    ),
     "an unnamed sample": (
         numbered("train/{}.jpg", range(4)) | TESTS | {
             "labels.csv": table("id,label", [(n, "ab"[n % 2]) for n in range(4)]),
