@@ -12,7 +12,7 @@ import carclf
 from carclf.command import USAGE_ERROR, run_command
 
 # In the order of use; a command that is not named here comes last.
-ORDER = ("sample", "make_tfrecords", "explore", "tune", "train", "evaluate", "predict", "export", "serve")
+ORDER = ("sample", "make_tfrecords", "explore", "probe", "tune", "train", "evaluate", "predict", "export", "serve")
 
 
 def main() -> NoReturn:

@@ -22,6 +22,7 @@ RESUMED = TINY  # a run that started as a whole stage ends as one
 CHANGED = {
     "carclf.train": ("--device=cpu",),
     "carclf.tune": ("--device=cpu", "--trials=1"),
+    "carclf.probe": ("--device=cpu", "--backbones=tiny@32=none,tiny@48=none"),
     "carclf.evaluate": ("--device=cpu",),
     "carclf.predict": ("--device=cpu",),
     "carclf.serve": ("--device=cpu",),

@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("convert", "data", "model", "runs", "synthetic"),
     ("inference", "training"),
-    ("report", "exporting", "serving", "tuning", "api"),
+    ("report", "exporting", "serving", "tuning", "probing", "api"),
     (
         "__main__",
         "train",
@@ -47,6 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "serve",
         "sample",
         "tune",
+        "probe",
         "make_tfrecords",
     ),
 )
@@ -75,7 +76,7 @@ GROUND = {
 # The converter writes shards in the record format of the data room.
 SIDEWAYS = {("convert", "data")}
 # Training ends with the best weights; the command calls what evaluates them.
-TRAINS = {"training", "train", "tune"}
+TRAINS = {"training", "train", "tune", "probe", "probing"}
 FORBIDDEN_FRAMEWORKS = {
     "recipe": {"tensorflow", "keras", "jax"},
     "model": {"tensorflow", "jax"},
@@ -141,7 +142,7 @@ def violation(room: str, imported: str) -> str | None:
     if here == 0 and imported not in GROUND[room]:
         return f"{room} imports {imported}, which does not lie below it"
     if imported == "training" and room not in TRAINS:
-        return f"{room} imports training, which only train and tune may"
+        return f"{room} imports training, which only what fits a head may"
     if there > here:
         return f"{room} imports {imported} from a floor above"
     if there == here and here > 0 and (room, imported) not in SIDEWAYS and here != len(FLOORS) - 1:

@@ -1,0 +1,212 @@
+"""`python -m carclf.probe`: compares frozen backbones on a data set, and makes a run of the best."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carclf.command import run_command
+from carclf.errors import UserError
+from carclf.flags import Options, option, require_flags, same_option
+from carclf.train_options import TrainOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from carclf.data.manifest import Manifest
+    from carclf.device import Device
+    from carclf.inference.ranking import RankedRow
+    from carclf.metrics import Metric
+    from carclf.probing.extractors import Extractor
+    from carclf.probing.kept import KeptFeatures
+    from carclf.probing.photos import Photos
+    from carclf.probing.probes import Probe
+
+DESCRIPTION = """Says which pretrained backbone suits a data set: a logistic regression on each one's frozen features,
+judged out of fold. Writes probe.html, probe.json, missed.csv (photos that no backbone gets right), the run best/ and
+best_head.flags, a head stage that starts from the best regression. Features are kept and used again.
+
+Example: python -m carclf.probe --data=data/cars --backbones=efficientnet_lite0,efficientnet_lite2@224"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeOptions(Options):
+    """Every option of `python -m carclf.probe`."""
+
+    data: str = same_option(TrainOptions, "data")
+    output: str = option("probe", "Folder of what it writes, with the kept features in features/.", path=True)
+    backbones: str = option(
+        "",
+        "What to compare, separated by commas: NAME, NAME@SIZE, NAME@SIZE=FILE with the backbone's weights; by default "
+        "every backbone whose ImageNet weights are on this machine, at its own size.",
+        names="carclf.model.backbones:BACKBONES",
+        check="carclf.probing.extractors:parse_extractors",
+    )
+    mirrored: bool = option(True, "Also use each photo's mirror image, in training and in the mean that is judged.")
+    val_fold: int = option(0, "Fold that the run best/ holds out.", low=0)
+    metric: str = same_option(TrainOptions, "metric", help="What ranks the probes; auto as in carclf.train.")
+    fit: str = same_option(TrainOptions, "fit")
+    batch_size: int = same_option(TrainOptions, "batch_size")
+    device: str = same_option(TrainOptions, "device")
+
+    def __post_init__(self) -> None:
+        """Checks each option, and that no required one is missing."""
+        super().__post_init__()
+        require_flags(self, "data")
+
+
+def main(options: ProbeOptions) -> None:
+    """Probes, prints the table and writes the files."""
+    from carclf.data.manifest import load_manifest
+    from carclf.metrics import choose_metric
+    from carclf.probing.extractors import extractors_at_hand, parse_extractors
+
+    manifest = load_manifest(options.data)
+    metric = choose_metric(options.metric, manifest.form)
+    check_folds(options, manifest)
+    extractors = parse_extractors(options.backbones) or extractors_at_hand()
+
+    from carclf.device import select_device
+
+    device = select_device(options.device)
+    print(device.describe(), flush=True)
+
+    from carclf.inference.ranking import table, table_line
+    from carclf.probing.photos import photos_of
+    from carclf.probing.probes import greedy_ensemble, ranked, row_of
+
+    photos = photos_of(manifest)
+    kept: dict[str, KeptFeatures] = {}
+    found: list[Probe] = []
+    for extractor in extractors:
+        probe, features = probed(extractor, options=options, manifest=manifest, photos=photos, device=device)
+        kept[extractor.name] = features
+        found.append(probe)
+        print(table_line(row_of([probe], photos, metric)), flush=True)
+    probes = ranked(found, photos, metric)
+    members = greedy_ensemble(probes, photos, metric)
+    rows = [row_of([probe], photos, metric) for probe in probes]
+    ensemble = row_of(members, photos, metric) if len(members) > 1 else None
+    print(table(rows, ensemble, metric))
+    missed = write_results(options, manifest, photos=photos, probes=probes, rows=rows, ensemble=ensemble, metric=metric)
+    make_best(options, manifest, photos=photos, device=device, probe=probes[0],
+              features=kept[probes[0].extractor.name], score=rows[0].score, metric=metric)  # fmt: skip
+    print(f"{len(missed)} photos that no probe gets right: {Path(options.output) / 'missed.csv'}")
+    print(f"Page: {Path(options.output) / 'probe.html'}")
+
+
+def check_folds(options: ProbeOptions, manifest: "Manifest") -> None:
+    """Checks that photos can be judged out of fold.
+
+    Raises:
+      UserError: there are fewer than two folds, or --val_fold is none of them.
+    """
+    if len(manifest.folds) < 2:
+        raise UserError(f"A probe needs at least 2 folds and {options.data} has {len(manifest.folds)}: convert again.")
+    if options.val_fold not in manifest.folds:
+        raise UserError(
+            f"--val_fold={options.val_fold} is not a fold of {options.data}, whose folds are "
+            f"{min(manifest.folds)} to {max(manifest.folds)}."
+        )
+
+
+def probed(
+    extractor: "Extractor", *, options: ProbeOptions, manifest: "Manifest", photos: "Photos", device: "Device"
+) -> "tuple[Probe, KeptFeatures]":
+    """Returns the probe of an extractor and its features."""
+    import keras
+
+    from carclf.probing.kept import VIEWS, keep_features
+    from carclf.probing.probes import fit_probe
+
+    with device.scope():
+        features = keep_features(
+            extractor,
+            manifest=manifest,
+            views=list(VIEWS) if options.mirrored else ["undrawn"],
+            fit=options.fit,
+            batch_size=device.whole_batch(options.batch_size),
+            jit=device.jit,
+            directory=Path(options.output).expanduser() / "features",
+        )
+    keras.backend.clear_session()  # one backbone in memory at a time
+    return fit_probe(extractor, features, photos), features
+
+
+def write_results(
+    options: ProbeOptions,
+    manifest: "Manifest",
+    *,
+    photos: "Photos",
+    probes: "list[Probe]",
+    rows: "list[RankedRow]",
+    ensemble: "RankedRow | None",
+    metric: "Metric",
+) -> "pd.DataFrame":
+    """Writes probe.html, probe.json and missed.csv, and returns the missed photos."""
+    from carclf.files import write_json
+    from carclf.probing.making import missed_table, write_missed
+    from carclf.report.probe_page import write_probe_page
+
+    output = Path(options.output).expanduser()
+    missed = missed_table(probes, photos, manifest.class_names)
+    write_missed(output / "missed.csv", missed)
+    described = [dataclasses.asdict(row) for row in rows]
+    write_json(
+        output / "probe.json",
+        {
+            "metric": metric.name,
+            "probes": described,
+            "ensemble": dataclasses.asdict(ensemble) if ensemble else None,
+            "missed": len(missed),
+            "options": dataclasses.asdict(options),
+        },
+    )
+    write_probe_page(
+        output / "probe.html",
+        data=options.data,
+        photos=int(photos.judged.sum()),
+        classes=photos.class_count,
+        metric=metric,
+        rows=rows,
+        ensemble=ensemble,
+        missed=missed,
+    )
+    return missed
+
+
+def make_best(
+    options: ProbeOptions,
+    manifest: "Manifest",
+    *,
+    photos: "Photos",
+    device: "Device",
+    probe: "Probe",
+    features: "KeptFeatures",
+    score: float,
+    metric: "Metric",
+) -> None:
+    """Makes the run best/ and best_head.flags of the best probe, and prints what to do with them."""
+    from carclf import advice
+    from carclf.probing.making import head_options, make_run, write_flags
+
+    output = Path(options.output).expanduser()
+    stage = head_options(
+        probe.extractor,
+        data=options.data,
+        run=output / "best",
+        val_fold=options.val_fold,
+        class_count=manifest.class_count,
+        train_photos=int((photos.folds != options.val_fold).sum()),
+        fit=options.fit,
+    )
+    run = make_run(probe, features, options=stage, manifest=manifest, photos=photos, device=device)
+    flags = output / "best_head.flags"
+    write_flags(flags, stage, probe=probe, score=score, metric=metric)
+    print(f"The best as a run: {run.directory}, {run.score} on fold {options.val_fold}.")
+    has_test_photos = manifest.photos("test") > 0
+    print(*advice.after_training(run.directory, options.data, has_test_photos=has_test_photos), sep="\n")
+    print(f"Train its head: {advice.command('train', f'--flagfile={flags}', f'--data={options.data}')}")
+
+
+if __name__ == "__main__":
+    run_command(main, ProbeOptions, description=DESCRIPTION)

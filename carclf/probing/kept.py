@@ -1,0 +1,144 @@
+"""Features of frozen backbones, computed once and kept on disk; memory does not grow with the photos."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from carclf.data.manifest import Manifest
+from carclf.data.pipeline import ordered_batches, training_shards
+from carclf.files import replacing, write_json
+from carclf.framing import Framing, Rendering
+from carclf.model.classifier import build_classifier
+from carclf.model.photo_classifier import build_photo_classifier
+from carclf.probing.extractors import Extractor
+from carclf.progress import Progress
+from carclf.recipe import parse_recipe
+from carclf.train_options import TrainOptions
+
+FORMAT = 1
+VIEWS = {"undrawn": "", "mirrored": "flip(p=1)"}  # recipe of each view
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeptFeatures:
+    """The features of all training photos by one extractor.
+
+    Attributes:
+      views: float32 [N, D] for each view, mapped from files, photos in the order of the shards.
+      seconds: that computing them took, also if an earlier command did it.
+    """
+
+    views: Sequence[np.ndarray]
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Photos and views per second."""
+        return sum(len(view) for view in self.views) / max(self.seconds, 1e-9)
+
+
+def keep_features(
+    extractor: Extractor,
+    *,
+    manifest: Manifest,
+    views: Sequence[str],
+    fit: str,
+    batch_size: int,
+    jit: bool,
+    directory: Path,
+) -> KeptFeatures:
+    """Returns the features of the training photos and external photos, and computes those that are not kept yet.
+
+    A view's file gets its name when it is complete, so a command that was interrupted goes on with the next view.
+
+    Args:
+      extractor: the backbone.
+      manifest: the data set.
+      views: names in `VIEWS`.
+      fit: the resize mode.
+      batch_size: photos per step.
+      jit: whether XLA compiles the step.
+      directory: the folder of all features.
+    """
+    folder = directory / f"{extractor.name}-{_digest(extractor, manifest=manifest, fit=fit)[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [view for view in views if not _files(folder, view)[1].is_file()]
+    if missing:
+        model = _model(extractor, class_count=manifest.class_count, fit=fit)
+        model.compile(jit_compile=jit)
+        photos = manifest.photos("train") + manifest.photos("extra")
+        with Progress(f"Features of {extractor.name}", total=photos * len(missing)) as progress:
+            for view in missing:
+                _compute(model, extractor, view, manifest=manifest, fit=fit, batch_size=batch_size,
+                         photos=photos, folder=folder, progress=progress)  # fmt: skip
+    kept = [_files(folder, view) for view in views]
+    seconds = sum(json.loads(notes.read_text(encoding="utf-8"))["seconds"] for _, notes in kept)
+    return KeptFeatures([np.load(arrays, mmap_mode="r") for arrays, _ in kept], seconds)
+
+
+def _files(folder: Path, view: str) -> tuple[Path, Path]:
+    """Returns the file of a view's features, and the file of its notes, which is written last."""
+    return folder / f"{view}.npy", folder / f"{view}.json"
+
+
+def _digest(extractor: Extractor, *, manifest: Manifest, fit: str) -> str:
+    """Returns a hash of everything that determines the features."""
+    what = {
+        "format": FORMAT, "data": manifest.fingerprint, "backbone": extractor.backbone, "fit": fit,
+        "image_size": extractor.image_size, "weights": extractor.weights_digest(),
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _model(extractor: Extractor, *, class_count: int, fit: str) -> keras.Model:
+    """Returns a model from the pipeline's arrays to the pooled features, float32 [B, D]."""
+    keras.utils.set_random_seed(TrainOptions().seed)  # so that NAME=none is the network of the run that is made of it
+    with Progress(f"Building {extractor.backbone}"):
+        classifier = build_classifier(
+            backbone=extractor.backbone,
+            weights=extractor.weights,
+            class_count=class_count,
+            image_size=extractor.image_size,
+        )
+    pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)
+    framing = Framing(image_size=extractor.image_size, fit=fit)
+    return build_photo_classifier(pooled, framing=framing, rendering=Rendering())
+
+
+def _compute(
+    model: keras.Model,
+    extractor: Extractor,
+    view: str,
+    *,
+    manifest: Manifest,
+    fit: str,
+    batch_size: int,
+    photos: int,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    batches = ordered_batches(
+        manifest=manifest,
+        shards=training_shards(manifest, manifest.folds),
+        framing=Framing(image_size=extractor.image_size, fit=fit),
+        batch_size=batch_size,
+        recipe=parse_recipe(VIEWS[view]),
+    )
+    started, done = time.perf_counter(), 0
+    arrays, notes = _files(folder, view)
+    with replacing(arrays) as temporary:
+        kept = np.lib.format.open_memmap(temporary, "w+", np.float32, (photos, model.output_shape[-1]))
+        for inputs, *_ in batches.as_numpy_iterator():
+            features = np.asarray(model.predict_on_batch(inputs))[: photos - done]
+            kept[done : done + len(features)] = features
+            done += len(features)
+            progress.add(len(features))
+        kept.flush()
+        del kept
+    write_json(notes, {"seconds": round(time.perf_counter() - started, 3)})

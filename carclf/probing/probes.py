@@ -1,0 +1,128 @@
+"""Logistic regressions on kept features: each photo is judged by one that has not seen its fold."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from carclf.inference.ensemble import softmax
+from carclf.inference.ranking import RankedRow, ranked_row
+from carclf.metrics import Metric
+from carclf.model.regression import FeatureSet, Regression, choose_strength, fit_regression
+from carclf.probing.extractors import Extractor
+from carclf.probing.kept import KeptFeatures
+from carclf.probing.photos import Photos
+from carclf.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Probe:
+    """An extractor with a regression for each fold.
+
+    Attributes:
+      extractor: the backbone.
+      regressions: by fold, each fitted without it.
+      probabilities: float64 [N, K], of each photo by the regression without its fold, mean over the views; NaN for
+        external photos.
+      undrawn: the same of the undrawn view alone.
+      seconds: of features and regressions.
+      images_per_second: of computing the features.
+    """
+
+    extractor: Extractor
+    regressions: Mapping[int, Regression]
+    probabilities: np.ndarray
+    undrawn: np.ndarray
+    seconds: float
+    images_per_second: float
+
+
+def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> Probe:
+    """Returns the probe of an extractor."""
+    started = time.perf_counter()
+    target = np.eye(photos.class_count, dtype=np.float32)[photos.labels]
+    known = FeatureSet(features.views, target, np.ones(len(photos.labels), np.float32))
+    folds = sorted(set(photos.folds[photos.judged].tolist()))
+    probabilities = np.full((len(features.views), *target.shape), np.nan)
+    regressions = {}
+    with Progress(f"Regressions on {extractor.name}", total=len(folds), unit="folds") as progress:
+        for fold in folds:
+            regressions[fold] = _without(fold, known, photos)
+            rows = photos.folds == fold
+            for number, view in enumerate(features.views):
+                probabilities[number, rows] = softmax(regressions[fold].logits(view[rows]))
+            progress.add()
+    return Probe(
+        extractor=extractor,
+        regressions=regressions,
+        probabilities=probabilities.mean(axis=0),
+        undrawn=probabilities[0],
+        seconds=features.seconds + time.perf_counter() - started,
+        images_per_second=features.images_per_second,
+    )
+
+
+def _without(fold: int, known: FeatureSet, photos: Photos) -> Regression:
+    """Returns the regression fitted without a fold; its strength is chosen on one of the other folds."""
+    others = photos.folds != fold
+    trained, their_folds = known.rows(others), photos.folds[others]
+    if len(trained.weight) != len(their_folds):  # the features were not copied
+        their_folds = np.where(others, photos.folds, -1)
+    inner = min((other for other in set(their_folds.tolist()) if other >= 0), default=-1)
+    return fit_regression(trained, strength=choose_strength(trained, held_out=their_folds == inner))
+
+
+def score(probabilities: np.ndarray, photos: Photos, metric: Metric) -> float:
+    """Returns the metric of the judged photos."""
+    return metric.compute(probabilities[photos.judged], photos.labels[photos.judged])
+
+
+def row_of(probes: Sequence[Probe], photos: Photos, metric: Metric) -> RankedRow:
+    """Returns the figures of a probe, or of the mean of several."""
+    return ranked_row(
+        [probe.extractor.name for probe in probes],
+        probabilities=mean_of(probes)[photos.judged],
+        labels=photos.labels[photos.judged],
+        metric=metric,
+        seconds=sum(probe.seconds for probe in probes),
+        images_per_second=1 / sum(1 / probe.images_per_second for probe in probes),
+    )
+
+
+def ranked(probes: Sequence[Probe], photos: Photos, metric: Metric) -> list[Probe]:
+    """Returns the probes, the best first."""
+    return sorted(probes, key=lambda probe: metric.rank(score(probe.probabilities, photos, metric)), reverse=True)
+
+
+def greedy_ensemble(probes: Sequence[Probe], photos: Photos, metric: Metric) -> list[Probe]:
+    """Returns the best probe, and those that each raise the metric of the mean most, until none raises it.
+
+    It chooses by the photos that it is judged on, so its metric is somewhat too good.
+
+    Source: Caruana et al. 2004, "Ensemble Selection from Libraries of Models", without repetition.
+    """
+    chosen: list[Probe] = []
+    best = float("-inf")
+    while left := [probe for probe in probes if probe not in chosen]:
+        ranks = {
+            number: metric.rank(score(mean_of([*chosen, probe]), photos, metric)) for number, probe in enumerate(left)
+        }
+        number = max(ranks, key=lambda number: ranks[number])
+        if ranks[number] <= best:
+            break
+        chosen.append(left[number])
+        best = ranks[number]
+    return chosen
+
+
+def mean_of(probes: Sequence[Probe]) -> np.ndarray:
+    """Returns the mean of the probes' probabilities, float64 [N, K]."""
+    return np.mean([probe.probabilities for probe in probes], axis=0)
+
+
+def missed_by_all(probes: Sequence[Probe], photos: Photos) -> np.ndarray:
+    """Returns the rows of the photos that no probe gets right, the one that the probes' mean is surest of first."""
+    right = [probe.probabilities.argmax(axis=1) == photos.labels for probe in probes]
+    rows = np.flatnonzero(photos.judged & ~np.any(right, axis=0))
+    return rows[np.argsort(-mean_of(probes)[rows].max(axis=1), kind="stable")]
