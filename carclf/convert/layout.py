@@ -188,8 +188,8 @@ class _Reading:
         return [i if times[i] == 1 else entry.path for i, entry in zip(given, entries, strict=True)]
 
     def _by_record(self) -> tuple[list[Photo], list[Photo]]:
-        labels = {entry.path: self.tree.records[entry.path].label for entry in self._candidates}
-        entries = [entry for entry in self._candidates if labels[entry.path]]
+        labels = {path: photo.label for path, photo in self.tree.records.items() if photo.label}
+        entries = [entry for entry in self._candidates if entry.path in labels]
         train = [Photo(i, "train", labels[e.path], e) for i, e in zip(self._ids_of(entries), entries, strict=True)]
         return train, self._tests(train)
 

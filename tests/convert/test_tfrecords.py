@@ -87,8 +87,8 @@ def test_records_without_labels_or_ids(tmp_path):
 
 
 def test_ids_that_repeat_are_replaced_by_places(tmp_path):
-    manifest = made(tmp_path, {"train.tfrec": tfrecord(photos(id=lambda n: b"p%d" % (n // 2)))})
-    assert len(set(ids_of(manifest))) == 6
+    files = {"all.tfrec": tfrecord(photos(id=lambda n: b"p%d" % (n // 2))), "cover.jpg": drawn(50)}
+    assert len(set(ids_of(made(tmp_path, files)))) == 6  # and the loose photo is none of them
 
 
 def test_packed_files_and_files_in_zips_are_the_same(tmp_path):
