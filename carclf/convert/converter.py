@@ -168,13 +168,17 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
     classes = _classes(options, validated)
     _form(options, validated.inventory, validated.photos, tell=True)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
-    fold_of = choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
+    choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     if options.output:
         stored_bytes = sum(check.stored_bytes for check in validated.checks)
         dataset.check_space(options.output, stored_bytes + dataset.RECORD_BYTES * len(validated.photos))
-    rows = duplicates.duplicate_rows(groups, validated.photos, fold_of)
-    found = f"{counted_photos(len(rows))} are duplicates, in {len(groups):,} group{'s' * (len(groups) != 1)}"
-    print(f"{found if rows else 'There are no duplicates'}.")
+    scenes = [group for group in groups if group.kind == "scene"]
+    groups = [group for group in groups if group.kind != "scene"]
+    copies = len({member for group in groups for member in group.members})
+    found = f"{counted_photos(copies)} are duplicates, in {len(groups):,} group{'s' * (len(groups) != 1)}"
+    print(f"{found if copies else 'There are no duplicates'}.")
+    if scenes:
+        print(f"{len(scenes):,} group{'s' * (len(scenes) != 1)} of other photos show one scene each.")
     remarks = Counter(
         note for group in groups for note in duplicates.note_on(group, validated.photos).split("; ") if note
     )

@@ -3,13 +3,15 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from carclf.convert import near_duplicates
 from carclf.convert.photos import Photo
-from carclf.convert.scan import PhotoCheck
+from carclf.convert.same_picture import SAME_PICTURE, grey_picture, likeness
+from carclf.convert.scan import Context, PhotoCheck
 from carclf.data import storage
 from carclf.progress import Progress
 from carclf.workers import Pool
@@ -17,11 +19,21 @@ from carclf.workers import Pool
 LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, not kept together
 
 LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
+PAIRS_PER_TASK = 64
+
+Pair = tuple[int, int]
+Compare = Callable[[Sequence[Pair]], Iterable[bool]]
+"""For each pair of photos' indices: whether both are the same picture."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Photos of the same picture: indices into the photos, ascending; 'exact' (same bytes) or 'near'."""
+    """Photos that belong together.
+
+    Attributes:
+      kind: 'exact' (the same bytes), 'near' (the same picture) or 'scene' (different pictures of one scene).
+      members: indices into the photos, ascending.
+    """
 
     kind: str
     members: tuple[int, ...]
@@ -38,27 +50,76 @@ def exact_groups(checks: Sequence[PhotoCheck]) -> list[Group]:
 def find_groups(
     photos: Sequence[Photo], checks: Sequence[PhotoCheck], *, near: bool, workers: Pool | None = None
 ) -> list[Group]:
-    """Returns exact groups, then near ones, each kind by first photo; a near group also holds its exact copies.
+    """Returns exact groups, near ones, scenes, each kind by first photo; a group also holds copies of its photos.
 
     Args:
       photos: of all splits, so that a test photo among the training photos is found.
       checks: of each photo.
       near: whether to search for near-duplicates, too.
-      workers: processes that share the search; None searches in this process.
+      workers: processes that share the search, and read photos to compare pairs; None takes all similar pairs for the
+        same picture.
     """
     exact = exact_groups(checks)
-    return [*exact, *_near_groups(checks, exact, workers)] if near and len(photos) > 1 else exact
+    if not near or len(photos) < 2:
+        return exact
+    compare = functools.partial(_compare, workers, photos) if workers else lambda pairs: [True] * len(pairs)
+    return [*exact, *_near_groups(checks, exact, workers, compare)]
 
 
-def _near_groups(checks: Sequence[PhotoCheck], exact: Sequence[Group], workers: Pool | None) -> list[Group]:
+def _compare(workers: Pool, photos: Sequence[Photo], pairs: Sequence[Pair]) -> list[bool]:
+    files = [(photo.entry.source, photo.entry.name) for photo in photos]
+    entries = [(files[one], files[other]) for one, other in pairs]
+    tasks = (entries[start : start + PAIRS_PER_TASK] for start in range(0, len(entries), PAIRS_PER_TASK))
+    with Progress("Comparing similar photos"):
+        return [same for part in workers.map(_compare_task, tasks) for same in part]
+
+
+def _compare_task(context: Context, task: list[tuple[tuple[int, str], tuple[int, str]]]) -> list[bool]:
+    @functools.cache
+    def picture(source: int, name: str) -> np.ndarray:
+        return grey_picture(context.reader.read(source, name), max_side=context.max_side)
+
+    return [likeness(picture(*one), picture(*other)) >= SAME_PICTURE for one, other in task]
+
+
+def _near_groups(
+    checks: Sequence[PhotoCheck], exact: Sequence[Group], workers: Pool | None, compare: Compare
+) -> list[Group]:
     copies = {group.members[0]: group.members for group in exact}
     hidden = {member for group in exact for member in group.members[1:]}
     shown = [index for index in range(len(checks)) if index not in hidden]
     looks = np.frombuffer(b"".join(checks[index].look for index in shown), np.uint8).reshape(len(shown), -1)
     with Progress("Searching near-duplicates"):
         linked = _complete_linkage(*_similar_pairs(looks, workers))
-    groups = [sorted(i for index in members for i in copies.get(shown[index], (shown[index],))) for members in linked]
-    return [Group("near", tuple(members)) for members in sorted(groups)]
+    alike = [sorted(shown[index] for index in members) for members in linked]
+    found = [
+        Group(kind, tuple(sorted(i for member in members for i in copies.get(member, (member,)))))
+        for kind, members in _same_pictures(alike, compare)
+    ]
+    return sorted(found, key=lambda group: (group.kind, group.members))
+
+
+def _same_pictures(alike: Sequence[Sequence[int]], compare: Compare) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yields ('near', photos of the same picture) and ('scene', all photos of a group with different pictures)."""
+    pairs = [pair for members in alike for pair in _pairs_to_compare(members)]
+    same = iter(compare(pairs))
+    for members in alike:
+        picture = {member: {member} for member in members}
+        for one, other in _pairs_to_compare(members):
+            if next(same) and picture[one] is not picture[other]:
+                picture[one] |= picture[other]
+                picture |= dict.fromkeys(picture[other], picture[one])
+        pictures = {min(together): together for together in picture.values()}
+        yield from (("near", sorted(together)) for together in pictures.values() if len(together) > 1)
+        if len(pictures) > 1:
+            yield "scene", members
+
+
+def _pairs_to_compare(members: Sequence[int]) -> Iterable[Pair]:
+    """Returns all pairs of a group; of a group too large to stay together only those with its first photo."""
+    return (
+        itertools.combinations(members, 2) if len(members) <= LARGEST_GROUP else ((members[0], i) for i in members[1:])
+    )
 
 
 def _similar_pairs(looks: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +189,8 @@ def duplicate_rows(
 
 def note_on(group: Group, photos: Sequence[Photo]) -> str:
     """Returns what a reader should know about a group ('train/test leak', 'different labels', …), or ""."""
+    if group.kind == "scene":
+        return ""
     splits = {photos[i].split for i in group.members}
     labels = {photos[i].category for i in group.members if photos[i].split != "test"}
     found = {

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from carclf.convert.by_folder import by_folder
 from carclf.convert.class_maps import class_map
+from carclf.convert.copy_names import with_copies
 from carclf.convert.id_lookup import keys_of
 from carclf.convert.labels import named
 from carclf.convert.layout import read_layout
@@ -87,10 +88,12 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     if not names and categories <= tree.class_names.keys():
         names, origin = {category: tree.class_names[category] for category in categories}, "the records"
     findings.notes += [f"The names of the classes are those of {origin}."] if names else []
+    ordered, copies = with_copies(_in_order(photos))
+    findings.notes += [copies] if copies else []
     return Inventory(
         layout=layout.name,
         sources=tuple(source for one in trees for source in one.sources),
-        photos=_in_order(photos),
+        photos=tuple(ordered),
         rejected=tuple(sorted(_with_refused(findings.rejected, trees, photos), key=lambda r: (r.split, r.id, r.path))),
         sample_submission=layout.lists.content,
         notes=tuple(findings.notes),

@@ -56,10 +56,10 @@ Found = tuple[np.ndarray, np.ndarray]
 def similar_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns (pairs, correlations) of near-duplicates: int64 [P, 2], rows ascending, and float32 [P] in 0.94..1.
 
-    It finds recompressed, resized, brightened and darkened copies, and crops of up to about 6 % per side. Work and
-    memory grow linearly with the number of photos: hashes are sorted in BANDS different orders and compared with their
-    neighbours there. A photo without the margins that a crop would remove (25 combinations) is compared with the other
-    photo.
+    It finds recompressed, resized, brightened, darkened and mirrored copies, and crops of up to about 6 % per side.
+    Work and memory grow linearly with the number of photos: hashes are sorted in BANDS different orders and compared
+    with their neighbours there. A photo without the margins that a crop would remove (25 combinations) is compared with
+    the other photo.
 
     Args:
       thumbnails: uint8 [N, 256], from `thumbnail_of`.
@@ -115,12 +115,14 @@ def perceptual_hash(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _window_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """Returns uint64 [N, 25], the hashes of every photo without each combination of margins."""
+    """Returns uint64 [N, 26], the hashes of every photo without each combination of margins, and of it mirrored."""
     transform = np.concatenate([_cosines() @ _cut(*margins) for margins in MARGINS])
     count = len(MARGINS)
     all_cuts = transform @ np.asarray(thumbnails, np.float64) @ transform.T
     by_cut = all_cuts.reshape(-1, count, HASH_SIDE, count, HASH_SIDE).transpose(0, 1, 3, 2, 4)
-    return _signs(by_cut.reshape(-1, HASH_SIDE, HASH_SIDE)).reshape(-1, count**2)
+    windows = _signs(by_cut.reshape(-1, HASH_SIDE, HASH_SIDE)).reshape(-1, count**2)
+    mirrored = by_cut[:, 0, 0] * (1 - 2 * (np.arange(HASH_SIDE) % 2))  # mirroring negates the odd columns of a DCT
+    return np.concatenate([windows, _signs(mirrored)[:, None]], axis=1)
 
 
 @functools.cache
@@ -145,7 +147,7 @@ def _proposed(
     """Returns (owner, window, other), int64 each: windows of a photo with a hash close to that of another photo.
 
     Args:
-      queries: uint64 [n, 25], the window hashes of the photos `first`, `first` + 1, …
+      queries: uint64 [n, 26], the window hashes of the photos `first`, `first` + 1, …
       hashes: uint64 [N], of all whole photos.
       bands: of `Index`.
       first: index of the first photo.
@@ -172,7 +174,8 @@ def _scores(thumbnails: np.ndarray, owner: np.ndarray, window: np.ndarray, other
         here = slice(start, start + PAIRS)
         parts, part_of = np.unique(owner[here], return_inverse=True)
         wholes, whole_of = np.unique(other[here], return_inverse=True)
-        windows = _details(thumbnails[parts])[part_of, window[here]]
+        mirrored = _details(thumbnails[parts][:, :, ::-1], margins=MARGINS[:1])
+        windows = np.concatenate([_details(thumbnails[parts]), mirrored], axis=1)[part_of, window[here]]
         photos = _details(thumbnails[wholes], margins=MARGINS[:1])[whole_of, 0]
         scores.append(np.einsum("pi,pi->p", windows, photos))
     return np.concatenate(scores)

@@ -31,6 +31,7 @@ from carclf.report.thumbnails import THUMBNAIL_PX, read_thumbnails, to_jpeg
 
 # The page stays below a few MB for any data set: it shows this many photos and lists the rest.
 SAMPLE_PHOTOS, SAMPLES_PER_CLASS = 400, 7
+SCENE = "scene"  # the kind of a group
 GROUPS_PICTURED, MEMBERS_PICTURED = 24, 6  # of each kind of duplicates
 GROUPS_LISTED, MEMBERS_LISTED = 500, 30
 GROUPS_COMPARED = 500  # to show the most similar of them
@@ -163,9 +164,10 @@ def _thumbnails(
 
 def _by_issue(groups: Sequence[Group]) -> list[tuple[str, int, list[Group], list[Group]]]:
     """Returns (issue, number of groups, groups to picture, groups to list), with each group under its first issue."""
-    issues: dict[str, list[Group]] = {DIFFERENT_LABELS: [], LEAK: [], "": []}
+    issues: dict[str, list[Group]] = {DIFFERENT_LABELS: [], LEAK: [], "": [], SCENE: []}
     for group in groups:
-        issues[next((issue for issue in (DIFFERENT_LABELS, LEAK) if issue in group.notes), "")].append(group)
+        harmless = SCENE if group.kind == SCENE else ""
+        issues[next((issue for issue in (DIFFERENT_LABELS, LEAK) if issue in group.notes), harmless)].append(group)
     end = GROUPS_PICTURED + GROUPS_LISTED
     return [
         (issue, len(here), here[:GROUPS_PICTURED], here[GROUPS_PICTURED:end]) for issue, here in issues.items() if here

@@ -17,10 +17,10 @@ DIFFERENT_LABELS, LEAK, TOO_LARGE = "different labels", "train/test leak", "too 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Photos that show the same picture.
+    """Photos that belong together.
 
     Attributes:
-      kind: 'exact' (equal bytes) or 'near' (near-duplicates).
+      kind: 'exact' (equal bytes), 'near' (the same picture) or 'scene' (different pictures of one scene).
       notes: the converter's notes, such as DIFFERENT_LABELS.
       members: their numbers in the photo table.
     """

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
+from carclf.convert.converter import convert
 from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
 from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
+from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
+from carclf.convert.same_picture import SAME_PICTURE, grey_picture, likeness
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.sources import Entry
 from carclf.data.validation import validate_photo
@@ -45,6 +48,7 @@ COPIES = {
     "brightened": lambda image: encoded(ImageEnhance.Brightness(image).enhance(1.4)),
     "grey": lambda image: encoded(image.convert("L")),
     "another format": lambda image: encoded(image, "PNG"),
+    "mirrored": lambda image: encoded(ImageOps.mirror(image), quality=60),
 }
 
 
@@ -239,6 +243,46 @@ def test_alike_photos_stay_in_one_fold_if_they_are_searched(tmp_path, search):
     together = sum(fold[f"{number}.jpg"] == fold[f"{number} again.jpg"] for number in range(12))
     assert (together == 12) == search
     assert set(Counter(ids["fold"]).values()) == {8}
+
+
+def scene(texture: int) -> bytes:
+    """Returns one of several pictures of a scene: the same light and shapes, and other fine detail."""
+    shapes = Image.fromarray(np.random.default_rng(3).integers(40, 216, (12, 16, 3), np.uint8))
+    pixels = np.asarray(shapes.resize(SIZE, Image.Resampling.BICUBIC), np.float64)
+    grain = np.random.default_rng(texture).normal(0, 14, (SIZE[1] // 2, SIZE[0] // 2, 1)).repeat(2, 0).repeat(2, 1)
+    return encoded(Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8)), quality=90)
+
+
+def test_pictures_of_one_scene_stay_in_one_fold_and_are_no_duplicates(tmp_path, capsys):
+    files = {f"{n % 3}/{n}.jpg": drawn(n, size=SIZE) for n in range(12)}
+    files |= {"0/scene one.jpg": scene(1), "1/scene two.jpg": scene(2), "2/scene three.jpg": scene(3)}
+    files["1/again.jpg"] = COPIES["cropped by 2 %"](opened(scene(3)))
+    folder = write_files(tmp_path / "cars", files)
+    rows = duplicates(converted(folder, tmp_path / "out", folds=3))
+    scenes = [row for row in rows if row["kind"] == "scene"]
+    assert [(row["id"], row["note"]) for row in scenes] == [
+        ("again.jpg", ""), ("scene one.jpg", ""), ("scene three.jpg", ""), ("scene two.jpg", "")
+    ]  # fmt: skip
+    assert len({row["fold"] for row in scenes}) == 1
+    near = [(row["id"], row["note"]) for row in rows if row["kind"] == "near"]
+    assert near == [("again.jpg", "different labels"), ("scene three.jpg", "different labels")]
+    capsys.readouterr()
+    assert convert(ConvertOptions(input=str(folder), folds=3, workers=1, dry_run=True)) is None
+    assert (
+        "2 photos are duplicates, in 1 group.\n1 group of other photos show one scene each.\n"
+        in capsys.readouterr().out
+    )
+
+
+def test_likeness_is_that_of_the_best_place_and_scale(originals):
+    for number, raw in enumerate(originals[:20]):
+        picture, mirrored = grey_picture(raw, max_side=640), grey_picture(COPIES["mirrored"](opened(raw)), max_side=640)
+        cut = cropped(opened(raw), left=0.01 * (number % 6), top=0.05, right=0.02, bottom=0.003 * number)
+        crop = grey_picture(encoded(cut), max_side=640)
+        assert likeness(picture, picture) == pytest.approx(1.0)
+        assert likeness(picture, mirrored) > SAME_PICTURE
+        assert min(likeness(picture, crop), likeness(crop, picture)) > SAME_PICTURE
+        assert likeness(picture, grey_picture(originals[number + 1], max_side=640)) < 0.8
 
 
 def test_a_group_too_large_for_one_fold_is_reported_and_spread(tmp_path):
