@@ -3,14 +3,13 @@
 import collections
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from carclf.convert import near_duplicates
 from carclf.convert.photos import Photo
-from carclf.convert.same_picture import SAME_PICTURE, grey_picture, likeness
+from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
 from carclf.convert.scan import Context, PhotoCheck
 from carclf.data import storage
 from carclf.progress import Progress
@@ -20,6 +19,10 @@ LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, 
 
 LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
 PAIRS_PER_TASK = 64
+# Comparing in detail takes 15 ms of a core per pair, so the most similar pairs come first and their number is limited.
+LEAST_COMPARED = 1000  # pairs, in any data set
+PHOTOS_PER_COMPARISON = 10
+ROUNDS = 2  # in each, a group's first photo is compared with the others; those of other pictures go to the next
 
 Pair = tuple[int, int]
 Compare = Callable[[Sequence[Pair]], Iterable[bool]]
@@ -70,14 +73,18 @@ def _compare(workers: Pool, photos: Sequence[Photo], pairs: Sequence[Pair]) -> l
     files = [(photo.entry.source, photo.entry.name) for photo in photos]
     entries = [(files[one], files[other]) for one, other in pairs]
     tasks = (entries[start : start + PAIRS_PER_TASK] for start in range(0, len(entries), PAIRS_PER_TASK))
-    with Progress("Comparing similar photos"):
-        return [same for part in workers.map(_compare_task, tasks) for same in part]
+    with Progress("Comparing similar photos", total=len(pairs), unit="pairs") as progress:
+        found: list[bool] = []
+        for part in workers.map(_compare_task, tasks):
+            found += part
+            progress.add(len(part))
+    return found
 
 
 def _compare_task(context: Context, task: list[tuple[tuple[int, str], tuple[int, str]]]) -> list[bool]:
     @functools.cache
-    def picture(source: int, name: str) -> np.ndarray:
-        return grey_picture(context.reader.read(source, name), max_side=context.max_side)
+    def picture(source: int, name: str) -> Picture:
+        return read_picture(context.reader.read(source, name), max_side=context.max_side)
 
     return [likeness(picture(*one), picture(*other)) >= SAME_PICTURE for one, other in task]
 
@@ -90,36 +97,34 @@ def _near_groups(
     shown = [index for index in range(len(checks)) if index not in hidden]
     looks = np.frombuffer(b"".join(checks[index].look for index in shown), np.uint8).reshape(len(shown), -1)
     with Progress("Searching near-duplicates"):
-        linked = _complete_linkage(*_similar_pairs(looks, workers))
-    alike = [sorted(shown[index] for index in members) for members in linked]
-    found = [
-        Group(kind, tuple(sorted(i for member in members for i in copies.get(member, (member,)))))
-        for kind, members in _same_pictures(alike, compare)
+        pairs, correlations = _similar_pairs(looks, workers)
+        alike = [[shown[index] for index in group] for group in _complete_linkage(pairs, correlations)]
+    pictures = _same_pictures(alike, compare, most=max(LEAST_COMPARED, len(checks) // PHOTOS_PER_COMPARISON))
+    scenes = [group for group in alike if not any(set(group) <= set(picture) for picture in pictures)]
+    return [
+        Group(kind, tuple(sorted(i for index in members for i in copies.get(index, (index,)))))
+        for kind, groups in (("near", pictures), ("scene", scenes))
+        for members in sorted(groups)
     ]
-    return sorted(found, key=lambda group: (group.kind, group.members))
 
 
-def _same_pictures(alike: Sequence[Sequence[int]], compare: Compare) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yields ('near', photos of the same picture) and ('scene', all photos of a group with different pictures)."""
-    pairs = [pair for members in alike for pair in _pairs_to_compare(members)]
-    same = iter(compare(pairs))
-    for members in alike:
-        picture = {member: {member} for member in members}
-        for one, other in _pairs_to_compare(members):
-            if next(same) and picture[one] is not picture[other]:
-                picture[one] |= picture[other]
-                picture |= dict.fromkeys(picture[other], picture[one])
-        pictures = {min(together): together for together in picture.values()}
-        yield from (("near", sorted(together)) for together in pictures.values() if len(together) > 1)
-        if len(pictures) > 1:
-            yield "scene", members
+def _same_pictures(alike: Sequence[Sequence[int]], compare: Compare, *, most: int) -> list[list[int]]:
+    """Returns the groups of at least two photos of the same picture, within groups of photos that look alike.
 
-
-def _pairs_to_compare(members: Sequence[int]) -> Iterable[Pair]:
-    """Returns all pairs of a group; of a group too large to stay together only those with its first photo."""
-    return (
-        itertools.combinations(members, 2) if len(members) <= LARGEST_GROUP else ((members[0], i) for i in members[1:])
-    )
+    Args:
+      alike: photos' indices, ascending, the groups with the most similar photos first.
+      compare: decides about pairs.
+      most: pairs to compare in each of ROUNDS; groups beyond that are not compared.
+    """
+    pictures: list[list[int]] = []
+    for _ in range(ROUNDS):
+        pairs = [(group[0], other) for group in alike for other in group[1:]][:most]
+        same = {pair for pair, holds in zip(pairs, compare(pairs), strict=True) if holds}
+        found = [[group[0], *(other for other in group[1:] if (group[0], other) in same)] for group in alike]
+        pictures += [picture for picture in found if len(picture) > 1]
+        rest = [[i for i in group if i not in picture[1:]][1:] for group, picture in zip(alike, found, strict=True)]
+        alike = [group for group in rest if len(group) > 1]
+    return pictures
 
 
 def _similar_pairs(looks: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +150,11 @@ def _index(path: str) -> near_duplicates.Index:
         return near_duplicates.build_index(np.load(file))
 
 
-def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[int]]:
-    """Returns groups of at least two, in which every two photos are near-duplicates: similarity does not chain.
+def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[list[int]]:
+    """Returns groups of at least two, in which every two photos are near-duplicates, the most similar groups first.
 
-    Pairs are added in order of similarity; two groups merge if all pairs between them are near-duplicates.
+    Pairs are added in order of similarity; two groups merge if all pairs between them are near-duplicates, so that
+    similarity does not chain.
     """
     duplicates_of: dict[int, set[int]] = collections.defaultdict(set)
     for one, other in pairs.tolist():
@@ -162,17 +168,22 @@ def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[set[i
             first |= second
             for photo in second:
                 group_of[photo] = first
-    return [group for photo, group in sorted(group_of.items()) if photo == min(group) and len(group) > 1]
+    ordered = {min(group): sorted(group) for one, _ in pairs[order].tolist() if len(group := group_of[one]) > 1}
+    return list(ordered.values())
 
 
 def fold_groups(groups: Sequence[Group], *, photos: int) -> list[int]:
-    """Returns each photo's group number for the folds: its own, unless its group has at most LARGEST_GROUP photos."""
-    numbers = list(range(photos))
+    """Returns each photo's group number for the folds: that of its group's first photo, or its own.
+
+    Groups that share photos are joined, unless more than LARGEST_GROUP photos would then stay together; exact groups
+    come first, then near ones, then scenes.
+    """
+    together = [[number] for number in range(photos)]
     for group in groups:
-        if len(group.members) <= LARGEST_GROUP:
-            for member in group.members:
-                numbers[member] = min(numbers[m] for m in group.members)
-    return numbers
+        if len(joined := sorted({i for member in group.members for i in together[member]})) <= LARGEST_GROUP:
+            for member in joined:
+                together[member] = joined
+    return [members[0] for members in together]
 
 
 def duplicate_rows(

@@ -17,20 +17,19 @@ BORDER = 0.08  # fraction of a side at each edge that is not compared, because a
 # Correlation of the detail, at the best scale and place, from which two photos are one picture. Measured on 1,935
 # photos of cars (`benchmarks/duplicates.py`): cropped and recompressed copies reach 0.95, other photos at most 0.91.
 SAME_PICTURE = 0.93
-LEAST_COARSE = 0.6  # coarse correlation of a pair that is worth a fine search; copies reach 0.75
-LEAST_ROUGH = 0.72  # correlation that a copy has reached after the first of STEPS
+LEAST_COARSE = 0.72  # coarse correlation of a pair that is worth a fine search; copies reach 0.75
+# Correlation that a copy has after each step of the fine search.
+LEAST_AFTER_STEP = (0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
+DIFFERENCE = 0.004  # of a margin, for derivatives
+LONGEST_STEP = 0.02
 # Margins at the left and right (or top and bottom), as fractions of a side, with which the search begins. Negative
 # ones are those of the other photo.
 _CROPS = ((0.02, 0.02), (0.04, 0.04), (0.06, 0.06), (0.0, 0.06), (0.06, 0.0))
 STARTS = ((0.0, 0.0), *_CROPS, *((-left, -right) for left, right in _CROPS))
-STEPS = (0.016, 0.008, 0.004)  # by which the search changes margins
-# Changes of (left, right, top, bottom): one margin, a shift, or all of them.
-MOVES = np.array([*np.eye(4), (1, -1, 0, 0), (0, 0, 1, -1), (1, 1, 1, 1)])
-MOVES = np.concatenate([MOVES, -MOVES])
 
 
-def grey_picture(raw: bytes, *, max_side: int) -> np.ndarray:
-    """Returns a photo squashed to a grey square, float32 [128, 128] in 0..255.
+def read_picture(raw: bytes, *, max_side: int) -> "Picture":
+    """Returns a photo squashed to a grey square.
 
     Args:
       raw: the bytes of a photo that was accepted.
@@ -39,32 +38,46 @@ def grey_picture(raw: bytes, *, max_side: int) -> np.ndarray:
     stored = validate_photo(raw, max_side=max_side)
     pixels = decode_for(stored.encoded, framing=Framing((SOURCE_SIDE, SOURCE_SIDE)))
     grey = Image.fromarray(pixels).convert("L").resize((SOURCE_SIDE, SOURCE_SIDE), Image.Resampling.BOX)
-    return np.asarray(grey, np.float32)
+    return Picture(np.asarray(grey, np.float32))
 
 
-def likeness(one: np.ndarray, other: np.ndarray) -> float:
+class Picture:
+    """A photo to be compared with many others.
+
+    Attributes:
+      pixels: float32 [128, 128], grey, 0..255.
+    """
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    @functools.cached_property
+    def details(self) -> np.ndarray:
+        """The detail of its coarse windows, float32 [2, 11, 11, n]: by mirroring, and by STARTS down and across."""
+        cuts = _start_cuts()
+        both = np.stack([self.pixels, self.pixels[:, ::-1]])
+        return _detail(np.einsum("aij,mjk,bck->mabic", cuts, both, cuts, optimize=True))
+
+
+def likeness(one: Picture, other: Picture) -> float:
     """Returns the correlation of the detail of two pictures, −1..1, at the scale and place where it is largest.
 
     The detail of a picture of 64x64 pixels is what its means over 4x4 lack. One picture may be mirrored, and either may
-    be a crop of up to about 7 % per side. A pair that cannot reach SAME_PICTURE is searched less thoroughly.
-
-    Args:
-      one: float32 [128, 128], from `grey_picture`.
-      other: the same.
+    be a crop of up to about 7 % per side. The search ends as soon as it is clear on which side of SAME_PICTURE a pair
+    lies.
     """
-    pairs = [(one, other), (one[:, ::-1], other)]
-    found = [_best_start(*pair) for pair in pairs]
-    (coarse, margins), pair = max(zip(found, pairs, strict=True), key=lambda candidate: candidate[0][0])
-    return coarse if coarse < LEAST_COARSE else _refined(*pair, margins)
+    found = _within(one, other)
+    return found if found >= SAME_PICTURE else max(found, _within(other, one))
 
 
-def _best_start(one: np.ndarray, other: np.ndarray) -> tuple[float, tuple[float, ...]]:
-    """Returns (correlation, margins) of the best of STARTS along both axes, on coarse windows."""
-    cuts = _start_cuts()
-    windows = np.einsum("aij,bkj->abik", cuts @ one, cuts, optimize=True)
-    scores = _detail(windows) @ _detail(cuts[0] @ other @ cuts[0].T)
-    top, left = np.unravel_index(int(scores.argmax()), scores.shape)
-    return float(scores.max()), (*STARTS[left], *STARTS[top])
+def _within(one: Picture, other: Picture) -> float:
+    """Returns the largest correlation of `other` with a window of `one`."""
+    scores = one.details @ other.details[0, 0, 0]
+    mirror, top, left = np.unravel_index(int(scores.argmax()), scores.shape)
+    if scores.max() < LEAST_COARSE:
+        return float(scores.max())
+    pixels = one.pixels[:, ::-1] if mirror else one.pixels
+    return _refined(pixels, other.pixels, (*STARTS[left], *STARTS[top]))
 
 
 @functools.cache
@@ -79,19 +92,21 @@ def _start_cuts() -> np.ndarray:
 
 
 def _refined(one: np.ndarray, other: np.ndarray, margins: tuple[float, ...]) -> float:
-    """Returns the largest correlation that is reached by changing the margins as long as that helps."""
+    """Returns the correlation at the margins that Gauss-Newton steps reach from the given ones, if they improve it."""
     sums = np.pad(one.cumsum(axis=0, dtype=np.float64).cumsum(axis=1), ((1, 0), (1, 0)))
     wanted = _detail(other.reshape(SIDE, SOURCE_SIDE // SIDE, SIDE, SOURCE_SIDE // SIDE).mean(axis=(1, 3)))
-    best, here = float(_detail(_window(sums, *margins)) @ wanted), np.array(margins)
-    for step in STEPS:
-        improved = True
-        while improved:
-            improved = False
-            for move in MOVES:
-                score = float(_detail(_window(sums, *(here + step * move))) @ wanted)
-                if score > best:
-                    best, here, improved = score, here + step * move, True
-        if best < LEAST_ROUGH:
+    place, detail = np.array(margins), _detail(_window(sums, *margins))
+    best = float(detail @ wanted)
+    for least in LEAST_AFTER_STEP:
+        changes = np.stack(
+            [_detail(_window(sums, *(place + move))) - detail for move in DIFFERENCE * np.eye(4)], axis=1
+        )
+        step = np.linalg.lstsq(changes, wanted - detail, rcond=None)[0] * DIFFERENCE
+        place = place + np.clip(step, -LONGEST_STEP, LONGEST_STEP)
+        detail = _detail(_window(sums, *place))
+        score, before = float(detail @ wanted), best
+        best = max(best, score)
+        if not least <= best < SAME_PICTURE or score < before:
             break
     return best
 

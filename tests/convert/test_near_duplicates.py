@@ -20,7 +20,7 @@ from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_gr
 from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
-from carclf.convert.same_picture import SAME_PICTURE, grey_picture, likeness
+from carclf.convert.same_picture import SAME_PICTURE, likeness, read_picture
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.sources import Entry
 from carclf.data.validation import validate_photo
@@ -276,13 +276,13 @@ def test_pictures_of_one_scene_stay_in_one_fold_and_are_no_duplicates(tmp_path, 
 
 def test_likeness_is_that_of_the_best_place_and_scale(originals):
     for number, raw in enumerate(originals[:20]):
-        picture, mirrored = grey_picture(raw, max_side=640), grey_picture(COPIES["mirrored"](opened(raw)), max_side=640)
+        picture, mirrored = read_picture(raw, max_side=640), read_picture(COPIES["mirrored"](opened(raw)), max_side=640)
         cut = cropped(opened(raw), left=0.01 * (number % 6), top=0.05, right=0.02, bottom=0.003 * number)
-        crop = grey_picture(encoded(cut), max_side=640)
+        crop = read_picture(encoded(cut), max_side=640)
         assert likeness(picture, picture) == pytest.approx(1.0)
         assert likeness(picture, mirrored) > SAME_PICTURE
         assert min(likeness(picture, crop), likeness(crop, picture)) > SAME_PICTURE
-        assert likeness(picture, grey_picture(originals[number + 1], max_side=640)) < 0.8
+        assert likeness(picture, read_picture(originals[number + 1], max_side=640)) < 0.8
 
 
 def test_a_group_too_large_for_one_fold_is_reported_and_spread(tmp_path):
