@@ -145,6 +145,8 @@ BACKBONES: dict[str, Backbone] = {
     ),
     "convnext_tiny": _convnext("tiny"),
     "convnext_small": _convnext("small"),
+    "convnext_base": _convnext("base"),  # Keras's weights of this one and of the next saw ImageNet-21k first
+    "convnext_large": _convnext("large"),
     "tiny": Backbone(
         name="tiny",
         builder="carclf.model.tiny:tiny_network",

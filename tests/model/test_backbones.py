@@ -67,7 +67,7 @@ def test_no_two_rows_share_a_spelling():
 
 @pytest.mark.parametrize(
     ("typed", "message"),
-    [("eficientnet_b3", "did you mean efficientnet_b3"), ("", "Known are"), ("qqq", "convnext_small, tiny")],
+    [("eficientnet_b3", "did you mean efficientnet_b3"), ("", "Known are"), ("qqq", "convnext_large, tiny")],
 )
 def test_an_unknown_name_gets_the_nearest_one_and_the_list(typed, message):
     with pytest.raises(UserError, match=message):
