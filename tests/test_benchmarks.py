@@ -74,6 +74,18 @@ def test_the_noise_of_an_accuracy_is_that_of_a_difference(load):
     assert noise(1.0, photos=200) == 0.0
 
 
+def test_a_head_is_compared_with_the_regression_on_its_features(load):
+    heads = load("heads")
+    results = {
+        name: {"val_accuracy": 0.6, "train_seconds": seconds}
+        for name, seconds in zip(heads.STARTS, (30, 20), strict=True)
+    }
+    table = heads.report(results, 0.605)
+    assert "photos, random start        0.600 in 30.0 s" in table
+    assert "no worse than the control - 0.01: reached\n1.50 times faster than on photos" in table
+    assert "missed" in heads.report(results, 0.62)
+
+
 def test_the_right_form_of_an_answer_is_worth_what_theory_says(load, tmp_path, monkeypatch, capsys):
     """One label of ten is wrong: as 0 or 1 that costs 36 nats each, as a calibrated probability the entropy of 0.9."""
     forms = load("forms")
@@ -113,6 +125,15 @@ def test_features_are_compared_with_photos(photos, tmp_path):
     assert figures["ratio"] == pytest.approx(seconds["photos"] / seconds["features"])
     assert f"{figures['ratio']:.1f} times faster with 1 draws for 2 epochs (wanted: 1.6)" in said
     assert "val_accuracy differs by" in said
+
+
+@pytest.mark.slow
+def test_a_head_and_its_control_see_the_same_photos(photos, tmp_path):
+    flags = ("--backbone=tiny", "--image_size=32", "--epochs=1", "--batch_size=8")
+    said, figures = run("heads.py", photos, tmp_path, *flags)
+    assert figures["control"] > 0.8  # the colour of a photo is its class
+    assert figures["results"]["kept features, regression"]["val_accuracy"] > 0.8
+    assert "times faster than on photos" in said
 
 
 @pytest.mark.slow
