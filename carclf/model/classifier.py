@@ -12,9 +12,6 @@ from carclf.model.backbones import RAW, build_backbone, find_backbone, split_blo
 from carclf.model.unfreezing import parse_unfreeze
 from carclf.model.weights import load_backbone_weights
 
-# With Keras's 0.99 a third of the initial statistics is left after 100 steps, in the third epoch of a small data set.
-HEAD_MOMENTUM = 0.9
-
 
 def build_classifier(
     *,
@@ -62,7 +59,7 @@ def build_classifier(
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     regularizer = keras.regularizers.L2(l2) if l2 else None
     x = layers.Dense(head_width, use_bias=False, kernel_regularizer=regularizer, name="head_dense")(x)
-    x = layers.BatchNormalization(momentum=HEAD_MOMENTUM, name="head_norm")(x)
+    x = layers.BatchNormalization(name="head_norm")(x)
     x = layers.ReLU(name="head_relu")(x)
     x = layers.Dropout(dropout, name="head_dropout")(x)
     logits = layers.Dense(class_count, dtype="float32", name="logits")(x)
