@@ -6,22 +6,31 @@ from typing import Any
 import keras
 from keras import ops
 
-from carclf.metrics import Metric
+from carclf.metrics import Metric, find_metric
 from carclf.metrics.tallies import LARGEST_LOG_ODDS, SCORE_BINS
 
 
+@keras.saving.register_keras_serializable(package="carclf")
 class Score(keras.metrics.Metric):
     """The metric of all photos since the last reset; its variable adds up over batches, replicas and hosts."""
 
-    def __init__(self, metric: Metric, *, class_count: int, name: str = "score") -> None:
+    def __init__(self, metric: str, *, class_count: int, name: str = "score", dtype: Any = None) -> None:
         """Creates an empty tally.
 
         Args:
-          metric: the metric.
+          metric: its name, such as 'qwk' or 'map@5'.
           class_count: K.
           name: in the logs.
+          dtype: of the tally, Keras's default if it is None.
+
+        Raises:
+          UserError: there is no such metric.
         """
-        super().__init__(name=name)
+        super().__init__(name=name, dtype=dtype)
+        self._config = {"metric": metric, "class_count": class_count}
+        self._set_up(find_metric(metric), class_count)
+
+    def _set_up(self, metric: Metric, class_count: int) -> None:
         self._formula, self._k = metric.formula, metric.k
         shape, self._count = TALLIES[metric.tally]
         sizes = {"K": class_count, "B": SCORE_BINS}
@@ -40,6 +49,10 @@ class Score(keras.metrics.Metric):
         labels, logits = ops.argmax(y_true, axis=-1), ops.cast(y_pred, "float32")
         weights = ops.ones_like(logits[:, 0]) if sample_weight is None else ops.cast(sample_weight, "float32")
         self.tally.assign_add(self._count(logits, labels, ops.reshape(weights, (-1,))))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this metric again."""
+        return super().get_config() | self._config
 
     def result(self) -> Any:
         """Returns the metric, float32."""

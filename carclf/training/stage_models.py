@@ -130,7 +130,7 @@ def compile_model(
     device: Device,
 ) -> None:
     """Compiles a model that ends in logits, with the metrics of every stage, and with `metric` if it is another."""
-    own = [Score(metric, class_count=model.output_shape[-1])] if metric and metric.log == "score" else []
+    own = [Score(metric.name, class_count=model.output_shape[-1])] if metric and metric.log == "score" else []
     model.compile(
         optimizer=optimizer,
         loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -21,6 +21,7 @@ from carclf.model.losses import FocalCrossEntropy
 from carclf.model.optimizers import OPTIMIZERS, build_optimizer
 from carclf.model.render import Render
 from carclf.model.schedules import SCHEDULES, Factor, build_schedule
+from carclf.model.score import Score
 from carclf.model.weight_average import _TrainingPass
 from carclf.model.whole_photo import WholePhoto
 
@@ -43,6 +44,7 @@ CONFIGURED = {
     ),
     "WholePhoto": WholePhoto(image_size=(8, 12), fit="pad", least_side=80, fill="reflect", stretch=True),
     "FocalCrossEntropy": FocalCrossEntropy(1.5),
+    "Score": Score("map@3", class_count=7, name="map"),
     "LearningRate": LearningRate(
         build_schedule(
             "step", learning_rate=0.3, steps_per_epoch=7, epochs=9, warmup_epochs=0.5, decay=0.4, period_epochs=3,

@@ -18,7 +18,7 @@ def test_every_tally_has_a_twin_on_the_device():
 @pytest.mark.parametrize("name", NAMES)
 def test_batches_of_logits_give_the_metric_of_the_probabilities(name):
     metric = find_metric(name)
-    running = score.Score(metric, class_count=5)
+    running = score.Score(metric.name, class_count=5)
     target = np.eye(5, dtype=np.float32)[LABELS]
     for part in (slice(0, 25), slice(25, 60)):
         running.update_state(target[part], LOGITS[part], sample_weight=np.ones(len(LABELS[part]), np.float32))
@@ -31,7 +31,7 @@ def test_batches_of_logits_give_the_metric_of_the_probabilities(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_does_not_count(name):
     target, weight = np.eye(5, dtype=np.float32)[LABELS], np.ones(60, np.float32)
-    plain, padded = (score.Score(find_metric(name), class_count=5) for _ in range(2))
+    plain, padded = (score.Score(name, class_count=5) for _ in range(2))
     plain.update_state(target[:40], LOGITS[:40])
     weight[40:] = 0.0
     padded.update_state(target, LOGITS, sample_weight=weight)
@@ -39,13 +39,13 @@ def test_padding_does_not_count(name):
 
 
 def test_equal_logits_rank_in_label_order():
-    running = score.Score(find_metric("top-2"), class_count=4)
+    running = score.Score("top-2", class_count=4)
     running.update_state(np.eye(4, dtype=np.float32), np.zeros((4, 4), np.float32))
     assert float(running.result()) == pytest.approx(0.5)
 
 
 def test_scores_near_1_keep_their_order():
     logits = np.array([[0.0, 12.0], [0.0, 14.0], [0.0, 13.0]], np.float32)
-    running = score.Score(find_metric("auc"), class_count=2)
+    running = score.Score("auc", class_count=2)
     running.update_state(np.eye(2, dtype=np.float32)[[0, 1, 1]], logits)
     assert float(running.result()) == pytest.approx(1.0)
