@@ -60,7 +60,7 @@ test-slow: $(VENV)/.dev
 # The same lane where TensorFlow really is not installed: on the newest Python, with the newest JAX that it can have.
 $(JAX_VENV)/.done: $(METADATA)
 	$(PYTHON) -m venv $(JAX_VENV)
-	$(JAX_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[jax]' 'hypothesis>=6.100' 'pytest>=8.2' 'pytest-xdist>=3.6'
+	$(JAX_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[jax]' 'hypothesis>=6.100' 'pytest>=8.2' 'pytest-xdist>=3.6' 'scikit-learn>=1.4'
 	@touch $@
 
 test-jax: $(JAX_VENV)/.done
