@@ -162,8 +162,9 @@ def limit(photos: Sequence[Path], *, size: int) -> Rate:
 def our_batches(data: str, *, size: int, batch_size: int, cached: bool = False) -> Any:
     """Returns the training batches of carclf, without end; with a cache in memory if wanted."""
     from carclf.data.cache import open_cache
+    from carclf.data.index import sizes_for
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import sizes_for, training_batches
+    from carclf.data.pipeline import training_batches
     from carclf.framing import Framing
     from carclf.recipe import parse_recipe
 
@@ -358,8 +359,8 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     """Returns the milliseconds that each step adds to a batch, host steps on all cores."""
     from carclf.data import index, loader, storage
     from carclf.data.decoder import decode
+    from carclf.data.index import sizes_for
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import sizes_for
     from carclf.framing import Framing
     from carclf.model.render import Render
 

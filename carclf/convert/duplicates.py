@@ -19,7 +19,8 @@ LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, 
 
 LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
 PAIRS_PER_TASK = 64
-# Comparing in detail takes 15 ms of a core per pair, so the most similar pairs come first and their number is limited.
+# A pair takes about 5 ms of a core, and a photo of it 9 ms, so the most similar pairs come first and their number is
+# limited.
 LEAST_COMPARED = 1000  # pairs, in any data set
 PHOTOS_PER_COMPARISON = 10
 ROUNDS = 2  # in each, a group's first photo is compared with the others; those of other pictures go to the next

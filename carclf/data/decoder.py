@@ -79,6 +79,11 @@ class DecodeSizes:
         height, width = self.extents.max(axis=0, initial=1).tolist()
         return height, width
 
+    @property
+    def key(self) -> bytes:
+        """What is equal for photos of one data set that are decoded at the same sizes."""
+        return self.ratios.tobytes()
+
     def __str__(self) -> str:
         """Returns a sentence: the canvas, its memory, and how many photos are decoded at which ratio."""
         height, width = self.canvas_size

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from carclf.data import storage
+from carclf.data.decoder import DecodeSizes, decode_sizes
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, is_whole
 from carclf.errors import DamagedShardError, UserError
+from carclf.framing import Framing
 
 ENTRY = np.dtype(
     [
@@ -84,6 +86,11 @@ def read_index(manifest: Manifest) -> np.ndarray:
 def photo_sizes(index: np.ndarray) -> np.ndarray:
     """Returns int64 [N, 2], (height, width) of the stored photos of an index, in pixels."""
     return np.stack([index["height"], index["width"]], axis=1).astype(np.int64)
+
+
+def sizes_for(manifest: Manifest, *, framing: Framing) -> DecodeSizes:
+    """Returns how large each photo of the data set is decoded, in the order of its index."""
+    return decode_sizes(photo_sizes(read_index(manifest)), framing=framing)
 
 
 def select(manifest: Manifest, index: np.ndarray, shards: Iterable[Shard]) -> np.ndarray:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from carclf.data.decoder import decode_for, decode_sizes
-from carclf.data.index import photo_sizes, read_index, read_photo, select
+from carclf.data.decoder import decode_for
+from carclf.data.index import read_index, read_photo, select, sizes_for
 from carclf.data.manifest import Manifest
 from carclf.framing import Framing
 
@@ -29,7 +29,7 @@ def read_canvases(
     its (height, width) in pixels.
     """
     encoded = read_photos(manifest, split=split, folds=folds, rows=rows)
-    canvas_size = decode_sizes(photo_sizes(read_index(manifest)), framing=framing).canvas_size
+    canvas_size = sizes_for(manifest, framing=framing).canvas_size
     canvas = np.zeros((len(rows), *canvas_size, 3), np.uint8)
     extent = np.zeros((len(rows), 2), np.float32)
     for index, row in enumerate(rows):

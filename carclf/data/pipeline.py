@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from carclf.data.cache import DecodedCache
-from carclf.data.decoder import DecodeSizes, decode_sizes
+from carclf.data.decoder import decode_sizes
 from carclf.data.index import photo_sizes, read_index, select
 from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import Manifest, Shard
@@ -70,11 +70,6 @@ class HostSlice:
     def of(self, indices: np.ndarray) -> np.ndarray:
         """Returns this host's slice of [..., B]: consecutive photos, so that pairs stay together."""
         return np.split(indices, self.hosts, axis=-1)[self.host]
-
-
-def sizes_for(manifest: Manifest, *, framing: Framing) -> DecodeSizes:
-    """Returns how large each photo of the data set is decoded, in the order of its index."""
-    return decode_sizes(photo_sizes(read_index(manifest)), framing=framing)
 
 
 def training_batches(

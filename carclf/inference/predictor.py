@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import keras
 import numpy as np
 
-from carclf.data.index import read_index, select
+from carclf.data.index import read_index, select, sizes_for
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import ViewSet, sizes_for, view_batches
+from carclf.data.pipeline import ViewSet, view_batches
 from carclf.framing import Framing
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Program, build_programs, on_device, to_numpy
@@ -235,8 +235,8 @@ def _decoded_alike(
     groups: dict[bytes, list[tuple[int, Program]]] = {}
     for number, programs in enumerate(classifiers):
         for program in programs:
-            ratios = sizes_for(manifest, framing=program.view_set.framing).ratios
-            groups.setdefault(ratios.tobytes(), []).append((number, program))
+            sizes = sizes_for(manifest, framing=program.view_set.framing)
+            groups.setdefault(sizes.key, []).append((number, program))
     return groups.values()
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from carclf import runs
+from carclf.data.index import sizes_for
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import class_counts, sizes_for
+from carclf.data.pipeline import class_counts
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, RenderMethod
 from carclf.metrics import Metric, choose_metric, grades_note

@@ -8,6 +8,7 @@ import time
 
 from carclf import runs
 from carclf.data.cache import DecodedCache
+from carclf.data.index import sizes_for
 from carclf.data.input_clock import InputClock
 from carclf.data.pipeline import training_rows
 from carclf.device import leave_other_hosts
@@ -77,7 +78,8 @@ class Trainer:
         for phase in phases[phases.index(self.stage.phase) + 1 :]:
             before, stage = self.stage, dataclasses.replace(self.stage, phase=phase)
             self._drop_models()
-            if stage.framing != before.framing:
+            old, new = (sizes_for(one.manifest, framing=one.framing) for one in (before, stage))
+            if new.key != old.key:
                 cache = None  # before the next cache is made, so that memory holds only one
                 cache = decoded_cache(stage)
             self._make_models(stage)

@@ -128,6 +128,12 @@ def test_no_photos_have_no_sizes():
     assert (sizes.ratios.shape, sizes.canvas_size) == ((0,), (1, 1))
 
 
+def test_sizes_have_one_key_only_if_every_photo_is_decoded_alike():
+    photos = np.array([[480, 640], [300, 400]])
+    keys = [decode_sizes(photos, framing=Framing((side, side))).key for side in (224, 300, 96)]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_one_photo_is_decoded_as_a_data_set_of_it():
     encoded = drawn(130, 200)
     np.testing.assert_array_equal(decode_for(encoded, framing=Framing((50, 50))), decode(encoded, ratio=2))

@@ -11,10 +11,9 @@ from carclf.data import loader as loaders
 from carclf.data import storage
 from carclf.data.cache import open_cache
 from carclf.data.decoder import DecodeSizes, decode
-from carclf.data.index import read_index, read_photo
+from carclf.data.index import read_index, read_photo, sizes_for
 from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import load_manifest
-from carclf.data.pipeline import sizes_for
 from carclf.errors import DamagedShardError
 from carclf.framing import Framing
 from tests.conftest import write_dataset
