@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -118,8 +119,10 @@ def _same_pictures(alike: Sequence[Sequence[int]], compare: Compare, *, most: in
       most: pairs to compare in each of ROUNDS; groups beyond that are not compared.
     """
     pictures: list[list[int]] = []
+    counts = itertools.accumulate(len(group) - 1 for group in alike)
+    alike = [group for group, count in zip(alike, counts, strict=True) if count <= most]
     for _ in range(ROUNDS):
-        pairs = [(group[0], other) for group in alike for other in group[1:]][:most]
+        pairs = [(group[0], other) for group in alike for other in group[1:]]
         same = {pair for pair, holds in zip(pairs, compare(pairs), strict=True) if holds}
         found = [[group[0], *(other for other in group[1:] if (group[0], other) in same)] for group in alike]
         pictures += [picture for picture in found if len(picture) > 1]

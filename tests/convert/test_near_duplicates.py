@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from carclf.convert.converter import convert
-from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
+from carclf.convert.duplicates import LARGEST_GROUP, Group, _same_pictures, find_groups, fold_groups, note_on
 from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
@@ -272,6 +272,18 @@ def test_pictures_of_one_scene_stay_in_one_fold_and_are_no_duplicates(tmp_path, 
         "2 photos are duplicates, in 1 group.\n1 group of other photos show one scene each.\n"
         in capsys.readouterr().out
     )
+
+
+def test_groups_beyond_the_limit_are_not_compared():
+    asked: list[tuple[int, int]] = []
+
+    def compare(pairs):
+        asked.extend(pairs)
+        return [pair != (0, 1) for pair in pairs]
+
+    groups = [[0, 1, 2, 3], [4, 5], [6, 7]]
+    assert _same_pictures(groups, compare, most=4) == [[0, 2, 3], [4, 5]]
+    assert asked == [(0, 1), (0, 2), (0, 3), (4, 5)]
 
 
 def test_likeness_is_that_of_the_best_place_and_scale(originals):
