@@ -158,9 +158,9 @@ def write_picture(options: ExploreOptions, *, manifest: "Manifest", recipe: "Rec
 
     # Keras may be imported only from here on, after its backend was chosen.
     from carclf.framing import Rendering
-    from carclf.report.augmentation import Look, draw_catalogue, draw_recipe
+    from carclf.report.augmentation import DrawSettings, draw_catalogue, draw_recipe
 
-    look = Look(
+    settings = DrawSettings(
         image_size=parse_image_size(options.image_size),
         fit=options.fit,
         rendering=Rendering(fill=options.fill),
@@ -169,9 +169,9 @@ def write_picture(options: ExploreOptions, *, manifest: "Manifest", recipe: "Rec
     )
     path, folds = options.output_path, manifest.folds
     if recipe is None:
-        draw_catalogue(manifest, folds=folds, look=look, path=path)
+        draw_catalogue(manifest, folds=folds, settings=settings, path=path)
     else:
-        draw_recipe(manifest, folds=folds, recipe=recipe, look=look, path=path, photos=options.photos)
+        draw_recipe(manifest, folds=folds, recipe=recipe, settings=settings, path=path, photos=options.photos)
 
 
 if __name__ == "__main__":

@@ -184,11 +184,11 @@ def write_answers(
 
 
 def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[str]]) -> None:
-    """Tells how these answers differ from those of `--compare`."""
-    from carclf.report.changes import tell_changes
+    """Prints how these answers differ from those of `--compare`."""
+    from carclf.report.changes import print_changes
 
     assert job.older is not None
-    tell_changes(
+    print_changes(
         job.older,
         answers,
         form=job.plan.form,

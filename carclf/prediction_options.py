@@ -40,7 +40,7 @@ class PredictionOptions(Options):
     metric: str = same_option(
         TrainOptions,
         "metric",
-        help="What the competition scores by; auto is the metric that the runs were told to follow, else what the form "
+        help="What the competition scores by; auto is the metric that the runs followed, else what the form "
         "of the answers is scored by. The k in a name is a number: map@5, top-3.",
         group=PREDICTION,
     )

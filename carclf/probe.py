@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from carclf.probing.probes import Probe
 
 DESCRIPTION = """Says which pretrained backbone suits a data set: a logistic regression on each one's frozen features,
-judged out of fold. Writes probe.html, probe.json, missed.csv (photos that no backbone gets right), the run best/ and
+evaluated out of fold. Writes probe.html, probe.json, missed.csv (photos that no backbone gets right), the run best/ and
 best_head.flags, a head stage that starts from the best regression. Features are kept and used again.
 
 Example: python -m carclf.probe --data=data/cars --backbones=efficientnet_lite0,efficientnet_lite2@224"""
@@ -41,7 +41,7 @@ class ProbeOptions(Options):
         names="carclf.model.backbones:BACKBONES",
         check="carclf.probing.extractors:parse_extractors",
     )
-    mirrored: bool = option(True, "Also use each photo's mirror image, in training and in the mean that is judged.")
+    mirrored: bool = option(True, "Also use each photo's mirror image, in training and in the mean that is evaluated.")
     val_fold: int = option(0, "Fold that the run best/ holds out.", low=0)
     metric: str = same_option(TrainOptions, "metric", help="What ranks the probes; auto as in carclf.train.")
     fit: str = same_option(TrainOptions, "fit")
@@ -95,7 +95,7 @@ def main(options: ProbeOptions) -> None:
 
 
 def check_folds(options: ProbeOptions, manifest: "Manifest") -> None:
-    """Checks that photos can be judged out of fold.
+    """Checks that photos can be evaluated out of fold.
 
     Raises:
       UserError: there are fewer than two folds, or --val_fold is none of them.
@@ -164,7 +164,7 @@ def write_results(
     write_probe_page(
         output / "probe.html",
         data=options.data,
-        photos=int(photos.judged.sum()),
+        photos=int(photos.evaluated.sum()),
         classes=photos.class_count,
         metric=metric,
         rows=rows,

@@ -228,14 +228,16 @@ def begin_run(stage: "Stage", opened: "OpenRun") -> runs.Run:
     if opened.start is opening.Start.RESUME:
         return opening.resumed_run(opened, precision=stage.device.precision)
     options = stage.options
-    look = augmentation.Look(
+    settings = augmentation.DrawSettings(
         image_size=stage.phases[-1].image_size,
         fit=options.fit,
         rendering=Rendering(fill=options.fill, stretch=options.stretch),
         seed=options.seed,
     )
     picture = opened.directory / "augmentation.png"
-    augmentation.draw_recipe(stage.manifest, folds=stage.train_folds, recipe=stage.recipe, look=look, path=picture)
+    augmentation.draw_recipe(
+        stage.manifest, folds=stage.train_folds, recipe=stage.recipe, settings=settings, path=picture
+    )
     return opening.begin_run(opened, describe_stage(stage), data=stage.manifest)
 
 

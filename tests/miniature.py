@@ -18,8 +18,8 @@ MINIATURE = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_si
 def main() -> None:
     paths, shared, how = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
     draw = augmentation.draw_recipe
-    augmentation.draw_recipe = lambda *given, look, **more: draw(
-        *given, look=dataclasses.replace(look, draws=2), **more
+    augmentation.draw_recipe = lambda *given, settings, **more: draw(
+        *given, settings=dataclasses.replace(settings, draws=2), **more
     )
     # Without tracing seconds become tenths; what is trained is the same.
     tf.config.run_functions_eagerly(how == "eagerly")

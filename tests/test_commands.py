@@ -38,7 +38,7 @@ def test_help_says_what_each_command_is_for(arguments, monkeypatch, capsys):
     assert out.index("  make_tfrecords ") < out.index("  train ") < out.index("  predict ")
 
 
-def test_a_command_is_the_door_of_its_name(monkeypatch, capsys):
+def test_a_command_is_the_command_of_its_name(monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "explore", "--help")
     assert (code, out, err) == (0, door_help(ExploreOptions, DESCRIPTION) + "\n", "")
 

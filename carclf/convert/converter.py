@@ -166,7 +166,7 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
       UserError: the conversion itself would stop.
     """
     classes = _classes(options, validated)
-    _form(options, validated.inventory, validated.photos, tell=True)
+    _form(options, validated.inventory, validated.photos, verbose=True)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
     choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     if options.output:
@@ -209,14 +209,16 @@ def _classes(options: ConvertOptions, validated: Validated) -> list[tuple[str, s
     return classes
 
 
-def _form(options: ConvertOptions, inventory: Inventory, photos: Sequence[Photo], *, tell: bool = False) -> Form | None:
+def _form(
+    options: ConvertOptions, inventory: Inventory, photos: Sequence[Photo], *, verbose: bool = False
+) -> Form | None:
     """Returns what an answer looks like, according to the sample submission; None without one.
 
     Args:
       options: of the converter.
       inventory: the input.
       photos: those whose classes count.
-      tell: whether to print the notes about it.
+      verbose: whether to print the notes about it.
 
     Raises:
       UserError: the sample is not about these classes, or several forms are possible.
@@ -226,7 +228,7 @@ def _form(options: ConvertOptions, inventory: Inventory, photos: Sequence[Photo]
     stored = [photo.category for photo in photos if photo.split == "train"]
     categories = [category for category, _ in labels.name_classes(stored, options.classes)]
     found = recognise(inventory.sample, categories, form=options.form, label_column=inventory.label_column)
-    for note in found.notes if tell else ():
+    for note in found.notes if verbose else ():
         print(f"Note: {note}", file=sys.stderr)
     return found.form
 
@@ -234,7 +236,7 @@ def _form(options: ConvertOptions, inventory: Inventory, photos: Sequence[Photo]
 def _write(options: ConvertOptions, validated: Validated, fingerprint: str, workers: Pool) -> Manifest:
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
     classes = _classes(options, validated)
-    form = _form(options, validated.inventory, validated.photos, tell=True)
+    form = _form(options, validated.inventory, validated.photos, verbose=True)
     groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
     fold_of = choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     records = _records(validated, fold_of, classes)

@@ -97,9 +97,9 @@ def _near_groups(
     copies = {group.members[0]: group.members for group in exact}
     hidden = {member for group in exact for member in group.members[1:]}
     shown = [index for index in range(len(checks)) if index not in hidden]
-    looks = np.frombuffer(b"".join(checks[index].look for index in shown), np.uint8).reshape(len(shown), -1)
+    thumbnails = np.frombuffer(b"".join(checks[index].thumbnail for index in shown), np.uint8).reshape(len(shown), -1)
     with Progress("Searching near-duplicates"):
-        pairs, correlations = _similar_pairs(looks, workers)
+        pairs, correlations = _similar_pairs(thumbnails, workers)
         alike = [[shown[index] for index in group] for group in _complete_linkage(pairs, correlations)]
     pictures = _same_pictures(alike, compare, most=max(LEAST_COMPARED, len(checks) // PHOTOS_PER_COMPARISON))
     scenes = [group for group in alike if not any(set(group) <= set(picture) for picture in pictures)]
@@ -131,16 +131,16 @@ def _same_pictures(alike: Sequence[Sequence[int]], compare: Compare, *, most: in
     return pictures
 
 
-def _similar_pairs(looks: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `near_duplicates.similar_pairs`, computed in parts by workers that read the looks from a file."""
-    if workers is None or workers.count < 2 or len(looks) < LEAST_SHARED:
-        return near_duplicates.similar_pairs(looks)
+def _similar_pairs(thumbnails: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `near_duplicates.similar_pairs`, computed in parts by workers that read the thumbnails from a file."""
+    if workers is None or workers.count < 2 or len(thumbnails) < LEAST_SHARED:
+        return near_duplicates.similar_pairs(thumbnails)
     with workers.shared_folder() as folder:
-        path = storage.join(folder, "looks.npy")
+        path = storage.join(folder, "thumbnails.npy")
         with storage.open_binary(path, "wb") as file:
-            np.save(file, looks)
-        tasks = ((path, start) for start in near_duplicates.search_starts(len(looks)))
-        return near_duplicates.merge_pairs(workers.map(_search, tasks), photos=len(looks))
+            np.save(file, thumbnails)
+        tasks = ((path, start) for start in near_duplicates.search_starts(len(thumbnails)))
+        return near_duplicates.merge_pairs(workers.map(_search, tasks), photos=len(thumbnails))
 
 
 def _search(state: object, task: tuple[str, int]) -> near_duplicates.Found:

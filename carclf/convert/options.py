@@ -126,7 +126,7 @@ class ConvertOptions(Options):
         group=_HOW,
     )
     dry_run: bool = option(
-        False, "Judge everything and report, with the exit code of a real run, but write nothing.", group=_HOW
+        False, "Check everything and report, with the exit code of a real run, but write nothing.", group=_HOW
     )
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ class PhotoCheck:
       reason: why it was rejected, or "".
       how: the way it is stored: one of `carclf.data.validation`'s KEPT, CORRECTED and ENCODED, or "".
       remark: what a person should look at, or "".
-      look: what it looks like (`carclf.convert.near_duplicates`), or b"".
+      thumbnail: grey and small, for the search of copies (`carclf.convert.near_duplicates`); or b"".
     """
 
     source_sha256: bytes
@@ -41,7 +41,7 @@ class PhotoCheck:
     reason: str = ""
     how: str = ""
     remark: str = ""
-    look: bytes = b""
+    thumbnail: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Context:
 
     reader: Reader
     max_side: int
-    looks: bool
+    thumbnails: bool
 
 
-def prepare(sources: tuple[Source, ...], max_side: int, looks: bool) -> Context:
+def prepare(sources: tuple[Source, ...], max_side: int, thumbnails: bool) -> Context:
     """Returns the state of a worker for this pass and the next."""
-    return Context(Reader(sources), max_side, looks)
+    return Context(Reader(sources), max_side, thumbnails)
 
 
 def hash_photos(workers: Pool, photos: Sequence[Photo]) -> list[bytes]:
@@ -111,5 +111,5 @@ def _validate_one(context: Context, source: int, name: str) -> PhotoCheck:
         stored.width,
         how=stored.how,
         remark=stored.remark,
-        look=thumbnail_of(stored.reduced) if context.looks else b"",
+        thumbnail=thumbnail_of(stored.reduced) if context.thumbnails else b"",
     )

@@ -51,11 +51,11 @@ def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: Dec
     try:
         free = _free_memory() if where == "ram" else _free_disk(where)
         place = "memory" if where == "ram" else where
-        told = f"{len(wanted):,} decoded photos take {needed / 1e9:.2f} GB"
+        size = f"{len(wanted):,} decoded photos take {needed / 1e9:.2f} GB"
         if needed > ROOM * free:
-            print(f"Cache: {told}, too much for the {free / 1e9:.1f} GB free in {place}: each epoch decodes again.")
+            print(f"Cache: {size}, too much for the {free / 1e9:.1f} GB free in {place}: each epoch decodes again.")
             return None
-        print(f"Cache: {told} of the {free / 1e9:.1f} GB free in {place}.")
+        print(f"Cache: {size} of the {free / 1e9:.1f} GB free in {place}.")
         total = int(_starts(extents)[-1])
         if where == "ram":
             return DecodedCache(extents, memory=np.empty(total, np.uint8), held=np.zeros(len(extents), np.bool_))

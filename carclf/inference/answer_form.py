@@ -34,10 +34,10 @@ def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: 
     """
     own = manifest.form
     sample = _sample(manifest, sample_file=sample_file, held_out=held_out, id_column=own.id_column if own else "")
-    told = form != "auto" or bool(positive)
-    if own and not told and (sample is None or _is_covered(own, sample)):
+    asked = form != "auto" or bool(positive)
+    if own and not asked and (sample is None or _is_covered(own, sample)):
         return Plan(own, sample)
-    if sample is None and not told:
+    if sample is None and not asked:
         return Plan(default_form(), None)
     shown = sample or _ids_only(own)
     labels = own.answer_columns[0] if own else default_form().answer_columns[0]

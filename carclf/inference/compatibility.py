@@ -67,14 +67,14 @@ def load_labels(path: str, *, members: Sequence[Member], manifest: Manifest) -> 
 
 
 def metric_of(name: str, *, members: Sequence[Member], form: Form | None) -> Metric:
-    """Returns the metric of a name; 'auto' is the one that all runs were told to follow, or else that of the form.
+    """Returns the metric of a name; 'auto' is the one that all runs followed, or else that of the form.
 
     Raises:
       UserError: there is no such metric, or it does not score answers of the form.
     """
-    told = {run.options.metric for member in members for run in member.runs}
-    if name == AUTO and len(told) == 1:
-        followed = find_metric(told.pop()) if told != {AUTO} else None
+    chosen = {run.options.metric for member in members for run in member.runs}
+    if name == AUTO and len(chosen) == 1:
+        followed = find_metric(chosen.pop()) if chosen != {AUTO} else None
         if followed and (form is None or followed.needs in kind_of(form).says):
             return followed
     return choose_metric(name, form)

@@ -106,17 +106,17 @@ def choose_strength(features: FeatureSet, *, held_out: np.ndarray, strengths: Se
 
     Args:
       features: of the training photos.
-      held_out: bool [N], the photos to judge by; near-duplicates should be on one side.
+      held_out: bool [N], the photos that choose the strength; near-duplicates should be on one side.
       strengths: to choose from; each fit begins where the one before ended.
     """
-    judged, fitted = features.rows(held_out), features.rows(~held_out)
-    if not (judged.weight.any() and fitted.weight.any()):
+    validation, fitted = features.rows(held_out), features.rows(~held_out)
+    if not (validation.weight.any() and fitted.weight.any()):
         return USUAL_STRENGTH
     found: Regression | None = None
     losses = {}
     for strength in strengths:
         found = fit_regression(fitted, strength=strength, start=found)
-        losses[strength] = _mean_cross_entropy(found, judged)
+        losses[strength] = _mean_cross_entropy(found, validation)
     return min(losses, key=lambda strength: losses[strength])
 
 

@@ -17,7 +17,7 @@ class Photos:
     Attributes:
       ids: N ids.
       labels: int64 [N].
-      folds: int64 [N]; −1 for external photos, which are trained on and never judged.
+      folds: int64 [N]; −1 for external photos, which are trained on and never evaluated.
       class_count: K.
     """
 
@@ -27,7 +27,7 @@ class Photos:
     class_count: int
 
     @property
-    def judged(self) -> np.ndarray:
+    def evaluated(self) -> np.ndarray:
         """bool [N], the photos that belong to a fold."""
         return self.folds >= 0
 

@@ -1,4 +1,4 @@
-"""Logistic regressions on kept features: each photo is judged by one that has not seen its fold."""
+"""Logistic regressions on kept features: each photo is evaluated by one that has not seen its fold."""
 
 import dataclasses
 import time
@@ -43,7 +43,7 @@ def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> P
     started = time.perf_counter()
     target = np.eye(photos.class_count, dtype=np.float32)[photos.labels]
     known = FeatureSet(features.views, target, np.ones(len(photos.labels), np.float32))
-    folds = sorted(set(photos.folds[photos.judged].tolist()))
+    folds = sorted(set(photos.folds[photos.evaluated].tolist()))
     probabilities = np.full((len(features.views), *target.shape), np.nan)
     regressions = {}
     with Progress(f"Regressions on {extractor.name}", total=len(folds), unit="folds") as progress:
@@ -74,16 +74,16 @@ def _without(fold: int, known: FeatureSet, photos: Photos) -> Regression:
 
 
 def score(probabilities: np.ndarray, photos: Photos, metric: Metric) -> float:
-    """Returns the metric of the judged photos."""
-    return metric.compute(probabilities[photos.judged], photos.labels[photos.judged])
+    """Returns the metric of the evaluated photos."""
+    return metric.compute(probabilities[photos.evaluated], photos.labels[photos.evaluated])
 
 
 def row_of(probes: Sequence[Probe], photos: Photos, metric: Metric) -> RankedRow:
     """Returns the figures of a probe, or of the mean of several."""
     return ranked_row(
         [probe.extractor.name for probe in probes],
-        probabilities=mean_of(probes)[photos.judged],
-        labels=photos.labels[photos.judged],
+        probabilities=mean_of(probes)[photos.evaluated],
+        labels=photos.labels[photos.evaluated],
         metric=metric,
         seconds=sum(probe.seconds for probe in probes),
         images_per_second=1 / sum(1 / probe.images_per_second for probe in probes),
@@ -98,7 +98,7 @@ def ranked(probes: Sequence[Probe], photos: Photos, metric: Metric) -> list[Prob
 def greedy_ensemble(probes: Sequence[Probe], photos: Photos, metric: Metric) -> list[Probe]:
     """Returns the best probe, and those that each raise the metric of the mean most, until none raises it.
 
-    It chooses by the photos that it is judged on, so its metric is somewhat too good.
+    It chooses by the photos that it is evaluated on, so its metric is somewhat too good.
 
     Source: Caruana et al. 2004, "Ensemble Selection from Libraries of Models", without repetition.
     """
@@ -124,5 +124,5 @@ def mean_of(probes: Sequence[Probe]) -> np.ndarray:
 def missed_by_all(probes: Sequence[Probe], photos: Photos) -> np.ndarray:
     """Returns the rows of the photos that no probe gets right, the one that the probes' mean is surest of first."""
     right = [probe.probabilities.argmax(axis=1) == photos.labels for probe in probes]
-    rows = np.flatnonzero(photos.judged & ~np.any(right, axis=0))
+    rows = np.flatnonzero(photos.evaluated & ~np.any(right, axis=0))
     return rows[np.argsort(-mean_of(probes)[rows].max(axis=1), kind="stable")]

@@ -22,8 +22,8 @@ DRAWS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
-    """How photos are shown: what the training that is pictured would be told.
+class DrawSettings:
+    """How photos are drawn: the settings of the training that is pictured.
 
     Attributes:
       image_size: (height, width) of the rendered image in pixels.
@@ -54,7 +54,13 @@ class Photo:
 
 
 def draw_recipe(
-    manifest: Manifest, *, folds: Iterable[int], recipe: Recipe, look: Look, path: Path, photos: int = PHOTOS
+    manifest: Manifest,
+    *,
+    folds: Iterable[int],
+    recipe: Recipe,
+    settings: DrawSettings,
+    path: Path,
+    photos: int = PHOTOS,
 ) -> None:
     """Writes a picture of photos of `folds`, each beside its draws of the first epochs.
 
@@ -67,9 +73,9 @@ def draw_recipe(
     shown = training_photos(manifest, folds=folds, count=photos + photos % 2 * recipe.mixes)
     count = min(photos, len(shown))
     # Without XLA: a single recipe does not justify a compilation.
-    layer = look.layer(mixing=recipe.mixes, erasing=recipe.erases, jit=False)
+    layer = settings.layer(mixing=recipe.mixes, erasing=recipe.erases, jit=False)
     with Progress("Drawing the augmentation"):
-        originals, drawn = originals_and_draws(shown, recipe=recipe, look=look, layer=layer)
+        originals, drawn = originals_and_draws(shown, recipe=recipe, settings=settings, layer=layer)
         draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
 
 
@@ -79,7 +85,7 @@ def _title(recipe: Recipe) -> str:
     return f"{named}; under each photo the one it is mixed with" if recipe.mixes else named
 
 
-def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path: Path) -> None:
+def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], settings: DrawSettings, path: Path) -> None:
     """Writes a picture with one row per operation of `RECIPES`: its example, drawn on the same photo.
 
     Raises:
@@ -88,18 +94,18 @@ def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], look: Look, path
     photos = training_photos(manifest, folds=folds, count=2)
     pair = (photos * 2)[:2]
     # One layer for all: if a recipe does not mix or erase, the layer changes nothing.
-    layer = look.layer(mixing=True, erasing=True)
+    layer = settings.layer(mixing=True, erasing=True)
     rows = []
     with Progress("Drawing", total=len(RECIPES), unit="operations") as progress:
         for row in RECIPES.values():
-            rows.append(originals_and_draws(pair, recipe=parse_recipe(row.example), look=look, layer=layer))
+            rows.append(originals_and_draws(pair, recipe=parse_recipe(row.example), settings=settings, layer=layer))
             progress.add()
     draw_augmentation(
         [originals[0] for originals, _ in rows],
         np.stack([drawn[0] for _, drawn in rows]),
         labels=[f"{row.example}   {row.summary}" for row in RECIPES.values()],
         path=path,
-        title=f"The photo and {look.draws} draws of each operation",
+        title=f"The photo and {settings.draws} draws of each operation",
     )
 
 
@@ -121,20 +127,20 @@ def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> 
 
 
 def originals_and_draws(
-    photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render
+    photos: Sequence[Photo], *, recipe: Recipe, settings: DrawSettings, layer: Render
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Returns the picture of each photo, and its draws, uint8 [n, draws, H, W, 3].
 
     If the recipe mixes, the picture has the photo's partner below it; a photo without one is mixed with the first.
     """
     if not recipe.mixes:
-        return [photo.pixels for photo in photos], _draws(photos, recipe=recipe, look=look, layer=layer)
+        return [photo.pixels for photo in photos], _draws(photos, recipe=recipe, settings=settings, layer=layer)
     paired = [*photos, *photos[: len(photos) % 2]]
     originals = [stacked(photo.pixels, paired[index ^ 1].pixels) for index, photo in enumerate(photos)]
-    return originals, _draws(paired, recipe=recipe, look=look, layer=layer)[: len(photos)]
+    return originals, _draws(paired, recipe=recipe, settings=settings, layer=layer)[: len(photos)]
 
 
-def _draws(photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render) -> np.ndarray:
+def _draws(photos: Sequence[Photo], *, recipe: Recipe, settings: DrawSettings, layer: Render) -> np.ndarray:
     """Returns the photos as in the first epochs of training, uint8 [n, draws, H, W, 3].
 
     Training decodes a photo much larger than the image at a DCT ratio, so its pixels may be slightly smoother.
@@ -146,9 +152,9 @@ def _draws(photos: Sequence[Photo], *, recipe: Recipe, look: Look, layer: Render
         target[:height, :width] = photo.pixels
     rows = np.array([photo.row for photo in photos])
     drawn = []
-    for epoch in range(look.draws):
+    for epoch in range(settings.draws):
         draws = recipe.draw(
-            seed=look.seed, epoch=epoch, row=rows, extent=extent, image_size=look.image_size, fit=look.fit
+            seed=settings.seed, epoch=epoch, row=rows, extent=extent, image_size=settings.image_size, fit=settings.fit
         )
         arrays = {"canvas": canvas, "extent": extent} | dataclasses.asdict(draws)
         image = layer({name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()})

@@ -16,7 +16,7 @@ from carclf.report.pictures import draw_contact_sheet
 SHEET_PHOTOS = 60  # at most, on a contact sheet
 
 
-def tell_changes(
+def print_changes(
     older: Mapping[str, Sequence[str]],
     newer: Mapping[str, Sequence[str]],
     *,

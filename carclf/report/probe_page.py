@@ -28,7 +28,7 @@ def write_probe_page(
     Args:
       path: the file.
       data: the data set, as the user named it.
-      photos: number of photos that were judged.
+      photos: number of photos that were evaluated.
       classes: number of classes.
       metric: what the rows are ranked by.
       rows: the probes, the best first.

@@ -292,11 +292,11 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
 def timing_table(history: pd.DataFrame) -> str:
     """Returns a table of seconds, images per second and input wait, for each epoch and in total."""
-    lines = [f"{'epoch':>7}{'seconds':>10}{'images/s':>10}{'waiting':>9}"]
+    lines = [f"{'epoch':>7}{'seconds':>10}{'images/s':>10}{'input wait':>12}"]
     for row in history.to_dict("records"):
-        waiting = row["waiting_fraction"]
-        shown = "" if waiting is None or waiting != waiting else f"{waiting:.1%}"
-        lines.append(f"{row['epoch']:>7}{row['seconds']:>10.1f}{row['images_per_second']:>10.1f}{shown:>9}")
+        input_wait = row["waiting_fraction"]
+        shown = "" if input_wait is None or input_wait != input_wait else f"{input_wait:.1%}"
+        lines.append(f"{row['epoch']:>7}{row['seconds']:>10.1f}{row['images_per_second']:>10.1f}{shown:>12}")
     lines.append(f"{'in all':>7}{history['seconds'].sum():>10.1f}")
     return "\n".join(lines)
 

@@ -64,7 +64,7 @@ def can_keep_features(options: TrainOptions, recipe: Recipe) -> bool:
 
 
 def _begun_with(options: TrainOptions, begun: Mapping[str, Any]) -> FeaturePlan | None:
-    """Returns the plan in stage.json; carclf 0.1 wrote none, and kept draws only where it was told to."""
+    """Returns the plan in stage.json; carclf 0.1 wrote none, and kept draws only where the options said so."""
     if "features" in begun:
         return FeaturePlan(**begun["features"]) if begun["features"] else None
     return FeaturePlan(undrawn=False, draws=options.feature_views, regression=False) if options.feature_views else None

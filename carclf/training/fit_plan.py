@@ -115,7 +115,7 @@ class Saving:
 
 
 @dataclasses.dataclass(frozen=True)
-class Watching:
+class Display:
     """What people see of the training; none of it changes a result.
 
     Attributes:

@@ -24,7 +24,7 @@ from carclf.training.callbacks import (
 from carclf.training.checkpointing import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
 from carclf.training.ema import AverageWeights
 from carclf.training.failures import reporting_failures
-from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
+from carclf.training.fit_plan import Display, FitData, FitPlan, FitResult, Saving
 from carclf.training.hosts import check_same_step
 from carclf.training.phases import Phase
 from carclf.training.progress import ProfileSteps, Progress, TensorBoardScalars
@@ -73,7 +73,7 @@ def fit_phase(
     data: FitData,
     plan: FitPlan,
     saving: Saving,
-    watching: Watching,
+    display: Display,
     handed_over: HandOver | None = None,
 ) -> FitResult:
     """Trains `model` over a phase's epochs; the run's folder then has weights, history and checkpoints.
@@ -84,7 +84,7 @@ def fit_phase(
       data: training and validation.
       plan: how long, at which learning rates, and which weights are kept.
       saving: how to save and to resume.
-      watching: what people see.
+      display: what people see.
       handed_over: the state at the end of the previous phase; it takes precedence over any checkpoint.
 
     Raises:
@@ -93,7 +93,7 @@ def fit_phase(
       Preempted: SIGTERM has arrived, and the last step is saved.
     """
     phase = plan.phase
-    callbacks = _callbacks(model, classifier=classifier, data=data, plan=plan, saving=saving, watching=watching)
+    callbacks = _callbacks(model, classifier=classifier, data=data, plan=plan, saving=saving, display=display)
     if handed_over:
         start_step = callbacks.saver.take_over(handed_over, step=phase.first_epoch * phase.steps_per_epoch)
     else:
@@ -109,7 +109,7 @@ def fit_phase(
             start_step=start_step,
             is_validated=handed_over is not None,
             validates_start=plan.starts_trained and handed_over is None,
-            verbose=watching.verbose,
+            verbose=display.verbose,
         )
     save_weights(classifier, saving.directory / runs.LAST_WEIGHTS)
     return FitResult(
@@ -128,7 +128,7 @@ def _callbacks(
     data: FitData,
     plan: FitPlan,
     saving: Saving,
-    watching: Watching,
+    display: Display,
 ) -> _Callbacks:
     phase, directory, schedule, metric = plan.phase, saving.directory, plan.schedule, plan.metric
     position = Position(steps_per_epoch=phase.steps_per_epoch)
@@ -152,13 +152,13 @@ def _callbacks(
     parts: dict[str, Resumable] = {"timing": timing, "history": history, "best": best}
     if stopping:
         parts["patience"] = stopping
-    board, steps = directory / runs.TENSORBOARD_FOLDER, watching.profile_steps
+    board, steps = directory / runs.TENSORBOARD_FOLDER, display.profile_steps
     progress = Progress(
         position=position,
         batch_size=phase.batch_size,
         epochs=plan.epochs,
         learning_rate_at=learning_rate_at,
-        estimate=watching.estimate,
+        estimate=display.estimate,
     )
     return _Callbacks(
         position=position,
@@ -166,7 +166,7 @@ def _callbacks(
         guard=StopOnNonFiniteLoss(position=position, rows_of_step=data.rows_of_step),
         average=average,
         history=history,
-        scalars=TensorBoardScalars(board, newest_row=lambda: history.rows[-1]) if watching.tensorboard else None,
+        scalars=TensorBoardScalars(board, newest_row=lambda: history.rows[-1]) if display.tensorboard else None,
         plateau=plateau,
         best=best,
         keeping=KeepEpochWeights(classifier, directory, first_epoch=plan.epochs - plan.kept_epochs)

@@ -18,7 +18,7 @@ from carclf.train_options import parse_profile_steps
 from carclf.training.checkpointing import HandOver
 from carclf.training.estimate import StageEstimate
 from carclf.training.failures import reporting_failures
-from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
+from carclf.training.fit_plan import Display, FitData, FitPlan, FitResult, Saving
 from carclf.training.fitting import fit_phase, setting_of
 from carclf.training.head_regression import start_from_regression
 from carclf.training.input_check import check_input
@@ -142,7 +142,7 @@ class Trainer:
                 starts_trained=stage.starts_trained,
             ),
             saving=saving,
-            watching=Watching(
+            display=Display(
                 tensorboard=options.tensorboard,
                 profile_steps=parse_profile_steps(options.profile_steps),
                 verbose=1 if sys.stdout.isatty() else 2,

@@ -534,7 +534,7 @@ def test_a_conversion_to_another_file_system_gives_the_same_bytes(tmp_path, caps
     assert not storage.is_folder(f"{output}/{local.fingerprint[:16]}")
 
 
-def test_the_door_converts_and_a_second_time_has_nothing_to_do(tmp_path):
+def test_the_command_converts_and_a_second_time_has_nothing_to_do(tmp_path):
     source = write_files(tmp_path / "cars", competition())
     flags = (f"--input={source}", f"--output={tmp_path / 'out'}", "--folds=2", "--workers=1")
     answer = run_command(*flags)
@@ -549,7 +549,7 @@ def test_the_door_converts_and_a_second_time_has_nothing_to_do(tmp_path):
     assert snapshot(tmp_path / "out") == before
 
 
-def test_the_door_refuses_in_one_sentence(tmp_path):
+def test_the_command_refuses_in_one_sentence(tmp_path):
     source = write_files(tmp_path / "cars", mixed())
     answer = run_command(f"--input={source}", f"--output={tmp_path / 'out'}", "--workers=1")
     assert answer.returncode == 2

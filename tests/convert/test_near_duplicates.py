@@ -60,7 +60,7 @@ def check_of(raw: bytes) -> PhotoCheck:
         len(stored.encoded),
         stored.height,
         stored.width,
-        look=thumbnail_of(stored.reduced),
+        thumbnail=thumbnail_of(stored.reduced),
     )
 
 
@@ -73,12 +73,12 @@ def grouped(raws: list[bytes]) -> list[Group]:
     return find_groups([photo(n) for n in range(len(raws))], [check_of(raw) for raw in raws], near=True)
 
 
-def looks_of(raws: list[bytes]) -> np.ndarray:
-    return np.stack([np.frombuffer(check_of(raw).look, np.uint8) for raw in raws])
+def thumbnails_of(raws: list[bytes]) -> np.ndarray:
+    return np.stack([np.frombuffer(check_of(raw).thumbnail, np.uint8) for raw in raws])
 
 
-def pairs_in(looks: np.ndarray) -> set[tuple[int, int]]:
-    return {(int(one), int(other)) for one, other in similar_pairs(looks)[0]}
+def pairs_in(thumbnails: np.ndarray) -> set[tuple[int, int]]:
+    return {(int(one), int(other)) for one, other in similar_pairs(thumbnails)[0]}
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +87,8 @@ def originals() -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def original_looks(originals) -> np.ndarray:
-    return looks_of(originals)
+def original_thumbnails(originals) -> np.ndarray:
+    return thumbnails_of(originals)
 
 
 def reference_hash(thumbnail: np.ndarray) -> int:
@@ -103,19 +103,19 @@ def test_the_hash_is_that_of_imagehash(seed, contrast):
     assert perceptual_hash(thumbnails).tolist() == [reference_hash(thumbnail) for thumbnail in thumbnails]
 
 
-def test_the_hash_of_photos_is_that_of_imagehash(original_looks):
-    thumbnails = original_looks.reshape(-1, 16, 16)
+def test_the_hash_of_photos_is_that_of_imagehash(original_thumbnails):
+    thumbnails = original_thumbnails.reshape(-1, 16, 16)
     assert perceptual_hash(thumbnails).tolist() == [reference_hash(thumbnail) for thumbnail in thumbnails]
 
 
-def test_different_photos_are_not_alike(original_looks):
-    assert pairs_in(original_looks) == set()
+def test_different_photos_are_not_alike(original_thumbnails):
+    assert pairs_in(original_thumbnails) == set()
 
 
 @pytest.mark.parametrize("kind", COPIES)
-def test_copies_are_found_among_other_photos(originals, original_looks, kind):
-    copies = looks_of([COPIES[kind](opened(raw)) for raw in originals])
-    found = pairs_in(np.concatenate([original_looks, copies]))
+def test_copies_are_found_among_other_photos(originals, original_thumbnails, kind):
+    copies = thumbnails_of([COPIES[kind](opened(raw)) for raw in originals])
+    found = pairs_in(np.concatenate([original_thumbnails, copies]))
     wanted = {(number, ORIGINALS + number) for number in range(ORIGINALS)}
     assert len(found & wanted) >= 0.95 * ORIGINALS
     assert len(found - wanted) <= 0.01 * ORIGINALS
@@ -131,8 +131,8 @@ def test_planted_copies_are_grouped_with_their_originals_and_with_nothing_else(o
 
 
 @pytest.mark.parametrize("copies", [5, 9, 24, 40])
-def test_of_many_copies_of_one_picture_every_two_are_alike(original_looks, copies):
-    found = pairs_in(np.concatenate([original_looks, np.repeat(original_looks[:1], copies - 1, axis=0)]))
+def test_of_many_copies_of_one_picture_every_two_are_alike(original_thumbnails, copies):
+    found = pairs_in(np.concatenate([original_thumbnails, np.repeat(original_thumbnails[:1], copies - 1, axis=0)]))
     assert len(found) >= 0.99 * copies * (copies - 1) / 2
 
 
@@ -165,7 +165,7 @@ def components(pairs: set[tuple[int, int]]) -> list[set[int]]:
 def test_chains_of_likeness_do_not_grow(originals):
     one, other = (opened(raw).convert("RGB").resize(SIZE) for raw in originals[:2])
     chain = [encoded(Image.blend(one, other, step / 11)) for step in range(12)]
-    pairs = pairs_in(looks_of(chain))
+    pairs = pairs_in(thumbnails_of(chain))
     assert set(range(12)) in components(pairs)  # chained from photo to photo, they would be one group
     groups = grouped(chain)
     assert len(groups) > 1
@@ -321,12 +321,12 @@ def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
     from carclf.workers import Workers
 
     rng = np.random.default_rng(5)
-    looks = rng.integers(0, 256, (1200, 256), dtype=np.uint8)
-    looks[600:640] = np.clip(looks[:40].astype(int) + rng.integers(-6, 7, (40, 256)), 0, 255)
-    alone = similar_pairs(looks)
+    thumbnails = rng.integers(0, 256, (1200, 256), dtype=np.uint8)
+    thumbnails[600:640] = np.clip(thumbnails[:40].astype(int) + rng.integers(-6, 7, (40, 256)), 0, 255)
+    alone = similar_pairs(thumbnails)
     assert {tuple(pair) for pair in alone[0].tolist()} == {(n, 600 + n) for n in range(40)}
     monkeypatch.setattr(duplicates, "LEAST_SHARED", 1)
     with Workers(2, scan.prepare, (), 640, True) as workers:
-        shared = duplicates._similar_pairs(looks, workers)
+        shared = duplicates._similar_pairs(thumbnails, workers)
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -188,7 +188,7 @@ def test_a_changed_list_is_named(copy):
         verify.verify(copy.directory, workers=1)
 
 
-def test_the_door_ends_with_code_2_and_one_sentence(copy):
+def test_the_command_ends_with_code_2_and_one_sentence(copy):
     path = first_shard(copy)
     content = bytearray(path.read_bytes())
     content[100] ^= 1

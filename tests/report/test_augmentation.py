@@ -15,19 +15,30 @@ from carclf.framing import Framing, Rendering
 from carclf.model.render import Render
 from carclf.recipe import RECIPES, parse_recipe
 from carclf.report import augmentation
-from carclf.report.augmentation import Look, Photo, draw_catalogue, draw_recipe, originals_and_draws, training_photos
+from carclf.report.augmentation import (
+    DrawSettings,
+    Photo,
+    draw_catalogue,
+    draw_recipe,
+    originals_and_draws,
+    training_photos,
+)
 from carclf.report.pictures import CELL_INCHES, DOTS_PER_INCH
 from tests.conftest import write_dataset
 
-LOOK = Look(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=7, draws=3)
+SETTINGS = DrawSettings(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=7, draws=3)
 
 
-def drawn(photos, recipe, look=LOOK):
+def drawn(photos, recipe, settings=SETTINGS):
     recipe = parse_recipe(recipe)
     layer = Render(
-        image_size=look.image_size, fill=look.rendering.fill, mixing=recipe.mixes, erasing=recipe.erases, jit=False
+        image_size=settings.image_size,
+        fill=settings.rendering.fill,
+        mixing=recipe.mixes,
+        erasing=recipe.erases,
+        jit=False,
     )
-    return originals_and_draws(photos, recipe=recipe, look=look, layer=layer)
+    return originals_and_draws(photos, recipe=recipe, settings=settings, layer=layer)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,9 +63,9 @@ def tables(monkeypatch):
 
 @pytest.mark.parametrize(("photos", "draws"), [(1, 1), (3, 5)])
 def test_a_picture_has_a_row_per_photo_and_a_column_per_draw(tmp_path, dataset, photos, draws):
-    look = Look(image_size=(32, 64), fit="squash", rendering=Rendering(), seed=7, draws=draws)
+    settings = DrawSettings(image_size=(32, 64), fit="squash", rendering=Rendering(), seed=7, draws=draws)
     path = tmp_path / "augmentation.png"
-    draw_recipe(dataset, folds=[0], recipe=parse_recipe("flip"), look=look, path=path, photos=photos)
+    draw_recipe(dataset, folds=[0], recipe=parse_recipe("flip"), settings=settings, path=path, photos=photos)
     with Image.open(path) as image:
         assert image.width == pytest.approx((draws + 1) * CELL_INCHES * DOTS_PER_INCH, abs=1)
         rows = photos * CELL_INCHES / 2 * DOTS_PER_INCH
@@ -98,15 +109,17 @@ def test_different_classes_come_first(by_class, folds, count, rows):
 
 def test_each_photo_stands_beside_its_own_draws(by_class, tables, tmp_path):
     """The colour of a photo of the fixture is its class."""
-    draw_recipe(by_class, folds=[0], recipe=parse_recipe("flip"), look=LOOK, path=tmp_path / "a.png", photos=5)
+    draw_recipe(by_class, folds=[0], recipe=parse_recipe("flip"), settings=SETTINGS, path=tmp_path / "a.png", photos=5)
     shown = [np.argmax(pixels.mean(axis=(0, 1))) for pixels in tables[0]["originals"]]
     assert shown == [0, 1, 2, 0, 1]
     drawn_colours = tables[0]["augmented"].mean(axis=(2, 3)).argmax(axis=-1)
-    np.testing.assert_array_equal(drawn_colours, np.repeat(np.array(shown)[:, None], LOOK.draws, axis=1))
+    np.testing.assert_array_equal(drawn_colours, np.repeat(np.array(shown)[:, None], SETTINGS.draws, axis=1))
 
 
 def test_originals_are_untouched(dataset, tables, tmp_path):
-    draw_recipe(dataset, folds=[0], recipe=parse_recipe("rotate(90)|hue(90)"), look=LOOK, path=tmp_path / "a.png")
+    draw_recipe(
+        dataset, folds=[0], recipe=parse_recipe("rotate(90)|hue(90)"), settings=SETTINGS, path=tmp_path / "a.png"
+    )
     photos = training_photos(dataset, folds=[0], count=4)
     for shown, photo in zip(tables[0]["originals"], photos, strict=True):
         np.testing.assert_array_equal(shown, photo.pixels)
@@ -115,13 +128,13 @@ def test_originals_are_untouched(dataset, tables, tmp_path):
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 def test_draws_equal_those_of_training(dataset, fit):
     recipe = parse_recipe("rotate(30)|flip|shift(0.2)|brightness(0.5,1.5)|erase")
-    look = Look(image_size=(48, 40), fit=fit, rendering=Rendering(fill="reflect"), seed=11, draws=2)
+    settings = DrawSettings(image_size=(48, 40), fit=fit, rendering=Rendering(fill="reflect"), seed=11, draws=2)
     photos = training_photos(dataset, folds=[0], count=8)
-    _, pictured = drawn(photos, recipe.spec, look)
-    layer = Render(image_size=look.image_size, fill=look.rendering.fill, erasing=True, jit=False)
+    _, pictured = drawn(photos, recipe.spec, settings)
+    layer = Render(image_size=settings.image_size, fill=settings.rendering.fill, erasing=True, jit=False)
     batches = training_batches(
-        manifest=dataset, folds=[0], framing=Framing(look.image_size, fit), recipe=recipe,
-        batch_size=4, epochs=2, seed=look.seed,
+        manifest=dataset, folds=[0], framing=Framing(settings.image_size, fit), recipe=recipe,
+        batch_size=4, epochs=2, seed=settings.seed,
     )  # fmt: skip
     seen = 0
     for step, (inputs, _, _) in enumerate(batches):
@@ -137,7 +150,7 @@ def test_draws_equal_those_of_training(dataset, fit):
 
 
 def test_the_identity_shows_equal_pictures(dataset, tables, tmp_path):
-    draw_recipe(dataset, folds=[0], recipe=parse_recipe("none"), look=LOOK, path=tmp_path / "a.png")
+    draw_recipe(dataset, folds=[0], recipe=parse_recipe("none"), settings=SETTINGS, path=tmp_path / "a.png")
     for draws in tables[0]["augmented"]:
         assert (draws == draws[0]).all()
         assert draws.std() > 5
@@ -162,14 +175,14 @@ def test_mixed_photos_are_shown_above_their_partner(count):
 @pytest.mark.parametrize("photos", [1, 2, 3])
 def test_the_requested_number_of_mixed_photos_is_shown(dataset, tables, tmp_path, photos):
     recipe = parse_recipe("cutmix")
-    draw_recipe(dataset, folds=[0], recipe=recipe, look=LOOK, path=tmp_path / "a.png", photos=photos)
+    draw_recipe(dataset, folds=[0], recipe=recipe, settings=SETTINGS, path=tmp_path / "a.png", photos=photos)
     assert len(tables[0]["originals"]) == len(tables[0]["augmented"]) == photos
     assert "mixed with" in tables[0]["title"]
 
 
 def test_the_title_explains_a_named_recipe(dataset, tables, tmp_path):
     for text in ("notebook", "flip", ""):
-        draw_recipe(dataset, folds=[0], recipe=parse_recipe(text), look=LOOK, path=tmp_path / "a.png")
+        draw_recipe(dataset, folds=[0], recipe=parse_recipe(text), settings=SETTINGS, path=tmp_path / "a.png")
     assert [table["title"] for table in tables] == [
         "notebook: rotate(10)|shift(0.1)|flip|brightness(0.5,1.5)", "flip", "no augmentation",
     ]  # fmt: skip
@@ -177,7 +190,10 @@ def test_the_title_explains_a_named_recipe(dataset, tables, tmp_path):
 
 def test_every_operation_is_in_the_catalogue_and_visible(dataset, tables, tmp_path):
     draw_catalogue(
-        dataset, folds=[0], look=Look(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=42), path=tmp_path
+        dataset,
+        folds=[0],
+        settings=DrawSettings(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=42),
+        path=tmp_path,
     )
     table = tables[0]
     assert [label.split()[0] for label in table["labels"]] == [row.example for row in RECIPES.values()]
@@ -192,7 +208,7 @@ def test_every_operation_is_in_the_catalogue_and_visible(dataset, tables, tmp_pa
 
 
 def test_draws_of_the_catalogue_equal_those_of_the_recipe_alone(dataset, tables, tmp_path):
-    draw_catalogue(dataset, folds=[0], look=LOOK, path=tmp_path)
+    draw_catalogue(dataset, folds=[0], settings=SETTINGS, path=tmp_path)
     photos = training_photos(dataset, folds=[0], count=2)
     for name in ("rotate", "hue", "erase", "cutmix"):
         alone = drawn(photos, RECIPES[name].example)[1][0]
@@ -203,7 +219,7 @@ def test_draws_of_the_catalogue_equal_those_of_the_recipe_alone(dataset, tables,
 def test_a_catalogue_of_one_photo_is_drawn(dataset, monkeypatch, tables, tmp_path):
     (photo,) = training_photos(dataset, folds=[0], count=1)
     monkeypatch.setattr(augmentation, "training_photos", lambda *_, **__: [photo])
-    draw_catalogue(dataset, folds=[0], look=LOOK, path=tmp_path)
+    draw_catalogue(dataset, folds=[0], settings=SETTINGS, path=tmp_path)
     assert len(tables[0]["augmented"]) == len(RECIPES)
 
 
@@ -212,7 +228,7 @@ def test_the_catalogue_is_a_picture_with_a_labelled_row_per_operation(tmp_path, 
     draw_catalogue(
         dataset,
         folds=dataset.folds,
-        look=Look(image_size=(48, 48), fit="pad", rendering=Rendering(), seed=1, draws=2),
+        settings=DrawSettings(image_size=(48, 48), fit="pad", rendering=Rendering(), seed=1, draws=2),
         path=path,
     )
     with Image.open(path) as image:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from carclf.data.input_clock import InputClock
 from carclf.model.schedules import build_schedule
 from carclf.training.checkpointing import ModelState
-from carclf.training.fit_plan import FitData, FitPlan, FitResult, Saving, Watching
+from carclf.training.fit_plan import Display, FitData, FitPlan, FitResult, Saving
 from carclf.training.fitting import fit_phase
 from carclf.training.phases import Phase
 from carclf.training.preemption import Preemption
@@ -113,6 +113,6 @@ def train(
             preemption=preemption or Preemption(),
             setting=setting,
         ),
-        watching=Watching(verbose=0),
+        display=Display(verbose=0),
     )
     return model, result

@@ -82,9 +82,9 @@ def disturbed(dataset, tmp_path_factory):
     """Returns a folder with an undisturbed run and one that received three SIGTERMs, then was killed three times."""
     folder = tmp_path_factory.mktemp("runs")
     step = random.Random(os.getpid()).randint(1, 7)
-    told: list[Trap] = [("step", 5, TERM), ("validation", 2, TERM), ("compiling", 1, TERM)]
+    preempted: list[Trap] = [("step", 5, TERM), ("validation", 2, TERM), ("compiling", 1, TERM)]
     killed: list[Trap] = [("step", step, KILL), ("half written", 2, KILL), ("after rename", 5, KILL)]
-    codes = train(dataset, folder, {"golden": [], "disturbed": told + killed})
+    codes = train(dataset, folder, {"golden": [], "disturbed": preempted + killed})
     return folder, codes["disturbed"], f"killed first {step} steps after the last SIGTERM"
 
 
@@ -137,11 +137,16 @@ def test_killed_at_twenty_random_moments_each_run_ends_as_if_it_had_not_been(dat
 
 
 @pytest.mark.slow
-def test_sigterm_while_saving_or_while_going_on(dataset, tmp_path):
-    told: list[Trap] = [("save", 2, TERM), ("half written", 1, TERM), ("before rename", 1, TERM), ("step", 1, TERM)]
-    codes = train(dataset, tmp_path, {"golden": [], "told": told})
-    assert codes["told"] == [75, 75, 75, 75, 0]
-    assert_same_run(tmp_path / "told", tmp_path / "golden")
+def test_sigterm_while_saving_or_while_resuming(dataset, tmp_path):
+    preempted: list[Trap] = [
+        ("save", 2, TERM),
+        ("half written", 1, TERM),
+        ("before rename", 1, TERM),
+        ("step", 1, TERM),
+    ]
+    codes = train(dataset, tmp_path, {"golden": [], "preempted": preempted})
+    assert codes["preempted"] == [75, 75, 75, 75, 0]
+    assert_same_run(tmp_path / "preempted", tmp_path / "golden")
 
 
 @pytest.mark.slow
@@ -153,8 +158,8 @@ def test_a_lost_session_is_gone_on_with_from_a_copy_that_is_only_read(dataset, t
     for path in (lost, *lost.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in lost.rglob("*")}
-    told: list[Trap] = [("step", 4, TERM)]  # the same command then resumes from its own checkpoint
-    assert train(dataset, tmp_path, {"found": told}, resume_from=str(lost)) == {"found": [75, 0]}
+    preempted: list[Trap] = [("step", 4, TERM)]  # the same command then resumes from its own checkpoint
+    assert train(dataset, tmp_path, {"found": preempted}, resume_from=str(lost)) == {"found": [75, 0]}
     assert_same_run(tmp_path / "found", tmp_path / "golden")
     assert {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in lost.rglob("*")} == before
     for path in (lost, lost / "checkpoints"):
