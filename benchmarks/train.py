@@ -171,7 +171,7 @@ class Trainee:
         from carclf.data.input_clock import InputClock
         from carclf.model.render import Render
         from carclf.model.schedules import build_schedule
-        from carclf.training.fit_plan import FitData, FitPlan, Saving, Watching
+        from carclf.training.fit_plan import Display, FitData, FitPlan, Saving
         from carclf.training.fitting import fit_phase, setting_of
         from carclf.training.phases import Phase
         from carclf.training.preemption import Preemption
@@ -216,7 +216,7 @@ class Trainee:
                 preemption=Preemption(),
                 setting=setting_of(self._device),
             ),
-            watching=Watching(tensorboard=True, verbose=0),
+            display=Display(tensorboard=True, verbose=0),
         )
         setattr(Render, "call", call)  # noqa: B010
         return options.batch_size / float(result.history["images_per_second"].iloc[-1]), len(traces)
