@@ -337,7 +337,7 @@ def leave_other_hosts(device: Device) -> Device:
 def _share_batches(devices: list[Any]) -> None:
     import keras
 
-    # Every host already reads its own part of each batch (`carclf.data.pipeline.HostSlice`).
+    # Every host already reads its own part of each batch (`carclf.data.batches.HostSlice`).
     names = [f"{device.platform}:{device.id}" for device in devices]
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names, auto_shard_dataset=False))
 

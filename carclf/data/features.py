@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from carclf.data.batches import label_targets, numbered_batches
 from carclf.data.index import read_index, select
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.order import epoch_order
-from carclf.data.pipeline import label_targets, numbered_batches
 
 
 def feature_batches(

@@ -3,12 +3,21 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from carclf.data.batches import (
+    DRAW_SHAPES,
+    ONE_HOST,
+    HostSlice,
+    augmented_shapes,
+    canvas_shapes,
+    label_targets,
+    numbered_batches,
+)
 from carclf.data.cache import DecodedCache
 from carclf.data.decoder import decode_sizes
 from carclf.data.index import photo_sizes, read_index, select
@@ -19,12 +28,6 @@ from carclf.framing import Framing
 from carclf.recipe import Recipe, View, mix_targets
 
 DRAWN_BATCHES = 32
-BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
-PREFETCH_BATCHES = 1  # memory that is reused sooner is still in the CPU's cache
-
-DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
-
-Inputs = Mapping[str, tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,23 +58,6 @@ class ViewSet:
         return {name: np.stack([getattr(draws, name) for draws in drawn], axis=1) for name in DRAW_SHAPES}
 
 
-@dataclasses.dataclass(frozen=True)
-class HostSlice:
-    """The slice of each batch that this host decodes; all hosts together decode the whole batch.
-
-    Attributes:
-      host: its number, from 0.
-      hosts: number of hosts; it must divide the batch, or half of it if photos are mixed.
-    """
-
-    host: int = 0
-    hosts: int = 1
-
-    def of(self, indices: np.ndarray) -> np.ndarray:
-        """Returns this host's slice of [..., B]: consecutive photos, so that pairs stay together."""
-        return np.split(indices, self.hosts, axis=-1)[self.host]
-
-
 def training_batches(
     *,
     manifest: Manifest,
@@ -87,7 +73,7 @@ def training_batches(
     class_weights: np.ndarray | None = None,
     strength: float = 1.0,
     cache: DecodedCache | None = None,
-    host_slice: HostSlice = HostSlice(),
+    host_slice: HostSlice = ONE_HOST,
 ) -> tf.data.Dataset:
     """Returns full, shuffled, augmented batches of `epochs` epochs, the same on any machine: (inputs, target, weight).
 
@@ -147,7 +133,7 @@ def training_batches(
         mine = slice(offset * slice_size, (offset + 1) * slice_size)
         return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
 
-    shapes = _augmented_shapes(slice_size, loader.canvas_size, manifest.class_count)
+    shapes = augmented_shapes(slice_size, loader.canvas_size, manifest.class_count)
     if epochs is None:
         steps = _steps_by_turns(per_epoch, first_epoch=start_step // per_epoch)
     else:
@@ -197,7 +183,7 @@ def validation_batches(
     batch_size: int,
     recipe: Recipe,
     cache: DecodedCache | None = None,
-    host_slice: HostSlice = HostSlice(),
+    host_slice: HostSlice = ONE_HOST,
 ) -> tf.data.Dataset:
     """Returns every photo of `folds` once, in shard order: (inputs, target, weight) as in `training_batches`.
 
@@ -226,7 +212,7 @@ def ordered_batches(
     seed: int = 0,
     epoch: int = 0,
     cache: DecodedCache | None = None,
-    host_slice: HostSlice = HostSlice(),
+    host_slice: HostSlice = ONE_HOST,
 ) -> tf.data.Dataset:
     """Returns every photo of `shards` once, in their order, drawn as in `epoch`; see `validation_batches`."""
     loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
@@ -246,7 +232,7 @@ def ordered_batches(
         )
         return canvas, extent, *drawn
 
-    shapes = _augmented_shapes(batch_size // host_slice.hosts, loader.canvas_size, manifest.class_count)
+    shapes = augmented_shapes(batch_size // host_slice.hosts, loader.canvas_size, manifest.class_count)
     return numbered_batches(_numbers(entries, batch_size), batch, shapes).map(_inputs_target_weight)
 
 
@@ -281,7 +267,7 @@ def view_batches(
         drawn = [views.draw(row=row, extent=extent) for views in view_sets]
         return canvas, extent, row, *(draws[name] for draws in drawn for name in DRAW_SHAPES)
 
-    shapes = _canvas_shapes(batch_size, loader.canvas_size) | {"row": (tf.int32, (batch_size,))}
+    shapes = canvas_shapes(batch_size, loader.canvas_size) | {"row": (tf.int32, (batch_size,))}
     for number, views in enumerate(view_sets):
         drawn = {name: (batch_size, len(views.views), *shape) for name, shape in DRAW_SHAPES.items()}
         shapes |= {f"{number} {name}": (tf.float32, shape) for name, shape in drawn.items()}
@@ -321,14 +307,14 @@ def prediction_batches(
     order = np.argsort(entries["row"])
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        places = order[number * batch_size : (number + 1) * batch_size]
-        canvas, extent = loader.load(places)
+        indices = order[number * batch_size : (number + 1) * batch_size]
+        canvas, extent = loader.load(indices)
         draws = view.draw(
-            seed=seed, row=entries["row"][places], extent=extent, image_size=framing.image_size, fit=framing.fit
+            seed=seed, row=entries["row"][indices], extent=extent, image_size=framing.image_size, fit=framing.fit
         )
         return canvas, extent, draws.geometry, draws.colour, draws.mix, draws.erase
 
-    shapes = _canvas_shapes(None, loader.canvas_size)
+    shapes = canvas_shapes(None, loader.canvas_size)
     shapes |= {name: (tf.float32, (None, *shape)) for name, shape in DRAW_SHAPES.items()}
     return numbered_batches(_numbers(entries, batch_size), batch, shapes)
 
@@ -374,7 +360,7 @@ def _drawn(
     class_weights: np.ndarray,
     strength: float = 1.0,
 ) -> tuple[np.ndarray, ...]:
-    """Returns the arrays of `_augmented_shapes` from geometry on; if the recipe mixes, photos must come in pairs."""
+    """Returns the arrays of `augmented_shapes` from geometry on; if the recipe mixes, photos must come in pairs."""
     row = entries["row"]
     draws = recipe.draw(
         seed=seed,
@@ -391,64 +377,6 @@ def _drawn(
     return draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
 
 
-Shape = tuple[int | None, ...]
-Shapes = Mapping[str, tuple[tf.DType, Shape]]
-
-
-def _canvas_shapes(batch_size: int | None, canvas_size: tuple[int, int]) -> dict[str, tuple[tf.DType, Shape]]:
-    return {
-        "canvas": (tf.uint8, (batch_size, *canvas_size, 3)),
-        "extent": (tf.float32, (batch_size, 2)),
-    }
-
-
-def _augmented_shapes(batch_size: int, canvas_size: tuple[int, int], class_count: int) -> Shapes:
-    drawn = {name: (tf.float32, (batch_size, *shape)) for name, shape in DRAW_SHAPES.items()}
-    last = {"target": (tf.float32, (batch_size, class_count)), "weight": (tf.float32, (batch_size,))}
-    return _canvas_shapes(batch_size, canvas_size) | drawn | last
-
-
 def _inputs_target_weight(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     target, weight = batch.pop("target"), batch.pop("weight")
     return batch, target, weight
-
-
-def numbered_batches(
-    numbers: tf.data.Dataset, batch: Callable[[int], tuple[np.ndarray, ...]], shapes: Shapes
-) -> tf.data.Dataset:
-    """Returns the arrays of each batch by name, in order, a few prepared ahead.
-
-    The threads of `batch` do the work: the queue's own threads only wait for them.
-
-    Args:
-      numbers: the numbers of the batches, int64 [].
-      batch: returns the arrays of a batch, in the order of `shapes`.
-      shapes: dtype and shape of every array.
-    """
-    types = [dtype for dtype, _ in shapes.values()]
-
-    def arrays(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        made = tf.numpy_function(batch, [number], types, stateful=False)
-        return {
-            name: tf.ensure_shape(array, shape) for (name, (_, shape)), array in zip(shapes.items(), made, strict=True)
-        }
-
-    dataset = numbers.map(arrays, num_parallel_calls=BATCHES_AT_ONCE, deterministic=True)
-    return dataset.prefetch(PREFETCH_BATCHES).with_options(_options())
-
-
-def label_targets(label: np.ndarray, *, class_count: int, label_smoothing: float = 0.0) -> np.ndarray:
-    """Returns float32 [B, K]: one-hot, with `label_smoothing` spread evenly; an unknown label (−1) is uniform."""
-    one_hot = np.eye(class_count, dtype=np.float32)[np.maximum(label, 0)]
-    smoothing = np.where(label < 0, 1.0, label_smoothing)[:, None]
-    return (one_hot * (1 - smoothing) + smoothing / class_count).astype(np.float32)
-
-
-def _options() -> tf.data.Options:
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = False  # there is nothing to tune
-    options.threading.private_threadpool_size = BATCHES_AT_ONCE + 1  # threads that wait, not work
-    # One process feeds all its replicas: they split each batch, not the files.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return options

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
+from carclf.data.batches import label_targets
 from carclf.data.index import read_index, select
-from carclf.data.pipeline import label_targets
 from carclf.model.head_start import start_head
 from carclf.model.regression import FeatureSet, choose_strength, fit_regression
 from carclf.progress import Progress

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from carclf import runs
+from carclf.data.batches import HostSlice
 from carclf.data.cache import DecodedCache, open_cache
 from carclf.data.features import feature_batches, ordered_feature_batches
 from carclf.data.index import read_index, select, sizes_for
 from carclf.data.manifest import Shard
-from carclf.data.pipeline import HostSlice, training_batches, training_shards, validation_batches
+from carclf.data.pipeline import training_batches, training_shards, validation_batches
 from carclf.recipe import parse_recipe
 from carclf.training.features import compute_features
 from carclf.training.stage import Stage

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from carclf.data import pipeline
+from carclf.data import batches, pipeline
 from carclf.data.photos import read_photos
 from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
@@ -157,7 +157,7 @@ def test_class_weights_become_sample_weights(dataset):
 
 
 def test_targets():
-    targets = pipeline.label_targets(np.array([2, -1]), class_count=4, label_smoothing=0.2)
+    targets = batches.label_targets(np.array([2, -1]), class_count=4, label_smoothing=0.2)
     np.testing.assert_allclose(targets, [[0.05, 0.05, 0.85, 0.05], [0.25] * 4], rtol=1e-6)
 
 

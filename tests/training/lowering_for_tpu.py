@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from carclf import command
+from carclf.data.batches import DRAW_SHAPES
 from carclf.data.decoder import decode_sizes
-from carclf.data.pipeline import DRAW_SHAPES
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, parse_image_size
 from carclf.model import separable

@@ -17,7 +17,8 @@ import pytest
 import tensorflow as tf
 
 from carclf import device, runs, train
-from carclf.data.pipeline import HostSlice, training_batches, validation_batches
+from carclf.data.batches import HostSlice
+from carclf.data.pipeline import training_batches, validation_batches
 from carclf.framing import Framing
 from carclf.inference.predictor import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views

@@ -1,0 +1,91 @@
+"""Batches of arrays that Python makes ahead: their names, dtypes and shapes, and the slice of each host."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
+PREFETCH_BATCHES = 1  # memory that is reused sooner is still in the CPU's cache
+
+DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
+
+Shape = tuple[int | None, ...]
+Shapes = Mapping[str, tuple[tf.DType, Shape]]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostSlice:
+    """The slice of each batch that this host decodes; all hosts together decode the whole batch.
+
+    Attributes:
+      host: its number, from 0.
+      hosts: number of hosts; it must divide the batch, or half of it if photos are mixed.
+    """
+
+    host: int = 0
+    hosts: int = 1
+
+    def of(self, indices: np.ndarray) -> np.ndarray:
+        """Returns this host's slice of [..., B]: consecutive photos, so that pairs stay together."""
+        return np.split(indices, self.hosts, axis=-1)[self.host]
+
+
+ONE_HOST = HostSlice()
+
+
+def canvas_shapes(batch_size: int | None, canvas_size: tuple[int, int]) -> dict[str, tuple[tf.DType, Shape]]:
+    """Returns dtype and shape of decoded photos: canvas and extent."""
+    return {
+        "canvas": (tf.uint8, (batch_size, *canvas_size, 3)),
+        "extent": (tf.float32, (batch_size, 2)),
+    }
+
+
+def augmented_shapes(batch_size: int, canvas_size: tuple[int, int], class_count: int) -> Shapes:
+    """Returns dtype and shape of what training and validation read, in the order of the arrays."""
+    drawn = {name: (tf.float32, (batch_size, *shape)) for name, shape in DRAW_SHAPES.items()}
+    last = {"target": (tf.float32, (batch_size, class_count)), "weight": (tf.float32, (batch_size,))}
+    return canvas_shapes(batch_size, canvas_size) | drawn | last
+
+
+def numbered_batches(
+    numbers: tf.data.Dataset, batch: Callable[[int], tuple[np.ndarray, ...]], shapes: Shapes
+) -> tf.data.Dataset:
+    """Returns the arrays of each batch by name, in order, a few prepared ahead.
+
+    The threads of `batch` do the work: the queue's own threads only wait for them.
+
+    Args:
+      numbers: the numbers of the batches, int64 [].
+      batch: returns the arrays of a batch, in the order of `shapes`.
+      shapes: dtype and shape of every array.
+    """
+    types = [dtype for dtype, _ in shapes.values()]
+
+    def arrays(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        made = tf.numpy_function(batch, [number], types, stateful=False)
+        return {
+            name: tf.ensure_shape(array, shape) for (name, (_, shape)), array in zip(shapes.items(), made, strict=True)
+        }
+
+    dataset = numbers.map(arrays, num_parallel_calls=BATCHES_AT_ONCE, deterministic=True)
+    return dataset.prefetch(PREFETCH_BATCHES).with_options(_options())
+
+
+def label_targets(label: np.ndarray, *, class_count: int, label_smoothing: float = 0.0) -> np.ndarray:
+    """Returns float32 [B, K]: one-hot, with `label_smoothing` spread evenly; an unknown label (−1) is uniform."""
+    one_hot = np.eye(class_count, dtype=np.float32)[np.maximum(label, 0)]
+    smoothing = np.where(label < 0, 1.0, label_smoothing)[:, None]
+    return (one_hot * (1 - smoothing) + smoothing / class_count).astype(np.float32)
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False  # there is nothing to tune
+    options.threading.private_threadpool_size = BATCHES_AT_ONCE + 1  # threads that wait, not work
+    # One process feeds all its replicas: they split each batch, not the files.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options
