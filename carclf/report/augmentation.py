@@ -15,7 +15,7 @@ from carclf.framing import Rendering
 from carclf.model.render import Render
 from carclf.progress import Progress
 from carclf.recipe import NAMED_RECIPES, RECIPES, Recipe, parse_recipe
-from carclf.report.pictures import draw_augmentation, stacked
+from carclf.report.photo_tables import draw_augmentation, stacked
 
 PHOTOS = 4
 DRAWS = 8

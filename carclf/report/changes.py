@@ -11,7 +11,7 @@ from carclf.data.photos import read_photos
 from carclf.forms import Form
 from carclf.inference import comparison, submission
 from carclf.report.names import short_names
-from carclf.report.pictures import draw_contact_sheet
+from carclf.report.photo_tables import draw_contact_sheet
 
 SHEET_PHOTOS = 60  # at most, on a contact sheet
 

@@ -13,6 +13,7 @@ from PIL import Image
 from carclf.data.manifest import Manifest
 from carclf.data.survey import Survey, survey_photos
 from carclf.errors import UserError
+from carclf.report.charts import histogram_svg
 from carclf.report.findings import find
 from carclf.report.photo_table import (
     DIFFERENT_LABELS,
@@ -25,7 +26,6 @@ from carclf.report.photo_table import (
     remarked_photos,
     with_measurements,
 )
-from carclf.report.pictures import histogram_svg
 from carclf.report.template import write_html
 from carclf.report.thumbnails import THUMBNAIL_PX, read_thumbnails, to_jpeg
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from carclf.files import write_atomically
-from carclf.report.pictures import draw_learning_rates
+from carclf.report.charts import draw_learning_rates
 
 
 def write_learning_rates(measured: pd.DataFrame, *, suggestion: float | None, directory: Path) -> None:

@@ -14,8 +14,9 @@ from carclf import runs
 from carclf.flags import changed_options, to_dict
 from carclf.inference.metrics import FIGURES, MATRIX_CLASSES, Evaluation
 from carclf.metrics import find_metric
+from carclf.report.charts import charts_of, curve_svg, reliability_svg
+from carclf.report.confusion import WRITTEN_CLASSES
 from carclf.report.names import captions, short_names
-from carclf.report.pictures import WRITTEN_CLASSES, charts_of, curve_svg, reliability_svg
 from carclf.report.template import inline_jpeg, write_html
 from carclf.train_options import TrainOptions
 

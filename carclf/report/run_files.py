@@ -13,9 +13,10 @@ from carclf.inference.metrics import MATRIX_CLASSES, Evaluation
 from carclf.inference.programs import load_classifier
 from carclf.metrics import find_metric
 from carclf.progress import Progress
+from carclf.report.charts import draw_history
+from carclf.report.confusion import draw_confusion, draw_pairs
 from carclf.report.heat import overlay
 from carclf.report.page import MistakePictures, write_page
-from carclf.report.pictures import draw_confusion, draw_history, draw_pairs
 from carclf.report.thumbnails import decode_small, to_jpeg
 
 MISTAKES_SHOWN = 24

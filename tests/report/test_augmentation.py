@@ -23,7 +23,8 @@ from carclf.report.augmentation import (
     originals_and_draws,
     training_photos,
 )
-from carclf.report.pictures import CELL_INCHES, DOTS_PER_INCH
+from carclf.report.figures import DOTS_PER_INCH
+from carclf.report.photo_tables import CELL_INCHES
 from tests.conftest import write_dataset
 
 SETTINGS = DrawSettings(image_size=(48, 48), fit="squash", rendering=Rendering(), seed=7, draws=3)

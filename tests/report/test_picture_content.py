@@ -11,18 +11,11 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from carclf.inference.calibration import ReliabilityBin
-from carclf.report import pictures
-from carclf.report.pictures import (
-    PRINT_COLOURS,
-    curve_svg,
-    draw_augmentation,
-    draw_confusion,
-    draw_contact_sheet,
-    draw_history,
-    draw_learning_rates,
-    histogram_svg,
-    reliability_svg,
-)
+from carclf.report import charts, confusion, photo_tables
+from carclf.report.charts import curve_svg, draw_history, draw_learning_rates, histogram_svg, reliability_svg
+from carclf.report.confusion import draw_confusion
+from carclf.report.figures import PRINT_COLOURS, inline_svg, save_figure
+from carclf.report.photo_tables import draw_augmentation, draw_contact_sheet
 
 CURVES = {
     "Accuracy": (("accuracy", "training, augmented", "train"), ("val_accuracy", "validation", "val")),
@@ -38,18 +31,18 @@ NAMES = ("saloon", "estate", "coupé", "van")
 def figures(monkeypatch):
     """The figures behind the pictures that are written, in order."""
     kept = []
-    save, inline = pictures._save, pictures._inline_svg
 
     def keep_file(figure, path):
         kept.append(figure)
-        save(figure, path)
+        save_figure(figure, path)
 
     def keep_svg(figure, **named):
         kept.append(figure)
-        return inline(figure, **named)
+        return inline_svg(figure, **named)
 
-    monkeypatch.setattr(pictures, "_save", keep_file)
-    monkeypatch.setattr(pictures, "_inline_svg", keep_svg)
+    for module in (charts, confusion, photo_tables):
+        monkeypatch.setattr(module, "save_figure", keep_file)
+    monkeypatch.setattr(charts, "inline_svg", keep_svg)
     return kept
 
 

@@ -11,17 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from carclf.inference.metrics import ConfusedPair
-from carclf.report.pictures import (
-    CURVES,
-    PAGE_COLOURS,
-    charts_of,
-    curve_svg,
-    draw_augmentation,
-    draw_confusion,
-    draw_history,
-    draw_pairs,
-    plain_text,
-)
+from carclf.report.charts import CURVES, charts_of, curve_svg, draw_history
+from carclf.report.confusion import draw_confusion, draw_pairs
+from carclf.report.figures import PAGE_COLOURS
+from carclf.report.names import plain_text
+from carclf.report.photo_tables import draw_augmentation
 
 HOSTILE = ["<script>alert(1)</script>", "$\\frac{$", "車クラス", "two\nlines\x00\u202e", "a" * 300]
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -175,5 +169,6 @@ def test_a_long_name_keeps_both_ends():
 
 
 def test_no_global_figure_is_involved():
-    code = "import sys, carclf.report.pictures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    modules = "carclf.report.charts, carclf.report.confusion, carclf.report.photo_tables"
+    code = f"import sys, {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
