@@ -208,6 +208,7 @@ def build_classifier(
     class_count: int,
     image_size: ImageSize | None = None,
     weights: str = "imagenet",
+    head: str = "notebook",
     head_width: int = 128,
     dropout: float = 0.25,
     l2: float = 0.01,
@@ -221,12 +222,14 @@ def build_classifier(
       class_count: K.
       image_size: in pixels, a side or (height, width); None takes the size its published weights were trained at.
       weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone.
-      head_width: units of the hidden layer.
-      dropout: fraction of these units dropped in training, in [0, 1).
+      head: one of `list_heads()`.
+      head_width: units of the hidden layer, if the head has one.
+      dropout: fraction of the last layer's inputs dropped in training, in [0, 1).
       l2: factor of the hidden layer's penalty in the loss.
 
     Raises:
-      UserError: an unknown backbone, an image it cannot take, weights that do not fit it, or a number out of range.
+      UserError: an unknown backbone or head, an image it cannot take, weights that do not fit it, or a number out of
+        range.
     """
     _require("keras")
     from carclf.model import classifier
@@ -237,6 +240,7 @@ def build_classifier(
         weights=weights,
         class_count=class_count,
         image_size=_pair(find_backbone(backbone).default_size if image_size is None else image_size),
+        head=head,
         head_width=head_width,
         dropout=dropout,
         l2=l2,
@@ -335,6 +339,13 @@ def list_backbones(pattern: str = "*") -> list[str]:
     from carclf.model.backbones import BACKBONES
 
     return _matching(BACKBONES, pattern)
+
+
+def list_heads(pattern: str = "*") -> list[str]:
+    """Returns the heads that `build_classifier` accepts; docs/stages.md says what each is."""
+    from carclf.model.heads import HEADS
+
+    return _matching(HEADS, pattern)
 
 
 def list_recipes(pattern: str = "*") -> list[str]:

@@ -183,9 +183,16 @@ class TrainOptions(Options):
         sets_start=True,
         group=_MODEL,
     )
-    head_width: int = option(128, "Units of the head's hidden layer.", low=1, group=_MODEL)
+    head: str = option(
+        "notebook",
+        "What follows the backbone; docs/stages.md describes each head.",
+        names="carclf.model.heads:HEADS",
+        since="0.2",
+        group=_MODEL,
+    )
+    head_width: int = option(128, "Units of the head's hidden layer, if it has one.", low=1, group=_MODEL)
     dropout: float = option(0.25, "Dropout rate before the last layer.", low=0, below=1, group=_MODEL)
-    l2: float = option(0.01, "L2 penalty on the head's hidden layer.", low=0, group=_MODEL)
+    l2: float = option(0.01, "L2 penalty on the head's hidden layer, if it has one.", low=0, group=_MODEL)
     unfreeze: str = option(
         "all",
         "Trainable part of the backbone: head (nothing), all, a fraction of its layers from the top, a block and all "

@@ -178,6 +178,7 @@ def test_view_batches_show_their_view(dataset):
         (lambda d: carclf.view_batches(d, split="val"), "choose train or test"),
         (lambda d: carclf.view_batches(d, split="train", folds=[7]), "has no fold 7"),
         (lambda d: carclf.build_classifier("efficientnet_b9", class_count=3, weights="none"), "efficientnet_b0"),
+        (lambda d: carclf.build_classifier("tiny", class_count=3, weights="none", head="attn"), "Known are notebook"),
         (lambda d: carclf.build_schedule("cosin", learning_rate=1, steps_per_epoch=1, epochs=1), "cosine"),
         (lambda d: carclf.build_schedule("plateau", learning_rate=1, steps_per_epoch=1, epochs=1), "ReduceLROnPlateau"),
         (lambda d: carclf.load_run("no_such_run"), "no run folder runs/no_such_run"),
@@ -224,6 +225,7 @@ def test_the_lists_hold_what_can_be_asked_for():
     assert carclf.list_backbones("efficientnet_b?") == [f"efficientnet_b{n}" for n in range(8)]
     assert {"flip", "rotate", "cutmix", "notebook"} <= set(carclf.list_recipes())
     assert carclf.list_schedules("cos*") == ["cosine"]
+    assert carclf.list_heads("*i*") == ["linear", "attention"]
     assert carclf.list_backbones("nothing") == []
 
 

@@ -324,6 +324,19 @@ def test_an_interrupted_head_ends_as_the_uninterrupted_one(head_alone, fit, monk
         np.testing.assert_array_equal(array, resumed.weights()[name], err_msg=name)
 
 
+def test_attentive_pooling_is_trained_on_kept_feature_maps(fit):
+    answer = fit("attentive", head="attention", unfreeze="head", steps=3, learning_rate=0.01, evaluated=True)
+    kept = np.load(answer.directory / "features" / "train-undrawn.npy", mmap_mode="r")
+    assert kept.shape == (16, 3, 3, 192)
+    assert "Head: starts from a regression on 192 features of 16 photos" in answer.said
+    (queries,) = [array for name, array in answer.weights().items() if array.shape == (192, 8)]
+    assert queries.any()  # they began at zero
+    run = runs.load_run(answer.directory)
+    classifier, _ = programs.load_classifier(run)
+    assert classifier.get_layer("head_pool").kernel.shape == (192, 8)
+    assert run.metrics["val_photos"] == 8
+
+
 def test_a_head_starts_from_a_regression_which_stays_if_no_epoch_is_better(fit, monkeypatch):
     """A rate at which every step harms; the second command resumes in the first epoch."""
     bad = {"unfreeze": "head", "learning_rate": 50.0, "optimizer": "sgd", "epochs": 2, "steps": 3}

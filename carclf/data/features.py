@@ -1,7 +1,7 @@
 """Batches of stored features: a frozen backbone's output for every photo, in each of a few draws."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -25,12 +25,12 @@ def feature_batches(
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Returns full, shuffled batches: (features float32 [B, D], target float32 [B, K], weight float32 [B]).
+    """Returns full, shuffled batches: (features float32 [B, …], target float32 [B, K], weight float32 [B]).
 
     Order, targets and weights equal those of `training_batches`; epoch e uses the draws `e % len(features)`.
 
     Args:
-      features: float32 [N, D] per draw, of every photo of `shards` in their order.
+      features: [N, …] per draw, of every photo of `shards` in their order.
       manifest: the data set.
       shards: the training shards.
       batch_size: photos per batch.
@@ -59,13 +59,8 @@ def feature_batches(
         weight = (target @ weights).astype(np.float32)
         return np.asarray(features[epoch % len(features)][indices], np.float32), target, weight
 
-    shapes = {
-        "features": (tf.float32, (batch_size, features[0].shape[1])),
-        "target": (tf.float32, (batch_size, manifest.class_count)),
-        "weight": (tf.float32, (batch_size,)),
-    }
     steps = tf.data.Dataset.range(start_step, max(epochs * per_epoch, start_step))
-    return numbered_batches(steps, batch, shapes).map(lambda made: (made["features"], made["target"], made["weight"]))
+    return _batches(steps, batch, shape=features[0].shape[1:], size=batch_size, class_count=manifest.class_count)
 
 
 def ordered_feature_batches(
@@ -74,8 +69,32 @@ def ordered_feature_batches(
     """Returns every photo once in the order of the shards, the last batch padded with zeros of weight 0."""
     index = read_index(manifest)
     labels = index[select(manifest, index, shards)]["label"]
-    missing = -len(labels) % batch_size
-    target = label_targets(np.pad(labels, (0, missing)), class_count=manifest.class_count)
-    weight = np.pad(np.ones(len(labels), np.float32), (0, missing))
-    padded = np.pad(features, ((0, missing), (0, 0)))
-    return tf.data.Dataset.from_tensor_slices((padded, target, weight)).batch(batch_size, drop_remainder=True)
+
+    def batch(number: int) -> tuple[np.ndarray, ...]:
+        rows = slice(number * batch_size, (number + 1) * batch_size)
+        own = labels[rows]
+        missing = batch_size - len(own)
+        target = label_targets(np.pad(own, (0, missing)), class_count=manifest.class_count)
+        weight = np.pad(np.ones(len(own), np.float32), (0, missing))
+        padded = np.zeros((batch_size, *features.shape[1:]), np.float32)
+        padded[: len(own)] = features[rows]
+        return padded, target, weight
+
+    numbers = tf.data.Dataset.range(-(-len(labels) // batch_size))
+    return _batches(numbers, batch, shape=features.shape[1:], size=batch_size, class_count=manifest.class_count)
+
+
+def _batches(
+    numbers: tf.data.Dataset,
+    batch: Callable[[int], tuple[np.ndarray, ...]],
+    *,
+    shape: tuple[int, ...],
+    size: int,
+    class_count: int,
+) -> tf.data.Dataset:
+    shapes = {
+        "features": (tf.float32, (size, *shape)),
+        "target": (tf.float32, (size, class_count)),
+        "weight": (tf.float32, (size,)),
+    }
+    return numbered_batches(numbers, batch, shapes).map(lambda made: (made["features"], made["target"], made["weight"]))

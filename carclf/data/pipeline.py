@@ -213,8 +213,13 @@ def ordered_batches(
     epoch: int = 0,
     cache: DecodedCache | None = None,
     host_slice: HostSlice = ONE_HOST,
+    first: int = 0,
+    count: int = -1,
 ) -> tf.data.Dataset:
-    """Returns every photo of `shards` once, in their order, drawn as in `epoch`; see `validation_batches`."""
+    """Returns every photo of `shards` once, in their order, drawn as in `epoch`; see `validation_batches`.
+
+    With `first` and `count` it returns that many of these batches from that number on; −1 is all of the rest.
+    """
     loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
 
     def batch(number: int) -> tuple[np.ndarray, ...]:
@@ -233,7 +238,8 @@ def ordered_batches(
         return canvas, extent, *drawn
 
     shapes = augmented_shapes(batch_size // host_slice.hosts, loader.canvas_size, manifest.class_count)
-    return numbered_batches(_numbers(entries, batch_size), batch, shapes).map(_inputs_target_weight)
+    numbers = _numbers(entries, batch_size).skip(first).take(count)
+    return numbered_batches(numbers, batch, shapes).map(_inputs_target_weight)
 
 
 def view_batches(

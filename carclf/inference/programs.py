@@ -114,6 +114,7 @@ def load_classifier(run: Run, *, image_size: tuple[int, int] | None = None) -> t
             weights="none",
             class_count=len(run.class_names),
             image_size=size,
+            head=options.head,
             head_width=options.head_width,
             dropout=options.dropout,
             l2=options.l2,

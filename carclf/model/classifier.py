@@ -9,6 +9,8 @@ from keras import layers
 
 from carclf.errors import UserError
 from carclf.model.backbones import RAW, build_backbone, find_backbone, split_blocks
+from carclf.model.heads import find_head
+from carclf.model.pooling import build_pooling
 from carclf.model.unfreezing import parse_unfreeze
 from carclf.model.weights import load_backbone_weights
 
@@ -19,6 +21,7 @@ def build_classifier(
     weights: str,
     class_count: int,
     image_size: tuple[int, int],
+    head: str = "notebook",
     head_width: int = 128,
     dropout: float = 0.25,
     l2: float = 0.01,
@@ -26,29 +29,31 @@ def build_classifier(
     """Returns a `keras.Model` "classifier": float32 [B, H, W, 3] in 0..255 → logits [B, K], float32 in any precision.
 
     Its `.weights.h5` fits the same model at any other image size. Its layers: `input_range` (a Rescaling, only if the
-    backbone does not rescale inside), `backbone` (a nested model) and the head's `head_pool`, `head_dense`,
-    `head_norm`, `head_relu`, `head_dropout`, `logits`.
+    backbone does not rescale inside), `backbone` (a nested model) and the head's: `head_pool`; if it has a hidden layer
+    `head_dense`, `head_norm` and `head_relu`; `head_dropout`, `logits`.
 
     Args:
       backbone: a name in `BACKBONES`, or one of its spellings.
       weights: "imagenet", "none" or the path of a weights file of the backbone.
       class_count: K, at least 2.
       image_size: (height, width) in pixels.
-      head_width: units of the hidden layer.
-      dropout: fraction of the hidden units dropped in training, in [0, 1).
+      head: a name in `carclf.model.heads.HEADS`.
+      head_width: units of the hidden layer, if the head has one.
+      dropout: fraction of the inputs of `logits` dropped in training, in [0, 1).
       l2: factor of the hidden layer's kernel penalty, which Keras adds to the loss.
 
     Raises:
-      UserError: the backbone is unknown, the image size or the weights do not fit it, there are fewer than two classes,
-        or the dropout is out of range.
+      UserError: the backbone or the head is unknown, the image size or the weights do not fit the backbone, there are
+        fewer than two classes, or the dropout is out of range.
 
-    Source: the head is the 2020 notebook's: pooling, Dense 128 without bias, l2 0.01, BatchNorm, ReLU, Dropout 0.25.
+    Source: the head "notebook" is the 2020 notebook's: pooling, Dense 128 without bias, l2 0.01, BatchNorm, ReLU,
+      Dropout 0.25.
     """
     if class_count < 2:
         raise UserError(f"A classifier needs at least 2 classes, and the data set has {class_count}: check its labels.")
     if not 0.0 <= dropout < 1.0:
         raise UserError(f"Dropout is {dropout}: give a fraction of at least 0 and below 1.")
-    row = find_backbone(backbone)
+    row, head_row = find_backbone(backbone), find_head(head)
     network = build_backbone(row, image_size=image_size)
     load_backbone_weights(network, row, weights)
     inputs = keras.Input((*image_size, 3), dtype="float32", name="image")
@@ -56,11 +61,12 @@ def build_classifier(
     if row.input_range != RAW:
         x = layers.Rescaling(*row.rescaling, dtype="float32", name="input_range")(x)
     x = network(x)
-    x = layers.GlobalAveragePooling2D(name="head_pool")(x)
-    regularizer = keras.regularizers.L2(l2) if l2 else None
-    x = layers.Dense(head_width, use_bias=False, kernel_regularizer=regularizer, name="head_dense")(x)
-    x = layers.BatchNormalization(name="head_norm")(x)
-    x = layers.ReLU(name="head_relu")(x)
+    x = build_pooling(head_row.pooling, name="head_pool")(x)
+    if head_row.hidden:
+        regularizer = keras.regularizers.L2(l2) if l2 else None
+        x = layers.Dense(head_width, use_bias=False, kernel_regularizer=regularizer, name="head_dense")(x)
+        x = layers.BatchNormalization(name="head_norm")(x)
+        x = layers.ReLU(name="head_relu")(x)
     x = layers.Dropout(dropout, name="head_dropout")(x)
     logits = layers.Dense(class_count, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="classifier")

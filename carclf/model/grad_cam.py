@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from carclf.model.pooling import AttentionPooling
+
 
 def build_grad_cam(classifier: keras.Model) -> keras.Model:
     """Returns a model from images to logits and their evidence; it shares the classifier's variables.
@@ -16,8 +18,9 @@ def build_grad_cam(classifier: keras.Model) -> keras.Model:
     Args:
       classifier: from `carclf.model.classifier.build_classifier`, with any backbone.
     """
-    features = classifier.get_layer("head_pool").input
-    evidence = _Evidence(classifier, name="evidence")([features, classifier.get_layer("head_relu").output])
+    evidence = _Evidence(classifier, name="evidence")(
+        [classifier.get_layer("head_pool").input, *(relu.output for relu in _hidden_layer(classifier)[2:])]
+    )
     return keras.Model(
         classifier.input, {"logits": classifier.get_layer("logits").output, "evidence": evidence}, name="grad_cam"
     )
@@ -37,24 +40,36 @@ def heat_map(evidence: np.ndarray) -> np.ndarray:
     return positive / max(float(positive.max()), float(np.finfo(np.float32).tiny))
 
 
+def _hidden_layer(classifier: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the head's dense layer, BatchNorm and ReLU; nothing if it has no hidden layer."""
+    return [layer for layer in classifier.layers if layer.name in ("head_dense", "head_norm", "head_relu")]
+
+
 class _Evidence(keras.layers.Layer):
     """Σ_d (∂ logit_k / ∂ pooled feature d) · (feature d at a position), float32 [B, h, w, K].
 
-    The pooling is a mean, so the gradient is the same at every position: Grad-CAM's weights α, times h · w. After it
-    the head is linear except for the ReLU, which passes the gradient only of units above 0. So the gradient is a
-    product of the head's weights and needs no automatic differentiation.
+    With a plain mean the gradient is the same at every position: Grad-CAM's weights α, times h · w. With attentive
+    pooling each position has its weight besides, which is taken as it is. After the pooling the head is linear except
+    for the ReLU, which passes the gradient only of units above 0. So the gradient is a product of the head's weights
+    and needs no automatic differentiation.
 
-    Source: Selvaraju et al. 2017, "Grad-CAM", equation 1.
+    Source: Selvaraju et al. 2017, "Grad-CAM", equation 1. Weights of attention as constants: Ali et al. 2022, "XAI for
+      Transformers: Better Explanations through Conservative Propagation".
     """
 
     def __init__(self, classifier: keras.Model, **arguments: object) -> None:
         super().__init__(dtype="float32", **arguments)
-        self._dense, self._norm, self._logits = map(classifier.get_layer, ("head_dense", "head_norm", "logits"))
+        self._pool, self._logits = classifier.get_layer("head_pool"), classifier.get_layer("logits")
+        self._hidden = _hidden_layer(classifier)
 
     def call(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-        """Returns the evidence for features [B, h, w, D] and the hidden units after the ReLU [B, J]."""
-        features, hidden = inputs
-        scale = self._norm.gamma * ops.rsqrt(self._norm.moving_variance + self._norm.epsilon)
-        passing = ops.cast(hidden > 0, "float32") * scale
-        units = ops.matmul(features, self._dense.kernel) * passing[:, None, None, :]
-        return ops.matmul(units, self._logits.kernel)
+        """Returns the evidence for features [B, h, w, D] and, if there are any, hidden units after the ReLU [B, J]."""
+        features, *hidden = inputs
+        if isinstance(self._pool, AttentionPooling):
+            features = self._pool.weighted(features)
+        if hidden:
+            dense, norm, _ = self._hidden
+            scale = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
+            passing = ops.cast(hidden[0] > 0, "float32") * scale
+            features = ops.matmul(features, dense.kernel) * passing[:, None, None, :]
+        return ops.matmul(features, self._logits.kernel)

@@ -6,24 +6,28 @@ Source: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Unde
 import keras
 import numpy as np
 
+from carclf.model.pooling import AttentionPooling
 from carclf.model.regression import FeatureSet, Regression
 
 
 def start_head(classifier: keras.Model, regression: Regression, features: FeatureSet) -> None:
     """Sets the head's weights so that, without dropout, it gives the regression's logits.
 
-    A hidden unit is zero where its input is negative, so two of them, h and −h, carry one direction of the kernel. A
-    layer of W units holds W // 2 directions, those with the largest singular values; more than that many classes are
-    approximated. The units left over keep their random kernels and begin without influence on the logits. BatchNorm
-    gets the statistics of the features, so that it changes little when training begins.
+    A head without a hidden layer gives them exactly; attentive pooling begins as the mean. A hidden unit is zero where
+    its input is negative, so two of them, h and −h, carry one direction of the kernel. A layer of W units holds W // 2
+    directions, those with the largest singular values; more than that many classes are approximated. The units left
+    over keep their random kernels and begin without influence on the logits. BatchNorm gets the statistics of the
+    features, so that it changes little when training begins.
 
     Args:
       classifier: from `carclf.model.classifier.build_classifier`.
-      regression: on the output of its `head_pool`.
+      regression: on the means of its backbone's feature maps.
       features: of the training photos.
     """
-    hidden = [layer.name for layer in classifier.layers if layer.name == "head_dense"]
-    if not hidden:
+    pool = classifier.get_layer("head_pool")
+    if isinstance(pool, AttentionPooling):
+        pool.reset()
+    if not any(layer.name == "head_dense" for layer in classifier.layers):
         classifier.get_layer("logits").set_weights([regression.kernel, regression.bias])
         return
     dense, norm, logits = (classifier.get_layer(name) for name in ("head_dense", "head_norm", "logits"))

@@ -82,7 +82,11 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
         parent = None
         if options.init_from:
             parent = load_parent(
-                find_parent(options), data=options.data, backbone=options.backbone, head_width=options.head_width
+                find_parent(options),
+                data=options.data,
+                backbone=options.backbone,
+                head=options.head,
+                head_width=options.head_width,
             )
         yield OpenRun(
             directory=directory,

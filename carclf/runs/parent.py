@@ -10,13 +10,14 @@ from carclf.runs.data_set import DataSet
 from carclf.train_options import TrainOptions
 
 
-def load_parent(path: Path, *, data: str, backbone: str, head_width: int) -> runs.Run:
+def load_parent(path: Path, *, data: str, backbone: str, head: str, head_width: int) -> runs.Run:
     """Returns the finished run in `path`, after checking that its weights fit this stage.
 
     Args:
       path: the parent's folder.
       data: the data set, for the command that trains a missing parent.
       backbone: backbone of this stage.
+      head: head of this stage.
       head_width: head width of this stage.
 
     Raises:
@@ -28,12 +29,12 @@ def load_parent(path: Path, *, data: str, backbone: str, head_width: int) -> run
     parent = runs.load_run(path)
     if parent.metrics is None:
         raise UserError(f"The parent run {path} is not finished: train it to its end first.")
-    _check_same_network(path, parent.options, backbone=backbone, head_width=head_width)
+    _check_same_network(path, parent.options, backbone=backbone, head=head, head_width=head_width)
     return parent
 
 
-def _check_same_network(path: Path, parent: TrainOptions, *, backbone: str, head_width: int) -> None:
-    for name, ours in (("backbone", backbone), ("head_width", head_width)):
+def _check_same_network(path: Path, parent: TrainOptions, *, backbone: str, head: str, head_width: int) -> None:
+    for name, ours in (("backbone", backbone), ("head", head), ("head_width", head_width)):
         if (theirs := getattr(parent, name)) != ours:
             raise UserError(
                 f"The parent run {path} has --{name}={theirs} and this stage --{name}={ours}: weights cannot be "
@@ -64,11 +65,15 @@ def _check_parent(options: TrainOptions, *, made: Mapping[Path, TrainOptions]) -
     path = runs.run_path(options.init_from, runs=options.runs)
     kept = (path / runs.METRICS_FILE).is_file()  # from a stage that is already trained
     if path in made and (made[path].overwrite or not kept):
-        _check_same_network(path, made[path], backbone=options.backbone, head_width=options.head_width)
+        _check_same_network(
+            path, made[path], backbone=options.backbone, head=options.head, head_width=options.head_width
+        )
     elif not path.is_dir() and (hint := did_you_mean(path.name, [one.name for one in made])):
         raise UserError(f"The parent run {path} does not exist: {hint}That is a stage before this one.")
     elif not runs.fold_paths(path):  # otherwise each fold has its own parent
-        load_parent(path, data=options.data, backbone=options.backbone, head_width=options.head_width)
+        load_parent(
+            path, data=options.data, backbone=options.backbone, head=options.head, head_width=options.head_width
+        )
 
 
 def check_split(data: DataSet, *, val_fold: int, parent: runs.Run | None, allow_change: bool = False) -> str | None:

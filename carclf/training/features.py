@@ -1,29 +1,76 @@
 """Fast training of a head: the frozen backbone runs once for each photo and draw, and its features are kept."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import ordered_batches
+from carclf.errors import UserError
 from carclf.files import replacing
 from carclf.framing import Framing, Rendering
 from carclf.model.photo_classifier import build_photo_classifier
+from carclf.model.pooling import AttentionPooling
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
 
+PART_BYTES = 1 << 28  # of features in memory at a time
+
 
 def build_head_model(classifier: keras.Model) -> keras.Model:
-    """Returns the classifier's layers after the pooling, float32 [B, D] → logits [B, K]; they share its variables."""
-    features = keras.Input((classifier.get_layer("head_pool").output.shape[-1],), name="features")
+    """Returns the classifier's layers after what is kept, float32 [B, …] → logits [B, K]; they share its variables."""
+    kept = _kept(classifier)
+    features = keras.Input(kept.shape[1:], dtype="float32", name="features")
     x = features
     names = [layer.name for layer in classifier.layers]
-    for layer in classifier.layers[names.index("head_pool") + 1 :]:
+    for layer in classifier.layers[names.index("head_pool") + (len(kept.shape) == 2) :]:
         x = layer(x)
     return keras.Model(features, x, name="head")
+
+
+def _kept(classifier: keras.Model) -> keras.KerasTensor:
+    """Returns what is kept of the backbone's output: its mean [B, D], or if the pooling learns, all of it."""
+    pool = classifier.get_layer("head_pool")
+    return pool.input if isinstance(pool, AttentionPooling) else pool.output
+
+
+def check_room(classifier: keras.Model, *, photos: Mapping[str, int], directory: Path) -> None:
+    """Checks that the disk has room for the features that are not there yet.
+
+    Args:
+      classifier: its backbone is frozen.
+      photos: the number of photos of each file, by its name without suffix.
+      directory: folder of the files.
+
+    Raises:
+      UserError: it has not.
+    """
+    missing = sum(count for name, count in photos.items() if not (directory / f"{name}.npy").is_file())
+    needed = missing * _row_bytes(_kept(classifier))
+    existing = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise UserError(
+            f"The features of {missing:,} photos need {needed / 1e9:.3g} GB and {directory} has {free / 1e9:.3g} GB "
+            "free: make room, or train on photos with --nokeep_features --feature_views=0."
+        )
+
+
+def _row_bytes(kept: keras.KerasTensor) -> int:
+    """Returns the bytes of a photo's features."""
+    return math.prod(kept.shape[1:]) * _dtype_of(kept).itemsize
+
+
+def _dtype_of(kept: keras.KerasTensor) -> np.dtype:
+    """Returns the type in which features are kept; a feature map has many times the numbers of its mean."""
+    return np.dtype(np.float32 if len(kept.shape) == 2 else np.float16)
 
 
 def compute_features(
@@ -42,7 +89,10 @@ def compute_features(
     directory: Path,
     cache: DecodedCache | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Returns (training, validation): float32 [N, D] of the training photos for each view, and float32 [M, D], undrawn.
+    """Returns (training, validation): [N, …] of the training photos for each view, and [M, …], undrawn.
+
+    They are the pooled features, float32 [N, D], or if the head's pooling learns, the feature maps, float16
+    [N, h, w, D].
 
     Each is a file in `directory`, which gets its final name only when it is complete; existing files are reused.
 
@@ -61,8 +111,8 @@ def compute_features(
       directory: folder of the files; belongs to one run.
       cache: decoded photos.
     """
-    pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)
-    extractor = build_photo_classifier(pooled, framing=framing, rendering=rendering)
+    kept = _kept(classifier)
+    extractor = build_photo_classifier(keras.Model(classifier.input, kept), framing=framing, rendering=rendering)
     extractor.compile(jit_compile=jit)
     directory.mkdir(parents=True, exist_ok=True)
 
@@ -75,10 +125,8 @@ def compute_features(
             progress.add(photos)
         else:
             print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)
-            counting = keras.callbacks.LambdaCallback(
-                on_predict_batch_end=lambda batch, logs=None: progress.add(min(batch_size, photos - batch * batch_size))
-            )
-            data = ordered_batches(
+            batches = functools.partial(
+                ordered_batches,
                 manifest=manifest,
                 shards=shards,
                 framing=framing,
@@ -88,8 +136,10 @@ def compute_features(
                 epoch=epoch or 0,
                 cache=cache,
             )
-            inputs = data.map(lambda inputs, *_: inputs)
-            _write(path, extractor.predict(inputs, verbose=0, callbacks=[counting])[:photos])
+            shape = (photos, *kept.shape[1:])
+            with replacing(path) as temporary:
+                array = np.lib.format.open_memmap(temporary, "w+", _dtype_of(kept), shape)
+                _fill(array, extractor, batches, batch_size=batch_size, progress=progress)
         return np.load(path, mmap_mode="r")
 
     with Progress("Computing features", total=sum(counts)) as progress:
@@ -97,6 +147,25 @@ def compute_features(
         return training, features("validation", val_shards, None, progress=progress)
 
 
-def _write(path: Path, features: np.ndarray) -> None:
-    with replacing(path) as temporary:
-        np.save(temporary, np.asarray(features, np.float32), allow_pickle=False)
+def _fill(
+    array: np.ndarray,
+    extractor: keras.Model,
+    batches: Callable[..., tf.data.Dataset],
+    *,
+    batch_size: int,
+    progress: Progress,
+) -> None:
+    """Computes the features [N, …] in parts, since `predict` holds the whole of its result in memory."""
+    photos, row_bytes = len(array), array.nbytes // len(array)
+    part = max(1, PART_BYTES // (row_bytes * batch_size))
+    for first in range(0, -(-photos // batch_size), part):
+        start = first * batch_size
+        counting = keras.callbacks.LambdaCallback(
+            on_predict_batch_end=lambda batch, logs=None, start=start: progress.add(
+                min(batch_size, photos - start - batch * batch_size)
+            )
+        )
+        data = batches(first=first, count=part).map(lambda inputs, *_: inputs)
+        found = extractor.predict(data, verbose=0, callbacks=[counting])
+        rows = array[start : start + len(found)]
+        rows[:] = found[: len(rows)]

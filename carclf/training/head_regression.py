@@ -38,4 +38,12 @@ def _labelled(stage: Stage, features: StageFeatures) -> tuple[FeatureSet, np.nda
     folds = np.concatenate(
         [np.full(shard.count, -1 if shard.fold is None else shard.fold) for shard in features.train_shards]
     )
-    return FeatureSet(features.training, target, stage.class_weights[labels].astype(np.float32)), folds
+    views = [_pooled(view) for view in features.training]
+    return FeatureSet(views, target, stage.class_weights[labels].astype(np.float32)), folds
+
+
+def _pooled(features: np.ndarray) -> np.ndarray:
+    """Returns [N, D]: what is kept, or the means of the feature maps [N, h, w, D] that are kept."""
+    if features.ndim == 2:
+        return features
+    return np.stack([one.mean(axis=(0, 1), dtype=np.float32) for one in features])

@@ -16,7 +16,7 @@ from carclf.data.index import read_index, select, sizes_for
 from carclf.data.manifest import Shard
 from carclf.data.pipeline import training_batches, training_shards, validation_batches
 from carclf.recipe import parse_recipe
-from carclf.training.features import compute_features
+from carclf.training.features import check_room, compute_features
 from carclf.training.stage import Stage
 
 
@@ -59,8 +59,8 @@ class StageFeatures:
     """The features of a frozen backbone that a stage keeps.
 
     Attributes:
-      training: float32 [N, D] of the training photos for each view, mapped from files.
-      validation: float32 [M, D] of the undrawn validation photos.
+      training: [N, …] of the training photos for each view, mapped from files (`compute_features`).
+      validation: [M, …] of the undrawn validation photos.
       train_shards: the shards of the training photos.
       val_shards: those of the validation photos.
     """
@@ -69,6 +69,17 @@ class StageFeatures:
     validation: np.ndarray
     train_shards: Sequence[Shard]
     val_shards: Sequence[Shard]
+
+
+def check_room_for_features(stage: Stage, classifier: keras.Model) -> None:
+    """Checks that the disk has room for the features that the stage keeps.
+
+    Raises:
+      UserError: it has not.
+    """
+    if stage.features:
+        photos = dict.fromkeys(stage.features.views, stage.train_photos) | {"validation": stage.val_photos}
+        check_room(classifier, photos=photos, directory=stage.directory / runs.FEATURES_FOLDER)
 
 
 def stage_features(stage: Stage, classifier: keras.Model, *, cache: DecodedCache | None) -> StageFeatures:

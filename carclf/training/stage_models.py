@@ -66,6 +66,7 @@ def _make_classifier(stage: Stage) -> keras.Model:
             weights=options.weights if is_first and not parent else "none",
             class_count=stage.manifest.class_count,
             image_size=stage.framing.image_size,
+            head=options.head,
             head_width=options.head_width,
             dropout=options.dropout,
             l2=options.l2,

@@ -26,6 +26,7 @@ from carclf.training.lr_finder import Sweep, sweep_stage
 from carclf.training.preemption import Preemption
 from carclf.training.stage import Stage
 from carclf.training.stage_data import (
+    check_room_for_features,
     decoded_cache,
     feature_data,
     stage_features,
@@ -48,13 +49,14 @@ class Trainer:
       model: the photo classifier around it.
 
     Raises:
-      UserError: the backbone's input is not what its weights expect.
+      UserError: the backbone's input is not what its weights expect, or the disk has no room for kept features.
     """
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.classifier, self.model = make_models(stage)
         check_input(stage, self.classifier)
+        check_room_for_features(stage, self.classifier)
 
     def sweep_learning_rates(self) -> Sweep:
         """Returns what `--find_lr` measures; the model is unusable afterwards."""

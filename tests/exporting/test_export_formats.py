@@ -110,6 +110,14 @@ def test_probabilities_equal_those_of_the_run(exported, predictor, dataset):
     assert sorted(path.name for path in output.iterdir()) == sorted([form.file, "labels.txt", "README.md"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_attentive_pooling_is_exported(name, dataset, folder):
+    made = evaluated(make_run(folder / "attentive", dataset, head="attention"))
+    found = export(made, FORMATS[name], output=folder / "attentive_exported" / name, manifest=dataset)
+    assert found.identical.largest < (0.05 if FORMATS[name].quantized else 1e-5)
+
+
 def test_labels_are_the_classes_in_order(exported, run):
     _, _, output = exported
     assert (output / "labels.txt").read_text().splitlines() == list(run.class_names)

@@ -22,9 +22,15 @@ def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -
     keras.utils.set_random_seed(seed)
     size = parse_image_size(options.image_size)
     classifier = build_classifier(
-        backbone="tiny", weights="none", class_count=manifest.class_count, image_size=size, head_width=8
+        backbone="tiny",
+        weights="none",
+        class_count=manifest.class_count,
+        image_size=size,
+        head=options.head,
+        head_width=8,
     )
-    for variable in classifier.trainable_variables[-2:]:  # of the last layer
+    queries = [variable for variable in classifier.trainable_variables if variable.name == "queries"]
+    for variable in [*queries, *classifier.trainable_variables[-2:]]:  # of attentive pooling and of the last layer
         variable.assign(keras.random.normal(variable.shape, stddev=3.0, seed=seed))
     directory.mkdir(parents=True, exist_ok=True)
     save_weights(classifier, directory / runs.BEST_WEIGHTS)

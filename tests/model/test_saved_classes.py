@@ -19,6 +19,7 @@ from carclf.model.layer_rates import LayerRates, with_layer_rates
 from carclf.model.learning_rate import LearningRate
 from carclf.model.losses import FocalCrossEntropy
 from carclf.model.optimizers import OPTIMIZERS, build_optimizer
+from carclf.model.pooling import AttentionPooling
 from carclf.model.render import Render
 from carclf.model.schedules import SCHEDULES, Factor, build_schedule
 from carclf.model.score import Score
@@ -43,6 +44,7 @@ CONFIGURED = {
         jit=False, branching=False,
     ),
     "WholePhoto": WholePhoto(image_size=(8, 12), fit="pad", least_side=80, fill="reflect", stretch=True),
+    "AttentionPooling": AttentionPooling(queries=3),
     "FocalCrossEntropy": FocalCrossEntropy(1.5),
     "Score": Score("map@3", class_count=7, name="map"),
     "LearningRate": LearningRate(

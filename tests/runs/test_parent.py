@@ -32,7 +32,9 @@ def parent_folder(tmp_path, dataset):
 
 
 def load(path, **changes):
-    return load_parent(path, **({"data": "D", "backbone": "efficientnet_b3", "head_width": 128} | changes))
+    return load_parent(
+        path, **({"data": "D", "backbone": "efficientnet_b3", "head": "notebook", "head_width": 128} | changes)
+    )
 
 
 def test_a_fitting_parent_is_loaded(parent_folder, dataset):
@@ -52,7 +54,7 @@ def test_an_unfinished_parent_is_refused(parent_folder):
         load(parent_folder)
 
 
-@pytest.mark.parametrize(("name", "value"), [("backbone", "efficientnet_b0"), ("head_width", 64)])
+@pytest.mark.parametrize(("name", "value"), [("backbone", "efficientnet_b0"), ("head", "linear"), ("head_width", 64)])
 def test_weights_that_cannot_be_carried_over_are_refused(parent_folder, name, value):
     with pytest.raises(UserError, match=f"this stage --{name}={value}: weights cannot be carried over"):
         load(parent_folder, **{name: value})

@@ -1,16 +1,20 @@
 """Stored features equal the network's output for the photos of each epoch."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
 
 from carclf.data.features import feature_batches, ordered_feature_batches
 from carclf.data.pipeline import training_batches, validation_batches
+from carclf.errors import UserError
 from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe import parse_recipe
-from carclf.training.features import build_head_model, compute_features
+from carclf.training import features as kept_features
+from carclf.training.features import build_head_model, check_room, compute_features
 
 FRAMING = Framing(image_size=(32, 32))
 RECIPE = parse_recipe("flip|shift(0.1)|brightness(0.5,1.5)")
@@ -40,6 +44,16 @@ def computed(classifier, dataset, tmp_path_factory):
     return compute(classifier, dataset, tmp_path_factory.mktemp("features"))
 
 
+@pytest.fixture(scope="module")
+def attentive() -> keras.Model:
+    """A classifier whose pooling learns, so that feature maps are kept."""
+    keras.utils.set_random_seed(0)
+    made = build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(32, 32), head="attention")
+    pool = made.get_layer("head_pool")
+    pool.kernel.assign(np.random.default_rng(0).normal(size=pool.kernel.shape))
+    return made
+
+
 def photo_classifier(classifier) -> keras.Model:
     return build_photo_classifier(classifier, framing=FRAMING, rendering=RENDERING)
 
@@ -65,6 +79,29 @@ def test_the_head_on_features_says_what_the_classifier_says_of_the_photos(classi
         np.testing.assert_array_equal(weight, wanted_weight)
         np.testing.assert_allclose(np.asarray(head(features))[real], np.asarray(whole(inputs))[real], atol=1e-5)
         np.testing.assert_array_equal(np.asarray(target)[real], np.asarray(wanted)[real])
+
+
+def test_a_pooling_that_learns_has_whole_feature_maps(attentive, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_features, "PART_BYTES", 1)  # a batch at a time
+    (training,), validation = compute(attentive, dataset, tmp_path, views=1)
+    assert (training.dtype, training.shape, validation.shape) == (np.float16, (16, 2, 2, 192), (8, 2, 2, 192))
+    head, whole = build_head_model(attentive), photo_classifier(attentive)
+    ordered = ordered_feature_batches(
+        validation, manifest=dataset, shards=dataset.shards_of("train", folds=[1]), batch_size=5
+    )
+    clean = validation_batches(manifest=dataset, folds=[1], framing=FRAMING, batch_size=5, recipe=parse_recipe(""))
+    for (kept, _, weight), (inputs, *_) in zip(ordered, clean, strict=True):
+        real = np.asarray(weight) > 0
+        np.testing.assert_allclose(np.asarray(head(kept))[real], np.asarray(whole(inputs))[real], atol=2e-3)
+
+
+def test_a_disk_without_room_is_told_before_the_first_photo(attentive, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_features.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 20_000))
+    photos = {"train-undrawn": 16, "validation": 8}
+    with pytest.raises(UserError, match=r"features of 24 photos need 3.69e-05 GB and .* has 2e-05 GB free: make room"):
+        check_room(attentive, photos=photos, directory=tmp_path / "run" / "features")
+    (tmp_path / "train-undrawn.npy").touch()
+    check_room(attentive, photos=photos, directory=tmp_path)
 
 
 def test_draws_come_round(dataset, computed):
