@@ -1,5 +1,6 @@
 """From photos to a data set: list, validate, group, split, write, commit."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -14,6 +15,7 @@ from carclf.convert.fingerprint import byte_options, fingerprint_of
 from carclf.convert.fold_choice import choose_folds
 from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.options import ConvertOptions
+from carclf.convert.output_lock import holding_output
 from carclf.convert.photos import Photo
 from carclf.convert.shards import Record
 from carclf.convert.validated import Validated, counted_photos, rejected_csv, report, stop_if_bad
@@ -35,7 +37,7 @@ def convert(options: ConvertOptions) -> Manifest | None:
 
     Raises:
       UserError: the input is not understood, photos are bad with --on_bad=fail, the output holds another data set and
-        --overwrite is not given, or the disk is full.
+        --overwrite is not given, another converter writes to it, or the disk is full.
     """
     if options.runner == "beam":  # its workers start in folders of their own
         options = dataclasses.replace(
@@ -44,8 +46,12 @@ def convert(options: ConvertOptions) -> Manifest | None:
             output=_absolute(options.output),
             external=_absolute(options.external),
         )
+    writes = bool(options.output) and not options.dry_run
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with (
+            holding_output(options.output) if writes else contextlib.nullcontext(),
+            tempfile.TemporaryDirectory() as scratch,
+        ):
             local = not options.dry_run and not storage.is_remote(options.output)
             spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else scratch
             inventory = _inventory(options, spool=spool)

@@ -15,9 +15,9 @@ from carclf import runs
 from carclf.errors import UserError
 from carclf.files import write_atomically, write_json
 from carclf.flags import identity_options, options_of, result_options
+from carclf.lock import holding
 from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.runs.data_set import DataSet
-from carclf.runs.lock import holding
 from carclf.runs.parent import check_split, load_parent
 from carclf.train_options import TrainOptions
 
@@ -75,7 +75,7 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
     Raises:
       UserError: another process holds the folder, the run to resume is of another stage, or the parent does not fit.
     """
-    with holding(directory):
+    with holding(directory, doing="training in", option="--run"):
         start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
         source = Path(options.resume_from).expanduser() if start is Start.COPY else directory
         identity = identity_of(options, data)
