@@ -174,7 +174,6 @@ class Trainee:
         from carclf.training.fit_plan import Display, FitData, FitPlan, Saving
         from carclf.training.fitting import fit_phase, setting_of
         from carclf.training.phases import Phase
-        from carclf.training.preemption import Preemption
 
         options, clock, traces, call = self._options, InputClock(), [], Render.call
 
@@ -213,7 +212,6 @@ class Trainee:
                 identity={"options": "", "classes": "", "data": ""},
                 every_steps=SAVE_EVERY,
                 resume=False,
-                preemption=Preemption(),
                 setting=setting_of(self._device),
             ),
             display=Display(tensorboard=True, verbose=0),

@@ -12,15 +12,17 @@ from typing import Any, NoReturn
 
 from absl import flags
 
+from carclf import preemption
 from carclf.errors import Preempted, UserError, sentence_in
 from carclf.extras import install_command
 from carclf.flags import Option, define_flags, from_flags, options_of
+from carclf.preemption import PREEMPTED
+from carclf.streams import keep_writable
 
 FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's default is 1, which we reserve for unexpected errors
 NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
 WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists go below it
-PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, so start the command again
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
 
@@ -32,6 +34,8 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
       options: the frozen dataclass of its options (`carclf.flags.Options`).
       description: the beginning of `--help`; its last line is an example.
     """
+    preemption.begin()
+    keep_writable()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; its warnings are not ours
     try:
         parsed = parse_command_line(options, sys.argv[1:], description=description)
@@ -52,9 +56,6 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
         sys.stdout.flush()
         print(error, file=sys.stderr)
         code = PREEMPTED
-    except BrokenPipeError:  # `| head` closed our output, which is not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:
         if (sentence := sentence_in(error)) is None:
             raise

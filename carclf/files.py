@@ -4,9 +4,13 @@ import contextlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+_writers: set[object] = set()  # of files that are not complete yet
+_written = threading.Condition()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -26,16 +30,36 @@ def replacing(path: Path) -> Iterator[Path]:
 
     It is beside `path`, hidden, and has the same extensions, because libraries go by them.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes))
-    os.close(handle)
-    temporary = Path(name)
+    with _writing():
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes))
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            commit(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    writer = object()
+    with _written:
+        _writers.add(writer)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        commit(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    finally:
+        with _written:
+            _writers.remove(writer)
+            _written.notify_all()
+
+
+def wait_for_writers(seconds: float) -> bool:
+    """Waits for the files that other threads are writing, but not longer than that; returns whether all are written."""
+    with _written:
+        return _written.wait_for(lambda: not _writers, timeout=seconds)
 
 
 def commit(temporary: str | Path, path: str | Path) -> None:

@@ -7,6 +7,9 @@ import time
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
+from carclf import preemption
+from carclf.streams import forgiving
+
 FIRST_SECONDS = 2.0  # shorter work is not worth a line
 SECONDS_BETWEEN_LINES = (15.0, 60.0)  # first and maximum; doubles each time
 SECONDS_BETWEEN_DRAWINGS = 0.5  # of the bar
@@ -15,7 +18,8 @@ SECONDS_BETWEEN_DRAWINGS = 0.5  # of the bar
 class Progress:
     """Reports the work in the body of a `with`, and how much of it is done if that can be counted.
 
-    A separate thread writes, so compiling, downloading and other blocking calls are reported, too.
+    A separate thread writes, so compiling, downloading and other blocking calls are reported, too. Such work
+    also stops here, before, between and after its units, if the process has been told to (`carclf.preemption`).
 
     Args:
       what: the work, such as "Computing features".
@@ -34,6 +38,7 @@ class Progress:
         self._thread = threading.Thread(target=self._report_regularly, daemon=True)
 
     def __enter__(self) -> Self:
+        preemption.check()
         self._started = self._first_ended = time.monotonic()
         self._stream = _own_stderr()
         if self._stream is None:
@@ -44,8 +49,12 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stream is None:
-            return
+        if self._stream is not None:
+            self._end(error)
+        if error is None:
+            preemption.check()
+
+    def _end(self, error: BaseException | None) -> None:
         self._over.set()
         self._thread.join()
         if self._bar is not None:
@@ -61,6 +70,7 @@ class Progress:
         if not self._done:  # the first call may include compiling, so its time is not typical
             self._first, self._first_ended = count, time.monotonic()
         self._done += count
+        preemption.check()
 
     def line(self) -> str:
         """Returns the line for work in progress if there is no terminal."""
@@ -140,4 +150,4 @@ def _own_stderr() -> TextIO | None:
         copy = os.dup(real.fileno())
     except OSError:
         return real
-    return os.fdopen(copy, "w", encoding=real.encoding, errors="backslashreplace")
+    return forgiving(copy, like=real, closes=True)

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carclf import advice, runs
+from carclf import advice, preemption, runs
+from carclf.children import run_child
 from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_command
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
@@ -15,7 +16,6 @@ from carclf.flags import options_of
 from carclf.framing import Rendering
 from carclf.runs.parent import check_chain, describe_changes
 from carclf.train_options import ALL_FOLDS, TrainOptions
-from carclf.training.preemption import Preemption, passing_on_sigterm
 
 if TYPE_CHECKING:
     from carclf.runs.opening import OpenRun
@@ -121,16 +121,15 @@ def train_each(what: str, commands: Mapping[str, Sequence[str]]) -> int:
       what: 'stage' or 'fold'.
       commands: name of the stage or fold → the arguments of `python -m carclf.train`.
     """
-    with passing_on_sigterm() as run_process:
-        for number, (name, arguments) in enumerate(commands.items(), start=1):
-            print(f"{what.capitalize()} {number} of {len(commands)}: {name}", flush=True)
-            code = run_process([sys.executable, "-m", "carclf.train", *arguments])
-            if code:
-                print(
-                    f"The {what} {name} ended with exit code {code}: the {what}s after it were not started.",
-                    file=sys.stderr,
-                )
-                return code if code > 0 else 1
+    for number, (name, arguments) in enumerate(commands.items(), start=1):
+        print(f"{what.capitalize()} {number} of {len(commands)}: {name}", flush=True)
+        code = run_child([sys.executable, "-m", "carclf.train", *arguments], what=what)
+        if code:
+            print(
+                f"The {what} {name} ended with exit code {code}: the {what}s after it were not started.",
+                file=sys.stderr,
+            )
+            return code if code > 0 else 1
     return 0
 
 
@@ -164,19 +163,23 @@ def train_one_stage(options: TrainOptions) -> int:
         print(f"The run {directory} is finished ({score}): --overwrite trains it again.")
         return 0
     try:
-        with folder_of_host(options, directory) as (mine, folder), Preemption().watching() as preemption:
-            train_run(mine, directory=folder, preemption=preemption)
+        with (
+            preemption.watching(lambda: where_it_stands(directory)),
+            folder_of_host(options, directory) as (mine, folder),
+        ):
+            train_run(mine, directory=folder)
     except (Preempted, KeyboardInterrupt) as error:
-        name = "SIGTERM" if isinstance(error, Preempted) else "Ctrl-C"
+        name = preemption.cause() if isinstance(error, Preempted) else "Ctrl-C"
         raise type(error)(f"Stopped by {name}: {where_it_stands(directory)}.") from None
     return 0
 
 
-def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption) -> None:
+def train_run(options: TrainOptions, *, directory: Path) -> None:
     """Opens the run's folder, trains, and closes it with the scores of the best weights; `--find_lr` only measures."""
     from carclf.metrics import choose_metric
     from carclf.runs.opening import open_run
 
+    preemption.check()
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
     if manifest.label_patch:
         print(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
@@ -194,6 +197,7 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption)
             onednn=opened.onednn,
         )
         print(device.describe(), flush=True)
+        preemption.check()
 
         # Keras may be imported only from here on, after its backend was chosen.
         from carclf.training.stage import describe_plan, plan_stage
@@ -206,7 +210,9 @@ def train_run(options: TrainOptions, *, directory: Path, preemption: Preemption)
             find_learning_rate(trainer)
             return
         run = begin_run(stage, opened)
-        fit = trainer.train(opened, preemption)
+        preemption.check()
+        fit = trainer.train(opened)
+        preemption.check()
         finish_run(trainer, run=run, fit=fit)
 
 
@@ -264,8 +270,10 @@ def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
             jit=stage.device.jit,
         )
     evaluation = evaluate_predictions(predictions, stage.manifest, metric=stage.metric)
+    preemption.check()
     run = with_evaluation(run, evaluation.to_dict(), views=CLEAN, fit=fit.metrics())
     page = write_report(run, evaluation=evaluation, manifest=stage.manifest, views=CLEAN, runs_folder=options.runs)
+    preemption.check()
     close_run(run)
     print(timing_table(fit.history))
     kept = "best before the first epoch" if fit.best_epoch == 0 else f"best at epoch {fit.best_epoch}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carclf import advice, runs
+from carclf import advice, preemption, runs
 from carclf.command import parse_command_line, run_command
 from carclf.errors import UserError
 from carclf.extras import install_command
@@ -100,15 +100,17 @@ def main(options: TuneOptions) -> None:
     print(f"Study {name}: {options.trials} trials of {options.epochs} epochs at most, in {folder}.")
     print("\n".join(f"  {parameter}" for parameter in space), flush=True)
     result = _Result(output, base, base_arguments(sys.argv[1:]), manifest.fingerprint, metric.name)
-    tally = search(
-        study,
-        TrainTrial(base, folder, column=metric.column),
-        space=space,
-        trials=options.trials,
-        seed=options.seed,
-        metric=metric.name,
-        on_result=result.write,
-    )
+    with preemption.watching(lambda: "the study keeps what has ended, and the same command starts the rest"):
+        tally = search(
+            study,
+            TrainTrial(base, folder, column=metric.column),
+            space=space,
+            trials=options.trials,
+            seed=options.seed,
+            epochs=options.epochs,
+            metric=metric.name,
+            on_result=result.write,
+        )
     best = study.best_trial
     print(f"Study {name}: {tally}; the best is trial {best.number}, val_{metric.name} {best.value:.4f}.")
     print(*advice.after_search(output, options.data), sep="\n")

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+from carclf import preemption
 from carclf.errors import UserError
 
 Task = TypeVar("Task")
@@ -74,6 +75,7 @@ class Workers:
 
         Raises:
           UserError: a worker was killed, most likely because memory ran out.
+          Preempted: all processes have been told to stop.
         """
         if self._pool is None:
             if self._local is None:
@@ -84,6 +86,7 @@ class Workers:
         try:
             yield from self._map_in_pool(self._pool, function, tasks)
         except BrokenProcessPool:
+            preemption.check_soon()  # `timeout` and terminals signal every process of a group
             raise UserError(
                 "A worker process was killed, most likely because memory ran out: run the same command again with a "
                 "lower --workers."

@@ -247,6 +247,33 @@ def test_a_growing_run_that_is_interrupted_ends_as_the_uninterrupted_one(grown, 
             np.testing.assert_array_equal(array, ours[key], err_msg=f"{name} {key}")
 
 
+MOMENTS = [
+    (train, "select_device"), (input_check, "check_input_contract"), (trainer, "validation_data"),
+    (callbacks.TimingCallback, "on_train_batch_end"), (callbacks.BestWeights, "on_epoch_end"),
+    (predictor, "view_batches"), (run_files, "write_page"),
+]  # fmt: skip
+
+
+def test_preempted_at_each_of_seven_moments_a_run_ends_as_the_undisturbed_one(plain, fit, monkeypatch):
+    for owner, name in MOMENTS:
+        function, told = getattr(owner, name), []
+
+        def signalled(*arguments, _function=function, _told=told, **keywords):
+            if not _told:
+                _told.append(os.kill(os.getpid(), signal.SIGTERM))
+            return _function(*arguments, **keywords)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, signalled)
+            with pytest.raises(Preempted, match=r"^Stopped by SIGTERM: .* and the same command"):
+                fit("preempted", evaluated=True)
+        assert told, name
+    resumed = fit("preempted", evaluated=True)
+    assert_same_history(resumed, plain)
+    for name, array in plain.weights().items():
+        np.testing.assert_array_equal(array, resumed.weights()[name], err_msg=name)
+
+
 @pytest.mark.slow
 def test_each_size_is_compiled_once(fit, monkeypatch):
     traces, after_epochs, call, end = Counter(), [], Render.call, callbacks.HistoryFile.on_epoch_end

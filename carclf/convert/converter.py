@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from carclf import preemption
 from carclf.convert import dataset, duplicates, folds, labels, scan, shards
 from carclf.convert.duplicates import Group
 from carclf.convert.fingerprint import byte_options, fingerprint_of
@@ -38,6 +39,7 @@ def convert(options: ConvertOptions) -> Manifest | None:
     Raises:
       UserError: the input is not understood, photos are bad with --on_bad=fail, the output holds another data set and
         --overwrite is not given, another converter writes to it, or the disk is full.
+      Preempted: SIGTERM has arrived.
     """
     if options.runner == "beam":  # its workers start in folders of their own
         options = dataclasses.replace(
@@ -49,6 +51,7 @@ def convert(options: ConvertOptions) -> Manifest | None:
     writes = bool(options.output) and not options.dry_run
     try:
         with (
+            preemption.watching(_where_it_stands),
             holding_output(options.output) if writes else contextlib.nullcontext(),
             tempfile.TemporaryDirectory() as scratch,
         ):
@@ -63,6 +66,10 @@ def convert(options: ConvertOptions) -> Manifest | None:
             f"The conversion stopped at{path} ({error.strerror or error}): free space or fix it, then run the same "
             "command again; finished shards are kept."
         ) from None
+
+
+def _where_it_stands() -> str:
+    return "finished shards are kept, and the same command continues"
 
 
 def _absolute(path: str) -> str:

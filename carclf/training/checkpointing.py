@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from carclf import preemption
 from carclf.errors import UserError
 from carclf.runs.checkpoint import ArraySpec, Checkpoint, CheckpointFolder, NonFiniteStateError
-from carclf.training.preemption import Preemption
 
 
 class Resumable(Protocol):
@@ -134,7 +134,6 @@ class CheckpointSaver(keras.callbacks.Callback):
       position: first in the list of callbacks.
       parts: the callbacks with a state, by its name in the checkpoint.
       save_every: steps; 0 saves at each epoch's last step only.
-      preemption: tells whether SIGTERM has arrived.
       setting: what determines each bit besides the checkpoint: threads, device and the like.
       hand_over_epoch: the epoch, counted from 0, whose end is kept in `handed_over`; None keeps none.
 
@@ -151,13 +150,12 @@ class CheckpointSaver(keras.callbacks.Callback):
         position: Position,
         parts: Mapping[str, Resumable],
         save_every: int,
-        preemption: Preemption,
         setting: Mapping[str, Any],
         hand_over_epoch: int | None = None,
     ) -> None:
         super().__init__()
         self._folder, self._model_state, self._position, self._parts = folder, model_state, position, dict(parts)
-        self._save_every, self._preemption, self._setting = save_every, preemption, dict(setting)
+        self._save_every, self._setting = save_every, dict(setting)
         self._running_metrics: dict[str, np.ndarray] = {}
         self._hand_over_epoch = hand_over_epoch
         self.handed_over: HandOver | None = None
@@ -210,12 +208,11 @@ class CheckpointSaver(keras.callbacks.Callback):
           UserError: the weights are not finite, or the checkpoint cannot be written.
           Preempted: SIGTERM has arrived, and this step is saved.
         """
-        self._preemption.unsaved = True
         position = self._position
         periodic = self._save_every and position.step % self._save_every == 0
-        if periodic or position.epoch_is_over or self._preemption.requested:
+        if periodic or position.epoch_is_over or preemption.noted():
             self.save()
-        self._preemption.stop()
+        preemption.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps what is handed over: after `fit`, any averages have replaced the weights."""
@@ -228,7 +225,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         Raises:
           Preempted: SIGTERM has arrived.
         """
-        self._preemption.stop()
+        preemption.check()
 
     def save(self) -> None:
         """Writes a checkpoint of the current step.
@@ -251,7 +248,6 @@ class CheckpointSaver(keras.callbacks.Callback):
                 f"resumes from step {self.saved_step}."
             ) from None
         self.saved_step = step
-        self._preemption.unsaved = False
 
     def _checkpoint(self) -> Checkpoint:
         state = {name: part.state() for name, part in self._parts.items()}

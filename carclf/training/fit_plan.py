@@ -14,7 +14,6 @@ from carclf.model.schedules import Schedule
 from carclf.training.checkpointing import HandOver
 from carclf.training.estimate import StageEstimate
 from carclf.training.phases import Phase
-from carclf.training.preemption import Preemption
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +99,6 @@ class Saving:
       identity: what a checkpoint must share with this run (`carclf.runs.opening.identity_of`).
       every_steps: steps between two checkpoints; 0 saves at the end of each epoch only.
       resume: whether to resume from the folder's newest valid checkpoint.
-      preemption: tells whether SIGTERM has arrived.
       setting: what determines each bit of the result besides a checkpoint.
       hosts: machines that train together.
     """
@@ -109,7 +107,6 @@ class Saving:
     identity: Mapping[str, str]
     every_steps: int
     resume: bool
-    preemption: Preemption
     setting: Mapping[str, Any]
     hosts: int = 1
 

@@ -14,6 +14,7 @@ from carclf.model.weight_average import recompute_batch_norm, running_average
 from carclf.progress import Progress
 from carclf.training.callbacks import save_weights
 from carclf.training.stage import Stage
+from carclf.training.stopping import StopWhenTold
 
 BATCHES = 50  # for computing the BatchNorm statistics again
 
@@ -107,7 +108,8 @@ def adopt_if_better(
     model: keras.Model, classifier: keras.Model, *, val_data: Any, best_score: float, directory: Path, metric: Metric
 ) -> float | None:
     """Makes the weights in `classifier` the run's best and returns their metric; None if they are worse."""
-    score = float(model.evaluate(val_data, return_dict=True, verbose=0)[metric.log])
+    validated = model.evaluate(val_data, callbacks=[StopWhenTold()], return_dict=True, verbose=0)
+    score = float(validated[metric.log])
     if not metric.rank(score) >= metric.rank(best_score):
         return None
     save_weights(classifier, directory / runs.BEST_WEIGHTS)

@@ -6,7 +6,7 @@ import gc
 import sys
 import time
 
-from carclf import runs
+from carclf import preemption, runs
 from carclf.data.cache import DecodedCache
 from carclf.data.index import sizes_for
 from carclf.data.input_clock import InputClock
@@ -23,7 +23,6 @@ from carclf.training.fitting import fit_phase, setting_of
 from carclf.training.head_regression import start_from_regression
 from carclf.training.input_check import check_input
 from carclf.training.lr_finder import Sweep, sweep_stage
-from carclf.training.preemption import Preemption
 from carclf.training.stage import Stage
 from carclf.training.stage_data import (
     check_room_for_features,
@@ -62,12 +61,11 @@ class Trainer:
         """Returns what `--find_lr` measures; the model is unusable afterwards."""
         return sweep_stage(self.stage, self.model)
 
-    def train(self, opened: OpenRun, preemption: Preemption) -> FitResult:
+    def train(self, opened: OpenRun) -> FitResult:
         """Trains the stage and returns the result; the models then hold the run's best weights, on this host alone.
 
         Args:
           opened: the run; its folder is prepared.
-          preemption: tells whether SIGTERM has arrived.
 
         Raises:
           UserError: as for `fit_phase`.
@@ -75,7 +73,7 @@ class Trainer:
           Preempted: SIGTERM has arrived, and the last step is saved.
         """
         phases = self.stage.phases
-        cache, saving = decoded_cache(self.stage), _saving(self.stage, opened, preemption)
+        cache, saving = decoded_cache(self.stage), _saving(self.stage, opened)
         result = self._train_phase(cache=cache, saving=saving)
         for phase in phases[phases.index(self.stage.phase) + 1 :]:
             before, stage = self.stage, dataclasses.replace(self.stage, phase=phase)
@@ -102,6 +100,7 @@ class Trainer:
         gc.collect()
 
     def _make_models(self, stage: Stage) -> None:
+        preemption.check()
         self.stage = stage
         self.classifier, self.model = make_models(stage)
 
@@ -179,13 +178,12 @@ def _rows_of_step(stage: Stage, step: int) -> list[int]:
     )
 
 
-def _saving(stage: Stage, opened: OpenRun, preemption: Preemption) -> Saving:
+def _saving(stage: Stage, opened: OpenRun) -> Saving:
     return Saving(
         directory=opened.directory,
         identity=opened.identity,
         every_steps=stage.options.save_every,
         resume=opened.start is not Start.FRESH,
-        preemption=preemption,
         setting=setting_of(stage.device),
         hosts=stage.device.hosts,
     )

@@ -16,7 +16,8 @@ import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-from carclf.errors import UserError
+from carclf import preemption
+from carclf.errors import Preempted, UserError
 from carclf.tuning.space import Parameter
 from carclf.tuning.trial import Report, TrialFailedError, TrialPrunedError
 
@@ -31,6 +32,7 @@ INITIAL_FAILURES = 3  # if this many first trials all fail, every trial will
 POLL_SECONDS = 1.0
 LOCK_SECONDS = 60  # how long a process waits while another writes to SQLite
 IDENTITY = "carclf"  # the study's attribute with the settings that its trials have in common
+SURPLUS = "surplus"  # attribute of a trial that two processes began at once where one was wanted; it counts nowhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +54,7 @@ class Tally:
     @classmethod
     def of(cls, study: optuna.Study) -> "Tally":
         """Returns the current tally."""
-        trials = study.get_trials(deepcopy=False)
-        retried = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
-        states = [trial.state for trial in trials if trial.number not in retried]
+        states = [trial.state for trial in _counted(study)]
         ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
         return cls(*(states.count(state) for state in ended))
 
@@ -170,6 +170,7 @@ def search(
     space: Sequence[Parameter],
     trials: int,
     seed: int,
+    epochs: int,
     metric: str = "accuracy",
     on_result: Callable[[optuna.Study], None] = lambda study: None,
 ) -> Tally:
@@ -183,16 +184,19 @@ def search(
       space: the searched options.
       trials: number of trials to reach in the study.
       seed: seed of the values; those of a trial also depend on its number and on earlier results.
+      epochs: of a trial; after the last one nothing is left to save, so no trial is pruned there.
       metric: the name of what is compared.
       on_result: called after each trial that this process completes, and once at the end.
 
     Raises:
       UserError: the first trials have all failed.
       KeyboardInterrupt: the running trial will be restarted.
+      Preempted: SIGTERM has arrived; the running trial will be restarted.
     """
-    run = _Runner(study, objective, space, seed, metric)
+    run = _Runner(study, objective, space, seed, metric, epochs, trials)
     reported, noticed = False, set[int]()
     while (tally := Tally.of(study)).settled < trials:
+        preemption.check()
         if tally.settled + tally.running >= trials:
             if not reported:
                 print(f"Waiting for {tally.running} trials of other processes.", flush=True)
@@ -202,8 +206,7 @@ def search(
             with _without_experimental_warnings():
                 optuna.storages.fail_stale_trials(study)
             continue
-        with _without_experimental_warnings():
-            study.optimize(run, n_trials=1, catch=(TrialFailedError,))
+        _run_one(study, run)
         _stop_if_all_fail(study)
         if Tally.of(study).completed:
             on_result(study)
@@ -213,17 +216,56 @@ def search(
     return tally
 
 
-@dataclasses.dataclass(frozen=True)
+def _counted(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the trials that count: neither surplus nor restarted as another one."""
+    restarted = _restarted(study)
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.number not in restarted and SURPLUS not in trial.user_attrs]
+
+
+def _restarted(study: optuna.Study) -> set[int]:
+    """Returns the numbers of the trials that were restarted as another one."""
+    trials = study.get_trials(deepcopy=False)
+    return {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
+
+
+def _run_one(study: optuna.Study, run: "_Runner") -> None:
+    """Runs a trial; one that another process has taken over meanwhile has no result here."""
+    try:
+        with _without_experimental_warnings():
+            study.optimize(run, n_trials=1, catch=(TrialFailedError, _SurplusError))
+    except Exception:  # Optuna has several kinds for it, an AssertionError among them
+        if run.number not in _restarted(study):
+            raise
+        print(
+            f"Trial {run.number}: this process was away for so long that another one has restarted it.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+class _SurplusError(Exception):
+    """Other processes have begun all the trials that are wanted."""
+
+
+@dataclasses.dataclass
 class _Runner:
-    """An objective for Optuna."""
+    """An objective for Optuna; `number` is that of its last trial."""
 
     study: optuna.Study
     objective: Objective
     space: Sequence[Parameter]
     seed: int
     metric: str
+    epochs: int
+    trials: int
+    number: int | None = None
 
     def __call__(self, trial: optuna.Trial) -> float:
+        self.number = trial.number
+        if sum(other.number < trial.number for other in _counted(self.study)) >= self.trials:
+            trial.set_user_attr(SURPLUS, True)
+            raise _SurplusError
         # Processes that started together must not draw the same values, and a single one must not repeat its values.
         draw = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0]
         self.study.sampler = optuna.samplers.TPESampler(seed=int(draw), multivariate=False)
@@ -233,7 +275,7 @@ class _Runner:
 
         def report(epoch: int, value: float) -> bool:
             trial.report(value, epoch)
-            return trial.should_prune()
+            return epoch < self.epochs and trial.should_prune()
 
         print(f"Trial {trial.number}: {', '.join(f'{name}={value}' for name, value in values.items())}", flush=True)
         try:
@@ -245,8 +287,10 @@ class _Runner:
             trial.set_user_attr("reason", str(error))
             print(f"Trial {trial.number} failed: {error}", file=sys.stderr, flush=True)
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Preempted) as error:
             self._start_again_later(trial)
+            if isinstance(error, Preempted):  # Optuna does this for the other
+                self.study.tell(trial.number, state=TrialState.FAIL)
             raise
         print(f"Trial {trial.number}: val_{self.metric} {value:.4f}", flush=True)
         return value

@@ -7,13 +7,14 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from carclf import runs
+from carclf import preemption, runs
 from carclf.errors import UserError
 from carclf.flags import changed_options
 from carclf.train_options import TrainOptions
@@ -61,6 +62,7 @@ class TrainTrial:
         Raises:
           TrialFailedError: the trainer ended without a result: refused options, no memory, a crash.
           TrialPrunedError: `report` returned True.
+          Preempted: SIGTERM has arrived; the trainer is gone, with what it had reached.
         """
         directory = self.folder / f"trial-{number:05d}"
         shutil.rmtree(directory, ignore_errors=True)  # left by a deleted study of the same name
@@ -72,8 +74,10 @@ class TrainTrial:
         try:
             _follow(process, directory / runs.HISTORY_FILE, report, column=self.column)
         finally:
-            _end(process)
+            _end(process, at_once=preemption.noted())
             _drop_weights(directory)
+        if process.exitcode in (preemption.PREEMPTED, -signal.SIGTERM):
+            preemption.check_soon()  # the trainer may hear of it first
         if process.exitcode:
             raise TrialFailedError(_reason(process.exitcode, directory / LOG_FILE))
         return float(json.loads((directory / runs.METRICS_FILE).read_text(encoding="utf-8"))[self.column])
@@ -103,9 +107,11 @@ def _follow(process: multiprocessing.process.BaseProcess, history: Path, report:
 
     Raises:
       TrialPrunedError: `report` returned True while the process was running.
+      Preempted: SIGTERM has arrived.
     """
     reported = 0
     while True:
+        preemption.check()
         alive = process.is_alive()  # checked first: if it has ended, the history is complete
         for epoch, value in _epochs(history, column)[reported:]:
             reported = epoch
@@ -124,8 +130,8 @@ def _epochs(history: Path, column: str) -> list[tuple[int, float]]:
     return [(int(row["epoch"]), float(row[column])) for row in csv.DictReader(text.splitlines())]
 
 
-def _end(process: multiprocessing.process.BaseProcess) -> None:
-    if process.is_alive():
+def _end(process: multiprocessing.process.BaseProcess, *, at_once: bool) -> None:
+    if process.is_alive() and not at_once:
         process.terminate()
         process.join(SHUTDOWN_SECONDS)
     if process.is_alive():

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from carclf.convert import dataset
+from carclf.convert import dataset, duplicates, scan, shards
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
 from carclf.data import storage
-from carclf.errors import UserError
+from carclf.errors import Preempted, UserError
 from carclf.synthetic.draw import draw_jpeg
+from tests.convert.inputs import tree
 
 ROOT = Path(__file__).parent.parent.parent
 KILLING = Path(__file__).with_name("killing.py")
@@ -73,6 +74,30 @@ def test_killed_before_and_after_every_rename(photos, tmp_path):
     assert [moment for moment, same in results if not same] == []
     # Three shards with their receipts, the index, five lists and their copies, and the commit.
     assert len(results) == 2 * (3 + 3 + 1 + 5 + 5 + 1)
+
+
+@pytest.mark.parametrize("function", ["hash_photos", "validate_photos", "find_groups", "write_shard"])
+def test_told_to_stop_it_says_that_finished_shards_are_kept_and_converges_to_the_same_bytes(
+    photos, tmp_path, monkeypatch, function
+):
+    owner = next(one for one in (scan, duplicates, shards, dataset) if hasattr(one, function))
+    original = getattr(owner, function)
+
+    def told(*arguments, **keywords):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments, **keywords)
+
+    options = {"input": str(photos), "folds": 2, "workers": 1}
+    convert(ConvertOptions(**options, output=str(tmp_path / "whole")))
+    ours = ConvertOptions(**options, output=str(tmp_path / "ours"))
+    if function == "hash_photos":  # asked only where a data set is there
+        convert(ours)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, function, told)
+        with pytest.raises(Preempted, match="SIGTERM: finished shards are kept, and the same command continues"):
+            convert(ours)
+    convert(ours)
+    assert tree(tmp_path / "ours") == tree(tmp_path / "whole")
 
 
 def command(photos: Path, output: Path, *flags: str, **arguments) -> subprocess.Popen[str]:

@@ -5,9 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,6 @@ from carclf.runs import opening
 from carclf.runs.checkpoint import Checkpoint, checkpoint_folder
 from carclf.runs.opening import OpenRun, Start, open_run
 from carclf.train_options import TrainOptions
-from carclf.training.preemption import Preemption, passing_on_sigterm
 
 
 @pytest.fixture
@@ -305,57 +301,6 @@ def test_an_interrupted_run_says_how_to_resume(options, dataset, monkeypatch, ra
         else f"{directory} has no checkpoint yet, and the same command starts at step 0"
     )
     assert str(error_info.value) == f"Stopped by {name}: {where}."
-
-
-def test_sigterm_ends_at_once_what_has_nothing_to_save_and_is_noted_otherwise():
-    with Preemption().watching() as preemption:
-        with pytest.raises(Preempted):
-            os.kill(os.getpid(), 15)
-        os.kill(os.getpid(), 15)  # a second one changes nothing
-    with Preemption().watching() as preemption:
-        preemption.unsaved = True
-        preemption.stop()
-        os.kill(os.getpid(), 15)
-        assert preemption.requested
-        with pytest.raises(Preempted):
-            preemption.stop()
-
-
-CHAIN = """
-import sys
-from carclf.errors import Preempted
-from carclf.training.preemption import passing_on_sigterm
-with passing_on_sigterm() as run_process:
-    print(run_process([sys.executable, "-c", {program!r}]), flush=True)
-    try:
-        run_process([sys.executable, "-c", "print('the next')"])
-    except Preempted as error:
-        print(error)
-"""
-OBEYING = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))
-print("ready", flush=True)
-time.sleep(600)
-"""
-
-
-def test_sigterm_is_passed_on_to_the_running_stage_and_no_other_is_started():
-    process = subprocess.Popen([sys.executable, "-c", CHAIN.format(program=OBEYING)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.2)
-    process.terminate()
-    said, _ = process.communicate(timeout=120)
-    assert said == "75\nStopped by SIGTERM between two stages: the same command starts the next.\n"
-
-
-def test_a_stage_that_sigterm_meets_unprepared_counts_as_preempted():
-    with (
-        passing_on_sigterm() as run_process,
-        pytest.raises(Preempted, match="before the stage had started: the same command starts it"),
-    ):
-        run_process([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"])
 
 
 def test_copies_of_checkpoints_are_found_by_their_names_alone(tmp_path):

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,8 @@ import matplotlib.pyplot  # noqa: F401 - see above
 import numpy as np
 import tensorflow  # noqa: F401 - see above
 
-from carclf import train
-from carclf.errors import Preempted, UserError
-from carclf.flags import from_dict
+from carclf import preemption, train
+from carclf.command import run_command
 from carclf.train_options import TrainOptions
 from carclf.training import checkpointing
 
@@ -59,7 +59,12 @@ def place(moment: str, number: int, signal_number: int) -> None:
     """Sets a trap: the signal comes at the `number`-th such moment of this process."""
     before = {"signal_number": signal_number, "number": number, "before": True}
     after = before | {"before": False}
-    if moment == "step":
+    if moment == "milliseconds":
+        preemption.begin()
+        timer = threading.Timer(number / 1000, os.kill, (os.getpid(), signal_number))
+        timer.daemon = True
+        timer.start()
+    elif moment == "step":
         checkpointing.Position.on_train_batch_end = dying(function=checkpointing.Position.on_train_batch_end, **after)
     elif moment == "validation":
         checkpointing.CheckpointSaver.on_test_batch_end = dying(
@@ -91,13 +96,10 @@ def start(options: dict[str, Any], *, log: Path, trap: tuple[str, int, int] | No
     try:
         if trap:
             place(*trap)
-        code = train.train_one_stage(from_dict(TrainOptions, options))
-    except Preempted as error:
-        print(error)
-        code = 75
-    except UserError as error:
-        print(f"Error: {error}")
-        code = 2
+        sys.argv = ["carclf.train", *(f"--{name}={value}" for name, value in options.items())]
+        run_command(train.main, TrainOptions, description="")
+    except SystemExit as end:
+        code = int(end.code or 0)
     except BaseException:
         import traceback
 

@@ -14,7 +14,6 @@ from carclf.training.checkpointing import ModelState
 from carclf.training.fit_plan import Display, FitData, FitPlan, FitResult, Saving
 from carclf.training.fitting import fit_phase
 from carclf.training.phases import Phase
-from carclf.training.preemption import Preemption
 
 STEPS_PER_EPOCH, EPOCHS, BATCH = 5, 4, 4
 IDENTITY = {"options": "o", "classes": "c", "data": "d"}
@@ -82,7 +81,6 @@ def train(
     patience: int = 0,
     identity: dict[str, str] = IDENTITY,
     setting: dict[str, Any] = SETTING,
-    preemption: Preemption | None = None,
     source: Callable[[int], tf.data.Dataset] = data_from,
 ) -> tuple[keras.Model, FitResult]:
     """Trains the stage; returns the model and how the stage ended."""
@@ -110,7 +108,6 @@ def train(
             identity=identity,
             every_steps=every_steps,
             resume=resume,
-            preemption=preemption or Preemption(),
             setting=setting,
         ),
         display=Display(verbose=0),

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import shutil
+import signal
 import zipfile
 from pathlib import Path
 
@@ -12,12 +14,11 @@ import keras
 import numpy as np
 import pytest
 
-from carclf import runs
+from carclf import preemption, runs
 from carclf.errors import Preempted, UserError
 from carclf.runs import checkpoint
 from carclf.runs.checkpoint import Checkpoint, CheckpointFolder
 from carclf.training import checkpointing
-from carclf.training.preemption import Preemption
 from tests.training import small
 
 TIMES = ["seconds", "images_per_second", "waiting_fraction"]
@@ -291,16 +292,17 @@ def test_patience_is_remembered(tmp_path, monkeypatch):
 
 
 def test_sigterm_is_noted_saved_at_the_batch_end_and_gone_on_from(tmp_path, golden, monkeypatch):
-    preemption, count = Preemption(), checkpointing.Position.on_train_batch_end
+    count = checkpointing.Position.on_train_batch_end
 
     def signalled(self, batch, logs=None):
         count(self, batch, logs)
-        preemption.requested = self.step == 13
+        if self.step == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as context:
         context.setattr(checkpointing.Position, "on_train_batch_end", signalled)
-        with pytest.raises(Preempted):
-            small.train(tmp_path / "run", preemption=preemption, every_steps=0)
+        with preemption.watching(lambda: "step 13 is saved"), pytest.raises(Preempted, match="step 13 is saved"):
+            small.train(tmp_path / "run", every_steps=0)
     assert checkpoint.stored_checkpoints(tmp_path / "run" / "checkpoints")[0].stem == "step-00000013"
     _, result = small.train(tmp_path / "run", every_steps=0)
     assert_same_run(tmp_path / "run", result, *golden)

@@ -6,6 +6,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import h5py
@@ -137,6 +139,25 @@ def test_killed_at_twenty_random_moments_each_run_ends_as_if_it_had_not_been(dat
 
 
 @pytest.mark.slow
+def test_preempted_at_thirty_two_random_moments_each_run_exits_75_and_ends_as_if_it_had_not_been(dataset, tmp_path):
+    rng = random.Random(int(os.environ.get("CARCLF_TEST_SEED", "1")))
+    undisturbed = time.monotonic()
+    train(dataset, tmp_path, {"golden": []})
+    undisturbed = time.monotonic() - undisturbed
+
+    def moment(number: int) -> Trap:  # the first of a run anywhere, later ones among the fewer steps that are left
+        return ("milliseconds", rng.randint(0, int(1000 * undisturbed * 0.5 ** (number + 1))), TERM)
+
+    preempted = {f"preempted-{run}": [moment(number) for number in range(4)] for run in range(8)}
+    codes = train(dataset, tmp_path, {**preempted})
+    ended = [code for name in preempted for code in codes[name]]
+    assert set(ended) == {75, 0}
+    assert ended.count(75) >= 24, ended  # the others had finished before they were told
+    for name in preempted:
+        assert_same_run(tmp_path / name, tmp_path / "golden")
+
+
+@pytest.mark.slow
 def test_sigterm_while_saving_or_while_resuming(dataset, tmp_path):
     preempted: list[Trap] = [
         ("save", 2, TERM),
@@ -185,16 +206,16 @@ def test_a_schedule_stopped_by_sigterm_is_gone_on_with_by_the_same_command(datas
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
-    def run(until: str) -> tuple[int, str]:
+    def run(until: str, *, number: int = TERM, seconds: float = 0.0) -> tuple[int, str]:
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=tmp_path
         ) as process:
             assert process.stdout is not None
             said = ""
-            for line in process.stdout:
+            for line in process.stdout:  # until the stage has closed it as well
                 said += line
                 if until and until in line:
-                    process.terminate()
+                    threading.Timer(seconds, process.send_signal, (number,)).start()
         return process.returncode, said
 
     code, said = run("Epoch 2/2")
@@ -204,6 +225,13 @@ def test_a_schedule_stopped_by_sigterm_is_gone_on_with_by_the_same_command(datas
     code, said = run("Stage 2 of 2")
     assert code == 75, said
     assert "Resuming from step " in said
+    code, said = run("Epoch 1/2", number=KILL)
+    assert code == -KILL, said
+    assert "Stopped by the end of the process that started it: step " in said
+    rng = random.Random(int(os.environ.get("CARCLF_TEST_SEED", "1")))
+    for _ in range(8):  # while it starts, resumes, compiles or trains
+        code, said = run("Stage 2 of 2", seconds=rng.uniform(0, 12))
+        assert code == 75, said
     code, said = run("")
     assert code == 0, said
     assert "demo_1 is finished" in said

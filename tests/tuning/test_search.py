@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
-from carclf.errors import UserError
+from carclf import preemption
+from carclf.errors import Preempted, UserError
 from carclf.tuning.search import Tally, rounded, search, shown_url
 from carclf.tuning.trial import TrialFailedError, TrialPrunedError
 from tests.tuning.formula import SPACE, formula, opened
@@ -41,7 +43,13 @@ def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_pa
         study = opened(f"sqlite:///{tmp_path}/{name}.db")
         best = []
         tally = search(
-            study, formula, space=SPACE, trials=6, seed=5, on_result=lambda s, best=best: best.append(s.best_value)
+            study,
+            formula,
+            space=SPACE,
+            trials=6,
+            seed=5,
+            epochs=3,
+            on_result=lambda s, best=best: best.append(s.best_value),
         )
         assert str(tally) == "6 trials: 6 completed, 0 pruned, 0 failed"
         assert len(best) == 7
@@ -55,15 +63,17 @@ def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_pa
 
 def test_a_metric_that_is_better_when_lower_is_minimised(url, capsys):
     study = opened(url, higher=False)
-    search(study, lambda number, values, report: 1.0 + number, space=SPACE, trials=3, seed=5, metric="log_loss")
+    search(
+        study, lambda number, values, report: 1.0 + number, space=SPACE, trials=3, seed=5, epochs=3, metric="log_loss"
+    )
     assert (study.best_trial.number, study.best_value) == (0, 1.0)
     assert "Trial 2: val_log_loss 3.0000" in capsys.readouterr().out
 
 
 def test_a_finished_study_resumes_only_for_more_trials(url):
-    search(opened(url), formula, space=SPACE, trials=2, seed=5)
-    assert search(opened(url), formula, space=SPACE, trials=2, seed=5).settled == 2
-    assert search(opened(url), formula, space=SPACE, trials=3, seed=5).settled == 3
+    search(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3)
+    assert search(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3).settled == 2
+    assert search(opened(url), formula, space=SPACE, trials=3, seed=5, epochs=3).settled == 3
 
 
 def test_a_trial_that_reports_less_than_the_others_is_pruned(url):
@@ -76,7 +86,7 @@ def test_a_trial_that_reports_less_than_the_others_is_pruned(url):
                 raise TrialPrunedError
         return 0.5
 
-    tally = search(study, objective, space=SPACE, trials=6, seed=5)
+    tally = search(study, objective, space=SPACE, trials=6, seed=5, epochs=3)
     assert (tally.completed, tally.pruned) == (5, 1)
     assert [epoch for number, epoch in epochs if number == 5] == [1, 2]  # the first epoch never prunes
     assert study.get_trials()[5].intermediate_values == {1: 0.1, 2: 0.1}
@@ -93,7 +103,7 @@ def test_a_failed_trial_is_counted_with_its_reason_and_the_search_continues(url,
         return formula(number, values, report)
 
     study = opened(url)
-    tally = search(study, objective, space=SPACE, trials=3, seed=5)
+    tally = search(study, objective, space=SPACE, trials=3, seed=5, epochs=3)
     assert (tally.completed, tally.failed) == (2, 1)
     assert study.get_trials()[1].user_attrs["reason"] == "The device ran out of memory"
     assert "Trial 1 failed: The device ran out of memory" in capsys.readouterr().err
@@ -107,7 +117,7 @@ def test_when_every_trial_fails_the_search_ends_with_the_reason(url):
         raise TrialFailedError("there is no backbone huge")
 
     with pytest.raises(UserError, match="The first 3 trials all failed, the last one with: there is no backbone huge"):
-        search(opened(url), objective, space=SPACE, trials=20, seed=5)
+        search(opened(url), objective, space=SPACE, trials=20, seed=5, epochs=3)
     assert begun == [0, 1, 2]
 
 
@@ -121,8 +131,8 @@ def test_a_stopped_trial_is_restarted_with_its_values(url):
         return formula(number, values, report)
 
     with pytest.raises(KeyboardInterrupt):
-        search(opened(url), objective, space=SPACE, trials=3, seed=5)
-    tally = search(opened(url), objective, space=SPACE, trials=3, seed=5)
+        search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
+    tally = search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
     assert seen[2] == seen[1]
     assert (tally.settled, tally.completed) == (3, 3)
 
@@ -147,7 +157,9 @@ def test_a_trial_whose_process_was_killed_before_its_first_heartbeat_is_restarte
     study = opened(url)
     with pytest.warns(UserWarning, match="Heartbeat"):  # there is none, as intended
         study.ask()
-    assert search(study, formula, space=SPACE, trials=1, seed=5) == Tally(completed=1, pruned=0, failed=0, running=0)
+    assert search(study, formula, space=SPACE, trials=1, seed=5, epochs=3) == Tally(
+        completed=1, pruned=0, failed=0, running=0
+    )
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "COMPLETE"]
 
 
@@ -174,3 +186,85 @@ def test_the_error_for_an_unusable_storage_is_one_sentence(storage, reason):
 
 def test_a_password_is_never_printed():
     assert shown_url("postgresql://ann:secret@host/cars") == "postgresql://ann:***@host/cars"
+
+
+def test_hyperband_prunes_no_trial_at_its_last_epoch(url):
+    study, pruned = opened(url, pruner="hyperband"), []
+
+    def objective(number, values, report):
+        for epoch in (1, 2, 3):
+            # Better than all before it, until the last epoch turns out worse than in any of them.
+            if report(epoch, 0.5 + 0.01 * number if epoch < 3 else 0.1 - 0.01 * number):
+                pruned.append(epoch)
+                raise TrialPrunedError
+        return 0.5
+
+    search(study, objective, space=SPACE, trials=8, seed=5, epochs=3)
+    assert pruned == []
+
+
+def test_a_search_that_is_told_to_stop_restarts_its_trial_later(url):
+    seen = []
+
+    def objective(number, values, report):
+        seen.append(values)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            preemption.check()
+        return formula(number, values, report)
+
+    with preemption.watching(lambda: "x"), pytest.raises(Preempted):
+        search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
+    tally = search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
+    assert seen[2] == seen[1]
+    assert tally == Tally(completed=3, pruned=0, failed=0, running=0)
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("moment", ["reporting", "ended"])
+def test_a_process_that_comes_back_after_its_trial_was_restarted_makes_none_too_many(url, moment, capsys):
+    """Another process restarts the trial and runs all others while this one is stopped."""
+    away, begun = opened(url), []
+
+    def objective(number, values, report):
+        begun.append(number)
+        if len(begun) == 1:
+            take_over(url)
+            if moment == "reporting":
+                report(1, 0.5)
+        return 0.5
+
+    tally = search(away, objective, space=SPACE, trials=3, seed=5, epochs=3)
+    assert begun == [0]
+    assert tally == Tally(completed=3, pruned=0, failed=0, running=0)
+    assert "Trial 0: this process was away for so long that another one has restarted it." in capsys.readouterr().err
+    assert [trial.state.name for trial in opened(url).get_trials()] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
+def take_over(url: str) -> None:
+    """Does what another process does when the one that runs the trial 0 has missed its heartbeats."""
+    other = opened(url)
+    frozen = other.get_trials()[0]
+    other._storage.set_trial_state_values(frozen._trial_id, optuna.trial.TrialState.FAIL)
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)(other, frozen)
+    search(other, formula, space=SPACE, trials=3, seed=5, epochs=3)
+
+
+def test_two_processes_that_begin_the_last_trial_at_once_keep_one(url):
+    study, other, begun = opened(url), opened(url), []
+    ask = study.ask
+
+    def objective(number, values, report):
+        begun.append(number)
+        return 0.5
+
+    def ask_too_late(*arguments, **keywords):  # after the tally, and before the trial
+        if len(begun) == 1:
+            search(other, formula, space=SPACE, trials=2, seed=5, epochs=3)
+        return ask(*arguments, **keywords)
+
+    study.ask = ask_too_late
+    tally = search(study, objective, space=SPACE, trials=2, seed=5, epochs=3)
+    assert begun == [0]
+    assert tally == Tally(completed=2, pruned=0, failed=0, running=0)

@@ -13,5 +13,5 @@ def endless(number, values, report):
 
 
 url, trials, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-tally = search(opened(url), endless if kind == "endless" else formula, space=SPACE, trials=trials, seed=5)
+tally = search(opened(url), endless if kind == "endless" else formula, space=SPACE, trials=trials, seed=5, epochs=3)
 print(tally)
