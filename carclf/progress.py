@@ -50,11 +50,11 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._stream is not None:
-            self._end(error)
+            self._end(self._stream, error)
         if error is None:
             preemption.check()
 
-    def _end(self, error: BaseException | None) -> None:
+    def _end(self, stream: TextIO, error: BaseException | None) -> None:
         self._over.set()
         self._thread.join()
         if self._bar is not None:
@@ -62,8 +62,8 @@ class Progress:
             self._bar.close()
         if self._shown and error is None:
             self._write(self.last_line())
-        if self._stream is not sys.stderr:
-            self._stream.close()
+        if stream is not sys.stderr:
+            stream.close()
 
     def add(self, count: int = 1) -> None:
         """Counts `count` more."""

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import sys
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 
 def keep_writable() -> None:
@@ -40,7 +40,7 @@ def forgiving(number: int, *, like: TextIO | None, closes: bool = False) -> Text
     unbuffered = isinstance(like, io.TextIOWrapper) and like.write_through  # PYTHONUNBUFFERED
     file = _ForgivingFile(number, "wb", closefd=closes)
     return io.TextIOWrapper(
-        cast(io.BufferedIOBase, file if unbuffered else io.BufferedWriter(file)),
+        cast(Any, file if unbuffered else io.BufferedWriter(file)),
         encoding=like.encoding if like else "utf-8",
         errors=like.errors if like else "backslashreplace",
         line_buffering=bool(like and like.line_buffering),
