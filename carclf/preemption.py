@@ -92,12 +92,12 @@ def begin() -> bool:
 
 
 def end() -> None:
-    """Handles SIGTERM as before `begin`, and forgets that it came."""
+    """Handles SIGTERM as before `begin`, if that was called, and forgets that it came."""
     global _watchdog
-    assert _watchdog is not None
-    _watchdog.close()
-    _watchdog = None
-    _noted.clear()
+    if _watchdog is not None:
+        _watchdog.close()
+        _watchdog = None
+        _noted.clear()
 
 
 def grace_seconds() -> float:

@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from carclf import preemption
+
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
 hypothesis.settings.load_profile("suite")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,6 +30,14 @@ class _NoTensorFlow(importlib.abc.MetaPathFinder):
 
 if os.environ.get("CARCLF_TEST_WITHOUT_TENSORFLOW"):
     sys.meta_path.insert(0, _NoTensorFlow())
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    """Ends what a command that a test has run in this process leaves to the end of its process."""
+    yield
+    preemption.end()
+
 
 _skipped: list[tuple[str, str]] = []
 
