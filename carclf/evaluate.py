@@ -4,9 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carclf import runs
+from carclf import hashed_json, runs
 from carclf.command import run_command
-from carclf.files import write_json
 from carclf.flags import option, require_flags
 from carclf.prediction_options import PREDICTION, PredictionOptions
 from carclf.progress import Progress
@@ -160,7 +159,7 @@ def write_files(
         print(f"Report: {page}")
     else:
         path = member.directory / runs.OUT_OF_FOLD_FILE
-        write_json(path, {"views": names, "folds": list(member.folds), "evaluation": evaluation.to_dict()})
+        hashed_json.write(path, {"views": names, "folds": list(member.folds), "evaluation": evaluation.to_dict()})
         print(f"Figures: {path}")
     if evaluation.mistakes:
         patch = write_label_patch(member.directory, evaluation)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from carclf.errors import UserError
+from carclf.schema import WrongTypeError, typed_fields
 from carclf.tables import load, names_in
 
 T = TypeVar("T")
@@ -231,14 +232,17 @@ def from_dict(options: type[T], mapping: Mapping[str, Any]) -> T:
     """Returns an instance of the dataclass `options` from a mapping of `to_dict`; a missing key takes its default.
 
     Raises:
-      UserError: a key is not a field: the file is from a newer carclf.
+      UserError: a key is not a field: the file is from a newer carclf; or a value is of another type.
     """
     if unknown := sorted(set(mapping) - set(options_of(options))):
         raise UserError(
             f"The stored options hold {', '.join(unknown)}, which this version of carclf does not know: "
             "use the version that wrote them, or a newer one."
         )
-    return options(**mapping)
+    try:
+        return options(**typed_fields(mapping, options))
+    except WrongTypeError as error:
+        raise UserError(f"The stored options are damaged ({error}): copy the file again.") from None
 
 
 def changed_options(options: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from carclf import preemption
 from carclf.convert import dataset, duplicates, folds, labels, scan, shards
 from carclf.convert.duplicates import Group
+from carclf.convert.existing import find_existing, finished
 from carclf.convert.fingerprint import byte_options, fingerprint_of
 from carclf.convert.fold_choice import choose_folds
 from carclf.convert.inventory import Inventory, take_inventory
@@ -22,7 +23,7 @@ from carclf.convert.shards import Record
 from carclf.convert.validated import Validated, counted_photos, rejected_csv, report, stop_if_bad
 from carclf.data import lists, storage
 from carclf.data import manifest as manifests
-from carclf.data.manifest import ClassEntry, ListFile, Manifest
+from carclf.data.manifest import ClassEntry, Manifest
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.forms import Form, recognise
@@ -98,9 +99,9 @@ def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWo
 
 
 def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
-    existing = _existing(options.output) if options.output else None
-    if existing and (finished := _finished(existing, options, inventory, workers)):
-        return None if options.dry_run else finished
+    existing = find_existing(options) if options.output else None
+    if existing and (whole := finished(existing, options, inventory, workers)):
+        return None if options.dry_run else whole
     if not options.min_photos_per_class:  # before hours of work
         _form(options, inventory, inventory.photos)
     checks = scan.validate_photos(workers, inventory.photos)
@@ -142,34 +143,6 @@ def _limited(inventory: Inventory, options: ConvertOptions) -> Inventory:
     left_out = "The sample submission was left out: with --limit not all of its photos are there."
     notes = (*inventory.notes, *([left_out] if inventory.sample_submission else []))
     return dataclasses.replace(inventory, photos=tuple(kept), sample_submission=None, sample=None, notes=notes)
-
-
-def _existing(directory: str) -> Manifest | None:
-    path = storage.join(directory, manifests.MANIFEST_FILE)
-    if storage.size_bytes(path) is None:
-        return None
-    try:
-        return manifests.load_manifest(directory)
-    except UserError as error:
-        print(f"Note: the data set found there cannot be used: {error}", file=sys.stderr)
-        return Manifest(directory, "", (), (), {}, {}, ListFile("", 0, ""), {}, {})
-
-
-def _finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
-    """Returns the existing data set if it is this one, after completing what a kill after its commit left undone."""
-    digests = scan.hash_photos(workers, inventory.photos)
-    if existing.fingerprint == fingerprint_of(options, inventory, digests):
-        if not options.dry_run:
-            dataset.copy_lists(existing)
-            dataset.clean(existing)
-        print(f"{options.output} holds this data set already: nothing to do.")
-        return existing
-    if not options.overwrite:
-        raise UserError(
-            f"{options.output} holds a data set of other photos or options: add --overwrite to replace it, or choose "
-            "another --output."
-        )
-    return None
 
 
 def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> None:

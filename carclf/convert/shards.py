@@ -13,8 +13,8 @@ import numpy as np
 from carclf.convert.folds import order_key
 from carclf.convert.scan import Context
 from carclf.data import records, storage
-from carclf.data.index import ENTRY, index_shard
-from carclf.data.manifest import Shard
+from carclf.data.index import ENTRY, index_shard, read_index
+from carclf.data.manifest import Manifest, Shard
 from carclf.data.validation import validate_photo
 from carclf.errors import UserError
 
@@ -106,6 +106,23 @@ def finished_shard(directory: str, plan: Plan) -> Written | None:
     expected = dataclasses.replace(shard, file=plan.file, split=plan.split, fold=plan.fold, count=len(plan.records))
     whole = shard == expected and len(entries) == shard.count and hash_file(path) == (shard.bytes, shard.sha256)
     return Written(shard, entries) if whole else None
+
+
+def keep_whole_shards(manifest: Manifest) -> None:
+    """Writes the receipt of every shard whose bytes are those in dataset.json, so that `finished_shard` keeps it.
+
+    Without a whole index there is none, because nothing else says where the photos of a shard are.
+    """
+    try:
+        places = read_index(manifest)
+    except UserError:
+        return
+    for number, shard in enumerate(manifest.shards):
+        path = storage.join(manifest.directory, shard.file)
+        if storage.size_bytes(path) == shard.bytes and hash_file(path)[1] == shard.sha256:
+            entries = places[places["shard"] == number]
+            entries["shard"] = 0
+            storage.write_atomic(path + RECEIPT, _receipt(Written(shard, entries)))
 
 
 def write_shard(context: Context, task: tuple[str, Plan]) -> Written:

@@ -45,6 +45,7 @@ def verify(directory: str, *, workers: int = 0) -> Manifest:
     manifest = manifests.load_manifest(directory)
     for entry in [*manifest.ids.values(), *manifest.lists.values()]:
         manifest.read_list(entry)
+    _verify_classes(manifest)
     photos = sum(shard.count for shard in manifest.shards)
     rows: dict[str, list[int]] = {split: [] for split in manifests.ID_SPLITS}
     with (
@@ -61,6 +62,19 @@ def verify(directory: str, *, workers: int = 0) -> Manifest:
                 f"{manifest.ids[split].count}, not each once: {AGAIN}."
             )
     return manifest
+
+
+def _verify_classes(manifest: Manifest) -> None:
+    """Compares the classes with the list of training photos."""
+    ids = manifest.read_ids("train")
+    every, held = (photos["label"].value_counts() for photos in (ids, ids[ids["fold"] >= 0]))
+    for entry in manifest.classes:
+        listed = int(every.get(entry.label, 0))
+        if not int(held.get(entry.label, 0)) <= entry.count <= listed:  # no class counts its external photos
+            raise UserError(
+                f"{manifest.directory}/{manifests.MANIFEST_FILE} says {entry.count} photos of the class {entry.name} "
+                f"and {manifest.ids['train'].file} lists {listed}: {AGAIN}."
+            )
 
 
 def table(manifest: Manifest) -> str:

@@ -7,17 +7,20 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from carclf import hashed_json
 from carclf.data import storage
+from carclf.data.manifest_check import ID_SPLITS as ID_SPLITS
+from carclf.data.manifest_check import SPLITS, check_content
 from carclf.errors import UserError
 from carclf.forms.form import Form
+from carclf.schema import typed, typed_fields
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_VERSION = 2
 MANIFEST_FILE = "dataset.json"
-SPLITS = ("train", "extra", "test")
-ID_SPLITS = ("train", "test")  # rows of `extra` photos follow those of `train` in the same list
+OUTSIDE = ("directory", "label_patch")  # attributes of a manifest that are not in the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +207,7 @@ class Manifest:
           UserError: it is missing or its hash differs.
         """
         path = storage.join(self.directory, entry.file)
-        content = storage.read_bytes(path) if storage.size_bytes(path) is not None else b""
+        content = read_file(path) if storage.size_bytes(path) is not None else b""
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             state = "was changed" if content else "is missing"
             raise UserError(f"{path} {state} since the conversion: convert the photos again with --overwrite.")
@@ -212,60 +215,55 @@ class Manifest:
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """Returns the bytes of dataset.json."""
-    outside = ("directory", "label_patch")
-    content = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest) if f.name not in outside}
+    """Returns the bytes of dataset.json, with the hash of its content."""
+    content = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest) if f.name not in OUTSIDE}
     content = {"format_version": content.pop("format_version"), **content}
     if manifest.form is None:
         del content["form"]
-    return (json.dumps(content, default=dataclasses.asdict, indent=1, ensure_ascii=False) + "\n").encode()
+    return hashed_json.to_bytes(content, indent=1, default=dataclasses.asdict)
 
 
 def from_json(content: bytes, *, directory: str) -> Manifest:
     """Returns the manifest that `to_json` wrote; `directory` is the folder of its files.
 
     Raises:
-      UserError: it is not JSON, has a newer format, or lacks a required field.
+      UserError: it is not JSON, has a newer format, was changed, lacks a field or has one of another type.
     """
     path = storage.join(directory, MANIFEST_FILE)
     try:
-        parsed = json.loads(content)
-        version = int(parsed["format_version"])
-        if version > FORMAT_VERSION:
-            raise UserError(
-                f"{path} has format {version}, but this carclf reads only up to {FORMAT_VERSION}: update carclf, or "
-                "convert the photos again with this one."
-            )
-        if version < FORMAT_VERSION:
-            raise UserError(
-                f"{path} has the older format {version}, but this carclf reads {FORMAT_VERSION}: convert the photos "
-                "again with --overwrite."
-            )
-        return Manifest(
-            directory=directory,
-            fingerprint=str(parsed["fingerprint"]),
-            classes=tuple(ClassEntry(**entry) for entry in parsed["classes"]),
-            shards=tuple(Shard(**entry) for entry in parsed["shards"]),
-            ids={name: ListFile(**parsed["ids"][name]) for name in ID_SPLITS},
-            lists={name: ListFile(**entry) for name, entry in parsed["lists"].items()},
-            index=ListFile(**parsed["index"]),
-            options=dict(parsed["options"]),
-            source=dict(parsed["source"]),
-            format_version=version,
-            form=Form.from_dict(parsed["form"]) if "form" in parsed else None,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        parsed = hashed_json.parse(content)
+        _check_version(typed(parsed.get("format_version"), int, at="format_version"), path)
+        hashed = hashed_json.take_hash(parsed)
+        manifest = Manifest(directory=directory, **typed_fields(parsed, Manifest, without=OUTSIDE, others=hashed))
+        check_content(manifest)
+    except ValueError as error:
         raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}): convert the photos again with --overwrite."
+            f"{path} is damaged ({error}): copy the data set again, or convert the photos again with --overwrite."
         ) from None
+    if not hashed:
+        hashed_json.note_missing_hash(path, "converting the photos again with --overwrite adds one")
+    return manifest
+
+
+def _check_version(version: int, path: str) -> None:
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format {version}, but this carclf reads only up to {FORMAT_VERSION}: update carclf, or "
+            "convert the photos again with this one and --overwrite."
+        )
+    if version < FORMAT_VERSION:
+        raise UserError(
+            f"{path} has the older format {version}, but this carclf reads {FORMAT_VERSION}: convert the photos "
+            "again with --overwrite."
+        )
 
 
 def load_manifest(directory: str) -> Manifest:
     """Returns the data set in `directory`, after checking the exact size of every shard (`--verify` checks hashes).
 
     Raises:
-      UserError: the folder or its dataset.json is missing, the latter is damaged or newer, or a shard is missing or has
-        another size.
+      UserError: the folder or its dataset.json is missing, the latter is damaged, changed or newer, or a shard is
+        missing or has another size.
     """
     directory = str(directory)
     if not storage.is_folder(directory):
@@ -279,10 +277,23 @@ def load_manifest(directory: str) -> Manifest:
             f"{directory} is not a data set (it has no {MANIFEST_FILE}): create one with python "
             f"tools/make_tfrecords.py --input=PHOTOS --output={directory}"
         )
-    manifest = from_json(storage.read_bytes(path), directory=directory)
+    manifest = from_json(read_file(path), directory=directory)
     for shard in manifest.shards:
         check_size(manifest, shard)
     return manifest
+
+
+def read_file(path: str) -> bytes:
+    """Returns the content of a file of a data set.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    try:
+        return storage.read_bytes(path)
+    except storage.errors() as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}): make it readable, or copy the data set again.") from None
 
 
 def check_size(manifest: Manifest, shard: Shard) -> None:

@@ -1,7 +1,6 @@
 """The form of an answer: which columns of a submission hold it, and what each cell says."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 
@@ -44,15 +43,3 @@ class Form:
     def to_dict(self) -> dict[str, Any]:
         """Returns the form ready for JSON."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any]) -> "Form":
-        """Returns the form that `to_dict` wrote; a missing key takes its default.
-
-        Raises:
-          TypeError: a key is missing that has no default, or is not known.
-        """
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in mapping.items()
-        }
-        return cls(**values)

@@ -12,7 +12,7 @@ import pandas as pd
 from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.device import Device
-from carclf.files import replacing, write_atomically
+from carclf.files import write_atomically
 from carclf.flags import changed_options
 from carclf.inference.metrics import evaluate
 from carclf.metrics import Metric
@@ -24,6 +24,7 @@ from carclf.probing.photos import Photos
 from carclf.probing.probes import Probe, mean_of, missed_by_all
 from carclf.runs.closing import CLEAN, close_run, with_evaluation
 from carclf.runs.opening import begin_run, open_run, prepare_folder
+from carclf.runs.weights_files import replacing_weights
 from carclf.train_options import TrainOptions
 from carclf.training.callbacks import HISTORY_COLUMNS
 from carclf.training.description import describe_stage
@@ -81,7 +82,7 @@ def make_run(
         prepare_folder(opened)
         run = begin_run(opened, describe_stage(stage), data=manifest)
         for name in (runs.BEST_WEIGHTS, runs.LAST_WEIGHTS):
-            with replacing(directory / name) as temporary:
+            with replacing_weights(directory / name) as temporary:
                 classifier.save_weights(temporary)
         write_atomically(directory / runs.HISTORY_FILE, (",".join(HISTORY_COLUMNS) + "\n").encode())  # no epoch
         rows = photos.folds == fold

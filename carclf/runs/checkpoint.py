@@ -18,6 +18,7 @@ import numpy as np
 
 from carclf import runs
 from carclf.files import replacing, write_atomically, write_json
+from carclf.runs.weights_files import checked_weights, remove_weights, stored_hashes, write_weights
 
 FORMAT_VERSION = 1
 GENERATIONS = 2
@@ -177,16 +178,17 @@ class CheckpointFolder:
 
     def _restore_best_weights(self) -> None:
         if self._best is None:
-            self._best_weights.unlink(missing_ok=True)
+            remove_weights(self._best_weights)
             return
         content = (self.directory / f"best-{self._best['epoch']:05d}.weights.h5").read_bytes()
-        if not self._best_weights.is_file() or self._best_weights.read_bytes() != content:
-            write_atomically(self._best_weights, content)
+        as_written = self._best_weights.is_file() and stored_hashes(self._best_weights) == (self._best["sha256"],)
+        if not as_written or self._best_weights.read_bytes() != content:
+            write_weights(self._best_weights, content)
 
     def _copy_best_weights(self, epoch: int | None) -> None:
         if epoch is None or epoch == (self._best["epoch"] if self._best else None):
             return
-        content = self._best_weights.read_bytes()
+        content = checked_weights(self._best_weights).read_bytes()
         write_atomically(self.directory / f"best-{epoch:05d}.weights.h5", content)
         self._best = {"epoch": epoch, "sha256": hashlib.sha256(content).hexdigest()}
 

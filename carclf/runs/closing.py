@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from carclf.files import write_json
-from carclf.runs.run import METRICS_FILE, Run
+from carclf import hashed_json
+from carclf.runs.run import BEST_WEIGHTS, LAST_WEIGHTS, METRICS_FILE, Run
+from carclf.runs.weights_files import verified_sha256
 
 CLEAN = "clean"  # the name of the view that leaves a photo unchanged
 
@@ -40,6 +41,13 @@ def with_evaluation(
 
 
 def close_run(run: Run) -> None:
-    """Writes metrics.json, the last of a run's files, which marks the run as finished."""
+    """Writes metrics.json with the hashes of the weights, the last of a run's files, which marks the run as finished.
+
+    Raises:
+      UserError: a weights file is not the one that was written.
+    """
     assert run.metrics is not None
-    write_json(run.directory / METRICS_FILE, run.metrics)
+    known = run.metrics.get("weights_sha256") or {}
+    files = [run.directory / name for name in (BEST_WEIGHTS, LAST_WEIGHTS)]
+    hashes = {path.name: verified_sha256(path, recorded=known) for path in files if path.is_file()}
+    hashed_json.write(run.directory / METRICS_FILE, {**run.metrics, "weights_sha256": hashes})

@@ -11,18 +11,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from carclf import runs
+from carclf import hashed_json, runs
 from carclf.errors import UserError
-from carclf.files import write_atomically, write_json
+from carclf.files import write_atomically
 from carclf.flags import identity_options, options_of, result_options
 from carclf.lock import holding
 from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.runs.data_set import DataSet
 from carclf.runs.parent import check_split, load_parent
+from carclf.runs.weights_files import remove_weights
 from carclf.train_options import TrainOptions
 
 # Excludes temporary files that a kill left behind.
-COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5)")
+COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5(\.sha256)?)")
 
 
 class Start(enum.Enum):
@@ -60,7 +61,7 @@ class OpenRun:
     @property
     def onednn(self) -> str | None:
         """What the run that is resumed was begun with (`carclf.onednn`); None if it starts fresh."""
-        return None if self.begun is None else str(self.begun["device"].get("onednn", ""))
+        return None if self.begun is None else str((self.begun.get("device") or {}).get("onednn", ""))
 
 
 @contextlib.contextmanager
@@ -142,7 +143,7 @@ def prepare_folder(opened: OpenRun) -> None:
         runs.HISTORY_FILE,
         runs.APPLIED_LABELS,
     ):
-        (directory / name).unlink(missing_ok=True)
+        remove_weights(directory / name)
     if opened.start is Start.COPY:
         for folder in (checkpoints, epochs):
             source = opened.source / folder.name
@@ -157,7 +158,9 @@ def begin_run(opened: OpenRun, stage: Mapping[str, Any], *, data: DataSet) -> ru
     """Writes stage.json and a copy of the label patch into the prepared folder, and returns the run."""
     if data.label_patch:
         write_atomically(opened.directory / runs.APPLIED_LABELS, data.label_patch.content)
-    write_json(opened.directory / runs.STAGE_FILE, stage)  # last: a run that has it is resumed with what is there
+    hashed_json.write(
+        opened.directory / runs.STAGE_FILE, stage
+    )  # last: a run that has it is resumed with what is there
     return runs.load_run(opened.directory)
 
 
@@ -168,7 +171,7 @@ def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
       UserError: it was started with a precision other than this device's, with different variables and results.
     """
     run = runs.load_run(opened.directory)
-    if (started := run.stage["device"]["precision"]) != precision:
+    if (started := (run.stage.get("device") or {}).get("precision", "float32")) != precision:
         raise UserError(
             f"The run {run.directory} was started with {started} and this device takes {precision}: add "
             f"--precision={started} to resume it, or --overwrite to start it again."

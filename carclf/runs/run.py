@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,11 @@ from carclf.command import stage_files
 from carclf.errors import UserError
 from carclf.flags import from_dict
 from carclf.framing import Rendering
+from carclf.runs.run_files import FORMAT_VERSION as FORMAT_VERSION
+from carclf.runs.run_files import read_metrics, read_stage
+from carclf.runs.weights_files import checked_weights
 from carclf.train_options import TrainOptions
 
-FORMAT_VERSION = 1
 STAGE_FILE = "stage.json"
 METRICS_FILE = "metrics.json"  # written last: marks a run as finished
 BEST_WEIGHTS = "best.weights.h5"
@@ -79,17 +80,17 @@ class Run:
 
     @property
     def best_weights(self) -> Path:
-        """The file of the weights that were best on the validation photos.
+        """The file of the weights that were best on the validation photos, after comparing its hash.
 
         Raises:
-          UserError: the run has none yet.
+          UserError: the run has none yet, or the file was changed.
         """
         path = self.directory / BEST_WEIGHTS
         if not path.is_file():
             raise UserError(
                 f"The run {self.directory} has no {BEST_WEIGHTS} yet: train it to the end of an epoch first."
             )
-        return path
+        return checked_weights(path, recorded=(self.metrics or {}).get("weights_sha256"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,27 +152,23 @@ def load_run(directory: Path) -> Run:
         raise UserError(
             f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {advice_on_missing(directory)}"
         )
-    stage = _read_json(stage_file)
-    if stage.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{stage_file} has format version {stage.get('format_version')} and this carclf reads {FORMAT_VERSION}: "
-            "use the version of carclf that wrote it."
-        )
+    stage = read_stage(stage_file)
     metrics_file = directory / METRICS_FILE
+    data = stage["data"]
     try:
-        data = stage["data"]
-        return Run(
-            directory=directory,
-            options=from_dict(TrainOptions, stage["options"]),
-            class_names=tuple(data["class_names"]),
-            class_map_sha256=data["class_map_sha256"],
-            data_fingerprint=data["fingerprint"],
-            max_side=int(data["max_side"]),
-            stage=stage,
-            metrics=_read_json(metrics_file) if metrics_file.is_file() else None,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{stage_file} lacks or garbles {error}: restore the file, or train the run again.") from None
+        options = from_dict(TrainOptions, stage["options"])
+    except UserError as error:
+        raise UserError(f"{stage_file}: {error}") from None
+    return Run(
+        directory=directory,
+        options=options,
+        class_names=tuple(data["class_names"]),
+        class_map_sha256=data["class_map_sha256"],
+        data_fingerprint=data["fingerprint"],
+        max_side=data["max_side"],
+        stage=stage,
+        metrics=read_metrics(metrics_file) if metrics_file.is_file() else None,
+    )
 
 
 def load_runs(names: str, *, runs: str) -> list[Run]:
@@ -249,13 +246,3 @@ def advice_on_missing(directory: Path, *, data: str = "DIR") -> str:
     if there:
         return f"the runs in {directory.parent} are {', '.join(there)}."
     return f"train it with python -m carclf.train --run={directory} --data={data}, or give the folder of another run."
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): restore it, or train the run again.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object: restore it, or train the run again.")
-    return content

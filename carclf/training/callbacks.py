@@ -13,10 +13,11 @@ import pandas as pd
 
 from carclf.data.input_clock import InputClock
 from carclf.errors import UserError
-from carclf.files import replacing, write_atomically
+from carclf.files import write_atomically
 from carclf.metrics import Metric, find_metric
 from carclf.model.optimizers import set_learning_rate_scale
 from carclf.model.schedules import Schedule, plateau_scale
+from carclf.runs.weights_files import replacing_weights
 from carclf.training.checkpointing import Position
 from carclf.training.ema import AverageWeights
 
@@ -302,6 +303,6 @@ def timing_table(history: pd.DataFrame) -> str:
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
-    """Writes the weights so that the file is either the old or the new one, whatever happens."""
-    with replacing(path) as temporary:
+    """Writes the weights and their hash so that the file is either the old or the new one, whatever happens."""
+    with replacing_weights(path) as temporary:
         model.save_weights(temporary)

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import multiprocessing
 import os
 import runpy
@@ -17,6 +16,7 @@ from typing import Any
 from carclf import preemption, runs
 from carclf.errors import UserError
 from carclf.flags import changed_options
+from carclf.runs.run_files import read_metrics
 from carclf.train_options import TrainOptions
 from carclf.workers import end_with_parent
 
@@ -80,7 +80,7 @@ class TrainTrial:
             preemption.check_soon()  # the trainer may hear of it first
         if process.exitcode:
             raise TrialFailedError(_reason(process.exitcode, directory / LOG_FILE))
-        return float(json.loads((directory / runs.METRICS_FILE).read_text(encoding="utf-8"))[self.column])
+        return float(read_metrics(directory / runs.METRICS_FILE)[self.column])
 
     def _arguments(self, directory: Path, values: Mapping[str, Any]) -> list[str]:
         try:

@@ -1,9 +1,11 @@
+import json
 import re
 
 import pytest
 
 from carclf.errors import UserError
 from carclf.forms import Form, read_sample, recognise
+from carclf.schema import typed
 
 TEN = [str(k) for k in range(10)]
 DRIVERS = [f"c{k}" for k in range(10)]
@@ -49,7 +51,7 @@ def test_the_sample_of_a_competition_says_its_form(name):
     form, _ = recognise(seen(header, *cells), classes)
     assert (form.kind, form.header) == (kind, tuple(header.split(",")))
     assert {key: getattr(form, key) for key in details} == details
-    assert Form.from_dict(form.to_dict()) == form
+    assert typed(json.loads(json.dumps(form.to_dict())), Form, at="form") == form
 
 
 def test_the_positive_class_is_a_guess_with_a_note_only_where_no_name_says_it():

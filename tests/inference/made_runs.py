@@ -1,17 +1,18 @@
 """Runs on disk with random weights, made in a second: all that prediction needs of a training."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from carclf import runs
+from carclf import hashed_json, runs
 from carclf.data.manifest import Manifest
-from carclf.files import write_json
 from carclf.flags import to_dict
 from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import INPUT_SHAPES
+from carclf.runs.closing import close_run
 from carclf.train_options import TrainOptions
 from carclf.training.callbacks import save_weights
 
@@ -49,9 +50,9 @@ def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -
         },
         "parent": None,
     }
-    write_json(directory / runs.STAGE_FILE, stage)
+    hashed_json.write(directory / runs.STAGE_FILE, stage)
     (directory / runs.HISTORY_FILE).write_text("epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds\n")
-    write_json(directory / runs.METRICS_FILE, {"val_accuracy": 0.5})
+    close_run(dataclasses.replace(runs.load_run(directory), metrics={"val_accuracy": 0.5}))
     return runs.load_run(directory)
 
 

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from carclf import runs
+from carclf import hashed_json, runs
 from carclf.runs.closing import close_run, with_evaluation
+from carclf.runs.weights_files import sha256_of
 from tests.inference.made_runs import make_run
 
 EVALUATION = {"accuracy": 0.75, "log_loss": 0.5, "photos": 8, "per_class": [], "metric": "qwk", "score": 0.4}
@@ -25,7 +26,10 @@ def test_a_run_is_finished_once_it_is_closed(run):
     metrics = json.loads((run.directory / runs.METRICS_FILE).read_text())
     figures = {"val_accuracy": 0.75, "val_loss": 0.5, "val_photos": 8, "evaluation": EVALUATION}
     figures |= {"metric": "qwk", "val_score": 0.4}
-    assert metrics == evaluated.metrics == FIT | figures
+    hashes = {"weights_sha256": {runs.BEST_WEIGHTS: sha256_of(run.directory / runs.BEST_WEIGHTS)}}
+    assert evaluated.metrics == FIT | figures
+    assert hashed_json.take_hash(metrics)
+    assert metrics == FIT | figures | hashes
 
 
 def test_a_run_says_what_it_reached(run):

@@ -241,7 +241,7 @@ def test_a_fresh_run_is_held_while_it_is_open_and_leaves_nothing(options, datase
         assert (run.directory, run.start, run.step, run.parent, run.warning) == (directory, Start.FRESH, 0, None, None)
         assert run.identity == opening.identity_of(options, dataset)
         with (
-            pytest.raises(UserError, match="Another process is training in"),
+            pytest.raises(UserError, match=r"^Process \d+ on host .* is training in"),
             open_run(directory, options=options, data=dataset),
         ):
             pass

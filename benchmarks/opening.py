@@ -1,0 +1,91 @@
+"""How long opening a data set and loading a run take in this checkout, beside another checkout as the control.
+
+Both read the same files, in processes that take turns; the figures are medians.
+Example: python benchmarks/opening.py --data=data/cars --run=runs/b0_224 --control=../carclf-0.1"""
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from carclf.command import run_command
+from carclf.errors import UserError
+from carclf.flags import Options, option, require_flags
+
+HERE = Path(__file__).resolve().parents[1]
+WORK = """
+import contextlib, io, json, statistics, sys, time
+from pathlib import Path
+from carclf import runs
+from carclf.data.index import read_index
+from carclf.data.manifest import load_manifest
+from carclf.inference.programs import load_classifier
+
+def opened():
+    manifest = load_manifest(sys.argv[1])
+    manifest.read_ids("train"), manifest.read_ids("test"), read_index(manifest)
+
+def loaded():
+    load_classifier(runs.load_run(Path(sys.argv[2])))
+
+def median(action, count):
+    seconds = []
+    for _ in range(count + 1):
+        started = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            action()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+print(json.dumps({"open the data set": median(opened, int(sys.argv[3])), "load the run": median(loaded, 3)}))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpeningOptions(Options):
+    """Every option of this benchmark."""
+
+    data: str = option("", "The data set.", path=True)
+    run: str = option("", "The run.", path=True)
+    control: str = option("", "Another checkout of carclf.", path=True)
+    rounds: int = option(5, "Processes of each checkout.", low=1)
+    repeats: int = option(50, "Times that each process opens the data set.", low=1)
+
+
+def main(options: OpeningOptions) -> None:
+    """Measures and prints the medians and their ratio."""
+    require_flags(options, "data", "run", "control")
+    trees = {"this": HERE, "control": Path(options.control).resolve()}
+    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in trees}
+    for _ in range(options.rounds):
+        for name, tree in trees.items():
+            for what, value in measured(tree, options).items():
+                seconds[name].setdefault(what, []).append(value)
+    print(f"{'median of ' + str(options.rounds):<20}{'this, ms':>10}{'control, ms':>13}{'ratio':>8}")
+    for what, values in seconds["this"].items():
+        ours, theirs = statistics.median(values), statistics.median(seconds["control"][what])
+        print(f"{what:<20}{1e3 * ours:>10.2f}{1e3 * theirs:>13.2f}{ours / theirs:>8.3f}")
+
+
+def measured(tree: Path, options: OpeningOptions) -> dict[str, float]:
+    """Returns the median seconds of each action in one process of a checkout.
+
+    Raises:
+      UserError: it failed.
+    """
+    arguments = [str(Path(options.data).resolve()), str(Path(options.run).resolve()), str(options.repeats)]
+    answer = subprocess.run(
+        [sys.executable, "-c", WORK, *arguments], cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if answer.returncode:
+        raise UserError(f"The checkout {tree} failed: {answer.stderr.strip().splitlines()[-1]}")
+    figures: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return figures
+
+
+if __name__ == "__main__":
+    run_command(main, OpeningOptions, description=__doc__ or "")

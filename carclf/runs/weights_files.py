@@ -1,0 +1,102 @@
+"""The weights files of a run: each is written with its SHA-256 in a file beside it, and compared before it is read.
+
+best.weights.h5         replaced whenever an epoch is the best so far
+best.weights.h5.sha256  "HASH  best.weights.h5"; for a moment two lines, of the new file and of the one it replaces
+"""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from carclf import hashed_json
+from carclf.errors import UserError
+from carclf.files import replacing, write_atomically
+from carclf.runs.run_files import ADVICE
+
+LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+@contextlib.contextmanager
+def replacing_weights(path: Path) -> Iterator[Path]:
+    """Yields the path of an empty file to fill, which becomes the weights file `path`; killed, the old one stays."""
+    before = stored_hashes(path) or ()
+    digest = ""
+    with replacing(path) as temporary:
+        yield temporary
+        digest = sha256_of(temporary)
+        _store(path, digest, *before[:1])
+    _store(path, digest)
+
+
+def write_weights(path: Path, content: bytes) -> None:
+    """Replaces a weights file by `content`."""
+    with replacing_weights(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def remove_weights(path: Path) -> None:
+    """Removes a weights file, if it is there, and its hash."""
+    path.unlink(missing_ok=True)
+    hash_file(path).unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> Path:
+    """Returns the path of the file that holds the hash of a weights file."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the hash of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stored_hashes(path: Path) -> tuple[str, ...] | None:
+    """Returns the hashes that a weights file may have according to the file beside it; None if there is no such file.
+
+    A damaged file of hashes allows none.
+    """
+    try:
+        text = hash_file(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return ()
+    found = [LINE.fullmatch(line) for line in text.splitlines()]
+    return tuple(match[1] for match in found if match and match[2] == path.name)
+
+
+def checked_weights(path: Path, *, recorded: Mapping[str, str] | None = None) -> Path:
+    """Returns the path of a weights file, after comparing its hash.
+
+    Args:
+      path: an existing file.
+      recorded: file name → hash, from metrics.json; without an entry, the file beside it counts.
+
+    Raises:
+      UserError: it is not the file that was written.
+    """
+    verified_sha256(path, recorded=recorded)
+    return path
+
+
+def verified_sha256(path: Path, *, recorded: Mapping[str, str] | None = None) -> str:
+    """Returns the hash of a weights file; arguments and errors are those of `checked_weights`."""
+    known = (recorded or {}).get(path.name)
+    allowed = (known,) if known else stored_hashes(path)
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): make it readable, or {ADVICE}.") from None
+    if allowed is None:
+        hashed_json.note_missing_hash(str(path), "python -m carclf.evaluate adds one")
+    elif found not in allowed:
+        raise UserError(f"{path} is not the file that the training wrote (its SHA-256 differs): {ADVICE}.")
+    return found
+
+
+def _store(path: Path, *digests: str) -> None:
+    lines = "".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(digests))
+    write_atomically(hash_file(path), lines.encode())

@@ -1,0 +1,94 @@
+"""Whatever is wrong in dataset.json is named in one sentence."""
+
+import copy
+import json
+import os
+import shutil
+
+import pytest
+
+from carclf.data.manifest import load_manifest
+from carclf.errors import UserError
+from tests.conftest import write_dataset
+from tests.runs.test_run_files import places
+from tests.test_hashed_json import flips
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("manifest") / "set", folds=2, photos_a_fold=2, test_photos=1)
+
+
+@pytest.fixture
+def file(small, tmp_path):
+    shutil.copytree(small.directory, tmp_path / "set")
+    return tmp_path / "set" / "dataset.json"
+
+
+def test_a_flipped_bit_at_any_byte_is_named(file):
+    with open(file, "r+b") as opened:  # opening takes longer than all the rest
+        for number, changed in enumerate(flips(opened.read())):
+            if number % 8 == number // 8 % 8:  # one bit of every byte
+                os.pwrite(opened.fileno(), changed, 0)
+                with pytest.raises(
+                    UserError, match=r"dataset.json (is damaged \(.*\): copy|has (format|the older format) )"
+                ):
+                    load_manifest(str(file.parent))
+
+
+def test_a_wrong_type_anywhere_in_a_file_without_hash_is_one_sentence_or_read(file):
+    content = json.loads(file.read_text())
+    del content["content_sha256"]
+    refused = 0
+    for place in places(content):
+        for wrong in (None, "x", -1.5, [7], {"x": 7}):
+            changed = copy.deepcopy(content)
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = wrong
+            file.write_text(json.dumps(changed))
+            try:
+                manifest = load_manifest(str(file.parent))
+                assert manifest.max_side
+            except UserError as error:
+                refused += "\n" not in str(error)
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda c: c["classes"].reverse(), r"classes\[0\].label is 2 instead of 0"),
+        (lambda c: c["classes"].pop(0), r"classes\[0\].label is 1 instead of 0"),
+        (lambda c: c["classes"][1].update(category="0"), "two classes have one category"),
+        (lambda c: c["shards"][0].update(file="/etc/passwd"), "does not lie below the folder"),
+        (lambda c: c["shards"][0].update(file="../x"), "does not lie below the folder"),
+        (lambda c: c["shards"][0].update(file="a/../../x"), "does not lie below the folder"),
+        (lambda c: c["shards"][0].update(file="gs://other/x"), "does not lie below the folder"),
+        (lambda c: c["index"].update(file="C:\\x"), "does not lie below the folder"),
+        (lambda c: c["lists"]["sample-submission"].update(file=""), "does not lie below the folder"),
+        (lambda c: c["shards"][1].update(file=c["shards"][0]["file"]), "two shards are the same file"),
+        (lambda c: c["shards"][0].update(fold=None), "is of split train and fold None"),
+        (lambda c: c["shards"][0].update(split="val"), "is of split val and fold 0"),
+        (lambda c: c["shards"][0].update(count=-3), "has a negative count"),
+        (lambda c: c["shards"][0].update(count=3), "the shards have 7 photos and the index 5"),
+        (lambda c: c.update(fingerprint="../../x"), "fingerprint is '../../x' instead of 64 hexadecimal digits"),
+        (lambda c: c["options"].update(max_side=0), "options.max_side is below 1"),
+        (lambda c: c["ids"].pop("test"), "ids.test is missing"),
+        (
+            lambda c: c.update(form={"kind": "label", "header": ["Id"], "answer_columns": ["Category"]}),
+            "form.answer_columns and form.id_column are not all columns of form.header",
+        ),
+    ],
+    ids=str,
+)
+def test_what_types_do_not_tell_is_checked(file, change, sentence):
+    content = json.loads(file.read_text())
+    del content["content_sha256"]
+    change(content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match=rf"dataset.json is damaged \(.*{sentence}.*\): copy the data set again, or conv"
+    ):
+        load_manifest(str(file.parent))
