@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from carclf.errors import UserError
 from carclf.extras import install_command
@@ -152,7 +152,7 @@ def without_start_messages() -> Iterator[None]:
     except OSError:  # there is no standard error to filter
         yield
         return
-    with tempfile.TemporaryFile() as held:
+    with _held() as held:
         sys.stderr.flush()
         os.dup2(held.fileno(), 2)
         try:
@@ -165,6 +165,13 @@ def without_start_messages() -> Iterator[None]:
             for line in held:
                 if not START_MESSAGES.search(line):
                     os.write(2, line)
+
+
+def _held() -> IO[bytes]:
+    """Returns a file in memory, where the system has such files: a start must not need room on a disk."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("held"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def tpu_present() -> bool:

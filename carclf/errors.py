@@ -1,9 +1,20 @@
-"""The exception that a command prints as one sentence, without a traceback."""
+"""The exceptions that a command prints as one sentence, without a traceback."""
 
+import errno
+import os
 import re
+from collections.abc import Iterator
 
 # How a framework shows an error from a function that it called: class name, text, then its own traceback.
 _SHOWN = re.compile(r"\b(?:UserError|DamagedShardError): ([^\n]+)")
+
+# How systems, HDF5, TensorFlow and SQLite say that nothing more can be written.
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", None))  # Windows has no quota
+_FULL_TEXT = re.compile(
+    r"(?:(?P<path>/[^\n;]+); )?"  # TensorFlow's way to name the file
+    r"(?P<reason>No space left on device|Disk quota exceeded|File too large|Read-only file system|"
+    r"database or disk is full)"
+)
 
 
 class UserError(Exception):
@@ -22,8 +33,35 @@ class Preempted(BaseException):
 
 
 def sentence_in(error: BaseException) -> str | None:
-    """Returns the sentence of a UserError, even if a framework wrapped it in an error of its own; otherwise None."""
+    """Returns the sentence for an error that users can fix, even if a framework wrapped it; None for any other.
+
+    That is a UserError, or what libraries raise where a disk is full.
+    """
     if isinstance(error, UserError):
         return str(error)
-    shown = _SHOWN.search(str(error))
-    return shown.group(1) if shown else None
+    if shown := _SHOWN.search(str(error)):
+        return shown.group(1)
+    return full_disk(error)
+
+
+def full_disk(error: BaseException) -> str | None:
+    """Returns a sentence if the error came from a file system on which nothing more can be written; otherwise None."""
+    for one in _chain(error):
+        path = getattr(one, "filename", None)
+        if isinstance(one, OSError) and one.errno is not None and one.errno in _FULL:
+            reason = os.strerror(one.errno)  # HDF5 adds lines of its own
+        elif found := _FULL_TEXT.search(str(one)):
+            path, reason = path or found["path"], found["reason"]
+        else:
+            continue
+        return (
+            f"{path or 'A file'} could not be written ({reason}): free space there, and run the same command again; "
+            "what was written before is whole."
+        )
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

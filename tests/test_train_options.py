@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
 import re
 import signal
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from carclf import device, runs, train
 from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import training_batches
-from carclf.errors import Preempted, UserError
+from carclf.errors import Preempted, UserError, sentence_in
 from carclf.forms import Form
 from carclf.framing import Framing, Rendering
 from carclf.inference import predictor, programs
@@ -248,13 +250,13 @@ def test_a_growing_run_that_is_interrupted_ends_as_the_uninterrupted_one(grown, 
 
 
 MOMENTS = [
-    (train, "select_device"), (input_check, "check_input_contract"), (trainer, "validation_data"),
+    (input_check, "check_input_contract"),
     (callbacks.TimingCallback, "on_train_batch_end"), (callbacks.BestWeights, "on_epoch_end"),
     (predictor, "view_batches"), (run_files, "write_page"),
 ]  # fmt: skip
 
 
-def test_preempted_at_each_of_seven_moments_a_run_ends_as_the_undisturbed_one(plain, fit, monkeypatch):
+def test_preempted_at_each_of_five_moments_a_run_ends_as_the_undisturbed_one(plain, fit, monkeypatch):
     for owner, name in MOMENTS:
         function, told = getattr(owner, name), []
 
@@ -269,6 +271,26 @@ def test_preempted_at_each_of_seven_moments_a_run_ends_as_the_undisturbed_one(pl
                 fit("preempted", evaluated=True)
         assert told, name
     resumed = fit("preempted", evaluated=True)
+    assert_same_history(resumed, plain)
+    for name, array in plain.weights().items():
+        np.testing.assert_array_equal(array, resumed.weights()[name], err_msg=name)
+
+
+def test_on_a_disk_that_fills_up_the_same_command_resumes_to_the_undisturbed_run(plain, fit, monkeypatch):
+    for number in (3, 8):
+        begin, calls = tempfile.mkstemp, iter(range(1, 100))
+
+        def full(*arguments, _begin=begin, _calls=calls, _number=number, **keywords):
+            if next(_calls) >= _number:
+                raise OSError(errno.ENOSPC, "x")
+            return _begin(*arguments, **keywords)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "mkstemp", full)
+            with pytest.raises((OSError, UserError)) as caught:
+                fit("filled", evaluated=True)
+        assert re.search(r"could not be written.*\(No space left on device\)", str(sentence_in(caught.value)))
+    resumed = fit("filled", evaluated=True)
     assert_same_history(resumed, plain)
     for name, array in plain.weights().items():
         np.testing.assert_array_equal(array, resumed.weights()[name], err_msg=name)

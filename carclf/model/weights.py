@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import io
 import itertools
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
+from keras.src.saving import saving_lib
 
 from carclf.errors import UserError
 from carclf.extras import install_command
@@ -105,17 +107,26 @@ def load_weights_file(model: keras.Model, path: Path, *, model_name: str) -> Non
     wanted = _keras_3_shapes(model) if is_keras_3 else _ordered_shapes(model)
     if difference := _first_difference(found, wanted, is_keras_3=is_keras_3):
         raise UserError(f"The weights file {path} does not fit {model_name}: {difference}; give the file made for it.")
-    with tempfile.TemporaryDirectory() as folder:
-        # Keras distinguishes its two formats only by the file's suffix.
-        link = Path(folder) / ("file.weights.h5" if is_keras_3 else "file.h5")
-        link.symlink_to(path.resolve())
+    with _named_for_keras(path, suffix=".weights.h5" if is_keras_3 else ".h5") as named:
         try:
-            model.load_weights(str(link))
+            model.load_weights(str(named))
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).strip().split("\n")[0].rstrip(".")
             raise UserError(
                 f"The weights file {path} could not be read into {model_name} ({reason}): give an undamaged file."
             ) from None
+
+
+@contextlib.contextmanager
+def _named_for_keras(path: Path, *, suffix: str) -> Iterator[Path]:
+    """Yields a path of the file with this suffix, by which alone Keras distinguishes its two formats."""
+    if path.name.endswith(suffix) and (suffix == ".weights.h5" or not path.name.endswith(".weights.h5")):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"file{suffix}"
+        link.symlink_to(path.resolve())
+        yield link
 
 
 def _read_shapes(path: Path) -> tuple[Shapes, bool]:
@@ -165,12 +176,17 @@ def _walk_datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, tuple[int
 
 
 def _keras_3_shapes(model: keras.Model) -> Shapes:
-    """Returns the shapes that the model would save: Keras documents its names inside the file nowhere else."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.weights.h5"
-        model.save_weights(str(path))
-        with h5py.File(path, "r") as file:
-            return {name: shape for name, shape in _walk_datasets(file, path) if not name.startswith("optimizer/")}
+    """Returns the shapes that the model would save: Keras documents its names inside the file nowhere else.
+
+    It saves in memory, with what `Model.save_weights` calls: a load must not need room on a disk.
+    """
+    memory = io.BytesIO()
+    store = saving_lib.H5IOStore(memory, mode="w")
+    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    store.close()
+    with h5py.File(memory, "r") as file:
+        found = _walk_datasets(file, Path("memory"))
+        return {name: shape for name, shape in found if not name.startswith("optimizer/")}
 
 
 def _layer_by_layer_shapes(file: h5py.File) -> Shapes:

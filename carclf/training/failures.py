@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from carclf.errors import DamagedShardError, UserError, sentence_in
+from carclf.errors import DamagedShardError, UserError, full_disk, sentence_in
 from carclf.training.phases import Phase
 
 
@@ -21,6 +21,8 @@ def reporting_failures(phase: Phase) -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, tf.errors.ResourceExhaustedError) or "RESOURCE_EXHAUSTED" in str(error):  # JAX's text
+            if full_disk(error):  # TensorFlow has one class for both
+                raise
             height, width = phase.image_size
             raise UserError(
                 f"The device ran out of memory at --batch_size={phase.batch_size} and --image_size={height}x{width}: "

@@ -1,0 +1,157 @@
+"""On a full disk a command says so in one sentence and exits with code 2; what was there before stays whole."""
+
+import errno
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from carclf import files, runs
+from carclf.errors import UserError, full_disk, sentence_in
+from tests.training.test_training_kills import SMALL, assert_same_run
+
+ROOT = Path(__file__).parent.parent
+ADVICE = "free space there, and run the same command again; what was written before is whole."
+ANY = -1  # size
+HDF5 = "Can't synchronously write data (file write failed: time = Mon Nov 30 2026\n, filename = 'x.h5', errno = 28, "
+FLUSH = "{{function_node __wrapped__}} /runs/a/events.v2; No space left on device\n\tFailed to flush 2 events"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "x", "/runs/a/report.html"), "/runs/a/report.html could not be written (No space left"),
+        (OSError(errno.EFBIG, "x"), "A file could not be written (File too large)"),
+        (OSError(errno.EDQUOT, "x", "a.png"), "a.png could not be written (Disk quota exceeded)"),
+        (OSError(errno.EROFS, "x", "a.png"), "a.png could not be written (Read-only file system)"),
+        (OSError(HDF5 + "error message = 'No space left on device')"), "A file could not be written (No space left"),
+        (RuntimeError(FLUSH), "/runs/a/events.v2 could not be written (No space left on device)"),
+        (
+            sqlite3.OperationalError("database or disk is full"),
+            "A file could not be written (database or disk is full)",
+        ),
+    ],
+    ids=["system", "limit", "quota", "read-only", "hdf5", "tensorflow", "sqlite"],
+)
+def test_however_a_library_says_that_the_disk_is_full_it_is_one_sentence(error, said):
+    assert str(sentence_in(error)).startswith(said)
+    assert str(sentence_in(error)).endswith(ADVICE)
+    wrapped = RuntimeError("Saving failed")
+    wrapped.__context__ = error
+    assert full_disk(wrapped) == sentence_in(error)
+
+
+def test_other_errors_are_not_taken_for_a_full_disk():
+    for error in (PermissionError(errno.EACCES, "x", "a.png"), ValueError("full"), OSError("unable to open file")):
+        assert sentence_in(error) is None
+
+
+def test_an_error_while_a_file_is_written_names_it_and_leaves_the_old_one(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(OSError, match="x") as caught, files.replacing(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "x")  # as `write` does, without a name
+    assert caught.value.filename == str(tmp_path / "a.txt")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old"}
+
+
+def test_a_load_that_only_reads_writes_nothing(tmp_path, monkeypatch):
+    from carclf.model.classifier import build_classifier
+    from carclf.model.weights import load_weights_file
+
+    model = build_classifier(backbone="tiny", weights="none", class_count=3, image_size=(32, 32))
+    model.save_weights(tmp_path / "best.weights.h5")
+
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("mkstemp", "mkdtemp", "TemporaryFile", "NamedTemporaryFile"):
+        monkeypatch.setattr(tempfile, name, full)
+    load_weights_file(model, tmp_path / "best.weights.h5", model_name="it")
+    other = build_classifier(backbone="tiny", weights="none", class_count=4, image_size=(32, 32))
+    with pytest.raises(UserError, match="does not fit"):
+        load_weights_file(other, tmp_path / "best.weights.h5", model_name="it")
+
+
+def on_limited_disk(plan: list[tuple[list[str], int, int]]) -> list[tuple[int, str]]:
+    """Returns (exit code, output) of each (arguments, size of the largest file, file at which the disk fills up)."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "tests.limited_disk", json.dumps(plan)], capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}, timeout=3000,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    return [(code, said) for code, said in json.loads(answer.stdout.strip().splitlines()[-1])]
+
+
+def assert_one_sentence(code: int, said: str) -> None:
+    assert code == 2, said
+    assert "Traceback" not in said
+    (sentence,) = (line for line in said.splitlines() if line.startswith("Error: "))
+    assert "could not be written" in sentence or "cannot be written" in sentence
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_a_training_on_a_disk_that_fills_up_at_each_of_its_files_resumes_to_the_same_run(dataset, tmp_path):
+    def training(name: str) -> list[str]:
+        options = SMALL | {"data": dataset.directory, "runs": tmp_path, "run": name, "epochs": 2, "swa_epochs": 1}
+        return ["train", *(f"--{name}={value}" for name, value in (options | {"ema_momentum": 0}).items())]
+
+    sizes = [0, 100, 10_000, 200_000, 1_000_000, 1_500_000, 2_000_000, 4_000_000]
+    plan = [
+        (training("golden"), ANY, 0),
+        *((training("filled"), size, 0) for size in sizes),
+        *((training("filled"), ANY, number) for number in range(1, 21)),
+        (training("filled"), ANY, 0),
+    ]
+    golden, *ended = on_limited_disk(plan)
+    assert golden[0] == 0
+    failed = [(code, said) for code, said in ended if code]
+    assert len(failed) >= 16
+    for code, said in failed:
+        assert_one_sentence(code, said)
+    assert ended[-1][0] == 0
+    assert_same_run(tmp_path / "filled", tmp_path / "golden")
+    assert [path.name for path in (tmp_path / "filled").rglob(".*")] == []
+
+
+@pytest.mark.slow
+def test_evaluate_predict_and_export_on_a_full_disk_leave_what_was_there(dataset, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out"
+    options = SMALL | {"data": dataset.directory, "run": run, "epochs": 1, "device": "cpu"}
+    shared = [f"--run={run}", f"--data={dataset.directory}"]
+    commands = {
+        "evaluate": ["evaluate", *shared],
+        "predict": ["predict", *shared, f"--output={out / 'submission.csv'}"],
+        "export": ["export", *shared, "--format=savedmodel", f"--output={out / 'saved'}", "--overwrite"],
+    }
+    train = ["train", *(f"--{name}={value}" for name, value in options.items())]
+    assert [code for code, _ in on_limited_disk([(one, ANY, 0) for one in (train, *commands.values())])] == [0] * 4
+    before = content(out), content(run)
+    limits = {
+        "evaluate": [*((size, 0) for size in (0, 300, 20_000, 60_000)), *((ANY, number) for number in range(1, 6))],
+        "predict": [(size, 0) for size in (0, 10, 50)],
+        "export": [(size, 0) for size in (0, 100, 1000, 10_000, 60_000, 500_000, 1_000_000, 1_400_000)],
+    }
+    plan = [(commands[name], *limit) for name, given in limits.items() for limit in given]
+    for code, said in on_limited_disk(plan):
+        assert_one_sentence(code, said)
+    assert content(out) == before[0]
+    after = content(run)
+    assert after.keys() == before[1].keys()
+    changed = {name for name in after if after[name] != before[1][name]}
+    assert changed <= {"history.png", "confusion.png", "report.html", "label_patch.csv", runs.METRICS_FILE}
+    assert json.loads((run / runs.METRICS_FILE).read_text())["val_photos"] == 8
+    assert on_limited_disk([(commands["evaluate"], ANY, 0)])[0][0] == 0
