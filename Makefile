@@ -29,6 +29,7 @@ $(VENV)/.demo: $(METADATA) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(METADATA) | $(VENV)/bin/python
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,export,serve,tune,bench,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'keras-hub>=0.32' regex
 	@touch $@ $(VENV)/.demo
 
 setup: $(VENV)/.dev
@@ -45,7 +46,7 @@ lint: $(VENV)/.dev
 # compiles everything, so what takes it minutes is left to test-slow.
 JAX_LANE := -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
 WITHOUT_TENSORFLOW := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1
-LONG_ON_JAX := --ignore=tests/model/test_whole_photo.py --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_weight_average.py \
+LONG_ON_JAX := --ignore=tests/model/test_whole_photo.py --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_weight_average.py --ignore=tests/model/test_hub.py \
 	--deselect=tests/model/test_render.py::test_no_photo_depends_on_its_batch
 
 # Two processes: most tests wait for one core.

@@ -218,10 +218,11 @@ def build_classifier(
     Its layer "backbone" is a nested model: `get_layer("backbone").trainable = False` trains the head alone.
 
     Args:
-      backbone: one of `list_backbones()`.
+      backbone: one of `list_backbones()`, or "hub:PRESET" (docs/keras_hub.md).
       class_count: K.
       image_size: in pixels, a side or (height, width); None takes the size its published weights were trained at.
-      weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone.
+      weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone or of
+        the folder of a preset of KerasHub.
       head: one of `list_heads()`.
       head_width: units of the hidden layer, if the head has one.
       dropout: fraction of the last layer's inputs dropped in training, in [0, 1).

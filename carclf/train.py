@@ -14,6 +14,9 @@ from carclf.device import Hosts, select_device
 from carclf.errors import Preempted, UserError
 from carclf.flags import options_of
 from carclf.framing import Rendering
+from carclf.model.backbones import find_backbone
+from carclf.model.hub_families import HubBackbone
+from carclf.model.hub_preset import read_preset
 from carclf.runs.parent import check_chain, describe_changes
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
@@ -43,7 +46,7 @@ def check_files(options: TrainOptions) -> None:
     """Checks that the options name a data set, and that all files they name exist.
 
     Raises:
-      UserError: no data set is named, or weights or a label patch are missing.
+      UserError: no data set is named, weights or a label patch are missing, or a preset is not one of the backbone.
     """
     if not options.data:
         raise UserError(
@@ -51,6 +54,10 @@ def check_files(options: TrainOptions) -> None:
         )
 
     from_file = options.weights not in options_of(TrainOptions)["weights"].choices and not options.init_from
+    row = find_backbone(options.backbone)
+    if from_file and isinstance(row, HubBackbone):
+        read_preset(Path(options.weights).expanduser(), row)
+        from_file = False
     for name in ("label_patch", *["weights"] * from_file):
         if (path := getattr(options, name)) and not Path(path).expanduser().is_file():
             raise UserError(f"--{name}={path} is not there: give the path of an existing file.")

@@ -170,14 +170,15 @@ class TrainOptions(Options):
 
     backbone: str = option(
         "efficientnet_b0",
-        "Network below the classification head; b3 or EfficientNetB3 name efficientnet_b3, too.",
+        "Network below the classification head; b3 or EfficientNetB3 name efficientnet_b3, too, and hub:PRESET one of "
+        "KerasHub's.",
         names="carclf.model.backbones:BACKBONES",
         check="carclf.model.backbones:find_backbone",
         group=_MODEL,
     )
     weights: str = option(
         "imagenet",
-        "Initial weights of the backbone, unless --init_from gives them.",
+        "Initial weights of the backbone, unless --init_from gives them; for hub:PRESET also the preset's folder.",
         choices=("imagenet", "none"),
         path=True,
         sets_start=True,

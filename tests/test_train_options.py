@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import tempfile
 from collections import Counter
@@ -384,6 +385,24 @@ def test_attentive_pooling_is_trained_on_kept_feature_maps(fit):
     classifier, _ = programs.load_classifier(run)
     assert classifier.get_layer("head_pool").kernel.shape == (192, 8)
     assert run.metrics["val_photos"] == 8
+
+
+def test_a_backbone_of_keras_hub_is_trained_and_read_back(fit, tmp_path):
+    """From its preset's folder, which is gone when the run is read; a stage that starts from the run needs none."""
+    pytest.importorskip("keras_hub", reason="keras-hub is not installed")
+    from tests.model.hub_networks import saved_preset
+
+    saved_preset("vit", tmp_path / "preset")
+    hub = {"backbone": "hub:vit", "image_size": "32", "unfreeze": "head"}
+    fit("hub", **hub, weights=str(tmp_path / "preset"), evaluated=True)
+    shutil.rmtree(tmp_path / "preset")
+    answer = fit("hub_all", **hub | {"unfreeze": "block7"}, init_from="hub", evaluated=True)
+    run = runs.load_run(answer.directory)
+    assert run.stage["preset"]["arguments"]["num_layers"] == 2
+    classifier, _ = programs.load_classifier(run)
+    assert classifier.get_layer("backbone").output_shape == (None, 2, 2, 16)
+    with pytest.raises(UserError, match="multiples of 16 pixels, not 40"):
+        fit("hub_grown", **hub | {"image_size": "32-48", "unfreeze": "all"}, init_from="hub", size_count=3, epochs=3)
 
 
 def test_a_head_starts_from_a_regression_which_stays_if_no_epoch_is_better(fit, monkeypatch):

@@ -13,6 +13,7 @@ from carclf.data.pipeline import ViewSet
 from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.compile import compiled_prediction
+from carclf.model.hub_preset import Preset
 from carclf.model.photo_classifier import build_photo_classifier, view_inputs
 from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
@@ -118,6 +119,7 @@ def load_classifier(run: Run, *, image_size: tuple[int, int] | None = None) -> t
             head_width=options.head_width,
             dropout=options.dropout,
             l2=options.l2,
+            preset=Preset.from_dict(run.stage["preset"]) if "preset" in run.stage else None,
         )
         load_weights_file(classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
     return classifier, Framing(image_size=size, fit=options.fit)

@@ -162,15 +162,21 @@ BACKBONES: dict[str, Backbone] = {
 def find_backbone(name: str) -> Backbone:
     """Returns the row that `name` means: `efficientnet_b3`, `EfficientNetB3` and `b3` are the same.
 
+    `hub:PRESET` is a network of KerasHub (`carclf.model.hub_families`).
+
     Raises:
       UserError: no row has that name; the message suggests the nearest name and lists all.
     """
+    from carclf.model.hub_families import PREFIX, hub_row
+
+    if name.startswith(PREFIX):
+        return hub_row(name)
     known = {_squash(spelling): row for row in BACKBONES.values() for spelling in (row.name, *row.aliases)}
     if row := known.get(_squash(name)):
         return row
     near = difflib.get_close_matches(_squash(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {known[near[0]].name}? " if near else ""
-    raise UserError(f"There is no backbone {name!r}: {hint}Known are {', '.join(BACKBONES)}.")
+    raise UserError(f"There is no backbone {name!r}: {hint}Known are {', '.join(BACKBONES)}, and hub:PRESET.")
 
 
 def _squash(name: str) -> str:
@@ -264,6 +270,8 @@ def set_imagenet_normalization(backbone: "keras.Model") -> None:
 
 def split_blocks(backbone: "keras.Model", row: Backbone) -> list[list["keras.layers.Layer"]]:
     """Returns the layers of the backbone cut into `len(row.blocks)` blocks, in order from the input up."""
+    if grouped := getattr(backbone, "grouped", None):  # a network of KerasHub, whose layers are nested
+        return [list(block) for block in grouped.blocks]
     names = [layer.name for layer in backbone.layers]
     starts = [next(i for i, name in enumerate(names) if name.startswith(prefix)) for prefix in row.blocks]
     edges = [0, *starts[1:], len(names)]

@@ -8,8 +8,10 @@ import keras
 from keras import layers
 
 from carclf.errors import UserError
-from carclf.model.backbones import RAW, build_backbone, find_backbone, split_blocks
+from carclf.model.backbones import RAW, Backbone, build_backbone, find_backbone, split_blocks
 from carclf.model.heads import find_head
+from carclf.model.hub_families import HubBackbone
+from carclf.model.hub_preset import Preset
 from carclf.model.pooling import build_pooling
 from carclf.model.unfreezing import parse_unfreeze
 from carclf.model.weights import load_backbone_weights
@@ -25,6 +27,7 @@ def build_classifier(
     head_width: int = 128,
     dropout: float = 0.25,
     l2: float = 0.01,
+    preset: Preset | None = None,
 ) -> keras.Model:
     """Returns a `keras.Model` "classifier": float32 [B, H, W, 3] in 0..255 → logits [B, K], float32 in any precision.
 
@@ -33,14 +36,15 @@ def build_classifier(
     `head_dense`, `head_norm` and `head_relu`; `head_dropout`, `logits`.
 
     Args:
-      backbone: a name in `BACKBONES`, or one of its spellings.
-      weights: "imagenet", "none" or the path of a weights file of the backbone.
+      backbone: a name in `BACKBONES`, or one of its spellings, or "hub:PRESET".
+      weights: "imagenet", "none", or the path of a weights file of the backbone; of a preset's folder for "hub:PRESET".
       class_count: K, at least 2.
       image_size: (height, width) in pixels.
       head: a name in `carclf.model.heads.HEADS`.
       head_width: units of the hidden layer, if the head has one.
       dropout: fraction of the inputs of `logits` dropped in training, in [0, 1).
       l2: factor of the hidden layer's kernel penalty, which Keras adds to the loss.
+      preset: what a hub backbone is built from; None reads it from `weights`.
 
     Raises:
       UserError: the backbone or the head is unknown, the image size or the weights do not fit the backbone, there are
@@ -54,8 +58,7 @@ def build_classifier(
     if not 0.0 <= dropout < 1.0:
         raise UserError(f"Dropout is {dropout}: give a fraction of at least 0 and below 1.")
     row, head_row = find_backbone(backbone), find_head(head)
-    network = build_backbone(row, image_size=image_size)
-    load_backbone_weights(network, row, weights)
+    network = _build_network(row, weights=weights, image_size=image_size, preset=preset)
     inputs = keras.Input((*image_size, 3), dtype="float32", name="image")
     x = inputs
     if row.input_range != RAW:
@@ -70,6 +73,16 @@ def build_classifier(
     x = layers.Dropout(dropout, name="head_dropout")(x)
     logits = layers.Dense(class_count, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="classifier")
+
+
+def _build_network(row: Backbone, *, weights: str, image_size: tuple[int, int], preset: Preset | None) -> keras.Model:
+    if isinstance(row, HubBackbone):
+        from carclf.model.hub import build_hub_backbone  # only here: it takes seconds to import KerasHub
+
+        return build_hub_backbone(row, preset=preset, weights=weights, image_size=image_size)
+    network = build_backbone(row, image_size=image_size)
+    load_backbone_weights(network, row, weights)
+    return network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,14 +129,16 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
             f"--unfreeze={unfreeze} does not work with --train_batch_norm, because BatchNorm statistics cannot wait "
             "for the epoch of their block: leave out --train_batch_norm."
         )
-    count = len(backbone.layers)
+    blocks = split_blocks(backbone, backbone.row)
+    every = [layer for block in blocks for layer in block]
+    count = len(every)
     if unfreezing.fraction is not None:
         first_trainable = count - round(unfreezing.fraction * count)
     else:
         frozen_blocks = len(backbone.row.blocks) - len(unfreezing.blocks)
-        first_trainable = sum(map(len, split_blocks(backbone, backbone.row)[:frozen_blocks]))
+        first_trainable = sum(map(len, blocks[:frozen_blocks]))
     backbone.trainable = True
-    for index, layer in enumerate(backbone.layers):
+    for index, layer in enumerate(every):
         layer.trainable = index >= first_trainable
         for norm in batch_norm_layers(layer):
             norm.trainable = layer.trainable and train_batch_norm
@@ -140,10 +155,9 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
 
 def batch_norm_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
     """Yields every BatchNorm layer in `layer`, at any depth, including `layer` itself."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        yield layer
-    for inner in getattr(layer, "layers", ()):
-        yield from batch_norm_layers(inner)
+    for inner in layer._flatten_layers():  # Keras says nowhere else what a layer of KerasHub is made of
+        if isinstance(inner, keras.layers.BatchNormalization):
+            yield inner
 
 
 def synchronize_batch_norm(model: keras.Model) -> int:

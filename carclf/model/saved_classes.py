@@ -5,12 +5,12 @@ from typing import Any
 import keras
 
 # Each registers its classes with Keras when it is imported.
-from carclf.model import learning_rate, losses, pooling, render, score, whole_photo
+from carclf.model import learning_rate, losses, pooling, render, score, tokens, whole_photo
 from carclf.model.clipping import clipping_the_sum
 from carclf.model.layer_rates import with_layer_rates
 from carclf.model.optimizers import OPTIMIZERS, OptimizerRow
 
-__all__ = ["OPTIMIZER_CLASSES", "learning_rate", "losses", "pooling", "render", "score", "whole_photo"]
+__all__ = ["OPTIMIZER_CLASSES", "learning_rate", "losses", "pooling", "render", "score", "tokens", "whole_photo"]
 
 
 def _classes_of(row: OptimizerRow) -> tuple[Any, ...]:

@@ -92,19 +92,22 @@ def _imagenet_donor(row: Backbone) -> keras.Model:
         ) from None
 
 
-def load_weights_file(model: keras.Model, path: Path, *, model_name: str) -> None:
+def load_weights_file(model: keras.Model, path: Path, *, model_name: str, extra: bool = False) -> None:
     """Loads every weight of `model` from an HDF5 file with any suffix.
 
     Args:
       model: any built model.
       path: a weights file of Keras 3, or of Keras's older layer-by-layer format.
       model_name: the model's name in error messages.
+      extra: whether a file of Keras 3 may hold tensors that the model has not.
 
     Raises:
       UserError: as for `load_backbone_weights`.
     """
     found, is_keras_3 = _read_shapes(path)
     wanted = _keras_3_shapes(model) if is_keras_3 else _ordered_shapes(model)
+    if extra and is_keras_3:
+        found = {name: shape for name, shape in found.items() if name in wanted}
     if difference := _first_difference(found, wanted, is_keras_3=is_keras_3):
         raise UserError(f"The weights file {path} does not fit {model_name}: {difference}; give the file made for it.")
     with _named_for_keras(path, suffix=".weights.h5" if is_keras_3 else ".h5") as named:

@@ -9,6 +9,7 @@ from carclf.advice import FAST, LARGE_HEAD, SMALL
 from carclf.errors import UserError
 from carclf.framing import parse_image_size
 from carclf.model.backbones import BACKBONES, Backbone, check_image_size, find_backbone
+from carclf.model.hub_preset import WEIGHTS_FILE
 
 NAMED_WEIGHTS = ("imagenet", "none")
 # Rows whose Keras download may be in Keras's folder already.
@@ -49,7 +50,8 @@ class Extractor:
         """Returns what tells these weights from others: a hash of their file, or their own name."""
         if self.weights in NAMED_WEIGHTS:
             return self.weights
-        with open(self.weights_path, "rb") as file:
+        path = Path(self.weights_path)
+        with open(path / WEIGHTS_FILE if path.is_dir() else path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -74,7 +76,7 @@ def _parse(part: str) -> Extractor:
     row = find_backbone(name)
     image_size = parse_image_size(size) if size else (row.default_size,) * 2
     check_image_size(row, image_size)
-    if weights and weights not in NAMED_WEIGHTS and not Path(weights).expanduser().is_file():
+    if weights and weights not in NAMED_WEIGHTS and not Path(weights).expanduser().exists():
         raise UserError(f"The weights file {weights} of {name} is not there: give the path of an existing file.")
     return Extractor(row.name, image_size, weights or "imagenet")
 

@@ -42,6 +42,7 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
         "metric": stage.metric.name,
         "phases": [dataclasses.asdict(phase) for phase in stage.phases],
         "features": dataclasses.asdict(stage.features) if stage.features else None,
+        **({"preset": dataclasses.asdict(stage.preset)} if stage.preset else {}),
         "parent": {
             "run": str(parent.directory),
             "stage": parent.stage["stage"],

@@ -15,6 +15,8 @@ from carclf.framing import Framing, Rendering, RenderMethod
 from carclf.metrics import Metric, choose_metric, grades_note
 from carclf.model.backbones import find_backbone
 from carclf.model.class_weights import parse_class_weights
+from carclf.model.hub_families import HubBackbone
+from carclf.model.hub_preset import Preset
 from carclf.model.schedules import Schedule, build_schedule
 from carclf.model.separable import choose_method, describe_method
 from carclf.model.unfreezing import describe_unfreezing, parse_unfreeze
@@ -46,6 +48,7 @@ class Stage:
       val_photos: number of photos in the validation fold.
       class_weights: float64 [K].
       features: what it keeps of the frozen backbone's output, or None if it trains on photos.
+      preset: what a backbone of KerasHub is built from; None for any other.
     """
 
     options: TrainOptions
@@ -63,6 +66,7 @@ class Stage:
     val_photos: int
     class_weights: np.ndarray
     features: FeaturePlan | None
+    preset: Preset | None = None
 
     @property
     def starts_trained(self) -> bool:
@@ -136,7 +140,23 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         val_photos=manifest.photos("train", [options.val_fold]),
         class_weights=_class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
         features=plan_features(options, recipe=recipe, begun=opened.begun),
+        preset=_hub_preset(options, opened, phases),
     )
+
+
+def _hub_preset(options: TrainOptions, opened: OpenRun, phases: Sequence[Phase]) -> Preset | None:
+    """Returns what a backbone of KerasHub is built from: that of the resumed run, of the parent, or of --weights."""
+    row = find_backbone(options.backbone)
+    if not isinstance(row, HubBackbone):
+        return None
+    from carclf.model.hub import check_hub_image_size, find_preset  # only here: KerasHub takes seconds
+
+    stored = opened.begun or (opened.parent.stage if opened.parent else None)
+    preset = Preset.from_dict(stored["preset"]) if stored else find_preset(row, options.weights)
+    if preset:
+        for phase in phases:
+            check_hub_image_size(row, preset, phase.image_size)
+    return preset
 
 
 def _class_weights(text: str, *, manifest: Manifest, train_folds: Sequence[int]) -> np.ndarray:

@@ -70,6 +70,7 @@ def _make_classifier(stage: Stage) -> keras.Model:
             head_width=options.head_width,
             dropout=options.dropout,
             l2=options.l2,
+            preset=stage.preset,
         )
         if parent:
             load_weights_file(classifier, parent.best_weights, model_name=f"the classifier of {parent.directory}")

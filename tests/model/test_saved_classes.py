@@ -23,6 +23,7 @@ from carclf.model.pooling import AttentionPooling
 from carclf.model.render import Render
 from carclf.model.schedules import SCHEDULES, Factor, build_schedule
 from carclf.model.score import Score
+from carclf.model.tokens import PatchTokens, TokenMap
 from carclf.model.weight_average import _TrainingPass
 from carclf.model.whole_photo import WholePhoto
 
@@ -47,6 +48,8 @@ CONFIGURED = {
     "AttentionPooling": AttentionPooling(queries=3),
     "FocalCrossEntropy": FocalCrossEntropy(1.5),
     "Score": Score("map@3", class_count=7, name="map"),
+    "PatchTokens": PatchTokens(patch=(4, 2), grid=(3, 5), width=6, prefix=1),
+    "TokenMap": TokenMap(grid=(3, 5), prefix=1, with_first=True),
     "LearningRate": LearningRate(
         build_schedule(
             "step", learning_rate=0.3, steps_per_epoch=7, epochs=9, warmup_epochs=0.5, decay=0.4, period_epochs=3,

@@ -1,0 +1,148 @@
+"""The families of KerasHub's networks that can be a backbone, `--backbone=hub:PRESET`; without Keras and KerasHub.
+
+A preset's name begins with its family's, such as `hub:dinov2_base`; the family alone, `hub:dinov2`, is enough where
+`--weights=FOLDER` gives the preset.
+"""
+
+import dataclasses
+from typing import Literal
+
+from carclf.errors import UserError
+from carclf.model.backbones import IMAGENET_MEAN, IMAGENET_STDDEV, Backbone
+
+PREFIX = "hub:"
+TokenPooling = Literal["mean", "both"]
+Mean = tuple[float, float, float]
+
+HALF: Mean = (0.5, 0.5, 0.5)
+CLIP_MEAN: Mean = (0.48145466, 0.4578275, 0.40821073)  # Source: openai/CLIP, clip.py, `_transform`
+CLIP_STDDEV: Mean = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """One row of `FAMILIES`.
+
+    Attributes:
+      network: the class in `keras_hub.models`, as a preset's config.json names it.
+      tower: the attribute of a network of images and text that holds its image tower, with the class of each tower.
+      walk: the function of `carclf.model.hub` that runs the network.
+      parts: number of blocks after the stem, for unfreezing and layer-wise rates.
+      size_key: the argument of the class for (height, width, 3); empty for a network whose learned positions are
+        interpolated by `carclf.model.tokens.PatchTokens` instead.
+      prefix_key: the argument with the number of further tokens in front of those of patches.
+      prefix: number of tokens in front of those of patches, without these.
+      tokens: how a token in front gets into the feature map: not at all ("mean"), or beside each patch ("both").
+      mean: of RGB in 0..1, that a preset without image_converter.json expects.
+      stddev: likewise.
+      aliases: other beginnings of preset names.
+    """
+
+    network: str
+    tower: tuple[str, str, str, str] | None = None
+    walk: str
+    parts: int
+    size_key: str = ""
+    prefix_key: str = ""
+    prefix: int = 0
+    tokens: TokenPooling = "mean"
+    mean: Mean = IMAGENET_MEAN
+    stddev: Mean = IMAGENET_STDDEV
+    aliases: tuple[str, ...] = ()
+
+
+_SIGLIP = ("vision_encoder", "SigLIPVisionEncoder", "text_encoder", "SigLIPTextEncoder")
+_CLIP = ("vision_encoder", "CLIPVisionEncoder", "text_encoder", "CLIPTextEncoder")
+
+FAMILIES: dict[str, Family] = {
+    "hgnetv2": Family(network="HGNetV2Backbone", walk="walk_hgnetv2", parts=4, size_key="image_shape"),
+    "efficientnet": Family(network="EfficientNetBackbone", walk="walk_layers", parts=7, size_key="input_shape"),
+    "mobilenet": Family(network="MobileNetBackbone", walk="walk_layers", parts=6, size_key="image_shape"),
+    "mobilenetv5": Family(
+        network="MobileNetV5Backbone",
+        walk="walk_layers",
+        parts=4,
+        size_key="image_shape",
+        mean=(0.0, 0.0, 0.0),
+        stddev=(1.0, 1.0, 1.0),
+    ),
+    "swin": Family(network="SwinTransformerBackbone", walk="walk_swin", parts=4, size_key="image_shape"),
+    "vit": Family(network="ViTBackbone", walk="walk_vit", parts=12, prefix=1, tokens="both", mean=HALF, stddev=HALF),
+    "deit": Family(network="DeiTBackbone", walk="walk_deit", parts=12, prefix=2, tokens="both"),
+    "dinov2": Family(
+        network="DINOV2Backbone",
+        walk="walk_dinov2",
+        parts=12,
+        prefix=1,
+        prefix_key="num_register_tokens",
+        tokens="both",
+    ),
+    "dinov3": Family(
+        network="DINOV3Backbone",
+        walk="walk_dinov3",
+        parts=12,
+        size_key="image_shape",
+        prefix=1,
+        prefix_key="num_register_tokens",
+        tokens="both",
+    ),
+    "siglip": Family(
+        network="SigLIPBackbone",
+        tower=_SIGLIP,
+        walk="walk_siglip",
+        parts=12,
+        mean=HALF,
+        stddev=HALF,
+        aliases=("siglip2", "medsiglip"),
+    ),
+    "clip": Family(
+        network="CLIPBackbone",
+        tower=_CLIP,
+        walk="walk_clip",
+        parts=12,
+        prefix=1,
+        tokens="both",
+        mean=CLIP_MEAN,
+        stddev=CLIP_STDDEV,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HubBackbone(Backbone):
+    """The row that `--backbone=hub:PRESET` stands for.
+
+    Attributes:
+      family: its family.
+    """
+
+    family: Family
+
+    @property
+    def preset(self) -> str:
+        """The preset's name in KerasHub, or the family's."""
+        return self.name.removeprefix(PREFIX)
+
+
+def hub_row(name: str) -> HubBackbone:
+    """Returns the row of a name such as "hub:dinov2_base".
+
+    Raises:
+      UserError: no family has that name.
+    """
+    preset = name.removeprefix(PREFIX).strip()
+    starts = {start: family for known, family in FAMILIES.items() for start in (known, *family.aliases)}
+    matching = [start for start in starts if preset == start or preset.startswith((f"{start}_", f"{start}2_"))]
+    if not matching:
+        raise UserError(
+            f"There is no family of KerasHub's backbones for {name!r}: write hub: and the name of a preset, which "
+            f"begins with one of {', '.join(starts)}, such as hub:dinov2_base."
+        )
+    family = starts[max(matching, key=len)]
+    return HubBackbone(
+        name=f"{PREFIX}{preset}",
+        builder="carclf.model.hub:build_hub_backbone",
+        default_size=224,
+        blocks=("stem", *(f"block{number}" for number in range(1, family.parts + 1))),
+        family=family,
+    )
