@@ -731,7 +731,7 @@ def test_a_row_of_the_wrong_range_is_refused_before_the_first_step(fit, home, mo
 def test_the_time_of_every_epoch_is_told(plain):
     lines = plain.said.splitlines()
     start = next(
-        number for number, line in enumerate(lines) if line.split() == ["epoch", "seconds", "images/s", "waiting"]
+        number for number, line in enumerate(lines) if line.split() == ["epoch", "seconds", "images/s", "input", "wait"]
     )
     *epochs, total = (line.split() for line in lines[start + 1 : start + 4])
     history = plain.history
