@@ -1,5 +1,6 @@
 """Render by matrix products: the same image as by gathers, for every axis-aligned geometry."""
 
+import functools
 import re
 
 import numpy as np
@@ -21,13 +22,15 @@ ALL = {"mixing": True, "erasing": True, "stretch": True}
 KEYS = ("canvas", "extent", "geometry", "colour", "mix", "erase")
 
 
-def images(inputs, *, fill, image_size, jit=False, **options):
+@functools.cache
+def both_methods(**options):
+    """Returns a layer for each method, made once: on JAX a layer compiles its own program."""
+    return [Render(fill_value=FILL_VALUE, method=method, **options) for method in RENDER_METHODS]
+
+
+def images(inputs, *, jit=False, **options):
     """Returns the images of both methods, gather first."""
-    layers = [
-        Render(image_size=image_size, fill=fill, fill_value=FILL_VALUE, method=method, jit=jit, **options)
-        for method in RENDER_METHODS
-    ]
-    return [np.asarray(layer(inputs)) for layer in layers]
+    return [np.asarray(layer(inputs)) for layer in both_methods(jit=jit, **options)]
 
 
 @many
