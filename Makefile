@@ -46,13 +46,15 @@ lint: $(VENV)/.dev
 # compiles everything, so what takes it minutes is left to test-slow.
 JAX_LANE := -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
 WITHOUT_TENSORFLOW := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1
+# Most programs run once, so optimising them takes longer than it saves; test-slow runs them optimised.
+UNOPTIMISED := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 LONG_ON_JAX := --ignore=tests/model/test_whole_photo.py --ignore=tests/model/test_classifier.py --ignore=tests/model/test_backbones.py --ignore=tests/model/test_weight_average.py --ignore=tests/model/test_hub.py \
 	--deselect=tests/model/test_render.py::test_no_photo_depends_on_its_batch
 
 # Two processes: most tests wait for one core.
 test: lint
 	$(PY) -m pytest --numprocesses=2 --dist=loadfile
-	$(WITHOUT_TENSORFLOW) $(PY) $(JAX_LANE) $(LONG_ON_JAX)
+	$(WITHOUT_TENSORFLOW) $(UNOPTIMISED) $(PY) $(JAX_LANE) $(LONG_ON_JAX)
 
 test-slow: $(VENV)/.dev
 	$(PY) -m pytest --numprocesses=2 --dist=loadfile -m slow
@@ -65,7 +67,7 @@ $(JAX_VENV)/.done: $(METADATA)
 	@touch $@
 
 test-jax: $(JAX_VENV)/.done
-	$(WITHOUT_TENSORFLOW) $(JAX_VENV)/bin/python $(JAX_LANE) $(LONG_ON_JAX)
+	$(WITHOUT_TENSORFLOW) $(UNOPTIMISED) $(JAX_VENV)/bin/python $(JAX_LANE) $(LONG_ON_JAX)
 
 # Apache Beam pins versions of pillow and protobuf that TensorFlow's environment is past; the converter needs no TensorFlow.
 $(BEAM_VENV)/.done: $(METADATA)
