@@ -2,27 +2,28 @@
 
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carclf import runs
 from carclf.command import USAGE_ERROR, run_command
 from carclf.flags import option, refuse, require_flags
 from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
-from carclf.progress import Progress
 from carclf.runs import Member
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from carclf.inference.answer_form import Plan
     from carclf.inference.decisions import Decision
     from carclf.inference.job import Job
-    from carclf.inference.photo_predictor import PhotoPredictor
-    from carclf.inference.predictor import Predictions
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
 
-The file has exactly the Ids of the sample submission, in its order; otherwise none is written. --photo=car.jpg,folder
-predicts any photos instead and prints their likeliest classes.
+The file has exactly the Ids of the sample submission, in its order; otherwise none is written. --photos=FOLDER answers
+for photos that are in no data set, as a code competition wants. --photo=car.jpg,folder prints the likeliest classes.
 Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
 
 
@@ -66,6 +67,20 @@ class PredictOptions(PredictionOptions):
         group=RUNS,
         path=True,
     )
+    photos: str = option(
+        "",
+        "Folder, zip or tar of photos that are in no data set: answer for those in --sample, or for all. --data then "
+        "serves only to fit a --decision.",
+        group=RUNS,
+        path=True,
+    )
+    on_bad: str = option(
+        "prior",
+        "With --photos, where an Id has no readable photo: prior answers with the frequency of each class in training, "
+        "fail writes nothing.",
+        choices=("prior", "fail"),
+        group=RUNS,
+    )
     photo: str = option(
         "",
         "Photos or folders, separated by commas: print their likeliest classes instead; needs no --data.",
@@ -79,11 +94,15 @@ class PredictOptions(PredictionOptions):
         super().__post_init__()
         if self.photo:
             require_flags(self, "run")
-            for name in ("data", "sample", "probabilities", "compare", "positive"):
+            for name in ("data", "sample", "probabilities", "compare", "positive", "photos"):
                 refuse(bool(getattr(self, name)), name, getattr(self, name), "--photo predicts without a data set")
             refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
             return
-        require_flags(self, "run", "data", "output")
+        if self.photos:
+            refuse(bool(self.compare), "compare", self.compare, "--photos answers for photos of no data set")
+            refuse(self.split != "test", "split", self.split, "--photos answers for photos of no data set")
+            refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photos takes weights as numbers")
+        require_flags(self, "run", "output", *(() if self.photos else ("data",)))
         kinds = (".csv", ".parquet")
         named = not self.probabilities or self.probabilities.lower().endswith(kinds)
         refuse(not named, "probabilities", self.probabilities, f"it must end with {' or '.join(kinds)}")
@@ -92,7 +111,9 @@ class PredictOptions(PredictionOptions):
 def main(options: PredictOptions) -> int:
     """Predicts and writes the submission, or prints the classes of single photos."""
     members = runs.load_members(options.run, runs=options.runs)
-    return predict_files(options, members) if options.photo else predict_dataset(options, members)
+    if options.photo:
+        return predict_files(options, members)
+    return predict_photos(options, members) if options.photos else predict_dataset(options, members)
 
 
 def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
@@ -143,30 +164,40 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         batch_size=options.batch_size,
         device=device,
     )
-    answers = write_answers(options, job, predictions, decision)
-    count = sum(len(member.runs) for member in members)
-    shown = "" if job.plan.form.kind == "label" else f" of {job.plan.form.describe()}"
-    print(f"Submission: {options.output} ({len(answers)} rows{shown}, {len(views)} views of {count} run(s))")
-    if options.probabilities:
-        print(f"Probabilities: {options.probabilities}")
+    answers = write_answers(
+        options,
+        ids=job.ids.loc[predictions.rows].tolist(),
+        plan=job.plan,
+        class_labels=job.manifest.class_labels,
+        class_names=job.manifest.class_names,
+        probabilities=predictions.probabilities,
+        decision=decision,
+    )
+    print_written(options, job.plan, answers, members=members, views=len(views))
     if job.older is not None:
         compare(options, job, answers)
     return 0
 
 
 def write_answers(
-    options: PredictOptions, job: "Job", predictions: "Predictions", decision: "Decision"
+    options: PredictOptions,
+    *,
+    ids: Sequence[str],
+    plan: "Plan",
+    class_labels: Sequence[str],
+    class_names: Sequence[str],
+    probabilities: "np.ndarray",
+    decision: "Decision",
 ) -> Mapping[str, Sequence[str]]:
     """Writes the submission and, if asked for, the probabilities before any decision; returns the answers by Id."""
     from carclf.inference import submission
 
-    ids, plan = job.ids.loc[predictions.rows].tolist(), job.plan
-    probabilities, labels = decision.apply(predictions.probabilities)
+    decided, labels = decision.apply(probabilities)
     answers = submission.write_submission(
         output=Path(options.output),
         ids=ids,
-        probabilities=probabilities,
-        class_labels=job.manifest.class_labels,
+        probabilities=decided,
+        class_labels=class_labels,
         form=plan.form,
         sample=plan.sample,
         labels=labels,
@@ -175,12 +206,28 @@ def write_answers(
         submission.write_probabilities(
             output=Path(options.probabilities),
             ids=ids,
-            probabilities=predictions.probabilities,
-            class_names=job.manifest.class_names,
+            probabilities=probabilities,
+            class_names=class_names,
             id_name=plan.form.id_name,
             order=plan.sample.ids if plan.sample else None,
         )
     return answers
+
+
+def print_written(
+    options: PredictOptions,
+    plan: "Plan",
+    answers: Mapping[str, Sequence[str]],
+    *,
+    members: Sequence[Member],
+    views: int,
+) -> None:
+    """Prints which files were written, and from what."""
+    count = sum(len(member.runs) for member in members)
+    shown = "" if plan.form.kind == "label" else f" of {plan.form.describe()}"
+    print(f"Submission: {options.output} ({len(answers)} rows{shown}, {views} views of {count} run(s))")
+    if options.probabilities:
+        print(f"Probabilities: {options.probabilities}")
 
 
 def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[str]]) -> None:
@@ -197,6 +244,66 @@ def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[
         older_file=options.compare,
         output=Path(options.output),
     )
+
+
+def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
+    """Writes the submission for photos that are in no data set, and returns 0.
+
+    Raises:
+      UserError: something does not fit, or no photo can be read; nothing was written.
+    """
+    from carclf.data.manifest import load_manifest
+    from carclf.inference.ensemble import parse_run_weights
+    from carclf.inference.submission import require_parquet
+    from carclf.inference.unseen_job import plan_unseen_job
+    from carclf.recipe import parse_views
+
+    views = parse_views(options.tta)
+    weights = parse_run_weights(options.run_weights, count=len(members))
+    assert weights is not None  # the options refuse fitted weights here
+    if options.probabilities.lower().endswith(".parquet"):
+        require_parquet()
+    with tempfile.TemporaryDirectory(prefix="carclf-photos-") as spool:
+        job = plan_unseen_job(
+            options.photos,
+            members=members,
+            manifest=load_manifest(options.data) if options.data else None,
+            sample_file=options.sample,
+            form=options.form,
+            positive=options.positive,
+            metric=options.metric,
+            decision=options.decision,
+            spool=spool,
+        )
+
+        from carclf.device import select_device
+
+        device = select_device(options.device, precision=members[0].runs[0].options.precision)
+        print(*(device.describe(), *job.photos.notes, *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
+
+        from carclf.inference.unseen import predict_unseen
+
+        probabilities, decision = predict_unseen(
+            members,
+            job,
+            views=views,
+            tta_mean=options.tta_mean,
+            weights=weights,
+            batch_size=options.batch_size,
+            device=device,
+            fails_on_bad=options.on_bad == "fail",
+        )
+    answers = write_answers(
+        options,
+        ids=job.photos.ids,
+        plan=job.plan,
+        class_labels=job.class_labels,
+        class_names=members[0].runs[0].class_names,
+        probabilities=probabilities,
+        decision=decision,
+    )
+    print_written(options, job.plan, answers, members=members, views=len(views))
+    return 0
 
 
 def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
@@ -218,13 +325,12 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
 
+    from carclf.inference.photo_lines import print_classes
     from carclf.inference.photo_predictor import PhotoPredictor
 
-    predictor = PhotoPredictor(
-        [run for member in members for run in member.runs],
-        run_weights=[
-            weight / len(member.runs) for member, weight in zip(members, weights, strict=True) for _ in member.runs
-        ],
+    predictor = PhotoPredictor.of_members(
+        members,
+        weights=weights,
         views=views,
         tta_mean=options.tta_mean,
         batch_size=device.whole_batch(min(options.batch_size, len(paths))),
@@ -234,35 +340,6 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
     if unread:
         print(f"Error: {unread} of {len(paths)} files could not be read.", file=sys.stderr)
     return USAGE_ERROR if unread else 0
-
-
-def print_classes(predictor: "PhotoPredictor", paths: Sequence[Path], *, top: int, batch_size: int) -> int:
-    """Prints a line for each readable file, a few at a time; returns the number of files that could not be read."""
-    from carclf.data.validation import UnusableError
-    from carclf.inference.photo_files import printable, read_files, table_line
-
-    unread = 0
-    waiting: list[tuple[Path, Any]] = []
-
-    def flush() -> None:
-        with Progress(f"Predicting {len(waiting)} photos"):
-            predicted = predictor.predict_prepared([photo for _, photo in waiting])
-        for (path, _), probabilities in zip(waiting, predicted, strict=True):
-            print(table_line(path, probabilities, class_names=predictor.class_names, top=top), flush=True)
-        waiting.clear()
-
-    for path, raw in read_files(paths):
-        try:
-            if isinstance(raw, OSError):
-                raise UnusableError(raw.strerror or str(raw))
-            waiting.append((path, predictor.prepare(raw)))
-        except UnusableError as error:
-            unread += 1
-            print(f"{printable(str(path))} cannot be read: {error}.", file=sys.stderr)
-        if len(waiting) == batch_size:
-            flush()
-    flush()
-    return unread
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Which form a prediction is written in: the data set's own, or that of the sample it is asked to follow."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,24 @@ def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: 
     """
     own = manifest.form
     sample = _sample(manifest, sample_file=sample_file, held_out=held_out, id_column=own.id_column if own else "")
+    return plan_form(own, sample, class_labels=manifest.class_labels, form=form, positive=positive)
+
+
+def plan_form(
+    own: Form | None, sample: Sample | None, *, class_labels: Sequence[str], form: str, positive: str
+) -> Plan:
+    """Returns how to write answers.
+
+    Args:
+      own: the form that the runs' data set was converted with, or None.
+      sample: the sample to follow, or None.
+      class_labels: the K labels as the competition writes them.
+      form: the value of `--form`.
+      positive: the value of `--positive`.
+
+    Raises:
+      UserError: the sample does not ask for this form or these classes.
+    """
     asked = form != "auto" or bool(positive)
     if own and not asked and (sample is None or _is_covered(own, sample)):
         return Plan(own, sample)
@@ -41,7 +60,7 @@ def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: 
         return Plan(default_form(), None)
     shown = sample or _ids_only(own)
     labels = own.answer_columns[0] if own else default_form().answer_columns[0]
-    found = recognise(shown, manifest.class_labels, form=form, positive=positive, label_column=labels)
+    found = recognise(shown, class_labels, form=form, positive=positive, label_column=labels)
     return Plan(found.form, sample, found.notes)
 
 

@@ -1,6 +1,6 @@
 """From runs to what is answered: the weighted mean of their probabilities, and the decision fitted for the metric."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,25 +46,47 @@ def predict_answers(
     Raises:
       UserError: weights are missing, or as for `fit_decision`.
     """
-    how: dict[str, Any] = {
-        "views": views,
-        "tta_mean": tta_mean,
-        "batch_size": device.whole_batch(batch_size),
-        "jit": device.jit,
-    }
+    how = prediction_settings(views=views, tta_mean=tta_mean, batch_size=batch_size, device=device)
+    decision = Decision()
     with device.scope():
-        decision = Decision()
         if held_out or weights is None or wanted.kind != PLAIN:
-            predictions = predict_held_out(members, manifest=manifest, folds=folds, **how)
-            labels = labels_of(predictions[0], load_labels("", members=members, manifest=manifest))
-            weights = _weights(predictions, labels, weights=weights, wanted=wanted)
-            mean = mean_predictions(predictions, weights=weights).probabilities
-            decision = fit_decision(wanted.kind, mean, labels, metric=wanted.metric, folds=len(folds))
-            if decision.said:
-                print(decision.said, flush=True)
+            predictions, weights, decision = fit_on_held_out(
+                members, manifest=manifest, folds=folds, weights=weights, wanted=wanted, how=how
+            )
         if not held_out:
             predictions = predict_members(members, manifest=manifest, split="test", **how)
     return mean_predictions(predictions, weights=weights), decision
+
+
+def prediction_settings(*, views: Sequence[View], tta_mean: str, batch_size: int, device: Device) -> dict[str, Any]:
+    """Returns the arguments that `predict_members` and `predict_held_out` share."""
+    return {"views": views, "tta_mean": tta_mean, "batch_size": device.whole_batch(batch_size), "jit": device.jit}
+
+
+def fit_on_held_out(
+    members: Sequence[Member],
+    *,
+    manifest: Manifest,
+    folds: Sequence[int],
+    weights: np.ndarray | None,
+    wanted: WantedDecision,
+    how: Mapping[str, Any],
+) -> tuple[list[Predictions], np.ndarray, Decision]:
+    """Returns the members' predictions of the held-out photos, their weights, and the decision; prints what was fitted.
+
+    Call it inside `Device.scope()`. The arguments are those of `predict_answers`; `how` is from `prediction_settings`.
+
+    Raises:
+      UserError: as for `predict_answers`.
+    """
+    predictions = predict_held_out(members, manifest=manifest, folds=folds, **how)
+    labels = labels_of(predictions[0], load_labels("", members=members, manifest=manifest))
+    weights = _weights(predictions, labels, weights=weights, wanted=wanted)
+    mean = mean_predictions(predictions, weights=weights).probabilities
+    decision = fit_decision(wanted.kind, mean, labels, metric=wanted.metric, folds=len(folds))
+    if decision.said:
+        print(decision.said, flush=True)
+    return predictions, weights, decision
 
 
 def _weights(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from carclf.framing import LEAST_DETAIL, Framing
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
-from carclf.runs import Run
+from carclf.runs import Member, Run
 
 CLEAN = parse_views("clean")
 
@@ -119,6 +119,21 @@ class PhotoPredictor:
             for run, programs in zip(self._runs, self._programs, strict=True)
             for program in programs
         )
+
+    @classmethod
+    def of_members(cls, members: Sequence[Member], *, weights: Sequence[float] | np.ndarray, **how: Any) -> Self:
+        """Returns the predictor of the weighted mean of members, each the mean of its runs.
+
+        Args:
+          members: from `carclf.runs.load_members`.
+          weights: of the members, float [M].
+          **how: the other arguments of the class.
+
+        Raises:
+          UserError: weights are missing or cannot be loaded.
+        """
+        each = [w / len(member.runs) for member, w in zip(members, weights, strict=True) for _ in member.runs]
+        return cls([run for member in members for run in member.runs], run_weights=each, **how)
 
     def prepare(self, photo: bytes | Image.Image) -> Prepared:
         """Returns the decoded photo, from a file's bytes or an image in memory, for `predict_prepared`.

@@ -1,0 +1,71 @@
+"""Photos that are in no data set: those of a folder, a zip or a tar, one for each Id of a sample submission."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from carclf.convert.id_lookup import Lookup
+from carclf.convert.photos import ids_of
+from carclf.convert.roles import Roles
+from carclf.convert.sources import Entry, Reader
+from carclf.convert.tree import is_photo, open_tree
+from carclf.data.validation import UnusableError
+from carclf.errors import UserError
+from carclf.forms import Sample
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhotoList:
+    """Photos to answer for.
+
+    Attributes:
+      ids: of the answers, in their order.
+      notes: harmless findings, one sentence each.
+    """
+
+    ids: Sequence[str]
+    notes: Sequence[str]
+    _entries: Sequence[Entry | None]
+    _reader: Reader
+
+    def read(self, index: int) -> bytes:
+        """Returns the bytes of the photo of `ids[index]`; safe to call from several threads.
+
+        Raises:
+          UnusableError: there is no such file, or it cannot be read.
+        """
+        entry = self._entries[index]
+        if entry is None:
+            raise UnusableError("no photo has this Id")
+        try:
+            return self._reader.read(entry.source, entry.name)
+        except OSError as error:
+            raise UnusableError(error.strerror or str(error)) from None
+
+
+def list_photos(path: str, *, sample: Sample | None, spool: str) -> PhotoList:
+    """Returns the photos at a path: one for each Id of the sample, in its order, or all of them without a sample.
+
+    Args:
+      path: a folder, whose photos count at whatever depth, or an archive.
+      sample: says the Ids; they are matched to files as in a conversion.
+      spool: folder for archives that are deflated inside an archive.
+
+    Raises:
+      UserError: nothing is there, there is no photo, or none has an Id of the sample.
+    """
+    tree = open_tree(path, first_source=0, spool=spool, flag="photos")
+    photos = sorted((entry for entry in tree.entries if is_photo(entry)), key=lambda entry: entry.path)
+    if not photos:
+        raise UserError(f"There is no photo in --photos={path}: give the folder or the zip of the photos to predict.")
+    reader = Reader(tuple(tree.sources))
+    if sample is None:
+        return PhotoList(ids_of(photos, Roles(entry.path for entry in photos)), tree.notes, photos, reader)
+    found, note = Lookup(photos).match(sample.ids, sample.shown)
+    if not found:
+        raise UserError(
+            f"None of the {len(sample.ids):,} Ids in {sample.shown} (first: {sample.ids[0]}) names one of the "
+            f"{len(photos):,} photos in --photos={path} (first: {photos[0].path}): give the folder of the sample's "
+            "photos."
+        )
+    notes = [*tree.notes, *([note] if note else [])]
+    return PhotoList(sample.ids, notes, [found.get(name) for name in sample.ids], reader)

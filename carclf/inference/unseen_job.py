@@ -1,0 +1,120 @@
+"""What a prediction of photos that are in no data set is to do, checked before anything heavy is imported."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carclf.data.manifest import Manifest
+from carclf.errors import UserError
+from carclf.forms import Form, read_sample_file
+from carclf.inference.answer_form import ADVICE, Plan, plan_form
+from carclf.inference.compatibility import check_classes, metric_of
+from carclf.inference.decision_kinds import DECISIONS
+from carclf.inference.decisions import AUTO, PLAIN, WantedDecision, plan_decision, wanted_decision
+from carclf.inference.photo_list import PhotoList, list_photos
+from carclf.metrics import Metric
+from carclf.runs import Member
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnseenJob:
+    """What is predicted, and how the answers are written.
+
+    Attributes:
+      photos: to predict.
+      class_labels: the K labels as the competition writes them.
+      prior: float64 [K], the fraction of the training photos in each class.
+      plan: the form of the answers, and the sample to follow.
+      wanted: the decision to fit.
+      manifest: the data set whose held-out photos it is fitted on, or None.
+    """
+
+    photos: PhotoList
+    class_labels: Sequence[str]
+    prior: np.ndarray
+    plan: Plan
+    wanted: WantedDecision
+    manifest: Manifest | None
+
+
+def plan_unseen_job(
+    photos: str,
+    *,
+    members: Sequence[Member],
+    manifest: Manifest | None,
+    sample_file: str,
+    form: str,
+    positive: str,
+    metric: str,
+    decision: str,
+    spool: str,
+) -> UnseenJob:
+    """Returns what to do.
+
+    Args:
+      photos: a folder or an archive.
+      members: the runs.
+      manifest: the data set of the runs, which is needed to fit a decision, or None.
+      sample_file: the value of `--sample`; "" answers for all photos.
+      form: the value of `--form`.
+      positive: the value of `--positive`.
+      metric: the value of `--metric`.
+      decision: the value of `--decision`.
+      spool: folder for archives that are deflated inside an archive.
+
+    Raises:
+      UserError: runs, data set, photos, sample, form and metric do not fit together.
+    """
+    data = members[0].runs[0].stage["data"]
+    if manifest is not None:
+        check_classes([run for member in members for run in member.runs], manifest)
+        data = {
+            "class_labels": manifest.class_labels,
+            "class_photos": [entry.count for entry in manifest.classes],
+            "form": manifest.form.to_dict() if manifest.form else None,
+        }
+    if "class_labels" not in data:
+        raise UserError(
+            f"The run {members[0].runs[0].directory} does not say how the competition writes its labels, since an "
+            "older carclf trained it: give its data set, too, with --data=DIR."
+        )
+    labels = tuple(map(str, data["class_labels"]))
+    own = Form.from_dict(data["form"]) if data.get("form") else None
+    sample = None
+    if sample_file:
+        id_column = own.id_column if own else ""
+        sample = read_sample_file(Path(sample_file), what="sample submission", advice=ADVICE, id_column=id_column)
+    plan = plan_form(own, sample, class_labels=labels, form=form, positive=positive)
+    scored_by = metric_of(metric, members=members, form=plan.form)
+    return UnseenJob(
+        photos=list_photos(photos, sample=sample, spool=spool),
+        class_labels=labels,
+        prior=_prior(data),
+        plan=plan,
+        wanted=_wanted(decision, members=members, manifest=manifest, metric=scored_by, form=plan.form),
+        manifest=manifest,
+    )
+
+
+def _prior(data: dict[str, Any]) -> np.ndarray:
+    """Returns the fraction of the training photos in each class, float64 [K]."""
+    counts = np.asarray(data["class_photos"], np.float64)
+    return counts / counts.sum()
+
+
+def _wanted(
+    asked: str, *, members: Sequence[Member], manifest: Manifest | None, metric: Metric, form: Form
+) -> WantedDecision:
+    """Returns the decision to fit; without a data set, none."""
+    if manifest is not None:
+        return plan_decision(asked, members=members, manifest=manifest, metric=metric, form=form)
+    kind = wanted_decision(asked, metric=metric, form=form)
+    if kind == PLAIN:
+        return WantedDecision(PLAIN, metric)
+    advice = "it is fitted on held-out photos: give the data set of the runs, too, with --data=DIR"
+    if asked != AUTO:
+        raise UserError(f"--decision={asked} is not possible without a data set, since {advice}.")
+    return WantedDecision(PLAIN, metric, notes=(f"Not fitted: {DECISIONS[kind].summary}, since {advice}.",))

@@ -1,0 +1,201 @@
+"""Photos that are in no data set are answered for in the sample's form: every Id, whatever state its photo is in."""
+
+import dataclasses
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from carclf import device, predict, runs
+from carclf.data.manifest import load_manifest
+from carclf.data.photos import read_photos
+from carclf.errors import UserError
+from carclf.inference import photo_stream, programs
+from carclf.inference.photo_list import list_photos
+from carclf.predict import PredictOptions
+from tests.conftest import write_dataset
+from tests.inference.made_runs import colour_classifier, make_run
+
+CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
+PHOTOS = 5
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Returns a folder with a data set, two runs, and its test photos as files below hidden/."""
+    home = tmp_path_factory.mktemp("home")
+    manifest = write_dataset(home / "data", photos_a_fold=24, test_photos=PHOTOS)
+    make_run(home / "runs" / "one", manifest)
+    make_run(home / "runs" / "two", manifest, seed=2)
+    (home / "hidden" / "deep").mkdir(parents=True)
+    for row, raw in read_photos(manifest, split="test", rows=range(PHOTOS)).items():
+        (home / "hidden" / "deep" / f"test{row:03d}.jpg").write_bytes(raw)
+    return home
+
+
+@pytest.fixture
+def answer(home, tmp_path, monkeypatch, capsys):
+    """Returns a function that predicts and returns (submission, probabilities [N, 3], (stdout, stderr))."""
+    monkeypatch.setattr(device, "select_device", lambda *_, **__: CPU)
+    monkeypatch.setattr(programs, "build_photo_classifier", colour_classifier)
+
+    def go(*, header="Id,Category", cells="0", ids=None, **changes):
+        sample = tmp_path / "sample.csv"
+        names = [f"test{row:03d}.jpg" for row in (4, 3, 2, 1, 0)] if ids is None else ids
+        sample.write_text("\n".join([header, *(f"{name},{cells}" for name in names)]) + "\n")
+        options = {
+            "photos": str(home / "hidden"), "sample": str(sample), "runs": str(home / "runs"), "run": "one",
+            "output": str(tmp_path / "s.csv"), "probabilities": str(tmp_path / "p.csv"), "batch_size": 2,
+        }  # fmt: skip
+        assert predict.main(PredictOptions(**(options | changes))) == 0
+        read = [pd.read_csv(tmp_path / name, dtype=str, keep_default_na=False) for name in ("s.csv", "p.csv")]
+        return read[0], read[1].iloc[:, 1:4].astype(float).to_numpy(), capsys.readouterr()
+
+    return go
+
+
+def test_the_answers_are_those_of_the_same_photos_in_a_data_set(answer, home, tmp_path):
+    submission, probabilities, _ = answer()
+    stored, same, _ = answer(photos="", data=str(home / "data"))
+    assert submission["Id"].tolist() == [f"test{row:03d}.jpg" for row in (4, 3, 2, 1, 0)]
+    pd.testing.assert_frame_equal(submission, stored)
+    np.testing.assert_allclose(probabilities, same, atol=1e-5)
+
+
+def test_an_ensemble_and_its_views_are_averaged_as_in_a_data_set(answer, home):
+    how = {"run": "one,two", "run_weights": "0.25,0.75", "tta": "clean|flip"}
+    _, probabilities, _ = answer(**how)
+    _, same, _ = answer(photos="", data=str(home / "data"), **how)
+    np.testing.assert_allclose(probabilities, same, atol=1e-5)
+
+
+def test_without_a_sample_every_photo_is_answered_for(answer, home):
+    submission, _, _ = answer(sample="")
+    assert submission["Id"].tolist() == [f"test{row:03d}.jpg" for row in range(PHOTOS)]
+
+
+def test_photos_in_a_zip_are_read_in_place(answer, home, tmp_path):
+    with zipfile.ZipFile(tmp_path / "hidden.zip", "w") as archive:
+        for path in sorted((home / "hidden").rglob("*.jpg")):
+            archive.write(path, f"test/{path.name}")
+    _, probabilities, _ = answer(photos=str(tmp_path / "hidden.zip"))
+    _, same, _ = answer()
+    np.testing.assert_array_equal(probabilities, same)
+
+
+def test_ids_may_lack_the_extension(answer):
+    submission, _, _ = answer(ids=["test002", "test000"])
+    whole, _, _ = answer()
+    assert submission["Category"].tolist() == whole["Category"].iloc[[2, 4]].tolist()
+
+
+@pytest.fixture
+def damaged(home, tmp_path):
+    """Returns a folder with one whole photo, one that is cut off, and none for a third Id."""
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    raw = (home / "hidden" / "deep" / "test000.jpg").read_bytes()
+    (folder / "whole.jpg").write_bytes(raw)
+    (folder / "cut.jpg").write_bytes(raw[: len(raw) // 2])
+    return folder
+
+
+IDS = ["cut.jpg", "gone.jpg", "whole.jpg"]
+
+
+def test_an_id_without_a_readable_photo_is_answered_with_the_prior(answer, damaged, home):
+    manifest = load_manifest(str(home / "data"))
+    _, probabilities, said = answer(photos=str(damaged), ids=IDS, header="Id,0,5,10", cells="0,0,0")
+    counts = np.array([entry.count for entry in manifest.classes])
+    for row in (0, 1):
+        np.testing.assert_allclose(probabilities[row], counts / counts.sum(), atol=1e-6)
+    assert "Warning: 2 of 3 photos cannot be read; their answers are the frequency of each class" in said.err
+    assert "cut.jpg: " in said.err
+    assert "gone.jpg: no photo has this Id" in said.err
+    _, whole, _ = answer(photos=str(damaged), ids=["whole.jpg"])
+    np.testing.assert_allclose(probabilities[2], whole[0], atol=1e-6)
+
+
+def test_a_bad_photo_may_end_the_work(answer, damaged, tmp_path):
+    with pytest.raises(UserError, match=r"^2 of 3 photos cannot be read \(first: cut.jpg: .*--on_bad=prior"):
+        answer(photos=str(damaged), ids=IDS, on_bad="fail")
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_answers_without_any_photo_are_refused(answer, damaged, tmp_path):
+    with pytest.raises(UserError, match=r"^1 of 1 photos cannot be read \(first: cut.jpg: .*check --photos"):
+        answer(photos=str(damaged), ids=["cut.jpg"])
+    assert not (tmp_path / "s.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"ids": ["a.jpg", "b.jpg"]}, r"None of the 2 Ids in .*sample.csv \(first: a.jpg\) names one of the 5 photos"),
+        ({"photos": "nowhere"}, "There is nothing at --photos=nowhere"),
+        ({"decision": "temperature", "header": "Id,0,5,10", "cells": "0,0,0"}, "--data=DIR"),
+        ({"header": "Id,0,5,11", "cells": "0,0,0"}, "11"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_predicted(answer, monkeypatch, changes, text):
+    monkeypatch.setattr(device, "select_device", lambda *_, **__: pytest.fail("a device was chosen"))
+    with pytest.raises(UserError, match=text):
+        answer(**changes)
+
+
+def test_a_folder_without_photos_is_refused(answer, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match=r"There is no photo in --photos=.*none: give the folder or the zip"):
+        answer(photos=str(tmp_path / "none"))
+
+
+def test_calibration_needs_the_data_set_and_says_so(answer, home):
+    asked = {"header": "Id,0,5,10", "cells": "0,0,0"}
+    _, _, said = answer(**asked)
+    assert "Not fitted: calibrated probabilities, since it is fitted on held-out photos" in said.out
+    _, _, said = answer(**asked, data=str(home / "data"))
+    assert "Calibrated probabilities" in said.out
+
+
+def test_a_run_of_an_older_version_needs_the_data_set(answer, home, tmp_path):
+    directory = tmp_path / "older"
+    make_run(directory, load_manifest(str(home / "data")))
+    stage = json.loads((directory / runs.STAGE_FILE).read_text())
+    del stage["data"]["class_labels"]
+    (directory / runs.STAGE_FILE).write_text(json.dumps(stage))
+    with pytest.raises(UserError, match=r"does not say how the competition writes its labels.*--data=DIR"):
+        answer(run=str(directory))
+    submission, _, _ = answer(run=str(directory), data=str(home / "data"))
+    assert len(submission) == PHOTOS
+
+
+def test_few_photos_are_in_memory_at_once(home, monkeypatch):
+    held = dict.fromkeys(("now", "most"), 0)
+
+    @dataclasses.dataclass
+    class Counting:
+        class_names = ("0", "5", "10")
+
+        def prepare(self, raw):
+            held["now"] += 1
+            held["most"] = max(held.values())
+            return {}
+
+        def predict_prepared(self, photos):
+            held["now"] -= len(photos)
+            return np.full((len(photos), 3), 1 / 3)
+
+    photos = list_photos(str(home / "hidden"), sample=None, spool="")
+    many = dataclasses.replace(photos, ids=[str(n) for n in range(100)], _entries=list(photos._entries) * 20)
+    probabilities, unread = photo_stream.predict_list(Counting(), many, batch_size=4)
+    assert not unread
+    assert np.isfinite(probabilities).all()
+    assert held["most"] <= 3 * 4
+
+
+@pytest.mark.parametrize("other", [{"compare": "old.csv"}, {"split": "val"}, {"run_weights": "fitted"}, {"photo": "a"}])
+def test_options_of_a_data_set_are_refused(other):
+    with pytest.raises(UserError, match=f"--{next(iter(other))}"):
+        PredictOptions(run="one", photos="hidden", **other)
