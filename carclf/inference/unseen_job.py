@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,9 @@ from carclf.inference.decision_kinds import DECISIONS
 from carclf.inference.decisions import AUTO, PLAIN, WantedDecision, plan_decision, wanted_decision
 from carclf.inference.photo_list import PhotoList, list_photos
 from carclf.metrics import Metric
-from carclf.runs import Member
+from carclf.runs import Member, Run
+from carclf.runs.run_files import DataEntry
+from carclf.schema import typed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,21 +69,9 @@ def plan_unseen_job(
     Raises:
       UserError: runs, data set, photos, sample, form and metric do not fit together.
     """
-    data = members[0].runs[0].stage["data"]
     if manifest is not None:
         check_classes([run for member in members for run in member.runs], manifest)
-        data = {
-            "class_labels": manifest.class_labels,
-            "class_photos": [entry.count for entry in manifest.classes],
-            "form": manifest.form.to_dict() if manifest.form else None,
-        }
-    if "class_labels" not in data:
-        raise UserError(
-            f"The run {members[0].runs[0].directory} does not say how the competition writes its labels, since an "
-            "older carclf trained it: give its data set, too, with --data=DIR."
-        )
-    labels = tuple(map(str, data["class_labels"]))
-    own = Form.from_dict(data["form"]) if data.get("form") else None
+    labels, counts, own = _known(members[0].runs[0], manifest)
     sample = None
     if sample_file:
         id_column = own.id_column if own else ""
@@ -92,17 +81,29 @@ def plan_unseen_job(
     return UnseenJob(
         photos=list_photos(photos, sample=sample, spool=spool),
         class_labels=labels,
-        prior=_prior(data),
+        prior=counts / counts.sum(),
         plan=plan,
         wanted=_wanted(decision, members=members, manifest=manifest, metric=scored_by, form=plan.form),
         manifest=manifest,
     )
 
 
-def _prior(data: dict[str, Any]) -> np.ndarray:
-    """Returns the fraction of the training photos in each class, float64 [K]."""
-    counts = np.asarray(data["class_photos"], np.float64)
-    return counts / counts.sum()
+def _known(run: Run, manifest: Manifest | None) -> tuple[Sequence[str], np.ndarray, Form | None]:
+    """Returns labels, their training photos (float64 [K]) and the form of the answers, from the data set or the run.
+
+    Raises:
+      UserError: there is no data set, and an older run does not know them.
+    """
+    if manifest is not None:
+        counts = np.array([entry.count for entry in manifest.classes], np.float64)
+        return manifest.class_labels, counts, manifest.form
+    data = typed(run.stage["data"], DataEntry, at="data")
+    if not data.class_labels:
+        raise UserError(
+            f"The run {run.directory} does not say how the competition writes its labels, since an older carclf "
+            "trained it: give its data set, too, with --data=DIR."
+        )
+    return data.class_labels, np.array(data.class_photos, np.float64), data.form
 
 
 def _wanted(

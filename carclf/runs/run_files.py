@@ -7,6 +7,7 @@ from typing import Any
 
 from carclf import hashed_json
 from carclf.errors import UserError
+from carclf.forms import Form
 from carclf.schema import typed, typed_fields
 
 FORMAT_VERSION = 1
@@ -29,6 +30,9 @@ class DataEntry:
     class_map_sha256: str
     fingerprint: str
     max_side: int
+    class_labels: tuple[str, ...] = ()
+    class_photos: tuple[int, ...] = ()
+    form: Form | None = None
     directory: str = ""
     train_photos: int = 0
     val_photos: int = 0

@@ -163,7 +163,7 @@ def test_a_run_of_an_older_version_needs_the_data_set(answer, home, tmp_path):
     directory = tmp_path / "older"
     make_run(directory, load_manifest(str(home / "data")))
     stage = json.loads((directory / runs.STAGE_FILE).read_text())
-    del stage["data"]["class_labels"]
+    del stage["data"]["class_labels"], stage["content_sha256"]
     (directory / runs.STAGE_FILE).write_text(json.dumps(stage))
     with pytest.raises(UserError, match=r"does not say how the competition writes its labels.*--data=DIR"):
         answer(run=str(directory))
