@@ -7,6 +7,7 @@ import numpy as np
 import psutil
 
 from carclf.data import storage
+from carclf.data.cache_files import CacheFiles, reserved_bytes
 from carclf.data.decoder import DecodeSizes
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
@@ -17,14 +18,16 @@ ROOM = 0.8  # the fraction of the free space that may be used
 class DecodedCache:
     """Space for the pixels of every photo of a data set at its decoded size, without gaps or padding.
 
+    A photo in a file is compared with its checksum when a process reads it for the first time.
+
     Attributes:
-      held: bool [N], which photos it holds; set an entry when its pixels are complete.
       bytes: of all photos together.
     """
 
-    def __init__(self, extents: np.ndarray, *, memory: np.ndarray, held: np.ndarray) -> None:
-        self.held = held
-        self._extents, self._memory = extents, memory
+    def __init__(self, extents: np.ndarray, *, memory: np.ndarray, files: CacheFiles | None = None) -> None:
+        """Creates a cache in `memory`, uint8 [bytes], which is that of `files` if there are any."""
+        self._extents, self._memory, self._files = extents, memory, files
+        self._known = np.zeros(len(extents), np.bool_)  # written or compared by this process
         self._starts = _starts(extents)
         self.bytes = int(self._starts[-1])
 
@@ -32,6 +35,25 @@ class DecodedCache:
         """Returns a view of a photo's pixels, uint8 [h, w, 3]: to read if it is held, to write otherwise."""
         flat = self._memory[self._starts[number] : self._starts[number + 1]]
         return flat.reshape(*self._extents[number], 3)
+
+    def holds(self, number: int) -> bool:
+        """Returns whether the pixels of a photo are here and whole."""
+        if not self._known[number] and self._files is not None:
+            self._known[number] = self._files.is_whole(number)
+        return bool(self._known[number])
+
+    def keep(self, number: int) -> None:
+        """Records that all pixels of a photo are written.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        try:
+            if self._files is not None:
+                self._files.keep(number)
+        except OSError as error:
+            raise _cannot_be_written(os.path.dirname(self._files.stem) if self._files else "", error) from None
+        self._known[number] = True
 
 
 def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: DecodeSizes) -> DecodedCache | None:
@@ -47,36 +69,31 @@ def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: Dec
       UserError: the folder cannot be written.
     """
     extents = sizes.extents
+    starts = _starts(extents)
     needed = int(_starts(extents[wanted])[-1])
+    stem = os.path.join(where, f"decoded-{manifest.fingerprint[:16]}-{storage.sha256(extents.tobytes())[:16]}")
     try:
-        free = _free_memory() if where == "ram" else _free_disk(where)
+        free = _free_memory() if where == "ram" else _free_disk(where) + reserved_bytes(stem)
         place = "memory" if where == "ram" else where
         size = f"{len(wanted):,} decoded photos take {needed / 1e9:.2f} GB"
         if needed > ROOM * free:
             print(f"Cache: {size}, too much for the {free / 1e9:.1f} GB free in {place}: each epoch decodes again.")
             return None
         print(f"Cache: {size} of the {free / 1e9:.1f} GB free in {place}.")
-        total = int(_starts(extents)[-1])
         if where == "ram":
-            return DecodedCache(extents, memory=np.empty(total, np.uint8), held=np.zeros(len(extents), np.bool_))
-        stem = os.path.join(where, f"decoded-{manifest.fingerprint[:16]}-{storage.sha256(extents.tobytes())[:16]}")
-        return DecodedCache(extents, memory=_mapped(f"{stem}.bin", total), held=_mapped(f"{stem}.held", len(extents)))
+            return DecodedCache(extents, memory=np.empty(starts[-1], np.uint8))
+        files = CacheFiles(stem, starts, wanted=wanted)
+        return DecodedCache(extents, memory=files.pixels, files=files)
     except OSError as error:
-        raise UserError(
-            f"--cache={where} cannot be written ({error.strerror or error}): name another folder, or ram."
-        ) from None
+        raise _cannot_be_written(where, error) from None
+
+
+def _cannot_be_written(where: str, error: OSError) -> UserError:
+    return UserError(f"--cache={where} cannot be written ({error.strerror or error}): name another folder, or ram.")
 
 
 def _starts(extents: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(extents.prod(axis=1) * 3)])
-
-
-def _mapped(path: str, size: int) -> np.ndarray:
-    """Returns a file as an array uint8 [size]: the existing one, or a new one, which takes no space until written."""
-    if not os.path.isfile(path) or os.path.getsize(path) != size:
-        with open(path, "wb") as file:
-            file.truncate(size)
-    return np.memmap(path, np.uint8, "r+", shape=(size,))
 
 
 def _free_disk(folder: str) -> int:

@@ -86,10 +86,11 @@ class PhotoLoader:
 
     def _fill_one(self, canvas: np.ndarray, index: int, height: int, width: int) -> None:
         if self._cache is not None:
-            pixels = self._cache.pixels(self._numbers[index])
-            if not self._cache.held[self._numbers[index]]:
+            number = int(self._numbers[index])
+            pixels = self._cache.pixels(number)
+            if not self._cache.holds(number):
                 self._decode(index, pixels)
-                self._cache.held[self._numbers[index]] = True
+                self._cache.keep(number)
             canvas[:height, :width] = pixels
         elif width == canvas.shape[1]:
             self._decode(index, canvas[:height])  # the rows of a photo as wide as the canvas are contiguous

@@ -55,8 +55,8 @@ class DeviceEntry:
 class ParentEntry:
     """The parent run in a stage.json."""
 
-    run: str
-    stage: str
+    run: str = ""
+    stage: str = ""
     val_accuracy: float | None = None
 
 
