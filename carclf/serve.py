@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import sys
 import time
 
 from carclf import runs
@@ -30,6 +31,11 @@ class ServeOptions(Options):
     host: str = option(
         "127.0.0.1", "Address to listen on; 0.0.0.0 lets the whole network in, without a password.", group="Server"
     )
+    allow_host: str = option(
+        "",
+        "Names, with commas, under which a proxy's visitors reach the server, such as notebooks.example.org.",
+        group="Server",
+    )
     port: int = option(8080, "Port to listen on; 0 takes any free one.", low=0, high=65535, group="Server")
     max_mb: float = option(20.0, "Size limit of an uploaded file, MB.", above=0, high=1000, group="Server")
     device: str = same_option(TrainOptions, "device", names=(), choices=("auto", "cpu", "gpu", "tpu"))
@@ -52,6 +58,8 @@ def main(options: ServeOptions) -> None:
     from carclf.serving.server import bind, run_server
 
     opened = bind(options.host, options.port)
+    if warning := exposure(options.host):
+        print(f"Warning: {warning}", file=sys.stderr)
 
     from carclf.device import select_device
 
@@ -68,7 +76,13 @@ def main(options: ServeOptions) -> None:
         model.warm_up()
     seconds = time.perf_counter() - started
     name = " + ".join(run.name for run in loaded)
-    app = build_app(model, name=name, host=options.host, max_bytes=int(options.max_mb * 1e6))
+    app = build_app(
+        model,
+        name=name,
+        host=options.host,
+        max_bytes=int(options.max_mb * 1e6),
+        allowed_hosts=[name.strip() for name in options.allow_host.split(",") if name.strip()],
+    )
     host = f"[{options.host}]" if ":" in options.host else options.host
     address = f"http://{host}:{opened.getsockname()[1]}"
     run_server(
@@ -80,6 +94,18 @@ def main(options: ServeOptions) -> None:
         ),
     )
     print("Stopped.")
+
+
+def exposure(host: str) -> str:
+    """Returns a sentence about who can reach an address besides this machine; '' if nobody can."""
+    from carclf.serving.guards import is_loopback
+
+    if is_loopback(host):
+        return ""
+    return (
+        f"whoever reaches {host} can use this server, without a password: use --host=127.0.0.1, or put a proxy with a "
+        "password in front of it."
+    )
 
 
 if __name__ == "__main__":

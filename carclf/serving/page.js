@@ -52,11 +52,12 @@ async function classify(file) {
   form.append("file", file);
   let response;
   try {
-    response = await fetch("/api/classify?heat=1", { method: "POST", body: form });
+    response = await fetch("api/classify?heat=1", { method: "POST", body: form });
   } catch {
     throw new Error("The server does not answer: is it still running?");
   }
-  const answer = await response.json();
+  // A proxy in between may answer with a page.
+  const answer = await response.json().catch(() => ({ error: `The server answered with ${response.status}.` }));
   if (!response.ok) throw new Error(answer.error);
   return answer;
 }
@@ -137,7 +138,7 @@ byId("clear").addEventListener("click", () => {
   byId("bar").hidden = true;
 });
 
-fetch("/health").then((response) => response.json()).then((health) => {
+fetch("health").then((response) => response.json()).then((health) => {
   largest = health.max_bytes;
   byId("model").textContent = `The run ${health.run} knows ${health.classes} classes. Photos stay on the machine that runs it.`;
   byId("limit").textContent = `Up to ${largest / 1e6} MB each.`;

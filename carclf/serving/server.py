@@ -1,15 +1,19 @@
 """Opens the port and runs the server on it."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from carclf.errors import UserError
 
 SHUTDOWN_SECONDS = 5  # for requests in progress
+HEAD_SECONDS = 10.0  # for the first line and the headers of a request
+MAX_CONNECTIONS = 512
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -37,23 +41,62 @@ def run_server(app: Starlette, *, opened: socket.socket, announce: Callable[[], 
     """Serves until Ctrl-C or SIGTERM.
 
     Args:
-      app: the application.
+      app: the application; its `state.stop` ends the uploads that arrive.
       opened: the socket from `bind`.
       announce: called when the server accepts requests.
     """
     config = uvicorn.Config(
-        app, log_level="warning", server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, ws="none"
+        app,
+        http=_TimedHeads,
+        limit_concurrency=MAX_CONNECTIONS,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        ws="none",
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
-        _Server(config, announce).run(sockets=[opened])
+        _Server(config, announce, stop=app.state.stop).run(sockets=[opened])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], *, stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self._announce = announce
+        self._announce, self._stop = announce, stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stop()
+        await super().shutdown(sockets)
+
+
+class _TimedHeads(H11Protocol):
+    """Closes a connection whose request does not begin, or whose headers do not end, in time."""
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget_head()
+        elif self._head is None:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None

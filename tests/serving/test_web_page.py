@@ -3,7 +3,6 @@
 import http.client
 import json
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from carclf.data.photos import read_photos
@@ -19,14 +17,15 @@ from carclf.errors import UserError
 from carclf.model import photo_classifier
 from carclf.model.render import Render
 from carclf.serving import model as served
-from carclf.serving.app import SECURITY_HEADERS, build_app, is_loopback
+from carclf.serving.app import build_app
+from carclf.serving.guards import SECURITY_HEADERS, is_loopback
 from carclf.serving.model import ServedModel, Task
-from carclf.serving.server import bind, run_server
+from carclf.serving.server import bind
 from tests.inference.made_runs import make_run
+from tests.serving.clients import BOUNDARY, ask, classify, form, serving
 
 CLIENTS = 8
 MAX_BYTES = 100_000
-BOUNDARY = "border"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,52 +57,13 @@ def model(run):
 @pytest.fixture(scope="module")
 def port(model) -> Iterator[int]:
     """The port of a server that runs in a thread."""
-    opened = bind("127.0.0.1", 0)
-    app = build_app(model, name="one", host="127.0.0.1", max_bytes=MAX_BYTES)
-    servers, ready = [], threading.Event()
-    remember = uvicorn.Server.__init__
-
-    def init(self, config):
-        remember(self, config)
-        servers.append(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uvicorn.Server, "__init__", init)
-        thread = threading.Thread(target=run_server, kwargs={"app": app, "opened": opened, "announce": ready.set})
-        thread.start()
-        assert ready.wait(120)
-    yield opened.getsockname()[1]
-    servers[0].should_exit = True
-    thread.join(120)
-    assert not thread.is_alive()
+    with serving(build_app(model, name="one", host="127.0.0.1", max_bytes=MAX_BYTES)) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
 def photos(dataset):
     return [encoded for _, encoded in sorted(read_photos(dataset, split="train", folds=[0], rows=range(8)).items())]
-
-
-def ask(port: int, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
-    finally:
-        connection.close()
-
-
-def form(content: bytes, *, field: str = "file", name: str = "photo.jpg") -> bytes:
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'
-    return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-def classify(port: int, content: bytes, query: str = "", **how: str) -> tuple[int, dict]:
-    body = form(content, **how)
-    kind = f"multipart/form-data; boundary={BOUNDARY}"
-    status, headers, answer = ask(port, "POST", f"/api/classify{query}", body, Content_Type=kind)
-    assert headers["content-type"] == "application/json"
-    return status, json.loads(answer)
 
 
 def test_a_photo_gets_the_probabilities_of_the_run(port, model, run, photos):
