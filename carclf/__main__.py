@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import carclf
 from carclf.command import USAGE_ERROR, run_command
+from carclf.streams import keep_writable
 
 # In the order of use; a command that is not named here comes last.
 ORDER = ("sample", "make_tfrecords", "explore", "probe", "tune", "train", "evaluate", "predict", "export", "serve")
@@ -17,6 +18,7 @@ ORDER = ("sample", "make_tfrecords", "explore", "probe", "tune", "train", "evalu
 
 def main() -> NoReturn:
     """Runs the command that the first argument names, as `python -m carclf.COMMAND` would, and exits with its code."""
+    keep_writable()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         print(help_text())

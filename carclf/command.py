@@ -18,11 +18,13 @@ from carclf.extras import install_command
 from carclf.flags import Option, define_flags, from_flags, options_of
 from carclf.preemption import PREEMPTED
 from carclf.streams import keep_writable
+from carclf.text_file import read_text
 
 FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's default is 1, which we reserve for unexpected errors
 NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
 WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists go below it
+REMARKS = ("#", "//")  # what begins a line of a flag file that is no option, as in absl
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
 
@@ -104,7 +106,7 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
     package. (absl's own expansion looks in the current folder only.)
 
     Raises:
-      UserError: a file is missing, or includes itself.
+      UserError: a file is missing or no text, includes itself, or has a line that is neither an option nor a remark.
     """
     result: list[str] = []
     pending = list(arguments)
@@ -157,8 +159,15 @@ def _find_flagfile(value: str, *, beside: Path | None) -> Path:
 
 
 def _flagfile_lines(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.strip() for line in lines if line.strip().startswith("-")]
+    lines = [line.strip() for line in read_text(path, what="flag file").splitlines()]
+    for number, line in enumerate(lines, start=1):
+        if line and not line.startswith(("-", *REMARKS)):
+            shown = line if line.isprintable() and len(line) <= WIDEST_NAMES else f"{line[:WIDEST_NAMES]!a}…"
+            raise UserError(
+                f"Line {number} of the flag file {path} is no option: {shown}: write --name=value, or begin a remark "
+                "with #."
+            )
+    return [line for line in lines if line.startswith("-")]
 
 
 def help_text(options: type, description: str) -> str:

@@ -31,7 +31,8 @@ def forgiving(number: int, *, like: TextIO | None, closes: bool = False) -> Text
 
     Args:
       number: the descriptor.
-      like: the stream whose encoding and buffering it has; None for UTF-8.
+      like: the stream whose encoding and buffering it has; None for UTF-8. Characters that the encoding lacks are
+        written as \\xNN.
       closes: whether closing the stream closes the descriptor.
     """
     if like is not None:
@@ -42,7 +43,7 @@ def forgiving(number: int, *, like: TextIO | None, closes: bool = False) -> Text
     return io.TextIOWrapper(
         cast(Any, file if unbuffered else io.BufferedWriter(file)),
         encoding=like.encoding if like else "utf-8",
-        errors=like.errors if like else "backslashreplace",
+        errors="backslashreplace" if like is None or like.errors == "strict" else like.errors,
         line_buffering=bool(like and like.line_buffering),
         write_through=unbuffered,
     )

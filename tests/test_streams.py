@@ -71,3 +71,34 @@ def test_what_is_read_is_there(tmp_path):
         *(f"warning {number}" for number in range(5)),
         "Error: It is broken: mend it.",
     ]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1:strict"])
+def test_a_character_that_the_output_lacks_ends_no_work(encoding):
+    said = "Against b3: rate 1 → 2, Škoda \udcff 🚗"
+    program = (
+        "import dataclasses, sys\n"
+        "from carclf.command import run_command\n"
+        "from carclf.errors import UserError\n"
+        "from carclf.flags import Options\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class NoOptions(Options): pass\n"
+        "def main(options):\n"
+        f"    print({said!a}); print({said!a}, file=sys.stderr); raise UserError({said!a})\n"
+        "run_command(main, NoOptions, description='')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, timeout=120)
+    assert answer.returncode == 2
+    name, _, _ = encoding.partition(":")
+    shown = said.encode(name, "backslashreplace").decode(name)
+    assert answer.stdout.decode(name).strip() == shown
+    assert answer.stderr.decode(name).split() == f"{shown} Error: {shown}".split()
+
+
+@pytest.mark.parametrize("arguments", [["carclf"], ["carclf", "--help"], ["carclf.train", "--help"]], ids=" ".join)
+def test_the_pages_of_help_are_printed_in_ascii(arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    answer = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, env=environment, timeout=120)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert answer.stdout.isascii()

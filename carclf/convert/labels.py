@@ -4,9 +4,11 @@ import dataclasses
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from carclf.convert.table import Table, read_table
 from carclf.errors import UserError
+from carclf.text_file import read_text
 
 ID_COLUMNS = ("id", "image_id", "imageid", "image/filename", "filename", "file_name", "file", "image", "img", "path")
 LABEL_COLUMNS = (
@@ -232,8 +234,8 @@ def class_names(classes: str) -> list[str]:
       UserError: a name occurs twice, or there is none.
     """
     if os.path.isfile(classes):
-        with open(classes, encoding="utf-8-sig") as file:
-            names = [line.strip() for line in file if line.strip()]
+        lines = read_text(Path(classes), what="file of --classes").split("\n")
+        names = [line.strip() for line in lines if line.strip()]
     else:
         names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(set(names)) != len(names) or not names:

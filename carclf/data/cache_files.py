@@ -112,8 +112,6 @@ def reserved_bytes(stem: str) -> int:
 
 
 def _flush(array: np.memmap) -> None:
-    while not isinstance(array, np.memmap) or (array.base is not None and isinstance(array.base, np.memmap)):
-        array = array.base
     array.flush()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from carclf.errors import UserError
 from carclf.flags import did_you_mean, options_of
+from carclf.text_file import read_text
 from carclf.train_options import TrainOptions
 
 # Factors of the base's learning rate, so that they suit every stage; the other ranges are as wide as in practice.
@@ -49,15 +50,11 @@ def read_space(path: str, *, base: TrainOptions) -> tuple[Parameter, ...]:
     """Returns the space in a file, or `DEFAULT_SPACE` if `path` is empty.
 
     Raises:
-      UserError: there is no such file, or as for `parse_space`.
+      UserError: there is no such text file, or as for `parse_space`.
     """
     if not path:
         return parse_space(DEFAULT_SPACE, base=base, where="the default space")
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--space={path} cannot be read ({reason}): give a text file of parameters.") from None
+    text = read_text(Path(path).expanduser(), what="file of --space")
     return parse_space(text, base=base, where=path)
 
 

@@ -102,5 +102,5 @@ def test_what_is_wrong_is_told_in_one_sentence(line, sentence):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"--space=.*none.space cannot be read \(No such file"):
+    with pytest.raises(UserError, match=r"The file of --space .*none.space cannot be read \(No such file"):
         read_space(str(tmp_path / "none.space"), base=BASE)

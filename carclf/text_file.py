@@ -1,0 +1,44 @@
+"""Reads a text file that a person wrote, whatever editor saved it."""
+
+import codecs
+import os
+from pathlib import Path
+
+from carclf.errors import UserError
+
+# UTF-32 before UTF-16, whose mark it begins with.
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: Path, *, what: str) -> str:
+    """Returns the text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Args:
+      path: the file.
+      what: what it is, for error texts, such as 'flag file'.
+
+    Raises:
+      UserError: it cannot be read, or it is no text in one of these encodings.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise UserError(f"The {what} {path} cannot be read ({reason}): give the path of a text file.") from None
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The {what} {path} is no {encoding.removesuffix('-sig').upper()} text (at byte {error.start}): save it as "
+            "UTF-8."
+        ) from None
+    if "\0" in text:
+        raise UserError(f"The {what} {path} is no text (it holds a byte of zeros): save it as UTF-8 text.")
+    return text
