@@ -1,7 +1,8 @@
 """SIGTERM, the notice that a machine is about to vanish: its handler only notes it, and work stops where it can.
 
-A signal belongs to the process, and so does its note. Whatever works for long calls `check` between two steps. A call
-that cannot look, such as a compilation, is ended with its process before the grace period is over.
+SIGHUP, that a terminal has gone, counts alike, except under `nohup`. A signal belongs to the process, and so does its
+note. Whatever works for long calls `check` between two steps. A call that cannot look, such as a compilation, is ended
+with its process before the grace period is over.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ GRACE_VARIABLE = "CARCLF_GRACE_SECONDS"  # of the environment, for those that ki
 WRITER_SECONDS = 2.0  # for a file that is being written
 LIFELINE = "CARCLF_LIFELINE"  # of the environment: the standard input ends when the parent process does
 OVER = b"\0"
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no second
 
 _noted: list[str] = []  # what has told this process to stop, the first first
 _places: list[Callable[[], str]] = []  # what each `watching` says at the end, the innermost last
@@ -117,7 +119,11 @@ class _Watchdog:
         self._theirs, self._over = theirs, threading.Event()
         # Python runs a handler between two steps of Python only, but writes to this socket at once, even during a call.
         self._wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        self._handler = signal.signal(signal.SIGTERM, lambda number, frame: _note("SIGTERM"))
+        self._handlers = {
+            number: signal.signal(number, lambda number, frame: _note(signal.Signals(number).name))
+            for number in SIGNALS
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
+        }
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
         if os.environ.pop(LIFELINE, ""):
@@ -125,7 +131,8 @@ class _Watchdog:
 
     def close(self) -> None:
         """Ends the thread, and handles the signal as before."""
-        signal.signal(signal.SIGTERM, self._handler)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
         self._over.set()
         self._theirs.send(OVER)
@@ -135,8 +142,9 @@ class _Watchdog:
 
     def _watch(self) -> None:
         while not self._over.is_set():
-            if signal.SIGTERM in self._ours.recv(1):
-                _note("SIGTERM")
+            (number,) = self._ours.recv(1)
+            if number in self._handlers:
+                _note(signal.Signals(number).name)
                 if not self._over.wait(grace_seconds()):
                     _exit_now()
 

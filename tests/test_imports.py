@@ -60,7 +60,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 # On the ground floor, which has no rooms, the order is finer.
 GROUND = {
-    "__init__": {"registration"},
+    "__init__": {"preemption", "registration"},
     "registration": set(),
     "errors": set(),
     "extras": set(),

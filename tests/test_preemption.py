@@ -19,12 +19,12 @@ from carclf.workers import Workers
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def told():
-    """Sends this process SIGTERM while it is handled."""
+@pytest.fixture(params=["SIGTERM", "SIGHUP"])
+def told(request):
+    """Sends this process a signal while it is handled."""
     with preemption.watching(lambda: "half of it is saved"):
-        os.kill(os.getpid(), signal.SIGTERM)
-        yield
+        os.kill(os.getpid(), getattr(signal, request.param))
+        yield request.param
 
 
 def begin(program: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -39,7 +39,7 @@ def begin(program: str, *arguments: str, **environment: str) -> subprocess.Popen
 
 def test_the_handler_only_notes_and_the_next_look_ends_the_work(told):
     assert preemption.noted()
-    with pytest.raises(Preempted, match=r"^Stopped by SIGTERM: half of it is saved\.$"):
+    with pytest.raises(Preempted, match=rf"^Stopped by {told}: half of it is saved\.$"):
         preemption.check()
     os.kill(os.getpid(), signal.SIGTERM)  # a second one changes nothing
     with pytest.raises(Preempted):
@@ -54,6 +54,26 @@ def test_afterwards_the_signal_is_handled_as_before_and_forgotten():
     assert signal.getsignal(signal.SIGTERM) is before
     assert not preemption.noted()
     preemption.check()
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with preemption.watching(lambda: "x"):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not preemption.noted()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_command_notes_signals_before_its_module_is_found():
+    program = "import sys; sys.argv = sys.argv[1:]; import carclf, signal; print(signal.getsignal(signal.SIGTERM))"
+    said = [
+        subprocess.run([sys.executable, "-c", program, first], capture_output=True, text=True, cwd=ROOT).stdout
+        for first in ("-m", "a_program_that_imports_carclf.py")
+    ]
+    assert "_Watchdog" in said[0]
+    assert said[1] == "0\n" or "SIG_DFL" in said[1]
 
 
 def test_other_threads_are_not_ended(told):

@@ -234,6 +234,8 @@ def _run_one(study: optuna.Study, run: "_Runner") -> None:
     try:
         with _without_experimental_warnings():
             study.optimize(run, n_trials=1, catch=(TrialFailedError, _SurplusError))
+    except UserError:
+        raise
     except Exception:  # Optuna has several kinds for it, an AssertionError among them
         if run.number not in _restarted(study):
             raise
@@ -287,9 +289,9 @@ class _Runner:
             trial.set_user_attr("reason", str(error))
             print(f"Trial {trial.number} failed: {error}", file=sys.stderr, flush=True)
             raise
-        except (KeyboardInterrupt, Preempted) as error:
+        except (KeyboardInterrupt, Preempted, UserError) as error:
             self._start_again_later(trial)
-            if isinstance(error, Preempted):  # Optuna does this for the other
+            if isinstance(error, Preempted):  # Optuna does this for the others
                 self.study.tell(trial.number, state=TrialState.FAIL)
             raise
         print(f"Trial {trial.number}: val_{self.metric} {value:.4f}", flush=True)

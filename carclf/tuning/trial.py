@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from carclf import preemption, runs
-from carclf.errors import UserError
+from carclf.errors import UserError, full_disk
 from carclf.flags import changed_options
 from carclf.runs.run_files import read_metrics
 from carclf.train_options import TrainOptions
@@ -62,6 +62,7 @@ class TrainTrial:
         Raises:
           TrialFailedError: the trainer ended without a result: refused options, no memory, a crash.
           TrialPrunedError: `report` returned True.
+          UserError: the disk is full.
           Preempted: SIGTERM has arrived; the trainer is gone, with what it had reached.
         """
         directory = self.folder / f"trial-{number:05d}"
@@ -79,7 +80,7 @@ class TrainTrial:
         if process.exitcode in (preemption.PREEMPTED, -signal.SIGTERM):
             preemption.check_soon()  # the trainer may hear of it first
         if process.exitcode:
-            raise TrialFailedError(_reason(process.exitcode, directory / LOG_FILE))
+            raise _failure(process.exitcode, directory / LOG_FILE)
         return float(read_metrics(directory / runs.METRICS_FILE)[self.column])
 
     def _arguments(self, directory: Path, values: Mapping[str, Any]) -> list[str]:
@@ -146,6 +147,12 @@ def _drop_weights(directory: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif path.name not in KEPT_FILES:
             path.unlink(missing_ok=True)
+
+
+def _failure(code: int, log: Path) -> Exception:
+    """Returns what a trainer that ended with this exit code means: a full disk is no fault of the trial's values."""
+    failure = TrialFailedError(_reason(code, log))
+    return UserError(f"The search stops: {failure}.") if full_disk(failure) else failure
 
 
 def _reason(code: int, log: Path) -> str:

@@ -268,3 +268,12 @@ def test_two_processes_that_begin_the_last_trial_at_once_keep_one(url):
     tally = search(study, objective, space=SPACE, trials=2, seed=5, epochs=3)
     assert begun == [0]
     assert tally == Tally(completed=2, pruned=0, failed=0, running=0)
+
+
+def test_a_full_disk_ends_the_search_and_fails_no_trial(url):
+    def objective(number, values, report):
+        raise UserError("The search stops: a file could not be written (No space left on device).")
+
+    with pytest.raises(UserError, match="No space left"):
+        search(opened(url), objective, space=SPACE, trials=2, seed=5, epochs=3)
+    assert search(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3) == Tally(2, 0, 0, 0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from carclf.errors import UserError
 from carclf.train_options import TrainOptions
 from carclf.tuning import trial
 from carclf.tuning.trial import TrainTrial, TrialFailedError, TrialPrunedError
@@ -85,3 +86,14 @@ def test_only_figures_are_kept(tmp_path):
     (tmp_path / "checkpoints" / "step-1.npz").write_text("")
     trial._drop_weights(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"stage.json", "history.csv", "metrics.json", "log.txt"}
+
+
+def test_a_full_disk_is_no_fault_of_a_trial(tmp_path):
+    (tmp_path / "log.txt").write_text(
+        "Error: a.png could not be written (No space left on device): free space there.\n"
+    )
+    failure = trial._failure(2, tmp_path / "log.txt")
+    assert isinstance(failure, UserError)
+    assert "The search stops: a.png could not be written (No space left on device)" in str(failure)
+    (tmp_path / "log.txt").write_text("Error: --weights=x is not there.\n")
+    assert isinstance(trial._failure(2, tmp_path / "log.txt"), TrialFailedError)
