@@ -11,7 +11,7 @@ _SHOWN = re.compile(r"\b(?:UserError|DamagedShardError): ([^\n]+)")
 # How systems, HDF5, TensorFlow and SQLite say that nothing more can be written.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", None))  # Windows has no quota
 _FULL_TEXT = re.compile(
-    r"(?:(?P<path>/[^\n;]+); )?"  # TensorFlow's way to name the file
+    r"(?:(?P<path>/[^\s;]+); )?"  # TensorFlow's way to name the file
     r"(?P<reason>No space left on device|Disk quota exceeded|File too large|Read-only file system|"
     r"database or disk is full)"
 )
@@ -44,10 +44,15 @@ def sentence_in(error: BaseException) -> str | None:
     return full_disk(error)
 
 
-def full_disk(error: BaseException) -> str | None:
-    """Returns a sentence if the error came from a file system on which nothing more can be written; otherwise None."""
+def full_disk(error: BaseException, *, path: str = "") -> str | None:
+    """Returns a sentence if the error came from a file system on which nothing more can be written; otherwise None.
+
+    Args:
+      error: any exception.
+      path: what was being written; '' for what the error names.
+    """
     for one in _chain(error):
-        path = getattr(one, "filename", None)
+        path = path or str(getattr(one, "filename", None) or "")
         if isinstance(one, OSError) and one.errno is not None and one.errno in _FULL:
             reason = os.strerror(one.errno)  # HDF5 adds lines of its own
         elif found := _FULL_TEXT.search(str(one)):

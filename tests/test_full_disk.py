@@ -14,13 +14,14 @@ import pytest
 
 from carclf import files, runs
 from carclf.errors import UserError, full_disk, sentence_in
+from carclf.exporting.folder import new_folder
 from tests.training.test_training_kills import SMALL, assert_same_run
 
 ROOT = Path(__file__).parent.parent
 ADVICE = "free space there, and run the same command again; what was written before is whole."
 ANY = -1  # size
 HDF5 = "Can't synchronously write data (file write failed: time = Mon Nov 30 2026\n, filename = 'x.h5', errno = 28, "
-FLUSH = "{{function_node __wrapped__}} /runs/a/events.v2; No space left on device\n\tFailed to flush 2 events"
+FLUSH = "{{node /job:localhost/device:CPU:0}} /runs/a/events.v2; No space left on device\n\tFailed to flush 2 events"
 
 
 @pytest.mark.parametrize(
@@ -155,3 +156,16 @@ def test_evaluate_predict_and_export_on_a_full_disk_leave_what_was_there(dataset
     assert changed <= {"history.png", "confusion.png", "report.html", "label_patch.csv", runs.METRICS_FILE}
     assert json.loads((run / runs.METRICS_FILE).read_text())["val_photos"] == 8
     assert on_limited_disk([(commands["evaluate"], ANY, 0)])[0][0] == 0
+
+
+def test_an_export_that_finds_no_room_names_its_folder_and_keeps_the_old_one(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
+    with (
+        pytest.raises(UserError, match=rf"^{out} could not be written \(No space left on device\)"),
+        new_folder(out) as filled,
+    ):
+        (filled / "half").touch()
+        raise RuntimeError(FLUSH)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["out", "out/old"]

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from carclf.errors import UserError
+from carclf.errors import UserError, full_disk
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -28,7 +28,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder to fill, which replaces `path` at the end; after an error nothing is left of it.
 
     Raises:
-      UserError: it cannot be created.
+      UserError: it cannot be created, or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,5 +47,9 @@ def new_folder(path: Path) -> Iterator[Path]:
             if replaced.exists():
                 os.rename(replaced, path)
             raise
+    except Exception as error:
+        if full := full_disk(error, path=str(path)):  # libraries name the temporary folder, if any
+            raise UserError(full) from None
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
