@@ -10,7 +10,7 @@ import pytest
 from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
 from tests.conftest import write_dataset
-from tests.runs.test_run_files import places
+from tests.runs.test_stage_and_metrics import places
 from tests.test_hashed_json import flips
 
 
