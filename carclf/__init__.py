@@ -5,7 +5,6 @@ imported when it is first used. It does tell Keras about carclf's classes (`carc
 `keras.models.load_model` reads a saved model that contains them.
 """
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from carclf import preemption
@@ -31,7 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from carclf.model.render import Render
     from carclf.recipe import parse_recipe, parse_views
 
-if sys.argv[:1] == ["-m"]:  # `python -m carclf.COMMAND`, whose module is not found yet: signals count from here on
+if preemption.is_starting(__name__):  # signals count from here on
     preemption.begin()
 
 __version__ = "0.1.0"

@@ -9,6 +9,7 @@ import typing
 from typing import NoReturn
 
 import carclf
+from carclf import preemption
 from carclf.command import USAGE_ERROR, run_command
 from carclf.streams import keep_writable
 
@@ -18,6 +19,8 @@ ORDER = ("sample", "make_tfrecords", "explore", "probe", "tune", "train", "evalu
 
 def main() -> NoReturn:
     """Runs the command that the first argument names, as `python -m carclf.COMMAND` would, and exits with its code."""
+    keep_writable()
+    preemption.begin()
     keep_writable()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):

@@ -66,14 +66,19 @@ def test_what_nohup_ignores_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_command_notes_signals_before_its_module_is_found():
-    program = "import sys; sys.argv = sys.argv[1:]; import carclf, signal; print(signal.getsignal(signal.SIGTERM))"
-    said = [
-        subprocess.run([sys.executable, "-c", program, first], capture_output=True, text=True, cwd=ROOT).stdout
-        for first in ("-m", "a_program_that_imports_carclf.py")
-    ]
-    assert "_Watchdog" in said[0]
-    assert said[1] == "0\n" or "SIG_DFL" in said[1]
+@pytest.mark.parametrize(("module", "noted"), [("carclf.found_later", True), ("another_package.train", False)])
+def test_a_command_notes_signals_before_its_module_is_found_and_other_programs_do_not(module, noted, tmp_path):
+    (tmp_path / "another_package").mkdir()
+    for name in ("__init__", "train"):
+        (tmp_path / "another_package" / f"{name}.py").write_text("import carclf\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, signal; atexit.register(lambda: print(signal.getsignal(signal.SIGTERM) != signal.SIG_DFL))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-m", module], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    assert answer.stdout == f"{noted}\n", answer.stderr
 
 
 def test_other_threads_are_not_ended(told):

@@ -102,3 +102,12 @@ def test_the_pages_of_help_are_printed_in_ascii(arguments):
     answer = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, env=environment, timeout=120)
     assert (answer.returncode, answer.stderr) == (0, b"")
     assert answer.stdout.isascii()
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version", "train --help"])
+def test_help_into_a_closed_pipe_is_no_error(arguments):
+    answer = subprocess.run(
+        ["bash", "-c", f'"$0" -m carclf {arguments} | true; exit ${{PIPESTATUS[0]}}', sys.executable],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (answer.returncode, answer.stderr) == (0, "")
