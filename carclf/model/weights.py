@@ -113,7 +113,7 @@ def load_weights_file(model: keras.Model, path: Path, *, model_name: str, extra:
     with _named_for_keras(path, suffix=".weights.h5" if is_keras_3 else ".h5") as named:
         try:
             model.load_weights(str(named))
-        except (ValueError, OSError, KeyError) as error:
+        except Exception as error:  # Keras and HDF5 raise errors of every kind for a damaged file
             reason = str(error).strip().split("\n")[0].rstrip(".")
             raise UserError(
                 f"The weights file {path} could not be read into {model_name} ({reason}): give an undamaged file."
@@ -145,7 +145,7 @@ def _read_shapes(path: Path) -> tuple[Shapes, bool]:
                 return _layer_by_layer_shapes(file), False
             # The file of a compiled model includes the optimizer's state, which no backbone needs.
             return {name: shape for name, shape in datasets.items() if not name.startswith("optimizer/")}, True
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"The weights file {path} is damaged ({error}): fetch it again.") from None
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import sqlite3
 import sys
 import time
 import warnings
@@ -19,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from carclf import preemption
 from carclf.errors import Preempted, UserError
 from carclf.tuning.space import Parameter
+from carclf.tuning.storage import LOCK_SECONDS, check_sqlite, damaged, shown_url, unusable
 from carclf.tuning.trial import Report, TrialFailedError, TrialPrunedError
 
 Objective = Callable[[int, Mapping[str, Any], Report], float]
@@ -30,7 +32,6 @@ RETRIES = 3  # of a trial whose process disappeared; a trial that always kills i
 MISSED_BEATS = 3  # missing heartbeats after which a process counts as dead
 INITIAL_FAILURES = 3  # if this many first trials all fail, every trial will
 POLL_SECONDS = 1.0
-LOCK_SECONDS = 60  # how long a process waits while another writes to SQLite
 IDENTITY = "carclf"  # the study's attribute with the settings that its trials have in common
 SURPLUS = "surplus"  # attribute of a trial that two processes began at once where one was wanted; it counts nowhere
 
@@ -89,10 +90,11 @@ def open_study(
       higher: whether a higher value is better.
 
     Raises:
-      UserError: the storage cannot be used, or the study has another identity.
+      UserError: the storage cannot be used or is damaged, or the study has another identity.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # this module prints one line per trial itself
     try:
+        check_sqlite(storage)
         with _without_experimental_warnings():
             database = _storage(storage, heartbeat_seconds=heartbeat_seconds)
             study = optuna.create_study(
@@ -102,15 +104,18 @@ def open_study(
                 pruner=PRUNERS[pruner](epochs),
                 load_if_exists=True,
             )
+    except sqlalchemy.exc.DatabaseError as error:
+        if not isinstance(error.orig, sqlite3.DatabaseError) or isinstance(error.orig, sqlite3.OperationalError):
+            raise unusable(storage, error) from None
+        raise damaged(storage, error.orig) from None
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
-        cause = error.__cause__ if isinstance(error, ImportError) else getattr(error, "orig", None)  # of the driver
-        reason = str(cause or error).strip().splitlines()[0]
-        raise UserError(
-            f"The storage {shown_url(storage)} cannot be used ({reason}): give an SQLAlchemy URL such as "
-            "sqlite:///study.db or postgresql://user@host/database, its server running and its driver installed."
-        ) from None
+        raise unusable(storage, error) from None
     weakref.finalize(study, database.engine.dispose)  # Optuna does not close its connections
-    _check_identity(study, identity, storage=storage)
+    try:
+        _check_identity(study, identity, storage=storage)
+        study.get_trials()
+    except (sqlalchemy.exc.SQLAlchemyError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise damaged(storage, error) from None
     return study
 
 
@@ -138,14 +143,6 @@ PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
     "none": lambda epochs: optuna.pruners.NopPruner(),
 }
-
-
-def shown_url(storage: str) -> str:
-    """Returns the URL without its password."""
-    try:
-        return sqlalchemy.engine.make_url(storage).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return storage
 
 
 def _check_identity(study: optuna.Study, identity: Mapping[str, Any], *, storage: str) -> None:

@@ -225,6 +225,19 @@ def older_one_layer_fewer(path):
     write_layer_by_layer(path, keras.Model(tiny.inputs, tiny.get_layer("block2_relu").output))
 
 
+def changed_attributes(**changes):
+    """Returns a function that writes a file of the older format with other attributes, of its root or of its layers."""
+
+    def write(path):
+        write_layer_by_layer(path, fresh_tiny())
+        with h5py.File(path, "a") as file:
+            for name, value in changes.items():
+                for group in [file] if name == "layer_names" else file.values():
+                    group.attrs[name] = value
+
+    return write
+
+
 def one_shape_changed(path):
     fresh_tiny().save_weights(path)
     with h5py.File(path, "a") as file:
@@ -296,6 +309,11 @@ def virtual_values(path):
         (one_missing, r"at layers/conv2d_2/vars/0 the file has nothing and the model shape 3x3x64x128 \(19 tensors"),
         (text, r"is not an HDF5 weights file"),
         (cut_short, r"is damaged"),
+        (changed_attributes(layer_names=7), r"is damaged"),
+        (changed_attributes(layer_names=[b"\xff\xfe"]), r"is damaged"),
+        (changed_attributes(layer_names=[b"nowhere"]), r"is damaged"),
+        (changed_attributes(weight_names=[b"/"]), r"is damaged"),
+        (changed_attributes(weight_names=3.5), r"is damaged"),
         (external_link, r"is refused: layers/conv2d/vars/0 is a link, so give a file without"),
         (soft_link, r"is refused: layers/loop is a link, so give a file without"),
         (hard_link_loop, r"is refused: layers/loop is also stored under another name"),

@@ -1,6 +1,7 @@
 """Trials of a study in one process and in several; pruned, failed and killed trials."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from carclf import preemption
 from carclf.errors import Preempted, UserError
 from carclf.tuning.search import Tally, rounded, search, shown_url
 from carclf.tuning.trial import TrialFailedError, TrialPrunedError
+from tests.test_hashed_json import refusal
 from tests.tuning.formula import SPACE, formula, opened
 
 ROOT = Path(__file__).parent.parent.parent
@@ -277,3 +279,29 @@ def test_a_full_disk_ends_the_search_and_fails_no_trial(url):
     with pytest.raises(UserError, match="No space left"):
         search(opened(url), objective, space=SPACE, trials=2, seed=5, epochs=3)
     assert search(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3) == Tally(2, 0, 0, 0)
+
+
+def test_a_damaged_page_or_value_of_a_study_is_one_sentence(tmp_path):
+    """Zeroes each page of a study's file in turn, and changes texts that Optuna parses."""
+    path = tmp_path / "study.db"
+    study = opened(f"sqlite:///{path}")
+    search(study, formula, space=SPACE, trials=2, seed=5, epochs=3)
+    del study
+    whole = path.read_bytes()
+    sentence = rf"^The storage sqlite:///{path} (is damaged|cannot be used) \([^\n]+\): (restore a copy|give an SQLAl)"
+    changes = [
+        whole.replace(b"COMPLETE", b"COMPLETF"),
+        whole.replace(b'"FloatDistribution"', b'"GloatDistribution"'),
+        b"x",
+    ]
+    for start in range(0, len(whole), 4096):
+        changes.append(whole[:start] + bytes(4096) + whole[start + 4096 :])
+    refused = 0
+    for changed in changes:
+        path.write_bytes(changed)
+        said = refusal(lambda: opened(f"sqlite:///{path}"))
+        assert not said or re.search(sentence, said), said
+        refused += bool(said)
+    assert refused > 5
+    path.write_bytes(whole)
+    assert len(opened(f"sqlite:///{path}").trials) == 2
