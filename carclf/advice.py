@@ -31,7 +31,7 @@ class FirstStage:
     @property
     def at_hand(self) -> bool:
         """Whether it starts without a download."""
-        return not self.weights_file or (keras_home() / "models" / self.weights_file).is_file()
+        return not self.weights_file or os.path.isfile(keras_home() / "models" / self.weights_file)
 
 
 SCRATCH = FirstStage("scratch_96")

@@ -65,10 +65,17 @@ def wait_for_writers(seconds: float) -> bool:
 
 
 def commit(temporary: str | Path, path: str | Path) -> None:
-    """Renames a finished file to `path` atomically; its bytes are on the disk before its name."""
+    """Renames a finished file to `path` atomically; its bytes are on the disk before its name.
+
+    An empty folder in the place of the file is removed.
+    """
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        os.replace(temporary, path)
+    except IsADirectoryError:
+        os.rmdir(path)
+        os.replace(temporary, path)
 
 
 def _umask() -> int:
