@@ -26,9 +26,12 @@ def run_child(command: Sequence[str], *, what: str) -> int:
     """
     if preemption.noted():
         raise Preempted(f"Stopped by {preemption.cause()} between two {what}s: the same command starts the next.")
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, env=os.environ | {preemption.LIFELINE: "standard input"}
-    ) as process:
+    with (
+        preemption.waiting_for_child(),
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, env=os.environ | {preemption.LIFELINE: "standard input"}
+        ) as process,
+    ):
         try:
             code = _wait(process)
         except KeyboardInterrupt:

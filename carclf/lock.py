@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from carclf import preemption
 from carclf.errors import UserError
 
 LOCK_FILE = ".carclf.lock"
@@ -183,9 +184,12 @@ def _holding_file(file: Path, *, option: str) -> Iterator[None]:
     def is_ours() -> bool:
         return read_holder(file).get("token") == holder["token"]
 
-    try:
-        with renewing(lambda: os.utime(file) if is_ours() else None):
-            yield
-    finally:
+    def release() -> None:
         if is_ours():
             file.unlink(missing_ok=True)
+
+    try:
+        with renewing(lambda: os.utime(file) if is_ours() else None), preemption.releasing(release):
+            yield
+    finally:
+        release()

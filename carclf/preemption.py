@@ -20,13 +20,16 @@ from carclf.files import wait_for_writers
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, so start the command again
 GRACE_SECONDS = 25.0  # Kubernetes, SLURM and Google's spot machines kill 30 seconds after SIGTERM
 GRACE_VARIABLE = "CARCLF_GRACE_SECONDS"  # of the environment, for those that kill sooner or later
-WRITER_SECONDS = 2.0  # for a file that is being written
+CHILD_SECONDS = 3.0  # longer for a process whose child has the same grace period
+WRITER_SECONDS = 1.0  # for a file that is being written
 LIFELINE = "CARCLF_LIFELINE"  # of the environment: the standard input ends when the parent process does
 OVER = b"\0"
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no second
 
 _noted: list[str] = []  # what has told this process to stop, the first first
 _places: list[Callable[[], str]] = []  # what each `watching` says at the end, the innermost last
+_releases: list[Callable[[], None]] = []  # what `releasing` does at the end of the process
+_children: list[object] = []
 _watchdog: "_Watchdog | None" = None
 
 
@@ -84,6 +87,27 @@ def watching(place: Callable[[], str]) -> Iterator[None]:
             end()
 
 
+@contextlib.contextmanager
+def releasing(release: Callable[[], None]) -> Iterator[None]:
+    """Calls `release`, such as of a lock, if the grace period ends the process inside this context."""
+    _releases.append(release)
+    try:
+        yield
+    finally:
+        _releases.remove(release)
+
+
+@contextlib.contextmanager
+def waiting_for_child() -> Iterator[None]:
+    """Lets this process outlast a child that was told to stop with it."""
+    child = object()
+    _children.append(child)
+    try:
+        yield
+    finally:
+        _children.remove(child)
+
+
 def is_starting(package: str) -> bool:
     """Returns whether Python was started as `python -m PACKAGE.MODULE` and has not found that module yet."""
     words = sys.orig_argv
@@ -111,9 +135,10 @@ def end() -> None:
 def grace_seconds() -> float:
     """Returns how long this process may go on after SIGTERM."""
     try:
-        return float(os.environ[GRACE_VARIABLE])
+        own = float(os.environ[GRACE_VARIABLE])
     except (KeyError, ValueError):
-        return GRACE_SECONDS
+        own = GRACE_SECONDS
+    return own + CHILD_SECONDS * bool(_children)
 
 
 class _Watchdog:
@@ -175,6 +200,9 @@ def _exit_now() -> None:
     said = threading.Thread(target=_say, daemon=True)  # the stuck call may hold the lock of a stream
     said.start()
     said.join(WRITER_SECONDS)
+    for release in _releases:
+        with contextlib.suppress(Exception):
+            release()
     os._exit(PREEMPTED)
 
 

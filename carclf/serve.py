@@ -81,7 +81,7 @@ def main(options: ServeOptions) -> None:
         name=name,
         host=options.host,
         max_bytes=int(options.max_mb * 1e6),
-        allowed_hosts=[name.strip() for name in options.allow_host.split(",") if name.strip()],
+        allowed_hosts=host_names(options.allow_host),
     )
     host = f"[{options.host}]" if ":" in options.host else options.host
     address = f"http://{host}:{opened.getsockname()[1]}"
@@ -94,6 +94,13 @@ def main(options: ServeOptions) -> None:
         ),
     )
     print("Stopped.")
+
+
+def host_names(text: str) -> list[str]:
+    """Returns the names in a list with commas; of an address the name alone counts."""
+    from carclf.serving.guards import host_name
+
+    return [host_name(part.split("//")[-1].split("/")[0].strip()) for part in text.split(",") if part.strip()]
 
 
 def exposure(host: str) -> str:

@@ -70,7 +70,7 @@ GROUND = {
     "train_options": {"errors", "flags", "framing"},
     "prediction_options": {"flags", "train_options"},
     "files": set(),
-    "lock": {"errors"},
+    "lock": {"errors", "preemption"},
     "preemption": {"errors", "files"},
     "children": {"errors", "preemption"},
     "streams": set(),

@@ -115,7 +115,11 @@ STUCK = """
 import sys, time
 from pathlib import Path
 from carclf import files, preemption
-with preemption.watching(lambda: "the rest is saved"):
+def release():
+    Path(sys.argv[1] + ".lock").unlink()
+
+Path(sys.argv[1] + ".lock").touch()
+with preemption.watching(lambda: "the rest is saved"), preemption.releasing(release):
     print("begun")
     with files.replacing(Path(sys.argv[1])) as path:
         print("ready", flush=True)
@@ -125,7 +129,7 @@ with preemption.watching(lambda: "the rest is saved"):
 """
 
 
-def test_a_call_that_cannot_look_is_ended_before_the_grace_period_is_over_with_its_file_whole(tmp_path):
+def test_a_call_that_cannot_look_is_ended_in_time_with_its_file_whole_and_its_lock_released(tmp_path):
     with begin(STUCK, str(tmp_path / "file.txt"), CARCLF_GRACE_SECONDS="0.2") as process:
         assert process.stdout.readline() + process.stdout.readline() == "begun\nready\n"
         process.terminate()
@@ -216,6 +220,8 @@ def _told(state: object, parent: int) -> None:
 
 def test_the_grace_period_can_be_set(monkeypatch):
     assert preemption.grace_seconds() == preemption.GRACE_SECONDS == 25
+    with preemption.waiting_for_child():
+        assert preemption.grace_seconds() == 28
     monkeypatch.setenv("CARCLF_GRACE_SECONDS", "110")
     assert preemption.grace_seconds() == 110
     page = (ROOT / "docs" / "resume.md").read_text()

@@ -9,6 +9,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from carclf import preemption
 from carclf.errors import UserError
 
 SHUTDOWN_SECONDS = 5  # for requests in progress
@@ -67,6 +68,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._announce()
+
+    async def on_tick(self, counter: int) -> bool:
+        return preemption.noted() or await super().on_tick(counter)  # after SIGHUP, which uvicorn does not handle
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stop()

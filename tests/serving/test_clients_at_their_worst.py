@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carclf.serve import exposure
+from carclf.serve import exposure, host_names
 from carclf.serving import server, uploads
 from carclf.serving.app import build_app
 from carclf.serving.model import Answer
@@ -184,6 +184,11 @@ def test_a_server_for_the_whole_network_says_so(host, warned):
     assert not warned or f"whoever reaches {host} can use this server, without a password" in exposure(host)
 
 
+def test_an_address_may_stand_for_its_name():
+    assert host_names("a.example, https://B.example:8443/user/ann/,[::1]:80") == ["a.example", "b.example", "::1"]
+    assert host_names("") == []
+
+
 STOPPING = """
 import contextlib, sys
 from carclf import preemption
@@ -221,14 +226,15 @@ run_command(main, NoOptions, description="")
 """
 
 
-def test_sigterm_during_an_upload_ends_in_order():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_during_an_upload_ends_in_order(number):
     with subprocess.Popen(
         [sys.executable, "-c", STOPPING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     ) as process:  # fmt: skip
         connection = begin(int(process.stdout.readline()), form(b"photo")[:60])
         time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         assert answer_of(connection) == (503, {"error": "The server is stopping: send the photo again later."})
         said, error = process.communicate(timeout=60)
     assert (process.returncode, said, error) == (0, "Stopped.\n", "")
