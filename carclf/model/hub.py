@@ -18,6 +18,7 @@ from carclf.model.hub_preset import WEIGHTS_FILE, Preset, read_preset
 from carclf.model.hub_walks import WALKS, Walk, pair
 from carclf.model.weights import load_weights_file
 
+INSTALL = "pip install --no-deps keras-hub regex tokenizers"
 SHARED_FOLDER = ("tensorflow", "tensorflow-cpu")  # two distributions of one package
 
 
@@ -161,15 +162,16 @@ def _network_class(name: str) -> Any:
     if len(beside) == len(SHARED_FOLDER):
         raise UserError(
             "tensorflow and tensorflow-cpu are both installed and overwrite each other's files: pip uninstall both and "
-            "tensorflow-text, then install one of the two, and KerasHub by pip install --no-deps keras-hub."
+            "tensorflow-text, then install one of the two, and KerasHub by "
+            f"{INSTALL}."
         )
-    if importlib.util.find_spec("keras_hub") is None:
+    try:
+        import keras_hub
+    except ImportError as error:  # also where what it needs is missing
         raise UserError(
-            "KerasHub is not installed: pip install --no-deps keras-hub regex (without --no-deps it brings a second "
-            f"TensorFlow beside tensorflow-cpu); with the extra gpu, {install_command('hub')} does, too."
-        )
-    import keras_hub
-
+            f"KerasHub is not installed ({error}): {INSTALL} (without --no-deps it brings a second TensorFlow beside "
+            f"tensorflow-cpu); with the extra gpu, {install_command('hub')} does, too."
+        ) from None
     if not hasattr(keras_hub.models, name):
         raise UserError(f"KerasHub {keras_hub.__version__} has no {name}: upgrade keras-hub.")
     return getattr(keras_hub.models, name)
