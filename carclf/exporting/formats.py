@@ -4,8 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
-import subprocess
-import sys
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +14,11 @@ import numpy as np
 
 from carclf.device import without_start_messages
 from carclf.errors import UserError
+from carclf.exporting.onnx_files import write_onnx
 from carclf.extras import install_command
 
 Predict = Callable[[np.ndarray], np.ndarray]  # pixels uint8 [B, h, w, 3] → probabilities float32 [B, K]
 
-ONNX_OPSET = 18
 INPUT, OUTPUT = "pixels", "probabilities"
 
 
@@ -72,19 +71,6 @@ def _keep(saved_model: Path, path: Path) -> None:
     saved_model.rename(path)  # both are on the same disk
 
 
-def _write_onnx(saved_model: Path, path: Path) -> None:
-    """Converts with tf2onnx's command: from Python it always turns EfficientNet's normalization constants into inputs.
-
-    Raises:
-      UserError: tf2onnx cannot convert it.
-    """
-    command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(saved_model), "--output", str(path)]
-    answer = subprocess.run([*command, "--opset", str(ONNX_OPSET)], capture_output=True, text=True)
-    if answer.returncode or not path.is_file():
-        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"tf2onnx could not convert the model ({reason}): choose another --format.")
-
-
 def _write_litert(saved_model: Path, path: Path) -> None:
     path.write_bytes(_litert(saved_model, quantized=False))
 
@@ -126,7 +112,12 @@ def _load_saved_model(path: Path) -> Predict:
 def _load_onnx(path: Path) -> Predict:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        known = re.search(r"No Op registered for (\w+)", str(error))
+        reason = f"it has none of the operation {known[1]}" if known else str(error).strip().split("\n")[0][:200]
+        raise UserError(f"ONNX Runtime cannot run what tf2onnx wrote ({reason}): choose another --format.") from None
     return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]
 
 
@@ -187,7 +178,7 @@ FORMATS: dict[str, Format] = {
         file="model.onnx",
         any_size=True,
         packages={"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
-        write=_write_onnx,
+        write=write_onnx,
         load=_load_onnx,
         example=_example(
             imports="import onnxruntime\n",

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from carclf.export import ExportOptions
 from carclf.exporting import run_export
 from carclf.exporting.checking import Resizing
 from carclf.exporting.formats import FORMATS, write_saved_model
+from carclf.exporting.onnx_files import replace_erfc
 from carclf.exporting.run_export import export_run
 from carclf.files import write_json
 from carclf.flags import options_of
@@ -116,6 +118,35 @@ def test_attentive_pooling_is_exported(name, dataset, folder):
     made = evaluated(make_run(folder / "attentive", dataset, head="attention"))
     found = export(made, FORMATS[name], output=folder / "attentive_exported" / name, manifest=dataset)
     assert found.identical.largest < (0.05 if FORMATS[name].quantized else 1e-5)
+
+
+def test_what_onnx_runtime_cannot_run_is_a_sentence(tmp_path):
+    import onnx
+
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [5]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Erfc", ["x"], ["y"])], "gelu", ends[:1], ends[1:])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "m.onnx")
+    with pytest.raises(
+        UserError, match=r"cannot run .* \(it has none of the operation Erfc\): choose another --format"
+    ):
+        FORMATS["onnx"].load(tmp_path / "m.onnx")
+
+
+def test_erfc_which_onnx_has_not_is_replaced(tmp_path):
+    """GELU in TensorFlow is 0.5 · x · erfc(−x / √2)."""
+    import onnx
+    import onnxruntime
+
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [5]) for name in ("x", "y")]
+    nodes = [onnx.helper.make_node("Erfc", ["x"], ["z"]), onnx.helper.make_node("Neg", ["z"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "gelu", ends[:1], ends[1:])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "m.onnx")
+    replace_erfc(tmp_path / "m.onnx")
+    x = np.linspace(-2, 2, 5, dtype="float32")
+    (found,) = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(["y"], {"x": x})
+    np.testing.assert_allclose(found, [-math.erfc(value) for value in x], atol=1e-6)
 
 
 def test_labels_are_the_classes_in_order(exported, run):
