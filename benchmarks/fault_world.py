@@ -94,6 +94,7 @@ def _build_run(folder: Path, manifest: Manifest, *, seed: int) -> None:
     options = to_dict(dataclasses.replace(OPTIONS, data=manifest.directory))
     stage = {"format_version": 1, "stage": "tiny", "options": options, "data": data, "parent": None}
     hashed_json.write(folder / runs.STAGE_FILE, stage)
+    (folder / runs.HISTORY_FILE).write_text("epoch,loss,accuracy\n1,1.5,0.5\n", encoding="utf-8")
     run = runs.load_run(folder)
     close_run(dataclasses.replace(run, metrics={"val_accuracy": 0.5, "best_epoch": 1, "epochs": 1}))
 
@@ -132,7 +133,7 @@ def _loaded(part: Path, world: Path) -> Any:
     check_classes([run], load_manifest(str(world / "data")))
     classifier, _ = load_classifier(run)
     logits = np.asarray(classifier(np.full((1, 32, 32, 3), 127.0, np.float32), training=False))
-    return logits.round(5).tolist()
+    return logits.round(5).tolist(), run.history.read_text(encoding="utf-8")
 
 
 def _opened(part: Path, world: Path) -> Any:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from carclf.flags import Options, option
 from carclf.progress import Progress
 
 NOBODY = 65534
+SENTENCE = re.compile(r"[^\n]+(\.|\?| --\w+=\S+)")  # the last word may be that of a command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,7 @@ def judge(found: tuple[str, str], whole: tuple[str, str], *, fault: Fault) -> st
         if fault.refused:
             return "it was not noticed"
         return "" if found == whole else f"another answer: {text[:200]}"
-    if "\n" in text or not text.endswith((".", "?")):
+    if not SENTENCE.fullmatch(text):
         return f"not one sentence: {text!r}"
     return ""
 

@@ -35,13 +35,24 @@ class Preempted(BaseException):
 def sentence_in(error: BaseException) -> str | None:
     """Returns the sentence for an error that users can fix, even if a framework wrapped it; None for any other.
 
-    That is a UserError, or what libraries raise where a disk is full.
+    That is a UserError, or what libraries raise where a disk is full or a file may not be opened.
     """
     if isinstance(error, UserError):
         return str(error)
     if shown := _SHOWN.search(str(error)):
         return shown.group(1)
-    return full_disk(error)
+    return full_disk(error) or _forbidden(error)
+
+
+def _forbidden(error: BaseException) -> str | None:
+    """Returns a sentence if this user may not open a file or write to its folder; otherwise None."""
+    for one in _chain(error):
+        if isinstance(one, PermissionError) and one.filename:
+            return (
+                f"{one.filename} could not be opened ({os.strerror(one.errno or 0)}): make it and its folder readable "
+                "and writable, or name another place."
+            )
+    return None
 
 
 def full_disk(error: BaseException, *, path: str = "") -> str | None:

@@ -31,7 +31,11 @@ def replacing(path: Path) -> Iterator[Path]:
     It is beside `path`, hidden, and has the same extensions, because libraries go by them.
     """
     with _writing():
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes))
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes))
+        except OSError as error:
+            error.filename = str(path)
+            raise
         os.close(handle)
         temporary = Path(name)
         try:

@@ -8,6 +8,7 @@ import pandas as pd
 from carclf import runs
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
+from carclf.errors import UserError
 from carclf.inference.attention import photo_heat
 from carclf.inference.metrics import MATRIX_CLASSES, Evaluation
 from carclf.inference.programs import load_classifier
@@ -32,7 +33,7 @@ def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, v
       views: their names, joined by '|'.
       runs_folder: where parents are looked up.
     """
-    history = pd.read_csv(run.directory / runs.HISTORY_FILE)
+    history = read_history(run)
     with Progress("Drawing history and confusion"):
         metric = find_metric(evaluation.metric).title
         draw_history(history, path=run.directory / "history.png", title=run.name, metric=metric)
@@ -48,6 +49,22 @@ def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, v
         path=page,
     )
     return page
+
+
+def read_history(run: runs.Run) -> pd.DataFrame:
+    """Returns the figures of a run's epochs, one row each, all numbers.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    path = run.history
+    try:
+        return pd.read_csv(path).astype("float64").astype({"epoch": "int64"})
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} is damaged ({reason}): copy the run again, or train it again with --overwrite."
+        ) from None
 
 
 def _draw_mistaken(evaluation: Evaluation, *, path: Path, name: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from carclf import runs
 from carclf.files import replacing, write_atomically, write_json
-from carclf.runs.weights_files import checked_weights, remove_weights, stored_hashes, write_weights
+from carclf.runs.weights_files import checked_file, remove_weights, stored_hashes, write_weights
 
 FORMAT_VERSION = 1
 GENERATIONS = 2
@@ -188,7 +188,7 @@ class CheckpointFolder:
     def _copy_best_weights(self, epoch: int | None) -> None:
         if epoch is None or epoch == (self._best["epoch"] if self._best else None):
             return
-        content = checked_weights(self._best_weights).read_bytes()
+        content = checked_file(self._best_weights).read_bytes()
         write_atomically(self.directory / f"best-{epoch:05d}.weights.h5", content)
         self._best = {"epoch": epoch, "sha256": hashlib.sha256(content).hexdigest()}
 

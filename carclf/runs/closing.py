@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carclf import hashed_json
-from carclf.runs.run import BEST_WEIGHTS, LAST_WEIGHTS, METRICS_FILE, Run
+from carclf.runs.run import BEST_WEIGHTS, HISTORY_FILE, LAST_WEIGHTS, METRICS_FILE, Run
 from carclf.runs.weights_files import verified_sha256
 
 CLEAN = "clean"  # the name of the view that leaves a photo unchanged
@@ -41,13 +41,13 @@ def with_evaluation(
 
 
 def close_run(run: Run) -> None:
-    """Writes metrics.json with the hashes of the weights, the last of a run's files, which marks the run as finished.
+    """Writes metrics.json with the hashes of weights and history; as the last file it marks the run as finished.
 
     Raises:
-      UserError: a weights file is not the one that was written.
+      UserError: a file is not the one that was written.
     """
     assert run.metrics is not None
-    known = run.metrics.get("weights_sha256") or {}
-    files = [run.directory / name for name in (BEST_WEIGHTS, LAST_WEIGHTS)]
+    known = run.metrics.get("files_sha256") or {}
+    files = [run.directory / name for name in (BEST_WEIGHTS, LAST_WEIGHTS, HISTORY_FILE)]
     hashes = {path.name: verified_sha256(path, recorded=known) for path in files if path.is_file()}
-    hashed_json.write(run.directory / METRICS_FILE, {**run.metrics, "weights_sha256": hashes})
+    hashed_json.write(run.directory / METRICS_FILE, {**run.metrics, "files_sha256": hashes})

@@ -14,7 +14,7 @@ from carclf.flags import from_dict
 from carclf.framing import Rendering
 from carclf.runs.run_files import FORMAT_VERSION as FORMAT_VERSION
 from carclf.runs.run_files import read_metrics, read_stage
-from carclf.runs.weights_files import checked_weights
+from carclf.runs.weights_files import checked_file
 from carclf.train_options import TrainOptions
 
 STAGE_FILE = "stage.json"
@@ -67,8 +67,28 @@ class Run:
 
     @property
     def label_patch(self) -> Path | None:
-        """The run's copy of the label patch it was trained with, or None."""
-        return self.directory / APPLIED_LABELS if self.stage["data"].get("label_patch") else None
+        """The run's copy of the label patch it was trained with, after comparing its hash; None without a patch.
+
+        Raises:
+          UserError: the file is missing or was changed.
+        """
+        patch = self.stage["data"].get("label_patch")
+        path = self.directory / APPLIED_LABELS
+        return checked_file(path, recorded={path.name: patch["sha256"]}) if patch else None
+
+    @property
+    def history(self) -> Path:
+        """The file of the figures of its epochs, after comparing its hash.
+
+        Raises:
+          UserError: the file is missing or was changed.
+        """
+        return checked_file(self.directory / HISTORY_FILE, recorded=self.recorded_hashes)
+
+    @property
+    def recorded_hashes(self) -> Mapping[str, str]:
+        """The hash of each file that metrics.json names; empty while the run is unfinished."""
+        return dict((self.metrics or {}).get("files_sha256") or {})
 
     @property
     def score(self) -> str:
@@ -90,7 +110,7 @@ class Run:
             raise UserError(
                 f"The run {self.directory} has no {BEST_WEIGHTS} yet: train it to the end of an epoch first."
             )
-        return checked_weights(path, recorded=(self.metrics or {}).get("weights_sha256"))
+        return checked_file(path, recorded=self.recorded_hashes)
 
 
 @dataclasses.dataclass(frozen=True)

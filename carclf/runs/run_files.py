@@ -118,7 +118,7 @@ class MetricsEntries:
     train_seconds: float = 0.0
     evaluation: Mapping[str, Any] | None = None
     tta: Mapping[str, Any] | None = None
-    weights_sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    files_sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 FIGURES = frozenset(field.name for field in dataclasses.fields(EvaluationEntry))

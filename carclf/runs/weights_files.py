@@ -15,6 +15,7 @@ from carclf.errors import UserError
 from carclf.files import replacing, write_atomically
 from carclf.runs.run_files import ADVICE
 
+WEIGHTS = ".weights.h5"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -68,11 +69,11 @@ def stored_hashes(path: Path) -> tuple[str, ...] | None:
     return tuple(match[1] for match in found if match and match[2] == path.name)
 
 
-def checked_weights(path: Path, *, recorded: Mapping[str, str] | None = None) -> Path:
-    """Returns the path of a weights file, after comparing its hash.
+def checked_file(path: Path, *, recorded: Mapping[str, str] | None = None) -> Path:
+    """Returns the path of a file of a run, after comparing its hash.
 
     Args:
-      path: an existing file.
+      path: the file.
       recorded: file name → hash, from metrics.json; without an entry, the file beside it counts.
 
     Raises:
@@ -83,7 +84,7 @@ def checked_weights(path: Path, *, recorded: Mapping[str, str] | None = None) ->
 
 
 def verified_sha256(path: Path, *, recorded: Mapping[str, str] | None = None) -> str:
-    """Returns the hash of a weights file; arguments and errors are those of `checked_weights`."""
+    """Returns the hash of a file of a run; arguments and errors are those of `checked_file`."""
     known = (recorded or {}).get(path.name)
     allowed = (known,) if known else stored_hashes(path)
     try:
@@ -91,7 +92,8 @@ def verified_sha256(path: Path, *, recorded: Mapping[str, str] | None = None) ->
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}): make it readable, or {ADVICE}.") from None
     if allowed is None:
-        hashed_json.note_missing_hash(str(path), "python -m carclf.evaluate adds one")
+        if path.name.endswith(WEIGHTS):  # of an unfinished run, only these have a hash
+            hashed_json.note_missing_hash(str(path), "python -m carclf.evaluate adds one")
     elif found not in allowed:
         raise UserError(f"{path} is not the file that the training wrote (its SHA-256 differs): {ADVICE}.")
     return found

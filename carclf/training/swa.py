@@ -12,7 +12,7 @@ from carclf import runs
 from carclf.metrics import Metric
 from carclf.model.weight_average import recompute_batch_norm, running_average
 from carclf.progress import Progress
-from carclf.runs.weights_files import checked_weights
+from carclf.runs.weights_files import checked_file
 from carclf.training.callbacks import save_weights
 from carclf.training.stage import Stage
 from carclf.training.stopping import StopWhenTold
@@ -98,7 +98,7 @@ def average_epochs(
     """
     average = None
     for count, path in enumerate(files):
-        classifier.load_weights(checked_weights(path))
+        classifier.load_weights(checked_file(path))
         average = running_average(average, classifier.get_weights(), count=count)
     classifier.set_weights(average)
     inputs = (batch[0] for batch in itertools.islice(batches, BATCHES))

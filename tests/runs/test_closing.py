@@ -26,7 +26,8 @@ def test_a_run_is_finished_once_it_is_closed(run):
     metrics = json.loads((run.directory / runs.METRICS_FILE).read_text())
     figures = {"val_accuracy": 0.75, "val_loss": 0.5, "val_photos": 8, "evaluation": EVALUATION}
     figures |= {"metric": "qwk", "val_score": 0.4}
-    hashes = {"weights_sha256": {runs.BEST_WEIGHTS: sha256_of(run.directory / runs.BEST_WEIGHTS)}}
+    files = (runs.BEST_WEIGHTS, runs.HISTORY_FILE)
+    hashes = {"files_sha256": {name: sha256_of(run.directory / name) for name in files}}
     assert evaluated.metrics == FIT | figures
     assert hashed_json.take_hash(metrics)
     assert metrics == FIT | figures | hashes

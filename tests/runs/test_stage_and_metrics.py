@@ -1,6 +1,7 @@
 """Damage to the files of a run is named before anything is computed from them."""
 
 import copy
+import dataclasses
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from carclf import hashed_json, runs
 from carclf.errors import UserError
 from carclf.runs.closing import close_run
 from carclf.runs.run_files import read_metrics, read_stage
-from carclf.runs.weights_files import checked_weights, hash_file, sha256_of, write_weights
+from carclf.runs.weights_files import checked_file, hash_file, sha256_of, write_weights
 from tests.inference.made_runs import make_run
 from tests.test_hashed_json import flips, refusal
 
@@ -33,7 +34,8 @@ def run(made, tmp_path):
 
 def test_a_run_carries_the_hashes_of_its_files(run, capsys):
     metrics = json.loads((run.directory / runs.METRICS_FILE).read_text())
-    assert metrics["weights_sha256"] == {runs.BEST_WEIGHTS: sha256_of(run.directory / runs.BEST_WEIGHTS)}
+    files = (runs.BEST_WEIGHTS, runs.HISTORY_FILE)
+    assert metrics["files_sha256"] == {name: sha256_of(run.directory / name) for name in files}
     assert {*json.loads((run.directory / runs.STAGE_FILE).read_text())} >= {hashed_json.HASH_KEY}
     assert run.best_weights == run.directory / runs.BEST_WEIGHTS
     assert capsys.readouterr().err == ""
@@ -86,7 +88,7 @@ def test_a_wrong_type_anywhere_in_a_file_without_hash_is_one_sentence_or_read(ru
 def test_a_file_of_an_older_carclf_is_read_with_a_note(run, capsys):
     for name in (runs.STAGE_FILE, runs.METRICS_FILE):
         content = json.loads((run.directory / name).read_text())
-        for key in (hashed_json.HASH_KEY, "weights_sha256"):
+        for key in (hashed_json.HASH_KEY, "files_sha256"):
             content.pop(key, None)
         (run.directory / name).write_text(json.dumps(content))
     hash_file(run.directory / runs.BEST_WEIGHTS).unlink()
@@ -97,7 +99,7 @@ def test_a_file_of_an_older_carclf_is_read_with_a_note(run, capsys):
         f"Note: {run.directory / name}" for name in (runs.STAGE_FILE, runs.METRICS_FILE, runs.BEST_WEIGHTS)
     ]
     close_run(old)  # as evaluate does
-    assert runs.load_run(run.directory).metrics["weights_sha256"]
+    assert runs.load_run(run.directory).metrics["files_sha256"]
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -139,7 +141,7 @@ def test_killed_while_weights_are_replaced_either_file_is_whole(tmp_path, monkey
         patched.setattr(os, "replace", lambda *names: next(renames)(*names))
         with pytest.raises(KeyboardInterrupt):
             write_weights(path, b"new")
-    assert checked_weights(path).read_bytes() == b"old"
+    assert checked_file(path).read_bytes() == b"old"
     write_weights(path, b"newer")
     assert hash_file(path).read_text() == f"{sha256_of(path)}  best.weights.h5\n"
 
@@ -150,4 +152,20 @@ def test_a_damaged_file_of_hashes_allows_no_weights(tmp_path):
     for content in (b"", b"\xff", b"0" * 64 + b"  best.weights.h5\n", sha256_of(path).encode() + b"  other.h5\n"):
         hash_file(path).write_bytes(content)
         with pytest.raises(UserError, match="is not the file that the training wrote"):
-            checked_weights(path)
+            checked_file(path)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(b"\0" * 9), lambda path: path.unlink()], ids=["changed", "gone"]
+)
+def test_a_changed_history_or_label_patch_is_named(run, damage):
+    with_patch = {**run.stage, "data": {**run.stage["data"], "label_patch": {"sha256": "0" * 64, "photos": 1}}}
+    (run.directory / runs.APPLIED_LABELS).write_text("id,class\n")
+    patched = dataclasses.replace(run, stage=with_patch)
+    for path, read in (
+        (run.directory / runs.HISTORY_FILE, lambda: run.history),
+        (run.directory / runs.APPLIED_LABELS, lambda: patched.label_patch),
+    ):
+        damage(path)
+        said = rf"{path.name} (is not the file that the training wrote|cannot be read) \(.*: .*copy the run again"
+        assert re.search(said, refusal(read))
