@@ -1,4 +1,4 @@
-"""Damages data sets, runs, caches, studies and flag files at random, and judges what the commands make of them.
+"""Damages data sets, runs, caches, studies, flag files and processes at random, and judges what commands make of them.
 
 A reader must give the answer of the undamaged files, or refuse in one sentence and change nothing.
 Example: python benchmarks/faults.py --count=1000 --seed=1"""
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_kinds import FAULTS, Fault
+from fault_processes import PROCESS_FAULTS, disturb_conversion
 from fault_world import READERS, build_world, digests, fresh_copy, silently
 
 from carclf.command import run_command
@@ -33,7 +34,7 @@ class FaultOptions(Options):
 
     count: int = option(100, "Number of faults.", low=1)
     seed: int = option(0, "Seed of the faults.", low=0)
-    kind: str = option("", "Inject only this kind.", choices=("", *FAULTS))
+    kind: str = option("", "Inject only this kind.", choices=("", *FAULTS, *PROCESS_FAULTS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Case:
 
 def main(options: FaultOptions) -> int:
     """Injects the faults and prints a table of the kinds; returns 1 if a reader failed."""
-    cases = inject_all(options.count, seed=options.seed, kinds=[options.kind] if options.kind else list(FAULTS))
+    kinds = [options.kind] if options.kind else [*FAULTS, *PROCESS_FAULTS]
+    cases = inject_all(options.count, seed=options.seed, kinds=kinds)
     print(table(cases))
     failures = [case for case in cases if case.failure]
     print(*failures, sep="\n")
@@ -78,6 +80,10 @@ def inject_all(count: int, *, seed: int, kinds: list[str]) -> list[Case]:
 
 def inject_one(kind: str, rng: random.Random, world: Path, scratch: Path, answers: dict[tuple[str, str], Any]) -> Case:
     """Injects one fault into a copy of a part, lets one reader meet it, and judges."""
+    if kind in PROCESS_FAULTS:
+        output = fresh_copy(world, "data", scratch)
+        done, failure = disturb_conversion(PROCESS_FAULTS[kind], rng, photos=world / "photos", output=output)
+        return Case(kind, "process", "make_tfrecords", done, failure)
     fault = FAULTS[kind]
     part = rng.choice(fault.parts)
     names = [name for name in READERS[part] if not fault.readers or name in fault.readers]

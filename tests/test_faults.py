@@ -25,6 +25,13 @@ def test_sixty_damaged_files_give_the_right_answer_or_one_sentence(faults):
 
 
 @pytest.mark.slow
+def test_sixty_disturbed_processes_leave_a_whole_data_set_and_exit_with_the_right_code(faults):
+    cases = faults.inject_all(60, seed=1, kinds=list(faults.PROCESS_FAULTS))
+    assert [str(case) for case in cases if case.failure] == []
+    assert {case.kind for case in cases} == {"SIGTERM", "SIGKILL", "parent killed", "closed pipe", "full disk"}
+
+
+@pytest.mark.slow
 def test_a_thousand_damaged_files_give_the_right_answer_or_one_sentence(faults):
     cases = faults.inject_all(1000, seed=2, kinds=list(faults.FAULTS))
     assert [str(case) for case in cases if case.failure] == []
