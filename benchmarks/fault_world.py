@@ -42,10 +42,12 @@ class Reader:
     Attributes:
       read: does it.
       writes: whether it writes to the part; otherwise every file must stay as it is.
+      takes_seconds: whether it is left out unless it is asked for.
     """
 
     read: Read
     writes: bool = False
+    takes_seconds: bool = False
 
 
 def build_world(folder: Path) -> None:
@@ -171,13 +173,46 @@ def _studied(part: Path, world: Path) -> Any:
     return [(trial.number, trial.params, trial.value) for trial in study.trials]
 
 
+def _predicted(data: Path, run: Path, output: Path) -> str:
+    """Returns the submission of the whole command."""
+    from carclf import predict
+
+    output.unlink(missing_ok=True)
+    predict.main(
+        predict.PredictOptions(
+            run=str(run), data=str(data), output=str(output), split="val", device="cpu", batch_size=4, decision="plain"
+        )
+    )
+    return output.read_text(encoding="utf-8")
+
+
+def _evaluated(part: Path, world: Path) -> Any:
+    """Evaluates a run with the whole command; returns the figures that it writes."""
+    from carclf import evaluate
+
+    data = str(world / "data")
+    evaluate.main(evaluate.EvaluateOptions(run=str(part), data=data, device="cpu", batch_size=4))
+    metrics = runs.load_run(part).metrics or {}
+    return metrics["val_accuracy"], metrics["val_loss"]
+
+
 def _parsed(part: Path, world: Path) -> Any:
     return parse_command_line(TrainOptions, [f"--flagfile={part / 'x.flags'}"], description="")
 
 
 READERS: dict[str, dict[str, Reader]] = {
-    "data": {"read": Reader(_read), "verify": Reader(_verified), "overwrite": Reader(_overwritten, writes=True)},
-    "run": {"load": Reader(_loaded), "open": Reader(_opened, writes=True)},
+    "data": {
+        "read": Reader(_read),
+        "verify": Reader(_verified),
+        "overwrite": Reader(_overwritten, writes=True),
+        "predict": Reader(lambda part, world: _predicted(part, world / "run", world / "x.csv"), takes_seconds=True),
+    },
+    "run": {
+        "load": Reader(_loaded),
+        "open": Reader(_opened, writes=True),
+        "predict": Reader(lambda part, world: _predicted(world / "data", part, world / "x.csv"), takes_seconds=True),
+        "evaluate": Reader(_evaluated, writes=True, takes_seconds=True),
+    },
     "cache": {"cache": Reader(_cached, writes=True)},
     "study": {"tune": Reader(_studied, writes=True)},
     "flags": {"flags": Reader(_parsed)},

@@ -20,6 +20,7 @@ from fault_processes import PROCESS_FAULTS, disturb_conversion
 from fault_world import READERS, build_world, digests, fresh_copy, silently
 
 from carclf.command import run_command
+from carclf.device import select_device
 from carclf.errors import sentence_in
 from carclf.flags import Options, option
 from carclf.progress import Progress
@@ -34,6 +35,9 @@ class FaultOptions(Options):
 
     count: int = option(100, "Number of faults.", low=1)
     seed: int = option(0, "Seed of the faults.", low=0)
+    commands: bool = option(
+        False, "Let predict and evaluate, which take seconds, meet the faults of data sets and runs."
+    )
     kind: str = option("", "Inject only this kind.", choices=("", *FAULTS, *PROCESS_FAULTS))
 
 
@@ -53,15 +57,17 @@ class Case:
 
 def main(options: FaultOptions) -> int:
     """Injects the faults and prints a table of the kinds; returns 1 if a reader failed."""
+    if options.commands:
+        select_device("cpu", precision="float32")  # as predict does, but before anything else starts the framework
     kinds = [options.kind] if options.kind else [*FAULTS, *PROCESS_FAULTS]
-    cases = inject_all(options.count, seed=options.seed, kinds=kinds)
+    cases = inject_all(options.count, seed=options.seed, kinds=kinds, commands=options.commands)
     print(table(cases))
     failures = [case for case in cases if case.failure]
     print(*failures, sep="\n")
     return 1 if failures else 0
 
 
-def inject_all(count: int, *, seed: int, kinds: list[str]) -> list[Case]:
+def inject_all(count: int, *, seed: int, kinds: list[str], commands: bool = False) -> list[Case]:
     """Returns the outcome of `count` faults, of the kinds in turn."""
     cases = []
     with tempfile.TemporaryDirectory() as folder:
@@ -72,13 +78,28 @@ def inject_all(count: int, *, seed: int, kinds: list[str]) -> list[Case]:
         with Progress("Injecting faults", total=count, unit="faults") as progress:
             for number in range(count):
                 cases.append(
-                    inject_one(kinds[number % len(kinds)], random.Random(f"{seed}-{number}"), world, scratch, answers)
+                    inject_one(
+                        kinds[number % len(kinds)],
+                        random.Random(f"{seed}-{number}"),
+                        world,
+                        scratch,
+                        answers,
+                        commands=commands,
+                    )
                 )
                 progress.add(1)
     return cases
 
 
-def inject_one(kind: str, rng: random.Random, world: Path, scratch: Path, answers: dict[tuple[str, str], Any]) -> Case:
+def inject_one(
+    kind: str,
+    rng: random.Random,
+    world: Path,
+    scratch: Path,
+    answers: dict[tuple[str, str], Any],
+    *,
+    commands: bool = False,
+) -> Case:
     """Injects one fault into a copy of a part, lets one reader meet it, and judges."""
     if kind in PROCESS_FAULTS:
         output = fresh_copy(world, "data", scratch)
@@ -87,6 +108,7 @@ def inject_one(kind: str, rng: random.Random, world: Path, scratch: Path, answer
     fault = FAULTS[kind]
     part = rng.choice(fault.parts)
     names = [name for name in READERS[part] if not fault.readers or name in fault.readers]
+    names = [name for name in names if commands or not READERS[part][name].takes_seconds]
     name = rng.choice(names)
     reader = READERS[part][name]
     if (part, name) not in answers:

@@ -1,6 +1,8 @@
 """Damaged files give the right answer or one sentence: a sample of benchmarks/faults.py, and a thousand when slow."""
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +37,15 @@ def test_sixty_disturbed_processes_leave_a_whole_data_set_and_exit_with_the_righ
 def test_a_thousand_damaged_files_give_the_right_answer_or_one_sentence(faults):
     cases = faults.inject_all(1000, seed=2, kinds=list(faults.FAULTS))
     assert [str(case) for case in cases if case.failure] == []
+
+
+@pytest.mark.slow
+def test_predict_and_evaluate_meet_damaged_files(tmp_path):
+    command = [sys.executable, "benchmarks/faults.py", "--count=200", "--seed=3", "--commands"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert answer.returncode == 0, answer.stdout
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,15 @@ def test_kept_features_are_not_computed_again_unless_something_else_is_asked(pro
         kept.keep_features(extractor, fit="crop", directory=folder, **shared)
     assert asked == [("tiny@32", "undrawn"), ("tiny@32", "mirrored")]
     (next(folder.glob("tiny@32-*/mirrored.json"))).unlink()  # as after a kill before the notes
-    with pytest.raises(FileNotFoundError):
-        kept.keep_features(extractor, fit="squash", directory=folder, **shared)
+    kept.keep_features(extractor, fit="squash", directory=folder, **shared)
     assert asked[2:] == [("tiny@32", "mirrored")]
+    arrays = next(folder.glob("tiny@32-*/undrawn.npy"))
+    content = bytearray(arrays.read_bytes())
+    content[-1] ^= 1
+    arrays.unlink()  # it is mapped
+    arrays.write_bytes(content)
+    kept.keep_features(extractor, fit="squash", directory=folder, **shared)
+    assert asked[3:] == [("tiny@32", "undrawn"), ("tiny@32", "mirrored")]
 
 
 def probe_extractor():

@@ -10,15 +10,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from carclf import hashed_json
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import ordered_batches, training_shards
-from carclf.files import replacing, write_json
 from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.probing.extractors import Extractor
 from carclf.progress import Progress
 from carclf.recipe import parse_recipe
+from carclf.runs.weights_files import is_whole, replacing_weights
+from carclf.schema import typed
 from carclf.train_options import TrainOptions
 
 FORMAT = 1
@@ -68,7 +70,7 @@ def keep_features(
     """
     folder = directory / f"{extractor.name}-{_digest(extractor, manifest=manifest, fit=fit)[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [view for view in views if not _files(folder, view)[1].is_file()]
+    missing = [view for view in views if _seconds(folder, view) is None]
     if missing:
         model = _model(extractor, class_count=manifest.class_count, fit=fit)
         model.compile(jit_compile=jit)
@@ -78,8 +80,21 @@ def keep_features(
                 _compute(model, extractor, view, manifest=manifest, fit=fit, batch_size=batch_size,
                          photos=photos, folder=folder, progress=progress)  # fmt: skip
     kept = [_files(folder, view) for view in views]
-    seconds = sum(json.loads(notes.read_text(encoding="utf-8"))["seconds"] for _, notes in kept)
+    seconds = sum(_seconds(folder, view) or 0.0 for view in views)
     return KeptFeatures([np.load(arrays, mmap_mode="r") for arrays, _ in kept], seconds)
+
+
+def _seconds(folder: Path, view: str) -> float | None:
+    """Returns how long a view's features took, after comparing their hash; None if they are missing or damaged."""
+    arrays, notes = _files(folder, view)
+    if not notes.is_file() or not is_whole(arrays):
+        return None
+    try:
+        content = hashed_json.parse(notes.read_bytes())
+        hashed_json.take_hash(content)
+        return float(typed(content.get("seconds"), float, at="seconds"))
+    except (OSError, ValueError):
+        return None
 
 
 def _files(folder: Path, view: str) -> tuple[Path, Path]:
@@ -132,7 +147,7 @@ def _compute(
     )
     started, done = time.perf_counter(), 0
     arrays, notes = _files(folder, view)
-    with replacing(arrays) as temporary:
+    with replacing_weights(arrays) as temporary:
         kept = np.lib.format.open_memmap(temporary, "w+", np.float32, (photos, model.output_shape[-1]))
         for inputs, *_ in batches.as_numpy_iterator():
             features = np.asarray(model.predict_on_batch(inputs))[: photos - done]
@@ -141,4 +156,4 @@ def _compute(
             progress.add(len(features))
         kept.flush()
         del kept
-    write_json(notes, {"seconds": round(time.perf_counter() - started, 3)})
+    hashed_json.write(notes, {"seconds": round(time.perf_counter() - started, 3)})

@@ -1,4 +1,4 @@
-"""The weights files of a run: each is written with its SHA-256 in a file beside it, and compared before it is read.
+"""Weights and features of a run: each file is written with its SHA-256 beside it, and compared before it is read.
 
 best.weights.h5         replaced whenever an epoch is the best so far
 best.weights.h5.sha256  "HASH  best.weights.h5"; for a moment two lines, of the new file and of the one it replaces
@@ -7,6 +7,7 @@ best.weights.h5.sha256  "HASH  best.weights.h5"; for a moment two lines, of the 
 import contextlib
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 @contextlib.contextmanager
 def replacing_weights(path: Path) -> Iterator[Path]:
-    """Yields the path of an empty file to fill, which becomes the weights file `path`; killed, the old one stays."""
+    """Yields the path of an empty file to fill, which becomes `path` with its hash; killed, the old one stays whole."""
     before = stored_hashes(path) or ()
     digest = ""
     with replacing(path) as temporary:
@@ -67,6 +68,17 @@ def stored_hashes(path: Path) -> tuple[str, ...] | None:
         return ()
     found = [LINE.fullmatch(line) for line in text.splitlines()]
     return tuple(match[1] for match in found if match and match[2] == path.name)
+
+
+def is_whole(path: Path) -> bool:
+    """Returns whether a file that can be made again is there, and as it was written; notes one that was changed."""
+    if not path.is_file():
+        return False
+    stored = stored_hashes(path)
+    if stored is None or sha256_of(path) in stored:
+        return True
+    print(f"Note: {path} was changed after it was written (its SHA-256 differs): it is made again.", file=sys.stderr)
+    return False
 
 
 def checked_file(path: Path, *, recorded: Mapping[str, str] | None = None) -> Path:

@@ -14,12 +14,12 @@ from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import ordered_batches
 from carclf.errors import UserError
-from carclf.files import replacing
 from carclf.framing import Framing, Rendering
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.pooling import AttentionPooling
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
+from carclf.runs.weights_files import is_whole, replacing_weights
 
 PART_BYTES = 1 << 28  # of features in memory at a time
 
@@ -121,7 +121,7 @@ def compute_features(
     def features(name: str, shards: Sequence[Shard], epoch: int | None, *, progress: Progress) -> np.ndarray:
         path = directory / f"{name}.npy"
         photos = sum(shard.count for shard in shards)
-        if path.is_file():
+        if is_whole(path):
             progress.add(photos)
         else:
             print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)
@@ -137,7 +137,7 @@ def compute_features(
                 cache=cache,
             )
             shape = (photos, *kept.shape[1:])
-            with replacing(path) as temporary:
+            with replacing_weights(path) as temporary:
                 array = np.lib.format.open_memmap(temporary, "w+", _dtype_of(kept), shape)
                 _fill(array, extractor, batches, batch_size=batch_size, progress=progress)
         return np.load(path, mmap_mode="r")

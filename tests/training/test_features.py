@@ -133,7 +133,22 @@ def test_what_is_there_is_not_computed_again(classifier, dataset, tmp_path, caps
     assert capsys.readouterr().out.count("the backbone looks at") == 1  # the second draw
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(validation, validation_again)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train-0.npy", "train-1.npy", "validation.npy"]
+    assert sorted(path.name for path in tmp_path.glob("*.npy")) == ["train-0.npy", "train-1.npy", "validation.npy"]
+
+
+def test_a_damaged_file_of_features_is_computed_again(classifier, dataset, tmp_path, capsys):
+    first, _ = compute(classifier, dataset, tmp_path, views=2)
+    whole = [np.array(view) for view in first]
+    path = min(tmp_path.rglob("*.npy"))
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 64
+    path.unlink()  # the arrays are mapped
+    path.write_bytes(content)
+    again, _ = compute(classifier, dataset, tmp_path, views=2)
+    for view, expected in zip(again, whole, strict=True):
+        np.testing.assert_array_equal(view, expected)
+    said = f"Note: {path} was changed after it was written (its SHA-256 differs): it is made again."
+    assert said in capsys.readouterr().err.splitlines()
 
 
 def test_training_the_head_trains_the_classifier(classifier, dataset, computed):
