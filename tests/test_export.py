@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from carclf import hashed_json
 from carclf.errors import UserError
 from carclf.export import ExportOptions
 from tests.commands import without_progress
@@ -43,8 +44,10 @@ def test_a_data_set_that_moved_is_asked_for(home):
     stage = home / "runs" / "one" / "stage.json"
     moved = home / "runs" / "moved"
     moved.mkdir()
-    data = home / "gone"
-    (moved / "stage.json").write_text(stage.read_text().replace('"directory": "', f'"directory": "{data}'))
+    content = hashed_json.parse(stage.read_bytes())
+    assert hashed_json.take_hash(content)
+    content["data"]["directory"] = str(home / "gone")
+    hashed_json.write(moved / "stage.json", content)
     said = refused("--run=moved", "--output=out", folder=home)
     assert "is not where it was" in said
     assert "say where it is with --data=DIR" in said
