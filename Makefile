@@ -8,7 +8,7 @@ METADATA := setup.cfg setup.py pyproject.toml
 BEAM_VENV := .venv-beam
 JAX_VENV := $(VENV)-jax
 
-.PHONY: setup demo test test-slow test-jax test-beam lint bench clean
+.PHONY: setup demo test test-slow test-jax test-beam test-images lint bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test       lint, types and tests      make test-slow  the long proofs"
 	@echo "make test-jax   the device side on JAX without TensorFlow, in an environment of its own"
 	@echo "make test-beam  the converter on Apache Beam, in an environment of its own"
+	@echo "make test-images  the environments of Kaggle and Colab, rebuilt: nothing of theirs moves, and the suite passes"
 	@echo "make bench      the benchmarks, small      make clean      removes .venv and demo/"
 
 # `python -c` refuses an old Python with a sentence before pip's own, longer answer.
@@ -77,6 +78,10 @@ $(BEAM_VENV)/.done: $(METADATA)
 
 test-beam: $(BEAM_VENV)/.done
 	$(BEAM_VENV)/bin/python -m pytest -m "slow or not slow" tests/convert/test_beam.py
+
+# The environments of Kaggle and Colab, from their published lists of packages.
+test-images:
+	$(PYTHON) tests/images/rebuild.py
 
 bench: $(VENV)/.dev
 	$(PY) benchmarks/run_all.py

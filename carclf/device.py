@@ -29,7 +29,8 @@ TPU_PCI_DEVICES = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "
 # Printed at every start on every machine, regardless of TF_CPP_MIN_LOG_LEVEL; none is about the user's data or device.
 START_MESSAGES = re.compile(
     rb"log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard"
-    rb"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate"
+    rb"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate|Compiled cluster using XLA!"
+    rb"|failed call to cuInit: .*\(303\)"  # there is no NVIDIA driver
 )
 
 
@@ -230,6 +231,10 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
             f"--device=mirrored needs several devices and this machine shows {len(names)} {kind.upper()}: "
             "use --device=auto, or rehearse on the CPU with --cpu_devices=2."
         )
+    if tf.__version__.startswith("2.20."):
+        # It reports its first compilation; here that is held back.
+        with tf.device("CPU:0"):
+            tf.function(tf.identity, jit_compile=True)(0)
     mirrored = len(names) > 1
     policy = _policy(precision, kind, capability=_gpu_capability(gpus) if kind == "gpu" else None)
     # jit_compile breaks under MirroredStrategy in Keras 3, and on a CPU XLA makes training many times slower.

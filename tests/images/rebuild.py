@@ -1,0 +1,118 @@
+"""Rebuilds the Python environments of notebook sites, and checks that carclf fits into them.
+
+`python tests/images/rebuild.py colab kaggle` makes an environment for each constraint file beside this script, with the
+versions in it; installs carclf into it, which must change none of them; then runs the commands' help, the demo and the
+suite. `make test-images` does so for all.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+COMMANDS = (
+    "train", "evaluate", "predict", "explore", "export", "serve", "sample", "tune", "probe", "make_tfrecords",
+)  # fmt: skip
+TOOLS = ("pytest>=8.2", "pytest-xdist>=3.6", "hypothesis>=6.100", "imagehash>=4.3", "nbclient>=0.10", "nbformat>=5.10")
+# What an image lacks is asked for by its own install command; the TPU images have JAX, and no TensorFlow.
+EXTRAS = {"colab_tpu": "cpu"}
+STEPS = ("help", "demo", "suite")
+
+
+def main() -> None:
+    """Rebuilds each image, and ends with an error at the first that fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    images = sorted(path.stem for path in HERE.glob("*.txt"))
+    parser.add_argument("images", nargs="*", default=images, choices=images)
+    parser.add_argument("--steps", default=",".join(STEPS), help=f"some of {', '.join(STEPS)}")
+    options = parser.parse_args()
+    for image in options.images:
+        rebuild(image, steps=options.steps.split(","))
+
+
+def rebuild(image: str, *, steps: Sequence[str]) -> None:
+    """Makes the environment of an image and runs the steps in it."""
+    constraints = HERE / f"{image}.txt"
+    python = find_python(re.search(r"^# Python (\S+)$", constraints.read_text(), re.MULTILINE)[1])
+    folder = ROOT / f".venv-{image.replace('_', '-')}"
+    say(image, f"{python} in {folder}")
+    run(python, "-m", "venv", "--clear", folder)
+    own = folder / "bin" / "python"
+    run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", constraints)
+    before = installed(own)
+    extra = f"[{EXTRAS[image]}]" if image in EXTRAS else ""
+    run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *kept(folder, before), f"{ROOT}{extra}")
+    after = installed(own)
+    moved = {name: (version, after.get(name)) for name, version in before.items() if after.get(name) != version}
+    if moved:
+        sys.exit(f"{image}: installing carclf changes {moved}.")
+    say(image, f"none of {len(before)} packages changed, {len(after) - len(before)} were added")
+    if "help" in steps:
+        for command in COMMANDS:
+            run(own, "-m", f"carclf.{command}", "--help", quiet=True)
+        say(image, "every command answers --help")
+    if "demo" in steps:
+        run(own, "benchmarks/demo.py", f"--output={folder / 'demo'}", environment=backend_of(own))
+    if "suite" in steps:
+        run(own, "-m", "pip", "install", "--quiet", *kept(folder, after), *TOOLS)
+        run(own, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", environment=backend_of(own))
+
+
+def find_python(version: str) -> str:
+    """Returns an interpreter of a version such as '3.13': on the path, or pyenv's."""
+    shims = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for candidate in (f"python{version}", *map(str, shims)):
+        try:
+            answer = subprocess.run([candidate, "-c", "import venv"], capture_output=True)
+        except FileNotFoundError:
+            continue
+        if answer.returncode == 0:
+            return candidate
+    sys.exit(f"There is no Python {version}: install it, such as with pyenv install {version}.")
+
+
+def installed(python: Path) -> dict[str, str]:
+    """Returns package → version, without carclf and the installers."""
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    packages = dict(line.split("==") for line in listed.split())
+    return {name: version for name, version in packages.items() if name not in ("carclf", "pip", "setuptools")}
+
+
+def kept(folder: Path, packages: dict[str, str]) -> tuple[str, str]:
+    """Returns the arguments that let pip add packages, but change none."""
+    path = folder / "installed.txt"
+    path.write_text("".join(f"{name}=={version}\n" for name, version in packages.items()))
+    return "--constraint", str(path)
+
+
+def backend_of(python: Path) -> dict[str, str]:
+    """Returns the environment of commands: Keras on JAX where TensorFlow came with carclf only."""
+    return {"KERAS_BACKEND": "jax"} if python.parents[1].name == ".venv-colab-tpu" else {}
+
+
+def run(*words: object, quiet: bool = False, environment: dict[str, str] | None = None) -> None:
+    """Runs a command in the clone; its failure ends everything."""
+    shown = subprocess.DEVNULL if quiet else None
+    path = os.environ | {"PYTHONPATH": ""} | (environment or {})
+    code = subprocess.run([str(word) for word in words], cwd=ROOT, stdout=shown, env=path).returncode
+    if code:
+        sys.exit(f"{' '.join(map(str, words))} ended with {code}.")
+
+
+def say(image: str, what: str) -> None:
+    """Prints a line about an image."""
+    print(f"[{image}] {what}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
