@@ -127,7 +127,7 @@ def run_main(*flags: str) -> None:
         (("--data=data", "--output=base.flags", "--trials=1"), "exists and was not written by carclf.tune"),
         (("--data=none", "--output=x.flags", "--trials=1"), "none"),
         (("--data=data", "--output=x.flags", "--trails=1"), "There is no option --trails: did you mean --trials\\?"),
-        (("--data=data", "--output=x.flags", "--trials=1", "--space=none"), "--space=none cannot be read"),
+        (("--data=data", "--output=x.flags", "--trials=1", "--space=none"), "The file of --space none cannot be read"),
         (("--data=data", "--output=x.flags", "--trials=1", "--storage=x.db"), "The storage x.db cannot be used"),
     ],
 )
