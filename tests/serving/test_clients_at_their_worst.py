@@ -113,6 +113,7 @@ def test_a_second_head_on_a_connection_must_end_too(port):
 
 def test_uploads_that_are_too_large_together_end_the_one_that_is_silent_longest(monkeypatch):
     monkeypatch.setattr(uploads, "WAITING_BYTES", 0)  # the room of two of the largest photos
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 60.0)
     with serving(app_of()) as port:
         body = form(bytes(90_000))
         stopped = []
@@ -207,6 +208,7 @@ class NoOptions(Options):
     pass
 
 async def classify(request):
+    print("begun", flush=True)
     async with uploads.photo(request):
         return JSONResponse({})
 
@@ -233,7 +235,7 @@ def test_a_signal_during_an_upload_ends_in_order(number):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     ) as process:  # fmt: skip
         connection = begin(int(process.stdout.readline()), form(b"photo")[:60])
-        time.sleep(0.2)
+        assert process.stdout.readline() == "begun\n"
         process.send_signal(number)
         assert answer_of(connection) == (503, {"error": "The server is stopping: send the photo again later."})
         said, error = process.communicate(timeout=60)
