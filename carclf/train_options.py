@@ -193,6 +193,15 @@ class TrainOptions(Options):
     )
     head_width: int = option(128, "Units of the head's hidden layer, if it has one.", low=1, group=_MODEL)
     dropout: float = option(0.25, "Dropout rate before the last layer.", low=0, below=1, group=_MODEL)
+    head_momentum: float = option(
+        0.0,
+        "Momentum of the statistics of the head's BatchNorm; 0 takes 0.99, and with --init_from less where an epoch "
+        "has few steps.",
+        low=0,
+        below=1,
+        since="0.2",
+        group=_MODEL,
+    )
     l2: float = option(0.01, "L2 penalty on the head's hidden layer, if it has one.", low=0, group=_MODEL)
     unfreeze: str = option(
         "all",

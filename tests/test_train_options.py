@@ -36,7 +36,10 @@ from carclf.model.render import Render
 from carclf.recipe import Recipe, parse_recipe, parse_views
 from carclf.report import augmentation, run_files
 from carclf.train_options import TrainOptions
-from carclf.training import callbacks, input_check, lr_finder, swa, trainer
+from carclf.training import callbacks, input_check, lr_finder, stage_models, swa, trainer
+from carclf.training import stage as stage_module
+from carclf.training.phases import plan_phases
+from carclf.training.stage import Stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
 
@@ -403,6 +406,37 @@ def test_a_backbone_of_keras_hub_is_trained_and_read_back(fit, tmp_path):
     assert classifier.get_layer("backbone").output_shape == (None, 2, 2, 16)
     with pytest.raises(UserError, match="multiples of 16 pixels, not 40"):
         fit("hub_grown", **hub | {"image_size": "32-48", "unfreeze": "all"}, init_from="hub", size_count=3, epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes", "momentum"),
+    [
+        (44, {}, 1 - 4 / 44),
+        (8, {}, 0.9),
+        (900, {}, 0.99),
+        (44, {"init_from": ""}, 0.99),
+        (44, {"head_momentum": 0.5}, 0.5),
+    ],
+)
+def test_the_statistics_of_a_head_that_goes_on_follow_within_a_part_of_an_epoch(steps, changes, momentum):
+    options = TrainOptions(**({"init_from": "parent"} | changes))
+    phase = dataclasses.replace(plan_phases(TrainOptions(), train_photos=320)[0], steps_per_epoch=steps)
+    fields = dict.fromkeys(field.name for field in dataclasses.fields(Stage))
+    stage = Stage(**(fields | {"options": options, "phase": phase, "follows": bool(options.init_from)}))
+    assert stage.head_momentum == pytest.approx(momentum)
+
+
+def test_a_stage_that_starts_from_a_run_follows_unless_an_older_version_began_it(fit, monkeypatch, home):
+    built = []
+    build = stage_models.build_classifier
+    monkeypatch.setattr(stage_models, "build_classifier", lambda **how: built.append(build(**how)) or built[-1])
+    fit("head_first", epochs=1, evaluated=True)
+    fit("head_then", epochs=1, init_from="head_first")
+    assert [model.get_layer("head_norm").momentum for model in built] == [0.99, 0.9]
+    stage = json.loads((home / "head_then" / runs.STAGE_FILE).read_text())
+    assert stage["options"]["head_momentum"] == 0.0
+    assert not stage_module._knows_head_momentum({"options": {}})
+    assert stage_module._knows_head_momentum(stage)
 
 
 def test_a_head_starts_from_a_regression_which_stays_if_no_epoch_is_better(fit, monkeypatch):

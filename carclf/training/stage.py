@@ -1,8 +1,9 @@
 """A stage and its plan, derived from its options, the data set and the device."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,10 @@ from carclf.train_options import TrainOptions
 from carclf.training.feature_plan import FeaturePlan, plan_features
 from carclf.training.phases import Phase, phase_of_step, plan_phases
 
+HEAD_MOMENTUM = 0.99  # Keras's own
+FOLLOWING_SHARE = 0.25  # of an epoch: the statistics of a head that goes on forget what is older
+LEAST_MOMENTUM = 0.9
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -49,6 +54,7 @@ class Stage:
       class_weights: float64 [K].
       features: what it keeps of the frozen backbone's output, or None if it trains on photos.
       preset: what a backbone of KerasHub is built from; None for any other.
+      follows: whether the statistics of the head's BatchNorm follow the backbone within a part of an epoch.
     """
 
     options: TrainOptions
@@ -67,6 +73,19 @@ class Stage:
     class_weights: np.ndarray
     features: FeaturePlan | None
     preset: Preset | None = None
+    follows: bool = False
+
+    @property
+    def head_momentum(self) -> float:
+        """The momentum of the head's BatchNorm.
+
+        A head that goes on while its backbone changes is validated with the statistics of earlier features: with
+        Keras's momentum of more than two epochs, where an epoch has 44 steps.
+        """
+        if self.options.head_momentum or not self.follows:
+            return self.options.head_momentum or HEAD_MOMENTUM
+        steps = FOLLOWING_SHARE * self.phase.steps_per_epoch
+        return min(max(1 - 1 / steps, LEAST_MOMENTUM), HEAD_MOMENTUM)
 
     @property
     def starts_trained(self) -> bool:
@@ -141,7 +160,13 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         class_weights=_class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
         features=plan_features(options, recipe=recipe, begun=opened.begun),
         preset=_hub_preset(options, opened, phases),
+        follows=opened.parent is not None and _knows_head_momentum(opened.begun),
     )
+
+
+def _knows_head_momentum(begun: Mapping[str, Any] | None) -> bool:
+    """Returns whether the run that is resumed, if any, was begun by a carclf with that option: others had 0.99."""
+    return begun is None or "head_momentum" in begun["options"]
 
 
 def _hub_preset(options: TrainOptions, opened: OpenRun, phases: Sequence[Phase]) -> Preset | None:

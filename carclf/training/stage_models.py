@@ -72,6 +72,8 @@ def _make_classifier(stage: Stage) -> keras.Model:
             l2=options.l2,
             preset=stage.preset,
         )
+        for norm in (layer for layer in classifier.layers if layer.name == "head_norm"):
+            norm.momentum = stage.head_momentum
         if parent:
             load_weights_file(classifier, parent.best_weights, model_name=f"the classifier of {parent.directory}")
     summary = set_trainable(classifier, unfreeze=options.unfreeze, train_batch_norm=options.train_batch_norm)
