@@ -343,7 +343,7 @@ def test_kept_features_train_the_head_and_leave_the_backbone(head_alone, home):
     assert moved(before, after) == {"head"}
     assert {name for name in changed if name.startswith(BACKBONE)} == set()
     assert sum(name.startswith(BACKBONE) for name in before) == 20
-    names = sorted(path.name for path in (head_alone.directory / "features").iterdir())
+    names = sorted(path.name for path in (head_alone.directory / "features").glob("*.npy"))
     assert names == ["train-0.npy", "train-1.npy", "validation.npy"]
     assert head_alone.said.count("the backbone looks at 16 train-") == 2
     assert json.loads((head_alone.directory / runs.METRICS_FILE).read_text())["val_photos"] == 8
@@ -527,7 +527,7 @@ def compared_with(monkeypatch):
 def test_the_last_epochs_are_averaged(fit, dataset, compared_with):
     compared_with(0.0)
     answer = fit("averaged", evaluated=True, swa_epochs=2, epochs=3, steps=1)
-    files = sorted((answer.directory / "epochs").iterdir())
+    files = sorted((answer.directory / "epochs").glob("*.h5"))
     assert [path.name for path in files] == ["epoch-00002.weights.h5", "epoch-00003.weights.h5"]
     kept = [answer.weights(f"epochs/{path.name}") for path in files]
     best = answer.weights(runs.BEST_WEIGHTS)
@@ -572,7 +572,7 @@ def test_an_average_that_validates_worse_is_left(fit, compared_with):
 def test_a_run_that_stops_before_the_last_epochs_averages_nothing(fit):
     answer = fit("stopped", swa_epochs=2, epochs=4, steps=1, patience=2, learning_rate=1e-9)
     assert len(answer.history) == 3
-    assert [path.name for path in (answer.directory / "epochs").iterdir()] == ["epoch-00003.weights.h5"]
+    assert [path.name for path in (answer.directory / "epochs").glob("*.h5")] == ["epoch-00003.weights.h5"]
     assert "Average: the run stopped before the last 2 epochs, so nothing is averaged." in answer.said
 
 
