@@ -14,7 +14,6 @@ LEAST_BYTES_PER_SECOND = 5_000.0  # in the mean of `RATE_SECONDS`; the slowest m
 RATE_SECONDS = 10.0
 MAX_UPLOADS = 256  # that arrive at once
 WAITING_BYTES = 512_000_000  # of all uploads that arrive or wait for the model
-DRAIN_SECONDS = 2.0  # a client that still sends cannot read that its photo is too large
 FORM_EXTRA_BYTES = 64_000  # allowed in a form in addition to its file
 
 
@@ -64,7 +63,7 @@ class Uploads:
             if announced.isdecimal() and int(announced) > limit:
                 raise self._too_large()
             async with asyncio.timeout(IDLE_SECONDS) as upload.timeout:
-                async for part, upload.more in _parts(request):
+                async for part in _parts(request):
                     parts.append(part)
                     if not upload.receive(len(part), self._now()):
                         raise TimeoutError
@@ -79,10 +78,6 @@ class Uploads:
                 408,
                 f"The photo arrived too slowly: nothing came for {IDLE_SECONDS:g} seconds, or little; send it again.",
             ) from None
-        except HTTPException:
-            if upload.more:
-                await _drain(request)
-            raise
         finally:
             upload.timeout = None
         return b"".join(parts)
@@ -139,7 +134,6 @@ class _Upload:
 
     Attributes:
       bytes: that have arrived.
-      more: whether others follow.
       newest: when the newest of them arrived, seconds of the event loop.
       timeout: ends the upload; None before and after its bytes arrive.
       refusal: why it was ended, if that was not its own fault.
@@ -147,7 +141,6 @@ class _Upload:
 
     def __init__(self, now: float) -> None:
         self.bytes = 0
-        self.more = True
         self.newest = self._began = now
         self._since_began = 0
         self.timeout: asyncio.Timeout | None = None
@@ -166,20 +159,11 @@ class _Upload:
         return fast
 
 
-async def _parts(request: Request) -> AsyncIterator[tuple[bytes, bool]]:
-    """Yields the parts of the body, and whether more follow."""
+async def _parts(request: Request) -> AsyncIterator[bytes]:
     more = True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         more = message.get("more_body", False)
-        yield message.get("body", b""), more
-
-
-async def _drain(request: Request) -> None:
-    """Throws away what a client still sends, for a short time, so that it reads the answer."""
-    with contextlib.suppress(TimeoutError, ClientDisconnect):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in _parts(request):
-                pass
+        yield message.get("body", b"")

@@ -128,7 +128,7 @@ def test_uploads_that_are_too_large_together_end_the_one_that_is_silent_longest(
 
 
 def test_a_chunked_body_over_the_limit_is_answered_while_the_client_still_sends(port):
-    chunks = (bytes(10_000) for _ in range(100))
+    chunks = (bytes(100_000) for _ in range(200))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", "/api/classify", chunks, {"Content-Type": FORM}, encode_chunked=True)
     answer = connection.getresponse()
@@ -137,7 +137,7 @@ def test_a_chunked_body_over_the_limit_is_answered_while_the_client_still_sends(
 
 
 def test_a_body_over_the_limit_is_answered_while_the_client_still_sends(port):
-    assert classify(port, bytes(3_000_000)) == (413, TOO_LARGE)
+    assert classify(port, bytes(20_000_000)) == (413, TOO_LARGE)
 
 
 @pytest.mark.parametrize(
