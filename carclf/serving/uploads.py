@@ -95,8 +95,8 @@ class Uploads:
         parser.spool_max_size = len(body) + 1
         try:
             form = await parser.parse()
-        except MultiPartException as error:
-            raise HTTPException(400, f"The form cannot be read: {error.message}") from None
+        except (MultiPartException, ValueError) as error:  # the second of older versions of Starlette
+            raise HTTPException(400, f"The form cannot be read: {getattr(error, 'message', error)}") from None
         try:
             file = form.get("file")
             if not isinstance(file, UploadFile):
