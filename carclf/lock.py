@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ def holding(directory: Path, *, doing: str, option: str) -> Iterator[None]:
     try:
         with _locked_here(directory) as here:
             file = directory / LOCK_FILE
-            if here is False or (here is None and _alive_here(file)) or _renewed_elsewhere(directory):
+            held = here is False or (here is None and is_alive_here(read_holder(file))) or _renewed_elsewhere(directory)
+            if held or not _take(file, holder := holder_of_this_process(), option=option):
                 raise UserError(in_use(str(directory), read_holder(file), doing=doing, option=option))
-            with _holding_file(file, option=option):
+            with _keeping(file, token=holder["token"]):
                 yield
     finally:
         with contextlib.suppress(OSError):  # it is not empty
@@ -138,11 +139,10 @@ def _locked_here(directory: Path) -> Iterator[bool | None]:
         os.close(handle)
 
 
-def _alive_here(file: Path) -> bool:
-    """Returns whether a process of this host that still runs wrote the lock file."""
+def is_alive_here(holder: Mapping[str, Any]) -> bool:
+    """Returns whether the holder of a lock is a process of this host that still runs."""
     import psutil
 
-    holder = read_holder(file)
     if not holder or holder["host"] != socket.gethostname():
         return False
     try:  # a later process may have the same number
@@ -168,21 +168,32 @@ def _renewed_elsewhere(directory: Path) -> bool:
         probe.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _holding_file(file: Path, *, option: str) -> Iterator[None]:
-    """Keeps a lock file about this process, renewed, inside this context."""
-    holder = holder_of_this_process()
+def _take(file: Path, holder: Mapping[str, Any], *, option: str) -> bool:
+    """Writes a lock file in place of a stale one; returns whether no other host has just done so.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
     try:
-        file.unlink(missing_ok=True)  # stale
-        file.write_text(json.dumps(holder), encoding="utf-8")
+        file.unlink(missing_ok=True)
+        with open(file, "x", encoding="utf-8") as lock:
+            lock.write(json.dumps(holder))
+    except FileExistsError:
+        return False
     except OSError as error:
         raise UserError(
             f"The folder {file.parent} cannot be written ({os.strerror(error.errno or 0)}): choose another {option}, "
             "or make it writable and free space."
         ) from None
+    return True
+
+
+@contextlib.contextmanager
+def _keeping(file: Path, *, token: str) -> Iterator[None]:
+    """Renews the lock file of this process inside this context, and removes it at the end."""
 
     def is_ours() -> bool:
-        return read_holder(file).get("token") == holder["token"]
+        return read_holder(file).get("token") == token
 
     def release() -> None:
         if is_ours():

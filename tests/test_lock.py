@@ -94,6 +94,20 @@ def test_where_the_system_has_no_locks_the_living_process_is_asked(tmp_path, wit
         assert (tmp_path / "run" / lock.LOCK_FILE).is_file()
 
 
+def test_of_two_hosts_that_find_no_lock_the_second_is_refused(tmp_path, monkeypatch, without_system_locks):
+    holder = lock.holder_of_this_process
+
+    def while_the_other_takes_it():
+        monkeypatch.setattr(lock, "holder_of_this_process", holder)
+        write_holder(tmp_path / "run", host="elsewhere", pid=12)
+        monkeypatch.setattr(Path, "unlink", lambda path, **_: None)  # it found nothing to remove
+        return holder()
+
+    monkeypatch.setattr(lock, "holder_of_this_process", while_the_other_takes_it)
+    with pytest.raises(UserError, match=r"^Process 12 on host elsewhere is training in .*run"), held(tmp_path / "run"):
+        pass
+
+
 @pytest.mark.parametrize("changes", [{"started": 5.0}, {"pid": 2**22 + 1}, {"pid": -3}, {"pid": 10**30}], ids=str)
 def test_a_lock_whose_process_is_gone_is_stale(tmp_path, without_system_locks, changes):
     write_holder(tmp_path / "run", **changes)

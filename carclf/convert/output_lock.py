@@ -3,11 +3,12 @@
 import contextlib
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from carclf import lock
+from carclf import lock, preemption
 from carclf.data import storage
 from carclf.errors import UserError
 
@@ -44,19 +45,22 @@ def _lease(path: str, *, output: str) -> Iterator[None]:
     def renew() -> None:
         storage.write_atomic(path, json.dumps(holder | {"renewed": time.time()}).encode())
 
-    def token() -> str:
-        return str(_read(path).get("token", ""))
+    def is_ours() -> bool:
+        return _read(path).get("token") == holder["token"]
+
+    def release() -> None:
+        if is_ours():
+            storage.remove(path)
 
     renew()
     time.sleep(SETTLING_SECONDS)
-    if token() != holder["token"]:  # another one wrote it at the same moment
+    if not is_ours():  # another one wrote it at the same moment
         _refuse_if_held(path, output=output)
     try:
-        with lock.renewing(renew):
+        with lock.renewing(renew), preemption.releasing(release):
             yield
     finally:
-        if token() == holder["token"]:
-            storage.remove(path)
+        release()
 
 
 def _read(path: str) -> dict[str, object]:
@@ -66,5 +70,7 @@ def _read(path: str) -> dict[str, object]:
 def _refuse_if_held(path: str, *, output: str) -> None:
     holder = _read(path)
     renewed = holder.get("renewed")
-    if isinstance(renewed, float) and abs(time.time() - renewed) < lock.STALE_SECONDS:
+    if not isinstance(renewed, float) or (holder["host"] == socket.gethostname() and not lock.is_alive_here(holder)):
+        return
+    if abs(time.time() - renewed) < lock.STALE_SECONDS:
         raise UserError(lock.in_use(output, holder, doing=DOING, option=OPTION))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from carclf import lock
+from carclf import lock, preemption
 from carclf.convert import output_lock
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
@@ -103,6 +103,22 @@ def test_a_damaged_or_old_lease_is_taken_over(tmp_path, content):
         storage.write_atomic(path, left)
         with output_lock.holding_output(output):
             assert "renewed" in lock.parse_holder(storage.read_bytes(path))
+
+
+def test_a_lease_that_a_killed_process_of_this_host_left_is_taken_over_at_once(tmp_path):
+    output = f"ram://{tmp_path.name}/killed"
+    left = lock.holder_of_this_process() | {"started": 5.0, "renewed": time.time()}
+    storage.make_folder(output)
+    storage.write_atomic(storage.join(output, lock.LOCK_FILE), json.dumps(left).encode())
+    with output_lock.holding_output(output):
+        pass
+
+
+def test_the_end_of_the_grace_period_releases_a_lease(tmp_path):
+    output = f"ram://{tmp_path.name}/grace"
+    with output_lock.holding_output(output):
+        preemption._releases[-1]()
+        assert storage.size_bytes(storage.join(output, lock.LOCK_FILE)) is None
 
 
 def test_of_two_that_begin_at_the_same_moment_the_last_writer_holds_the_lease(tmp_path, monkeypatch):
