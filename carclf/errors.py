@@ -10,6 +10,10 @@ _SHOWN = re.compile(r"\b(?:UserError|DamagedShardError): ([^\n]+)")
 
 # How systems, HDF5, TensorFlow and SQLite say that nothing more can be written.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", None))  # Windows has no quota
+_REMEDIES = {  # of those that free space does not help
+    os.strerror(errno.EFBIG): "raise the limit on the size of a file (ulimit -f)",
+    os.strerror(errno.EROFS): "make it writable",
+}
 _FULL_TEXT = re.compile(
     r"(?:(?P<path>/[^\s;]+); )?"  # TensorFlow's way to name the file
     r"(?P<reason>No space left on device|Disk quota exceeded|File too large|Read-only file system|"
@@ -71,8 +75,8 @@ def full_disk(error: BaseException, *, path: str = "") -> str | None:
         else:
             continue
         return (
-            f"{path or 'A file'} could not be written ({reason}): free space there, and run the same command again; "
-            "what was written before is whole."
+            f"{path or 'A file'} could not be written ({reason}): {_REMEDIES.get(reason, 'free space there')}, and run "
+            "the same command again; what was written before is whole."
         )
     return None
 

@@ -18,7 +18,7 @@ from carclf.exporting.folder import new_folder
 from tests.training.test_training_kills import SMALL, assert_same_run
 
 ROOT = Path(__file__).parent.parent
-ADVICE = "free space there, and run the same command again; what was written before is whole."
+ADVICE = ", and run the same command again; what was written before is whole."
 ANY = -1  # size
 HDF5 = "Can't synchronously write data (file write failed: time = Mon Nov 30 2026\n, filename = 'x.h5', errno = 28, "
 FLUSH = "{{node /job:localhost/device:CPU:0}} /runs/a/events.v2; No space left on device\n\tFailed to flush 2 events"
@@ -28,9 +28,12 @@ FLUSH = "{{node /job:localhost/device:CPU:0}} /runs/a/events.v2; No space left o
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "x", "/runs/a/report.html"), "/runs/a/report.html could not be written (No space left"),
-        (OSError(errno.EFBIG, "x"), "A file could not be written (File too large)"),
-        (OSError(errno.EDQUOT, "x", "a.png"), "a.png could not be written (Disk quota exceeded)"),
-        (OSError(errno.EROFS, "x", "a.png"), "a.png could not be written (Read-only file system)"),
+        (
+            OSError(errno.EFBIG, "x"),
+            "A file could not be written (File too large): raise the limit on the size of a file (",
+        ),
+        (OSError(errno.EDQUOT, "x", "a.png"), "a.png could not be written (Disk quota exceeded): free space there,"),
+        (OSError(errno.EROFS, "x", "a.png"), "a.png could not be written (Read-only file system): make it writable,"),
         (OSError(HDF5 + "error message = 'No space left on device')"), "A file could not be written (No space left"),
         (RuntimeError(FLUSH), "/runs/a/events.v2 could not be written (No space left on device)"),
         (
