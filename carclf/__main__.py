@@ -19,7 +19,6 @@ ORDER = ("sample", "make_tfrecords", "explore", "probe", "tune", "train", "evalu
 
 def main() -> NoReturn:
     """Runs the command that the first argument names, as `python -m carclf.COMMAND` would, and exits with its code."""
-    keep_writable()
     preemption.begin()
     keep_writable()
     name, *arguments = sys.argv[1:] or ["--help"]

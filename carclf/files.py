@@ -83,6 +83,7 @@ def commit(temporary: str | Path, path: str | Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _written:  # two threads at once would leave the process with 0
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

@@ -2,9 +2,11 @@
 
 import os
 import stat
+import threading
 
 import pytest
 
+from carclf import files
 from carclf.files import replacing, write_atomically
 
 
@@ -61,3 +63,25 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_files_that_are_written_at_once_leave_the_umask_as_it_was(monkeypatch):
+    calls, first = [], threading.Event()
+
+    def slow_umask(mask):
+        calls.append(mask)
+        if len(calls) == 1:
+            first.set()
+            overtaken.wait(timeout=0.2)  # for a second thread, which must not come in between
+        return 0o022
+
+    overtaken = threading.Event()
+    monkeypatch.setattr("carclf.files.os.umask", slow_umask)
+    threads = [threading.Thread(target=files._umask) for _ in range(2)]
+    threads[0].start()
+    assert first.wait(timeout=30)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert calls == [0, 0o022, 0, 0o022]

@@ -111,3 +111,12 @@ def test_help_into_a_closed_pipe_is_no_error(arguments):
         capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_what_stands_in_for_a_closed_stream_is_passed_on_to_child_processes():
+    program = "import os; from carclf.streams import keep_writable; keep_writable(); print(os.get_inheritable(0))"
+    answer = subprocess.run(
+        ["bash", "-c", '"$0" -c "$1" <&-', sys.executable, program],
+        capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert answer.stdout == "True\n"
