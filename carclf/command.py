@@ -24,7 +24,7 @@ FRAMEWORKS = ("tensorflow", "keras", "jax")
 USAGE_ERROR = 2  # absl's default is 1, which we reserve for unexpected errors
 NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
 WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists go below it
-REMARKS = ("#", "//")  # what begins a line of a flag file that is no option, as in absl
+COMMENTS = ("#", "//")  # what begins a line of a flag file that is no option, as in absl
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
 
@@ -106,7 +106,7 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
     package. (absl's own expansion looks in the current folder only.)
 
     Raises:
-      UserError: a file is missing or no text, includes itself, or has a line that is neither an option nor a remark.
+      UserError: a file is missing or no text, includes itself, or has a line that is neither an option nor a comment.
     """
     result: list[str] = []
     pending = list(arguments)
@@ -161,10 +161,10 @@ def _find_flagfile(value: str, *, beside: Path | None) -> Path:
 def _flagfile_lines(path: Path) -> list[str]:
     lines = [line.strip() for line in read_text(path, what="flag file").splitlines()]
     for number, line in enumerate(lines, start=1):
-        if line and not line.startswith(("-", *REMARKS)):
+        if line and not line.startswith(("-", *COMMENTS)):
             shown = line if line.isprintable() and len(line) <= WIDEST_NAMES else f"{line[:WIDEST_NAMES]!a}…"
             raise UserError(
-                f"Line {number} of the flag file {path} is no option: {shown}: write --name=value, or begin a remark "
+                f"Line {number} of the flag file {path} is no option ({shown}): write --name=value, or begin a comment "
                 "with #."
             )
     return [line for line in lines if line.startswith("-")]

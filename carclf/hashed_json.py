@@ -64,7 +64,7 @@ def take_hash(content: dict[str, Any]) -> bool:
     return True
 
 
-@functools.cache  # one remark a file
+@functools.cache  # one note for each file
 def note_missing_hash(path: str, remedy: str) -> None:
     """Prints that a file has no hash, and what adds one."""
     print(

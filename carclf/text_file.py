@@ -24,7 +24,7 @@ def read_text(path: Path, *, what: str) -> str:
       what: what it is, for error texts, such as 'flag file'.
 
     Raises:
-      UserError: it cannot be read, or it is no text in one of these encodings.
+      UserError: it cannot be read, or it is not text in one of these encodings.
     """
     try:
         content = path.read_bytes()
@@ -36,9 +36,9 @@ def read_text(path: Path, *, what: str) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(
-            f"The {what} {path} is no {encoding.removesuffix('-sig').upper()} text (at byte {error.start}): save it as "
-            "UTF-8."
+            f"The {what} {path} is not {encoding.removesuffix('-sig').upper()} text (at byte {error.start}): save it "
+            "as UTF-8."
         ) from None
     if "\0" in text:
-        raise UserError(f"The {what} {path} is no text (it holds a byte of zeros): save it as UTF-8 text.")
+        raise UserError(f"The {what} {path} is not text (it holds a NUL byte): save it as UTF-8 text.")
     return text

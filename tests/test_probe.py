@@ -73,7 +73,12 @@ def test_the_flag_file_is_a_head_stage_of_the_best(probed):
 def test_kept_features_are_not_computed_again_unless_something_else_is_asked(probed, monkeypatch, tmp_path):
     options, output = probed
     asked = []
-    monkeypatch.setattr(kept, "_compute", lambda model, extractor, view, **_: asked.append((extractor.name, view)))
+
+    def compute(model, extractor, view, **_):
+        asked.append((extractor.name, view))
+        return 2.0
+
+    monkeypatch.setattr(kept, "_compute", compute)
     manifest, folder = load_manifest(options.data), output / "features"
     extractor = probe_extractor()
     shared = {"manifest": manifest, "views": ["undrawn", "mirrored"], "batch_size": 8, "jit": False}
@@ -83,8 +88,9 @@ def test_kept_features_are_not_computed_again_unless_something_else_is_asked(pro
         kept.keep_features(extractor, fit="crop", directory=folder, **shared)
     assert asked == [("tiny@32", "undrawn"), ("tiny@32", "mirrored")]
     (next(folder.glob("tiny@32-*/mirrored.json"))).unlink()  # as after a kill before the notes
-    kept.keep_features(extractor, fit="squash", directory=folder, **shared)
+    again = kept.keep_features(extractor, fit="squash", directory=folder, **shared)
     assert asked[2:] == [("tiny@32", "mirrored")]
+    assert again.seconds == 2.0 + json.loads(next(folder.glob("tiny@32-*/undrawn.json")).read_text())["seconds"]
     arrays = next(folder.glob("tiny@32-*/undrawn.npy"))
     content = bytearray(arrays.read_bytes())
     content[-1] ^= 1

@@ -29,17 +29,17 @@ def test_the_first_line_counts_after_a_byte_order_mark(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"--epochs=3\nbatch_size=4\n", "Line 2 of the flag file PATH is no option: batch_size=4: write --name=value"),
-        (b"epochs 3", "Line 1 of the flag file PATH is no option: epochs 3: write"),
-        ("—epochs=3".encode(), "Line 1 of the flag file PATH is no option: —epochs=3: write"),
-        (b"\x1b[31m" * 9, r"Line 1 of the flag file PATH is no option: '\x1b[31m"),
-        (b"--run=\xe9\n", "The flag file PATH is no UTF-8 text (at byte 6): save it as UTF-8."),
+        (b"--epochs=3\nbatch_size=4\n", "Line 2 of the flag file PATH is no option (batch_size=4): write --name=value"),
+        (b"epochs 3", "Line 1 of the flag file PATH is no option (epochs 3): write"),
+        ("—epochs=3".encode(), "Line 1 of the flag file PATH is no option (—epochs=3): write"),
+        (b"\x1b[31m" * 9, r"Line 1 of the flag file PATH is no option ('\x1b[31m"),
+        (b"--run=\xe9\n", "The flag file PATH is not UTF-8 text (at byte 6): save it as UTF-8."),
         (
             "--epochs=3".encode("utf-16-le"),
-            "The flag file PATH is no text (it holds a byte of zeros): save it as UTF-8",
+            "The flag file PATH is not text (it holds a NUL byte): save it as UTF-8",
         ),
-        (b"\xff\xfe-\0-", "The flag file PATH is no UTF-16 text (at byte 4): save it as UTF-8."),
-        (b"\x89PNG\r\n\x1a\n\0\0", "The flag file PATH is no UTF-8 text (at byte 0): save it as UTF-8."),
+        (b"\xff\xfe-\0-", "The flag file PATH is not UTF-16 text (at byte 4): save it as UTF-8."),
+        (b"\x89PNG\r\n\x1a\n\0\0", "The flag file PATH is not UTF-8 text (at byte 0): save it as UTF-8."),
     ],
     ids=repr,
 )

@@ -116,7 +116,7 @@ def _load_onnx(path: Path) -> Predict:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no base of their own
         known = re.search(r"No Op registered for (\w+)", str(error))
-        reason = f"it has none of the operation {known[1]}" if known else str(error).strip().split("\n")[0][:200]
+        reason = f"it lacks the operation {known[1]}" if known else str(error).strip().split("\n")[0][:200]
         raise UserError(f"ONNX Runtime cannot run what tf2onnx wrote ({reason}): choose another --format.") from None
     return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]
 

@@ -1,7 +1,6 @@
 """Which backbones are probed: their names, sizes and weights, as text and by default."""
 
 import dataclasses
-import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from carclf.errors import UserError
 from carclf.framing import parse_image_size
 from carclf.model.backbones import BACKBONES, Backbone, check_image_size, find_backbone
 from carclf.model.hub_preset import WEIGHTS_FILE
+from carclf.runs.weights_files import sha256_of
 
 NAMED_WEIGHTS = ("imagenet", "none")
 # Rows whose Keras download may be in Keras's folder already.
@@ -51,8 +51,7 @@ class Extractor:
         if self.weights in NAMED_WEIGHTS:
             return self.weights
         path = Path(self.weights_path)
-        with open(path / WEIGHTS_FILE if path.is_dir() else path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path / WEIGHTS_FILE if path.is_dir() else path)
 
 
 def parse_extractors(text: str) -> list[Extractor]:

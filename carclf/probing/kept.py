@@ -70,18 +70,20 @@ def keep_features(
     """
     folder = directory / f"{extractor.name}-{_digest(extractor, manifest=manifest, fit=fit)[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [view for view in views if _seconds(folder, view) is None]
-    if missing:
+    found = {view: _seconds(folder, view) for view in views}
+    seconds = {view: known for view, known in found.items() if known is not None}
+    if missing := [view for view in views if view not in seconds]:
         model = _model(extractor, class_count=manifest.class_count, fit=fit)
         model.compile(jit_compile=jit)
         photos = manifest.photos("train") + manifest.photos("extra")
         with Progress(f"Features of {extractor.name}", total=photos * len(missing)) as progress:
             for view in missing:
-                _compute(model, extractor, view, manifest=manifest, fit=fit, batch_size=batch_size,
-                         photos=photos, folder=folder, progress=progress)  # fmt: skip
-    kept = [_files(folder, view) for view in views]
-    seconds = sum(_seconds(folder, view) or 0.0 for view in views)
-    return KeptFeatures([np.load(arrays, mmap_mode="r") for arrays, _ in kept], seconds)
+                seconds[view] = _compute(
+                    model, extractor, view, manifest=manifest, fit=fit, batch_size=batch_size,
+                    photos=photos, folder=folder, progress=progress,
+                )  # fmt: skip
+    arrays = [np.load(_files(folder, view)[0], mmap_mode="r") for view in views]
+    return KeptFeatures(arrays, sum(seconds.values()))
 
 
 def _seconds(folder: Path, view: str) -> float | None:
@@ -137,7 +139,8 @@ def _compute(
     photos: int,
     folder: Path,
     progress: Progress,
-) -> None:
+) -> float:
+    """Writes a view's features and their notes; returns how many seconds it took."""
     batches = ordered_batches(
         manifest=manifest,
         shards=training_shards(manifest, manifest.folds),
@@ -156,4 +159,6 @@ def _compute(
             progress.add(len(features))
         kept.flush()
         del kept
-    hashed_json.write(notes, {"seconds": round(time.perf_counter() - started, 3)})
+    seconds = round(time.perf_counter() - started, 3)
+    hashed_json.write(notes, {"seconds": seconds})
+    return seconds

@@ -18,7 +18,7 @@ import numpy as np
 
 from carclf import runs
 from carclf.files import replacing, write_atomically, write_json
-from carclf.runs.weights_files import checked_file, remove_weights, stored_hashes, write_weights
+from carclf.runs.weights_files import checked_file, remove_weights, sha256_of, stored_hashes, write_weights
 
 FORMAT_VERSION = 1
 GENERATIONS = 2
@@ -228,8 +228,7 @@ def _write_arrays(path: Path, arrays: Sequence[np.ndarray]) -> str:
         raise TypeError(f"A checkpoint holds numbers only. Received: an array of {unsafe[0]}")
     with replacing(path) as temporary, open(temporary, "w+b") as file:
         np.savez(file, **{str(index): array for index, array in enumerate(arrays)})  # type: ignore[arg-type]
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _read_content(path: Path) -> dict[str, Any]:
@@ -255,9 +254,8 @@ def _check_file(path: Path, digest: str, *, size: int | None = None) -> None:
     found = path.stat().st_size
     if size is not None and found != size:
         raise InvalidCheckpointError(f"{path.name} has {found} bytes instead of {size}")
-    with open(path, "rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            raise InvalidCheckpointError(f"{path.name} was changed after it was written")
+    if sha256_of(path) != digest:
+        raise InvalidCheckpointError(f"{path.name} was changed after it was written")
 
 
 def _read_arrays(path: Path, specs: Sequence[ArraySpec]) -> dict[str, np.ndarray]:

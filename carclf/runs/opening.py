@@ -158,9 +158,8 @@ def begin_run(opened: OpenRun, stage: Mapping[str, Any], *, data: DataSet) -> ru
     """Writes stage.json and a copy of the label patch into the prepared folder, and returns the run."""
     if data.label_patch:
         write_atomically(opened.directory / runs.APPLIED_LABELS, data.label_patch.content)
-    hashed_json.write(
-        opened.directory / runs.STAGE_FILE, stage
-    )  # last: a run that has it is resumed with what is there
+    # Last: a run that has it is resumed with what is there.
+    hashed_json.write(opened.directory / runs.STAGE_FILE, stage)
     return runs.load_run(opened.directory)
 
 

@@ -74,6 +74,7 @@ class StageEntries:
     metric: str = ""
     phases: tuple[Mapping[str, Any], ...] = ()
     features: Mapping[str, Any] | None = None
+    preset: Mapping[str, Any] | None = None
     parent: ParentEntry | None = None
 
 
