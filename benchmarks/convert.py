@@ -21,9 +21,9 @@ from typing import Any
 from measuring import scratch_folder
 
 from carclf.command import run_command
-from carclf.device import without_start_messages
 from carclf.errors import UserError
 from carclf.flags import Options, option
+from carclf.start_messages import without_start_messages
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"

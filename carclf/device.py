@@ -5,17 +5,14 @@ import dataclasses
 import glob
 import importlib.util
 import os
-import re
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.onednn import LEFT_TO_TENSORFLOW, ON, choose_onednn
 from carclf.progress import Progress
+from carclf.start_messages import without_start_messages
 
 DEVICES = ("auto", "cpu", "gpu", "mirrored", "tpu")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -25,13 +22,6 @@ HEARTBEAT_SECONDS = 600
 # Newer TPUs appear as /dev/vfio, but so do other devices. Source: jax/_src/hardware_utils.py of JAX 0.10 (v2 to 7x).
 GOOGLE_PCI_VENDOR = "0x1ae0"
 TPU_PCI_DEVICES = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
-
-# Printed at every start on every machine, regardless of TF_CPP_MIN_LOG_LEVEL; none is about the user's data or device.
-START_MESSAGES = re.compile(
-    rb"log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard"
-    rb"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate|Compiled cluster using XLA!"
-    rb"|failed call to cuInit: .*\(303\)"  # there is no NVIDIA driver
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,39 +130,6 @@ def select_device(
 
         keras.config.set_dtype_policy(chosen.precision)
     return dataclasses.replace(chosen, onednn=kernels) if chosen.kind == "cpu" else chosen
-
-
-@contextlib.contextmanager
-def without_start_messages() -> Iterator[None]:
-    """Holds back what the process writes to file descriptor 2, then passes on everything except START_MESSAGES.
-
-    C++ code writes there directly, so replacing `sys.stderr` would not be enough.
-    """
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error to filter
-        yield
-        return
-    with _held() as held:
-        sys.stderr.flush()
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            held.seek(0)
-            for line in held:
-                if not START_MESSAGES.search(line):
-                    os.write(2, line)
-
-
-def _held() -> IO[bytes]:
-    """Returns a file in memory, where the system has such files: a start must not need room on a disk."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("held"), "w+b")
-    return tempfile.TemporaryFile()
 
 
 def tpu_present() -> bool:

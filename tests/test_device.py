@@ -199,17 +199,3 @@ print("largest difference:", np.abs(whole - shared).max())
 def test_two_devices_clip_the_gradient_that_one_would_clip():
     answer = commands.run_program(SAME_STEPS, folder=ROOT)
     assert float(answer.stdout.strip().splitlines()[-1].removeprefix("largest difference:")) < 1e-6
-
-
-def test_what_every_start_prints_is_held_back_and_the_rest_is_passed_on(capfd):
-    with device.without_start_messages():
-        for line in (
-            b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n",
-            b"I0000 00:00:1 2 device_compiler.h:196] Compiled cluster using XLA!  This line is logged at most once.\n",
-            b"E cuda_platform.cc:51] failed call to cuInit: INTERNAL: CUDA error: UNKNOWN ERROR (303)\n",
-            b"E cuda_platform.cc:51] failed call to cuInit: INTERNAL: CUDA error: UNKNOWN ERROR (999)\n",
-        ):
-            os.write(2, line)
-    assert capfd.readouterr().err.splitlines() == [
-        "E cuda_platform.cc:51] failed call to cuInit: INTERNAL: CUDA error: UNKNOWN ERROR (999)"
-    ]

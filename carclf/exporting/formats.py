@@ -12,10 +12,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from carclf.device import without_start_messages
 from carclf.errors import UserError
 from carclf.exporting.onnx_files import write_onnx
 from carclf.extras import install_command
+from carclf.start_messages import without_start_messages
 
 Predict = Callable[[np.ndarray], np.ndarray]  # pixels uint8 [B, h, w, 3] → probabilities float32 [B, K]
 
