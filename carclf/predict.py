@@ -14,10 +14,6 @@ from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.runs import Member
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from carclf.inference.answer_form import Plan
-    from carclf.inference.decisions import Decision
     from carclf.inference.job import Job
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
@@ -150,6 +146,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(*(device.describe(), *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
 
+    from carclf.inference.answer_files import write_answers
     from carclf.inference.answering import predict_answers
 
     predictions, decision = predict_answers(
@@ -165,69 +162,24 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         device=device,
     )
     answers = write_answers(
-        options,
+        predictions.probabilities,
+        decision,
         ids=job.ids.loc[predictions.rows].tolist(),
         plan=job.plan,
         class_labels=job.manifest.class_labels,
         class_names=job.manifest.class_names,
-        probabilities=predictions.probabilities,
-        decision=decision,
+        output=options.output,
+        probabilities_file=options.probabilities,
+        source=describe_source(members, views=len(views)),
     )
-    print_written(options, job.plan, answers, members=members, views=len(views))
     if job.older is not None:
         compare(options, job, answers)
     return 0
 
 
-def write_answers(
-    options: PredictOptions,
-    *,
-    ids: Sequence[str],
-    plan: "Plan",
-    class_labels: Sequence[str],
-    class_names: Sequence[str],
-    probabilities: "np.ndarray",
-    decision: "Decision",
-) -> Mapping[str, Sequence[str]]:
-    """Writes the submission and, if asked for, the probabilities before any decision; returns the answers by Id."""
-    from carclf.inference import submission
-
-    decided, labels = decision.apply(probabilities)
-    answers = submission.write_submission(
-        output=Path(options.output),
-        ids=ids,
-        probabilities=decided,
-        class_labels=class_labels,
-        form=plan.form,
-        sample=plan.sample,
-        labels=labels,
-    )
-    if options.probabilities:
-        submission.write_probabilities(
-            output=Path(options.probabilities),
-            ids=ids,
-            probabilities=probabilities,
-            class_names=class_names,
-            id_name=plan.form.id_name,
-            order=plan.sample.ids if plan.sample else None,
-        )
-    return answers
-
-
-def print_written(
-    options: PredictOptions,
-    plan: "Plan",
-    answers: Mapping[str, Sequence[str]],
-    *,
-    members: Sequence[Member],
-    views: int,
-) -> None:
-    """Prints which files were written, and from what."""
-    count = sum(len(member.runs) for member in members)
-    shown = "" if plan.form.kind == "label" else f" of {plan.form.describe()}"
-    print(f"Submission: {options.output} ({len(answers)} rows{shown}, {views} views of {count} run(s))")
-    if options.probabilities:
-        print(f"Probabilities: {options.probabilities}")
+def describe_source(members: Sequence[Member], *, views: int) -> str:
+    """Returns from what the answers are, such as '4 views of 2 run(s)'."""
+    return f"{views} views of {sum(len(member.runs) for member in members)} run(s)"
 
 
 def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[str]]) -> None:
@@ -281,6 +233,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
         device = select_device(options.device, precision=members[0].runs[0].options.precision)
         print(*(device.describe(), *job.photos.notes, *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
 
+        from carclf.inference.answer_files import write_answers
         from carclf.inference.unseen import predict_unseen
 
         probabilities, decision = predict_unseen(
@@ -293,16 +246,17 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
             device=device,
             fails_on_bad=options.on_bad == "fail",
         )
-    answers = write_answers(
-        options,
+    write_answers(
+        probabilities,
+        decision,
         ids=job.photos.ids,
         plan=job.plan,
         class_labels=job.class_labels,
         class_names=members[0].runs[0].class_names,
-        probabilities=probabilities,
-        decision=decision,
+        output=options.output,
+        probabilities_file=options.probabilities,
+        source=describe_source(members, views=len(views)),
     )
-    print_written(options, job.plan, answers, members=members, views=len(views))
     return 0
 
 

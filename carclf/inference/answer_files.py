@@ -1,0 +1,64 @@
+"""Writes what was predicted: the submission and, if asked for, the probabilities."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from carclf.inference.answer_form import Plan
+from carclf.inference.decisions import Decision
+from carclf.inference.submission import write_probabilities, write_submission
+
+
+def write_answers(
+    probabilities: np.ndarray,
+    decision: Decision,
+    *,
+    ids: Sequence[str],
+    plan: Plan,
+    class_labels: Sequence[str],
+    class_names: Sequence[str],
+    output: str,
+    probabilities_file: str,
+    source: str,
+) -> Mapping[str, Sequence[str]]:
+    """Writes the files, prints their names, and returns the answers by Id.
+
+    Args:
+      probabilities: [N, K].
+      decision: makes the answers; the probabilities are written as they were before it.
+      ids: of the N photos.
+      plan: the form of the answers, and the sample to follow.
+      class_labels: the K labels as the competition writes them.
+      class_names: the K display names.
+      output: the submission.
+      probabilities_file: "" writes none.
+      source: from what the answers are, for the printed line.
+
+    Raises:
+      UserError: a file cannot be written, or the answers do not fit the sample.
+    """
+    decided, labels = decision.apply(probabilities)
+    answers = write_submission(
+        output=Path(output),
+        ids=ids,
+        probabilities=decided,
+        class_labels=class_labels,
+        form=plan.form,
+        sample=plan.sample,
+        labels=labels,
+    )
+    if probabilities_file:
+        write_probabilities(
+            output=Path(probabilities_file),
+            ids=ids,
+            probabilities=probabilities,
+            class_names=class_names,
+            id_name=plan.form.id_name,
+            order=plan.sample.ids if plan.sample else None,
+        )
+    shown = "" if plan.form.kind == "label" else f" of {plan.form.describe()}"
+    print(f"Submission: {output} ({len(answers)} rows{shown}, {source})")
+    if probabilities_file:
+        print(f"Probabilities: {probabilities_file}")
+    return answers
