@@ -1,8 +1,8 @@
 """SIGTERM, the notice that a machine is about to vanish: its handler only notes it, and work stops where it can.
 
 SIGHUP, that a terminal has gone, counts alike, except under `nohup`. A signal belongs to the process, and so does its
-note. Whatever works for long calls `check` between two steps. A call that cannot look, such as a compilation, is ended
-with its process before the grace period is over.
+note. Whatever works for long calls `check` between two steps. A call that cannot be interrupted, such as a compilation,
+is ended with its process before the grace period is over.
 """
 
 import contextlib

@@ -28,7 +28,7 @@ from carclf.training.fit_plan import Display, FitData, FitPlan, FitResult, Savin
 from carclf.training.hosts import check_same_step
 from carclf.training.phases import Phase
 from carclf.training.progress import ProfileSteps, Progress, TensorBoardScalars
-from carclf.training.stopping import StopWhenTold
+from carclf.training.stopping import StopWhenPreempted
 from carclf.training.swa import KeepEpochWeights
 
 
@@ -219,7 +219,7 @@ def _fit(
 
 def _validate_start(model: keras.Model, *, callbacks: _Callbacks, validation: tf.data.Dataset) -> None:
     """Keeps the weights before the first step as the best so far, and prints how good they are."""
-    validated = model.evaluate(validation, callbacks=[StopWhenTold()], return_dict=True, verbose=0)
+    validated = model.evaluate(validation, callbacks=[StopWhenPreempted()], return_dict=True, verbose=0)
     logs = {f"val_{name}": value for name, value in validated.items()}
     callbacks.best.begin(logs)
     if callbacks.stopping:

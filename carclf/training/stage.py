@@ -29,7 +29,7 @@ from carclf.training.feature_plan import FeaturePlan, plan_features
 from carclf.training.phases import Phase, phase_of_step, plan_phases
 
 HEAD_MOMENTUM = 0.99  # Keras's own
-FOLLOWING_SHARE = 0.25  # of an epoch: the statistics of a head that goes on forget what is older
+FOLLOWING_FRACTION = 0.25  # of an epoch: the statistics of a head that goes on forget what is older
 LEAST_MOMENTUM = 0.9
 
 
@@ -84,7 +84,7 @@ class Stage:
         """
         if self.options.head_momentum or not self.follows:
             return self.options.head_momentum or HEAD_MOMENTUM
-        steps = FOLLOWING_SHARE * self.phase.steps_per_epoch
+        steps = FOLLOWING_FRACTION * self.phase.steps_per_epoch
         return min(max(1 - 1 / steps, LEAST_MOMENTUM), HEAD_MOMENTUM)
 
     @property

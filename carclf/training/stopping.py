@@ -7,7 +7,7 @@ import keras
 from carclf import preemption
 
 
-class StopWhenTold(keras.callbacks.Callback):
+class StopWhenPreempted(keras.callbacks.Callback):
     """Ends `evaluate` after a batch if the process has been told to stop (`carclf.preemption`)."""
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -15,7 +15,7 @@ from carclf.progress import Progress
 from carclf.runs.weights_files import checked_file
 from carclf.training.callbacks import save_weights
 from carclf.training.stage import Stage
-from carclf.training.stopping import StopWhenTold
+from carclf.training.stopping import StopWhenPreempted
 
 BATCHES = 50  # for computing the BatchNorm statistics again
 
@@ -109,7 +109,7 @@ def adopt_if_better(
     model: keras.Model, classifier: keras.Model, *, val_data: Any, best_score: float, directory: Path, metric: Metric
 ) -> float | None:
     """Makes the weights in `classifier` the run's best and returns their metric; None if they are worse."""
-    validated = model.evaluate(val_data, callbacks=[StopWhenTold()], return_dict=True, verbose=0)
+    validated = model.evaluate(val_data, callbacks=[StopWhenPreempted()], return_dict=True, verbose=0)
     score = float(validated[metric.log])
     if not metric.rank(score) >= metric.rank(best_score):
         return None
