@@ -236,7 +236,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
         from carclf.inference.answer_files import write_answers
         from carclf.inference.unseen import predict_unseen
 
-        probabilities, decision = predict_unseen(
+        probabilities, decision, unread = predict_unseen(
             members,
             job,
             views=views,
@@ -256,6 +256,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
         output=options.output,
         probabilities_file=options.probabilities,
         source=describe_source(members, views=len(views)),
+        prior_rows=unread,
     )
     return 0
 

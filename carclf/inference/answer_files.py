@@ -21,6 +21,7 @@ def write_answers(
     output: str,
     probabilities_file: str,
     source: str,
+    prior_rows: Sequence[int] = (),
 ) -> Mapping[str, Sequence[str]]:
     """Writes the files, prints their names, and returns the answers by Id.
 
@@ -34,11 +35,12 @@ def write_answers(
       output: the submission.
       probabilities_file: "" writes none.
       source: from what the answers are, for the printed line.
+      prior_rows: those of photos that could not be read.
 
     Raises:
       UserError: a file cannot be written, or the answers do not fit the sample.
     """
-    decided, labels = decision.apply(probabilities)
+    decided, labels = decision.apply(probabilities, prior_rows=prior_rows)
     answers = write_submission(
         output=Path(output),
         ids=ids,

@@ -35,11 +35,21 @@ class Decision:
     parameters: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     said: str = ""
 
-    def apply(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (probabilities float64 [N, K], labels int64 [N]) to answer with, from probabilities [N, K]."""
+    def apply(self, probabilities: np.ndarray, *, prior_rows: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (probabilities float64 [N, K], labels int64 [N]) to answer with, from probabilities [N, K].
+
+        Args:
+          probabilities: [N, K].
+          prior_rows: whose probabilities are the frequencies of the classes, which no calibration improves.
+        """
         if self.kind == PLAIN:
             return probabilities, probabilities.argmax(axis=1)
-        return DECISIONS[self.kind].apply(probabilities, self.parameters)
+        decided, labels = DECISIONS[self.kind].apply(probabilities, self.parameters)
+        rows = list(prior_rows)
+        if rows:
+            decided = decided.copy()
+            decided[rows] = probabilities[rows]
+        return decided, labels
 
 
 class WantedDecision(NamedTuple):

@@ -32,8 +32,10 @@ def predict_unseen(
     batch_size: int,
     device: Device,
     fails_on_bad: bool,
-) -> tuple[np.ndarray, Decision]:
-    """Returns (probabilities float64 [N, K], the decision for the metric); prints the time that a photo takes.
+) -> tuple[np.ndarray, Decision, list[int]]:
+    """Returns probabilities float64 [N, K], the decision for the metric, and the rows of photos that cannot be read.
+
+    Prints the time that a photo takes.
 
     Args:
       members: the runs.
@@ -70,7 +72,7 @@ def predict_unseen(
     if unread:
         _report_unread(unread, photos=job.photos, fails=fails_on_bad)
         probabilities[list(unread)] = job.prior
-    return probabilities, decision
+    return probabilities, decision, list(unread)
 
 
 def _report_time(seconds: float, *, photos: int) -> None:

@@ -12,7 +12,7 @@ from carclf import device, predict, runs
 from carclf.data.manifest import load_manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
-from carclf.inference import photo_stream, programs
+from carclf.inference import photo_stream, programs, unseen_job
 from carclf.inference.photo_list import list_photos
 from carclf.predict import PredictOptions
 from tests.conftest import write_dataset
@@ -116,6 +116,22 @@ def test_an_id_without_a_readable_photo_is_answered_with_the_prior(answer, damag
     assert "gone.jpg: no photo has this Id" in said.err
     _, whole, _ = answer(photos=str(damaged), ids=["whole.jpg"])
     np.testing.assert_allclose(probabilities[2], whole[0], atol=1e-6)
+
+
+def test_the_prior_is_answered_as_it_is_where_other_photos_are_calibrated(answer, damaged, home, monkeypatch):
+    known = unseen_job._known
+
+    def unevenly(*arguments):
+        labels, _, form = known(*arguments)
+        return labels, np.array([80.0, 15.0, 5.0]), form
+
+    monkeypatch.setattr(unseen_job, "_known", unevenly)
+    asked = {"photos": str(damaged), "ids": IDS, "header": "Id,0,5,10", "cells": "0,0,0", "data": str(home / "data")}
+    submission, probabilities, said = answer(**asked)
+    assert "Calibrated probabilities" in said.out
+    submitted = submission.iloc[:, 1:].astype(float).to_numpy()
+    np.testing.assert_allclose(submitted[:2], [[0.8, 0.15, 0.05]] * 2, atol=1e-6)
+    assert np.abs(submitted[2] - probabilities[2]).max() > 1e-3
 
 
 def test_a_bad_photo_may_end_the_work(answer, damaged, tmp_path):
