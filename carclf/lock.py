@@ -43,17 +43,17 @@ def holding(directory: Path, *, doing: str, option: str) -> Iterator[None]:
         raise UserError(
             f"The folder {directory} cannot be made ({os.strerror(error.errno or 0)}): choose another {option}."
         ) from None
-    try:
-        with _locked_here(directory) as here:
-            file = directory / LOCK_FILE
-            held = here is False or (here is None and is_alive_here(read_holder(file))) or _renewed_elsewhere(directory)
-            if held or not _take(file, holder := holder_of_this_process(), option=option):
-                raise UserError(in_use(str(directory), read_holder(file), doing=doing, option=option))
+    with _locked_here(directory) as here:
+        file = directory / LOCK_FILE
+        held = here is False or (here is None and is_alive_here(read_holder(file))) or _renewed_elsewhere(directory)
+        if held or not _take(file, holder := holder_of_this_process(), option=option):
+            raise UserError(in_use(str(directory), read_holder(file), doing=doing, option=option))
+        try:
             with _keeping(file, token=holder["token"]):
                 yield
-    finally:
-        with contextlib.suppress(OSError):  # it is not empty
-            directory.rmdir()
+        finally:
+            with contextlib.suppress(OSError):  # it is not empty
+                directory.rmdir()
 
 
 def in_use(place: str, holder: dict[str, Any], *, doing: str, option: str) -> str:
@@ -203,4 +203,5 @@ def _keeping(file: Path, *, token: str) -> Iterator[None]:
         with renewing(lambda: os.utime(file) if is_ours() else None), preemption.releasing(release):
             yield
     finally:
-        release()
+        with contextlib.suppress(OSError):  # what was done in the folder is worth more
+            release()

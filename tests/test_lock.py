@@ -70,6 +70,27 @@ def test_a_folder_in_which_nothing_was_begun_is_gone_again(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_who_is_refused_leaves_the_folder_to_a_holder_that_has_written_nothing_yet(tmp_path, monkeypatch):
+    import fcntl
+
+    def locked(handle, operation):
+        raise BlockingIOError
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(fcntl, "flock", locked)
+    with pytest.raises(UserError, match=r"^Another process is training in .*run: wait"), held(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run").is_dir()
+
+
+def test_a_lock_that_cannot_be_removed_is_no_reason_to_fail(tmp_path, monkeypatch):
+    def read_only(path, **_):
+        raise OSError(30, os.strerror(30))
+
+    with held(tmp_path / "run"):
+        monkeypatch.setattr(Path, "unlink", read_only)
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     said = r"^The folder .*run cannot be made \(Not a directory\): choose another --run\.$"

@@ -114,6 +114,14 @@ def test_a_lease_that_a_killed_process_of_this_host_left_is_taken_over_at_once(t
         pass
 
 
+def test_a_lease_that_cannot_be_removed_is_no_reason_to_fail(tmp_path, monkeypatch):
+    def unreachable(path):
+        raise OSError(101, "Network is unreachable")
+
+    with output_lock.holding_output(f"ram://{tmp_path.name}/unreachable"):
+        monkeypatch.setattr(storage, "remove", unreachable)
+
+
 def test_the_end_of_the_grace_period_releases_a_lease(tmp_path):
     output = f"ram://{tmp_path.name}/grace"
     with output_lock.holding_output(output):
