@@ -15,7 +15,12 @@ _written = threading.Condition()
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON atomically: whatever happens, the file is either the old or the new one."""
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any], *, indent: int = 2) -> bytes:
+    """Returns JSON in UTF-8; what UTF-8 has not, such as the bytes of a path in another encoding, is escaped."""
+    return (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from carclf.files import write_atomically
+from carclf.files import json_bytes, write_atomically
 
 HASH_KEY = "content_sha256"
 
@@ -28,7 +28,7 @@ def to_bytes(content: Mapping[str, Any], *, indent: int = 2, **how: Any) -> byte
     """
     read = json.loads(json.dumps(content, **how))  # with keys and numbers as a reader finds them
     hashed = {**read, HASH_KEY: content_sha256(read)}
-    return (json.dumps(hashed, indent=indent, ensure_ascii=False) + "\n").encode()
+    return json_bytes(hashed, indent=indent)
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from carclf import hashed_json
 from carclf.errors import UserError
+from carclf.files import write_json
 
 CONTENT = {"b": [1, 2.5, None, "é\ud83d\ude97".encode("utf-16", "surrogatepass").decode("utf-16")], "a": {"x": True}}
 
@@ -35,6 +36,14 @@ def test_content_comes_back_with_or_without_its_hash(tmp_path):
     hashed_json.write(tmp_path / "x.json", CONTENT)
     assert read((tmp_path / "x.json").read_bytes()) == (True, CONTENT)
     assert read(json.dumps(CONTENT).encode()) == (False, CONTENT)
+
+
+def test_a_path_that_is_not_utf_8_comes_back(tmp_path):
+    content = {"directory": "photos-\udcff", "name": "é"}
+    hashed_json.write(tmp_path / "x.json", content)
+    assert read((tmp_path / "x.json").read_bytes()) == (True, content)
+    write_json(tmp_path / "y.json", content)
+    assert json.loads((tmp_path / "y.json").read_text(encoding="utf-8")) == content
 
 
 def test_spaces_key_order_and_a_byte_order_mark_change_nothing():
