@@ -37,8 +37,9 @@ def run_child(command: Sequence[str], *, what: str) -> int:
         except KeyboardInterrupt:
             process.wait()  # the terminal has sent the process the same signal
             raise
-    if code == -signal.SIGTERM:
-        raise Preempted(f"Stopped by SIGTERM before the {what} had started: the same command starts it.")
+    if -code in preemption.SIGNALS:
+        name = signal.Signals(-code).name
+        raise Preempted(f"Stopped by {name} before the {what} had started: the same command starts it.")
     return code
 
 

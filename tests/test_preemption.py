@@ -197,9 +197,11 @@ def test_a_stage_that_cannot_look_is_ended_after_its_parent():
     assert error == "Stopped by the end of the process that started it: the same command starts again.\n"
 
 
-def test_a_stage_that_sigterm_meets_unprepared_counts_as_preempted():
-    with pytest.raises(Preempted, match="before the stage had started: the same command starts it"):
-        run_child([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"], what="stage")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_stage_that_a_signal_meets_unprepared_counts_as_preempted(name):
+    ends = f"import os, signal; signal.signal(signal.{name}, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
+    with pytest.raises(Preempted, match=f"^Stopped by {name} before the stage had started: the same command starts it"):
+        run_child([sys.executable, "-c", ends], what="stage")
 
 
 def test_workers_that_are_told_first_do_not_look_like_a_lack_of_memory(monkeypatch):

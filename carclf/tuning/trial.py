@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import runpy
 import shutil
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -77,7 +76,7 @@ class TrainTrial:
         finally:
             _end(process, at_once=preemption.noted())
             _drop_weights(directory)
-        if process.exitcode in (preemption.PREEMPTED, -signal.SIGTERM):
+        if process.exitcode in (preemption.PREEMPTED, *(-number for number in preemption.SIGNALS)):
             preemption.check_soon()  # the trainer may hear of it first
         if process.exitcode:
             raise _failure(process.exitcode, directory / LOG_FILE)
