@@ -52,8 +52,15 @@ def test_however_a_library_says_that_the_disk_is_full_it_is_one_sentence(error, 
 
 
 def test_other_errors_are_not_taken_for_a_full_disk():
-    for error in (PermissionError(errno.EACCES, "x", "a.png"), ValueError("full"), OSError("unable to open file")):
-        assert sentence_in(error) is None
+    forbidden = PermissionError(errno.EACCES, "x", "a.png")
+    for error in (forbidden, ValueError("full"), OSError("unable to open file")):
+        assert full_disk(error) is None
+    assert sentence_in(ValueError("full")) is None
+    assert sentence_in(OSError("unable to open file")) is None
+    assert sentence_in(forbidden) == (
+        "a.png could not be opened (Permission denied): make it and its folder readable and writable, or name another "
+        "place."
+    )
 
 
 def test_an_error_while_a_file_is_written_names_it_and_leaves_the_old_one(tmp_path):

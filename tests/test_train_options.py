@@ -708,11 +708,11 @@ def test_cached_photos_are_the_same_photos(fit, plain, one_step, dataset, tmp_pa
         answer = fit(run, **ONE_STEP, cache=str(tmp_path / "cache"))
         assert re.search(rf"{told} {tmp_path}/cache\.", answer.said)
         assert_same_history(answer, one_step)
-    held, pixels = sorted((tmp_path / "cache").iterdir(), key=lambda path: path.suffix, reverse=True)
+    sums, pixels = sorted((tmp_path / "cache").iterdir(), key=lambda path: path.suffix, reverse=True)
     index = read_index(dataset)
     assert pixels.stat().st_size == 3 * int(index["height"].astype(int) @ index["width"].astype(int))
     validating, tests = index["row"] < 8, index["label"] < 0
-    kept = np.fromfile(held, np.uint8)
+    kept = np.fromfile(sums, "<u8") > 0
     assert kept[validating & ~tests].all()
     assert not kept[tests].any()
     assert kept.sum() >= 8 + 4  # the photos of one step

@@ -55,6 +55,11 @@ class DecodedCache:
             raise _cannot_be_written(os.path.dirname(self._files.stem) if self._files else "", error) from None
         self._known[number] = True
 
+    def sync(self) -> None:
+        """Brings the pixels to the disk if they are in a file; it then holds them for other processes, too."""
+        if self._files is not None:
+            self._files.sync()
+
 
 def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: DecodeSizes) -> DecodedCache | None:
     """Returns a cache for the photos of a data set and prints its size in one line; None if there is no room.

@@ -67,6 +67,10 @@ class CacheFiles:
         """
         self._unsynced.add(number, self._sum(number), int(self._starts[number + 1] - self._starts[number]))
 
+    def sync(self) -> None:
+        """Brings all complete pixels to the disk, then their checksums; what does not fit is decoded again later."""
+        self._unsynced.sync_at_end()
+
     def _sum(self, number: int) -> int:
         pixels = self.pixels[self._starts[number] : self._starts[number + 1]]
         return HELD | int(google_crc32c.value(pixels.tobytes()))  # it takes bytes only

@@ -75,6 +75,7 @@ class Trainer:
         phases = self.stage.phases
         cache, saving = decoded_cache(self.stage), _saving(self.stage, opened)
         result = self._train_phase(cache=cache, saving=saving)
+        _sync(cache)
         for phase in phases[phases.index(self.stage.phase) + 1 :]:
             before, stage = self.stage, dataclasses.replace(self.stage, phase=phase)
             self._drop_models()
@@ -86,6 +87,7 @@ class Trainer:
             result = self._train_phase(
                 cache=cache, saving=dataclasses.replace(saving, resume=True), handed_over=result.handed_over
             )
+            _sync(cache)
         if self.stage.device.hosts > 1:  # every host evaluates alone, so that one machine has all predictions
             self._drop_models()
             self._make_models(dataclasses.replace(self.stage, device=leave_other_hosts(self.stage.device)))
@@ -176,6 +178,12 @@ def _rows_of_step(stage: Stage, step: int) -> list[int]:
         step=step,
         steps_per_epoch=stage.phase.steps_per_epoch,
     )
+
+
+def _sync(cache: DecodedCache | None) -> None:
+    """Brings what a phase has decoded to the disk: another run of this process may open the cache next."""
+    if cache is not None:
+        cache.sync()
 
 
 def _saving(stage: Stage, opened: OpenRun) -> Saving:

@@ -154,11 +154,18 @@ def break_a_photo(manifest) -> None:
     edit_list(manifest, "train", old, storage.sha256(encoded[0]))
 
 
+def exchange_labels(manifest):
+    """Exchanges the labels of two photos in the list, so that the number of photos of each class stays."""
+    edit_list(manifest, "train", "train001.jpg,1", "train001.jpg,2")
+    edit_list(manifest, "train", "train002.jpg,2", "train002.jpg,1")
+
+
 @pytest.mark.parametrize(
     ("lie", "said"),
     [
         (lambda m: edit_list(m, "train", "train000.jpg", "other.jpg"), "has the Id train000.jpg instead of other.jpg"),
-        (lambda m: edit_list(m, "train", "train001.jpg,1", "train001.jpg,2"), "has the label 1 instead of 2"),
+        (lambda m: edit_list(m, "train", "train001.jpg,1", "train001.jpg,2"), "says 4 photos of the class class 1 and"),
+        (exchange_labels, "has the label 1 instead of 2"),
         (lambda m: edit_list(m, "train", ",48,64,", ",48,63,"), r"has the size \[48, 64\] instead of \[48, 63\]"),
         (lose_a_record, "has 2 records instead of 3"),
         (break_a_photo, r"record 0 of .*\(train000.jpg\) does not decode"),
