@@ -155,7 +155,7 @@ def _cached(part: Path, world: Path) -> Any:
 def _studied(part: Path, world: Path) -> Any:
     import optuna
 
-    from carclf.tuning.search import open_study
+    from carclf.tuning.study import open_study
 
     study = open_study(
         "x",

@@ -39,7 +39,7 @@ def noted() -> bool:
 
 
 def check() -> None:
-    """Ends the work if this process has been told to stop; other threads than the main one go on.
+    """Ends the work if this process has been told to stop; only in the main thread.
 
     Raises:
       Preempted: it has; the message says by what, and how to continue.
@@ -133,7 +133,7 @@ def end() -> None:
 
 
 def grace_seconds() -> float:
-    """Returns how long this process may go on after SIGTERM."""
+    """Returns how long this process may continue after SIGTERM."""
     try:
         own = float(os.environ[GRACE_VARIABLE])
     except (KeyError, ValueError):

@@ -41,7 +41,7 @@ class TuneOptions(TrainOptions):
     pruner: str = option(
         "median",
         "What stops poor trials early: median stops those below the median of the others at the same epoch.",
-        names="carclf.tuning.search:PRUNERS",
+        names="carclf.tuning.study:PRUNERS",
         group="Search",
     )
     heartbeat_seconds: int = option(
@@ -67,7 +67,8 @@ def main(options: TuneOptions) -> None:
     from carclf.metrics import choose_metric
 
     try:
-        from carclf.tuning.search import open_study, search
+        from carclf.tuning.search import search
+        from carclf.tuning.study import open_study
     except ModuleNotFoundError as error:
         if error.name not in ("optuna", "sqlalchemy"):
             raise

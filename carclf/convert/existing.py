@@ -1,4 +1,4 @@
-"""The data set that an output holds already: it is kept, mended or replaced."""
+"""The data set that an output holds already: it is kept, repaired or replaced."""
 
 import sys
 
@@ -63,7 +63,7 @@ def finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, 
 
 
 def _whole(existing: Manifest, options: ConvertOptions, workers: Pool) -> bool:
-    """Returns whether nothing of a data set needs to be written anew; otherwise its whole shards are set to be kept."""
+    """Returns whether a data set is whole as it is; otherwise its whole shards are set to be kept."""
     path = storage.join(existing.directory, manifests.MANIFEST_FILE)
     try:
         verify(options.output, workers=options.workers if workers.count > 1 else 1)

@@ -57,7 +57,7 @@ def keep_features(
 ) -> KeptFeatures:
     """Returns the features of the training photos and external photos, and computes those that are not kept yet.
 
-    A view's file gets its name when it is complete, so a command that was interrupted goes on with the next view.
+    A view's file gets its name when it is complete, so a command that was interrupted resumes with the next view.
 
     Args:
       extractor: the backbone.

@@ -29,7 +29,7 @@ from carclf.training.feature_plan import FeaturePlan, plan_features
 from carclf.training.phases import Phase, phase_of_step, plan_phases
 
 HEAD_MOMENTUM = 0.99  # Keras's own
-FOLLOWING_FRACTION = 0.25  # of an epoch: the statistics of a head that goes on forget what is older
+FOLLOWING_FRACTION = 0.25  # of an epoch: the statistics of a head that was trained before forget what is older
 LEAST_MOMENTUM = 0.9
 
 
@@ -79,8 +79,8 @@ class Stage:
     def head_momentum(self) -> float:
         """The momentum of the head's BatchNorm.
 
-        A head that goes on while its backbone changes is validated with the statistics of earlier features: with
-        Keras's momentum of more than two epochs, where an epoch has 44 steps.
+        A head that was trained before is validated with the statistics of earlier features while its backbone changes:
+        with Keras's momentum, of more than two epochs where an epoch has 44 steps.
         """
         if self.options.head_momentum or not self.follows:
             return self.options.head_momentum or HEAD_MOMENTUM

@@ -1,26 +1,19 @@
-"""A study shared by any number of processes: its storage, its trials, and its end."""
+"""Runs the trials of a study, which any number of processes share, to its end."""
 
-import contextlib
 import dataclasses
-import json
-import re
-import sqlite3
 import sys
 import time
-import warnings
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
-import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from carclf import preemption
 from carclf.errors import Preempted, UserError
 from carclf.tuning.space import Parameter
-from carclf.tuning.storage import LOCK_SECONDS, check_sqlite, damaged, shown_url, unusable
+from carclf.tuning.study import without_experimental_warnings
 from carclf.tuning.trial import Report, TrialFailedError, TrialPrunedError
 
 Objective = Callable[[int, Mapping[str, Any], Report], float]
@@ -28,11 +21,8 @@ Objective = Callable[[int, Mapping[str, Any], Report], float]
 the metric, or raises TrialFailedError or TrialPrunedError.
 """
 
-RETRIES = 3  # of a trial whose process disappeared; a trial that always kills its machine must end at some point
-MISSED_BEATS = 3  # missing heartbeats after which a process counts as dead
 INITIAL_FAILURES = 3  # if this many first trials all fail, every trial will
 POLL_SECONDS = 1.0
-IDENTITY = "carclf"  # the study's attribute with the settings that its trials have in common
 SURPLUS = "surplus"  # attribute of a trial that two processes began at once where one was wanted; it counts nowhere
 
 
@@ -66,98 +56,6 @@ class Tally:
 
     def __str__(self) -> str:
         return f"{self.settled} trials: {self.completed} completed, {self.pruned} pruned, {self.failed} failed"
-
-
-def open_study(
-    name: str,
-    *,
-    storage: str,
-    pruner: str,
-    epochs: int,
-    identity: Mapping[str, Any],
-    heartbeat_seconds: int,
-    higher: bool = True,
-) -> optuna.Study:
-    """Opens the study of that name, or creates it.
-
-    Args:
-      name: name of the study.
-      storage: URL of a database.
-      pruner: a key of `PRUNERS`.
-      epochs: maximum number of epochs per trial.
-      identity: settings that all trials have in common, ready for JSON; compared if the study exists.
-      heartbeat_seconds: time between two heartbeats of a running trial.
-      higher: whether a higher value is better.
-
-    Raises:
-      UserError: the storage cannot be used or is damaged, or the study has another identity.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # this module prints one line per trial itself
-    try:
-        check_sqlite(storage)
-        with _without_experimental_warnings():
-            database = _storage(storage, heartbeat_seconds=heartbeat_seconds)
-            study = optuna.create_study(
-                study_name=name,
-                storage=database,
-                direction="maximize" if higher else "minimize",
-                pruner=PRUNERS[pruner](epochs),
-                load_if_exists=True,
-            )
-    except sqlalchemy.exc.DatabaseError as error:
-        if not isinstance(error.orig, sqlite3.DatabaseError) or isinstance(error.orig, sqlite3.OperationalError):
-            raise unusable(storage, error) from None
-        raise damaged(storage, error.orig) from None
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
-        raise unusable(storage, error) from None
-    weakref.finalize(study, database.engine.dispose)  # Optuna does not close its connections
-    try:
-        _check_identity(study, identity, storage=storage)
-        study.get_trials()
-    except (sqlalchemy.exc.SQLAlchemyError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise damaged(storage, error) from None
-    return study
-
-
-def _storage(url: str, *, heartbeat_seconds: int) -> optuna.storages.RDBStorage:
-    waiting = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    for attempt in (1, 2, 3):
-        try:
-            return optuna.storages.RDBStorage(
-                url,
-                engine_kwargs=waiting,
-                heartbeat_interval=heartbeat_seconds,
-                grace_period=MISSED_BEATS * heartbeat_seconds,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-            )
-        except sqlalchemy.exc.DBAPIError as error:  # another process may be creating the same tables
-            if attempt == 3 or not re.search("already exists|duplicate|UNIQUE", str(error.orig)):
-                raise
-            time.sleep(attempt)
-    raise AssertionError
-
-
-# Called with the maximum number of epochs of a trial.
-PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    "median": lambda epochs: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),  # not after epoch 1
-    "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
-    "none": lambda epochs: optuna.pruners.NopPruner(),
-}
-
-
-def _check_identity(study: optuna.Study, identity: Mapping[str, Any], *, storage: str) -> None:
-    identity = json.loads(json.dumps(identity))
-    known = study.user_attrs.get(IDENTITY)
-    if known is None:
-        study.set_user_attr(IDENTITY, identity)
-        return
-    other = [name for name in sorted(known.keys() | identity.keys()) if known.get(name) != identity.get(name)]
-    if other:
-        named = ", ".join(f"{name}: {known.get(name)}, not {identity.get(name)}" for name in other)
-        raise UserError(
-            f"The study {study.study_name} in {shown_url(storage)} was started with other settings ({named}), so its "
-            "trials cannot be compared with new ones: give the same settings, or another --study."
-        )
 
 
 def search(
@@ -200,7 +98,7 @@ def search(
             reported = True
             _give_first_heartbeats(study, noticed)
             time.sleep(POLL_SECONDS)
-            with _without_experimental_warnings():
+            with without_experimental_warnings():
                 optuna.storages.fail_stale_trials(study)
             continue
         _run_one(study, run)
@@ -229,7 +127,7 @@ def _restarted(study: optuna.Study) -> set[int]:
 def _run_one(study: optuna.Study, run: "_Runner") -> None:
     """Runs a trial; one that another process has taken over meanwhile has no result here."""
     try:
-        with _without_experimental_warnings():
+        with without_experimental_warnings():
             study.optimize(run, n_trials=1, catch=(TrialFailedError, _SurplusError))
     except UserError:
         raise
@@ -296,7 +194,7 @@ class _Runner:
 
     def _start_again_later(self, trial: optuna.Trial) -> None:
         frozen = next(one for one in self.study.get_trials() if one.number == trial.number)
-        with _without_experimental_warnings():
+        with without_experimental_warnings():
             optuna.storages.RetryHeartbeatStaleTrialCallback()(self.study, frozen)
 
 
@@ -337,11 +235,3 @@ def _last_reason(study: optuna.Study) -> str:
     failed: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     reasons = [trial.user_attrs["reason"] for trial in failed if "reason" in trial.user_attrs]
     return f"{reasons[-1]}." if reasons else "see the output above."
-
-
-@contextlib.contextmanager
-def _without_experimental_warnings() -> Iterator[None]:
-    """Hides Optuna's warning that heartbeats are experimental, as they have been since 2021."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield

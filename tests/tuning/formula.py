@@ -5,8 +5,8 @@ import math
 import optuna
 
 from carclf.train_options import TrainOptions
-from carclf.tuning.search import open_study
 from carclf.tuning.space import parse_space
+from carclf.tuning.study import open_study
 
 SPACE = parse_space("learning_rate log 1e-5 1e-1\nhead_width choice 8 16", base=TrainOptions(), where="here")
 
