@@ -7,10 +7,11 @@ from carclf.convert.id_lookup import Lookup
 from carclf.convert.photos import ids_of
 from carclf.convert.roles import Roles
 from carclf.convert.sources import Entry, Reader
-from carclf.convert.tree import is_photo, open_tree
+from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.data.validation import UnusableError
 from carclf.errors import UserError
 from carclf.forms import Sample
+from carclf.inference.photo_files import printable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,8 +59,9 @@ def list_photos(path: str, *, sample: Sample | None, spool: str) -> PhotoList:
     if not photos:
         raise UserError(f"There is no photo in --photos={path}: give the folder or the zip of the photos to predict.")
     reader = Reader(tuple(tree.sources))
+    notes = [*tree.notes, *_refused(tree)]
     if sample is None:
-        return PhotoList(ids_of(photos, Roles(entry.path for entry in photos)), tree.notes, photos, reader)
+        return PhotoList(ids_of(photos, Roles(entry.path for entry in photos)), notes, photos, reader)
     found, note = Lookup(photos).match(sample.ids, sample.shown)
     if not found:
         raise UserError(
@@ -67,5 +69,13 @@ def list_photos(path: str, *, sample: Sample | None, spool: str) -> PhotoList:
             f"{len(photos):,} photos in --photos={path} (first: {photos[0].path}): give the folder of the sample's "
             "photos."
         )
-    notes = [*tree.notes, *([note] if note else [])]
-    return PhotoList(sample.ids, notes, [found.get(name) for name in sample.ids], reader)
+    return PhotoList(sample.ids, [*notes, *filter(None, [note])], [found.get(name) for name in sample.ids], reader)
+
+
+def _refused(tree: Tree) -> list[str]:
+    """Returns a note about the photos that are not read because of their names, if there are any."""
+    photos = [entry for entry in tree.refused if is_photo(entry)]
+    if not photos:
+        return []
+    first = printable(photos[0].path)
+    return [f"Photos left out for their names: {len(photos):,} (first: {first}: {photos[0].problem})."]

@@ -85,6 +85,19 @@ def test_photos_in_a_zip_are_read_in_place(answer, home, tmp_path):
     np.testing.assert_array_equal(probabilities, same)
 
 
+def test_a_photo_that_is_left_out_for_its_name_is_noted(home, tmp_path):
+    raw = next((home / "hidden").rglob("*.jpg")).read_bytes()
+    with zipfile.ZipFile(tmp_path / "hidden.zip", "w") as archive:
+        archive.writestr("test/a.jpg", raw)
+        archive.writestr("test/b\nc.jpg", raw)
+    photos = list_photos(str(tmp_path / "hidden.zip"), sample=None, spool=str(tmp_path))
+    assert photos.ids == ["a.jpg"]
+    (note,) = photos.notes
+    assert note.startswith("Photos left out for their names: 1 (first: test/b")
+    assert note.endswith("c.jpg: control characters in the name).")
+    assert "\n" not in note
+
+
 def test_ids_may_lack_the_extension(answer):
     submission, _, _ = answer(ids=["test002", "test000"])
     whole, _, _ = answer()
