@@ -112,6 +112,20 @@ def main(options: PredictOptions) -> int:
     return predict_photos(options, members) if options.photos else predict_dataset(options, members)
 
 
+def check_outputs(options: PredictOptions) -> None:
+    """Checks that the files can be written, before anything is predicted.
+
+    Raises:
+      UserError: one cannot, or a package for it is missing.
+    """
+    from carclf.inference.submission import check_writable, require_parquet
+
+    for path in filter(None, (options.output, options.probabilities)):
+        check_writable(Path(path))
+    if options.probabilities.lower().endswith(".parquet"):
+        require_parquet()
+
+
 def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     """Writes the submission and everything else that was asked for, and returns 0.
 
@@ -121,13 +135,11 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     from carclf.data.manifest import load_manifest
     from carclf.inference.ensemble import FITTED, parse_run_weights
     from carclf.inference.job import plan_job
-    from carclf.inference.submission import require_parquet
     from carclf.recipe import parse_views
 
     views = parse_views(options.tta)
     weights = parse_run_weights(options.run_weights, count=len(members))
-    if options.probabilities.lower().endswith(".parquet"):
-        require_parquet()
+    check_outputs(options)
     job = plan_job(
         load_manifest(options.data),
         members=members,
@@ -206,15 +218,13 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
     """
     from carclf.data.manifest import load_manifest
     from carclf.inference.ensemble import parse_run_weights
-    from carclf.inference.submission import require_parquet
     from carclf.inference.unseen_job import plan_unseen_job
     from carclf.recipe import parse_views
 
     views = parse_views(options.tta)
     weights = parse_run_weights(options.run_weights, count=len(members))
     assert weights is not None  # the options refuse fitted weights here
-    if options.probabilities.lower().endswith(".parquet"):
-        require_parquet()
+    check_outputs(options)
     with tempfile.TemporaryDirectory(prefix="carclf-photos-") as spool:
         job = plan_unseen_job(
             options.photos,

@@ -1,8 +1,10 @@
 """Writes submission.csv with exactly the sample's Ids, each once, in its order, or writes no file."""
 
+import contextlib
 import csv
 import importlib.util
 import io
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -218,10 +220,29 @@ def write_rows(rows: Iterable[Sequence[str]], output: Path, *, delimiter: str = 
     _write(text.getvalue().encode("utf-8", errors="surrogateescape"), output)
 
 
+def check_writable(output: Path) -> None:
+    """Checks that a file can be written, without writing it.
+
+    Raises:
+      UserError: it cannot.
+    """
+    if output.is_dir():
+        raise UserError(f"{output} is a folder: name a file in it.")
+    with _one_sentence(output), tempfile.TemporaryFile(dir=output.parent):
+        pass
+
+
 def _write(content: bytes, output: Path) -> None:
+    with _one_sentence(output):
+        write_atomically(output, content)
+
+
+@contextlib.contextmanager
+def _one_sentence(output: Path) -> Iterator[None]:
+    """Creates the folder of a file that is written inside this context, and turns an OSError into a UserError."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, content)
+        yield
     except OSError as error:
         raise UserError(
             f"{output} could not be written ({error.strerror}): free some space, or choose another file."

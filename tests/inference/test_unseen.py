@@ -174,6 +174,21 @@ def test_what_does_not_fit_is_refused_before_anything_is_predicted(answer, monke
         answer(**changes)
 
 
+@pytest.mark.parametrize("option", ["output", "probabilities"])
+@pytest.mark.parametrize("source", ["photos", "data"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_predicted(
+    answer, home, tmp_path, monkeypatch, option, source
+):
+    monkeypatch.setattr(programs, "build_photo_classifier", None)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    what = {"photos": "", "data": str(home / "data")} if source == "data" else {}
+    with pytest.raises(UserError, match=r"s\.csv could not be written \(.*\): free some space, or choose another file"):
+        answer(**what, **{option: str(tmp_path / "file" / "s.csv")})
+    with pytest.raises(UserError, match=r"folder\.csv is a folder: name a file in it"):
+        answer(**what, **{option: str(tmp_path / "folder.csv")})
+
+
 def test_a_folder_without_photos_is_refused(answer, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match=r"There is no photo in --photos=.*none: give the folder or the zip"):
