@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -196,12 +197,14 @@ class _NumberOrWord(flags.IntegerParser):
 
 
 def from_flags(options: type[T], values: flags.FlagValues) -> T:
-    """Returns an instance of the dataclass `options`, filled from parsed flags.
+    """Returns an instance of the dataclass `options`, filled from parsed flags; ~ in a path is the home folder.
 
     Raises:
       UserError: as for `options.__post_init__`.
     """
-    return options(**{name: values[name].value for name in options_of(options)})
+    given = {name: (values[name].value, known.path) for name, known in options_of(options).items()}
+    # Shells leave the ~ of --data=~/cars as it is.
+    return options(**{name: os.path.expanduser(value) if path else value for name, (value, path) in given.items()})
 
 
 def to_dict(options: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from carclf.command import parse_command_line
 from carclf.errors import UserError
 from carclf.flags import (
     Options,
@@ -93,6 +94,14 @@ def test_a_value_that_an_option_cannot_have_is_one_sentence(changes, sentence):
 @pytest.mark.parametrize("place", ["none", "ram", "./ram", "./rma", "decoded", "/tmp/ram", "r.m"])
 def test_a_path_may_have_any_name_but_a_mistyped_word(place):
     assert Some(place=place).place == place
+
+
+def test_the_tilde_of_a_path_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    given = ["--data=~/cars", "--resume_from=~/lost/runs/b0", "--weights=imagenet"]
+    options = parse_command_line(TrainOptions, given, description="")
+    assert (options.data, options.resume_from) == ("/home/ann/cars", "/home/ann/lost/runs/b0")
+    assert options.weights == "imagenet"
 
 
 def test_an_option_may_be_another_classs():
