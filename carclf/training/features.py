@@ -110,6 +110,9 @@ def compute_features(
       jit: whether XLA compiles the step.
       directory: folder of the files; belongs to one run.
       cache: decoded photos.
+
+    Raises:
+      UserError: feature maps hold values that are too large to keep.
     """
     kept = _kept(classifier)
     extractor = build_photo_classifier(keras.Model(classifier.input, kept), framing=framing, rendering=rendering)
@@ -155,7 +158,11 @@ def _fill(
     batch_size: int,
     progress: Progress,
 ) -> None:
-    """Computes the features [N, …] in parts, since `predict` holds the whole of its result in memory."""
+    """Computes the features [N, …] in parts, since `predict` holds the whole of its result in memory.
+
+    Raises:
+      UserError: a value is too large for the type in which feature maps are kept.
+    """
     photos, row_bytes = len(array), array.nbytes // len(array)
     part = max(1, PART_BYTES // (row_bytes * batch_size))
     for first in range(0, -(-photos // batch_size), part):
@@ -168,4 +175,10 @@ def _fill(
         data = batches(first=first, count=part).map(lambda inputs, *_: inputs)
         found = extractor.predict(data, verbose=0, callbacks=[counting])
         rows = array[start : start + len(found)]
-        rows[:] = found[: len(rows)]
+        with np.errstate(over="ignore"):
+            rows[:] = found[: len(rows)]
+        if array.dtype == np.float16 and not np.isfinite(rows).all():
+            raise UserError(
+                "The backbone's feature maps hold values that are not finite in the 16 bits in which they are kept: "
+                "train on photos with --nokeep_features --feature_views=0."
+            )

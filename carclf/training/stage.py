@@ -54,7 +54,7 @@ class Stage:
       class_weights: float64 [K].
       features: what it keeps of the frozen backbone's output, or None if it trains on photos.
       preset: what a backbone of KerasHub is built from; None for any other.
-      follows: whether the statistics of the head's BatchNorm follow the backbone within a part of an epoch.
+      head_follows: whether the statistics of the head's BatchNorm follow the backbone within a part of an epoch.
     """
 
     options: TrainOptions
@@ -73,7 +73,7 @@ class Stage:
     class_weights: np.ndarray
     features: FeaturePlan | None
     preset: Preset | None = None
-    follows: bool = False
+    head_follows: bool = False
 
     @property
     def head_momentum(self) -> float:
@@ -82,7 +82,7 @@ class Stage:
         A head that was trained before is validated with the statistics of earlier features while its backbone changes:
         with Keras's momentum, of more than two epochs where an epoch has 44 steps.
         """
-        if self.options.head_momentum or not self.follows:
+        if self.options.head_momentum or not self.head_follows:
             return self.options.head_momentum or HEAD_MOMENTUM
         steps = FOLLOWING_FRACTION * self.phase.steps_per_epoch
         return min(max(1 - 1 / steps, LEAST_MOMENTUM), HEAD_MOMENTUM)
@@ -160,7 +160,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         class_weights=_class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
         features=plan_features(options, recipe=recipe, begun=opened.begun),
         preset=_hub_preset(options, opened, phases),
-        follows=opened.parent is not None and _knows_head_momentum(opened.begun),
+        head_follows=opened.parent is not None and _knows_head_momentum(opened.begun),
     )
 
 

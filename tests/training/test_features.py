@@ -104,6 +104,16 @@ def test_a_disk_without_room_is_told_before_the_first_photo(attentive, tmp_path,
     check_room(attentive, photos=photos, directory=tmp_path)
 
 
+def test_values_that_16_bits_do_not_hold_are_refused_and_nothing_is_kept(attentive, dataset, tmp_path, monkeypatch):
+    def huge(model, data, **_):
+        return np.full((sum(len(batch["canvas"]) for batch in data), *model.output_shape[1:]), 1e6, np.float32)
+
+    monkeypatch.setattr(keras.Model, "predict", huge)
+    with pytest.raises(UserError, match=r"^The backbone's feature maps .* --nokeep_features --feature_views=0\.$"):
+        compute(attentive, dataset, tmp_path, views=1)
+    assert not list(tmp_path.glob("*.npy"))
+
+
 def test_draws_come_round(dataset, computed):
     training, _ = computed
     assert not np.array_equal(training[0], training[1])
