@@ -422,7 +422,7 @@ def test_the_statistics_of_a_head_that_goes_on_follow_within_a_part_of_an_epoch(
     options = TrainOptions(**({"init_from": "parent"} | changes))
     phase = dataclasses.replace(plan_phases(TrainOptions(), train_photos=320)[0], steps_per_epoch=steps)
     fields = dict.fromkeys(field.name for field in dataclasses.fields(Stage))
-    stage = Stage(**(fields | {"options": options, "phase": phase, "follows": bool(options.init_from)}))
+    stage = Stage(**(fields | {"options": options, "phase": phase, "head_follows": bool(options.init_from)}))
     assert stage.head_momentum == pytest.approx(momentum)
 
 
