@@ -100,6 +100,8 @@ class Progress(keras.callbacks.ProgbarLogger):
         if self._estimate:
             self._estimate.epoch_began(time.perf_counter())
         super().on_epoch_begin(epoch, logs)
+        if self.progbar is not None:  # older versions of Keras show the means of these over the steps
+            self.progbar.stateful_metrics = {*SHOWN, "minutes left"}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Advances the bar."""

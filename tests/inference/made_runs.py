@@ -70,5 +70,7 @@ def colour_classifier(classifier: keras.Model, *, framing: Framing, **_) -> kera
     colour = keras.ops.sum(keras.ops.cast(inputs["canvas"], "float32"), axis=(1, 2)) / (255.0 * area)
     matrix = keras.ops.reshape(inputs["geometry"][:, :2], (-1, 6))[:, ::2]
     size = keras.ops.zeros_like(colour[:, :2]) + np.float32(framing.image_size) / 64
-    features = keras.ops.concatenate([colour, matrix, size], axis=1)
+    # Keras up to 3.13 refuses a model with an input that nothing depends on.
+    unused = [keras.ops.sum(keras.ops.reshape(inputs[name], (-1, 1))) for name in ("colour", "mix", "erase")]
+    features = keras.ops.concatenate([colour, matrix, size], axis=1) + 0.0 * sum(unused)
     return keras.Model(inputs, classifier.get_layer("logits")(features), name="photo_classifier")

@@ -258,6 +258,19 @@ def test_another_optimizer_is_another_model(copy, capsys):
     assert "where this model has" in capsys.readouterr().out
 
 
+def test_a_checkpoint_of_another_version_of_keras_is_resumed(copy, capsys, monkeypatch):
+    """Keras 3.13 calls a variable SGD/iteration, and 3.15 sgd/iteration."""
+    read = checkpoint._read_content
+
+    def in_capitals(path):
+        content = read(path)
+        return content | {"arrays": [[name.swapcase(), *rest] for name, *rest in content["arrays"]]}
+
+    monkeypatch.setattr(checkpoint, "_read_content", in_capitals)
+    small.train(copy)
+    assert "Skipped the checkpoint" not in capsys.readouterr().out
+
+
 def test_another_machine_is_said(copy, capsys):
     small.train(copy, setting={"device": "1 gpu"})
     assert "The machine is not the same (device 1 cpu → 1 gpu)" in capsys.readouterr().out
