@@ -167,3 +167,10 @@ def test_the_form_is_refused_where_photos_are_only_shown():
         PredictOptions(photo="a.jpg", run="one", positive="5")
     with pytest.raises(UserError, match="--form=cells is no form"):
         PredictOptions(run="one", data="data", form="cells")
+
+
+def test_a_data_set_without_test_photos_says_what_else_can_be_predicted(answer, tmp_path):
+    manifest = write_dataset(tmp_path / "data", photos_a_fold=3, test_photos=0)
+    make_run(tmp_path / "run", manifest)
+    with pytest.raises(UserError, match=r"has no test photos: .* --photos=FOLDER, or .* --split=val\.$"):
+        answer(data=manifest.directory, run=str(tmp_path / "run"))

@@ -100,8 +100,8 @@ def _ids(manifest: Manifest, *, folds: Sequence[int] | None) -> "pd.Series":
     split = "test" if folds is None else "train"
     if not manifest.photos(split, folds):
         raise UserError(
-            f"The data set {manifest.directory} has no test photos: convert it with a test folder, or predict the "
-            "held-out fold with --split=val."
+            f"The data set {manifest.directory} has no test photos: convert it with a test folder, give other photos "
+            "with --photos=FOLDER, or predict the held-out fold with --split=val."
         )
     photos = manifest.read_ids(split)
     return photos["id"] if folds is None else photos["id"][photos["fold"].isin(folds)]
