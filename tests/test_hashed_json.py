@@ -3,28 +3,10 @@ import json
 import pytest
 
 from carclf import hashed_json
-from carclf.errors import UserError
 from carclf.files import write_json
+from tests.damage import flips
 
 CONTENT = {"b": [1, 2.5, None, "é\ud83d\ude97".encode("utf-16", "surrogatepass").decode("utf-16")], "a": {"x": True}}
-
-
-def flips(content: bytes):
-    """Yields the content with each of its bits flipped."""
-    for place in range(len(content)):
-        for bit in range(8):
-            changed = bytearray(content)
-            changed[place] ^= 1 << bit
-            yield bytes(changed)
-
-
-def refusal(read) -> str:
-    """Returns the sentence with which `read` refuses, '' if it does not; `pytest.raises` takes longer than reading."""
-    try:
-        read()
-    except UserError as error:
-        return str(error)
-    return ""
 
 
 def read(content: bytes):

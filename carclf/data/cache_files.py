@@ -47,7 +47,7 @@ class CacheFiles:
             os.remove(f"{stem}.held")  # of carclf 0.1, which had no checksums
         missing = int(np.count_nonzero(self._sums[wanted] == 0))
         self._unsynced = _Unsynced(self.pixels, self._sums, missing=missing)
-        weakref.finalize(self, self._unsynced.sync_at_end)
+        weakref.finalize(self, self._unsynced.sync)
 
     def is_whole(self, number: int) -> bool:
         """Returns whether the file holds a photo's pixels; damaged ones are noted."""
@@ -69,7 +69,7 @@ class CacheFiles:
 
     def sync(self) -> None:
         """Brings all complete pixels to the disk, then their checksums; what does not fit is decoded again later."""
-        self._unsynced.sync_at_end()
+        self._unsynced.sync()
 
     def _sum(self, number: int) -> int:
         pixels = self.pixels[self._starts[number] : self._starts[number + 1]]
@@ -94,7 +94,7 @@ class _Unsynced:
         if due:
             self._sync()
 
-    def sync_at_end(self) -> None:
+    def sync(self) -> None:
         with contextlib.suppress(OSError):  # a later run decodes them again
             self._sync()
 

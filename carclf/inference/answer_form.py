@@ -34,7 +34,7 @@ def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: 
       UserError: the sample cannot be read, or does not ask for this form or these classes.
     """
     own = manifest.form
-    sample = _sample(manifest, sample_file=sample_file, held_out=held_out, id_column=own.id_column if own else "")
+    sample = given_sample(sample_file, own=own) if sample_file else _own_sample(manifest, held_out=held_out)
     return plan_form(own, sample, class_labels=manifest.class_labels, form=form, positive=positive)
 
 
@@ -64,15 +64,30 @@ def plan_form(
     return Plan(found.form, sample, found.notes)
 
 
-def _sample(manifest: Manifest, *, sample_file: str, held_out: bool, id_column: str) -> Sample | None:
-    if sample_file:
-        return read_sample_file(Path(sample_file), what="sample submission", advice=ADVICE, id_column=id_column)
+def given_sample(file: str, *, own: Form | None) -> Sample:
+    """Returns the sample at the path that `--sample` gives.
+
+    Args:
+      file: the path.
+      own: the form that the runs' data set was converted with, or None.
+
+    Raises:
+      UserError: there is no such file, or it cannot be read.
+    """
+    return read_sample_file(Path(file), what="sample submission", advice=ADVICE, id_column=_id_column(own))
+
+
+def _own_sample(manifest: Manifest, *, held_out: bool) -> Sample | None:
     path = None if held_out else manifest.sample_submission
     if path is None:
         return None
     if storage.size_bytes(path) is None:  # one sentence for a file that was removed
         return read_sample_file(Path(path), what="sample submission", advice=ADVICE)
-    return read_sample(storage.read_bytes(path), shown=path, id_column=id_column, advice=ADVICE)
+    return read_sample(storage.read_bytes(path), shown=path, id_column=_id_column(manifest.form), advice=ADVICE)
+
+
+def _id_column(form: Form | None) -> str:
+    return form.id_column if form else ""
 
 
 def _is_covered(form: Form, sample: Sample) -> bool:

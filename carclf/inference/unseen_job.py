@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.forms import Form, read_sample_file
-from carclf.inference.answer_form import ADVICE, Plan, plan_form
+from carclf.forms import Form
+from carclf.inference.answer_form import Plan, given_sample, plan_form
 from carclf.inference.compatibility import check_classes, metric_of
 from carclf.inference.decision_kinds import DECISIONS
 from carclf.inference.decisions import AUTO, PLAIN, WantedDecision, plan_decision, wanted_decision
@@ -72,10 +71,7 @@ def plan_unseen_job(
     if manifest is not None:
         check_classes([run for member in members for run in member.runs], manifest)
     labels, counts, own = _known(members[0].runs[0], manifest)
-    sample = None
-    if sample_file:
-        id_column = own.id_column if own else ""
-        sample = read_sample_file(Path(sample_file), what="sample submission", advice=ADVICE, id_column=id_column)
+    sample = given_sample(sample_file, own=own) if sample_file else None
     plan = plan_form(own, sample, class_labels=labels, form=form, positive=positive)
     scored_by = metric_of(metric, members=members, form=plan.form)
     return UnseenJob(

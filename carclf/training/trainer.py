@@ -75,7 +75,6 @@ class Trainer:
         phases = self.stage.phases
         cache, saving = decoded_cache(self.stage), _saving(self.stage, opened)
         result = self._train_phase(cache=cache, saving=saving)
-        _sync(cache)
         for phase in phases[phases.index(self.stage.phase) + 1 :]:
             before, stage = self.stage, dataclasses.replace(self.stage, phase=phase)
             self._drop_models()
@@ -87,7 +86,6 @@ class Trainer:
             result = self._train_phase(
                 cache=cache, saving=dataclasses.replace(saving, resume=True), handed_over=result.handed_over
             )
-            _sync(cache)
         if self.stage.device.hosts > 1:  # every host evaluates alone, so that one machine has all predictions
             self._drop_models()
             self._make_models(dataclasses.replace(self.stage, device=leave_other_hosts(self.stage.device)))
@@ -153,6 +151,8 @@ class Trainer:
             ),
             handed_over=handed_over,
         )
+        if cache is not None:
+            cache.sync()  # another run of this process may open it next
         result = dataclasses.replace(result, train_seconds=result.train_seconds + feature_seconds)
         if options.swa_epochs and phase == stage.phases[-1]:
             score = average_last_epochs(
@@ -178,12 +178,6 @@ def _rows_of_step(stage: Stage, step: int) -> list[int]:
         step=step,
         steps_per_epoch=stage.phase.steps_per_epoch,
     )
-
-
-def _sync(cache: DecodedCache | None) -> None:
-    """Brings what a phase has decoded to the disk: another run of this process may open the cache next."""
-    if cache is not None:
-        cache.sync()
 
 
 def _saving(stage: Stage, opened: OpenRun) -> Saving:

@@ -26,8 +26,7 @@ TOOLS = (
     "nbclient>=0.10",
     "nbformat>=5.10",
 )
-# What an image lacks is asked for by its own install command; the TPU images have JAX, and no TensorFlow.
-EXTRAS = {"colab_tpu": "cpu"}
+WITHOUT_TENSORFLOW = ("colab_tpu",)  # the extra cpu adds it, and Keras runs on the image's JAX
 STEPS = ("help", "demo", "suite")
 
 
@@ -52,7 +51,8 @@ def rebuild(image: str, *, steps: Sequence[str]) -> None:
     own = folder / "bin" / "python"
     run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", constraints)
     before = installed(own)
-    extra = f"[{EXTRAS[image]}]" if image in EXTRAS else ""
+    extra = "[cpu]" if image in WITHOUT_TENSORFLOW else ""
+    backend = {"KERAS_BACKEND": "jax"} if image in WITHOUT_TENSORFLOW else {}
     run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *kept(folder, before), f"{ROOT}{extra}")
     after = installed(own)
     moved = {name: (version, after.get(name)) for name, version in before.items() if after.get(name) != version}
@@ -64,12 +64,12 @@ def rebuild(image: str, *, steps: Sequence[str]) -> None:
             run(own, "-m", f"carclf.{command}", "--help", quiet=True)
         say(image, "every command answers --help")
     if "demo" in steps:
-        run(own, "benchmarks/demo.py", f"--output={folder / 'demo'}", environment=backend_of(own))
+        run(own, "benchmarks/demo.py", f"--output={folder / 'demo'}", environment=backend)
     if "suite" in steps:
         run(own, "-m", "pip", "install", "--quiet", *kept(folder, after), *TOOLS)
         # The extra export is no part of these images.
         ignored = "--ignore=tests/exporting"
-        run(own, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", ignored, environment=backend_of(own))
+        run(own, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", ignored, environment=backend)
 
 
 def find_python(version: str) -> str:
@@ -102,11 +102,6 @@ def kept(folder: Path, packages: dict[str, str]) -> tuple[str, str]:
     path = folder / "installed.txt"
     path.write_text("".join(f"{name}=={version}\n" for name, version in packages.items()))
     return "--constraint", str(path)
-
-
-def backend_of(python: Path) -> dict[str, str]:
-    """Returns the environment of commands: Keras on JAX where TensorFlow came with carclf only."""
-    return {"KERAS_BACKEND": "jax"} if python.parents[1].name == ".venv-colab-tpu" else {}
 
 
 def run(*words: object, quiet: bool = False, environment: dict[str, str] | None = None) -> None:

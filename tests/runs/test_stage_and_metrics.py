@@ -1,6 +1,5 @@
 """Damage to the files of a run is named before anything is computed from them."""
 
-import copy
 import dataclasses
 import json
 import os
@@ -15,8 +14,8 @@ from carclf.errors import UserError
 from carclf.runs.closing import close_run
 from carclf.runs.run_files import read_metrics, read_stage
 from carclf.runs.weights_files import checked_file, hash_file, sha256_of, write_weights
+from tests.damage import flips, refusal, with_wrong_types
 from tests.inference.made_runs import make_run
-from tests.test_hashed_json import flips, refusal
 
 EVALUATION = {"photos": 4, "accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8}
 
@@ -54,14 +53,6 @@ def test_a_flipped_bit_at_any_byte_is_named(run, name):
                 )
 
 
-def places(content, path=()):
-    """Yields the path of every value in JSON content."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    for key, value in items:
-        yield (*path, key)
-        yield from places(value, (*path, key))
-
-
 @pytest.mark.parametrize("name", [runs.STAGE_FILE, runs.METRICS_FILE])
 def test_a_wrong_type_anywhere_in_a_file_without_hash_is_one_sentence_or_read(run, name):
     path = run.directory / name
@@ -69,19 +60,13 @@ def test_a_wrong_type_anywhere_in_a_file_without_hash_is_one_sentence_or_read(ru
     del content[hashed_json.HASH_KEY]
     read = {runs.STAGE_FILE: read_stage, runs.METRICS_FILE: read_metrics}[name]
     refused = 0
-    for place in places(content):
-        for wrong in (None, "x", -1.5, [7], {"x": 7}):
-            changed = copy.deepcopy(content)
-            inner = changed
-            for key in place[:-1]:
-                inner = inner[key]
-            inner[place[-1]] = wrong
-            path.write_text(json.dumps(changed))
-            try:
-                read(path)
-                runs.load_run(run.directory)
-            except UserError as error:
-                refused += str(error).startswith(f"{path}") and "\n" not in str(error)
+    for changed in with_wrong_types(content):
+        path.write_text(json.dumps(changed))
+        try:
+            read(path)
+            runs.load_run(run.directory)
+        except UserError as error:
+            refused += str(error).startswith(f"{path}") and "\n" not in str(error)
     assert refused >= 8
 
 

@@ -15,7 +15,7 @@ from carclf.errors import Preempted, UserError
 from carclf.tuning.search import Tally, rounded, search
 from carclf.tuning.storage import shown_url
 from carclf.tuning.trial import TrialFailedError, TrialPrunedError
-from tests.test_hashed_json import refusal
+from tests.damage import refusal
 from tests.tuning.formula import SPACE, formula, opened
 
 ROOT = Path(__file__).parent.parent.parent
