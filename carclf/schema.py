@@ -27,7 +27,7 @@ class WrongTypeError(ValueError):
         return WrongTypeError(self.fault, f"{name}{dot}{self.place}")
 
 
-def typed(value: Any, kind: Any, *, at: str) -> Any:
+def typed(value: Any, kind: Any, *, at: str, others: bool = False) -> Any:
     """Returns a JSON value as the annotated type: lists as tuples, objects as dataclasses, whole numbers as floats.
 
     Args:
@@ -35,12 +35,13 @@ def typed(value: Any, kind: Any, *, at: str) -> Any:
       kind: str, int, float, bool, Any, a Literal, a tuple[X, ...], a Mapping[str, X], a dataclass, or one of these or
         None.
       at: the place of the value in the file, such as 'options.max_side'.
+      others: whether objects may have entries that are no fields; they are left out.
 
     Raises:
       WrongTypeError: it is of another type, or an object lacks a field or has one that is not known.
     """
     try:
-        return _reader(kind)(value)
+        return _reader(kind, others)(value)
     except WrongTypeError as error:
         raise error.inside(at) from None
 
@@ -52,12 +53,12 @@ def typed_fields(value: Any, kind: Any, *, without: Iterable[str] = (), others: 
       value: from `json.loads`.
       kind: the dataclass.
       without: fields that the object does not have.
-      others: whether the object may have entries that are no fields; they are left out.
+      others: whether the object, and every object in it, may have entries that are no fields; they are left out.
 
     Raises:
       WrongTypeError: as for `typed`.
     """
-    return _fields(value, _readers_of(kind, frozenset(without)), others=others)
+    return _fields(value, _readers_of(kind, frozenset(without), others), others=others)
 
 
 def shown(value: object) -> str:
@@ -67,35 +68,35 @@ def shown(value: object) -> str:
 
 
 @functools.cache
-def _reader(kind: Any) -> Reader:
-    """Returns the function that checks and converts a value of a type."""
+def _reader(kind: Any, others: bool) -> Reader:
+    """Returns the function that checks and converts a value of a type, with or without entries that are no fields."""
     if kind is Any:
         return lambda value: value
     if kind in WORDS:
         return functools.partial(_number if kind is float else _plain, kind)
     if dataclasses.is_dataclass(kind):
         make: Any = kind
-        readers = _readers_of(make, frozenset())
-        return lambda value: make(**_fields(value, readers, others=False))
+        readers = _readers_of(make, frozenset(), others)
+        return lambda value: make(**_fields(value, readers, others=others))
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        (other,) = (_reader(one) for one in inner if one is not type(None))
+        (other,) = (_reader(one, others) for one in inner if one is not type(None))
         return lambda value: None if value is None else other(value)
     if origin is typing.Literal:
         wanted = f"one of {', '.join(map(str, inner))}"
         return lambda value: value if value in inner else _refuse(value, wanted)
     if origin is tuple:
-        return functools.partial(_items, _reader(inner[0]))
-    return functools.partial(_entries, _reader(inner[1]))
+        return functools.partial(_items, _reader(inner[0], others))
+    return functools.partial(_entries, _reader(inner[1], others))
 
 
 @functools.cache
-def _readers_of(kind: Any, without: frozenset[str]) -> dict[str, tuple[Reader, bool]]:
+def _readers_of(kind: Any, without: frozenset[str], others: bool) -> dict[str, tuple[Reader, bool]]:
     """Returns field → (its reader, whether it must be there)."""
     hints = typing.get_type_hints(kind)
     missing = dataclasses.MISSING
     return {
-        field.name: (_reader(hints[field.name]), field.default is missing and field.default_factory is missing)
+        field.name: (_reader(hints[field.name], others), field.default is missing and field.default_factory is missing)
         for field in dataclasses.fields(kind)
         if field.name not in without
     }

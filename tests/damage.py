@@ -1,4 +1,7 @@
-"""Damage to files: flipped bits, and values of wrong types in every place of JSON; and what a reader says of it."""
+"""Damage to files: flipped bits, and values of wrong types in every place of JSON; and what a reader says of it.
+
+Also what is no damage: the entries that a later version may add.
+"""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -27,6 +30,18 @@ def with_wrong_types(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
             for key in path[:-1]:
                 inner = inner[key]
             inner[path[-1]] = wrong
+            yield changed
+
+
+def with_new_entries(content: dict[str, Any], *, without: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Yields the content with an entry more in each object, but for those in or below the entries `without`."""
+    for path in [(), *_paths(content)]:
+        changed = copy.deepcopy(content)
+        inner: Any = changed
+        for key in path:
+            inner = inner[key]
+        if isinstance(inner, dict) and not set(path) & set(without):
+            inner["of a later version"] = "x"
             yield changed
 
 

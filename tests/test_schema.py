@@ -68,4 +68,6 @@ def test_a_wrong_type_is_placed(content, sentence):
 
 def test_other_entries_may_be_allowed_and_fields_left_out():
     assert typed_fields({"parts": [], "new": 1}, Whole, others=True) == {"parts": ()}
+    inner = {"parts": [{"name": "x", "new": 1}], "by_name": {"y": {"name": "y", "new": {}}}}
+    assert typed(inner, Whole, at="whole", others=True) == Whole((Part("x"),), by_name={"y": Part("y")})
     assert typed_fields({"rate": 0.5}, Whole, without=["parts"]) == {"rate": 0.5}

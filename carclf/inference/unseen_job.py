@@ -93,7 +93,7 @@ def _known(run: Run, manifest: Manifest | None) -> tuple[Sequence[str], np.ndarr
     if manifest is not None:
         counts = np.array([entry.count for entry in manifest.classes], np.float64)
         return manifest.class_labels, counts, manifest.form
-    data = typed(run.stage["data"], DataEntry, at="data")
+    data = typed(run.stage["data"], DataEntry, at="data", others=True)
     if not data.class_labels:
         raise UserError(
             f"The run {run.directory} does not say how the competition writes its labels, since an older carclf "

@@ -160,7 +160,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
         entries = typed_fields(content, MetricsEntries, others=hashed)
         if evaluation := entries.get("evaluation"):
             figures = {name: value for name, value in evaluation.items() if name in FIGURES}
-            typed(figures, EvaluationEntry, at="evaluation")
+            typed(figures, EvaluationEntry, at="evaluation", others=hashed)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): {ADVICE}.") from None
     if not hashed:

@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
+from carclf import hashed_json
 from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
 from tests.conftest import write_dataset
-from tests.damage import flips, with_wrong_types
+from tests.damage import flips, with_new_entries, with_wrong_types
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,17 @@ def test_a_wrong_type_anywhere_in_a_file_without_hash_is_one_sentence_or_read(fi
         except UserError as error:
             refused += "\n" not in str(error)
     assert refused > 200
+
+
+def test_what_a_later_carclf_adds_is_read(file, small):
+    content = json.loads(file.read_text())
+    del content[hashed_json.HASH_KEY]
+    content["form"] = {"kind": "label", "header": ["Id", "x"], "id_column": "Id", "answer_columns": ["x"]}
+    changed = list(with_new_entries(content, without=("ids", "lists")))
+    assert len(changed) >= 10  # the file, its classes, shards, index and form
+    for content in changed:
+        hashed_json.write(file, content)
+        assert load_manifest(str(file.parent)).classes == small.classes
 
 
 @pytest.mark.parametrize(

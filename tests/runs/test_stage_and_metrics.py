@@ -14,7 +14,7 @@ from carclf.errors import UserError
 from carclf.runs.closing import close_run
 from carclf.runs.run_files import read_metrics, read_stage
 from carclf.runs.weights_files import checked_file, hash_file, sha256_of, write_weights
-from tests.damage import flips, refusal, with_wrong_types
+from tests.damage import flips, refusal, with_new_entries, with_wrong_types
 from tests.inference.made_runs import make_run
 
 EVALUATION = {"photos": 4, "accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8}
@@ -68,6 +68,33 @@ def test_a_wrong_type_anywhere_in_a_file_without_hash_is_one_sentence_or_read(ru
         except UserError as error:
             refused += str(error).startswith(f"{path}") and "\n" not in str(error)
     assert refused >= 8
+
+
+@pytest.mark.parametrize("name", [runs.STAGE_FILE, runs.METRICS_FILE])
+def test_what_a_later_carclf_adds_is_read(run, name):
+    path = run.directory / name
+    content = json.loads(path.read_text())
+    del content[hashed_json.HASH_KEY]
+    if name == runs.STAGE_FILE:
+        form = {"kind": "label", "header": ["Id", "Category"], "id_column": "Id", "answer_columns": ["Category"]}
+        content["data"] |= {"form": form, "label_patch": {"sha256": "0" * 64}}
+    else:
+        scores = {"name": "a", "photos": 4, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+        content["evaluation"] = EVALUATION | {"per_class": [scores]}
+    changed = list(with_new_entries(content, without=("options",)))
+    assert len(changed) >= 4
+    for content in changed:
+        hashed_json.write(path, content)
+        assert runs.load_run(run.directory).class_names == run.class_names
+
+
+def test_an_option_of_a_later_carclf_is_named(run):
+    path = run.directory / runs.STAGE_FILE
+    content = read_stage(path)
+    content["options"]["newest"] = 1
+    hashed_json.write(path, content)
+    with pytest.raises(UserError, match=r"stage.json: .*newest"):
+        runs.load_run(run.directory)
 
 
 def test_a_file_of_an_older_carclf_is_read_with_a_note(run, capsys):
