@@ -1,11 +1,10 @@
 """Writes ONNX files: a SavedModel through tf2onnx, with what TensorFlow has and ONNX has not replaced."""
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from carclf.children import run_module
 from carclf.errors import UserError
 
 ONNX_OPSET = 18
@@ -22,8 +21,8 @@ def write_onnx(saved_model: Path, path: Path) -> None:
         source = Path(folder) / "saved_model"
         shutil.copytree(saved_model, source)
         _leave_out_xla(source / "saved_model.pb")
-        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(source), "--output", str(path)]
-        answer = subprocess.run([*command, "--opset", str(ONNX_OPSET)], capture_output=True, text=True)
+        files = ("--saved-model", str(source), "--output", str(path))
+        answer = run_module("tf2onnx.convert", *files, "--opset", str(ONNX_OPSET))
     if answer.returncode or not path.is_file():
         reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"tf2onnx could not convert the model ({reason}): choose another --format.")
