@@ -14,7 +14,9 @@ from carclf.command import USAGE_ERROR, run_command
 from carclf.streams import keep_writable
 
 # In the order of use; a command that is not named here comes last.
-ORDER = ("sample", "make_tfrecords", "explore", "probe", "tune", "train", "evaluate", "predict", "export", "serve")
+ORDER = (
+    "sample", "make_tfrecords", "explore", "probe", "tune", "train", "soup", "evaluate", "predict", "export", "serve",
+)  # fmt: skip
 
 
 def main() -> NoReturn:

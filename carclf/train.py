@@ -251,7 +251,7 @@ def begin_run(stage: "Stage", opened: "OpenRun") -> runs.Run:
     augmentation.draw_recipe(
         stage.manifest, folds=stage.train_folds, recipe=stage.recipe, settings=settings, path=picture
     )
-    return opening.begin_run(opened, describe_stage(stage), data=stage.manifest)
+    return opening.begin_run(opened.directory, describe_stage(stage), data=stage.manifest)
 
 
 def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:

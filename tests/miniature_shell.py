@@ -23,6 +23,7 @@ CHANGED = {
     "carclf.train": ("--device=cpu",),
     "carclf.tune": ("--device=cpu", "--trials=1"),
     "carclf.probe": ("--device=cpu", "--backbones=tiny@32=none,tiny@48=none"),
+    "carclf.soup": ("--device=cpu",),
     "carclf.evaluate": ("--device=cpu",),
     "carclf.predict": ("--device=cpu",),
     "carclf.serve": ("--device=cpu",),

@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("convert", "data", "model", "runs", "synthetic"),
     ("inference", "training"),
-    ("report", "exporting", "serving", "tuning", "probing", "api"),
+    ("report", "exporting", "serving", "tuning", "probing", "averaging", "api"),
     (
         "__main__",
         "train",
@@ -56,6 +56,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sample",
         "tune",
         "probe",
+        "soup",
         "make_tfrecords",
     ),
 )

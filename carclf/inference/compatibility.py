@@ -30,10 +30,15 @@ def held_out_folds(members: Sequence[Member], manifest: Manifest) -> list[int]:
     """Returns the folds that every member held out, ascending: one, or all folds of `--val_fold=all`.
 
     Raises:
-      UserError: members held out different folds, or were trained on another split than this data set's.
+      UserError: members held out different folds or none, or were trained on another split than this data set's.
     """
     first = members[0]
     for run in [run for member in members for run in member.runs]:
+        if run.held_out_fold is None:
+            raise UserError(
+                f"The run {run.directory} is a soup of runs that held out different folds, so no training photo is "
+                "new to it: predict the test photos with it, and evaluate the runs that it was made of."
+            )
         if run.data_fingerprint != manifest.fingerprint:
             raise UserError(
                 f"The run {run.directory} was trained on the data set {run.data_fingerprint[:12]}, but "

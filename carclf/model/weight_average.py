@@ -1,12 +1,8 @@
-"""Stochastic weight averaging (SWA): the mean of several states of a model, and BatchNorm statistics for it."""
+"""The mean of several states of a model, for SWA, soups and WiSE-FT: NumPy only."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import keras
 import numpy as np
-
-from carclf.model.classifier import batch_norm_layers
 
 
 def running_average(
@@ -43,55 +39,19 @@ def running_average(
     ]
 
 
-def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: bool = False) -> int:
-    """Recomputes BatchNorm statistics from batches, and returns how many BatchNorm layers have new ones.
+def interpolate(start: Sequence[np.ndarray], end: Sequence[np.ndarray], *, alpha: float) -> list[np.ndarray]:
+    """Returns (1 − alpha) · start + alpha · end, float64 for float arrays, the value of `end` for others.
 
-    Averaged weights have seen no batch, so the stored statistics belong to other weights. Every trainable BatchNorm
-    layer gets the mean of the batch means and of the batch variances, with equal weight per batch; the momentum has no
-    effect. Frozen layers keep and use their statistics. The passes are training passes, with dropout.
+    With alpha 0 and 1 the floats are exactly those of `start` and of `end`.
 
     Args:
-      model: any built model.
-      batches: its inputs, all of one shape; read once.
-      jit: compile the pass with XLA: on GPU and TPU, not on a CPU under TensorFlow.
+      start: a state, from `model.get_weights()`.
+      end: another state of the same model.
+      alpha: in 0..1.
 
-    Raises:
-      ValueError: there is no batch. After this or any other error the statistics are unchanged.
-
-    Source: Izmailov et al. 2018, section 3.2, and torch.optim.swa_utils.update_bn.
+    Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT), section 3.
     """
-    norms = [norm for norm in batch_norm_layers(model) if norm.trainable]
-    if not norms:
-        return 0
-    moving = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
-    result = [keras.ops.convert_to_numpy(variable).copy() for variable in moving]
-    momenta = [norm.momentum for norm in norms]
-    mean: list[np.ndarray] | None = None
-    try:
-        for norm in norms:
-            norm.momentum = 0.0  # then the statistics after a batch are those of this batch only
-        forward = _TrainingPass(model)
-        forward.compile(jit_compile=jit)
-        for count, batch in enumerate(batches):
-            forward.predict_on_batch(batch)
-            mean = running_average(mean, [keras.ops.convert_to_numpy(variable) for variable in moving], count=count)
-        if mean is None:
-            raise ValueError("BatchNorm statistics need at least one batch. Received: none")
-        result = mean
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for variable, values in zip(moving, result, strict=True):
-            variable.assign(values)
-    return len(norms)
-
-
-class _TrainingPass(keras.Model):
-    """A model that predicts by a training pass and returns one number, so that nothing large leaves the device."""
-
-    def __init__(self, inner: keras.Model) -> None:
-        super().__init__(name="training_pass")  # a TensorFlow scope must not begin with _
-        self.inner = inner
-
-    def call(self, inputs: Any) -> Any:
-        return keras.ops.mean(self.inner(inputs, training=True), axis=-1)
+    return [
+        (1 - alpha) * old.astype(np.float64) + alpha * new if np.issubdtype(new.dtype, np.floating) else new
+        for old, new in zip(map(np.asarray, start), map(np.asarray, end), strict=True)
+    ]

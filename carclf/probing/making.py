@@ -80,7 +80,7 @@ def make_run(
             known = FeatureSet(features.views, np.zeros((len(photos.labels), 1), np.float32), photos.folds != fold)
             start_head(classifier, probe.regressions[fold], known.rows(photos.folds != fold))
         prepare_folder(opened)
-        run = begin_run(opened, describe_stage(stage), data=manifest)
+        run = begin_run(directory, describe_stage(stage), data=manifest)
         for name in (runs.BEST_WEIGHTS, runs.LAST_WEIGHTS):
             with replacing_weights(directory / name) as temporary:
                 classifier.save_weights(temporary)

@@ -18,7 +18,6 @@ from carclf.report.charts import charts_of, curve_svg, reliability_svg
 from carclf.report.confusion import WRITTEN_CLASSES
 from carclf.report.names import captions, short_names
 from carclf.report.template import inline_jpeg, write_html
-from carclf.train_options import TrainOptions
 
 JPEG_QUALITY = 88
 HEADING_LENGTH = 16  # of a row or a column of the confusion matrix
@@ -86,7 +85,8 @@ def write_page(
         augmentation=_inline_picture(run.directory / "augmentation.png"),
         changed=_changed_options(run, parent=parents[-1] if parents else None),
         options=to_dict(run.options),
-        command=_command(run.options),
+        soup=run.stage.get("soup"),
+        command=_command(run),
         environment=_environment(run),
     )
 
@@ -115,6 +115,7 @@ def _stage_row(run: runs.Run) -> dict[str, Any]:
         "stage": run.stage.get("stage", run.name),
         "options": run.options,
         "epochs": epochs,
+        "averaged": "soup" in run.stage,
         "val_accuracy": metrics.get("val_accuracy"),
         "seconds_per_epoch": seconds / epochs if seconds is not None and epochs else None,
         "train_photos": run.stage["data"].get("train_photos"),
@@ -152,10 +153,12 @@ def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, str, list[tuple[i
     return [(score.name, name, [(n, n / max(score.photos, 1)) for n in counts]) for score, name, counts in rows]
 
 
-def _command(options: TrainOptions) -> list[str]:
-    """Returns the words of the command that trains the run again, quoted for a shell."""
+def _command(run: runs.Run) -> list[str]:
+    """Returns the words of the command that makes the run again, quoted for a shell."""
+    if soup := run.stage.get("soup"):
+        return [shlex.quote(word) for word in ("python", "-m", "carclf.soup", *soup["command"])]
     arguments = []
-    for name, value in changed_options(options).items():
+    for name, value in changed_options(run.options).items():
         if isinstance(value, bool):
             arguments.append(f"--{name}" if value else f"--no{name}")
         else:

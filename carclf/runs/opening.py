@@ -25,6 +25,11 @@ from carclf.train_options import TrainOptions
 # Excludes temporary files that a kill left behind.
 COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5(\.sha256)?)")
 
+FOLDERS = (runs.CHECKPOINTS_FOLDER, runs.EPOCHS_FOLDER, runs.FEATURES_FOLDER, runs.TENSORBOARD_FOLDER)
+FILES = (  # in the order in which they are removed
+    runs.METRICS_FILE, runs.STAGE_FILE, runs.BEST_WEIGHTS, runs.LAST_WEIGHTS, runs.HISTORY_FILE, runs.APPLIED_LABELS,
+)  # fmt: skip
+
 
 class Start(enum.Enum):
     """How a run begins."""
@@ -131,21 +136,9 @@ def prepare_folder(opened: OpenRun) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if opened.start is Start.RESUME:
         return
-    # In this order a kill leaves a finished run, an unfinished one that starts at step 0, or none.
-    checkpoints, epochs = directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER
-    for folder in (checkpoints, epochs, directory / runs.FEATURES_FOLDER, directory / runs.TENSORBOARD_FOLDER):
-        shutil.rmtree(folder, ignore_errors=True)
-    for name in (
-        runs.METRICS_FILE,
-        runs.STAGE_FILE,
-        runs.BEST_WEIGHTS,
-        runs.LAST_WEIGHTS,
-        runs.HISTORY_FILE,
-        runs.APPLIED_LABELS,
-    ):
-        remove_weights(directory / name)
+    empty_folder(directory)
     if opened.start is Start.COPY:
-        for folder in (checkpoints, epochs):
+        for folder in (directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER):
             source = opened.source / folder.name
             if source.is_dir():
                 folder.mkdir()
@@ -154,13 +147,21 @@ def prepare_folder(opened: OpenRun) -> None:
                         shutil.copyfile(path, folder / path.name)  # without the file mode, which may be read-only
 
 
-def begin_run(opened: OpenRun, stage: Mapping[str, Any], *, data: DataSet) -> runs.Run:
+def empty_folder(directory: Path) -> None:
+    """Removes the run in a folder; a kill leaves a finished run, an unfinished one that starts at step 0, or none."""
+    for name in FOLDERS:
+        shutil.rmtree(directory / name, ignore_errors=True)
+    for name in FILES:
+        remove_weights(directory / name)
+
+
+def begin_run(directory: Path, stage: Mapping[str, Any], *, data: DataSet) -> runs.Run:
     """Writes stage.json and a copy of the label patch into the prepared folder, and returns the run."""
     if data.label_patch:
-        write_atomically(opened.directory / runs.APPLIED_LABELS, data.label_patch.content)
+        write_atomically(directory / runs.APPLIED_LABELS, data.label_patch.content)
     # Last: a run that has it is resumed with what is there.
-    hashed_json.write(opened.directory / runs.STAGE_FILE, stage)
-    return runs.load_run(opened.directory)
+    hashed_json.write(directory / runs.STAGE_FILE, stage)
+    return runs.load_run(directory)
 
 
 def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:

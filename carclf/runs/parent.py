@@ -104,8 +104,9 @@ def check_split(data: DataSet, *, val_fold: int, parent: runs.Run | None, allow_
         )
     if (parent.data_fingerprint, parent.options.val_fold) == (data.fingerprint, val_fold):
         return None
+    held = "nothing" if parent.held_out_fold is None else f"fold {parent.held_out_fold}"
     found = (
-        f"The parent run {parent.directory} held out fold {parent.options.val_fold} of data "
+        f"The parent run {parent.directory} held out {held} of data "
         f"{parent.data_fingerprint[:12]} and this stage fold {val_fold} of {data.fingerprint[:12]}, so it has "
         "trained on photos that would validate it"
     )

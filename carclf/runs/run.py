@@ -15,7 +15,7 @@ from carclf.framing import Rendering
 from carclf.runs.run_files import FORMAT_VERSION as FORMAT_VERSION
 from carclf.runs.run_files import read_metrics, read_stage
 from carclf.runs.weights_files import checked_file
-from carclf.train_options import TrainOptions
+from carclf.train_options import ALL_FOLDS, TrainOptions
 
 STAGE_FILE = "stage.json"
 METRICS_FILE = "metrics.json"  # written last: marks a run as finished
@@ -61,6 +61,11 @@ class Run:
         return run_name(self.directory)
 
     @property
+    def held_out_fold(self) -> int | None:
+        """The fold that it never trained on; None for a soup of runs that held out different ones."""
+        return None if self.options.val_fold == ALL_FOLDS else self.options.val_fold
+
+    @property
     def rendering(self) -> Rendering:
         """How images are computed from whole photos without mixing, in the way that suits every geometry."""
         return Rendering(fill=self.options.fill, stretch=self.options.stretch)
@@ -95,6 +100,8 @@ class Run:
         """The metric that counts with its value on the validation photos, such as 'val_accuracy 0.9120'; '' before."""
         if self.metrics is None:
             return ""
+        if self.held_out_fold is None:
+            return "without a held-out score"
         value = self.metrics.get("val_score", self.metrics["val_accuracy"])  # older runs have the accuracy alone
         return f"val_{self.metrics.get('metric', 'accuracy')} {value:.4f}"
 

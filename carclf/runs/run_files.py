@@ -61,6 +61,35 @@ class ParentEntry:
 
 
 @dataclasses.dataclass(frozen=True)
+class IngredientEntry:
+    """A run whose weights were averaged, in the stage.json of the soup."""
+
+    run: str
+    weights_sha256: str
+    val_fold: int
+    share: float
+    val_score: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialEntry:
+    """A mean that was tried for a soup: the share of each ingredient, and the metric on the held-out photos."""
+
+    shares: tuple[float, ...]
+    val_score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SoupEntry:
+    """How weights were averaged, in the stage.json of a run that was not trained."""
+
+    method: str
+    command: tuple[str, ...]
+    ingredients: tuple[IngredientEntry, ...]
+    trials: tuple[TrialEntry, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class StageEntries:
     """A stage.json: what must be there, and what may be."""
 
@@ -76,6 +105,7 @@ class StageEntries:
     features: Mapping[str, Any] | None = None
     preset: Mapping[str, Any] | None = None
     parent: ParentEntry | None = None
+    soup: SoupEntry | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +137,9 @@ class EvaluationEntry:
 
 @dataclasses.dataclass(frozen=True)
 class MetricsEntries:
-    """A metrics.json: what must be there, and what may be."""
+    """A metrics.json: what must be there, and what may be; the accuracy of a run that held nothing out is null."""
 
-    val_accuracy: float
+    val_accuracy: float | None
     metric: str = "accuracy"
     val_score: float | None = None
     val_loss: float | None = None

@@ -1,34 +1,22 @@
 """The content of stage.json: everything needed to understand a run, or to repeat it."""
 
 import dataclasses
-import importlib.metadata
-import platform
-import subprocess
-from pathlib import Path
 from typing import Any
 
-from carclf import __version__, runs
+from carclf import runs
 from carclf.flags import to_dict
+from carclf.runs.machine import describe_machine
 from carclf.training.stage import Stage
 
 
 def describe_stage(stage: Stage) -> dict[str, Any]:
     """Returns the content of stage.json: everything needed to understand the run, or to repeat it."""
-    device, manifest, parent, patch = stage.device, stage.manifest, stage.parent, stage.manifest.label_patch
+    manifest, parent, patch = stage.manifest, stage.parent, stage.manifest.label_patch
     return {
         "format_version": runs.FORMAT_VERSION,
         "stage": runs.run_name(stage.directory),
         "options": to_dict(stage.options),
-        "device": {
-            "kind": device.kind,
-            "backend": device.backend,
-            "replicas": device.replicas,
-            "precision": device.precision,
-            "jit": device.jit,
-            "onednn": device.onednn,
-        },
-        "versions": _versions(),
-        "git_commit": _git_commit(),
+        **describe_machine(stage.device),
         "data": {
             "directory": str(manifest.directory),
             "fingerprint": manifest.fingerprint,
@@ -54,28 +42,3 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
         if parent
         else None,
     }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("tensorflow", "tensorflow-cpu", "keras", "jax", "numpy", "pandas", "pillow")
-    versions = {"carclf": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _git_commit() -> str | None:
-    """Returns the commit of the clone in use, or None for an installed package."""
-    clone = Path(__file__).resolve().parents[2]
-    if not (clone / ".git").exists():
-        return None
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(clone), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None

@@ -1,6 +1,5 @@
 """Stochastic weight averaging (SWA): the weights of the last epochs are kept as files and averaged at the end."""
 
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ import tensorflow as tf
 
 from carclf import runs
 from carclf.metrics import Metric
-from carclf.model.weight_average import recompute_batch_norm, running_average
+from carclf.model.batch_norm import recompute_batch_norm
+from carclf.model.weight_average import running_average
 from carclf.progress import Progress
 from carclf.runs.weights_files import checked_file
 from carclf.training.callbacks import save_weights
 from carclf.training.stage import Stage
 from carclf.training.stopping import StopWhenPreempted
-
-BATCHES = 50  # for computing the BatchNorm statistics again
 
 
 class KeepEpochWeights(keras.callbacks.Callback):
@@ -93,7 +91,7 @@ def average_epochs(
       model: the model that takes the training data; it shares the classifier's variables.
       classifier: the model whose weights the files hold.
       files: weights of the classifier.
-      batches: training batches (inputs, target, weight); BATCHES of them are read.
+      batches: training batches (inputs, target, weight), for the statistics.
       jit: whether XLA compiles the pass over them.
     """
     average = None
@@ -101,8 +99,7 @@ def average_epochs(
         classifier.load_weights(checked_file(path))
         average = running_average(average, classifier.get_weights(), count=count)
     classifier.set_weights(average)
-    inputs = (batch[0] for batch in itertools.islice(batches, BATCHES))
-    recompute_batch_norm(model, inputs, jit=jit)
+    recompute_batch_norm(model, (batch[0] for batch in batches), jit=jit)
 
 
 def adopt_if_better(

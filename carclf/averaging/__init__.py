@@ -1,0 +1,1 @@
+"""Averages the weights of finished runs: soups and WiSE-FT."""
