@@ -67,12 +67,14 @@ def main(options: EvaluateOptions) -> None:
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
     print(device.describe(), flush=True)
 
+    from carclf.engines.choice import plan_engines
     from carclf.inference.decisions import AUTO, fit_decision, wanted_decision
     from carclf.inference.ensemble import fit_run_weights
     from carclf.inference.evaluation import audit_predictions, evaluate_predictions, labels_of
     from carclf.inference.predictor import mean_predictions, predict_held_out
     from carclf.inference.submission import default_form
 
+    engines = plan_engines(options.engine, device)
     with device.scope():
         predictions = predict_held_out(
             members,
@@ -82,6 +84,7 @@ def main(options: EvaluateOptions) -> None:
             tta_mean=options.tta_mean,
             batch_size=device.whole_batch(options.batch_size),
             jit=device.jit,
+            engines=engines,
             keep_views=audited,
         )
     if weights is None:
@@ -103,7 +106,7 @@ def main(options: EvaluateOptions) -> None:
     if decision.said:
         print(decision.said)
     if len(members) == 1:
-        write_files(members[0], evaluation, views=asked, manifest=manifest, options=options)
+        write_files(members[0], evaluation, views=asked, manifest=manifest, engines=engines.used, options=options)
 
 
 def print_summary(
@@ -144,6 +147,7 @@ def write_files(
     *,
     views: "tuple[View, ...]",
     manifest: "Manifest",
+    engines: list[str],
     options: EvaluateOptions,
 ) -> None:
     """Writes the report of a run, or out_of_fold.json for all folds, and the label patch."""
@@ -153,13 +157,14 @@ def write_files(
 
     names = "|".join(view.name for view in views)
     if len(member.runs) == 1:
-        run = with_evaluation(member.runs[0], evaluation.to_dict(), views=names)
+        run = with_evaluation(member.runs[0], evaluation.to_dict(), views=names, engines=engines)
         page = write_report(run, evaluation=evaluation, manifest=manifest, views=names, runs_folder=options.runs)
         close_run(run)
         print(f"Report: {page}")
     else:
         path = member.directory / runs.OUT_OF_FOLD_FILE
-        hashed_json.write(path, {"views": names, "folds": list(member.folds), "evaluation": evaluation.to_dict()})
+        content = {"views": names, "folds": list(member.folds), "engines": engines, "evaluation": evaluation.to_dict()}
+        hashed_json.write(path, content)
         print(f"Figures: {path}")
     if evaluation.mistakes:
         patch = write_label_patch(member.directory, evaluation)

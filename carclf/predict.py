@@ -14,6 +14,7 @@ from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.runs import Member
 
 if TYPE_CHECKING:
+    from carclf.engines.choice import Engines
     from carclf.inference.job import Job
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
@@ -156,6 +157,10 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     from carclf.device import select_device
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
+
+    from carclf.engines.choice import plan_engines
+
+    engines = plan_engines(options.engine, device)
     print(*(device.describe(), *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
 
     from carclf.inference.answer_files import write_answers
@@ -172,6 +177,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         wanted=job.wanted,
         batch_size=options.batch_size,
         device=device,
+        engines=engines,
     )
     answers = write_answers(
         predictions.probabilities,
@@ -182,16 +188,17 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         class_names=job.manifest.class_names,
         output=options.output,
         probabilities_file=options.probabilities,
-        source=describe_source(members, views=len(views)),
+        source=describe_source(members, views=len(views), engines=engines),
     )
     if job.older is not None:
         compare(options, job, answers)
     return 0
 
 
-def describe_source(members: Sequence[Member], *, views: int) -> str:
-    """Returns from what the answers are, such as '4 views of 2 run(s)'."""
-    return f"{views} views of {sum(len(member.runs) for member in members)} run(s)"
+def describe_source(members: Sequence[Member], *, views: int, engines: "Engines") -> str:
+    """Returns from what the answers are, such as '4 views of 2 run(s)', and by which engine if not by Keras alone."""
+    by = f" by {engines.describe()}" if engines.used not in ([], ["keras"]) else ""
+    return f"{views} views of {sum(len(member.runs) for member in members)} run(s){by}"
 
 
 def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[str]]) -> None:
@@ -241,6 +248,10 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
         from carclf.device import select_device
 
         device = select_device(options.device, precision=members[0].runs[0].options.precision)
+
+        from carclf.engines.choice import plan_engines
+
+        engines = plan_engines(options.engine, device)
         print(*(device.describe(), *job.photos.notes, *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
 
         from carclf.inference.answer_files import write_answers
@@ -254,6 +265,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
             weights=weights,
             batch_size=options.batch_size,
             device=device,
+            engines=engines,
             fails_on_bad=options.on_bad == "fail",
         )
     write_answers(
@@ -265,7 +277,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
         class_names=members[0].runs[0].class_names,
         output=options.output,
         probabilities_file=options.probabilities,
-        source=describe_source(members, views=len(views)),
+        source=describe_source(members, views=len(views), engines=engines),
         prior_rows=unread,
     )
     return 0
@@ -290,6 +302,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
 
+    from carclf.engines.choice import plan_engines
     from carclf.inference.photo_lines import print_classes
     from carclf.inference.photo_predictor import PhotoPredictor
 
@@ -300,6 +313,8 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
         tta_mean=options.tta_mean,
         batch_size=device.whole_batch(min(options.batch_size, len(paths))),
         jit=device.jit,
+        engines=plan_engines(options.engine, device),
+        photos=len(paths),
     )
     unread = print_classes(predictor, paths, top=options.top, batch_size=options.batch_size)
     if unread:

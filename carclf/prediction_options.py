@@ -46,3 +46,9 @@ class PredictionOptions(Options):
     )
     batch_size: int = same_option(TrainOptions, "batch_size", group=PREDICTION)
     device: str = same_option(TrainOptions, "device")
+    engine: str = option(
+        "auto",
+        "What computes the networks on a CPU, each with the extra of its name; auto times those that are installed, if "
+        "there are photos enough, and takes the fastest.",
+        names=("carclf.engines.choice:CHOOSERS", "carclf.engines.table:ENGINES"),
+    )

@@ -1,6 +1,7 @@
 """Maps a function over tasks in order, in several processes or in this one; no process outlives its parent."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import tempfile
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -19,6 +21,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MOST_WORKERS = 1024  # the most that can be requested
+CGROUPS = Path("/sys/fs/cgroup")
 AHEAD = 3  # tasks in flight per worker: no worker waits, and memory does not grow with the number of tasks
 
 _state: Any = None  # what `prepare` returned in this process
@@ -109,8 +112,26 @@ class Workers:
 
 
 def usable_cores() -> int:
-    """Returns the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns the number of CPU cores that this process may use: by its affinity, and by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, quota_cores(CGROUPS) or cores)
+
+
+def quota_cores(folder: Path) -> int | None:
+    """Returns the cores whose time this process may use by its control group, rounded up; None if all.
+
+    Args:
+      folder: where Linux shows the control groups; a container sees its own there.
+    """
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:  # version 1
+            quota, period = ((folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        cores = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError, ZeroDivisionError):  # 'max', or no control groups
+        return None
+    return cores if cores > 0 else None
 
 
 def worker_count(wanted: int, *, photos: int, photos_per_worker: int) -> int:

@@ -42,7 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "forms",
         "metrics",
     ),
-    ("convert", "data", "model", "runs", "synthetic"),
+    ("convert", "data", "engines", "model", "runs", "synthetic"),
     ("inference", "training"),
     ("report", "exporting", "serving", "tuning", "probing", "averaging", "api"),
     (
@@ -98,6 +98,7 @@ FORBIDDEN_FRAMEWORKS = {
     "recipe": {"tensorflow", "keras", "jax"},
     "model": {"tensorflow", "jax"},
     "data": {"keras", "jax"},
+    "engines": {"jax"},
     "convert": {"tensorflow", "keras", "jax"},
     "forms": {"tensorflow", "keras", "jax"},
     "metrics": {"tensorflow", "keras", "jax"},
@@ -208,6 +209,8 @@ def test_no_module_is_called_utils():
     ("room", "imported"),
     [
         ("data", "model"),
+        ("engines", "inference"),
+        ("model", "engines"),
         ("model", "data"),
         ("recipe", "train_options"),
         ("flags", "runs"),

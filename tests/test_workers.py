@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from carclf import workers
 from carclf.errors import UserError
 from carclf.workers import Workers, usable_cores, worker_count
 
@@ -51,3 +52,23 @@ def test_a_killed_worker_is_one_sentence():
         pytest.raises(UserError, match="A worker process was killed, most likely because memory ran out"),
     ):
         list(workers.map(die, range(4)))
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_cores(files, cores, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert workers.quota_cores(tmp_path) == cores
+    monkeypatch.setattr(workers, "CGROUPS", tmp_path)
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    assert workers.usable_cores() == (cores or 8)

@@ -1,17 +1,15 @@
 """The table of export formats: how to write each from a SavedModel, and how to run it in its own runtime."""
 
-import contextlib
 import dataclasses
 import importlib.util
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from carclf.engines.frozen import quiet_converters
 from carclf.errors import UserError
 from carclf.exporting.onnx_files import write_onnx
 from carclf.extras import install_command
@@ -49,7 +47,7 @@ class Format:
 
 def write_saved_model(model: keras.Model, path: Path) -> None:
     """Writes a SavedModel with the signature `serving_default` from `pixels` to `probabilities`."""
-    with _quiet():
+    with quiet_converters():
         model.export(str(path), format="tf_saved_model", verbose=False)
 
 
@@ -80,26 +78,13 @@ def _write_litert_int8(saved_model: Path, path: Path) -> None:
 
 
 def _litert(saved_model: Path, *, quantized: bool) -> bytes:
-    with _quiet():
+    with quiet_converters():
         import tensorflow as tf
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
         if quantized:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         return bytes(converter.convert())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides messages of the converters; the result is checked on photos afterwards."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _load_saved_model(path: Path) -> Predict:

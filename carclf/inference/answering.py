@@ -7,6 +7,7 @@ import numpy as np
 
 from carclf.data.manifest import Manifest
 from carclf.device import Device
+from carclf.engines.choice import Engines
 from carclf.inference.compatibility import load_labels
 from carclf.inference.decisions import PLAIN, Decision, WantedDecision, fit_decision
 from carclf.inference.ensemble import fit_run_weights
@@ -28,6 +29,7 @@ def predict_answers(
     wanted: WantedDecision,
     batch_size: int,
     device: Device,
+    engines: Engines,
 ) -> tuple[Predictions, Decision]:
     """Returns the members' weighted mean, and the decision for the metric; prints what was fitted on held-out photos.
 
@@ -42,11 +44,12 @@ def predict_answers(
       wanted: the decision to fit.
       batch_size: photos per step.
       device: where to predict.
+      engines: that may compute the networks there.
 
     Raises:
       UserError: weights are missing, or as for `fit_decision`.
     """
-    how = prediction_settings(views=views, tta_mean=tta_mean, batch_size=batch_size, device=device)
+    how = prediction_settings(views=views, tta_mean=tta_mean, batch_size=batch_size, device=device, engines=engines)
     decision = Decision()
     with device.scope():
         if held_out or weights is None or wanted.kind != PLAIN:
@@ -58,9 +61,17 @@ def predict_answers(
     return mean_predictions(predictions, weights=weights), decision
 
 
-def prediction_settings(*, views: Sequence[View], tta_mean: str, batch_size: int, device: Device) -> dict[str, Any]:
+def prediction_settings(
+    *, views: Sequence[View], tta_mean: str, batch_size: int, device: Device, engines: Engines
+) -> dict[str, Any]:
     """Returns the arguments that `predict_members` and `predict_held_out` share."""
-    return {"views": views, "tta_mean": tta_mean, "batch_size": device.whole_batch(batch_size), "jit": device.jit}
+    return {
+        "views": views,
+        "tta_mean": tta_mean,
+        "batch_size": device.whole_batch(batch_size),
+        "jit": device.jit,
+        "engines": engines,
+    }
 
 
 def fit_on_held_out(

@@ -10,7 +10,9 @@ from PIL import Image
 
 from carclf.data.decoder import decode_for
 from carclf.data.validation import validate_image, validate_photo
+from carclf.engines.choice import Engines
 from carclf.framing import LEAST_DETAIL, Framing
+from carclf.inference.answerer import Answerer
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
@@ -94,6 +96,8 @@ class PhotoPredictor:
         tta_mean: str = "probabilities",
         batch_size: int = 8,
         jit: bool = False,
+        engines: Engines | None = None,
+        photos: int = 0,
     ) -> None:
         """Loads the runs' best weights; the first prediction compiles.
 
@@ -104,6 +108,8 @@ class PhotoPredictor:
           tta_mean: 'probabilities' or 'logits': the values that the views' mean averages.
           batch_size: photos per step; smaller batches are padded, so that only one shape is compiled.
           jit: whether to compile with XLA (`Device.jit`).
+          engines: that may take over from Keras; None leaves all to Keras.
+          photos: how many will be predicted, as far as known, by which it is decided whether an engine pays.
 
         Raises:
           UserError: weights are missing or cannot be loaded.
@@ -113,11 +119,14 @@ class PhotoPredictor:
         self._tta_mean = tta_mean
         weights = np.ones(len(runs)) if run_weights is None else np.asarray(run_weights, np.float64)
         self._run_weights = weights / weights.sum()
-        self._programs = [build_programs(run, views=views, jit=jit) for run in runs]
+        self._answerers = [
+            [Answerer(program, engines=engines or Engines(), photos=photos) for program in programs]
+            for programs in (build_programs(run, views=views, jit=jit) for run in runs)
+        ]
         self.settings = dict.fromkeys(
-            DecodeSettings(run.max_side, program.view_set.framing)
-            for run, programs in zip(self._runs, self._programs, strict=True)
-            for program in programs
+            DecodeSettings(run.max_side, answerer.program.view_set.framing)
+            for run, answerers in zip(self._runs, self._answerers, strict=True)
+            for answerer in answerers
         )
 
     @classmethod
@@ -173,12 +182,14 @@ class PhotoPredictor:
         }
         on_device = {settings: _on_device(batch) for settings, batch in batches.items()}
         total = np.zeros((count, len(self.class_names)))
-        for run, programs, weight in zip(self._runs, self._programs, self._run_weights, strict=True):
+        for run, answerers, weight in zip(self._runs, self._answerers, self._run_weights, strict=True):
             mean = ViewMean(count, len(self.class_names), views=self._views, kind=self._tta_mean)
-            for program in programs:
+            for answerer in answerers:
+                program = answerer.program
                 settings = DecodeSettings(run.max_side, program.view_set.framing)
                 draws = _on_device(program.view_set.draw(row=rows, extent=batches[settings]["extent"]))
-                for view, logits in zip(program.view_indices, program.logits(on_device[settings], draws), strict=True):
+                given = answerer.logits(on_device[settings], draws)
+                for view, logits in zip(program.view_indices, given, strict=True):
                     mean.add(view, np.arange(count), to_numpy(logits)[:count])
             total += weight * mean.probabilities()
         return total

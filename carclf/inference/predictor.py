@@ -9,7 +9,9 @@ import numpy as np
 from carclf.data.index import read_index, select, sizes_for
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import ViewSet, view_batches
+from carclf.engines.choice import Engines
 from carclf.framing import Framing
+from carclf.inference.answerer import Answerer
 from carclf.inference.ensemble import ViewMean
 from carclf.inference.programs import Program, build_programs, on_device, to_numpy
 from carclf.progress import Progress
@@ -67,6 +69,7 @@ def predict_members(
     tta_mean: str = "probabilities",
     batch_size: int,
     jit: bool,
+    engines: Engines | None = None,
 ) -> list[Predictions]:
     """Returns the predictions of each member for all photos of a split: the mean of its runs.
 
@@ -83,6 +86,7 @@ def predict_members(
         tta_mean=tta_mean,
         batch_size=batch_size,
         jit=jit,
+        engines=engines,
     )
     each = iter(predicted)
     return [mean_predictions([next(each) for _ in member.runs]) for member in members]
@@ -97,6 +101,7 @@ def predict_held_out(
     tta_mean: str = "probabilities",
     batch_size: int,
     jit: bool,
+    engines: Engines | None = None,
     keep_views: bool = False,
 ) -> list[Predictions]:
     """Returns the predictions of each member for the training photos of `folds`, each by the run that held it out.
@@ -116,6 +121,7 @@ def predict_held_out(
             tta_mean=tta_mean,
             batch_size=batch_size,
             jit=jit,
+            engines=engines,
             keep_views=keep_views,
         )
         for fold in folds
@@ -133,6 +139,7 @@ def predict_runs(
     tta_mean: str = "probabilities",
     batch_size: int,
     jit: bool,
+    engines: Engines | None = None,
     keep_views: bool = False,
 ) -> list[Predictions]:
     """Returns the predictions of each run with its best weights, size, fit and fill.
@@ -150,6 +157,7 @@ def predict_runs(
         views=views,
         tta_mean=tta_mean,
         batch_size=batch_size,
+        engines=engines,
         keep_views=keep_views,
     )
 
@@ -163,12 +171,13 @@ def predict_programs(
     views: Sequence[View],
     tta_mean: str = "probabilities",
     batch_size: int,
+    engines: Engines | None = None,
     keep_views: bool = False,
 ) -> list[Predictions]:
     """Returns the predictions of each classifier; its programs together cover all views.
 
     Photos are decoded once per canvas size, for any number of classifiers and views. Unless `keep_views`, only K
-    numbers per photo and classifier are kept.
+    numbers per photo and classifier are kept. `engines` may take over from Keras (`carclf.engines`).
 
     Raises:
       RuntimeError: a photo was not predicted exactly once in each view.
@@ -180,11 +189,15 @@ def predict_programs(
     means = [ViewMean(len(rows), classes, views=views, kind=tta_mean) for _ in classifiers]
     kept = [np.zeros((len(views), len(rows), classes), np.float32) if keep_views else None for _ in classifiers]
     looks = len(views) * len(classifiers)
+    answerers = [
+        [Answerer(program, engines=engines or Engines(), photos=len(rows)) for program in programs]
+        for programs in classifiers
+    ]
     with Progress(
         "Predicting", total=looks * len(rows), unit="photos" if looks == 1 else "views of photos"
     ) as progress:
         for number, view, row, logits in _view_logits(
-            classifiers, manifest=manifest, split=split, folds=folds, batch_size=batch_size
+            answerers, manifest=manifest, split=split, folds=folds, batch_size=batch_size
         ):
             real = row >= 0
             photo = np.searchsorted(rows, row[real])
@@ -196,7 +209,7 @@ def predict_programs(
 
 
 def _view_logits(
-    classifiers: Sequence[Sequence[Program]],
+    classifiers: Sequence[Sequence[Answerer]],
     *,
     manifest: Manifest,
     split: str,
@@ -214,14 +227,14 @@ def _view_logits(
             split=split,
             folds=folds,
             batch_size=batch_size,
-            view_sets=[program.view_set for _, program in together],
+            view_sets=[answerer.program.view_set for _, answerer in together],
         )
         for batch in on_device(batches):
             photos = {"canvas": batch["canvas"], "extent": batch["extent"]}
             given = [
                 (number, view, logits)
-                for (number, program), draws in zip(together, batch["draws"], strict=True)
-                for view, logits in zip(program.view_indices, program.logits(photos, draws), strict=True)
+                for (number, answerer), draws in zip(together, batch["draws"], strict=True)
+                for view, logits in zip(answerer.program.view_indices, answerer.logits(photos, draws), strict=True)
             ]
             row = to_numpy(batch["row"])
             for number, view, logits in given:  # the first wait for results
@@ -229,14 +242,14 @@ def _view_logits(
 
 
 def _decoded_alike(
-    classifiers: Sequence[Sequence[Program]], *, manifest: Manifest
-) -> Iterable[list[tuple[int, Program]]]:
-    """Returns groups of (classifier, program) that need the photos at the same sizes, so each is decoded once."""
-    groups: dict[bytes, list[tuple[int, Program]]] = {}
-    for number, programs in enumerate(classifiers):
-        for program in programs:
-            sizes = sizes_for(manifest, framing=program.view_set.framing)
-            groups.setdefault(sizes.key, []).append((number, program))
+    classifiers: Sequence[Sequence[Answerer]], *, manifest: Manifest
+) -> Iterable[list[tuple[int, Answerer]]]:
+    """Returns groups of (classifier, its program) that need the photos at the same sizes, so each is decoded once."""
+    groups: dict[bytes, list[tuple[int, Answerer]]] = {}
+    for number, answerers in enumerate(classifiers):
+        for answerer in answerers:
+            sizes = sizes_for(manifest, framing=answerer.program.view_set.framing)
+            groups.setdefault(sizes.key, []).append((number, answerer))
     return groups.values()
 
 

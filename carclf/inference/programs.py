@@ -52,6 +52,22 @@ class Program:
         """
         return [self._step(photos, draws, np.int32(view)) for view in range(len(self.view_set.views))]
 
+    def images(self, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor], view: int) -> np.ndarray:
+        """Returns what the network sees in one view, float32 [B, H, W, 3] in 0..255; arguments as for `logits`."""
+        return to_numpy(self._render(photos, draws, np.int32(view)))
+
+    @property
+    def network(self) -> keras.Model:
+        """The photo classifier without Render: image float32 [B, H, W, 3] → logits [B, K]."""
+        return self.photo_classifier.layers[-1]
+
+    @functools.cached_property
+    def _render(self) -> Callable[..., Tensor]:
+        model = self.photo_classifier
+        return compiled_prediction(
+            keras.Model(model.input, model.get_layer("render").output), view_inputs, jit=self.jit
+        )
+
     @functools.cached_property
     def _step(self) -> Callable[..., Tensor]:
         return compiled_prediction(self.photo_classifier, view_inputs, jit=self.jit)

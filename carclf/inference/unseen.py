@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from carclf.device import Device
+from carclf.engines.choice import Engines
 from carclf.errors import UserError
 from carclf.inference.answering import fit_on_held_out, prediction_settings
 from carclf.inference.decisions import PLAIN, Decision
@@ -31,6 +32,7 @@ def predict_unseen(
     weights: np.ndarray,
     batch_size: int,
     device: Device,
+    engines: Engines,
     fails_on_bad: bool,
 ) -> tuple[np.ndarray, Decision, list[int]]:
     """Returns probabilities float64 [N, K], the decision for the metric, and the rows of photos that cannot be read.
@@ -45,6 +47,7 @@ def predict_unseen(
       weights: of the members, float64 [M].
       batch_size: photos per step.
       device: where to predict.
+      engines: that may compute the networks there.
       fails_on_bad: whether an unreadable photo ends the work; else its probabilities are the classes' frequencies, and
         it is named on stderr.
 
@@ -54,7 +57,9 @@ def predict_unseen(
     with device.scope():
         decision = Decision()
         if job.manifest is not None and job.wanted.kind != PLAIN:
-            how = prediction_settings(views=views, tta_mean=tta_mean, batch_size=batch_size, device=device)
+            how = prediction_settings(
+                views=views, tta_mean=tta_mean, batch_size=batch_size, device=device, engines=engines
+            )
             _, _, decision = fit_on_held_out(
                 members, manifest=job.manifest, folds=job.wanted.folds, weights=weights, wanted=job.wanted, how=how
             )
@@ -65,6 +70,8 @@ def predict_unseen(
             tta_mean=tta_mean,
             batch_size=device.whole_batch(min(batch_size, len(job.photos.ids))),
             jit=device.jit,
+            engines=engines,
+            photos=len(job.photos.ids),
         )
         started = time.monotonic()
         probabilities, unread = predict_list(predictor, job.photos, batch_size=batch_size)

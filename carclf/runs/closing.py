@@ -1,7 +1,7 @@
 """Closes a run's folder with the scores of its best weights on photos that they never saw."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carclf import hashed_json
@@ -12,7 +12,12 @@ CLEAN = "clean"  # the name of the view that leaves a photo unchanged
 
 
 def with_evaluation(
-    run: Run, evaluation: Mapping[str, Any], *, views: str, fit: Mapping[str, Any] | None = None
+    run: Run,
+    evaluation: Mapping[str, Any],
+    *,
+    views: str,
+    fit: Mapping[str, Any] | None = None,
+    engines: Sequence[str] = ("keras",),
 ) -> Run:
     """Returns the run with the metrics that `close_run` writes.
 
@@ -24,6 +29,7 @@ def with_evaluation(
       evaluation: on its validation fold (`carclf.inference.metrics.Evaluation.to_dict`).
       views: names of the views, joined by '|'.
       fit: how the training ended, if it has just ended: best_epoch, epochs and train_seconds.
+      engines: that computed the evaluated probabilities, by their names in `carclf.engines.table.ENGINES`.
     """
     metrics = dict(fit or run.metrics or {})
     if views == CLEAN:
@@ -33,10 +39,11 @@ def with_evaluation(
             "val_accuracy": evaluation["accuracy"],
             "val_loss": evaluation["log_loss"],
             "val_photos": evaluation["photos"],
+            "engines": list(engines),
             "evaluation": evaluation,
         }
     else:
-        metrics["tta"] = {"views": views, "evaluation": evaluation}
+        metrics["tta"] = {"views": views, "engines": list(engines), "evaluation": evaluation}
     return dataclasses.replace(run, metrics=metrics)
 
 

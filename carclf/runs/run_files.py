@@ -147,6 +147,7 @@ class MetricsEntries:
     best_epoch: int | None = None
     epochs: int = 0
     train_seconds: float = 0.0
+    engines: tuple[str, ...] = ("keras",)
     evaluation: Mapping[str, Any] | None = None
     tta: Mapping[str, Any] | None = None
     files_sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -15,12 +15,12 @@ from PIL import Image, ImageOps
 
 from carclf import runs
 from carclf.data.photos import read_photos
+from carclf.engines.onnx_graph import replace_erfc
 from carclf.errors import UserError
 from carclf.export import ExportOptions
 from carclf.exporting import run_export
 from carclf.exporting.checking import Resizing
 from carclf.exporting.formats import FORMATS, write_saved_model
-from carclf.exporting.onnx_files import replace_erfc
 from carclf.exporting.run_export import export_run
 from carclf.files import write_json
 from carclf.flags import options_of
@@ -140,8 +140,9 @@ def test_erfc_which_onnx_has_not_is_replaced(tmp_path):
     nodes = [onnx.helper.make_node("Erfc", ["x"], ["z"]), onnx.helper.make_node("Neg", ["z"], ["y"])]
     graph = onnx.helper.make_graph(nodes, "gelu", ends[:1], ends[1:])
     opset = [onnx.helper.make_opsetid("", 18)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "m.onnx")
-    replace_erfc(tmp_path / "m.onnx")
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
+    replace_erfc(model)
+    onnx.save(model, tmp_path / "m.onnx")
     x = np.linspace(-2, 2, 5, dtype="float32")
     (found,) = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(["y"], {"x": x})
     np.testing.assert_allclose(found, [-math.erfc(value) for value in x], atol=1e-6)

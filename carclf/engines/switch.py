@@ -1,0 +1,84 @@
+"""A network that Keras computes at first, timed, and another engine from the moment on at which that pays."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from carclf.engines.agreement import probability_difference
+from carclf.engines.choice import AUTO, KERAS, Engines, Work
+from carclf.engines.table import Forward
+
+TIMED_BATCHES = 3  # of Keras, before an engine is chosen; the first one compiles
+
+
+class Switch:
+    """Decides when an engine takes over from Keras.
+
+    Attributes:
+      forward: the network in that engine, or None as long as Keras computes it.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        network: keras.Model,
+        *,
+        images: int,
+        difference: Callable[[np.ndarray, np.ndarray], float] = probability_difference,
+    ) -> None:
+        """A network that Keras computes.
+
+        Args:
+          engines: that may take over.
+          network: image float32 [B, H, W, 3] → float32 [B, …].
+          images: how many are to be computed.
+          difference: of the outputs of two engines (`carclf.engines.agreement`).
+        """
+        self.forward: Forward | None = None
+        self._engines, self._network, self._difference = engines, network, difference
+        self._name, self._left = KERAS, images
+        self._seconds: list[float] = []
+        self._decided = not engines.candidates
+
+    @property
+    def decided(self) -> bool:
+        """Whether Keras's batches need no timing any more."""
+        return self._decided
+
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """Returns the outputs of the engine that has taken over, float32 [B, …]."""
+        assert self.forward is not None
+        self._engines.note(self._name)
+        return self.forward(images)
+
+    def answered(self, count: int, seconds: float, *, images: Callable[[], np.ndarray], expected: np.ndarray) -> bool:
+        """Notes a batch that Keras has computed, after some of which an engine is chosen.
+
+        Returns whether the engine was asked for and has taken over, so that this batch is its own, too.
+
+        Args:
+          count: images in the batch, in all views.
+          seconds: that it took.
+          images: returns those of one view, float32 [B, H, W, 3].
+          expected: what Keras computed from them, float32 [B, …].
+        """
+        self._left -= count
+        self._seconds.append(seconds)
+        automatic = self._engines.asked == AUTO
+        if len(self._seconds) < (TIMED_BATCHES if automatic else 1):
+            return False
+        self._decided = True
+        if automatic and self._left <= 0:
+            return False
+        work = Work(
+            left=self._left,
+            first_seconds=self._seconds[0],
+            image_seconds=min(self._seconds) / count,
+            images=images,
+            expected=expected,
+        )
+        found = self._engines.load(self._network, work, difference=self._difference)
+        if found is not None:
+            self._name, self.forward = found
+        return found is not None and not automatic
