@@ -39,6 +39,7 @@ class ServeOptions(Options):
     port: int = option(8080, "Port to listen on; 0 takes any free one.", low=0, high=65535, group="Server")
     max_mb: float = option(20.0, "Size limit of an uploaded file, MB.", above=0, high=1000, group="Server")
     device: str = same_option(TrainOptions, "device", names=(), choices=("auto", "cpu", "gpu", "tpu"))
+    engine: str = same_option(PredictionOptions, "engine")
 
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""
@@ -67,12 +68,14 @@ def main(options: ServeOptions) -> None:
     print(device.describe(), flush=True)
 
     # Keras may be imported only from here on, after its backend was chosen.
+    from carclf.engines.choice import plan_engines
     from carclf.serving.app import build_app
     from carclf.serving.model import ServedModel
 
+    engines = plan_engines(options.engine, device)
     started = time.perf_counter()
     with Progress("Loading and warming up"):
-        model = ServedModel(loaded, jit=device.jit)
+        model = ServedModel(loaded, jit=device.jit, engines=engines)
         model.warm_up()
     seconds = time.perf_counter() - started
     name = " + ".join(run.name for run in loaded)

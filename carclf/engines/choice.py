@@ -4,6 +4,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +22,9 @@ CHOOSERS = ("auto",)  # values of --engine that are no row of ENGINES
 TRIAL_IMAGES = 16
 TRIAL_ROUNDS = 2
 LEAST_GAIN = 1.1  # an engine must be so many times as fast as Keras to take over
-EXPECTED_SAVING = 0.4  # of Keras's seconds, before a trial has measured it
+EXPECTED_SAVING = 0.4  # of Keras's seconds by an engine, before a trial has measured it
+FURTHER_SAVING = 0.1  # by the choice among several engines
+FREEZING = 1.0  # how long freezing takes, in units of Keras's first batch, which compiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,20 @@ class Work:
     expected: np.ndarray
 
 
+class Taken(NamedTuple):
+    """A network that an engine has taken over.
+
+    Attributes:
+      name: of the engine, a key of `ENGINES`.
+      forward: the network in it.
+      by_keras: the same in Keras, for any batch.
+    """
+
+    name: str
+    forward: Forward
+    by_keras: Forward
+
+
 class Engines:
     """Loads networks into engines, in one thread, and remembers what was chosen for networks that are alike.
 
@@ -65,6 +82,7 @@ class Engines:
       asked: `AUTO`, or a key of `ENGINES`.
       candidates: the engines other than Keras that may be chosen; none if Keras computes everything.
       used: the engines that have answered, by their names in `ENGINES`, in the order of their first answer.
+      rehearsing: whether what is computed are no photos; an engine that takes over is compared again on the first ones.
     """
 
     def __init__(self, asked: str = KERAS, candidates: Mapping[str, Engine] | None = None) -> None:
@@ -72,6 +90,7 @@ class Engines:
         self.asked = asked
         self.candidates = dict(candidates or {})
         self.used: list[str] = []
+        self.rehearsing = False
         self._chosen: dict[Hashable, Chosen] = {}
 
     def note(self, name: str) -> None:
@@ -85,8 +104,8 @@ class Engines:
 
     def load(
         self, network: keras.Model, work: Work, *, difference: Callable[[np.ndarray, np.ndarray], float]
-    ) -> tuple[str, Forward] | None:
-        """Returns the name of the engine that takes over from Keras, with the network in it; None if Keras goes on.
+    ) -> Taken | None:
+        """Returns the engine that takes over from Keras; None if Keras goes on.
 
         Prints the rates of a trial. An engine that cannot run the network or disagrees with Keras is named on stderr.
 
@@ -115,7 +134,7 @@ class Engines:
         if self.asked == AUTO and alike not in self._chosen:
             self._chosen[alike] = fastest(graph, loaded, costs, images=images)
         name = self._chosen[alike].name if alike in self._chosen else self.asked
-        return (name, loaded[name]) if name in loaded else None
+        return Taken(name, loaded[name], graph.by_keras) if name in loaded else None
 
     def _worth_loading(self, work: Work, *, known: Chosen | None) -> list[str]:
         """Returns the engines to load: of `AUTO`, those whose loading is paid back by the images that are left."""
@@ -123,12 +142,15 @@ class Engines:
             return list(self.candidates)
         if known is not None:
             return [known.name] if work.left * known.saved_seconds > known.cost_seconds else []
-        saved = EXPECTED_SAVING * work.left * work.image_seconds
-        names, cost = [], TRIAL_ROUNDS * TRIAL_IMAGES * work.image_seconds
+        names: list[str] = []
+        round_seconds = (1 + TRIAL_ROUNDS) * TRIAL_IMAGES * work.image_seconds
+        cost = FREEZING * work.first_seconds + round_seconds
         for name, row in sorted(self.candidates.items(), key=lambda item: item[1].conversion):
-            cost += row.conversion * work.first_seconds + TRIAL_ROUNDS * TRIAL_IMAGES * work.image_seconds
-            if cost < saved:
+            cost += row.conversion * work.first_seconds + round_seconds
+            saving = FURTHER_SAVING if names else EXPECTED_SAVING
+            if cost < saving * work.left * work.image_seconds:
                 names.append(name)
+                cost = 0.0
         return names
 
 
@@ -185,15 +207,20 @@ def load_checked(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         print(f"Warning: {row.title} cannot run this network ({reason}), so Keras does.", file=sys.stderr, flush=True)
         return None
+    return forward if agrees(apart, row) else None
+
+
+def agrees(apart: float, row: Engine) -> bool:
+    """Returns whether a difference from Keras is within the tolerance; if not, says on stderr that Keras answers."""
     if apart <= TOLERANCE:
-        return forward
+        return True
     print(
         f"Warning: {row.title} and Keras differ by {apart:.2g} on the first photos, more than {TOLERANCE:g}, so Keras "
         "answers.",
         file=sys.stderr,
         flush=True,
     )
-    return None
+    return False
 
 
 def fastest(

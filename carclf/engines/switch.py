@@ -6,18 +6,13 @@ import keras
 import numpy as np
 
 from carclf.engines.agreement import probability_difference
-from carclf.engines.choice import AUTO, KERAS, Engines, Work
-from carclf.engines.table import Forward
+from carclf.engines.choice import AUTO, KERAS, Engines, Taken, Work, agrees
 
 TIMED_BATCHES = 3  # of Keras, before an engine is chosen; the first one compiles
 
 
 class Switch:
-    """Decides when an engine takes over from Keras.
-
-    Attributes:
-      forward: the network in that engine, or None as long as Keras computes it.
-    """
+    """Decides when an engine takes over from Keras."""
 
     def __init__(
         self,
@@ -35,11 +30,17 @@ class Switch:
           images: how many are to be computed.
           difference: of the outputs of two engines (`carclf.engines.agreement`).
         """
-        self.forward: Forward | None = None
+        self._taken: Taken | None = None
+        self._rehearsed = False
         self._engines, self._network, self._difference = engines, network, difference
-        self._name, self._left = KERAS, images
+        self._left = images
         self._seconds: list[float] = []
         self._decided = not engines.candidates
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether an engine computes the network now."""
+        return self._taken is not None
 
     @property
     def decided(self) -> bool:
@@ -47,10 +48,20 @@ class Switch:
         return self._decided
 
     def compute(self, images: np.ndarray) -> np.ndarray:
-        """Returns the outputs of the engine that has taken over, float32 [B, …]."""
-        assert self.forward is not None
-        self._engines.note(self._name)
-        return self.forward(images)
+        """Returns the outputs of the engine that has taken over, float32 [B, …].
+
+        If it took over while rehearsing, the first photos are computed by Keras, too, which goes on if they disagree.
+        """
+        assert self._taken is not None
+        name, forward, by_keras = self._taken
+        found = forward(images)
+        if self._rehearsed and not self._engines.rehearsing:
+            self._rehearsed = False
+            expected = by_keras(images)
+            if not agrees(self._difference(found, expected), self._engines.candidates[name]):
+                self._taken, found, name = None, expected, KERAS
+        self._engines.note(name)
+        return found
 
     def answered(self, count: int, seconds: float, *, images: Callable[[], np.ndarray], expected: np.ndarray) -> bool:
         """Notes a batch that Keras has computed, after some of which an engine is chosen.
@@ -78,7 +89,6 @@ class Switch:
             images=images,
             expected=expected,
         )
-        found = self._engines.load(self._network, work, difference=self._difference)
-        if found is not None:
-            self._name, self.forward = found
-        return found is not None and not automatic
+        self._taken = self._engines.load(self._network, work, difference=self._difference)
+        self._rehearsed = self._engines.rehearsing
+        return self._taken is not None and not automatic

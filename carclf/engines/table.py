@@ -22,7 +22,7 @@ class Engine:
       title: its display name.
       load: returns the network in this engine, on so many threads; None for Keras, which has it already.
       packages: modules that must be importable, with their names on pip; the extra has the name of the row.
-      conversion: how long loading takes, in units of Keras's first batch, which compiles: an estimate.
+      conversion: how long loading a frozen graph takes, in units of Keras's first batch, which compiles: an estimate.
     """
 
     title: str
@@ -84,7 +84,7 @@ ENGINES: dict[str, Engine] = {
         title="ONNX Runtime",
         load=load_onnxruntime,
         packages={"onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
-        conversion=3.5,
+        conversion=2.2,
     ),
-    "openvino": Engine(title="OpenVINO", load=load_openvino, packages={"openvino": "openvino"}, conversion=1.5),
+    "openvino": Engine(title="OpenVINO", load=load_openvino, packages={"openvino": "openvino"}, conversion=0.4),
 }

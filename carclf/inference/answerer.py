@@ -28,7 +28,7 @@ class Answerer:
 
         Images are always rendered by the same program, so an engine sees the pixels that Keras sees.
         """
-        if self._switch.forward is not None:
+        if self._switch.taken_over:
             return self._by_engine(photos, draws)
         if self._switch.decided:
             self._engines.note(KERAS)

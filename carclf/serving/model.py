@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from carclf.data.pipeline import ViewSet
+from carclf.engines.choice import Engines
+from carclf.engines.switch import TIMED_BATCHES
 from carclf.inference.photo_predictor import CLEAN, DecodeSettings, PhotoPredictor, Prepared, as_batch
 from carclf.inference.programs import Program, load_classifier, to_numpy
 from carclf.model.grad_cam import build_grad_cam, heat_map
@@ -15,6 +17,7 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe.geometry import fitting
 from carclf.runs import Run
 
+EXPECTED_PHOTOS = 2000  # that a server answers in its life: whether an engine pays
 BATCH_SIZES = (1, 4, 8)  # batches are padded to one of these sizes, so that nothing is compiled after the start
 
 
@@ -63,27 +66,34 @@ class ServedModel:
       class_names: the K classes in the order of the probabilities.
     """
 
-    def __init__(self, runs: Sequence[Run], *, jit: bool) -> None:
+    def __init__(self, runs: Sequence[Run], *, jit: bool, engines: Engines | None = None) -> None:
         """Loads the weights; `warm_up` compiles.
 
         Args:
           runs: at least one, all with the same classes. The heat map comes from the first.
           jit: whether to compile with XLA (`Device.jit`).
+          engines: that may take over from Keras while the model warms up; heat maps stay with Keras.
 
         Raises:
           UserError: weights are missing or cannot be loaded.
         """
         self.class_names = runs[0].class_names
-        self._predictor = PhotoPredictor(runs, jit=jit)
+        self._engines = engines or Engines()
+        self._predictor = PhotoPredictor(runs, jit=jit, engines=self._engines, photos=EXPECTED_PHOTOS)
         self._run = runs[0]
         self._grad_cam = _grad_cam_program(runs[0], jit=jit)
 
     def warm_up(self) -> None:
-        """Compiles everything that answering needs."""
+        """Compiles everything that answering needs, and chooses the engines."""
         sides = {settings: settings.usual_side for settings in self._predictor.settings}
         blank = {settings: np.zeros((side, side, 3), np.uint8) for settings, side in sides.items()}
+        self._engines.rehearsing = True
+        if self._engines.candidates:
+            for _ in range(TIMED_BATCHES):
+                self._predictor.predict_prepared([blank] * max(BATCH_SIZES), batch_size=max(BATCH_SIZES))
         for size in BATCH_SIZES:
             self.answer([Task(blank, with_heat=True)] * size)
+        self._engines.rehearsing = False
 
     def prepare(self, raw: bytes) -> Prepared:
         """Returns the decoded photo.

@@ -21,6 +21,8 @@ from carclf.model import photo_classifier
 from carclf.model.classifier import batch_norm_layers, build_classifier
 from carclf.model.heads import HEADS
 from carclf.recipe import parse_views
+from carclf.serving import model as serving_model
+from carclf.serving.model import ServedModel, Task
 from tests.inference.made_runs import make_run
 
 CPU = Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
@@ -235,6 +237,30 @@ def test_auto_takes_over_after_a_trial_which_serves_all_networks_that_are_alike(
     assert engines.used == ["keras", "fake"]
     for ours, expected in zip(found, by_keras, strict=True):
         np.testing.assert_allclose(ours.probabilities, expected, atol=TOLERANCE)
+
+
+# Agrees on the blank images of a rehearsal alone.
+DECEITFUL = Engine(
+    title="Fake",
+    load=lambda graph, threads: lambda images: graph.by_keras(images) + np.float32([images.std() > 1, 0, 0]),
+)
+
+
+@pytest.mark.parametrize("engine", ["right", "deceitful"])
+def test_a_server_answers_by_an_engine_if_that_agrees_on_its_first_photos_too(
+    engine, dataset, run, monkeypatch, capsys
+):
+    monkeypatch.setattr(serving_model, "BATCH_SIZES", (1, 2))
+    engines = Engines("fake", {"fake": FAKES["right"] if engine == "right" else DECEITFUL})
+    model = ServedModel([run], jit=False, engines=engines)
+    model.warm_up()
+    assert engines.used == ["fake"]
+    photos = [model.prepare(raw) for raw in read_photos(dataset, split="test", rows=range(4)).values()]
+    expected = PhotoPredictor([run], batch_size=2).predict_prepared(photos)
+    found = [answer.probabilities for photo in photos for answer in model.answer([Task(photo, with_heat=False)])]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert engines.used == (["fake"] if engine == "right" else ["fake", "keras"])
+    assert ("Fake and Keras differ by" in capsys.readouterr().err) == (engine == "deceitful")
 
 
 @pytest.mark.parametrize(
