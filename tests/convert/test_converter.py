@@ -96,11 +96,15 @@ def shuffled_scandir(monkeypatch) -> None:
     class Shuffled:
         def __init__(self, path):
             with scandir(path) as found:
-                self._items = list(found)
-            random.Random(str(path)).shuffle(self._items)
+                items = list(found)
+            random.Random(str(path)).shuffle(items)
+            self._items = iter(items)
+
+        def __iter__(self):
+            return self._items
 
         def __enter__(self):
-            return iter(self._items)
+            return self
 
         def __exit__(self, *error):
             pass
