@@ -1,10 +1,14 @@
 """Runs commands as child processes that stop when this process is told to, and when it ends for any other reason."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
 
 from carclf import preemption
 from carclf.errors import Preempted
@@ -23,7 +27,9 @@ sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)"""
 
 
-def run_child(command: Sequence[str], *, what: str) -> int:
+def run_child(
+    command: Sequence[str], *, what: str, output: Path | None = None, limit_seconds: float | None = None
+) -> int:
     """Runs a command of carclf and returns its exit code; SIGTERM is passed on to it.
 
     Its standard input is a pipe from this process, and ends with it, even after SIGKILL. The command then stops as
@@ -31,7 +37,9 @@ def run_child(command: Sequence[str], *, what: str) -> int:
 
     Args:
       command: program and arguments.
-      what: 'stage' or 'fold', for the message.
+      what: 'stage', 'fold' or 'timing', for the message.
+      output: file for what it prints; None prints it here.
+      limit_seconds: when it is killed; None never kills it. Its exit code is then that of SIGKILL.
 
     Raises:
       Preempted: SIGTERM arrived before the command was started, or before it could react.
@@ -40,12 +48,17 @@ def run_child(command: Sequence[str], *, what: str) -> int:
         raise Preempted(f"Stopped by {preemption.cause()} between two {what}s: the same command starts the next.")
     with (
         preemption.waiting_for_child(),
+        _printing_to(output) as stream,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, env=os.environ | {preemption.LIFELINE: "standard input"}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
+            env=os.environ | {preemption.LIFELINE: "standard input"},
         ) as process,
     ):
         try:
-            code = _wait(process)
+            code = _wait(process, limit_seconds=limit_seconds)
         except KeyboardInterrupt:
             process.wait()  # the terminal has sent the process the same signal
             raise
@@ -83,12 +96,20 @@ def run_module(module: str, *arguments: str) -> "subprocess.CompletedProcess[str
         os.close(ours)
 
 
-def _wait(process: "subprocess.Popen[bytes]") -> int:
-    told = False
+@contextlib.contextmanager
+def _printing_to(output: Path | None) -> Iterator[IO[bytes] | None]:
+    with open(output, "wb") if output else contextlib.nullcontext() as stream:
+        yield stream
+
+
+def _wait(process: "subprocess.Popen[bytes]", *, limit_seconds: float | None) -> int:
+    told, started = False, time.monotonic()
     while True:
         try:
             return process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
+            if limit_seconds is not None and time.monotonic() - started > limit_seconds:
+                process.kill()
             if preemption.noted() and not told:
                 process.terminate()
                 told = True

@@ -25,6 +25,7 @@ USAGE_ERROR = 2  # absl's default is 1, which we reserve for unexpected errors
 NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
 WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists go below it
 COMMENTS = ("#", "//")  # what begins a line of a flag file that is no option, as in absl
+FLAGS = ".flags"  # suffix of a flag file
 STAGE_FOLDERS = (Path(__file__).parent / "stages", Path(__file__).parent.parent / "stages")  # installed, clone
 
 
@@ -124,9 +125,17 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
             if path.resolve() in seen:
                 raise UserError(f"The flag file {path} includes itself: remove its --flagfile line.")
             result += expand_flagfiles(_flagfile_lines(path), seen=(*seen, path.resolve()))
+        elif name == "stages" and separator and seen:
+            result.append(f"--stages={_stages_beside(seen[-1].parent, value)}")
         else:
             result.append(argument)
     return result
+
+
+def _stages_beside(folder: Path, stages: str) -> str:
+    """Returns the stages that a flag file in `folder` names; a file that is there comes with its path."""
+    names = [name.strip() for name in stages.split(",")]
+    return ",".join(str(folder / name) if name and (folder / name).is_file() else name for name in names)
 
 
 def stage_files() -> dict[str, Path]:
@@ -135,11 +144,13 @@ def stage_files() -> dict[str, Path]:
 
 
 def find_stage(name: str) -> Path:
-    """Returns the flag file of the stage `name`.
+    """Returns the flag file of the stage `name`, which may also be the path of one, ending with .flags.
 
     Raises:
       UserError: there is no such stage; the message gives the nearest names.
     """
+    if name.endswith(FLAGS):
+        return _find_flagfile(name, beside=None)
     known = stage_files()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)

@@ -29,14 +29,20 @@ if TYPE_CHECKING:
 DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
 
 --flagfile=PATH reads options from a file, --stage=NAME from an installed stage; what follows them overrides them.
+--plan --budget=9h times this machine and writes the stages that fit.
 Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"""
 
 
 def main(options: TrainOptions) -> int:
-    """Trains and returns the exit code, which is also 0 if there was nothing left to do."""
-    if options.stages:
+    """Trains and returns the exit code, which is also 0 if there was nothing left to do; `--plan` only plans."""
+    if options.stages and not options.plan:
         return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
     check_files(options)
+    if options.plan:
+        from carclf.planning.planner import make_plan
+
+        make_plan(options, sys.argv[1:])
+        return 0
     if options.val_fold == ALL_FOLDS:
         return train_all_folds(options, sys.argv[1:])
     return train_one_stage(options)

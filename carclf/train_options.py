@@ -27,7 +27,8 @@ def parse_profile_steps(text: str) -> tuple[int, int] | None:
     return int(numbers[0]), int(numbers[1])
 
 
-_DATA, _IMAGES, _MODEL, _OPTIMISATION, _DEVICE = "Data and run", "Images", "Model", "Optimisation", "Device"
+_DATA, _PLAN = "Data and run", "Plan"
+_IMAGES, _MODEL, _OPTIMISATION, _DEVICE = "Images", "Model", "Optimisation", "Device"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class TrainOptions(Options):
     )
     stages: str = option(
         "",
-        "Train these stages one after the other: names of flag files, separated by commas.",
+        "Train these stages one after the other: names of stages or paths of .flags files, separated by commas.",
         group=_DATA,
         changes_result=False,
     )
@@ -55,6 +56,29 @@ class TrainOptions(Options):
         "Allow starting from a run that has trained on photos of this stage's validation fold.",
         group=_DATA,
         sets_start=True,
+    )
+    plan: bool = option(
+        False,
+        "Do not train: time the backbones and sizes on this machine, and write the stages that fit --budget.",
+        group=_PLAN,
+        changes_result=False,
+        since="0.2",
+    )
+    budget: str = option(
+        "",
+        "With --plan: the time for training and prediction, such as 9h, 90m, 1h30m or 45s.",
+        check="carclf.planning.budget:parse_budget",
+        group=_PLAN,
+        changes_result=False,
+        since="0.2",
+    )
+    plan_output: str = option(
+        "plans",
+        "With --plan: the folder for the flag files.",
+        group=_PLAN,
+        path=True,
+        changes_result=False,
+        since="0.2",
     )
     find_lr: bool = option(
         False,
@@ -380,6 +404,9 @@ class TrainOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
         super().__post_init__()
+        if self.plan and not self.budget:
+            raise UserError("--budget is missing: say how much time --plan may use, such as --budget=9h.")
+        refuse(bool(self.budget) and not self.plan, "budget", self.budget, "it is for --plan")
         first_size, last_size = parse_image_sizes(self.image_size)
         refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")
         refuse(self.swa_epochs > 0 and self.ema_momentum > 0, "swa_epochs", self.swa_epochs, "--ema_momentum averages")

@@ -55,7 +55,7 @@ class TuneOptions(TrainOptions):
         """Checks each option, then the rules between options."""
         require_flags(self, "data", "output")
         super().__post_init__()
-        for name in ("stages", "find_lr", "resume_from"):
+        for name in ("stages", "plan", "find_lr", "resume_from"):
             refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
         refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is evaluated on one fold")
         refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")

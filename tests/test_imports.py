@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("convert", "data", "engines", "model", "runs", "synthetic"),
     ("inference", "training"),
-    ("report", "exporting", "serving", "tuning", "probing", "averaging", "api"),
+    ("report", "exporting", "serving", "tuning", "probing", "planning", "averaging", "api"),
     (
         "__main__",
         "train",

