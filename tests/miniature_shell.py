@@ -17,6 +17,7 @@ BACKGROUND = Path("background")  # the processes that go on: their numbers and w
 
 TINY = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=4")
 ADDED = {"carclf.train": (*TINY, "--epochs=1", "--steps=1"), "carclf.tune": (*TINY, "--epochs=1", "--steps=1")}
+PLANNED = TINY  # a plan chooses the epochs
 RESUMED = TINY  # a run that started as a whole stage ends as one
 # The last of two values counts.
 CHANGED = {
@@ -53,9 +54,10 @@ def outer_path() -> dict[str, str]:
 def python(*arguments: str) -> int:
     name = arguments[1] if arguments[0] == "-m" else arguments[0]
     given = {argument.partition("=")[0] for argument in arguments}
-    added = RESUMED if "--resume_from" in given else ADDED.get(name, ())
+    added = RESUMED if "--resume_from" in given else PLANNED if "--plan" in given else ADDED.get(name, ())
     added = [flag for flag in added if flag.partition("=")[0] not in given]
-    command = [sys.executable, *map(placed, arguments), *added, *CHANGED.get(name, ())]
+    changed = [*CHANGED.get(name, ()), *["--budget=5m"] * ("--plan" in given)]
+    command = [sys.executable, *map(placed, arguments), *added, *changed]
     environment = outer_path()
     if any("_tpu" in argument or argument == "--device=tpu" for argument in arguments):
         environment["KERAS_BACKEND"] = "jax"

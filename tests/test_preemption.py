@@ -204,6 +204,16 @@ def test_a_stage_that_a_signal_meets_unprepared_counts_as_preempted(name):
         run_child([sys.executable, "-c", ends], what="stage")
 
 
+def test_a_child_that_takes_too_long_is_killed_and_what_it_printed_is_kept(tmp_path):
+    log = tmp_path / "log.txt"
+    program = "import sys, time; print('began', flush=True); print('so', file=sys.stderr, flush=True); time.sleep(600)"
+    code = run_child([sys.executable, "-c", program], what="timing", output=log, limit_seconds=3)
+    assert code == -signal.SIGKILL
+    assert sorted(log.read_text().split()) == ["began", "so"]
+    assert run_child([sys.executable, "-c", "print(1)"], what="timing", output=log, limit_seconds=60) == 0
+    assert log.read_text() == "1\n"
+
+
 def test_workers_that_are_told_first_do_not_look_like_a_lack_of_memory(monkeypatch):
     look = preemption.check_soon
 

@@ -117,6 +117,21 @@ def test_what_stops_a_later_stage_is_told_before_the_first(started):
         started("--stages=b0_112,b3_521", "--data=cars")
 
 
+def test_a_schedule_names_files_beside_it(started, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    tiny = "--backbone=tiny\n--weights=none\n"
+    (folder / "one.flags").write_text(f"--run=one\n{tiny}")
+    (folder / "two.flags").write_text(f"--run=two\n--init_from=one\n{tiny}")
+    (folder / "both.flags").write_text("--stages=one.flags, two.flags\n")
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["--flagfile=mine/both.flags"], ["--stages=mine/one.flags,mine/two.flags"]):
+        stages = started(*arguments, "--data=cars")
+        assert [(options.run, options.init_from) for options in stages.values()] == [("one", ""), ("two", "one")]
+    with pytest.raises(UserError, match=r"There is no flag file 'mine/three\.flags': give the path"):
+        started("--stages=mine/one.flags,mine/three.flags", "--data=cars")
+
+
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [

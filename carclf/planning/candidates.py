@@ -1,6 +1,7 @@
 """What a plan may be made of: backbones at hand, image sizes, the part that trains; each with its stage."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 from carclf.framing import parse_image_size
@@ -44,7 +45,7 @@ class Candidate:
     @property
     def share(self) -> float:
         """The side of its image as a share of that of the backbone's own weights."""
-        return float(self.pixels**0.5 / find_backbone(self.backbone).default_size)
+        return float(self.pixels**0.5 / _own_size(self.backbone))
 
     def options(self) -> dict[str, str]:
         """Returns the options in which it differs from its stage."""
@@ -59,6 +60,11 @@ class Candidate:
         """Returns what people call it."""
         trained = {HEAD: "head", ALL: "every layer", SCRATCH: "from random weights"}[self.part]
         return f"{self.backbone}, {trained}, {self.image_size} px"
+
+
+@functools.cache
+def _own_size(backbone: str) -> int:
+    return find_backbone(backbone).default_size
 
 
 def candidates(given: Mapping[str, str], *, train_photos: int) -> list[Candidate]:

@@ -73,6 +73,8 @@ def given_options(arguments: Sequence[str], options: TrainOptions) -> dict[str, 
     for name in CHOSEN:
         refuse(name in named, name, getattr(options, name), "--plan chooses it")
     refuse(options.val_fold < 0, "val_fold", "all", "--plan chooses the folds")
+    grows = "-" in options.image_size
+    refuse(grows, "image_size", options.image_size, "--plan chooses how sizes grow: give one size, or none")
     return {name: _text(getattr(options, name)) for name in named if name not in OWN}
 
 

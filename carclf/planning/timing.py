@@ -56,7 +56,7 @@ class Stopwatch:
                 print(f"{name} is left out: the timings have taken enough of the budget.", flush=True)
                 continue
             if slow.get(_network(candidate), candidate.pixels) < candidate.pixels:
-                print(f"{name} is left out: a smaller size was too slow.", flush=True)
+                print(f"{name} is left out: a smaller size was too slow or failed.", flush=True)
                 continue
             try:
                 timing = self._time(candidate, str(number))

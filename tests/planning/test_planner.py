@@ -1,0 +1,159 @@
+"""From a command line to flag files that train: with timings that are given, so that a plan is always the same."""
+
+import json
+import shlex
+import sys
+
+import pytest
+
+from carclf import command, train
+from carclf.errors import UserError
+from carclf.planning.candidates import SCRATCH
+from carclf.planning.costs import from_dict
+from carclf.planning.timing import Stopwatch
+from carclf.predict import PredictOptions
+from carclf.train_options import TrainOptions
+from tests.planning.made_timings import PRETRAINED_TIMINGS, SCRATCH_TIMINGS, timing, timings_of
+
+
+@pytest.fixture
+def plan(dataset, tmp_path, monkeypatch, capsys):
+    """Returns a function that plans with given timings, in an empty folder, and returns what was printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(*flags: str, timings=SCRATCH_TIMINGS, budget: str = "10m") -> str:
+        monkeypatch.setattr(Stopwatch, "times", lambda self, candidates: timings)
+        arguments = ["--plan", f"--budget={budget}", f"--data={dataset.directory}", *flags]
+        monkeypatch.setattr(sys, "argv", ["carclf.train", *arguments])
+        assert train.main(command.parse_command_line(TrainOptions, arguments, description="")) == 0
+        return capsys.readouterr().out
+
+    return go
+
+
+@pytest.fixture
+def stages_of(monkeypatch):
+    """Returns a function that returns the options of the stages that a printed command would train, by name."""
+
+    def read(printed: str) -> dict[str, TrainOptions]:
+        (line,) = [line for line in printed.splitlines() if line.startswith("Train: ")]
+        arguments = shlex.split(line)[4:]
+        stages = {}
+        monkeypatch.setattr(train, "train_each", lambda what, commands: stages.update(commands) or 0)
+        monkeypatch.setattr(sys, "argv", ["carclf.train", *arguments])
+        assert train.main(command.parse_command_line(TrainOptions, arguments, description="")) == 0
+        return {name: command.parse_command_line(TrainOptions, flags, description="") for name, flags in stages.items()}
+
+    return read
+
+
+def test_the_printed_command_trains_the_stages_that_were_written(plan, stages_of, tmp_path):
+    printed = plan("--weights=none", "--dropout=0.3", "--val_fold=1")
+    stages = stages_of(printed)
+    written = json.loads((tmp_path / "plans" / "plan.json").read_text())
+    assert [options.run for options in stages.values()] == [stage["run"] for stage in written["stages"]]
+    assert from_dict(written["timings"]) == SCRATCH_TIMINGS
+    parent = ""
+    for options in stages.values():
+        if options.val_fold != 1 and not options.init_from:
+            parent = ""  # the next fold begins
+        assert options.init_from == parent
+        assert (options.backbone, options.weights, options.dropout, options.patience) == ("tiny", "none", 0.3, 0)
+        parent = options.run
+    assert next(iter(stages.values())).val_fold == 1
+
+
+def test_heads_come_before_every_layer_and_a_larger_size_learns_more_slowly(plan, stages_of):
+    small = timings_of(*(one for one in PRETRAINED_TIMINGS.stages if one.candidate.image_size != "160"))
+    stages = list(stages_of(plan(timings=small, budget="30m")).values())
+    assert [options.unfreeze for options in stages[:2]] == ["head", "all"]
+    assert {options.backbone for options in stages} == {"efficientnet_lite0"}
+    grown = [options for options in stages if options.unfreeze == "all"]
+    base = command.parse_command_line(TrainOptions, ["--stage=mobilenet_v2_224_all"], description="")
+    rates = {options.learning_rate for options in grown}
+    assert rates <= {base.learning_rate, base.learning_rate / 2}
+
+
+def test_a_grown_stage_starts_from_the_smaller_one_with_half_its_rate(plan, stages_of):
+    # At 128 px an epoch is so dear that only the last few fit.
+    timings = timings_of(
+        timing(SCRATCH, 48, seconds=0.01, batch=4), timing(SCRATCH, 128, seconds=1.0, once=60.0, batch=4)
+    )
+    stages = list(stages_of(plan(timings=timings, budget="4m")).values())
+    assert [options.image_size for options in stages] == ["48", "128"]
+    assert stages[1].init_from == stages[0].run
+    assert stages[1].learning_rate == pytest.approx(stages[0].learning_rate / 2)
+
+
+def test_the_printed_prediction_takes_the_last_run_of_each_fold(plan, stages_of):
+    printed = plan(timings=PRETRAINED_TIMINGS, budget="9h")
+    (line,) = [line for line in printed.splitlines() if line.startswith("Then: ")]
+    options = command.parse_command_line(PredictOptions, shlex.split(line)[4:], description="")
+    stages = stages_of(printed)
+    children = {stage.init_from for stage in stages.values()}
+    last = [f"runs/{stage.run}" for stage in stages.values() if stage.run not in children]
+    assert options.run.split(",") == last
+    assert len(last) == 3  # as many as the data set has folds
+    assert options.tta == "clean|flip|zoom(1.1)"
+
+
+def test_the_same_timings_give_the_same_files_and_other_options_other_runs(plan, tmp_path):
+    plan()
+    files = {path.name: path.read_text() for path in (tmp_path / "plans").iterdir()}
+    plan()
+    assert {path.name: path.read_text() for path in (tmp_path / "plans").iterdir()} == files
+    plan("--seed=7")
+    before, after = files["plan.json"], (tmp_path / "plans" / "plan.json").read_text()
+    runs = [{stage["run"] for stage in json.loads(text)["stages"]} for text in (before, after)]
+    assert not runs[0] & runs[1]
+
+
+def test_the_table_says_what_each_stage_takes_and_what_to_expect(plan, tmp_path):
+    printed = plan(budget="2h")
+    assert "of 120; 10% stay free" in printed
+    assert "Expected error: " in printed
+    assert "no promise" in printed or "it may differ" in printed
+    written = json.loads((tmp_path / "plans" / "plan.json").read_text())
+    total = sum(stage["seconds"] for stage in written["stages"]) + written["prediction_seconds"]
+    assert total <= 0.9 * written["budget_seconds"] + 1
+    assert written["effect"]["low"] <= written["effect"]["ratio"] <= written["effect"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--budget=30s"], r"--budget=30s is too short for anything that was timed here: give at least --budget=1m\."),
+        (["--epochs=3"], "--epochs=3 is not possible: --plan chooses it"),
+        (["--stage=demo_1"], "--run=demo_1 is not possible: --plan chooses it"),
+        (["--val_fold=all"], "--val_fold=all is not possible: --plan chooses the folds"),
+        (["--val_fold=9"], "--val_fold=9 is not a fold of"),
+        (["--image_size=64-128"], "--image_size=64-128 is not possible: --plan chooses how sizes grow: give one"),
+        (["--backbone=tiny", "--image_size=8"], "tiny needs images of at least 16x16 pixels"),
+        (["--batch_size=64"], "The 16 training photos do not fill one batch of 64"),
+        (["--backbone=efficentnet"], "did you mean"),
+        (["--plan_output=taken"], "taken/plan.flags exists and was not written by --plan"),
+    ],
+)
+def test_refusals(plan, tmp_path, flags, sentence):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "plan.flags").write_text("--stages=mine\n")
+    with pytest.raises(UserError, match=sentence):
+        plan(*flags)
+    assert not (tmp_path / "plans").exists()
+    assert (tmp_path / "taken" / "plan.flags").read_text() == "--stages=mine\n"
+
+
+def test_the_advice_on_a_small_budget_works(plan):
+    with pytest.raises(UserError) as caught:
+        plan(budget="10s")
+    advised = str(caught.value).rpartition("--budget=")[2].rstrip(".")
+    assert "Train: " in plan(budget=advised)
+
+
+def test_the_data_set_is_named_if_it_is_missing():
+    with pytest.raises(UserError, match="--data is missing"):
+        planner_main(["--plan", "--budget=9h"])
+
+
+def planner_main(arguments: list[str]) -> int:
+    return train.main(command.parse_command_line(TrainOptions, arguments, description=""))

@@ -1,0 +1,102 @@
+"""Timings come from the commands; what is too slow or fails is left out with its reason."""
+
+import signal
+
+import pytest
+
+from carclf import runs
+from carclf.errors import UserError
+from carclf.planning import timing
+from carclf.planning.candidates import SCRATCH, Candidate
+from carclf.planning.sampling import Sample
+from carclf.planning.timing import Stopwatch
+
+CANDIDATES = [Candidate("tiny", "none", size, SCRATCH, 8) for size in ("32", "48", "64")]
+HISTORY = "epoch,seconds,images_per_second\n1,9.0,4.0\n2,3.0,8.0\n3,3.0,8.0\n"
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Returns what each command was, and lets a test say how those of an image size end; others train and predict."""
+    ends: dict[str, tuple[int, str]] = {}
+    started: list[list[str]] = []
+    clock = [0.0]
+
+    def run_child(command, *, what, output, limit_seconds):
+        module, arguments = command[2], command[3:]
+        started.append([module, *arguments])
+        given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments if "=" in argument)
+        code, text = ends.get(given.get("image_size", module), (0, "Device: 1 CPU."))
+        output.write_text(f"{text}\n")
+        clock[0] += limit_seconds + 1 if code == -signal.SIGKILL and not text else 20
+        if module == "carclf.train" and not code:
+            folder = output.parent / output.stem
+            folder.mkdir()
+            (folder / runs.HISTORY_FILE).write_text(HISTORY)
+        return code
+
+    monkeypatch.setattr(timing, "run_child", run_child)
+    monkeypatch.setattr(timing.time, "monotonic", lambda: clock[0])
+    return started, ends
+
+
+def stopwatch(folder, *, limit: float = 1000.0) -> Stopwatch:
+    sample = Sample("data", train_photos=24, val_photos=6)
+    return Stopwatch(sample, {"augment": "none", "val_fold": "2"}, folder, limit)
+
+
+def test_each_candidate_trains_the_sample_for_a_few_epochs(commands, tmp_path):
+    started, _ = commands
+    timings = stopwatch(tmp_path).times(CANDIDATES)
+    assert timings.device == "Device: 1 CPU."
+    assert [one.candidate for one in timings.stages] == CANDIDATES
+    assert [one.once_seconds for one in timings.stages] == [20 - 15 + 6] * 3
+    assert [words[0] for words in started] == [
+        "carclf.planning.starting", "carclf.train", "carclf.predict", "carclf.train", "carclf.train",
+    ]  # fmt: skip
+    for words in (words for words in started if words[0] == "carclf.train"):
+        assert {"--stage=scratch_96", "--epochs=3", "--data=data", "--augment=none", "--val_fold=2"} <= set(words)
+    assert timings.prediction.start_seconds == 20
+
+
+def test_a_size_that_is_too_slow_leaves_out_larger_ones(commands, tmp_path, capsys):
+    _, ends = commands
+    ends["48"] = (-signal.SIGKILL, "")
+    timings = stopwatch(tmp_path).times(CANDIDATES)
+    assert [one.candidate.image_size for one in timings.stages] == ["32"]
+    said = capsys.readouterr().out
+    assert "48 px: too slow for this budget, 1001 s for 3 short epochs." in said
+    assert "64 px is left out: the timings have taken enough of the budget." in said
+
+
+def test_a_size_that_fails_leaves_out_larger_ones(commands, tmp_path, capsys):
+    _, ends = commands
+    ends["48"] = (2, "Error: The device is out of memory: lower --batch_size.")
+    assert [one.candidate.image_size for one in stopwatch(tmp_path).times(CANDIDATES).stages] == ["32"]
+    said = capsys.readouterr().out
+    assert "48 px: The device is out of memory: lower --batch_size." in said
+    assert "64 px is left out: a smaller size was too slow or failed." in said
+
+
+def test_timings_end_when_they_have_taken_enough(commands, tmp_path):
+    assert [one.candidate.image_size for one in stopwatch(tmp_path, limit=30).times(CANDIDATES).stages] == ["32"]
+
+
+def test_the_reason_is_told_if_nothing_can_be_timed(commands, tmp_path):
+    _, ends = commands
+    ends |= dict.fromkeys(("32", "48", "64"), (2, "Error: --weights=b3.h5 is not there: give the path."))
+    with pytest.raises(UserError, match=r"Nothing can be planned: --weights=b3.h5 is not there: give the path"):
+        stopwatch(tmp_path).times(CANDIDATES)
+
+
+def test_a_device_that_is_not_there_is_told_first(commands, tmp_path):
+    started, ends = commands
+    ends["carclf.planning.starting"] = (2, "Error: --device=gpu was asked for and TensorFlow sees no GPU.")
+    with pytest.raises(UserError, match=r"^--device=gpu was asked for and TensorFlow sees no GPU\.$"):
+        stopwatch(tmp_path).times(CANDIDATES)
+    assert len(started) == 1
+
+
+def test_timings_take_a_tenth_of_a_long_budget_and_two_minutes_of_a_short_one():
+    assert timing.limit_seconds(9 * 3600) == 3240
+    assert timing.limit_seconds(240) == 120
