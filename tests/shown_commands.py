@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 _FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in _FILES}
 README = PAGES["README.md"]
+MADE = ("--flagfile=plans/plan.flags",)  # by a command before it on the page
 
 
 def blocks(language: str, page: str) -> list[str]:
@@ -33,4 +34,4 @@ def parse_shown(command: str) -> Any:
         if script.parts[0] == "benchmarks" and str(ROOT / "benchmarks") not in sys.path:
             sys.path.append(str(ROOT / "benchmarks"))
     options = typing.get_type_hints(importlib.import_module(name).main)["options"]
-    return parse_command_line(options, flags, description="")
+    return parse_command_line(options, [flag for flag in flags if flag not in MADE], description="")

@@ -122,6 +122,7 @@ def run_main(*flags: str) -> None:
         (("--data=data", "--trials=3"), "--output is missing"),
         (("--data=data", "--output=x.flags"), "--trials=0 is not possible: it must be at least 1"),
         (("--data=data", "--output=x.flags", "--trials=1", "--find_lr"), "--find_lr=True is not possible"),
+        (("--data=data", "--output=x.flags", "--trials=1", "--plan", "--budget=1h"), "--plan=True is not possible"),
         (("--data=data", "--output=x.flags", "--trials=1", "--val_fold=all"), "--val_fold=all is not possible"),
         (("--data=data", "--output=x.txt", "--trials=1"), "--output=x.txt must end with .flags"),
         (("--data=data", "--output=base.flags", "--trials=1"), "exists and was not written by carclf.tune"),

@@ -13,6 +13,7 @@ from carclf.planning.costs import from_dict
 from carclf.planning.timing import Stopwatch
 from carclf.predict import PredictOptions
 from carclf.train_options import TrainOptions
+from tests import commands
 from tests.planning.made_timings import PRETRAINED_TIMINGS, SCRATCH_TIMINGS, timing, timings_of
 
 
@@ -157,3 +158,22 @@ def test_the_data_set_is_named_if_it_is_missing():
 
 def planner_main(arguments: list[str]) -> int:
     return train.main(command.parse_command_line(TrainOptions, arguments, description=""))
+
+
+@pytest.mark.slow
+def test_a_plan_is_timed_trained_and_predicted_by_the_printed_commands(dataset, tmp_path):
+    flags = ("--weights=none", "--image_size=32", "--batch_size=4", "--device=cpu")
+    plan = commands.open_door(
+        "carclf.train", "--plan", "--budget=10m", f"--data={dataset.directory}", *flags, folder=tmp_path, seconds=900
+    )
+    train, predict = (
+        line.partition(": ")[2] for line in plan.stdout.splitlines() if line.startswith(("Train", "Then"))
+    )
+    written = json.loads((tmp_path / "plans" / "plan.json").read_text())
+    (timed,) = written["timings"]["stages"]
+    assert timed["once_seconds"] > timed["compile_seconds"] >= 0
+    short = ("--epochs=1", "--steps=1", "--device=cpu")
+    commands.open_door(*shlex.split(train)[2:], *short, folder=tmp_path, seconds=900)
+    assert all((tmp_path / "runs" / stage["run"] / "metrics.json").is_file() for stage in written["stages"])
+    commands.open_door(*shlex.split(predict)[2:], "--device=cpu", folder=tmp_path, seconds=900)
+    assert (tmp_path / "submission.csv").is_file()
