@@ -58,6 +58,19 @@ class PredictOptions(PredictionOptions):
     probabilities: str = option(
         "", "Also write all probabilities to this file, .csv or .parquet.", group=RUNS, path=True
     )
+    pseudo_labels: str = option(
+        "",
+        "Also write the test photos whose answer is sure to this CSV, for carclf.train --pseudo_labels.",
+        group=RUNS,
+        path=True,
+    )
+    pseudo_confidence: float = option(
+        0.95,
+        "With --pseudo_labels: the lowest confidence that counts as sure, calibrated on held-out photos.",
+        above=0,
+        high=1,
+        group=PREDICTION,
+    )
     compare: str = option(
         "",
         "Older submission to compare with: lists the photos that changed, and draws them beside --output.",
@@ -91,15 +104,20 @@ class PredictOptions(PredictionOptions):
         super().__post_init__()
         if self.photo:
             require_flags(self, "run")
-            for name in ("data", "sample", "probabilities", "compare", "positive", "photos"):
+            for name in ("data", "sample", "probabilities", "pseudo_labels", "compare", "positive", "photos"):
                 refuse(bool(getattr(self, name)), name, getattr(self, name), "--photo predicts without a data set")
             refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
             return
         if self.photos:
-            refuse(bool(self.compare), "compare", self.compare, "--photos answers for photos of no data set")
+            for name in ("compare", "pseudo_labels"):
+                refuse(
+                    bool(getattr(self, name)), name, getattr(self, name), "--photos answers for photos of no data set"
+                )
             refuse(self.split != "test", "split", self.split, "--photos answers for photos of no data set")
             refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photos takes weights as numbers")
         require_flags(self, "run", "output", *(() if self.photos else ("data",)))
+        predicts_val = bool(self.pseudo_labels) and self.split != "test"
+        refuse(predicts_val, "pseudo_labels", self.pseudo_labels, "only test photos get pseudo-labels")
         kinds = (".csv", ".parquet")
         named = not self.probabilities or self.probabilities.lower().endswith(kinds)
         refuse(not named, "probabilities", self.probabilities, f"it must end with {' or '.join(kinds)}")
@@ -121,7 +139,7 @@ def check_outputs(options: PredictOptions) -> None:
     """
     from carclf.inference.submission import check_writable, require_parquet
 
-    for path in filter(None, (options.output, options.probabilities)):
+    for path in filter(None, (options.output, options.probabilities, options.pseudo_labels)):
         check_writable(Path(path))
     if options.probabilities.lower().endswith(".parquet"):
         require_parquet()
@@ -134,6 +152,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
       UserError: something does not fit; nothing was written.
     """
     from carclf.data.manifest import load_manifest
+    from carclf.inference.compatibility import check_teachers
     from carclf.inference.ensemble import FITTED, parse_run_weights
     from carclf.inference.job import plan_job
     from carclf.recipe import parse_views
@@ -141,11 +160,14 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     views = parse_views(options.tta)
     weights = parse_run_weights(options.run_weights, count=len(members))
     check_outputs(options)
+    manifest = load_manifest(options.data)
+    if options.pseudo_labels:
+        check_teachers(members, manifest, runs_folder=options.runs)
     job = plan_job(
-        load_manifest(options.data),
+        manifest,
         members=members,
         held_out=options.split == "val",
-        fits_weights=options.run_weights == FITTED,
+        needs_held_out=options.run_weights == FITTED or bool(options.pseudo_labels),
         sample_file=options.sample,
         form=options.form,
         positive=options.positive,
@@ -165,8 +187,9 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
 
     from carclf.inference.answer_files import write_answers
     from carclf.inference.answering import predict_answers
+    from carclf.inference.pseudo_labels import write_sure
 
-    predictions, decision = predict_answers(
+    predictions, decision, temperature = predict_answers(
         members,
         manifest=job.manifest,
         folds=job.folds,
@@ -175,6 +198,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         tta_mean=options.tta_mean,
         weights=weights,
         wanted=job.wanted,
+        calibrated=bool(options.pseudo_labels),
         batch_size=options.batch_size,
         device=device,
         engines=engines,
@@ -192,6 +216,18 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     )
     if job.older is not None:
         compare(options, job, answers)
+    if temperature is not None:
+        print(
+            write_sure(
+                predictions,
+                Path(options.pseudo_labels),
+                members=members,
+                manifest=job.manifest,
+                views=options.tta,
+                confidence=options.pseudo_confidence,
+                temperature=temperature,
+            )
+        )
     return 0
 
 

@@ -10,6 +10,7 @@ from carclf.children import run_child
 from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_command
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
+from carclf.data.pseudo_labels import apply_pseudo_labels
 from carclf.device import Hosts, select_device
 from carclf.errors import Preempted, UserError
 from carclf.flags import options_of
@@ -21,6 +22,7 @@ from carclf.runs.parent import check_chain, describe_changes
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 if TYPE_CHECKING:
+    from carclf.data.manifest import Manifest
     from carclf.runs.opening import OpenRun
     from carclf.training.fit_plan import FitResult
     from carclf.training.stage import Stage
@@ -64,7 +66,7 @@ def check_files(options: TrainOptions) -> None:
     if from_file and isinstance(row, HubBackbone):
         read_preset(Path(options.weights).expanduser(), row)
         from_file = False
-    for name in ("label_patch", *["weights"] * from_file):
+    for name in ("label_patch", "pseudo_labels", *["weights"] * from_file):
         if (path := getattr(options, name)) and not Path(path).expanduser().is_file():
             raise UserError(f"--{name}={path} is not there: give the path of an existing file.")
 
@@ -194,8 +196,9 @@ def train_run(options: TrainOptions, *, directory: Path) -> None:
 
     preemption.check()
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
-    if manifest.label_patch:
-        print(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
+    manifest = apply_pseudo_labels(options.pseudo_labels, manifest)
+    for line in label_notes(options, manifest):
+        print(line)
     choose_metric(options.metric, manifest.form)  # refuses a wrong one now, before the device is chosen
     with open_run(directory, options=options, data=manifest) as opened:
         if opened.parent:
@@ -227,6 +230,21 @@ def train_run(options: TrainOptions, *, directory: Path) -> None:
         fit = trainer.train(opened)
         preemption.check()
         finish_run(trainer, run=run, fit=fit)
+
+
+def label_notes(options: TrainOptions, manifest: "Manifest") -> list[str]:
+    """Returns a line about the label patch, and one or two about pseudo-labels."""
+    lines = []
+    if manifest.label_patch:
+        lines.append(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
+    if pseudo := manifest.pseudo_labels:
+        lines.append(f"Pseudo-labels: {len(pseudo.labels)} test photos are trained on, too ({options.pseudo_labels}).")
+        if pseudo.teacher_folds != (options.val_fold,):
+            lines.append(
+                f"Note: runs that predicted them have trained on photos of fold {options.val_fold}, so the validation "
+                "accuracy may be somewhat too good."
+            )
+    return lines
 
 
 def find_learning_rate(trainer: "Trainer") -> None:

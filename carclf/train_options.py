@@ -126,6 +126,14 @@ class TrainOptions(Options):
         group=_DATA,
         path=True,
     )
+    pseudo_labels: str = option(
+        "",
+        "CSV of predicted labels of test photos, which carclf.predict writes: train on them, too, each weighted by its "
+        "confidence; the run keeps a copy.",
+        group=_DATA,
+        path=True,
+        since="0.2",
+    )
     seed: int = option(
         42, "Seed of initial weights, order, augmentation and dropout.", low=0, high=LARGEST_SEED, group=_DATA
     )

@@ -21,6 +21,7 @@ import pytest
 import tensorflow as tf
 
 from carclf import device, runs, train
+from carclf.data import pseudo_labels
 from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import training_batches
@@ -36,7 +37,7 @@ from carclf.model.render import Render
 from carclf.recipe import Recipe, parse_recipe, parse_views
 from carclf.report import augmentation, run_files
 from carclf.train_options import TrainOptions
-from carclf.training import callbacks, input_check, lr_finder, stage_models, swa, trainer
+from carclf.training import callbacks, head_regression, input_check, lr_finder, stage_models, swa, trainer
 from carclf.training import stage as stage_module
 from carclf.training.phases import plan_phases
 from carclf.training.stage import Stage
@@ -776,3 +777,107 @@ def test_the_time_of_every_epoch_is_told(plain):
         ]  # fmt: skip
     assert total == ["in", "all", f"{history.seconds.sum():.1f}"]
     assert history.waiting_fraction.between(0, 1, inclusive="neither").all()
+
+
+# --- pseudo_labels
+
+
+@pytest.fixture(scope="module")
+def pseudo(dataset, tmp_path_factory) -> str:
+    """Returns the path of pseudo-labels of three test photos."""
+    path = tmp_path_factory.mktemp("pseudo") / "pseudo.csv"
+    write_pseudo(path, dataset, confidence=0.75)
+    return str(path)
+
+
+def write_pseudo(path: Path, dataset: Manifest, *, confidence: float, fold: int = 0) -> None:
+    teacher = pseudo_labels.Teacher("runs/teacher", "0" * 64, dataset.fingerprint, fold)
+    pseudo_labels.write_pseudo_labels(
+        path,
+        ids=["test000.jpg", "test002.jpg", "test004.jpg"],
+        classes=["class 0", "class 2", "class 1"],
+        confidences=[confidence] * 3,
+        provenance=pseudo_labels.Provenance("", dataset.fingerprint, (teacher,), "clean", 0.5, 1.0),
+    )
+
+
+PSEUDO = {"photos": {"steps": 0, "epochs": 1}, "features": {**FEATURES, "steps": 0}}
+
+
+@pytest.mark.parametrize("kind", PSEUDO)
+def test_a_run_with_pseudo_labels_that_is_interrupted_ends_as_the_uninterrupted_one(fit, pseudo, monkeypatch, kind):
+    steps = []
+
+    def sigterm_at_the_third(*_, **__):
+        steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = fit(f"pseudo_{kind}", pseudo_labels=pseudo, **PSEUDO[kind])
+    assert "Data: 19 training photos, 4 steps of 4 photos per epoch" in whole.said
+    assert f"Pseudo-labels: 3 test photos are trained on, too ({pseudo})." in whole.said
+    assert "somewhat too good" not in whole.said
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.TimingCallback, "on_train_batch_end", sigterm_at_the_third)
+        with pytest.raises(Preempted, match="step 3 is saved"):
+            fit(f"pseudo_cut_{kind}", pseudo_labels=pseudo, **PSEUDO[kind])
+    resumed = fit(f"pseudo_cut_{kind}", pseudo_labels=pseudo, **PSEUDO[kind])
+    assert_same_history(resumed, whole)
+    for name, array in whole.weights().items():
+        np.testing.assert_array_equal(array, resumed.weights()[name], err_msg=name)
+
+
+@pytest.mark.parametrize("function", ["training_data", "feature_data"])
+def test_the_confidence_reaches_the_photos(fit, pseudo, monkeypatch, function):
+    original, counted = getattr(trainer, function), []
+
+    def look(stage, *arguments, **keywords):
+        found = original(stage, *arguments, **keywords)
+        batches = found if function == "training_data" else found[0]()
+        counted.extend(float(weight) for _, _, weights in batches for weight in weights)
+        raise EnoughError
+
+    monkeypatch.setattr(trainer, function, look)
+    changes = {"unfreeze": "head", "keep_features": function == "feature_data", "head_start": "random"}
+    with pytest.raises(EnoughError):
+        fit("pseudo_weighted", pseudo_labels=pseudo, overwrite=True, batch_size=19, steps=1, epochs=1, **changes)
+    assert sorted(counted) == [0.75] * 3 + [1.0] * 16
+
+
+def test_the_regression_of_a_head_counts_pseudo_labels_by_their_confidence(fit, pseudo, monkeypatch):
+    seen = []
+
+    def look(photos, **_):
+        seen.append(photos)
+        raise EnoughError
+
+    monkeypatch.setattr(head_regression, "fit_regression", look)
+    with pytest.raises(EnoughError):
+        fit("pseudo_regression", pseudo_labels=pseudo, unfreeze="head", overwrite=True)
+    assert seen[0].weight.tolist() == [1.0] * 16 + [0.75] * 3
+    assert seen[0].target[16:].argmax(axis=1).tolist() == [0, 2, 1]
+
+
+def test_pseudo_labels_belong_to_a_run(fit, dataset, tmp_path, monkeypatch):
+    path = tmp_path / "pseudo.csv"
+    write_pseudo(path, dataset, confidence=0.75, fold=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "train", lambda *_: (_ for _ in ()).throw(EnoughError))
+        with pytest.raises(EnoughError):
+            fit("pseudo_begun", pseudo_labels=str(path), **ONE_STEP)
+    write_pseudo(path, dataset, confidence=0.5, fold=1)
+    with pytest.raises(
+        UserError, match=r"started with another content of --pseudo_labels=.*pseudo.csv than it has now"
+    ):
+        fit("pseudo_begun", pseudo_labels=str(path), **ONE_STEP)
+    with pytest.raises(
+        UserError, match=r"started with --pseudo_labels=pseudo.csv and this command has --pseudo_labels="
+    ):
+        fit("pseudo_begun", **ONE_STEP)
+    answer = fit("pseudo_begun", pseudo_labels=str(path), overwrite=True, evaluated=True, **ONE_STEP)
+    assert "have trained on photos of fold 0, so the validation accuracy may be somewhat too good" in answer.said
+    copy = answer.directory / runs.APPLIED_PSEUDO_LABELS
+    entry = runs.load_run(answer.directory).stage["data"]["pseudo_labels"]
+    again = pseudo_labels.read_pseudo_labels(copy, dataset)
+    assert entry == {"sha256": again.sha256, "photos": 3}
+    assert runs.load_run(answer.directory).metrics["val_photos"] == 8

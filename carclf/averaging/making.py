@@ -80,6 +80,9 @@ def _stage(plan: Plan, tried: Sequence[Mean], *, data: str, command: Sequence[st
             "train_photos": manifest.photos("train") + manifest.photos("extra") - val_photos,
             "val_photos": val_photos,
             "label_patch": {"sha256": patch.sha256, "photos": len(patch.labels)} if patch else None,
+            "pseudo_labels": next(
+                (known for run in plan.ingredients if (known := run.stage["data"].get("pseudo_labels"))), None
+            ),
         },
         "metric": plan.metric.name,
         **({"preset": leader.stage["preset"]} if "preset" in leader.stage else {}),

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from carclf.data.batches import label_targets, numbered_batches
-from carclf.data.index import read_index, select
+from carclf.data.index import photo_weights, read_index, select
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.order import epoch_order
 
@@ -43,6 +43,7 @@ def feature_batches(
     """
     index = read_index(manifest)
     entries = index[select(manifest, index, shards)]
+    confidences = photo_weights(manifest, entries)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
 
@@ -56,7 +57,7 @@ def feature_batches(
         target = label_targets(
             entries["label"][indices], class_count=manifest.class_count, label_smoothing=label_smoothing
         )
-        weight = (target @ weights).astype(np.float32)
+        weight = ((target * confidences[indices, None]) @ weights).astype(np.float32)
         return np.asarray(features[epoch % len(features)][indices], np.float32), target, weight
 
     steps = tf.data.Dataset.range(start_step, max(epochs * per_epoch, start_step))

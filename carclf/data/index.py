@@ -1,13 +1,13 @@
 """The position of every photo in its shard, so that it can be read without those before it."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from carclf.data import storage
 from carclf.data.decoder import DecodeSizes, decode_sizes
-from carclf.data.manifest import Manifest, Shard
+from carclf.data.manifest import PSEUDO, Manifest, Shard
 from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, is_whole
 from carclf.errors import DamagedShardError, UserError
 from carclf.framing import Framing
@@ -64,13 +64,16 @@ def to_npy(shards: Sequence[np.ndarray]) -> bytes:
 def read_index(manifest: Manifest) -> np.ndarray:
     """Returns ENTRY [N], every photo in the order of the shards, with the labels of the manifest's patch.
 
+    Test photos with pseudo-labels follow a second time, in their split's shards, with rows after those of training.
+
     Raises:
       UserError: the index is missing, was changed, or has other photo counts than dataset.json.
     """
     entries = np.load(io.BytesIO(manifest.read_list(manifest.index)), allow_pickle=False)
     known = entries.dtype == ENTRY
-    counts = np.bincount(entries["shard"], minlength=len(manifest.shards)).tolist() if known else None
-    if counts != [shard.count for shard in manifest.shards]:
+    stored = [shard for shard in manifest.shards if shard.split != PSEUDO]
+    counts = np.bincount(entries["shard"], minlength=len(stored)).tolist() if known else None
+    if counts != [shard.count for shard in stored]:
         raise UserError(
             f"{storage.join(manifest.directory, manifest.index.file)} has other photo counts than dataset.json: "
             "convert the photos again with --overwrite."
@@ -80,7 +83,35 @@ def read_index(manifest: Manifest) -> np.ndarray:
         trained = ~np.isin(entries["shard"], tests)
         for row, label in manifest.label_patch.labels.items():
             entries["label"][trained & (entries["row"] == row)] = label
-    return np.asarray(entries)
+    return np.concatenate([entries, *_pseudo_labelled(manifest, entries)])
+
+
+def _pseudo_labelled(manifest: Manifest, entries: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the entries of the test photos that have pseudo-labels, shard by shard."""
+    numbers = {shard.file: number for number, shard in enumerate(manifest.shards) if shard.split == "test"}
+    for number, shard in enumerate(manifest.shards):
+        if shard.split == PSEUDO and manifest.pseudo_labels:
+            labels = manifest.pseudo_labels.labels
+            mine = entries[(entries["shard"] == numbers[shard.file]) & np.isin(entries["row"], list(labels))]
+            mine["label"] = [labels[row] for row in mine["row"].tolist()]
+            mine["shard"], mine["row"] = number, mine["row"] + manifest.ids["train"].count
+            yield mine
+
+
+def photo_weights(manifest: Manifest, entries: np.ndarray) -> np.ndarray:
+    """Returns float32 [N]: the confidence of each photo with a pseudo-label, 1 for every other.
+
+    Args:
+      manifest: the data set.
+      entries: ENTRY [N], from `read_index`.
+    """
+    weights = np.ones(len(entries), np.float32)
+    if manifest.pseudo_labels:
+        pseudo = [number for number, shard in enumerate(manifest.shards) if shard.split == PSEUDO]
+        found = np.isin(entries["shard"], pseudo)
+        rows = entries["row"][found] - manifest.ids["train"].count
+        weights[found] = [manifest.pseudo_labels.confidences[row] for row in rows.tolist()]
+    return weights
 
 
 def photo_sizes(index: np.ndarray) -> np.ndarray:
@@ -95,8 +126,8 @@ def sizes_for(manifest: Manifest, *, framing: Framing) -> DecodeSizes:
 
 def select(manifest: Manifest, index: np.ndarray, shards: Iterable[Shard]) -> np.ndarray:
     """Returns int64 [M], the numbers in `index` of the photos of `shards`, ascending, in the order of the shards."""
-    wanted = {shard.file for shard in shards}
-    numbers = [number for number, shard in enumerate(manifest.shards) if shard.file in wanted]
+    wanted = set(shards)
+    numbers = [number for number, shard in enumerate(manifest.shards) if shard in wanted]
     return np.flatnonzero(np.isin(index["shard"], numbers))
 
 

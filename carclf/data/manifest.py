@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 2
 MANIFEST_FILE = "dataset.json"
-OUTSIDE = ("directory", "label_patch")  # attributes of a manifest that are not in the file
+PSEUDO = "pseudo"  # the split of the test photos that have pseudo-labels; its shards are those of the test photos
+OUTSIDE = ("directory", "label_patch", "pseudo_labels")  # attributes of a manifest that are not in the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,30 @@ class LabelPatch:
         return hashlib.sha256(self.content).hexdigest()
 
 
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """Predicted labels of test photos, to train on.
+
+    Attributes:
+      labels: row of a test photo → label.
+      confidences: row of a test photo → its weight in training, above 0 and at most 1.
+      content: the bytes of the file.
+      provenance: the bytes of the file beside it, which says what predicted them.
+      teacher_folds: the folds that the runs which predicted them held out.
+    """
+
+    labels: Mapping[int, int]
+    confidences: Mapping[int, float]
+    content: bytes
+    provenance: bytes
+    teacher_folds: tuple[int, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of both files, one after the other, hexadecimal."""
+        return hashlib.sha256(self.content + self.provenance).hexdigest()
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Manifest:
     """A data set as described by its dataset.json.
@@ -106,6 +131,8 @@ class Manifest:
       form: of the answers that the competition wants; None in data sets without a sample, which want labels.
       label_patch: corrected labels, which `read_ids` and `carclf.data.index.read_index` return in place of the original
         ones; not part of the file (`carclf.data.label_patch`).
+      pseudo_labels: of test photos, which are then also in the split 'pseudo'; not part of the file
+        (`carclf.data.pseudo_labels`).
     """
 
     directory: str
@@ -120,6 +147,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     form: Form | None = None
     label_patch: LabelPatch | None = None
+    pseudo_labels: PseudoLabels | None = None
 
     def __repr__(self) -> str:
         counts = " and ".join(
@@ -174,7 +202,7 @@ class Manifest:
         Raises:
           UserError: the data set does not have one of the folds.
         """
-        if split not in SPLITS:
+        if split not in (*SPLITS, PSEUDO):
             raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}.")
         wanted = None if folds is None else set(folds)
         if wanted is not None and (unknown := sorted(wanted - set(self.folds))):

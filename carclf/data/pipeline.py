@@ -20,9 +20,9 @@ from carclf.data.batches import (
 )
 from carclf.data.cache import DecodedCache
 from carclf.data.decoder import decode_sizes
-from carclf.data.index import photo_sizes, read_index, select
+from carclf.data.index import photo_sizes, photo_weights, read_index, select
 from carclf.data.loader import PhotoLoader
-from carclf.data.manifest import Manifest, Shard
+from carclf.data.manifest import PSEUDO, Manifest, Shard
 from carclf.data.order import epoch_order
 from carclf.framing import Framing
 from carclf.recipe import Recipe, View, mix_targets
@@ -79,7 +79,8 @@ def training_batches(
 
     inputs: canvas uint8 [B, Y, X, 3]; extent float32 [B, 2] pixels; geometry float32 [B, 3, 3]; colour float32
     [B, 3, 4]; mix float32 [B, 5]; erase float32 [B, 7]. target float32 [B, K] sums to 1; weight float32 [B].
-    Order and draws depend only on (seed, epoch) and the shards. External photos (split 'extra') are always included.
+    Order and draws depend only on (seed, epoch) and the shards. External photos (split 'extra') and test photos with
+    pseudo-labels are always included.
 
     Args:
       manifest: the data set.
@@ -94,13 +95,15 @@ def training_batches(
         epochs never stop, it is the first step of an epoch.
       steps_per_epoch: batches per epoch; None means all full batches.
       label_smoothing: fraction of the target spread evenly over the classes, in [0, 1).
-      class_weights: float [K]; a photo's weight is Σ target·class_weight. None means 1 for every class.
+      class_weights: float [K]; a photo's weight is Σ target·class_weight, times its confidence if it has a
+        pseudo-label. None means 1 for every class.
       strength: of the augmentation, 0..1; 0 is none.
       cache: of decoded photos; None decodes again every epoch.
       host_slice: the slice of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
     loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
+    confidences = photo_weights(manifest, entries)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
     # Draws many batches at once, because NumPy's calls cost more than their arithmetic; an odd batch would split pairs.
@@ -124,6 +127,7 @@ def training_batches(
             epoch=epoch,
             label_smoothing=label_smoothing,
             class_weights=weights,
+            confidences=confidences[indices],
             strength=strength,
         )
 
@@ -153,8 +157,8 @@ def _steps_by_turns(per_epoch: int, *, first_epoch: int) -> tf.data.Dataset:
 
 
 def training_shards(manifest: Manifest, folds: Iterable[int]) -> list[Shard]:
-    """Returns the shards to train on: those of the folds, then the external ones."""
-    return [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra")]
+    """Returns the shards to train on: those of the folds, then the external ones, then those with pseudo-labels."""
+    return [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra"), *manifest.shards_of(PSEUDO)]
 
 
 def class_counts(manifest: Manifest, folds: Iterable[int]) -> np.ndarray:
@@ -364,6 +368,7 @@ def _drawn(
     epoch: int,
     label_smoothing: float,
     class_weights: np.ndarray,
+    confidences: np.ndarray | None = None,
     strength: float = 1.0,
 ) -> tuple[np.ndarray, ...]:
     """Returns the arrays of `augmented_shapes` from geometry on; if the recipe mixes, photos must come in pairs."""
@@ -378,8 +383,10 @@ def _drawn(
         strength=strength,
     )
     target = label_targets(entries["label"], class_count=len(class_weights), label_smoothing=label_smoothing)
-    target = mix_targets(target, draws.mix) if recipe.mixes else target
-    weight = np.where(row >= 0, target @ class_weights, 0).astype(np.float32)
+    counted = target if confidences is None else target * confidences[:, None]
+    if recipe.mixes:
+        target, counted = mix_targets(target, draws.mix), mix_targets(counted, draws.mix)
+    weight = np.where(row >= 0, counted @ class_weights, 0).astype(np.float32)
     return draws.geometry, draws.colour, draws.mix, draws.erase, target, weight
 
 

@@ -1,7 +1,7 @@
 """From runs to what is answered: the weighted mean of their probabilities, and the decision fitted for the metric."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,23 @@ from carclf.inference.decisions import PLAIN, Decision, WantedDecision, fit_deci
 from carclf.inference.ensemble import fit_run_weights
 from carclf.inference.evaluation import labels_of
 from carclf.inference.predictor import Predictions, mean_predictions, predict_held_out, predict_members
+from carclf.inference.pseudo_labels import calibrating_temperature
 from carclf.recipe import View
 from carclf.runs import Member
+
+
+class Answered(NamedTuple):
+    """The answers.
+
+    Attributes:
+      predictions: the members' weighted mean.
+      decision: fitted for the metric.
+      temperature: fitted for the confidence; None if it was not wanted.
+    """
+
+    predictions: Predictions
+    decision: Decision
+    temperature: float | None
 
 
 def predict_answers(
@@ -27,11 +42,12 @@ def predict_answers(
     tta_mean: str,
     weights: np.ndarray | None,
     wanted: WantedDecision,
+    calibrated: bool = False,
     batch_size: int,
     device: Device,
     engines: Engines,
-) -> tuple[Predictions, Decision]:
-    """Returns the members' weighted mean, and the decision for the metric; prints what was fitted on held-out photos.
+) -> Answered:
+    """Returns the members' weighted mean, and what was fitted on held-out photos, which is printed.
 
     Args:
       members: the runs.
@@ -42,23 +58,28 @@ def predict_answers(
       tta_mean: what the mean over the views is taken of.
       weights: of the members, float64 [M]; None fits them.
       wanted: the decision to fit.
+      calibrated: whether to fit a temperature, too.
       batch_size: photos per step.
       device: where to predict.
       engines: that may compute the networks there.
 
     Raises:
-      UserError: weights are missing, or as for `fit_decision`.
+      UserError: weights are missing, too few photos are held out for a temperature, or as for `fit_decision`.
     """
     how = prediction_settings(views=views, tta_mean=tta_mean, batch_size=batch_size, device=device, engines=engines)
-    decision = Decision()
+    decision, temperature = Decision(), None
     with device.scope():
-        if held_out or weights is None or wanted.kind != PLAIN:
+        if held_out or weights is None or wanted.kind != PLAIN or calibrated:
             predictions, weights, decision = fit_on_held_out(
                 members, manifest=manifest, folds=folds, weights=weights, wanted=wanted, how=how
             )
+            mean = mean_predictions(predictions, weights=weights)
+            if calibrated:
+                labels = labels_of(mean, load_labels("", members=members, manifest=manifest))
+                temperature = calibrating_temperature(mean.probabilities, labels)
         if not held_out:
-            predictions = predict_members(members, manifest=manifest, split="test", **how)
-    return mean_predictions(predictions, weights=weights), decision
+            mean = mean_predictions(predict_members(members, manifest=manifest, split="test", **how), weights=weights)
+    return Answered(mean, decision, temperature)
 
 
 def prediction_settings(

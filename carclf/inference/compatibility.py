@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from carclf import runs
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
@@ -52,6 +53,27 @@ def held_out_folds(members: Sequence[Member], manifest: Manifest) -> list[int]:
                 "photos are new to both: evaluate them one by one."
             )
     return sorted(first.folds)
+
+
+def check_teachers(members: Sequence[Member], manifest: Manifest, *, runs_folder: str) -> None:
+    """Checks that no run, nor a run that it started from, may have seen a label of a test photo.
+
+    Raises:
+      UserError: one was trained on other data, or on pseudo-labels.
+    """
+    for run in [run for member in members for run in member.runs]:
+        for one in (*runs.parent_runs(run, runs=runs_folder), run):
+            if one.data_fingerprint != manifest.fingerprint:
+                raise UserError(
+                    f"The run {one.directory} was trained on the data set {one.data_fingerprint[:12]}, not on "
+                    f"{manifest.directory} ({manifest.fingerprint[:12]}), and may have seen the labels of its test "
+                    "photos: predict pseudo-labels with runs of this data set."
+                )
+            if one.stage["data"].get("pseudo_labels"):
+                raise UserError(
+                    f"The run {one.directory} has trained on pseudo-labels of these test photos, so its confidence in "
+                    "them says little: predict pseudo-labels with runs that have not."
+                )
 
 
 def load_labels(path: str, *, members: Sequence[Member], manifest: Manifest) -> Manifest:

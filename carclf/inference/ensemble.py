@@ -12,6 +12,7 @@ from carclf.recipe import View
 FITTED = "fitted"
 SMOOTH = ("log_loss", "accuracy")  # metrics whose weights are those of the least log loss
 FIRST_SHARE, LAST_SHARE = 0.4, 0.02  # that move to a run at a time
+UNSEEN, DISPUTED = -2, -1  # in place of the class on which the views of a photo agree
 MEANS = ("probabilities", "logits")  # the values that a mean over views can average
 MIN_PROBABILITY = 1e-12  # so that the loss of a run that excludes the true class is large, but finite
 
@@ -32,6 +33,7 @@ class ViewMean:
         self._kind = kind
         self._sums = np.zeros((photos, classes))
         self._seen = np.zeros((photos, len(views)), np.uint8)
+        self._agreed = np.full(photos, UNSEEN)
 
     def add(self, view: int, photo: np.ndarray, logits: np.ndarray) -> None:
         """Adds one view of some photos.
@@ -44,6 +46,12 @@ class ViewMean:
         values = logits if self._kind == "logits" else softmax(logits)
         np.add.at(self._sums, photo, self._weights[view] * values)
         np.add.at(self._seen[:, view], photo, 1)
+        label, known = logits.argmax(axis=-1), self._agreed[photo]
+        self._agreed[photo] = np.where((known == UNSEEN) | (known == label), label, DISPUTED)
+
+    def agreed(self) -> np.ndarray:
+        """Returns int64 [N]: the likeliest class of each photo in every view; −1 where the views differ."""
+        return self._agreed
 
     def probabilities(self) -> np.ndarray:
         """Returns float64 [N, K]; each row sums to 1.

@@ -43,7 +43,7 @@ def plan_job(
     *,
     members: Sequence[Member],
     held_out: bool,
-    fits_weights: bool,
+    needs_held_out: bool,
     sample_file: str,
     form: str,
     positive: str,
@@ -57,7 +57,7 @@ def plan_job(
       manifest: the data set.
       members: the runs.
       held_out: whether to predict the photos that the runs held out, not the test photos.
-      fits_weights: whether weights of the runs are fitted on held-out photos.
+      needs_held_out: whether weights of the runs or the calibration of pseudo-labels are fitted on held-out photos.
       sample_file: the value of `--sample`.
       form: the value of `--form`.
       positive: the value of `--positive`.
@@ -69,7 +69,7 @@ def plan_job(
       UserError: runs, data set, sample, form, metric and older submission do not fit together.
     """
     check_classes([run for member in members for run in member.runs], manifest)
-    folds = held_out_folds(members, manifest) if held_out or fits_weights else []
+    folds = held_out_folds(members, manifest) if held_out or needs_held_out else []
     ids = _ids(manifest, folds=folds if held_out else None)
     plan = plan_answers(manifest, sample_file=sample_file, held_out=held_out, form=form, positive=positive)
     submission.check_ids(ids.tolist(), order=plan.sample.ids if plan.sample else None)

@@ -12,7 +12,7 @@ from carclf.data.pipeline import ViewSet, view_batches
 from carclf.engines.choice import Engines
 from carclf.framing import Framing
 from carclf.inference.answerer import Answerer
-from carclf.inference.ensemble import ViewMean
+from carclf.inference.ensemble import DISPUTED, ViewMean
 from carclf.inference.programs import Program, build_programs, on_device, to_numpy
 from carclf.progress import Progress
 from carclf.recipe import View
@@ -27,11 +27,13 @@ class Predictions:
       rows: int64 [N], the photos' rows in the split's ids, ascending.
       probabilities: float64 [N, K], each row sums to 1.
       view_logits: float32 [V, N, K], of each view, if requested.
+      agreed: int64 [N], the class that is the likeliest in every view; −1 where views or runs differ. None if unknown.
     """
 
     rows: np.ndarray
     probabilities: np.ndarray
     view_logits: np.ndarray | None = None
+    agreed: np.ndarray | None = None
 
 
 def predict_photos(
@@ -205,7 +207,8 @@ def predict_programs(
             if (every_view := kept[number]) is not None:
                 every_view[view, photo] = logits[real]
             progress.add(int(real.sum()))
-    return [Predictions(rows, mean.probabilities(), logits) for mean, logits in zip(means, kept, strict=True)]
+    pairs = zip(means, kept, strict=True)
+    return [Predictions(rows, mean.probabilities(), logits, mean.agreed()) for mean, logits in pairs]
 
 
 def _view_logits(
@@ -260,7 +263,15 @@ def mean_predictions(predictions: Sequence[Predictions], *, weights: np.ndarray 
     mean = np.average([predicted.probabilities for predicted in predictions], axis=0, weights=weights)
     kept = [predicted.view_logits for predicted in predictions if predicted.view_logits is not None]
     every_view = np.concatenate(kept) if len(kept) == len(predictions) else None
-    return Predictions(rows=first.rows, probabilities=mean, view_logits=every_view)
+    return Predictions(first.rows, mean, every_view, _agreed(predictions))
+
+
+def _agreed(predictions: Sequence[Predictions]) -> np.ndarray | None:
+    """Returns int64 [N], the class that all views of all runs say; −1 where they differ; None if one is unknown."""
+    each = [predicted.agreed for predicted in predictions if predicted.agreed is not None]
+    if len(each) < len(predictions):
+        return None
+    return np.where((np.stack(each) == each[0]).all(axis=0), each[0], DISPUTED)
 
 
 def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
@@ -268,8 +279,10 @@ def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows)
     kept = [part.view_logits for part in parts if part.view_logits is not None]
+    agreed = [part.agreed for part in parts if part.agreed is not None]
     return Predictions(
         rows[order],
         np.concatenate([part.probabilities for part in parts])[order],
         np.concatenate(kept, axis=1)[:, order] if kept else None,
+        np.concatenate(agreed)[order] if len(agreed) == len(parts) else None,
     )

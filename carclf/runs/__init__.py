@@ -2,6 +2,7 @@
 
 from carclf.runs.run import (
     APPLIED_LABELS,
+    APPLIED_PSEUDO_LABELS,
     BEST_WEIGHTS,
     CHECKPOINTS_FOLDER,
     EPOCHS_FOLDER,
@@ -29,6 +30,7 @@ from carclf.runs.run import (
 
 __all__ = [
     "APPLIED_LABELS",
+    "APPLIED_PSEUDO_LABELS",
     "BEST_WEIGHTS",
     "CHECKPOINTS_FOLDER",
     "EPOCHS_FOLDER",

@@ -16,6 +16,22 @@ class LabelPatch(Protocol):
         """Hash of the file."""
 
 
+class PseudoLabels(Protocol):
+    """Predicted labels of test photos."""
+
+    @property
+    def content(self) -> bytes:
+        """Content of the file."""
+
+    @property
+    def provenance(self) -> bytes:
+        """Content of the file beside it, which says what predicted them."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of both files."""
+
+
 class DataSet(Protocol):
     """What ties a run to a data set."""
 
@@ -42,3 +58,7 @@ class DataSet(Protocol):
     @property
     def label_patch(self) -> LabelPatch | None:
         """The corrected labels that are used instead of its own."""
+
+    @property
+    def pseudo_labels(self) -> PseudoLabels | None:
+        """The predicted labels of test photos that are trained on, too."""

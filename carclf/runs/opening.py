@@ -28,6 +28,7 @@ COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5(\.sha2
 FOLDERS = (runs.CHECKPOINTS_FOLDER, runs.EPOCHS_FOLDER, runs.FEATURES_FOLDER, runs.TENSORBOARD_FOLDER)
 FILES = (  # in the order in which they are removed
     runs.METRICS_FILE, runs.STAGE_FILE, runs.BEST_WEIGHTS, runs.LAST_WEIGHTS, runs.HISTORY_FILE, runs.APPLIED_LABELS,
+    runs.APPLIED_PSEUDO_LABELS, f"{runs.APPLIED_PSEUDO_LABELS}.json",
 )  # fmt: skip
 
 
@@ -156,9 +157,12 @@ def empty_folder(directory: Path) -> None:
 
 
 def begin_run(directory: Path, stage: Mapping[str, Any], *, data: DataSet) -> runs.Run:
-    """Writes stage.json and a copy of the label patch into the prepared folder, and returns the run."""
+    """Writes stage.json and copies of label patch and pseudo-labels into the prepared folder, and returns the run."""
     if data.label_patch:
         write_atomically(directory / runs.APPLIED_LABELS, data.label_patch.content)
+    if data.pseudo_labels:
+        write_atomically(directory / runs.APPLIED_PSEUDO_LABELS, data.pseudo_labels.content)
+        write_atomically(directory / f"{runs.APPLIED_PSEUDO_LABELS}.json", data.pseudo_labels.provenance)
     # Last: a run that has it is resumed with what is there.
     hashed_json.write(directory / runs.STAGE_FILE, stage)
     return runs.load_run(directory)
@@ -213,6 +217,8 @@ def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
     compared = comparable_options(options, kept=identity_options(options))
     if data.label_patch:
         compared["label_patch"] = data.label_patch.sha256
+    if data.pseudo_labels:
+        compared["pseudo_labels"] = data.pseudo_labels.sha256
     text = json.dumps(compared, sort_keys=True)
     return {
         "options": hashlib.sha256(text.encode()).hexdigest(),
@@ -240,12 +246,13 @@ def _check_same_stage(run: runs.Run, *, options: TrainOptions, data: DataSet, ov
                 f"{what} {thing} {theirs[:12]} and {data.directory} has {mine[:12]}: give the data set it was "
                 f"started with as --data, {way_out}."
             )
-    patched = (run.stage["data"].get("label_patch") or {}).get("sha256")
-    if data.label_patch and patched != data.label_patch.sha256:
-        raise UserError(
-            f"{what} another content of --label_patch={options.label_patch} than it has now ({run.directory} holds a "
-            f"copy): use the former to resume it, {way_out}."
-        )
+    for name, now in (("label_patch", data.label_patch), ("pseudo_labels", data.pseudo_labels)):
+        begun = (run.stage["data"].get(name) or {}).get("sha256")
+        if now and begun != now.sha256:
+            raise UserError(
+                f"{what} another content of --{name}={getattr(options, name)} than it has now ({run.directory} holds "
+                f"a copy): use the former to resume it, {way_out}."
+            )
 
 
 def _flag(name: str, value: object) -> str:

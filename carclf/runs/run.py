@@ -28,6 +28,7 @@ EPOCHS_FOLDER = "epochs"  # weights of the last epochs, for --swa_epochs
 FEATURES_FOLDER = "features"  # the backbone's features of the photos, for --feature_views
 OUT_OF_FOLD_FILE = "out_of_fold.json"  # scores of all folds together, in the folder of --val_fold=all
 APPLIED_LABELS = "applied_label_patch.csv"  # the run's own copy of --label_patch
+APPLIED_PSEUDO_LABELS = "applied_pseudo_labels.csv"  # the run's own copy of --pseudo_labels, with a .json beside it
 FOLD_FOLDER = re.compile(r"fold(\d+)")  # name of each run that --val_fold=all trains
 
 

@@ -23,6 +23,14 @@ class PatchEntry:
 
 
 @dataclasses.dataclass(frozen=True)
+class PseudoEntry:
+    """The pseudo-labels of a run in its stage.json: the hash of both files, and how many photos they are of."""
+
+    sha256: str
+    photos: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class DataEntry:
     """The data set of a run in its stage.json."""
 
@@ -37,6 +45,7 @@ class DataEntry:
     train_photos: int = 0
     val_photos: int = 0
     label_patch: PatchEntry | None = None
+    pseudo_labels: PseudoEntry | None = None
 
 
 @dataclasses.dataclass(frozen=True)

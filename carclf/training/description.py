@@ -11,7 +11,8 @@ from carclf.training.stage import Stage
 
 def describe_stage(stage: Stage) -> dict[str, Any]:
     """Returns the content of stage.json: everything needed to understand the run, or to repeat it."""
-    manifest, parent, patch = stage.manifest, stage.parent, stage.manifest.label_patch
+    manifest, parent = stage.manifest, stage.parent
+    patch, pseudo = manifest.label_patch, manifest.pseudo_labels
     return {
         "format_version": runs.FORMAT_VERSION,
         "stage": runs.run_name(stage.directory),
@@ -29,6 +30,7 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
             "train_photos": stage.train_photos,
             "val_photos": stage.val_photos,
             "label_patch": {"sha256": patch.sha256, "photos": len(patch.labels)} if patch else None,
+            "pseudo_labels": {"sha256": pseudo.sha256, "photos": len(pseudo.labels)} if pseudo else None,
         },
         "metric": stage.metric.name,
         "phases": [dataclasses.asdict(phase) for phase in stage.phases],

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from carclf.data.batches import label_targets
-from carclf.data.index import read_index, select
+from carclf.data.index import photo_weights, read_index, select
 from carclf.model.head_start import start_head
 from carclf.model.regression import FeatureSet, choose_strength, fit_regression
 from carclf.progress import Progress
@@ -31,15 +31,16 @@ def start_from_regression(stage: Stage, classifier: keras.Model, features: Stage
 
 
 def _labelled(stage: Stage, features: StageFeatures) -> tuple[FeatureSet, np.ndarray]:
-    """Returns the training photos with their labels and class weights, and the fold of each; -1 for external ones."""
+    """Returns the training photos with their labels and class weights, and the fold of each; -1 for those of none."""
     manifest, index = stage.manifest, read_index(stage.manifest)
-    labels = index[select(manifest, index, features.train_shards)]["label"]
+    entries = index[select(manifest, index, features.train_shards)]
+    labels, confidences = entries["label"], photo_weights(manifest, entries)
     target = label_targets(labels, class_count=manifest.class_count)
     folds = np.concatenate(
         [np.full(shard.count, -1 if shard.fold is None else shard.fold) for shard in features.train_shards]
     )
     views = [_pooled(view) for view in features.training]
-    return FeatureSet(views, target, stage.class_weights[labels].astype(np.float32)), folds
+    return FeatureSet(views, target, (stage.class_weights[labels] * confidences).astype(np.float32)), folds
 
 
 def _pooled(features: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from carclf import runs
 from carclf.data.index import sizes_for
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import class_counts
+from carclf.data.pipeline import class_counts, training_shards
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, RenderMethod
 from carclf.metrics import Metric, choose_metric, grades_note
@@ -49,7 +49,7 @@ class Stage:
       recipe: the augmentation.
       method: how photos are interpolated.
       train_folds: all folds but the validation fold.
-      train_photos: number of photos in them, external photos included.
+      train_photos: number of photos in them, external ones and those with pseudo-labels included.
       val_photos: number of photos in the validation fold.
       class_weights: float64 [K].
       features: what it keeps of the frozen backbone's output, or None if it trains on photos.
@@ -133,7 +133,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
     """
     recipe = parse_recipe(options.augment)
     train_folds = [fold for fold in manifest.folds if fold != options.val_fold]
-    train_photos = manifest.photos("train", train_folds) + manifest.photos("extra")
+    train_photos = sum(shard.count for shard in training_shards(manifest, train_folds))
     phases = plan_phases(options, train_photos=train_photos)
     for phase in phases:
         check_batch(
