@@ -49,7 +49,7 @@ def main(options: PredictBenchmarkOptions) -> None:
     with scratch_folder() as scratch:
         sizes = (options.photos, 4 * options.photos) if options.memory else (options.photos,)
         sets = {photos: make_set(scratch / str(photos), photos=photos) for photos in sizes}
-        run = make_run(scratch / "run", sets[options.photos], options=options)
+        run = make_run(scratch / "run", sets[options.photos], backbone=options.backbone, image_size=options.image_size)
         memory = measure_memory(run, sets, options=options) if options.memory else []
         figures = measure_speed(run, sets[options.photos], options=options) | {"memory": memory}
     print(table(figures, options=options))
@@ -70,14 +70,14 @@ def make_set(folder: Path, *, photos: int) -> Path:
     return folder / "data"
 
 
-def make_run(folder: Path, data: Path, *, options: PredictBenchmarkOptions) -> Path:
+def make_run(folder: Path, data: Path, *, backbone: str, image_size: int, weights: str = "none") -> Path:
     """Returns a run of the backbone after one step: what its weights are does not matter to the clock."""
     flags = {
         "data": data,
         "run": folder,
-        "backbone": options.backbone,
-        "weights": "none",
-        "image_size": options.image_size,
+        "backbone": backbone,
+        "weights": weights,
+        "image_size": image_size,
         "batch_size": 4,
         "epochs": 1,
         "steps": 1,

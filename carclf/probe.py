@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, require_flags, same_option
+from carclf.prediction_options import PredictionOptions
 from carclf.train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from carclf.data.manifest import Manifest
     from carclf.device import Device
+    from carclf.engines.choice import Engines
     from carclf.inference.ranking import RankedRow
     from carclf.metrics import Metric
     from carclf.probing.extractors import Extractor
@@ -47,6 +49,7 @@ class ProbeOptions(Options):
     fit: str = same_option(TrainOptions, "fit")
     batch_size: int = same_option(TrainOptions, "batch_size")
     device: str = same_option(TrainOptions, "device")
+    engine: str = same_option(PredictionOptions, "engine")
 
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""
@@ -70,15 +73,19 @@ def main(options: ProbeOptions) -> None:
     device = select_device(options.device)
     print(device.describe(), flush=True)
 
+    from carclf.engines.choice import plan_engines
     from carclf.inference.ranking import table, table_line
     from carclf.probing.photos import photos_of
     from carclf.probing.probes import greedy_ensemble, ranked, row_of
 
+    engines = plan_engines(options.engine, device)
     photos = photos_of(manifest)
     kept: dict[str, KeptFeatures] = {}
     found: list[Probe] = []
     for extractor in extractors:
-        probe, features = probed(extractor, options=options, manifest=manifest, photos=photos, device=device)
+        probe, features = probed(
+            extractor, options=options, manifest=manifest, photos=photos, device=device, engines=engines
+        )
         kept[extractor.name] = features
         found.append(probe)
         print(table_line(row_of([probe], photos, metric)), flush=True)
@@ -110,7 +117,13 @@ def check_folds(options: ProbeOptions, manifest: "Manifest") -> None:
 
 
 def probed(
-    extractor: "Extractor", *, options: ProbeOptions, manifest: "Manifest", photos: "Photos", device: "Device"
+    extractor: "Extractor",
+    *,
+    options: ProbeOptions,
+    manifest: "Manifest",
+    photos: "Photos",
+    device: "Device",
+    engines: "Engines",
 ) -> "tuple[Probe, KeptFeatures]":
     """Returns the probe of an extractor and its features."""
     import keras
@@ -126,6 +139,7 @@ def probed(
             fit=options.fit,
             batch_size=device.whole_batch(options.batch_size),
             jit=device.jit,
+            engines=engines,
             directory=Path(options.output).expanduser() / "features",
         )
     keras.backend.clear_session()  # one backbone in memory at a time

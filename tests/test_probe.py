@@ -9,6 +9,7 @@ import pytest
 from carclf import device, probe
 from carclf.command import expand_flagfiles, parse_command_line
 from carclf.data.manifest import load_manifest
+from carclf.engines.choice import Engines
 from carclf.errors import UserError
 from carclf.probing import kept
 from carclf.runs import load_members, load_run
@@ -76,12 +77,13 @@ def test_kept_features_are_not_computed_again_unless_something_else_is_asked(pro
 
     def compute(model, extractor, view, **_):
         asked.append((extractor.name, view))
-        return 2.0
+        return kept.Notes(2.0, ("openvino",))
 
     monkeypatch.setattr(kept, "_compute", compute)
     manifest, folder = load_manifest(options.data), output / "features"
     extractor = probe_extractor()
     shared = {"manifest": manifest, "views": ["undrawn", "mirrored"], "batch_size": 8, "jit": False}
+    shared["engines"] = Engines()
     first = kept.keep_features(extractor, fit="squash", directory=folder, **shared)
     assert (asked, [view.shape for view in first.views]) == ([], [(24, 192)] * 2)
     with pytest.raises(FileNotFoundError):
@@ -90,6 +92,7 @@ def test_kept_features_are_not_computed_again_unless_something_else_is_asked(pro
     (next(folder.glob("tiny@32-*/mirrored.json"))).unlink()  # as after a kill before the notes
     again = kept.keep_features(extractor, fit="squash", directory=folder, **shared)
     assert asked[2:] == [("tiny@32", "mirrored")]
+    assert again.engines == ("keras", "openvino")
     assert again.seconds == 2.0 + json.loads(next(folder.glob("tiny@32-*/undrawn.json")).read_text())["seconds"]
     arrays = next(folder.glob("tiny@32-*/undrawn.npy"))
     content = bytearray(arrays.read_bytes())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from carclf.engines.choice import KERAS, Engines
 from carclf.engines.switch import Switch
 from carclf.inference.programs import Program, Tensor, to_numpy
+from carclf.model.photo_classifier import network_of
 
 
 class Answerer:
@@ -21,7 +22,7 @@ class Answerer:
         """
         self.program = program
         self._engines = engines
-        self._switch = Switch(engines, program.network, images=photos * len(program.view_indices))
+        self._switch = Switch(engines, network_of(program.photo_classifier), images=photos * len(program.view_indices))
 
     def logits(self, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Returns the logits float32 [B, K] of each view; see `Program.logits` and `to_numpy`.

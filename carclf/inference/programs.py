@@ -14,7 +14,7 @@ from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.compile import compiled_prediction
 from carclf.model.hub_preset import Preset
-from carclf.model.photo_classifier import build_photo_classifier, view_inputs
+from carclf.model.photo_classifier import build_photo_classifier, renderer_of, view_inputs
 from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file
 from carclf.progress import Progress
@@ -56,17 +56,9 @@ class Program:
         """Returns what the network sees in one view, float32 [B, H, W, 3] in 0..255; arguments as for `logits`."""
         return to_numpy(self._render(photos, draws, np.int32(view)))
 
-    @property
-    def network(self) -> keras.Model:
-        """The photo classifier without Render: image float32 [B, H, W, 3] → logits [B, K]."""
-        return self.photo_classifier.layers[-1]
-
     @functools.cached_property
     def _render(self) -> Callable[..., Tensor]:
-        model = self.photo_classifier
-        return compiled_prediction(
-            keras.Model(model.input, model.get_layer("render").output), view_inputs, jit=self.jit
-        )
+        return compiled_prediction(renderer_of(self.photo_classifier), view_inputs, jit=self.jit)
 
     @functools.cached_property
     def _step(self) -> Callable[..., Tensor]:

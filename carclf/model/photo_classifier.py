@@ -29,6 +29,16 @@ def build_photo_classifier(classifier: keras.Model, *, framing: Framing, renderi
     return keras.Model(inputs, classifier(layer(inputs)), name="photo_classifier")
 
 
+def renderer_of(photo_classifier: keras.Model) -> keras.Model:
+    """Returns the first part of a photo classifier: the pipeline's arrays → images float32 [B, H, W, 3] in 0..255."""
+    return keras.Model(photo_classifier.input, photo_classifier.get_layer("render").output)
+
+
+def network_of(photo_classifier: keras.Model) -> keras.Model:
+    """Returns the second part of a photo classifier: images → logits, or whatever its classifier returns."""
+    return photo_classifier.layers[-1]
+
+
 def view_inputs(photos: Mapping[str, Any], draws: Mapping[str, Any], view: Any) -> dict[str, Any]:
     """Returns the inputs of the photo classifier for one view of the photos.
 

@@ -13,9 +13,11 @@ import numpy as np
 from carclf import hashed_json
 from carclf.data.manifest import Manifest
 from carclf.data.pipeline import ordered_batches, training_shards
+from carclf.engines.choice import Engines
 from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
+from carclf.probing.engine_model import EngineModel
 from carclf.probing.extractors import Extractor
 from carclf.progress import Progress
 from carclf.recipe import parse_recipe
@@ -34,10 +36,12 @@ class KeptFeatures:
     Attributes:
       views: float32 [N, D] for each view, mapped from files, photos in the order of the shards.
       seconds: that computing them took, also if an earlier command did it.
+      engines: that computed them, by their names in `carclf.engines.table.ENGINES`.
     """
 
     views: Sequence[np.ndarray]
     seconds: float
+    engines: Sequence[str] = ("keras",)
 
     @property
     def images_per_second(self) -> float:
@@ -53,6 +57,7 @@ def keep_features(
     fit: str,
     batch_size: int,
     jit: bool,
+    engines: Engines,
     directory: Path,
 ) -> KeptFeatures:
     """Returns the features of the training photos and external photos, and computes those that are not kept yet.
@@ -66,35 +71,50 @@ def keep_features(
       fit: the resize mode.
       batch_size: photos per step.
       jit: whether XLA compiles the step.
+      engines: that may take over from Keras.
       directory: the folder of all features.
     """
     folder = directory / f"{extractor.name}-{_digest(extractor, manifest=manifest, fit=fit)[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    found = {view: _seconds(folder, view) for view in views}
-    seconds = {view: known for view, known in found.items() if known is not None}
-    if missing := [view for view in views if view not in seconds]:
+    found = {view: _notes(folder, view) for view in views}
+    notes = {view: known for view, known in found.items() if known is not None}
+    if missing := [view for view in views if view not in notes]:
         model = _model(extractor, class_count=manifest.class_count, fit=fit)
-        model.compile(jit_compile=jit)
         photos = manifest.photos("train") + manifest.photos("extra")
+        network = EngineModel(model, engines=engines, images=photos * len(missing), jit=jit)
         with Progress(f"Features of {extractor.name}", total=photos * len(missing)) as progress:
             for view in missing:
-                seconds[view] = _compute(
-                    model, extractor, view, manifest=manifest, fit=fit, batch_size=batch_size,
+                notes[view] = _compute(
+                    network, extractor, view, manifest=manifest, fit=fit, batch_size=batch_size,
                     photos=photos, folder=folder, progress=progress,
                 )  # fmt: skip
     arrays = [np.load(_files(folder, view)[0], mmap_mode="r") for view in views]
-    return KeptFeatures(arrays, sum(seconds.values()))
+    used = dict.fromkeys(name for known in notes.values() for name in known.engines)
+    return KeptFeatures(arrays, sum(known.seconds for known in notes.values()), tuple(used))
 
 
-def _seconds(folder: Path, view: str) -> float | None:
-    """Returns how long a view's features took, after comparing their hash; None if they are missing or damaged."""
+@dataclasses.dataclass(frozen=True)
+class Notes:
+    """What is noted of a view's features.
+
+    Attributes:
+      seconds: that they took.
+      engines: that computed them; older files say none, and Keras did.
+    """
+
+    seconds: float
+    engines: tuple[str, ...] = ("keras",)
+
+
+def _notes(folder: Path, view: str) -> Notes | None:
+    """Returns the notes of a view's features, after comparing their hash; None if they are missing or damaged."""
     arrays, notes = _files(folder, view)
     if not notes.is_file() or not is_whole(arrays):
         return None
     try:
         content = hashed_json.parse(notes.read_bytes())
         hashed_json.take_hash(content)
-        return float(typed(content.get("seconds"), float, at="seconds"))
+        return typed(content, Notes, at="notes", others=True)
     except (OSError, ValueError):
         return None
 
@@ -129,7 +149,7 @@ def _model(extractor: Extractor, *, class_count: int, fit: str) -> keras.Model:
 
 
 def _compute(
-    model: keras.Model,
+    network: EngineModel,
     extractor: Extractor,
     view: str,
     *,
@@ -139,8 +159,8 @@ def _compute(
     photos: int,
     folder: Path,
     progress: Progress,
-) -> float:
-    """Writes a view's features and their notes; returns how many seconds it took."""
+) -> Notes:
+    """Writes a view's features and their notes, and returns these."""
     batches = ordered_batches(
         manifest=manifest,
         shards=training_shards(manifest, manifest.folds),
@@ -151,14 +171,14 @@ def _compute(
     started, done = time.perf_counter(), 0
     arrays, notes = _files(folder, view)
     with replacing_weights(arrays) as temporary:
-        kept = np.lib.format.open_memmap(temporary, "w+", np.float32, (photos, model.output_shape[-1]))
+        kept = np.lib.format.open_memmap(temporary, "w+", np.float32, (photos, network.width))
         for inputs, *_ in batches.as_numpy_iterator():
-            features = np.asarray(model.predict_on_batch(inputs))[: photos - done]
+            features = network(inputs)[: photos - done]
             kept[done : done + len(features)] = features
             done += len(features)
             progress.add(len(features))
         kept.flush()
         del kept
-    seconds = round(time.perf_counter() - started, 3)
-    hashed_json.write(notes, {"seconds": seconds})
-    return seconds
+    made = Notes(round(time.perf_counter() - started, 3), network.used())
+    hashed_json.write(notes, dataclasses.asdict(made))
+    return made

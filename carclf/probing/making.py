@@ -95,7 +95,7 @@ def make_run(
         )
         seconds = round(probe.seconds + time.perf_counter() - started, 3)
         fit = {"best_epoch": 0, "epochs": 0, "train_seconds": seconds}
-        run = with_evaluation(run, evaluation.to_dict(), views=CLEAN, fit=fit)
+        run = with_evaluation(run, evaluation.to_dict(), views=CLEAN, fit=fit, engines=features.engines)
         close_run(run)
     shutil.rmtree(directory / runs.FEATURES_FOLDER, ignore_errors=True)
     return run

@@ -20,6 +20,8 @@ from carclf.inference.predictor import predict_runs
 from carclf.model import photo_classifier
 from carclf.model.classifier import batch_norm_layers, build_classifier
 from carclf.model.heads import HEADS
+from carclf.probing.extractors import Extractor
+from carclf.probing.kept import keep_features
 from carclf.recipe import parse_views
 from carclf.serving import model as serving_model
 from carclf.serving.model import ServedModel, Task
@@ -290,6 +292,28 @@ def test_where_an_extra_is_missing_auto_does_without_and_asking_for_it_says_how_
         UserError, match=r"--engine=openvino needs not-there, which is not installed: pip install .*openvino\]"
     ):
         plan_engines("openvino", CPU)
+
+
+@pytest.mark.parametrize("engine", ["right", "wrong"])
+def test_kept_features_are_those_of_keras_and_say_what_computed_them(engine, dataset, tmp_path, capsys):
+    how = {
+        "manifest": dataset,
+        "views": ["undrawn", "mirrored"],
+        "fit": "squash",
+        "batch_size": 16,  # 24 photos
+        "jit": False,
+    }
+    extractor = Extractor("tiny", (32, 32), "none")
+    engines = Engines("fake", {"fake": FAKES[engine]})
+    found = keep_features(extractor, engines=engines, directory=tmp_path / "fake", **how)
+    expected = keep_features(extractor, engines=Engines(), directory=tmp_path / "keras", **how)
+    assert (found.engines, expected.engines) == (("fake",) if engine == "right" else ("keras",), ("keras",))
+    for ours, theirs in zip(found.views, expected.views, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+    assert expected.views[0].std(axis=0).max() > 1e-3
+    assert ("Fake and Keras differ by 0.01" in capsys.readouterr().err) == (engine == "wrong")
+    again = keep_features(extractor, engines=Engines(), directory=tmp_path / "fake", **how)
+    assert again.engines == found.engines
 
 
 def test_features_are_compared_with_the_largest():

@@ -1,0 +1,155 @@
+"""Predicting on a CPU by each engine beside Keras: the whole command, and bare passes over images in memory.
+
+The control is the same with --engine=keras, in turn with the others; medians count. On a shared machine, processor
+seconds tell more than seconds. The largest difference of a probability from the control's is printed.
+Example: python benchmarks/engines.py --backbone=mobilenet_v2 --weights=mobilenet_v2.weights.h5 --json=engines.json"""
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measuring import scratch_folder
+from predict import make_run, make_set
+
+from carclf.command import run_command
+from carclf.errors import UserError
+from carclf.flags import Options, option, same_option
+from carclf.train_options import TrainOptions
+
+CONTROL = "keras"
+OTHERS = ("onnxruntime", "openvino")
+
+
+@dataclasses.dataclass(frozen=True)
+class EnginesOptions(Options):
+    """Every option of this benchmark."""
+
+    photos: int = option(400, "Test photos, drawn at 640x480.", low=1)
+    backbone: str = same_option(TrainOptions, "backbone", default="efficientnet_b0")
+    weights: str = option("none", "Weights file of the backbone, or none for random ones.", path=True)
+    image_size: int = option(224, "Pixels per side.", low=1)
+    batch_size: int = option(32, "Photos per step.", low=1)
+    repeats: int = option(5, "How often each is measured.", low=1)
+    json: str = option("", "Also write the figures to this file.")
+
+
+def main(options: EnginesOptions) -> None:
+    """Measures and prints."""
+    with scratch_folder() as scratch:
+        data = make_set(scratch / "set", photos=options.photos)
+        weights = options.weights if options.weights == "none" else str(Path(options.weights).resolve())
+        run = make_run(scratch / "run", data, backbone=options.backbone, image_size=options.image_size, weights=weights)
+        commands = measure_commands(run, data, scratch, options=options)
+        bare = measure_bare(run, data, options=options)
+    figures = {"commands": commands, "bare": bare}
+    print(table(figures, options=options))
+    if options.json:
+        content = {"options": dataclasses.asdict(options)} | figures
+        Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def measure_commands(run: Path, data: Path, scratch: Path, *, options: EnginesOptions) -> dict[str, Any]:
+    """Returns seconds and processor seconds of `carclf.predict` by each engine, and what it said of the engines."""
+    names = (CONTROL, *OTHERS, "auto")
+    found: dict[str, Any] = {name: {"seconds": [], "busy": [], "said": ""} for name in names}
+    for _ in range(options.repeats):
+        for name in names:
+            started, busy_before = time.perf_counter(), _busy_of_children()
+            answer = subprocess.run(
+                [
+                    *(sys.executable, "-m", "carclf.predict", f"--run={run}", f"--data={data}", f"--engine={name}"),
+                    *(f"--output={scratch / name}.csv", f"--probabilities={scratch / name}-all.csv"),
+                    *("--device=cpu", f"--batch_size={options.batch_size}", "--decision=plain"),
+                ],
+                capture_output=True,
+                text=True,
+            )
+            if answer.returncode:
+                raise UserError(f"--engine={name} ended with {answer.returncode}: {answer.stderr.strip()[-2000:]}")
+            found[name]["seconds"].append(time.perf_counter() - started)
+            found[name]["busy"].append(_busy_of_children() - busy_before)
+            found[name]["said"] = "; ".join(line for line in answer.stdout.splitlines() if line.startswith("Engine"))
+    for name in names:
+        found[name]["difference"] = _difference(scratch / f"{name}-all.csv", scratch / f"{CONTROL}-all.csv")
+    return found
+
+
+def _busy_of_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _difference(path: Path, control: Path) -> float:
+    """Returns the largest difference of a probability between two files."""
+    import pandas as pd
+
+    ours, theirs = pd.read_csv(path), pd.read_csv(control)
+    names = [name for name in theirs.select_dtypes("number") if name not in ("Id", "id", "margin")]
+    return float((ours[names] - theirs[names]).abs().to_numpy().max())
+
+
+def measure_bare(folder: Path, data: Path, *, options: EnginesOptions) -> dict[str, Any]:
+    """Returns seconds and processor seconds per image of forward passes over a batch of rendered photos."""
+    from carclf import runs
+    from carclf.data.manifest import load_manifest
+    from carclf.data.pipeline import view_batches
+    from carclf.device import select_device
+
+    select_device("cpu")
+
+    from carclf.engines.frozen import freeze
+    from carclf.engines.table import ENGINES
+    from carclf.inference.programs import build_programs
+    from carclf.model.photo_classifier import network_of
+    from carclf.recipe import parse_views
+    from carclf.workers import usable_cores
+
+    (program,) = build_programs(runs.load_run(folder), views=parse_views("clean"), jit=False)
+    manifest = load_manifest(str(data))
+    batches = view_batches(
+        manifest=manifest, split="test", folds=None, batch_size=options.batch_size, view_sets=[program.view_set]
+    )
+    batch = next(iter(batches))
+    images = program.images({"canvas": batch["canvas"], "extent": batch["extent"]}, batch["draws"][0], 0)
+    graph = freeze(network_of(program.photo_classifier))
+    forwards: dict[str, Callable[..., Any]] = {CONTROL: graph.by_keras}
+    for name in OTHERS:
+        load = ENGINES[name].load
+        assert load is not None
+        forwards[name] = load(graph, usable_cores())
+    found: dict[str, Any] = {name: {"seconds": [], "busy": []} for name in forwards}
+    for forward in forwards.values():
+        forward(images)
+    for _ in range(2 * options.repeats):
+        for name, forward in forwards.items():
+            started, busy_before = time.perf_counter(), time.process_time()
+            forward(images)
+            found[name]["seconds"].append((time.perf_counter() - started) / len(images))
+            found[name]["busy"].append((time.process_time() - busy_before) / len(images))
+    return found
+
+
+def table(figures: dict[str, Any], *, options: EnginesOptions) -> str:
+    """Returns the medians as a printable table, each with how many times as fast as the control it is."""
+    lines = [f"{options.backbone} at {options.image_size} px, {options.photos} photos"]
+    for what, unit, factor in (("commands", "s", 1.0), ("bare", "ms an image", 1000.0)):
+        control = {key: statistics.median(figures[what][CONTROL][key]) for key in ("seconds", "busy")}
+        for name, of in figures[what].items():
+            seconds, busy = (statistics.median(of[key]) for key in ("seconds", "busy"))
+            line = f"{what:<10}{name:<14}{factor * seconds:>8.2f} {unit} ({control['seconds'] / seconds:.2f} x)"
+            line += f", processor {factor * busy:.2f} ({control['busy'] / busy:.2f} x)"
+            if "difference" in of:
+                line += f", differs by {of['difference']:.1g}"
+            lines.append(f"{line}. {of['said']}" if of.get("said") else line)
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main, EnginesOptions, description=__doc__ or "")

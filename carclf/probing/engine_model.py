@@ -1,0 +1,59 @@
+"""A backbone behind Render that computes features by Keras, or by an engine that takes over from it."""
+
+import time
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from carclf.engines.agreement import feature_difference
+from carclf.engines.choice import KERAS, Engines
+from carclf.engines.switch import Switch
+from carclf.model.compile import compiled_prediction
+from carclf.model.photo_classifier import network_of, renderer_of
+
+
+class EngineModel:
+    """Batches of arrays to features, in one thread.
+
+    Attributes:
+      width: D, the number of features.
+    """
+
+    def __init__(self, model: keras.Model, *, engines: Engines, images: int, jit: bool) -> None:
+        """A model that Keras computes at first.
+
+        Args:
+          model: from `build_photo_classifier`, of a network whose outputs are features [B, D].
+          engines: that may take over.
+          images: how many are to be computed.
+          jit: whether XLA compiles it.
+        """
+        model.compile(jit_compile=jit)
+        self.width = int(model.output_shape[-1])
+        self._model, self._engines = model, engines
+        self._render = compiled_prediction(renderer_of(model), lambda inputs: inputs, jit=jit)
+        self._switch = Switch(engines, network_of(model), images=images, difference=feature_difference)
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the features, float32 [B, D], of the pipeline's arrays."""
+        if self._switch.taken_over:
+            return self._by_engine(inputs)
+        started = time.perf_counter()
+        features = np.asarray(self._model.predict_on_batch(inputs))
+        seconds = time.perf_counter() - started
+        if not self._switch.decided and self._switch.answered(
+            len(features), seconds, images=lambda: np.asarray(self._render(inputs)), expected=features
+        ):
+            return self._by_engine(inputs)
+        self._engines.note(KERAS)
+        return features
+
+    def _by_engine(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._switch.compute(np.asarray(self._render(inputs)))
+
+    def used(self) -> tuple[str, ...]:
+        """Returns the engines that have computed features since the last call, by their names in `ENGINES`."""
+        used = tuple(self._engines.used)
+        self._engines.used.clear()
+        return used
