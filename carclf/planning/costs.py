@@ -20,7 +20,8 @@ class Timing:
       once_seconds: from the start of the process to its end, without the epochs but with the compilation.
       compile_seconds: the part of it that the first epoch took longer than the later ones.
       train_seconds: of a training photo in an epoch.
-      val_seconds: of a validation photo in an epoch, with what the end of an epoch costs.
+      val_seconds: of a validation photo in an epoch, with the checkpoint at its end.
+      pause_seconds: between two epochs, when the best weights are written.
     """
 
     candidate: Candidate
@@ -30,6 +31,7 @@ class Timing:
     compile_seconds: float
     train_seconds: float
     val_seconds: float
+    pause_seconds: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ def timing_of(
     history: Sequence[Mapping[str, float]],
     *,
     wall_seconds: float,
+    period_seconds: float,
     train_photos: int,
     val_photos: int,
 ) -> Timing:
@@ -87,22 +90,25 @@ def timing_of(
       candidate: what ran.
       history: seconds and images_per_second of each epoch, two at least.
       wall_seconds: of the whole process.
+      period_seconds: from the last training step of the last epoch but one to that of the last.
       train_photos: photos that it trained on.
       val_photos: photos that it was validated on.
     """
-    steps = train_photos // candidate.batch_size
-    later = history[1:]
-    epoch = _mean(row["seconds"] for row in later)
-    trained = _mean(steps * candidate.batch_size / row["images_per_second"] for row in later)
+    photos = train_photos // candidate.batch_size * candidate.batch_size
+    trained = [photos / row["images_per_second"] for row in history]
+    ended = [row["seconds"] - spent for row, spent in zip(history, trained, strict=True)]
+    epoch = _mean(row["seconds"] for row in history[1:])
     compiling = max(history[0]["seconds"] - epoch, 0.0)
+    pause = max(period_seconds - ended[-2] - trained[-1], 0.0)
     return Timing(
         candidate=candidate,
         train_photos=train_photos,
         val_photos=val_photos,
-        once_seconds=max(wall_seconds - sum(row["seconds"] for row in history), 0.0) + compiling,
+        once_seconds=max(wall_seconds - len(history) * (epoch + pause), 0.0),
         compile_seconds=compiling,
-        train_seconds=min(trained, epoch) / (steps * candidate.batch_size),
-        val_seconds=max(epoch - trained, 0.0) / val_photos,
+        train_seconds=_mean(trained[1:]) / photos,
+        val_seconds=max(_mean(ended[1:]), 0.0) / val_photos,
+        pause_seconds=pause,
     )
 
 
@@ -119,6 +125,7 @@ def stage_seconds(timing: Timing, photos: Photos, *, epochs: int, forward: Timin
     """
     batch = timing.candidate.batch_size
     epoch = photos.train // batch * batch * timing.train_seconds + photos.val * timing.val_seconds
+    epoch += timing.pause_seconds
     more_val = max(photos.val - timing.val_photos, 0)
     seconds = timing.once_seconds + epochs * epoch + more_val * forward.val_seconds
     if timing.candidate.part == HEAD:

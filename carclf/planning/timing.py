@@ -91,7 +91,12 @@ class Stopwatch:
         """
         run, log = self.folder / name, self.folder / f"{name}.txt"
         options = {**candidate.options(), **self.given, "epochs": str(EPOCHS), "patience": "0", "run": str(run)}
-        options |= {"data": self.sample.directory, "init_from": "", "val_fold": self.given.get("val_fold", "0")}
+        options |= {
+            "save_every": "0",
+            "data": self.sample.directory,
+            "init_from": "",
+            "val_fold": self.given.get("val_fold", "0"),
+        }
         flags = [f"--stage={STAGES[candidate.part]}", *(f"--{key}={value}" for key, value in options.items())]
         code, seconds = self._run("carclf.train", flags, log)
         if code == -signal.SIGKILL and seconds >= self.limit_seconds:
@@ -106,6 +111,7 @@ class Stopwatch:
             candidate,
             history,
             wall_seconds=seconds,
+            period_seconds=_period(run, steps=self.sample.train_photos // candidate.batch_size),
             train_photos=self.sample.train_photos,
             val_photos=self.sample.val_photos,
         )
@@ -143,6 +149,13 @@ def describe(timing: Timing) -> str:
         f"{shown} photos per second, {timing.once_seconds:.0f} s besides the epochs, "
         f"{timing.compile_seconds:.0f} s of them to compile"
     )
+
+
+def _period(run: Path, *, steps: int) -> float:
+    """Returns the seconds between the checkpoints of the last two epochs, each written after its last step."""
+    files = (run / runs.CHECKPOINTS_FOLDER / f"step-{epoch * steps:08d}.json" for epoch in (EPOCHS - 1, EPOCHS))
+    before, last = (file.stat().st_mtime for file in files)
+    return last - before
 
 
 def _network(candidate: Candidate) -> str:

@@ -22,6 +22,7 @@ def timing(
         compile_seconds=once / 4,
         train_seconds=seconds,
         val_seconds=seconds / 3,
+        pause_seconds=0.5,
     )
 
 

@@ -20,12 +20,13 @@ HISTORY = [
 
 @pytest.fixture
 def timed():
-    return timing_of(CANDIDATE, HISTORY, wall_seconds=30.0, train_photos=25, val_photos=5)
+    return timing_of(CANDIDATE, HISTORY, wall_seconds=30.0, period_seconds=5.5, train_photos=25, val_photos=5)
 
 
 def test_the_epochs_are_taken_apart(timed):
     assert timed.compile_seconds == pytest.approx(7)
-    assert timed.once_seconds == pytest.approx(30 - 22 + 7)
+    assert timed.pause_seconds == pytest.approx(0.5)
+    assert timed.once_seconds == pytest.approx(30 - 3 * 5.5)
     assert timed.train_seconds == pytest.approx(4 / 20)
     assert timed.val_seconds == pytest.approx(1 / 5)
 
@@ -37,7 +38,7 @@ def test_the_same_run_takes_as_long_as_it_took(timed):
 
 def test_more_epochs_and_photos_take_longer(timed):
     photos = Photos(train=99, val=15, predicted=1)
-    epoch = 90 * 0.2 + 15 * 0.2
+    epoch = 90 * 0.2 + 15 * 0.2 + 0.5
     expected = timed.once_seconds + 4 * epoch + 10 * 0.2  # ten more photos to evaluate at the end
     assert stage_seconds(timed, photos, epochs=4, forward=timed, chained=False) == pytest.approx(expected)
     chained = stage_seconds(timed, photos, epochs=4, forward=timed, chained=True)
@@ -47,7 +48,7 @@ def test_more_epochs_and_photos_take_longer(timed):
 def test_a_head_stage_also_computes_the_features_of_what_was_not_timed():
     head, forward = timing(HEAD, 128, seconds=0.001), timing(ALL, 128, seconds=0.3)
     photos = Photos(train=1600, val=200, predicted=1)
-    epochs = 4 * (1600 * head.train_seconds + 200 * head.val_seconds)
+    epochs = 4 * (1600 * head.train_seconds + 200 * head.val_seconds + 0.5)
     looked_at = 2 * (1600 - 160) + (200 - 64) + (200 - 64)
     expected = head.once_seconds + epochs + looked_at * forward.val_seconds
     assert stage_seconds(head, photos, epochs=4, forward=forward, chained=False) == pytest.approx(expected)

@@ -1,5 +1,6 @@
 """Timings come from the commands; what is too slow or fails is left out with its reason."""
 
+import os
 import signal
 
 import pytest
@@ -33,6 +34,11 @@ def commands(monkeypatch):
             folder = output.parent / output.stem
             folder.mkdir()
             (folder / runs.HISTORY_FILE).write_text(HISTORY)
+            checkpoints = folder / runs.CHECKPOINTS_FOLDER
+            checkpoints.mkdir()
+            for step, seconds in (("step-00000006", 100), ("step-00000009", 104)):
+                (checkpoints / f"{step}.json").touch()
+                os.utime(checkpoints / f"{step}.json", (seconds, seconds))
         return code
 
     monkeypatch.setattr(timing, "run_child", run_child)
@@ -50,7 +56,8 @@ def test_each_candidate_trains_the_sample_for_a_few_epochs(commands, tmp_path):
     timings = stopwatch(tmp_path).times(CANDIDATES)
     assert timings.device == "Device: 1 CPU."
     assert [one.candidate for one in timings.stages] == CANDIDATES
-    assert [one.once_seconds for one in timings.stages] == [20 - 15 + 6] * 3
+    # Training takes all 3 s of an epoch, and the checkpoints are 4 s apart.
+    assert [(one.pause_seconds, one.once_seconds) for one in timings.stages] == [(1, 20 - 3 * 4)] * 3
     assert [words[0] for words in started] == [
         "carclf.planning.starting", "carclf.train", "carclf.predict", "carclf.train", "carclf.train",
     ]  # fmt: skip
