@@ -77,10 +77,14 @@ class Stopwatch:
         """Returns the line about the device, and the seconds until TensorFlow and Keras have started."""
         log = self.folder / "start.txt"
         arguments = [self.given.get("device", "auto"), self.given.get("precision", "auto")]
-        code, seconds = self._run("carclf.planning.starting", arguments, log)
+        code, seconds = self._run("carclf.planning.starting", arguments, log, limit_seconds=None)
         line = _last_line(log)
         if code:
-            raise UserError(line.removeprefix("Error: ").rstrip(".") + ".")
+            if line.startswith("Error: "):
+                raise UserError(line.removeprefix("Error: "))
+            raise UserError(
+                f"TensorFlow did not start (exit code {code}, {line!r}): see what python -c 'import tensorflow' says."
+            )
         return line, seconds
 
     def _time(self, candidate: Candidate, name: str) -> Timing:
@@ -98,7 +102,7 @@ class Stopwatch:
             "val_fold": self.given.get("val_fold", "0"),
         }
         flags = [f"--stage={STAGES[candidate.part]}", *(f"--{key}={value}" for key, value in options.items())]
-        code, seconds = self._run("carclf.train", flags, log)
+        code, seconds = self._run("carclf.train", flags, log, limit_seconds=self.limit_seconds)
         if code == -signal.SIGKILL and seconds >= self.limit_seconds:
             raise TimingFailedError(f"too slow for this budget, {seconds:.0f} s for {EPOCHS} short epochs")
         if code:
@@ -122,17 +126,19 @@ class Stopwatch:
         flags = [f"--run={self.folder / name}", f"--data={self.sample.directory}", "--split=val", "--tta=clean"]
         if "device" in self.given:
             flags.append(f"--device={self.given['device']}")
-        code, seconds = self._run("carclf.predict", [*flags, f"--output={output}"], log)
+        code, seconds = self._run("carclf.predict", [*flags, f"--output={output}"], log, limit_seconds=None)
         if code:
             raise UserError(f"The prediction could not be timed: {_last_line(log).removeprefix('Error: ')}")
         run_seconds = seconds - start_seconds - timing.val_photos * timing.val_seconds
         return PredictionTiming(start_seconds=start_seconds, run_seconds=max(run_seconds, 0.1))
 
-    def _run(self, module: str, arguments: Sequence[str], log: Path) -> tuple[int, float]:
+    def _run(
+        self, module: str, arguments: Sequence[str], log: Path, *, limit_seconds: float | None
+    ) -> tuple[int, float]:
         """Runs a command and returns its exit code and its seconds."""
         started = time.monotonic()
         command = [sys.executable, "-m", module, *arguments]
-        code = run_child(command, what="timing", output=log, limit_seconds=self.limit_seconds)
+        code = run_child(command, what="timing", output=log, limit_seconds=limit_seconds)
         return code, time.monotonic() - started
 
 

@@ -29,7 +29,7 @@ def commands(monkeypatch):
         given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments if "=" in argument)
         code, text = ends.get(given.get("image_size", module), (0, "Device: 1 CPU."))
         output.write_text(f"{text}\n")
-        clock[0] += limit_seconds + 1 if code == -signal.SIGKILL and not text else 20
+        clock[0] += (limit_seconds or 0) + 1 if code == -signal.SIGKILL else 20
         if module == "carclf.train" and not code:
             folder = output.parent / output.stem
             folder.mkdir()
@@ -102,6 +102,13 @@ def test_a_device_that_is_not_there_is_told_first(commands, tmp_path):
     with pytest.raises(UserError, match=r"^--device=gpu was asked for and TensorFlow sees no GPU\.$"):
         stopwatch(tmp_path).times(CANDIDATES)
     assert len(started) == 1
+
+
+def test_tensorflow_that_does_not_start_is_told(commands, tmp_path):
+    _, ends = commands
+    ends["carclf.planning.starting"] = (-11, "Segmentation fault")
+    with pytest.raises(UserError, match=r"TensorFlow did not start \(exit code -11, 'Segmentation fault'\): see what"):
+        stopwatch(tmp_path).times(CANDIDATES)
 
 
 def test_timings_take_a_tenth_of_a_long_budget_and_two_minutes_of_a_short_one():
