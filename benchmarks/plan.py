@@ -44,7 +44,7 @@ def main(options: PlanBenchmarkOptions) -> None:
         said = run(["carclf.train", "--plan", *plan], folder=scratch)[0]
         planning = time.perf_counter() - started
         train, predict = (
-            shlex.split(line)[3:] for line in re.findall(r"^(?:Train|Then): (.*)$", said, flags=re.MULTILINE)
+            shlex.split(line)[2:] for line in re.findall(r"^(?:Train|Then): (.*)$", said, flags=re.MULTILINE)
         )
         content = json.loads((scratch / "plans" / "plan.json").read_text(encoding="utf-8"))
         real = stage_seconds(train, folder=scratch)
