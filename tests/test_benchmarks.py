@@ -156,3 +156,26 @@ def test_the_error_for_an_unknown_case_is_one_sentence():
     answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert answer.returncode == 2
     assert answer.stderr.startswith("Error: --cases=b9_999: there is no b9_999; choose of b0_224, b3_300")
+
+
+def test_pseudo_labels_are_compared_with_true_labels_of_the_same_photos(load, tmp_path):
+    pseudo = load("pseudo_labels")
+    fold = {"seconds": dict.fromkeys((pseudo.TEACHER, pseudo.STUDENT, pseudo.CONTROL), 2.0), "hidden": 30, "pseudo": 20,
+            "right": 18}  # fmt: skip
+    figures = pseudo.pooled(
+        [fold | {"hits": [[1, 0, 0], [1, 1, 0], [1, 1, 1]]}, fold | {"hits": [[1, 1], [0, 1], [1, 1]]}]
+    )
+    table = pseudo.report(figures)
+    assert "40 of 60 hidden photos got a pseudo-label, and 90.0% of these are right; 5 held-out photos" in table
+    assert "without                         0.600 in 4.0 s\n" in table
+    assert "pseudo-labels                   0.600 in 4.0 s, +1 −1 against without, p = 1" in table
+    assert "true labels of the same photos  1.000 in 4.0 s, +2 −0 against without, p = 0.5" in table
+
+
+def test_a_third_of_each_class_loses_its_labels(load, photos, tmp_path):
+    hidden = load("pseudo_labels").hide(photos, tmp_path / "photos", seed=0)
+    assert sorted(hidden.values()) == ["class0"] * 4 + ["class1"] * 4 + ["class2"] * 4
+    listed = (tmp_path / "photos" / "train.csv").read_text().splitlines()[1:]
+    assert len(listed) == 24
+    assert not {line.partition(",")[0] for line in listed} & hidden.keys()
+    assert {path.name for path in (tmp_path / "photos" / "test").iterdir()} == hidden.keys()
