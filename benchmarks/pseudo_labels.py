@@ -69,9 +69,11 @@ def main(options: PseudoBenchmarkOptions) -> None:
 
 def hide(source: Path, target: Path, *, seed: int) -> dict[str, str]:
     """Copies the photos into train/ with train.csv, and a third of each class into test/; returns their classes."""
-    rng, listed, hidden = np.random.default_rng(seed), [], {}
-    for folder in ("train", "test"):
-        (target / folder).mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    listed: list[tuple[str, str]] = []
+    hidden: dict[str, str] = {}
+    for split in ("train", "test"):
+        (target / split).mkdir(parents=True)
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
         photos = sorted(folder.iterdir())
         chosen = set(rng.permutation(len(photos))[: round(HIDDEN_FRACTION * len(photos))].tolist())
