@@ -31,24 +31,26 @@ OTHERS = ("onnxruntime", "openvino")
 class EnginesOptions(Options):
     """Every option of this benchmark."""
 
-    photos: int = option(400, "Test photos, drawn at 640x480.", low=1)
+    data: str = option("", "Data set whose test photos are predicted; by default one is drawn.", path=True)
+    photos: int = option(400, "Test photos to draw, of 640x480.", low=1)
     backbone: str = same_option(TrainOptions, "backbone", default="efficientnet_b0")
     weights: str = option("none", "Weights file of the backbone, or none for random ones.", path=True)
     image_size: int = option(224, "Pixels per side.", low=1)
     batch_size: int = option(32, "Photos per step.", low=1)
     repeats: int = option(5, "How often each is measured.", low=1)
+    commands: bool = option(True, "Also run the whole command; else only bare passes.")
     json: str = option("", "Also write the figures to this file.")
 
 
 def main(options: EnginesOptions) -> None:
     """Measures and prints."""
     with scratch_folder() as scratch:
-        data = make_set(scratch / "set", photos=options.photos)
+        data = Path(options.data) if options.data else make_set(scratch / "set", photos=options.photos)
         weights = options.weights if options.weights == "none" else str(Path(options.weights).resolve())
         run = make_run(scratch / "run", data, backbone=options.backbone, image_size=options.image_size, weights=weights)
-        commands = measure_commands(run, data, scratch, options=options)
-        bare = measure_bare(run, data, options=options)
-    figures = {"commands": commands, "bare": bare}
+        commands = measure_commands(run, data, scratch, options=options) if options.commands else {}
+        photos, bare = measure_bare(run, data, options=options)
+    figures = {"photos": photos, "commands": commands, "bare": bare}
     print(table(figures, options=options))
     if options.json:
         content = {"options": dataclasses.asdict(options)} | figures
@@ -75,6 +77,11 @@ def measure_commands(run: Path, data: Path, scratch: Path, *, options: EnginesOp
                 raise UserError(f"--engine={name} ended with {answer.returncode}: {answer.stderr.strip()[-2000:]}")
             found[name]["seconds"].append(time.perf_counter() - started)
             found[name]["busy"].append(_busy_of_children() - busy_before)
+            print(
+                f"{name}: {found[name]['seconds'][-1]:.1f} s, processor {found[name]['busy'][-1]:.1f}",
+                file=sys.stderr,
+                flush=True,
+            )
             found[name]["said"] = "; ".join(line for line in answer.stdout.splitlines() if line.startswith("Engine"))
     for name in names:
         found[name]["difference"] = _difference(scratch / f"{name}-all.csv", scratch / f"{CONTROL}-all.csv")
@@ -95,8 +102,8 @@ def _difference(path: Path, control: Path) -> float:
     return float((ours[names] - theirs[names]).abs().to_numpy().max())
 
 
-def measure_bare(folder: Path, data: Path, *, options: EnginesOptions) -> dict[str, Any]:
-    """Returns seconds and processor seconds per image of forward passes over a batch of rendered photos."""
+def measure_bare(folder: Path, data: Path, *, options: EnginesOptions) -> tuple[int, dict[str, Any]]:
+    """Returns the number of test photos, and seconds and processor seconds per image of passes over images."""
     from carclf import runs
     from carclf.data.manifest import load_manifest
     from carclf.data.pipeline import view_batches
@@ -133,13 +140,15 @@ def measure_bare(folder: Path, data: Path, *, options: EnginesOptions) -> dict[s
             forward(images)
             found[name]["seconds"].append((time.perf_counter() - started) / len(images))
             found[name]["busy"].append((time.process_time() - busy_before) / len(images))
-    return found
+    return manifest.photos("test"), found
 
 
 def table(figures: dict[str, Any], *, options: EnginesOptions) -> str:
     """Returns the medians as a printable table, each with how many times as fast as the control it is."""
-    lines = [f"{options.backbone} at {options.image_size} px, {options.photos} photos"]
+    lines = [f"{options.backbone} at {options.image_size} px, {figures['photos']} photos"]
     for what, unit, factor in (("commands", "s", 1.0), ("bare", "ms an image", 1000.0)):
+        if not figures[what]:
+            continue
         control = {key: statistics.median(figures[what][CONTROL][key]) for key in ("seconds", "busy")}
         for name, of in figures[what].items():
             seconds, busy = (statistics.median(of[key]) for key in ("seconds", "busy"))
