@@ -119,7 +119,12 @@ class Engines:
         if not names:
             return None
         started = time.perf_counter()
-        graph, images = freeze(network), work.images()
+        images = work.images()
+        try:
+            graph = freeze(network)
+        except Exception as error:  # whatever a network of KerasHub may hold
+            warn_of(error, self.candidates[names[0]])
+            return None
         frozen_seconds = time.perf_counter() - started
         loaded: dict[str, Forward] = {}
         costs: dict[str, float] = {}
@@ -204,10 +209,15 @@ def load_checked(
         forward = row.load(graph, usable_cores())
         apart = difference(forward(images), expected)
     except Exception as error:  # the engines' errors have no base in common
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        print(f"Warning: {row.title} cannot run this network ({reason}), so Keras does.", file=sys.stderr, flush=True)
+        warn_of(error, row)
         return None
     return forward if agrees(apart, row) else None
+
+
+def warn_of(error: Exception, row: Engine) -> None:
+    """Says on stderr that an engine cannot run a network."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    print(f"Warning: {row.title} cannot run this network ({reason}), so Keras does.", file=sys.stderr, flush=True)
 
 
 def agrees(apart: float, row: Engine) -> bool:

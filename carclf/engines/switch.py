@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from carclf.engines.agreement import probability_difference
-from carclf.engines.choice import AUTO, KERAS, Engines, Taken, Work, agrees
+from carclf.engines.choice import AUTO, KERAS, Engines, Taken, Work, agrees, warn_of
 
 TIMED_BATCHES = 3  # of Keras, before an engine is chosen; the first one compiles
 
@@ -50,16 +50,22 @@ class Switch:
     def compute(self, images: np.ndarray) -> np.ndarray:
         """Returns the outputs of the engine that has taken over, float32 [B, …].
 
-        If it took over while rehearsing, the first photos are computed by Keras, too, which goes on if they disagree.
+        If it took over while rehearsing, Keras computes the first photos, too.
+        Where they disagree, or the engine fails, Keras goes on.
         """
         assert self._taken is not None
         name, forward, by_keras = self._taken
-        found = forward(images)
-        if self._rehearsed and not self._engines.rehearsing:
-            self._rehearsed = False
-            expected = by_keras(images)
-            if not agrees(self._difference(found, expected), self._engines.candidates[name]):
-                self._taken, found, name = None, expected, KERAS
+        again = self._rehearsed and not self._engines.rehearsing
+        try:
+            found = forward(images)
+            agreed = not again or agrees(self._difference(found, by_keras(images)), self._engines.candidates[name])
+        except Exception as error:  # the engines' errors have no base in common
+            warn_of(error, self._engines.candidates[name])
+            agreed = False
+        self._rehearsed = self._rehearsed and not again
+        if not agreed:
+            name, found = KERAS, by_keras(images)
+            self._taken = Taken(KERAS, by_keras, by_keras)
         self._engines.note(name)
         return found
 

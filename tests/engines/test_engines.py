@@ -1,7 +1,9 @@
 """Engines give the probabilities of Keras, or Keras answers: networks, heads, batches, views, runs, and what fails."""
 
+import configparser
 import dataclasses
 import functools
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -151,13 +153,21 @@ FAKES = {
 SAID = {
     "wrong": "Warning: Fake and Keras differ by 0.",
     "nan": "Warning: Fake and Keras differ by nan on the first photos, more than 0.0001, so Keras answers.",
+    "unfrozen": "Warning: Fake cannot run this network (no graph), so Keras does.",
     "broken": "Warning: Fake cannot run this network (list index out of range), so Keras does.",
 }
 
 
 @pytest.mark.parametrize("fault", SAID)
-def test_keras_answers_and_says_so_where_an_engine_disagrees_or_fails(fault, dataset, run, by_keras, capsys):
-    engines = Engines("fake", {"fake": FAKES[fault]})
+def test_keras_answers_and_says_so_where_an_engine_disagrees_or_fails(
+    fault, dataset, run, by_keras, capsys, monkeypatch
+):
+    def freeze_nothing(network):
+        raise ValueError("no graph")
+
+    if fault == "unfrozen":
+        monkeypatch.setattr(choice, "freeze", freeze_nothing)
+    engines = Engines("fake", {"fake": FAKES.get(fault, FAKES["right"])})
     (found,) = predict_runs([run], manifest=dataset, engines=engines, **HOW)
     np.testing.assert_array_equal(found.probabilities, by_keras[0])
     assert engines.used == ["keras"]
@@ -241,6 +251,20 @@ def test_auto_takes_over_after_a_trial_which_serves_all_networks_that_are_alike(
         np.testing.assert_allclose(ours.probabilities, expected, atol=TOLERANCE)
 
 
+def tiring(graph: FrozenGraph, threads: int) -> Forward:
+    """Returns a network that fails in its fourth batch."""
+    calls = iter([graph.by_keras] * 3)
+    return lambda images: next(calls)(images)
+
+
+def test_where_an_engine_fails_later_keras_goes_on(dataset, run, by_keras, capsys):
+    engines = Engines("fake", {"fake": Engine(title="Fake", load=tiring)})
+    (found,) = predict_runs([run], manifest=dataset, engines=engines, **HOW)
+    np.testing.assert_allclose(found.probabilities, by_keras[0], atol=1e-6)
+    assert engines.used == ["fake", "keras"]
+    assert capsys.readouterr().err.count("Warning: Fake cannot run this network (StopIteration), so Keras does.") == 1
+
+
 # Agrees on the blank images of a rehearsal alone.
 DECEITFUL = Engine(
     title="Fake",
@@ -314,6 +338,14 @@ def test_kept_features_are_those_of_keras_and_say_what_computed_them(engine, dat
     assert ("Fake and Keras differ by 0.01" in capsys.readouterr().err) == (engine == "wrong")
     again = keep_features(extractor, engines=Engines(), directory=tmp_path / "fake", **how)
     assert again.engines == found.engines
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_engine_has_an_extra_of_its_name_that_brings_its_packages(name):
+    metadata = configparser.ConfigParser()
+    metadata.read(Path(__file__).parent.parent.parent / "setup.cfg")
+    brought = {line.split(">=")[0] for line in metadata["options.extras_require"][name].split()}
+    assert set(ENGINES[name].packages.values()) <= brought
 
 
 def test_features_are_compared_with_the_largest():
