@@ -31,7 +31,7 @@ class Stopwatch:
       sample: what they train on.
       given: options of the command line by name, which every stage has.
       folder: where runs and logs go.
-      limit_seconds: how long a candidate may take, and all of them together before no other is begun.
+      limit_seconds: how long a candidate after the first may take, and all together before no other is begun.
     """
 
     sample: Sample
@@ -59,7 +59,8 @@ class Stopwatch:
                 print(f"{name} is left out: a smaller size was too slow or failed.", flush=True)
                 continue
             try:
-                timing = self._time(candidate, str(number))
+                # The first that can be timed may take what it takes: it says how small a budget can be.
+                timing = self._time(candidate, str(number), limit_seconds=self.limit_seconds if timed else None)
             except TimingFailedError as error:
                 slow.setdefault(_network(candidate), candidate.pixels)
                 reason = str(error)
@@ -70,7 +71,7 @@ class Stopwatch:
             if not prediction.run_seconds:
                 prediction = self._time_prediction(timing, str(number), start_seconds)
         if not timed:
-            raise UserError(f"Nothing can be planned: {reason}; choose with --backbone, --image_size or --batch_size.")
+            raise UserError(f"Nothing can be planned: {reason}.")
         return Timings(device, tuple(timed), prediction)
 
     def _start(self) -> tuple[str, float]:
@@ -87,7 +88,7 @@ class Stopwatch:
             )
         return line, seconds
 
-    def _time(self, candidate: Candidate, name: str) -> Timing:
+    def _time(self, candidate: Candidate, name: str, *, limit_seconds: float | None) -> Timing:
         """Trains a candidate and returns its timing.
 
         Raises:
@@ -102,8 +103,8 @@ class Stopwatch:
             "val_fold": self.given.get("val_fold", "0"),
         }
         flags = [f"--stage={STAGES[candidate.part]}", *(f"--{key}={value}" for key, value in options.items())]
-        code, seconds = self._run("carclf.train", flags, log, limit_seconds=self.limit_seconds)
-        if code == -signal.SIGKILL and seconds >= self.limit_seconds:
+        code, seconds = self._run("carclf.train", flags, log, limit_seconds=limit_seconds)
+        if code == -signal.SIGKILL and limit_seconds is not None and seconds >= limit_seconds:
             raise TimingFailedError(f"too slow for this budget, {seconds:.0f} s for {EPOCHS} short epochs")
         if code:
             raise TimingFailedError(_last_line(log).removeprefix("Error: ").rstrip(".") or f"exit code {code}")

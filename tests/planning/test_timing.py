@@ -21,11 +21,14 @@ def commands(monkeypatch):
     """Returns what each command was, and lets a test say how those of an image size end; others train and predict."""
     ends: dict[str, tuple[int, str]] = {}
     started: list[list[str]] = []
+    limits: list[float | None] = []
     clock = [0.0]
 
     def run_child(command, *, what, output, limit_seconds):
         module, arguments = command[2], command[3:]
         started.append([module, *arguments])
+        if module == "carclf.train":
+            limits.append(limit_seconds)
         given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments if "=" in argument)
         code, text = ends.get(given.get("image_size", module), (0, "Device: 1 CPU."))
         output.write_text(f"{text}\n")
@@ -43,7 +46,7 @@ def commands(monkeypatch):
 
     monkeypatch.setattr(timing, "run_child", run_child)
     monkeypatch.setattr(timing.time, "monotonic", lambda: clock[0])
-    return started, ends
+    return started, ends, limits
 
 
 def stopwatch(folder, *, limit: float = 1000.0) -> Stopwatch:
@@ -52,7 +55,7 @@ def stopwatch(folder, *, limit: float = 1000.0) -> Stopwatch:
 
 
 def test_each_candidate_trains_the_sample_for_a_few_epochs(commands, tmp_path):
-    started, _ = commands
+    started, _, _ = commands
     timings = stopwatch(tmp_path).times(CANDIDATES)
     assert timings.device == "Device: 1 CPU."
     assert [one.candidate for one in timings.stages] == CANDIDATES
@@ -67,9 +70,10 @@ def test_each_candidate_trains_the_sample_for_a_few_epochs(commands, tmp_path):
 
 
 def test_a_size_that_is_too_slow_leaves_out_larger_ones(commands, tmp_path, capsys):
-    _, ends = commands
+    _, ends, limits = commands
     ends["48"] = (-signal.SIGKILL, "")
     timings = stopwatch(tmp_path).times(CANDIDATES)
+    assert limits == [None, 1000]  # the first says how small a budget can be, however slow it is
     assert [one.candidate.image_size for one in timings.stages] == ["32"]
     said = capsys.readouterr().out
     assert "48 px: too slow for this budget, 1001 s for 3 short epochs." in said
@@ -77,7 +81,7 @@ def test_a_size_that_is_too_slow_leaves_out_larger_ones(commands, tmp_path, caps
 
 
 def test_a_size_that_fails_leaves_out_larger_ones(commands, tmp_path, capsys):
-    _, ends = commands
+    _, ends, _ = commands
     ends["48"] = (2, "Error: The device is out of memory: lower --batch_size.")
     assert [one.candidate.image_size for one in stopwatch(tmp_path).times(CANDIDATES).stages] == ["32"]
     said = capsys.readouterr().out
@@ -90,14 +94,14 @@ def test_timings_end_when_they_have_taken_enough(commands, tmp_path):
 
 
 def test_the_reason_is_told_if_nothing_can_be_timed(commands, tmp_path):
-    _, ends = commands
+    _, ends, _ = commands
     ends |= dict.fromkeys(("32", "48", "64"), (2, "Error: --weights=b3.h5 is not there: give the path."))
     with pytest.raises(UserError, match=r"Nothing can be planned: --weights=b3.h5 is not there: give the path"):
         stopwatch(tmp_path).times(CANDIDATES)
 
 
 def test_a_device_that_is_not_there_is_told_first(commands, tmp_path):
-    started, ends = commands
+    started, ends, _ = commands
     ends["carclf.planning.starting"] = (2, "Error: --device=gpu was asked for and TensorFlow sees no GPU.")
     with pytest.raises(UserError, match=r"^--device=gpu was asked for and TensorFlow sees no GPU\.$"):
         stopwatch(tmp_path).times(CANDIDATES)
@@ -105,7 +109,7 @@ def test_a_device_that_is_not_there_is_told_first(commands, tmp_path):
 
 
 def test_tensorflow_that_does_not_start_is_told(commands, tmp_path):
-    _, ends = commands
+    _, ends, _ = commands
     ends["carclf.planning.starting"] = (-11, "Segmentation fault")
     with pytest.raises(UserError, match=r"TensorFlow did not start \(exit code -11, 'Segmentation fault'\): see what"):
         stopwatch(tmp_path).times(CANDIDATES)
