@@ -1,8 +1,10 @@
 """A small copy of a data set, on which the command itself can be timed."""
 
+import csv
 import dataclasses
+import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,14 +75,22 @@ def _spread(numbers: np.ndarray, count: int) -> list[int]:
 
 
 def _write(data: Manifest, entries: np.ndarray, directory: Path) -> None:
-    """Writes a data set of these entries of the index; lists of Ids and rows stay those of the whole one."""
-    shards, places = [], []
+    """Writes a data set of these entries of the index, whose lists of Ids have no other photos."""
+    tests = [number for number, shard in enumerate(data.shards) if shard.split == "test"]
+    of_tests = np.isin(entries["shard"], tests)
+    entries, ids, shards, places = entries.copy(), {}, [], []
+    for split, mine in (("train", ~of_tests), ("test", of_tests)):
+        rows = np.unique(entries["row"][mine])
+        entries["row"][mine] = np.searchsorted(rows, entries["row"][mine])
+        content = _listed(data.read_list(data.ids[split]), rows.tolist())
+        _write_file(directory, data.ids[split].file, content)
+        ids[split] = ListFile(data.ids[split].file, len(rows), storage.sha256(content))
     for number in np.unique(entries["shard"]).tolist():
         mine = entries[entries["shard"] == number]
         shard, written = _copy_shard(data, data.shards[number], mine, directory)
         shards.append(shard)
         places.append(written)
-    for file in (*data.ids.values(), *data.lists.values()):
+    for file in data.lists.values():
         _write_file(directory, file.file, data.read_list(file))
     content = to_npy(places)
     _write_file(directory, data.index.file, content)
@@ -88,9 +98,18 @@ def _write(data: Manifest, entries: np.ndarray, directory: Path) -> None:
         data,
         directory=str(directory),
         shards=tuple(shards),
+        ids=ids,
         index=ListFile(data.index.file, len(entries), storage.sha256(content)),
     )
     _write_file(directory, manifests.MANIFEST_FILE, manifests.to_json(sampled))
+
+
+def _listed(content: bytes, rows: Sequence[int]) -> bytes:
+    """Returns the list of Ids with these rows alone."""
+    head, *lines = csv.reader(io.StringIO(content.decode(), newline=""))
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows([head, *(lines[row] for row in rows)])
+    return buffer.getvalue().encode()
 
 
 def _copy_shard(data: Manifest, shard: Shard, entries: np.ndarray, directory: Path) -> tuple[Shard, np.ndarray]:

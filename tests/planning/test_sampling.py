@@ -7,6 +7,7 @@ from carclf.data.index import read_index, read_photo, sizes_for
 from carclf.data.manifest import load_manifest
 from carclf.framing import Framing
 from carclf.planning.sampling import sample_of
+from tests import commands
 
 FRAMINGS = (Framing((32, 32)), Framing((16, 16)))
 
@@ -26,16 +27,35 @@ def test_it_has_as_many_photos_as_it_says(sampled):
     assert 3 <= sample.val_photos <= 3 + 4
 
 
-def test_its_photos_are_those_of_the_same_rows(sampled, dataset):
+def test_its_photos_have_the_ids_and_labels_that_they_had(sampled, dataset):
     _, data = sampled
-    whole, index = read_index(dataset), read_index(data)
-    known = {(dataset.shards[entry["shard"]].split, int(entry["row"])): entry for entry in whole}
-    for entry in index:
-        shard = data.shards[entry["shard"]]
-        original = known[shard.split, int(entry["row"])]
-        assert dataset.shards[original["shard"]].fold == shard.fold
-        assert entry["label"] == original["label"]
-        assert bytes(read_photo(data, entry)) == bytes(read_photo(dataset, original))
+    whole = {photo: entry for split in ("train", "test") for photo, _, entry in photos_of(dataset, split)}
+    for split in ("train", "test"):
+        listed = data.read_ids(split)
+        found = photos_of(data, split)
+        assert sorted(photo for photo, _, _ in found) == sorted(listed["id"])
+        for photo, shard, entry in found:
+            original = whole[photo]
+            assert dataset.shards[original["shard"]].fold == shard.fold
+            assert entry["label"] == original["label"] == listed["label"][entry["row"]]
+            assert bytes(read_photo(data, entry)) == bytes(read_photo(dataset, original))
+
+
+def photos_of(data, split):
+    """Returns (Id, shard, entry of the index) of every photo of a split."""
+    ids = data.read_ids(split)["id"]
+    shards = [(data.shards[entry["shard"]], entry) for entry in read_index(data)]
+    return [(ids[entry["row"]], shard, entry) for shard, entry in shards if shard.split == split]
+
+
+@pytest.mark.slow
+def test_a_stage_trains_and_predicts_on_it(sampled, tmp_path):
+    sample, _ = sampled
+    shared = (f"--data={sample.directory}", "--device=cpu")
+    flags = ("--stage=scratch_96", "--image_size=32", "--batch_size=4", "--epochs=1", "--val_fold=1", "--run=run")
+    commands.open_door("carclf.train", *shared, *flags, folder=tmp_path)
+    commands.open_door("carclf.predict", *shared, "--run=runs/run", "--split=val", "--output=val.csv", folder=tmp_path)
+    assert len((tmp_path / "val.csv").read_text().splitlines()) == 1 + sample.val_photos
 
 
 @pytest.mark.parametrize("framing", FRAMINGS, ids=str)
