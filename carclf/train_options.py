@@ -234,6 +234,15 @@ class TrainOptions(Options):
         since="0.2",
         group=_MODEL,
     )
+    head_temperature: float = option(
+        0.0,
+        "With --init_from: divide the logits of the parent's head by this before the first step, so that a sharp head "
+        "does not distort the backbone when that begins to learn; 0 takes 5 after a stage that trained the head alone, "
+        "else 1.",
+        low=0,
+        since="0.2",
+        group=_MODEL,
+    )
     l2: float = option(0.01, "L2 penalty on the head's hidden layer, if it has one.", low=0, group=_MODEL)
     unfreeze: str = option(
         "all",

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import io
 import json
 import os
@@ -436,8 +437,36 @@ def test_a_stage_that_starts_from_a_run_follows_unless_an_older_version_began_it
     assert [model.get_layer("head_norm").momentum for model in built] == [0.99, 0.9]
     stage = json.loads((home / "head_then" / runs.STAGE_FILE).read_text())
     assert stage["options"]["head_momentum"] == 0.0
-    assert not stage_module._knows_head_momentum({"options": {}})
-    assert stage_module._knows_head_momentum(stage)
+    assert not stage_module._knows("head_momentum", {"options": {}})
+    assert stage_module._knows("head_momentum", stage)
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "changes", "temperature"),
+    [("head", {}, 5.0), ("0.5", {}, 1.0), ("head", {"unfreeze": "head"}, 1.0), ("0.5", {"head_temperature": 2.0}, 2.0)],
+)
+def test_the_head_is_softened_where_the_backbone_begins_to_learn(fit, evaluated_head, unfreeze, changes, temperature):
+    """The steps are too small to matter: the last weights are the softened ones, and the parent's stay the best."""
+    parent = evaluated_head(unfreeze)
+    still = {"learning_rate": 1e-12, "optimizer": "sgd", "epochs": 1, "keep_features": False, "head_momentum": 1 - 1e-9}
+    run = fit(f"after_{unfreeze}_{len(changes)}_{temperature}", init_from=parent.directory.name, **still | changes)
+    before = logits_in(parent.directory / runs.BEST_WEIGHTS)
+    assert logits_in(run.directory / runs.LAST_WEIGHTS) == pytest.approx(before / temperature, abs=1e-6)
+    assert logits_in(run.directory / runs.BEST_WEIGHTS) == pytest.approx(before, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def evaluated_head(fit):
+    """Returns a function that trains a run with this part of the backbone, once."""
+    return functools.cache(lambda unfreeze: fit(f"parent_{unfreeze}", epochs=1, unfreeze=unfreeze, evaluated=True))
+
+
+def logits_in(path: Path) -> np.ndarray:
+    """Returns kernel and bias of the last layer in a weights file, [D + 1, K]."""
+    with h5py.File(path) as file:
+        kernels = [group for name, group in file["layers"].items() if name.startswith("dense")]
+        kernel, bias = (sorted(kernels, key=lambda group: group.name)[-1]["vars"][key][()] for key in ("0", "1"))
+    return np.concatenate([kernel, bias[None]])
 
 
 def test_a_head_starts_from_a_regression_which_stays_if_no_epoch_is_better(fit, monkeypatch):

@@ -41,6 +41,13 @@ def start_head(classifier: keras.Model, regression: Regression, features: Featur
     logits.set_weights([through * stddev[:, None], regression.bias + mean @ through / 2])
 
 
+def divide_logits(classifier: keras.Model, temperature: float) -> None:
+    """Divides the classifier's logits, which thereby name the same classes less surely; 1 changes nothing."""
+    if temperature != 1.0:
+        logits = classifier.get_layer("logits")
+        logits.set_weights([weights / temperature for weights in logits.get_weights()])
+
+
 def _paired(kernel: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the kernel [D, W] with pairs of opposite columns, and [W, K] from the hidden units to the logits."""
     directions, sizes, to_logits = np.linalg.svd(wanted, full_matrices=False)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from carclf import runs
 from carclf.device import Device
+from carclf.model.head_start import divide_logits
 from carclf.runs.checkpoint import checkpoint_folder
 from carclf.training.callbacks import (
     BestWeights,
@@ -102,6 +103,10 @@ def fit_phase(
     if saving.hosts > 1:
         check_same_step(start_step)
     with reporting_failures(phase), contextlib.closing(callbacks.progress):
+        if not start_step:
+            if plan.starts_trained:
+                _validate_start(model, callbacks=callbacks, validation=data.validation)
+            divide_logits(classifier, plan.head_temperature)
         _fit(
             model,
             data=data,
@@ -109,7 +114,6 @@ def fit_phase(
             callbacks=callbacks,
             start_step=start_step,
             is_validated=handed_over is not None,
-            validates_start=plan.starts_trained and handed_over is None,
             verbose=display.verbose,
         )
     save_weights(classifier, saving.directory / runs.LAST_WEIGHTS)
@@ -188,16 +192,12 @@ def _fit(
     callbacks: _Callbacks,
     start_step: int,
     is_validated: bool,
-    validates_start: bool,
     verbose: int,
 ) -> None:
     """Trains from `start_step` to the end, in one `fit`: a second one would average the weights a second time.
 
-    If `start_step` is the end of an epoch, that epoch is validated first, unless it already was. With
-    `validates_start`, so are the weights at step 0.
+    If `start_step` is the end of an epoch, that epoch is validated first, unless it already was.
     """
-    if validates_start and not start_step:
-        _validate_start(model, callbacks=callbacks, validation=data.validation)
     epoch, step_in_epoch = divmod(start_step, phase.steps_per_epoch)
     continues = True
     if start_step and not step_in_epoch and not is_validated:

@@ -31,6 +31,7 @@ from carclf.training.phases import Phase, phase_of_step, plan_phases
 HEAD_MOMENTUM = 0.99  # Keras's own
 FOLLOWING_FRACTION = 0.25  # of an epoch: the statistics of a head that was trained before forget what is older
 LEAST_MOMENTUM = 0.9
+HEAD_TEMPERATURE = 5.0  # source: docs/stages.md, where 5 and 20 were measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Stage:
       features: what it keeps of the frozen backbone's output, or None if it trains on photos.
       preset: what a backbone of KerasHub is built from; None for any other.
       head_follows: whether the statistics of the head's BatchNorm follow the backbone within a part of an epoch.
+      head_softens: whether the backbone begins to learn under a head that was trained on it as it was.
     """
 
     options: TrainOptions
@@ -74,6 +76,21 @@ class Stage:
     features: FeaturePlan | None
     preset: Preset | None = None
     head_follows: bool = False
+    head_softens: bool = False
+
+    @property
+    def head_temperature(self) -> float:
+        """What the logits of the parent's head are divided by before the first step.
+
+        A head that was fitted to frozen features is sharp: the loss curves so strongly in the backbone's weights that the
+        first steps raise it, and the features are lost. Divided logits name the same classes and curve less.
+
+        Source: measured, docs/stages.md; Ren et al. 2023, "How to prepare your task head for finetuning", sections 3-4,
+          stop the training of the head early for the same reason.
+        """
+        if self.options.head_temperature or not self.head_softens:
+            return self.options.head_temperature or 1.0
+        return HEAD_TEMPERATURE
 
     @property
     def head_momentum(self) -> float:
@@ -160,13 +177,19 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         class_weights=_class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
         features=plan_features(options, recipe=recipe, begun=opened.begun),
         preset=_hub_preset(options, opened, phases),
-        head_follows=opened.parent is not None and _knows_head_momentum(opened.begun),
+        head_follows=opened.parent is not None and _knows("head_momentum", opened.begun),
+        head_softens=_begins_to_learn(options, opened.parent) and _knows("head_temperature", opened.begun),
     )
 
 
-def _knows_head_momentum(begun: Mapping[str, Any] | None) -> bool:
-    """Returns whether the run that is resumed, if any, was begun by a carclf with that option: others had 0.99."""
-    return begun is None or "head_momentum" in begun["options"]
+def _knows(option: str, begun: Mapping[str, Any] | None) -> bool:
+    """Returns whether the run that is resumed, if any, was begun by a carclf with that option: others go on without."""
+    return begun is None or option in begun["options"]
+
+
+def _begins_to_learn(options: TrainOptions, parent: runs.Run | None) -> bool:
+    """Returns whether the backbone learns in this stage, and did not in its parent."""
+    return parent is not None and parent.options.unfreeze == "head" and options.unfreeze != "head"
 
 
 def _hub_preset(options: TrainOptions, opened: OpenRun, phases: Sequence[Phase]) -> Preset | None:

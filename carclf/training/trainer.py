@@ -12,6 +12,7 @@ from carclf.data.index import sizes_for
 from carclf.data.input_clock import InputClock
 from carclf.data.pipeline import training_rows
 from carclf.device import leave_other_hosts
+from carclf.model.head_start import divide_logits
 from carclf.model.weights import load_weights_file
 from carclf.runs.opening import OpenRun, Start
 from carclf.train_options import parse_profile_steps
@@ -59,6 +60,7 @@ class Trainer:
 
     def sweep_learning_rates(self) -> Sweep:
         """Returns what `--find_lr` measures; the model is unusable afterwards."""
+        divide_logits(self.classifier, self.stage.head_temperature)
         return sweep_stage(self.stage, self.model)
 
     def train(self, opened: OpenRun) -> FitResult:
@@ -141,6 +143,7 @@ class Trainer:
                 averaged=options.ema_momentum > 0,
                 kept_epochs=options.swa_epochs,
                 starts_trained=stage.starts_trained,
+                head_temperature=stage.head_temperature,
             ),
             saving=saving,
             display=Display(

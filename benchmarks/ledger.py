@@ -1,0 +1,188 @@
+"""Measures what each change of the recipe wins and costs, from the 2020 notebook's to the best, on held-out photos.
+
+Each row is a flag file of stages/ledger: it repeats the row it is compared with and changes one thing. Every row is
+trained on the same folds, its predictions are pooled, and McNemar's test compares them with the other row's. Stages
+that rows share are trained once. A ledger that was cut off resumes by the same command.
+Example: python benchmarks/ledger.py --data=data/porsche,data/adverts --weights=mobilenet.h5 --image_size=128"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ledger_page import write_page
+from ledger_rows import PROBE, ROWS, Row, find_rows
+
+from carclf.command import parse_command_line, run_command
+from carclf.data.manifest import load_manifest
+from carclf.errors import UserError
+from carclf.files import write_atomically
+from carclf.flags import Options, option, same_option
+from carclf.train_options import TrainOptions
+
+FLAG_FILES = Path(__file__).resolve().parent.parent / "stages" / "ledger"
+
+
+@dataclasses.dataclass(frozen=True)
+class LedgerOptions(Options):
+    """Every option of this benchmark."""
+
+    data: str = option("", "Folders that tools/make_tfrecords.py wrote, separated by commas.")
+    backbone: str = same_option(TrainOptions, "backbone", default="mobilenet_v2")
+    weights: str = same_option(TrainOptions, "weights")
+    image_size: str = same_option(TrainOptions, "image_size", default="128")
+    device: str = same_option(TrainOptions, "device")
+    rows: str = option("", "Rows to measure, separated by commas; by default all.")
+    folds: int = option(3, "How many folds to hold out, one after the other.", low=1)
+    seeds: int = option(1, "How many seeds to train each row with.", low=1)
+    minutes: float = option(0.0, "Begin no further row after this time; 0 measures all.", low=0)
+    work: str = option("bench/ledger", "Folder of the runs and figures, kept for the next call.")
+    output: str = option("", "Also write the page with all figures of --work to this file.")
+
+    def __post_init__(self) -> None:
+        """Checks each option, and the rules among them."""
+        super().__post_init__()
+        if not self.data:
+            raise UserError("--data is missing: give the folders that tools/make_tfrecords.py wrote.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What one training of a row depends on beside the row."""
+
+    data: Path
+    backbone: str
+    image_size: str
+    fold: int
+    seed: int
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What names the case in the figures."""
+        return {**dataclasses.asdict(self), "data": self.data.name}
+
+    def folder(self, work: Path) -> Path:
+        """The folder of its runs and answers."""
+        return work / self.data.name / f"{self.backbone}-{self.image_size}-fold{self.fold}-seed{self.seed}"
+
+
+def main(options: LedgerOptions) -> None:
+    """Measures what is missing, prints each row as it comes, and writes the page."""
+    work, started = Path(options.work), time.monotonic()
+    figures = read_figures(work)
+    for row, case in plan(options):
+        if any(figure["row"] == row.name and case.key.items() <= figure.items() for figure in figures):
+            continue
+        if options.minutes and time.monotonic() - started > options.minutes * 60:
+            print("The time is over: the same command measures what is missing.")
+            break
+        figures.append({"row": row.name, **case.key, **measure(options, row, case, work)})
+        write_atomically(work / "figures.json", (json.dumps(figures, indent=1) + "\n").encode())
+        print(describe(figures[-1]), flush=True)
+    if options.output:
+        write_page(Path(options.output), figures)
+
+
+def read_figures(work: Path) -> list[dict[str, Any]]:
+    """Returns what earlier calls measured."""
+    path = work / "figures.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def plan(options: LedgerOptions) -> Iterator[tuple[Row, Case]]:
+    """Yields every row with every case: all rows on the first fold, then on the next."""
+    rows = find_rows(options.rows) if options.rows else ROWS
+    sets = [Path(name) for name in options.data.split(",")]
+    for seed in range(42, 42 + options.seeds):
+        for fold in range(options.folds):
+            for data in sets:
+                load_manifest(data)  # a folder that is no data set is refused before the first training
+                for row in rows:
+                    yield row, Case(data, options.backbone, options.image_size, fold, seed)
+
+
+def measure(options: LedgerOptions, row: Row, case: Case, work: Path) -> dict[str, Any]:
+    """Trains the runs of a row and predicts the held-out photos.
+
+    Returns:
+      right: a 1 or 0 for each held-out photo, in the order of the fold.
+      seconds: duration of its stages, those of other rows that it starts from included.
+    """
+    folder = case.folder(work)
+    folder.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    for name in row.runs:
+        if name == PROBE:
+            probe(options, case, folder, seconds)
+        else:
+            train(options, name, case, folder, seconds)
+    answers = folder / f"{row.name}.csv"
+    flags = [f"--run={','.join(row.runs)}", f"--runs={folder}", f"--data={case.data}", f"--tta={row.views}"]
+    run("carclf.predict", *flags, "--split=val", f"--output={answers}", f"--device={options.device}")
+    right = correct(case.data, answers)
+    return {"right": "".join(str(int(one)) for one in right), "seconds": round(sum(seconds.values()), 1)}
+
+
+def train(options: LedgerOptions, name: str, case: Case, folder: Path, seconds: dict[str, float]) -> None:
+    """Trains the stage of a flag file after the stages that it starts from, and notes the seconds of each."""
+    path = FLAG_FILES / f"{name}.flags"
+    stage = parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
+    assert stage is not None, "a flag file asks for no help"
+    if stage.init_from:
+        train(options, stage.init_from, case, folder, seconds)
+    own = [f"--flagfile={path}", f"--run={name}", f"--runs={folder}", f"--data={case.data}", f"--val_fold={case.fold}"]
+    shared = [f"--backbone={case.backbone}", f"--image_size={case.image_size}", f"--seed={case.seed}", "--cache=ram"]
+    weights = [] if stage.init_from else [f"--weights={options.weights}"]
+    run("carclf.train", *own, *shared, *weights, f"--device={options.device}", "--notensorboard")
+    seconds[name] = seconds_of(folder / name)
+
+
+def probe(options: LedgerOptions, case: Case, folder: Path, seconds: dict[str, float]) -> None:
+    """Fits the logistic regression on features of photos and their mirror images, and notes its seconds."""
+    if not (folder / PROBE / "metrics.json").is_file():
+        file = "" if options.weights == "imagenet" else f"={options.weights}"
+        backbone = f"--backbones={case.backbone}@{case.image_size}{file}"
+        own = [f"--data={case.data}", f"--val_fold={case.fold}", f"--output={folder / 'probes'}"]
+        run("carclf.probe", *own, backbone, f"--device={options.device}")
+        os.replace(folder / "probes" / "best", folder / PROBE)
+    seconds[PROBE] = seconds_of(folder / PROBE)
+
+
+def seconds_of(directory: Path) -> float:
+    """Returns how long a run has trained."""
+    return float(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))["train_seconds"])
+
+
+def run(module: str, *flags: str) -> None:
+    """Runs a command.
+
+    Raises:
+      UserError: it failed.
+    """
+    answer = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True, env=os.environ)
+    if answer.returncode:
+        raise UserError(f"{module} {' '.join(flags)} failed: {answer.stderr.strip()[-1500:]}")
+
+
+def correct(data: Path, answers: Path) -> Sequence[bool]:
+    """Returns whether each prediction is right."""
+    truth = pd.read_csv(data / "ids-train.csv", dtype=str, keep_default_na=False).set_index("id")["class_name"]
+    predicted = pd.read_csv(answers, dtype=str, keep_default_na=False)
+    return list(predicted.iloc[:, 1].to_numpy() == truth.loc[predicted.iloc[:, 0]].to_numpy())
+
+
+def describe(figure: dict[str, Any]) -> str:
+    """Returns a line about one measurement."""
+    right = figure["right"]
+    place = f"{figure['data']} {figure['backbone']} {figure['image_size']} px fold {figure['fold']}"
+    return f"{place}, {figure['row']}: {right.count('1') / len(right):.3f} in {figure['seconds']:.0f} s"
+
+
+if __name__ == "__main__":
+    run_command(main, LedgerOptions, description=__doc__ or "")

@@ -1,0 +1,70 @@
+"""Writes the figures of the ledger as a page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ledger_rows import ROWS, Row
+from scipy.stats import binomtest
+
+from carclf.files import write_atomically
+from carclf.inference.metrics import wilson_interval
+
+SIGNIFICANT = 0.05
+HEAD = """# What wins accuracy, and what it costs
+
+`benchmarks/ledger.py` trains one row after the other on the same folds, and wrote this page. Each row repeats the row
+it is compared with and changes one thing: a flag file of `stages/ledger`. The interval is Wilson's, at 95 %, over the
+pooled held-out photos; `p` is McNemar's exact test on the same photos, and an effect with p above 0.05 is called noise.
+The seconds of a row are those of all its stages, means over the folds, on the machine that measured it.
+
+"""
+COLUMNS = "| row | change | accuracy | 95 % | against | photos fixed, broken | p | seconds |\n" + "| --- " * 8 + "|\n"
+
+
+def write_page(path: Path, figures: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table for each data set, backbone and size."""
+    keys = ("data", "backbone", "image_size")
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for figure in figures:
+        groups.setdefault(tuple(figure[key] for key in keys), []).append(figure)
+    parts = [f"## {data}, {backbone}, {size} px\n\n{table(rows)}\n" for (data, backbone, size), rows in groups.items()]
+    write_atomically(path, (HEAD + "\n".join(parts)).encode())
+
+
+def table(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the rows of one data set, backbone and size."""
+    measured = {row.name: [one for one in figures if one["row"] == row.name] for row in ROWS}
+    photos = max(sum(len(one["right"]) for one in cases) for cases in measured.values())
+    folds = sorted({one["fold"] for one in figures})
+    said = f"{photos} held-out photos, folds {', '.join(map(str, folds))}.\n\n"
+    return said + COLUMNS + "".join(lines(measured))
+
+
+def lines(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Yields the line of each row that was measured."""
+    for row in ROWS:
+        if cases := measured[row.name]:
+            right = "".join(one["right"] for one in cases)
+            low, high = wilson_interval(right.count("1"), len(right))
+            seconds = sum(one["seconds"] for one in cases) / len(cases)
+            cells = [f"`{row.name}`", row.change, f"{right.count('1') / len(right):.3f}", f"{low:.2f}–{high:.2f}"]
+            cells += [*comparison(row, measured), f"{seconds:.0f}"]
+            yield f"| {' | '.join(cells)} |\n"
+
+
+def comparison(row: Row, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, str, str]:
+    """Returns what the row is compared with, the photos it fixed and broke, and McNemar's p, over the cases of both."""
+    pairs = [(one, other) for one in measured[row.name] for other in measured.get(row.against, ()) if same(one, other)]
+    if not pairs:
+        return "–", "–", "–"
+    ours, theirs = ("".join(pair[side]["right"] for pair in pairs) for side in (0, 1))
+    fixed = sum(one > other for one, other in zip(ours, theirs, strict=True))
+    broken = sum(one < other for one, other in zip(ours, theirs, strict=True))
+    p_value = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+    return f"`{row.against}`", f"+{fixed} −{broken}", f"{p_value:.2g}" + ", noise" * (p_value > SIGNIFICANT)
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Returns whether two measurements are of the same fold and seed."""
+    return bool(one["fold"] == other["fold"] and one["seed"] == other["seed"])
