@@ -27,7 +27,22 @@ class Row:
     views: str = "clean"
 
 
-ROWS: tuple[Row, ...] = ()
+ROWS = (
+    Row(
+        "probe",
+        "a logistic regression on the same features, of photos and their mirror images",
+        (PROBE,),
+        views="clean|flip",
+    ),
+    Row("notebook", "the 2020 notebook: a head from a random start, then all layers", ("notebook",)),
+    Row("regression", "the head starts from a logistic regression", ("regression",), against="notebook"),
+    Row("softened", "the head is softened before the backbone learns", ("softened",), against="regression"),
+    Row("cosine", "a higher rate with warm-up and cosine, Adam without AMSGrad", ("cosine",), against="softened"),
+    Row("milder", "a milder augmentation, with zoom", ("milder",), against="cosine"),
+    Row("smoothing", "smoothed labels", ("smoothing",), against="milder"),
+    Row("views", "the mean of each photo and its mirror image", ("milder",), against="milder", views="clean|flip"),
+    Row("with_probe", "the mean with the probe", ("milder", PROBE), against="views", views="clean|flip"),
+)
 
 
 def find_rows(names: str) -> tuple[Row, ...]:
