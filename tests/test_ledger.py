@@ -1,0 +1,111 @@
+"""The ledger: its rows name flag files that train, it measures what is missing, and its page has the right figures."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from carclf.command import parse_command_line
+from carclf.errors import UserError
+from carclf.flags import to_dict
+from carclf.train_options import TrainOptions
+
+ROOT = Path(__file__).parent.parent
+FLAG_FILES = ROOT / "stages" / "ledger"
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """Returns the modules ledger, ledger_page and ledger_rows of benchmarks/."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import ledger
+    import ledger_page
+    import ledger_rows
+
+    yield ledger, ledger_page, ledger_rows
+    for name in ("ledger", "ledger_page", "ledger_rows", "measuring"):
+        sys.modules.pop(name, None)
+
+
+def options_of(name: str) -> TrainOptions:
+    return parse_command_line(TrainOptions, [f"--flagfile={FLAG_FILES / name}.flags"], description="")
+
+
+def figure(row: str, right: str, *, fold: int = 0, seconds: float = 10.0) -> dict:
+    case = {"data": "cars", "backbone": "tiny", "image_size": "32", "fold": fold, "seed": 42}
+    return {"row": row, **case, "right": right, "seconds": seconds}
+
+
+def test_every_row_has_its_flag_files_and_every_file_a_row(modules):
+    _, _, rows = modules
+    used = {name for row in rows.ROWS for name in row.runs} - {rows.PROBE}
+    used |= {options_of(name).init_from for name in used}
+    assert used == {path.stem for path in FLAG_FILES.glob("*.flags")}
+    names = [row.name for row in rows.ROWS]
+    assert all(not row.against or row.against in names[:number] for number, row in enumerate(rows.ROWS))
+
+
+def test_a_row_trains_as_long_as_the_row_it_is_compared_with(modules):
+    _, _, rows = modules
+    for row in rows.ROWS:
+        for name in set(row.runs) - {rows.PROBE}:
+            assert options_of(name).epochs == options_of("notebook").epochs
+            assert options_of(name).batch_size == options_of("notebook").batch_size
+
+
+def test_a_row_changes_what_its_file_says():
+    def differing(name: str, other: str) -> set[str]:
+        one, two = to_dict(options_of(name)), to_dict(options_of(other))
+        return {key for key in one if one[key] != two[key]}
+
+    assert differing("regression", "notebook") == {"init_from"}
+    assert differing("softened", "regression") == {"head_temperature", "head_momentum"}
+    assert differing("cosine", "softened") == {"amsgrad", "learning_rate", "schedule", "warmup_epochs"}
+    assert differing("milder", "cosine") == {"augment"}
+    assert differing("smoothing", "milder") == {"label_smoothing"}
+
+
+def test_the_page_pools_folds_and_compares_the_same_photos(modules):
+    _, page, _ = modules
+    figures = [
+        figure("notebook", "1100", seconds=10.0),
+        figure("notebook", "1000", fold=1, seconds=30.0),
+        figure("regression", "1111", seconds=20.0),
+        figure("regression", "0111", fold=1, seconds=20.0),
+        figure("softened", "1111"),  # its second fold is still missing
+    ]
+    lines = {line.split("`")[1]: line for line in page.table(figures).splitlines() if "| `" in line}
+    assert "| 0.375 | 0.14–0.69 | – | – | – | 20 |" in lines["notebook"]
+    assert "| 0.875 | 0.53–0.98 | `notebook` | +5 −1 | 0.22, noise | 20 |" in lines["regression"]
+    assert "| 1.000 | 0.51–1.00 | `regression` | +0 −0 | 1, noise | 10 |" in lines["softened"]
+    assert page.table(figures).startswith("8 held-out photos, folds 0, 1.")
+
+
+def test_a_clear_effect_is_not_called_noise(modules):
+    _, page, _ = modules
+    text = page.table([figure("notebook", "0" * 12), figure("regression", "1" * 12)])
+    assert "| +12 −0 | 0.00049 | 10 |" in text
+
+
+def test_what_is_measured_is_not_measured_again(modules, monkeypatch, tmp_path, capsys):
+    ledger, *_ = modules
+    monkeypatch.setattr(ledger, "load_manifest", lambda path: None)
+    measured = []
+
+    def measure(options, row, case, work):
+        measured.append((row.name, case.fold))
+        return {"right": "10", "seconds": 1.0}
+
+    monkeypatch.setattr(ledger, "measure", measure)
+    options = ledger.LedgerOptions(data="cars", rows="notebook,regression", folds=1, work=str(tmp_path))
+    ledger.main(options)
+    ledger.main(ledger.dataclasses.replace(options, folds=2, output=str(tmp_path / "page.md")))
+    assert measured == [("notebook", 0), ("regression", 0), ("notebook", 1), ("regression", 1)]
+    assert "cars mobilenet_v2 128 px fold 1, regression: 0.500 in 1 s" in capsys.readouterr().out
+    assert "## cars, mobilenet_v2, 128 px" in (tmp_path / "page.md").read_text()
+
+
+def test_a_row_that_is_not_there_is_named(modules):
+    _, _, rows = modules
+    with pytest.raises(UserError, match="there is no row 'notebok'; did you mean notebook"):
+        rows.find_rows("notebok")
