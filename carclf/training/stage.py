@@ -82,8 +82,8 @@ class Stage:
     def head_temperature(self) -> float:
         """What the logits of the parent's head are divided by before the first step.
 
-        A head that was fitted to frozen features is sharp: the loss curves so strongly in the backbone's weights that the
-        first steps raise it, and the features are lost. Divided logits name the same classes and curve less.
+        A head that was fitted to frozen features is sharp: the loss curves so strongly in the backbone's weights that
+        the first steps raise it, and the features are lost. Divided logits name the same classes and curve less.
 
         Source: measured, docs/stages.md; Ren et al. 2023, "How to prepare your task head for finetuning", sections 3-4,
           stop the training of the head early for the same reason.
