@@ -102,7 +102,7 @@ def plan(options: LedgerOptions) -> Iterator[tuple[Row, Case]]:
     for seed in range(42, 42 + options.seeds):
         for fold in range(options.folds):
             for data in sets:
-                load_manifest(data)  # a folder that is no data set is refused before the first training
+                load_manifest(str(data))  # a folder that is no data set is refused before the first training
                 for row in rows:
                     yield row, Case(data, options.backbone, options.image_size, fold, seed)
 
