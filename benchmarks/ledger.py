@@ -44,6 +44,7 @@ class LedgerOptions(Options):
     minutes: float = option(0.0, "Begin no further row after this time; 0 measures all.", low=0)
     work: str = option("bench/ledger", "Folder of the runs and figures, kept for the next call.")
     output: str = option("", "Also write the page with all figures of --work to this file.")
+    note: str = option("", "Sentence about the machine, for the page.")
 
     def __post_init__(self) -> None:
         """Checks each option, and the rules among them."""
@@ -86,7 +87,7 @@ def main(options: LedgerOptions) -> None:
         write_atomically(work / "figures.json", (json.dumps(figures, indent=1) + "\n").encode())
         print(describe(figures[-1]), flush=True)
     if options.output:
-        write_page(Path(options.output), figures)
+        write_page(Path(options.output), figures, note=options.note)
 
 
 def read_figures(work: Path) -> list[dict[str, Any]]:

@@ -22,14 +22,14 @@ The seconds of a row are those of all its stages, means over the folds, on the m
 COLUMNS = "| row | change | accuracy | 95 % | against | photos fixed, broken | p | seconds |\n" + "| --- " * 8 + "|\n"
 
 
-def write_page(path: Path, figures: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a table for each data set, backbone and size."""
+def write_page(path: Path, figures: Sequence[Mapping[str, Any]], *, note: str = "") -> None:
+    """Writes a table for each data set, backbone and size, after the note."""
     keys = ("data", "backbone", "image_size")
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for figure in figures:
         groups.setdefault(tuple(figure[key] for key in keys), []).append(figure)
     parts = [f"## {data}, {backbone}, {size} px\n\n{table(rows)}\n" for (data, backbone, size), rows in groups.items()]
-    write_atomically(path, (HEAD + "\n".join(parts)).encode())
+    write_atomically(path, (HEAD + f"{note}\n\n" * bool(note) + "\n".join(parts)).encode())
 
 
 def table(figures: Sequence[Mapping[str, Any]]) -> str:

@@ -99,10 +99,10 @@ def test_what_is_measured_is_not_measured_again(modules, monkeypatch, tmp_path, 
     monkeypatch.setattr(ledger, "measure", measure)
     options = ledger.LedgerOptions(data="cars", rows="notebook,regression", folds=1, work=str(tmp_path))
     ledger.main(options)
-    ledger.main(ledger.dataclasses.replace(options, folds=2, output=str(tmp_path / "page.md")))
+    ledger.main(ledger.dataclasses.replace(options, folds=2, output=str(tmp_path / "page.md"), note="Two cores."))
     assert measured == [("notebook", 0), ("regression", 0), ("notebook", 1), ("regression", 1)]
     assert "cars mobilenet_v2 128 px fold 1, regression: 0.500 in 1 s" in capsys.readouterr().out
-    assert "## cars, mobilenet_v2, 128 px" in (tmp_path / "page.md").read_text()
+    assert "\n\nTwo cores.\n\n## cars, mobilenet_v2, 128 px" in (tmp_path / "page.md").read_text()
 
 
 def test_a_row_that_is_not_there_is_named(modules):
