@@ -28,7 +28,7 @@ def write_page(path: Path, figures: Sequence[Mapping[str, Any]], *, note: str = 
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for figure in figures:
         groups.setdefault(tuple(figure[key] for key in keys), []).append(figure)
-    parts = [f"## {data}, {backbone}, {size} px\n\n{table(rows)}\n" for (data, backbone, size), rows in groups.items()]
+    parts = [f"## {data}, {backbone}, {size} px\n\n{table(rows)}" for (data, backbone, size), rows in groups.items()]
     write_atomically(path, (HEAD + f"{note}\n\n" * bool(note) + "\n".join(parts)).encode())
 
 

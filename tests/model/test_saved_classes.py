@@ -24,7 +24,7 @@ from carclf.model.render import Render
 from carclf.model.schedules import SCHEDULES, Factor, build_schedule
 from carclf.model.score import Score
 from carclf.model.tokens import PatchTokens, TokenMap
-from carclf.model.weight_average import _TrainingPass
+from carclf.model.batch_norm import _TrainingPass
 from carclf.model.whole_photo import WholePhoto
 
 ROOT = Path(__file__).parent.parent.parent

@@ -25,7 +25,7 @@ def test_a_run_is_finished_once_it_is_closed(run):
     close_run(evaluated)
     metrics = json.loads((run.directory / runs.METRICS_FILE).read_text())
     figures = {"val_accuracy": 0.75, "val_loss": 0.5, "val_photos": 8, "evaluation": EVALUATION}
-    figures |= {"metric": "qwk", "val_score": 0.4}
+    figures |= {"metric": "qwk", "val_score": 0.4, "engines": ["keras"]}
     files = (runs.BEST_WEIGHTS, runs.HISTORY_FILE)
     hashes = {"files_sha256": {name: sha256_of(run.directory / name) for name in files}}
     assert evaluated.metrics == FIT | figures
@@ -42,7 +42,11 @@ def test_a_run_says_what_it_reached(run):
 def test_what_several_views_reach_stands_beside_the_clean_view(run):
     evaluated = with_evaluation(run, EVALUATION, views="clean", fit=FIT)
     better = with_evaluation(evaluated, EVALUATION | {"accuracy": 1.0}, views="clean|flip")
-    assert better.metrics["tta"] == {"views": "clean|flip", "evaluation": EVALUATION | {"accuracy": 1.0}}
+    assert better.metrics["tta"] == {
+        "views": "clean|flip",
+        "engines": ["keras"],
+        "evaluation": EVALUATION | {"accuracy": 1.0},
+    }
     assert {name: value for name, value in better.metrics.items() if name != "tta"} == evaluated.metrics
     again = with_evaluation(better, EVALUATION | {"log_loss": 0.25}, views="clean")
     assert again.metrics["val_loss"] == 0.25
