@@ -39,6 +39,7 @@ ROWS = (
     Row("softened", "the head is softened before the backbone learns", ("softened",), against="regression"),
     Row("cosine", "a higher rate with warm-up and cosine, Adam without AMSGrad", ("cosine",), against="softened"),
     Row("milder", "a milder augmentation, with zoom", ("milder",), against="cosine"),
+    Row("best", "all changes so far together", ("milder",), against="notebook"),
     Row("smoothing", "smoothed labels", ("smoothing",), against="milder"),
     Row("views", "the mean of each photo and its mirror image", ("milder",), against="milder", views="clean|flip"),
     Row("with_probe", "the mean with the probe", ("milder", PROBE), against="views", views="clean|flip"),

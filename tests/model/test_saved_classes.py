@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import carclf.model
+from carclf.model.batch_norm import _TrainingPass
 from carclf.model.clipping import ClippedSum, clipping_the_sum
 from carclf.model.grad_cam import _Evidence
 from carclf.model.layer_rates import LayerRates, with_layer_rates
@@ -24,7 +25,6 @@ from carclf.model.render import Render
 from carclf.model.schedules import SCHEDULES, Factor, build_schedule
 from carclf.model.score import Score
 from carclf.model.tokens import PatchTokens, TokenMap
-from carclf.model.batch_norm import _TrainingPass
 from carclf.model.whole_photo import WholePhoto
 
 ROOT = Path(__file__).parent.parent.parent
