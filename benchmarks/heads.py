@@ -5,13 +5,11 @@ Example: python benchmarks/heads.py --photos=data/cars --weights=mobilenet.h5 --
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import scratch_folder
+from measuring import run_python, scratch_folder
 
 from carclf.command import run_command
 from carclf.errors import UserError
@@ -50,7 +48,7 @@ def main(options: HeadBenchmarkOptions) -> None:
     """Measures and prints."""
     with scratch_folder() as scratch:
         data, results = scratch / "data", {}
-        run([str(TOOL), f"--input={options.photos}", f"--output={data}", "--folds=5"])
+        run_python(str(TOOL), f"--input={options.photos}", f"--output={data}", "--folds=5")
         for number, (name, changes) in enumerate(STARTS.items()):
             results[name] = train(options, data, scratch / f"run{number}", **changes)
         control = regression(scratch / f"run{number}" / "features", data)
@@ -92,19 +90,8 @@ def train(options: HeadBenchmarkOptions, data: Path, directory: Path, **changes:
     shared = ("backbone", "weights", "augment", "image_size", "batch_size", "epochs")
     flags = {name: getattr(options, name) for name in shared}
     flags |= {"data": data, "run": directory, "unfreeze": "head", "patience": 0, "device": "cpu", **changes}
-    run(["-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items())])
+    run_python("-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items()))
     return dict(json.loads((directory / "metrics.json").read_text()))
-
-
-def run(arguments: list[str]) -> None:
-    """Runs Python with these arguments.
-
-    Raises:
-      UserError: it failed.
-    """
-    answer = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-    if answer.returncode:
-        raise UserError(f"{arguments[0]} ended with exit code {answer.returncode}: {answer.stderr.strip()[-2000:]}")
 
 
 if __name__ == "__main__":

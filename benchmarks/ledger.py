@@ -8,16 +8,15 @@ Example: python benchmarks/ledger.py --data=data/porsche,data/adverts --weights=
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from held_out import correct
 from ledger_page import write_page
 from ledger_rows import PROBE, ROWS, Row, find_rows
+from measuring import run_python
 
 from carclf.command import parse_command_line, run_command
 from carclf.data.manifest import load_manifest
@@ -125,7 +124,7 @@ def measure(options: LedgerOptions, row: Row, case: Case, work: Path) -> dict[st
             train(options, name, case, folder, seconds)
     answers = folder / f"{row.name}.csv"
     flags = [f"--run={','.join(row.runs)}", f"--runs={folder}", f"--data={case.data}", f"--tta={row.views}"]
-    run("carclf.predict", *flags, "--split=val", f"--output={answers}", f"--device={options.device}")
+    run_python("-m", "carclf.predict", *flags, "--split=val", f"--output={answers}", f"--device={options.device}")
     right = correct(case.data, answers)
     return {"right": "".join(str(int(one)) for one in right), "seconds": round(sum(seconds.values()), 1)}
 
@@ -140,7 +139,7 @@ def train(options: LedgerOptions, name: str, case: Case, folder: Path, seconds: 
     own = [f"--flagfile={path}", f"--run={name}", f"--runs={folder}", f"--data={case.data}", f"--val_fold={case.fold}"]
     shared = [f"--backbone={case.backbone}", f"--image_size={case.image_size}", f"--seed={case.seed}", "--cache=ram"]
     weights = [] if stage.init_from else [f"--weights={options.weights}"]
-    run("carclf.train", *own, *shared, *weights, f"--device={options.device}", "--notensorboard")
+    run_python("-m", "carclf.train", *own, *shared, *weights, f"--device={options.device}", "--notensorboard")
     seconds[name] = seconds_of(folder / name)
 
 
@@ -150,7 +149,7 @@ def probe(options: LedgerOptions, case: Case, folder: Path, seconds: dict[str, f
         file = "" if options.weights == "imagenet" else f"={options.weights}"
         backbone = f"--backbones={case.backbone}@{case.image_size}{file}"
         own = [f"--data={case.data}", f"--val_fold={case.fold}", f"--output={folder / 'probes'}"]
-        run("carclf.probe", *own, backbone, f"--device={options.device}")
+        run_python("-m", "carclf.probe", *own, backbone, f"--device={options.device}")
         os.replace(folder / "probes" / "best", folder / PROBE)
     seconds[PROBE] = seconds_of(folder / PROBE)
 
@@ -158,24 +157,6 @@ def probe(options: LedgerOptions, case: Case, folder: Path, seconds: dict[str, f
 def seconds_of(directory: Path) -> float:
     """Returns how long a run has trained."""
     return float(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))["train_seconds"])
-
-
-def run(module: str, *flags: str) -> None:
-    """Runs a command.
-
-    Raises:
-      UserError: it failed.
-    """
-    answer = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True, env=os.environ)
-    if answer.returncode:
-        raise UserError(f"{module} {' '.join(flags)} failed: {answer.stderr.strip()[-1500:]}")
-
-
-def correct(data: Path, answers: Path) -> Sequence[bool]:
-    """Returns whether each prediction is right."""
-    truth = pd.read_csv(data / "ids-train.csv", dtype=str, keep_default_na=False).set_index("id")["class_name"]
-    predicted = pd.read_csv(answers, dtype=str, keep_default_na=False)
-    return list(predicted.iloc[:, 1].to_numpy() == truth.loc[predicted.iloc[:, 0]].to_numpy())
 
 
 def describe(figure: dict[str, Any]) -> str:

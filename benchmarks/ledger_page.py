@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from held_out import compare_right
 from ledger_rows import ROWS, Row
-from scipy.stats import binomtest
 
 from carclf.files import write_atomically
 from carclf.inference.metrics import wilson_interval
@@ -59,10 +59,12 @@ def comparison(row: Row, measured: Mapping[str, Sequence[Mapping[str, Any]]]) ->
     if not pairs:
         return "–", "–", "–"
     ours, theirs = ("".join(pair[side]["right"] for pair in pairs) for side in (0, 1))
-    fixed = sum(one > other for one, other in zip(ours, theirs, strict=True))
-    broken = sum(one < other for one, other in zip(ours, theirs, strict=True))
-    p_value = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
-    return f"`{row.against}`", f"+{fixed} −{broken}", f"{p_value:.2g}" + ", noise" * (p_value > SIGNIFICANT)
+    found = compare_right([one == "1" for one in ours], [one == "1" for one in theirs])
+    return (
+        f"`{row.against}`",
+        f"+{found.fixed} −{found.broken}",
+        f"{found.p_value:.2g}" + ", noise" * (found.p_value > SIGNIFICANT),
+    )
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -1,9 +1,10 @@
-"""Runs a command and watches the memory of its processes."""
+"""Runs commands, and watches the memory of their processes."""
 
 import contextlib
 import dataclasses
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -38,6 +39,17 @@ def scratch_folder() -> Iterator[Path]:
     Path("bench").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="bench") as folder:
         yield Path(folder)
+
+
+def run_python(*arguments: str) -> None:
+    """Runs Python with these arguments, without what it prints.
+
+    Raises:
+      UserError: it failed.
+    """
+    answer = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if answer.returncode:
+        raise UserError(f"{' '.join(arguments)} failed: {answer.stderr.strip()[-2000:]}")
 
 
 def run_measured(command: Sequence[str]) -> Measured:

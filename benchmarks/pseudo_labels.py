@@ -6,15 +6,13 @@ Example: python benchmarks/pseudo_labels.py --photos=photos --weights=mobilenet.
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from measuring import scratch_folder
+from measuring import run_python, scratch_folder
 from scipy.stats import binomtest
 
 from carclf.command import run_command
@@ -58,7 +56,7 @@ def main(options: PseudoBenchmarkOptions) -> None:
     with scratch_folder() as scratch:
         truth = hide(Path(options.photos), scratch / "photos", seed=options.seed)
         data = scratch / "data"
-        run([str(TOOL), f"--input={scratch / 'photos'}", f"--output={data}", f"--folds={options.folds}"])
+        run_python(str(TOOL), f"--input={scratch / 'photos'}", f"--output={data}", f"--folds={options.folds}")
         found = [one_fold(options, data, scratch / f"fold{fold}", fold, truth) for fold in range(options.evaluated)]
     figures = pooled(found)
     print(report(figures))
@@ -96,7 +94,7 @@ def one_fold(
     seconds = {TEACHER: train(options, data, folder / "teacher", fold)}
     flags = {"run": folder / "teacher", "data": data, "output": folder / "submission.csv", "tta": options.tta,
              "pseudo_labels": pseudo, "pseudo_confidence": options.pseudo_confidence, "device": "cpu"}  # fmt: skip
-    run(["-m", "carclf.predict", *(f"--{name}={value}" for name, value in flags.items())])
+    run_python("-m", "carclf.predict", *(f"--{name}={value}" for name, value in flags.items()))
     right = with_true_labels(pseudo, true, truth)
     seconds[STUDENT] = train(options, data, folder / "student", fold, pseudo_labels=pseudo)
     seconds[CONTROL] = train(options, data, folder / "control", fold, pseudo_labels=true)
@@ -130,7 +128,7 @@ def train(options: PseudoBenchmarkOptions, data: Path, directory: Path, fold: in
     shared = ("backbone", "weights", "unfreeze", "augment", "image_size", "epochs")
     flags = {name: getattr(options, name) for name in shared}
     flags |= {"data": data, "run": directory, "val_fold": fold, "patience": 0, "device": "cpu", **changes}
-    run(["-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items())])
+    run_python("-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items()))
     return float(json.loads((directory / "metrics.json").read_text())["train_seconds"])
 
 
@@ -180,17 +178,6 @@ def report(figures: Mapping[str, Any]) -> str:
         against = "" if name == TEACHER else f", +{fixed} −{broken} against without, p = {p:.2g}"
         lines.append(f"{name:<32}{accuracy:.3f} in {figures['seconds'][name]:.1f} s{against}")
     return "\n".join(lines)
-
-
-def run(arguments: list[str]) -> None:
-    """Runs Python with these arguments.
-
-    Raises:
-      UserError: it failed.
-    """
-    answer = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-    if answer.returncode:
-        raise UserError(f"{arguments[:2]} ended with exit code {answer.returncode}: {answer.stderr.strip()[-2000:]}")
 
 
 if __name__ == "__main__":

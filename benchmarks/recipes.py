@@ -6,15 +6,13 @@ Example: python benchmarks/recipes.py --data=data/photos --weights=mobilenet_v2_
 
 import dataclasses
 import json
-import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from measuring import scratch_folder
+from held_out import compare_right, correct
+from measuring import run_python, scratch_folder
 
 from carclf.command import run_command
 from carclf.errors import UserError
@@ -68,11 +66,12 @@ def compare(options: RecipesOptions, scratch: Path, fold: int) -> pd.DataFrame:
     shared += [f"--backbone={options.backbone}", f"--image_size={options.image_size}", "--amsgrad", "--patience=0"]
     shared += [f"--batch_size={options.batch_size}"]
     head = ["--unfreeze=head", "--feature_views=1", f"--epochs={options.head_epochs}", f"--weights={options.weights}"]
-    run("carclf.train", f"--run=head{fold}", *head, *shared)
+    run_python("-m", "carclf.train", f"--run=head{fold}", *head, *shared)
     right: dict[str, Any] = {"fold": fold}
     for way in ("notebook", "ours"):
         name, start = f"{way}{fold}", f"--init_from=head{fold}"
-        run(
+        run_python(
+            "-m",
             "carclf.train",
             f"--run={name}",
             start,
@@ -81,45 +80,31 @@ def compare(options: RecipesOptions, scratch: Path, fold: int) -> pd.DataFrame:
             *shlex.split(getattr(options, way)),
         )
         answers = scratch / f"{name}.csv"
-        run("carclf.predict", f"--run={name}", f"--runs={scratch}", shared[0], "--split=val", f"--output={answers}")
-        right[way] = correct(Path(options.data), answers)
+        run_python(
+            "-m",
+            "carclf.predict",
+            f"--run={name}",
+            f"--runs={scratch}",
+            shared[0],
+            "--split=val",
+            f"--output={answers}",
+        )
+        right[way] = pd.Series(correct(Path(options.data), answers))
         print(f"fold {fold}, {way}: {right[way].mean():.3f}", flush=True)
     return pd.DataFrame(right)
 
 
-def run(module: str, *flags: str) -> None:
-    """Runs a command.
-
-    Raises:
-      UserError: it failed.
-    """
-    answer = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True, env=os.environ)
-    if answer.returncode:
-        raise UserError(f"{module} {' '.join(flags)} failed: {answer.stderr.strip()[-1500:]}")
-
-
-def correct(data: Path, answers: Path) -> pd.Series:
-    """Returns whether each prediction is right."""
-    truth = pd.read_csv(data / "ids-train.csv", dtype=str, keep_default_na=False).set_index("id")["class_name"]
-    predicted = pd.read_csv(answers, dtype=str, keep_default_na=False)
-    return pd.Series(predicted.iloc[:, 1].to_numpy() == truth.loc[predicted.iloc[:, 0]].to_numpy())
-
-
 def summary(right: pd.DataFrame) -> dict[str, Any]:
     """Returns the accuracies, by fold and pooled, and McNemar's exact test of the pooled difference."""
-    from scipy.stats import binomtest
-
-    fixed = int((right["ours"] & ~right["notebook"]).sum())
-    broken = int((right["notebook"] & ~right["ours"]).sum())
-    p_value = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+    found = compare_right(right["ours"].tolist(), right["notebook"].tolist())
     return {
         "photos": len(right),
         "by_fold": right.groupby("fold")[["notebook", "ours"]].mean().to_dict("list"),
         "notebook": float(right["notebook"].mean()),
         "ours": float(right["ours"].mean()),
-        "fixed": fixed,
-        "broken": broken,
-        "p": p_value,
+        "fixed": found.fixed,
+        "broken": found.broken,
+        "p": found.p_value,
     }
 
 

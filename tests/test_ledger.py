@@ -23,7 +23,7 @@ def modules(monkeypatch):
     import ledger_rows
 
     yield ledger, ledger_page, ledger_rows
-    for name in ("ledger", "ledger_page", "ledger_rows", "measuring"):
+    for name in ("held_out", "ledger", "ledger_page", "ledger_rows", "measuring"):
         sys.modules.pop(name, None)
 
 
@@ -109,3 +109,12 @@ def test_a_row_that_is_not_there_is_named(modules):
     _, _, rows = modules
     with pytest.raises(UserError, match="there is no row 'notebok'; did you mean notebook"):
         rows.find_rows("notebok")
+
+
+def test_answers_are_compared_with_the_labels_of_their_ids(modules, tmp_path):
+    from held_out import compare_right, correct
+
+    (tmp_path / "ids-train.csv").write_text("id,class_name\na,1\nb,2\nc,1\n")
+    (tmp_path / "answers.csv").write_text("Id,Category\nc,1\na,2\nb,2\n")
+    assert correct(tmp_path, tmp_path / "answers.csv") == [True, False, True]
+    assert compare_right([True, True, False, True], [False, True, True, False]) == (2, 1, 1.0)

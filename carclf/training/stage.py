@@ -31,7 +31,7 @@ from carclf.training.phases import Phase, phase_of_step, plan_phases
 HEAD_MOMENTUM = 0.99  # Keras's own
 FOLLOWING_FRACTION = 0.25  # of an epoch: the statistics of a head that was trained before forget what is older
 LEAST_MOMENTUM = 0.9
-HEAD_TEMPERATURE = 5.0  # source: docs/stages.md, where 5 and 20 were measured
+HEAD_TEMPERATURE = 5.0  # source: measured, docs/stages.md
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Stage:
         A head that was fitted to frozen features is sharp: the loss curves so strongly in the backbone's weights that
         the first steps raise it, and the features are lost. Divided logits name the same classes and curve less.
 
-        Source: measured, docs/stages.md; Ren et al. 2023, "How to prepare your task head for finetuning", sections 3-4,
+        Source: measured, docs/stages.md; Ren et al. 2023, "How to prepare your task head for finetuning",
           stop the training of the head early for the same reason.
         """
         if self.options.head_temperature or not self.head_softens:

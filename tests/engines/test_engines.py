@@ -19,7 +19,6 @@ from carclf.engines.table import ENGINES, Engine, Forward
 from carclf.errors import UserError
 from carclf.inference.photo_predictor import PhotoPredictor
 from carclf.inference.predictor import predict_runs
-from carclf.model import photo_classifier
 from carclf.model.classifier import batch_norm_layers, build_classifier
 from carclf.model.heads import HEADS
 from carclf.probing.extractors import Extractor
@@ -27,7 +26,7 @@ from carclf.probing.kept import keep_features
 from carclf.recipe import parse_views
 from carclf.serving import model as serving_model
 from carclf.serving.model import ServedModel, Task
-from tests.inference.made_runs import make_run
+from tests.inference.made_runs import make_run, render_not_compiled
 
 CPU = Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
 OTHERS = [name for name, row in ENGINES.items() if row.load is not None]
@@ -36,15 +35,8 @@ HOW = {"split": "test", "views": VIEWS, "batch_size": 2, "jit": False}  # two ba
 
 
 @pytest.fixture(scope="module", autouse=True)
-def render_not_compiled():
-    """XLA takes seconds for each Render, and so do the gathers; matrix products without it give the same images."""
-
-    def render(**options):
-        return keras_render(**(options | {"jit": False, "method": "separable"}))
-
-    keras_render = photo_classifier.Render
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photo_classifier, "Render", render)
+def quick_render():
+    with render_not_compiled():
         yield
 
 

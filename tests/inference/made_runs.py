@@ -1,20 +1,37 @@
 """Runs on disk with random weights, made in a second: all that prediction needs of a training."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from carclf import hashed_json, runs
 from carclf.data.manifest import Manifest
 from carclf.flags import to_dict
 from carclf.framing import Framing, parse_image_size
+from carclf.model import photo_classifier
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import INPUT_SHAPES
+from carclf.model.render import Render
 from carclf.runs.closing import close_run
 from carclf.train_options import TrainOptions
 from carclf.training.callbacks import save_weights
+
+
+@contextlib.contextmanager
+def render_not_compiled() -> Iterator[None]:
+    """XLA takes seconds for each Render, and so do the gathers; matrix products without it give the same images."""
+
+    def render(**options):
+        return Render(**(options | {"jit": False, "method": "separable"}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photo_classifier, "Render", render)
+        yield
 
 
 def make_run(directory: Path, manifest: Manifest, *, seed: int = 1, **changes) -> runs.Run:

@@ -12,21 +12,13 @@ from carclf.framing import Framing
 from carclf.inference import programs
 from carclf.inference.photo_predictor import DecodeSettings, PhotoPredictor, as_batch, decode_photo
 from carclf.inference.predictor import mean_predictions, predict_runs
-from carclf.model import photo_classifier
-from carclf.model.render import Render
 from carclf.recipe import parse_views
-from tests.inference.made_runs import colour_classifier, make_run
+from tests.inference.made_runs import colour_classifier, make_run, render_not_compiled
 
 
 @pytest.fixture(scope="module", autouse=True)
-def render_not_compiled():
-    """XLA takes seconds for each Render, and so do the gathers; matrix products without it give the same images."""
-
-    def render(**options):
-        return Render(**(options | {"jit": False, "method": "separable"}))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photo_classifier, "Render", render)
+def quick_render():
+    with render_not_compiled():
         yield
 
 
