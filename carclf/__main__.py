@@ -16,6 +16,7 @@ from carclf.streams import keep_writable
 # In the order of use; a command that is not named here comes last.
 ORDER = (
     "sample", "make_tfrecords", "explore", "probe", "tune", "train", "soup", "evaluate", "predict", "export", "serve",
+    "pack",
 )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("convert", "data", "engines", "model", "runs", "synthetic"),
     ("inference", "training"),
-    ("report", "exporting", "serving", "tuning", "probing", "planning", "averaging", "api"),
+    ("report", "exporting", "serving", "tuning", "probing", "planning", "averaging", "packing", "api"),
     (
         "__main__",
         "train",
@@ -57,6 +57,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tune",
         "probe",
         "soup",
+        "pack",
         "make_tfrecords",
     ),
 )

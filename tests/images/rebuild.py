@@ -1,8 +1,8 @@
 """Rebuilds the Python environments of notebook sites, and checks that carclf fits into them.
 
-`python tests/images/rebuild.py colab kaggle` makes an environment for each constraint file beside this script, with the
-versions in it; installs carclf into it, which must change none of them; then runs the commands' help, the demo and the
-suite. `make test-images` does so for all.
+`python tests/images/rebuild.py colab kaggle` makes an environment for each list in carclf/packing/images/, with
+the versions in it; installs carclf into it, which must change none of them; then runs the commands' help, the demo and
+the suite. `make test-images` does so for all.
 """
 
 import argparse
@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+LISTS = ROOT / "carclf" / "packing" / "images"
 COMMANDS = (
-    "train", "evaluate", "predict", "explore", "export", "serve", "sample", "tune", "probe", "make_tfrecords",
+    "train", "evaluate", "predict", "explore", "export", "serve", "sample", "tune", "probe", "pack",
+    "make_tfrecords",
 )  # fmt: skip
 TOOLS = (
     "pytest>=8.2,<9",
@@ -33,7 +34,7 @@ STEPS = ("help", "demo", "suite")
 def main() -> None:
     """Rebuilds each image, and ends with an error at the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    images = sorted(path.stem for path in HERE.glob("*.txt"))
+    images = sorted(path.stem for path in LISTS.glob("*.txt"))
     parser.add_argument("images", nargs="*", default=images, choices=images)
     parser.add_argument("--steps", default=",".join(STEPS), help=f"some of {', '.join(STEPS)}")
     options = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
 
 def rebuild(image: str, *, steps: Sequence[str]) -> None:
     """Makes the environment of an image and runs the steps in it."""
-    constraints = HERE / f"{image}.txt"
+    constraints = LISTS / f"{image}.txt"
     python = find_python(re.search(r"^# Python (\S+)$", constraints.read_text(), re.MULTILINE)[1])
     folder = ROOT / f".venv-{image.replace('_', '-')}"
     say(image, f"{python} in {folder}")

@@ -1,0 +1,1 @@
+"""Packs carclf, what it needs, runs and weights into one folder, for a notebook without internet."""
