@@ -140,16 +140,9 @@ def _files_of_installation() -> dict[str, bytes]:
       UserError: pip has no record of this copy, or files of it are missing.
     """
     try:
-        installed = importlib.metadata.distribution(NAME)
-        listed = installed.files or []
+        paths = _recorded_paths(importlib.metadata.distribution(NAME))
     except importlib.metadata.PackageNotFoundError:
-        listed = []
-    paths = {path.as_posix(): Path(str(path.locate())) for path in listed if path.parts[0] != ".."}
-    paths = {
-        name: path
-        for name, path in paths.items()
-        if not name.endswith(".pyc") and not (".dist-info/" in name and name.rpartition("/")[2] in NOT_PACKED)
-    }
+        paths = {}
     if (PACKAGE / "__init__.py").resolve() not in [path.resolve() for path in paths.values()]:
         raise UserError(
             f"The wheel of carclf cannot be made, since {PACKAGE} is neither in a clone nor recorded by pip: install "
@@ -160,6 +153,16 @@ def _files_of_installation() -> dict[str, bytes]:
             f"The wheel of carclf cannot be made, since {missing[0]} is missing in it: install carclf again."
         )
     return {name: path.read_bytes() for name, path in paths.items()}
+
+
+def _recorded_paths(installed: importlib.metadata.Distribution) -> dict[str, Path]:
+    """Returns the files of a package that came from its wheel, by their path inside it."""
+    paths = {path.as_posix(): Path(str(path.locate())) for path in installed.files or [] if path.parts[0] != ".."}
+    return {
+        name: path
+        for name, path in paths.items()
+        if not name.endswith(".pyc") and not (".dist-info/" in name and name.rpartition("/")[2] in NOT_PACKED)
+    }
 
 
 def _zipped(files: Mapping[str, bytes], *, record: str) -> bytes:

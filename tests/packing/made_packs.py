@@ -3,26 +3,33 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import ClassVar
+
+from packaging.requirements import Requirement
 
 from carclf.pack import PackOptions, main
 from carclf.packing import packer
 from carclf.packing.wheel_plan import Candidate
 
-RELEASES = {"simplejpeg": "1.9.0", "google-crc32c": "1.9.0", "jinja2": "3.1.6", "tensorflow-cpu": "2.21.0"}
+RELEASES = {"simplejpeg": "1.9.0"}  # of the rest the lowest that is asked for
 
 
 class Index:
     """Stands for `PipIndex`; remembers the target and what was asked."""
 
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def __init__(self, target):
         Index.asked = []
 
     def newest(self, requirements):
         Index.asked += requirements
-        names = [line.partition(">")[0].partition("<")[0] for line in requirements]
-        return [Candidate(name, RELEASES.get(name, "1.0"), (), "0" * 64) for name in names]
+        asked = [Requirement(line) for line in requirements]
+        lowest = [next((part.version for part in one.specifier if part.operator == ">="), "1") for one in asked]
+        return [
+            Candidate(one.name, RELEASES.get(one.name, low), (), "0" * 64)
+            for one, low in zip(asked, lowest, strict=True)
+        ]
 
     def download(self, candidates, folder):
         for one in candidates:

@@ -174,6 +174,12 @@ def test_an_index_of_endless_releases_ends():
         plan_wheels(["a"], extras=[], target=Target("x", "3.12", {"b": "1"}), index=endless)
 
 
+def test_an_index_that_answers_something_else_is_refused():
+    for answer in ([], [Candidate("a", "1", (), "")]):
+        with pytest.raises(UserError, match=r"No wheel of a for Python 3.12 fits .* \(carclf needs a>=2\)"):
+            plan_wheels(["a>=2"], extras=[], target=Target("", "3.12", {}), index=lambda _, answer=answer: answer)
+
+
 def test_lists_of_packages_are_read_as_pip_prints_them(tmp_path):
     text = "# Python 3.12\nnumpy==2.1.3\nGoogle.Pasta==0.2\ntorch==2.8.0+cpu\nown @ file:///x\ncarclf==0.1.0\n-e .\n\n"
     assert parse_packages(text) == {"numpy": "2.1.3", "google-pasta": "0.2", "torch": "2.8.0+cpu", "own": ""}
