@@ -5,6 +5,7 @@ one step. Only what no test machine has is given another value. Servers and the 
 background, as in a terminal of their own.
 """
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ CHANGED = {
     "carclf.evaluate": ("--device=cpu",),
     "carclf.predict": ("--device=cpu", "--pseudo_confidence=0.01"),  # a network of one step is sure of nothing
     "carclf.serve": ("--device=cpu",),
+    "carclf.pack": ("--image=installed_here.txt", "--python="),  # nothing lacks, so no index is asked
 }
 PLACES = {
     "=/kaggle/": "=kaggle/",
@@ -57,6 +59,8 @@ def python(*arguments: str) -> int:
     added = RESUMED if "--resume_from" in given else PLANNED if "--plan" in given else ADDED.get(name, ())
     added = [flag for flag in added if flag.partition("=")[0] not in given]
     changed = [*CHANGED.get(name, ()), *["--budget=5m"] * ("--plan" in given)]
+    if name == "carclf.pack":
+        list_packages(Path("installed_here.txt"))
     command = [sys.executable, *map(placed, arguments), *added, *changed]
     environment = outer_path()
     if any("_tpu" in argument or argument == "--device=tpu" for argument in arguments):
@@ -71,6 +75,11 @@ def python(*arguments: str) -> int:
     if (host := BACKGROUND / "host.pid").exists():  # two hosts end together
         wait(host)
     return code
+
+
+def list_packages(path: Path) -> None:
+    found = {distribution.name: distribution.version for distribution in importlib.metadata.distributions()}
+    path.write_text("".join(f"{name}=={version}\n" for name, version in found.items()))
 
 
 def placed(argument: str) -> str:
