@@ -1,10 +1,14 @@
 """The command packs what was asked for under one name or not at all, and its README.md is true."""
 
 import json
+import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -388,6 +392,42 @@ def test_pip_is_asked_for_wheels_of_the_target(monkeypatch, tmp_path):
     wanted = {"--no-deps", "--only-binary=:all:", "--python-version=3.12", "--implementation=cp", "--dry-run"}
     assert wanted | {"--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64", "simple-jpeg"} <= set(words)
     assert "--platform=manylinux_2_36_x86_64" not in words  # newer than the images
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_while_the_index_is_asked_leaves_nothing(number, code, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
+        port = silent.getsockname()[1]
+        environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin", "PIP_CONFIG_FILE": "/dev/null"}
+        environment |= {"PIP_INDEX_URL": f"http://127.0.0.1:{port}/simple"}
+        command = [sys.executable, "-m", "carclf.pack", "--output=cars", "--image=kaggle"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            silent.settimeout(120)
+            asked, _ = silent.accept()
+            assert [path.name for path in tmp_path.iterdir()] == [".cars.packing"]
+            os.killpg(process.pid, number)  # as a terminal does
+            _, said = process.communicate(timeout=60)
+            asked.close()
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_full_disk_it_is_one_sentence_and_nothing_is_left(tmp_path):
+    program = (
+        "import resource, sys; from carclf.command import run_command; from carclf import pack; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "run_command(pack.main, pack.PackOptions, description='')"
+    )
+    (tmp_path / "here.txt").write_text("".join(f"{one.name}=={one.version}\n" for one in distributions()))
+    command = [sys.executable, "-c", program, "--output=cars", "--image=here.txt"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"}
+    answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 2
+    assert re.fullmatch(r"Error: .* could not be written \(File too large\): .*\n", answer.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["here.txt"]
 
 
 def test_an_unreachable_index_is_one_sentence(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from carclf import preemption
 from carclf.children import run_module
 from carclf.errors import UserError
 from carclf.packing.target import PLATFORMS, Target
@@ -71,6 +72,8 @@ class PipIndex:
             "pip", command, *QUIET, *PATIENCE, "--no-deps", "--only-binary=:all:", "--implementation=cp",
             f"--python-version={self._target.python}", *platforms, *arguments,
         )  # fmt: skip
+        if answer.returncode < 0:  # it was perhaps told to stop together with this process
+            preemption.check_soon()
         if answer.returncode:
             raise _failure(answer.stderr)
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 PACK_FILE = "pack.json"
+PYTHONS = ("3.11", "3.12", "3.13")  # those that carclf runs on
 HASH_KEY = "content_sha256"
 FORMAT_VERSION = 1
 USAGE_ERROR = 2
@@ -86,9 +87,10 @@ def check_machine(pack: dict[str, Any]) -> None:
     """
     here = ".".join(map(str, sys.version_info[:2]))
     if here != pack["python"]:
+        other = f", or make the pack again with --python={here}" if here in PYTHONS else ""
         raise Refusal(
             f"This pack is for Python {pack['python']} and {sys.executable} is Python {here}: start install.py with "
-            f"Python {pack['python']}, or make the pack again with --python={here}."
+            f"Python {pack['python']}{other}."
         )
     system = f"{platform.system()} {platform.machine()}"
     if system != pack["system"]:

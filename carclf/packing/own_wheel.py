@@ -145,13 +145,11 @@ def _files_of_installation() -> dict[str, bytes]:
         paths = {}
     if (PACKAGE / "__init__.py").resolve() not in [path.resolve() for path in paths.values()]:
         raise UserError(
-            f"The wheel of carclf cannot be made, since {PACKAGE} is neither in a clone nor recorded by pip: install "
-            "carclf from its clone with pip install -e FOLDER_OF_THE_CLONE, and pack again."
+            f"The wheel of carclf cannot be made, since {PACKAGE} is neither in a clone nor recorded by pip: run pip "
+            "install -e FOLDER_OF_THE_CLONE, and pack again."
         )
     if missing := [name for name, path in paths.items() if not path.is_file()]:
-        raise UserError(
-            f"The wheel of carclf cannot be made, since {missing[0]} is missing in it: install carclf again."
-        )
+        raise UserError(f"The wheel of carclf cannot be made, since {missing[0]} is missing: reinstall it.")
     return {name: path.read_bytes() for name, path in paths.items()}
 
 

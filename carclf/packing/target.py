@@ -18,7 +18,6 @@ IMAGES: dict[str, str] = {
     "colab": "/content/drive/MyDrive/{name}",
     "colab_tpu": "/content/drive/MyDrive/{name}",
 }
-PYTHONS = ("3.11", "3.12", "3.13")
 LISTS = Path(__file__).parent / "images"
 SYSTEM, MACHINE = "Linux", "x86_64"
 # The oldest C library that a wheel may ask for, up to that of the images (Ubuntu 22.04).
@@ -78,7 +77,7 @@ def find_target(image: str, python: str) -> Target:
 
     Args:
       image: a name in `IMAGES`, the path of a list as `pip list --format=freeze` prints it, or "".
-      python: one of `PYTHONS`; "" for the image's, or else this one.
+      python: a version that carclf runs on; "" for the image's, or else this one.
 
     Raises:
       UserError: the list cannot be read, or names no package.

@@ -78,8 +78,8 @@ def plan_wheels(requirements: Iterable[str], *, extras: Iterable[str], target: T
         try:
             found = index(lines)
         except LookupError as error:
-            name = canonicalize_name(str(error.args[0]))
-            raise UserError(_none_fits(name, target, because=_reason(demands.get(name, ())))) from None
+            missing = canonicalize_name(str(error.args[0]))
+            raise UserError(_none_fits(missing, target, because=_reason(demands.get(missing, ())))) from None
         chosen.update({candidate.name: candidate for candidate in found})
         for name in open_names:  # an index that answers something else would be asked for ever
             if name not in chosen or not _fits(demands[name], chosen[name].version):

@@ -1,13 +1,18 @@
 """install.py refuses what is damaged, missing, foreign or for another machine, in one sentence with its name."""
 
+import configparser
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from carclf import hashed_json
+from carclf.flags import options_of
+from carclf.pack import PackOptions
 from carclf.packing import install
 from carclf.packing.target import this_python
 from tests.damage import flips
@@ -142,6 +147,19 @@ def test_another_python_is_refused(pack):
         f"Error: This pack is for Python {other} and {sys.executable} is Python {this_python()}: start install.py with "
         f"Python {other}, or make the pack again with --python={this_python()}."
     )
+
+
+def test_a_python_that_no_pack_is_for_is_not_advised(whole, monkeypatch):
+    advice = f"start install.py with Python {this_python()}."
+    with monkeypatch.context() as patch:
+        patch.setattr(install.sys, "version_info", (3, 10, 1))
+        with pytest.raises(install.Refusal, match=rf"is Python 3\.10: {re.escape(advice)}$"):
+            install.check_machine(install.read_pack(str(whole)))
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[2] / "setup.cfg")
+    classifiers = re.findall(r"Python :: ([\d.]+)", setup["metadata"]["classifiers"])
+    assert list(install.PYTHONS) == classifiers
+    assert options_of(PackOptions)["python"].choices == ("", *classifiers)
 
 
 def test_another_machine_and_another_format_are_refused(pack):

@@ -124,14 +124,14 @@ def test_an_installed_copy_gives_the_files_that_pip_recorded(own, installed, mon
     assert sorted(one.namelist()) == sorted(other.namelist())
     assert [n for n in one.namelist() if n != record and one.read(n) != other.read(n)] == []
     (installed / "carclf" / "pack.py").rename(installed / "carclf" / "kept")
-    with pytest.raises(UserError, match=r"since carclf/pack.py is missing in it: install carclf again"):
+    with pytest.raises(UserError, match=r"since carclf/pack.py is missing: reinstall it"):
         make_own_wheel()
     (installed / "carclf" / "kept").rename(installed / "carclf" / "pack.py")
 
 
 def test_a_copy_that_pip_does_not_know_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(own_wheel, "PACKAGE", tmp_path / "carclf")
-    with pytest.raises(UserError, match="neither in a clone nor recorded by pip: install carclf from its clone"):
+    with pytest.raises(UserError, match="neither in a clone nor recorded by pip: run pip install -e"):
         make_own_wheel()
 
 

@@ -6,8 +6,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from carclf.errors import UserError
+from carclf.packing.install import PYTHONS
 from carclf.packing.own_wheel import make_own_wheel
-from carclf.packing.target import IMAGES, PYTHONS, Target, find_target, parse_packages
+from carclf.packing.target import IMAGES, Target, find_target, parse_packages
 from carclf.packing.wheel_plan import Candidate, plan_wheels
 
 # Releases of a small index, the newest first, with what they require.
