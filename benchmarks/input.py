@@ -357,7 +357,8 @@ def torch_loader(folder: Path, size: int, batch_size: int, seconds: float) -> fl
 
 def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     """Returns the milliseconds that each step adds to a batch, host steps on all cores."""
-    from carclf.data import index, loader, storage
+    from carclf import storage
+    from carclf.data import index, loader
     from carclf.data.decoder import decode
     from carclf.data.index import sizes_for
     from carclf.data.manifest import load_manifest

@@ -24,8 +24,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
+from carclf import storage
 from carclf.convert.dataset import BEAM_FOLDER
-from carclf.data import storage
 from carclf.errors import UserError
 
 Task = TypeVar("Task")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from carclf import preemption
+from carclf import preemption, storage
 from carclf.convert import dataset, duplicates, folds, labels, scan, shards
 from carclf.convert.duplicates import Group
 from carclf.convert.existing import find_existing, finished
@@ -21,7 +21,7 @@ from carclf.convert.output_lock import holding_output
 from carclf.convert.photos import Photo
 from carclf.convert.shards import Record
 from carclf.convert.validated import Validated, counted_photos, rejected_csv, report, stop_if_bad
-from carclf.data import lists, storage
+from carclf.data import lists
 from carclf.data import manifest as manifests
 from carclf.data.manifest import ClassEntry, Manifest
 from carclf.errors import UserError

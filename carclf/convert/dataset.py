@@ -7,11 +7,12 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from carclf import storage
 from carclf.convert import shards
 from carclf.convert.photos import Photo
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.shards import Plan, Record, Written
-from carclf.data import index, lists, storage
+from carclf.data import index, lists
 from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.progress import Progress

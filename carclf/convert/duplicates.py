@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from carclf import storage
 from carclf.convert import near_duplicates
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
 from carclf.convert.scan import Context, PhotoCheck
-from carclf.data import storage
 from carclf.progress import Progress
 from carclf.workers import Pool
 
@@ -137,7 +137,7 @@ def _similar_pairs(thumbnails: np.ndarray, workers: Pool | None) -> tuple[np.nda
         return near_duplicates.similar_pairs(thumbnails)
     with workers.shared_folder() as folder:
         path = storage.join(folder, "thumbnails.npy")
-        with storage.open_binary(path, "wb") as file:
+        with storage.writing(path) as file:
             np.save(file, thumbnails)
         tasks = ((path, start) for start in near_duplicates.search_starts(len(thumbnails)))
         return near_duplicates.merge_pairs(workers.map(_search, tasks), photos=len(thumbnails))

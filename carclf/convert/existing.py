@@ -2,13 +2,13 @@
 
 import sys
 
+from carclf import storage
 from carclf.convert import dataset, scan, shards
 from carclf.convert.fingerprint import fingerprint_of
 from carclf.convert.inventory import Inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.verify import verify
 from carclf.data import manifest as manifests
-from carclf.data import storage
 from carclf.data.manifest import ListFile, Manifest
 from carclf.errors import UserError
 from carclf.workers import Pool

@@ -10,9 +10,10 @@ from typing import IO
 
 import numpy as np
 
+from carclf import storage
 from carclf.convert.folds import order_key
 from carclf.convert.scan import Context
-from carclf.data import records, storage
+from carclf.data import records
 from carclf.data.index import ENTRY, index_shard, read_index
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.validation import validate_photo
@@ -135,17 +136,16 @@ def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
     path = storage.join(directory, plan.file)
     temporary = storage.temporary_name(path)
     try:
-        with storage.open_binary(temporary, "wb") as file:
+        with open(temporary, "wb") as file:
             entries = index_shard(_written(file, context, plan))
         size, sha256 = hash_file(temporary)
         written = Written(Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256), entries)
         storage.commit(temporary, path)
         storage.write_atomic(path + RECEIPT, _receipt(written))
-    except storage.errors() as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+    except OSError as error:
         raise UserError(
-            f"{path} could not be written ({reason}): free some space or choose another --output, then run the same "
-            "command again; finished shards are kept."
+            f"{path} could not be written ({error.strerror or error}): free some space or choose another --output, "
+            "then run the same command again; finished shards are kept."
         ) from None
     finally:
         with contextlib.suppress(OSError):

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from carclf import storage
 from carclf.convert import labels, rare_classes
 from carclf.convert.inventory import Inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo, Rejection
 from carclf.convert.scan import PhotoCheck
-from carclf.data import lists, storage
+from carclf.data import lists
 from carclf.data import manifest as manifests
 from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from carclf.errors import UserError

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from carclf import storage
 from carclf.convert.scan import PHOTOS_PER_WORKER
 from carclf.data import manifest as manifests
-from carclf.data import records, storage
+from carclf.data import records
 from carclf.data.decoder import decode
 from carclf.data.index import read_index
 from carclf.data.manifest import Manifest, Shard

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import psutil
 
-from carclf.data import storage
+from carclf import storage
 from carclf.data.cache_files import CacheFiles, reserved_bytes
 from carclf.data.decoder import DecodeSizes
 from carclf.data.manifest import Manifest

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from carclf.data import storage
+from carclf import storage
 from carclf.data.decoder import DecodeSizes, decode_sizes
 from carclf.data.manifest import PSEUDO, Manifest, Shard
 from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, is_whole
@@ -148,9 +148,10 @@ def read_photo(
     size = int(entry["bytes"])
     try:
         content = read(path, int(entry["start"]), size + CHECKSUM_BYTES)
-    except storage.errors() as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DamagedShardError(f"The shard {path} cannot be read ({reason}): copy the data set again.") from None
+    except OSError as error:
+        raise DamagedShardError(
+            f"The shard {path} cannot be read ({error.strerror or error}): copy the data set again."
+        ) from None
     record = content[:size]
     if not is_whole(record, content[size:]):
         raise DamagedShardError(

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from carclf.data import storage
+from carclf import storage
 from carclf.data.cache import DecodedCache
 from carclf.data.decoder import DecodeSizes, decode
 from carclf.data.index import read_photo

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from carclf import hashed_json
-from carclf.data import storage
+from carclf import hashed_json, storage
 from carclf.data.manifest_check import ID_SPLITS as ID_SPLITS
 from carclf.data.manifest_check import SPLITS, check_content
 from carclf.errors import UserError
@@ -306,8 +305,9 @@ def load_manifest(directory: str) -> Manifest:
             f"tools/make_tfrecords.py --input=PHOTOS --output={directory}"
         )
     manifest = from_json(read_file(path), directory=directory)
-    for shard in manifest.shards:
-        check_size(manifest, shard)
+    sizes = storage.sizes_of(directory, [shard.file for shard in manifest.shards])
+    for shard, size in zip(manifest.shards, sizes, strict=True):
+        check_size(manifest, shard, size)
     return manifest
 
 
@@ -319,19 +319,19 @@ def read_file(path: str) -> bytes:
     """
     try:
         return storage.read_bytes(path)
-    except storage.errors() as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} cannot be read ({reason}): make it readable, or copy the data set again.") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror or error}): make it readable, or copy the data set again."
+        ) from None
 
 
-def check_size(manifest: Manifest, shard: Shard) -> None:
-    """Checks that a shard exists with the size in dataset.json.
+def check_size(manifest: Manifest, shard: Shard, size: int | None) -> None:
+    """Checks that the size of a shard's file, None if there is none, is that in dataset.json.
 
     Raises:
       UserError: it is missing or has another size.
     """
     path = storage.join(manifest.directory, shard.file)
-    size = storage.size_bytes(path)
     if size == shard.bytes:
         return
     found = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"

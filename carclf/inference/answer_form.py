@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from carclf.data import storage
+from carclf import storage
 from carclf.data.manifest import Manifest
 from carclf.forms import Form, Sample, read_sample, read_sample_file, recognise
 from carclf.inference.submission import default_form

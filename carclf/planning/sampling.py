@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from carclf import storage
 from carclf.data import manifest as manifests
-from carclf.data import storage
 from carclf.data.decoder import decode_sizes
 from carclf.data.index import photo_sizes, read_index, select, to_npy
 from carclf.data.manifest import ListFile, Manifest, Shard

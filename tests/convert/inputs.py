@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from carclf import storage
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
-from carclf.data import storage
 from carclf.data.manifest import Manifest
 from carclf.synthetic.draw import draw_jpeg
 

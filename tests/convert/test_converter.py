@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from carclf import storage
 from carclf.convert import scan, shards
 from carclf.convert.converter import convert
 from carclf.convert.folds import order_key
 from carclf.convert.options import ConvertOptions
 from carclf.convert.summary import summary
 from carclf.convert.verify import verify
-from carclf.data import pipeline, storage
+from carclf.data import pipeline
 from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
 from carclf.framing import Framing

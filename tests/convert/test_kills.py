@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from carclf import storage
 from carclf.convert import dataset, duplicates, scan, shards
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
-from carclf.data import storage
 from carclf.errors import Preempted, UserError
 from carclf.synthetic.draw import draw_jpeg
 from tests.convert.inputs import tree

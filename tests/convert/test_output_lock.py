@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from carclf import lock, preemption
+from carclf import lease, lock, preemption, storage
 from carclf.convert import output_lock
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
-from carclf.data import storage
 from carclf.errors import UserError
 from tests.convert.inputs import class_folders, converted, tree, write_files
 
@@ -36,7 +35,7 @@ converter.convert(ConvertOptions(input=sys.argv[1], output=sys.argv[2], workers=
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(output_lock, "SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "SETTLING_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["the same photos", "other photos"])
@@ -136,7 +135,7 @@ def test_of_two_that_begin_at_the_same_moment_the_last_writer_holds_the_lease(tm
     def settle(seconds):
         storage.write_atomic(storage.join(output, lock.LOCK_FILE), json.dumps(other).encode())
 
-    monkeypatch.setattr(output_lock.time, "sleep", settle)
+    monkeypatch.setattr(lease.time, "sleep", settle)
     storage.make_folder(output)
     with (
         pytest.raises(UserError, match=r"^Process 7 on host elsewhere is converting"),

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from carclf import storage
 from carclf.convert import verify
 from carclf.data import manifest as manifests
-from carclf.data import storage
 from carclf.errors import UserError, sentence_in
 from tests.conftest import write_dataset
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from carclf.data import index, records, storage
+from carclf import storage
+from carclf.data import index, records
 from carclf.data.photos import read_photos
 from carclf.errors import DamagedShardError, UserError
 from tests.conftest import write_dataset

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from carclf import storage
 from carclf.data import loader as loaders
-from carclf.data import storage
 from carclf.data.cache import open_cache
 from carclf.data.decoder import DecodeSizes, decode
 from carclf.data.index import read_index, read_photo, sizes_for

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from carclf.data import storage
+from carclf import storage
 
 
 @pytest.fixture(params=["anew", "kept open"])

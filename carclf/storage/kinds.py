@@ -1,0 +1,103 @@
+"""Which kind of storage a path belongs to: no scheme is a local disk, and each scheme has one class."""
+
+import difflib
+import functools
+import importlib.util
+from typing import Protocol
+
+from carclf.errors import StorageError
+from carclf.storage.local import LocalDisk
+
+
+class Storage(Protocol):
+    """What each kind of storage can do. Paths are whole paths or URLs; what is said in `carclf.storage` holds."""
+
+    def is_folder(self, path: str) -> bool:
+        """Returns whether a folder is there."""
+
+    def size_bytes(self, path: str) -> int | None:
+        """Returns the size of a file, or None if there is none."""
+
+    def names_in(self, folder: str) -> list[str]:
+        """Returns the names directly in a folder; none if it does not exist."""
+
+    def sizes_under(self, folder: str) -> dict[str, int]:
+        """Returns the size of every file under a folder, by its path inside it with forward slashes."""
+
+    def read_bytes(self, path: str) -> bytes:
+        """Returns a whole file; raises FileNotFoundError."""
+
+    def read_range(self, path: str, start: int, size: int) -> bytes:
+        """Returns a part of a file; raises FileNotFoundError."""
+
+    def make_folder(self, path: str) -> None:
+        """Creates a folder and its parents."""
+
+    def remove(self, path: str) -> None:
+        """Removes a file or a folder; none is no error."""
+
+    def upload(self, local: str, path: str) -> None:
+        """Copies a local file to `path`, where it appears in one step."""
+
+
+LOCAL = LocalDisk()
+BY_TENSORFLOW = ("gs", "ram")  # where TensorFlow is installed; fsspec has all others
+
+
+def is_remote(path: str) -> bool:
+    """Returns whether the path is a URL rather than a local file."""
+    return "://" in path
+
+
+def scheme_of(url: str) -> str:
+    """Returns the part of a URL before '://'."""
+    return url.partition("://")[0]
+
+
+def kind_of(path: str) -> Storage:
+    """Returns what carries out the calls for a path.
+
+    Raises:
+      StorageError: no package here knows its scheme, or the package is not installed.
+    """
+    return _kind_of_scheme(scheme_of(path)) if is_remote(path) else LOCAL
+
+
+def check_url(url: str) -> None:
+    """Checks that the scheme of a URL is known and its package installed; nothing is reached.
+
+    Raises:
+      StorageError: it is not.
+    """
+    try:
+        _kind_of_scheme(scheme_of(url))
+    except StorageError as error:
+        raise StorageError(f"{url}: {error}") from None
+
+
+@functools.cache
+def _kind_of_scheme(scheme: str) -> Storage:
+    if scheme in BY_TENSORFLOW and importlib.util.find_spec("tensorflow"):
+        from carclf.storage.gfile import TensorFlowFiles
+
+        return TensorFlowFiles()
+    from carclf.storage.packages import PACKAGES, missing_package
+
+    if not importlib.util.find_spec("fsspec"):
+        raise StorageError(missing_package(scheme))
+    import fsspec
+
+    if scheme not in (known := fsspec.available_protocols()):
+        near = difflib.get_close_matches(scheme, [*PACKAGES, *known], n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}://? " if near else ""
+        raise StorageError(
+            f"nothing is read by the scheme {scheme}://: {hint}Known are {', '.join(f'{name}://' for name in PACKAGES)}"
+            " and whatever else fsspec has."
+        )
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        raise StorageError(missing_package(scheme, str(error))) from None
+    from carclf.storage.remote import Fsspec
+
+    return Fsspec(PACKAGES.get(scheme))
