@@ -13,11 +13,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from carclf.storage.kinds import LOCAL, check_url, is_remote, kind_of
+from carclf.storage.kinds import LOCAL, is_remote, kind_of
 from carclf.storage.range_file import RangeFile
 
 __all__ = [
-    "RangeReader", "check_url", "commit", "is_folder", "is_remote", "is_temporary", "join", "make_folder", "names_in",
+    "RangeReader", "commit", "is_folder", "is_remote", "is_temporary", "join", "kind_of", "make_folder", "names_in",
     "open_binary", "parent", "read_bytes", "read_range", "remove", "sha256", "size_bytes", "sizes_of",
     "sizes_under", "temporary_name", "upload", "write_atomic", "writing",
 ]  # fmt: skip

@@ -49,6 +49,8 @@ class TensorFlowFiles:
     def read_range(self, path: str, start: int, size: int) -> bytes:
         """Returns a part of an object."""
         with _named(path, "read"), _gfile().GFile(path, "rb") as file:
+            if start >= file.size():  # it refuses to seek there
+                return b""
             file.seek(start)
             return bytes(file.read(size))
 

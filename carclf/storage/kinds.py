@@ -60,19 +60,12 @@ def kind_of(path: str) -> Storage:
     Raises:
       StorageError: no package here knows its scheme, or the package is not installed.
     """
-    return _kind_of_scheme(scheme_of(path)) if is_remote(path) else LOCAL
-
-
-def check_url(url: str) -> None:
-    """Checks that the scheme of a URL is known and its package installed; nothing is reached.
-
-    Raises:
-      StorageError: it is not.
-    """
+    if not is_remote(path):
+        return LOCAL
     try:
-        _kind_of_scheme(scheme_of(url))
+        return _kind_of_scheme(scheme_of(path))
     except StorageError as error:
-        raise StorageError(f"{url}: {error}") from None
+        raise StorageError(f"{path} cannot be reached: {error}") from None
 
 
 @functools.cache

@@ -44,7 +44,6 @@ PACKAGES: dict[str, Package] = {
     "gcs": _GCS,
     "az": _AZURE,
     "abfs": _AZURE,
-    "abfss": _AZURE,
     "hf": _HF,
 }
 

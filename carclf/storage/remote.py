@@ -47,7 +47,10 @@ class Fsspec:
         """Returns the size of every file under a folder."""
         with self._reaching(folder, "read") as (system, root):
             system.invalidate_cache()
-            found = system.find(root, detail=True)
+            try:
+                found = system.find(root, detail=True)
+            except FileNotFoundError:  # there is no such bucket
+                return {}
         below = root.rstrip("/") + "/"
         sizes = {str(path): entry for path, entry in found.items() if str(path).startswith(below)}
         return {path.removeprefix(below): int(entry["size"] or 0) for path, entry in sizes.items()}
