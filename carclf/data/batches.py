@@ -74,6 +74,19 @@ def numbered_batches(
     return dataset.prefetch(PREFETCH_BATCHES).with_options(_options())
 
 
+def announced(numbers: tf.data.Dataset, announce: Callable[[int], None], *, ahead: int) -> tf.data.Dataset:
+    """Returns the numbers unchanged; `announce` is called with each of them, up to `ahead` before it is taken."""
+
+    def called(number: np.int64) -> np.int64:
+        announce(int(number))
+        return number
+
+    def same(number: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(called, [number], tf.int64, stateful=True), ())
+
+    return numbers.map(same).prefetch(ahead)
+
+
 def label_targets(label: np.ndarray, *, class_count: int, label_smoothing: float = 0.0) -> np.ndarray:
     """Returns float32 [B, K]: one-hot, with `label_smoothing` spread evenly; an unknown label (−1) is uniform."""
     one_hot = np.eye(class_count, dtype=np.float32)[np.maximum(label, 0)]

@@ -1,4 +1,4 @@
-"""From photo indices to canvases: reads and decodes with one thread per core, directly into the memory of a batch."""
+"""From photo indices to canvases: decodes with one thread per core, directly into the memory of a batch."""
 
 import math
 import weakref
@@ -11,11 +11,11 @@ from carclf.data.cache import DecodedCache
 from carclf.data.decoder import DecodeSizes, decode
 from carclf.data.index import read_photo
 from carclf.data.manifest import Manifest
+from carclf.data.read_ahead import ReadAhead
 from carclf.errors import DamagedShardError
 from carclf.workers import usable_cores
 
 ALIGNMENT = 64  # bytes; TensorFlow adopts an array with this alignment, and copies any other
-REMOTE_THREADS = 32  # an object store answers slowly, but serves many requests at a time
 
 
 class PhotoLoader:
@@ -50,8 +50,23 @@ class PhotoLoader:
         self._ratios, self.extents = sizes.ratios[numbers], sizes.extents[numbers]
         self.canvas_size = sizes.canvas_size
         self._canvases = _CanvasPool(self.canvas_size)
-        self._thread_count = REMOTE_THREADS if storage.is_remote(manifest.directory) else usable_cores()
+        self._ahead = ReadAhead(self._encoded) if storage.is_remote(manifest.directory) else None
+        self._thread_count = usable_cores()
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="decode")
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether `announce` helps: the photos are not on a local disk."""
+        return self._ahead is not None
+
+    def announce(self, indices: np.ndarray) -> None:
+        """Starts to read photos that `load` will be asked for soon, if they are not on a local disk.
+
+        Args:
+          indices: as for `load`.
+        """
+        if self._ahead is not None:
+            self._ahead.start(index for index in indices.tolist() if index >= 0 and not self._is_cached(index))
 
     def load(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (canvas, extent): uint8 [B, Y, X, 3], zeros outside the photos, and float32 [B, 2], in pixels.
@@ -64,6 +79,7 @@ class PhotoLoader:
         Raises:
           DamagedShardError: a photo cannot be read.
         """
+        self.announce(indices)  # does nothing for those that were
         canvas, used = self._canvases.take(len(indices))
         # The fewest parts that keep all threads busy with two batches in progress: each hand-over takes time in which
         # Python runs only one thread.
@@ -97,12 +113,18 @@ class PhotoLoader:
         else:
             canvas[:height, :width] = self._decode(index, None)
 
+    def _is_cached(self, index: int) -> bool:
+        return self._cache is not None and self._cache.holds(int(self._numbers[index]))
+
+    def _encoded(self, index: int) -> memoryview:
+        return read_photo(self._manifest, self._entries[index], read=self._read)
+
     def _decode(self, index: int, out: np.ndarray | None) -> np.ndarray:
-        entry = self._entries[index]
-        encoded = read_photo(self._manifest, entry, read=self._read)
+        encoded = self._encoded(index) if self._ahead is None else self._ahead.take(int(index))
         try:
             return decode(encoded, ratio=int(self._ratios[index]), out=out)
         except ValueError as error:
+            entry = self._entries[index]
             shard = self._manifest.shards[entry["shard"]].file
             raise DamagedShardError(
                 f"The photo at row {entry['row']} of {self._manifest.directory}/{shard} cannot be decoded ({error}): "

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from carclf.data.batches import (
     DRAW_SHAPES,
     ONE_HOST,
     HostSlice,
+    announced,
     augmented_shapes,
     canvas_shapes,
     label_targets,
@@ -24,6 +25,7 @@ from carclf.data.index import photo_sizes, photo_weights, read_index, select
 from carclf.data.loader import PhotoLoader
 from carclf.data.manifest import PSEUDO, Manifest, Shard
 from carclf.data.order import epoch_order
+from carclf.data.read_ahead import PHOTOS_AHEAD
 from carclf.framing import Framing
 from carclf.recipe import Recipe, View, mix_targets
 
@@ -131,17 +133,22 @@ def training_batches(
             strength=strength,
         )
 
+    def indices_of(step: int) -> np.ndarray:
+        epoch, number = divmod(step, per_epoch)
+        return order(epoch)[number]
+
     def batch(step: int) -> tuple[np.ndarray, ...]:
         epoch, number = divmod(step, per_epoch)
         block, offset = divmod(number, block_steps)
         mine = slice(offset * slice_size, (offset + 1) * slice_size)
-        return *loader.load(order(epoch)[number]), *(array[mine] for array in drawn(epoch, block))
+        return *loader.load(indices_of(step)), *(array[mine] for array in drawn(epoch, block))
 
     shapes = augmented_shapes(slice_size, loader.canvas_size, manifest.class_count)
     if epochs is None:
         steps = _steps_by_turns(per_epoch, first_epoch=start_step // per_epoch)
     else:
         steps = tf.data.Dataset.range(start_step, max(epochs * per_epoch, start_step))
+    steps = _read_ahead(steps, loader, indices_of, batch_size=slice_size)
     return numbered_batches(steps, batch, shapes).map(_inputs_target_weight)
 
 
@@ -226,8 +233,11 @@ def ordered_batches(
     """
     loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
 
+    def indices_of(number: int) -> np.ndarray:
+        return host_slice.of(_padded(number, batch_size=batch_size, photos=len(entries)))
+
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        indices = host_slice.of(_padded(number, batch_size=batch_size, photos=len(entries)))
+        indices = indices_of(number)
         canvas, extent = loader.load(indices)
         drawn = _drawn(
             _entries(entries, indices),
@@ -243,6 +253,7 @@ def ordered_batches(
 
     shapes = augmented_shapes(batch_size // host_slice.hosts, loader.canvas_size, manifest.class_count)
     numbers = _numbers(entries, batch_size).skip(first).take(count)
+    numbers = _read_ahead(numbers, loader, indices_of, batch_size=batch_size // host_slice.hosts)
     return numbered_batches(numbers, batch, shapes).map(_inputs_target_weight)
 
 
@@ -270,8 +281,11 @@ def view_batches(
         manifest, manifest.shards_of(split, folds=folds), framing=view_sets[0].framing, cache=None
     )
 
+    def indices_of(number: int) -> np.ndarray:
+        return _padded(number, batch_size=batch_size, photos=len(entries))
+
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        indices = _padded(number, batch_size=batch_size, photos=len(entries))
+        indices = indices_of(number)
         canvas, extent = loader.load(indices)
         row = _entries(entries, indices)["row"]
         drawn = [views.draw(row=row, extent=extent) for views in view_sets]
@@ -286,7 +300,8 @@ def view_batches(
         draws = [{name: arrays[f"{number} {name}"] for name in DRAW_SHAPES} for number in range(len(view_sets))]
         return {name: arrays[name] for name in ("canvas", "extent", "row")} | {"draws": tuple(draws)}
 
-    return numbered_batches(_numbers(entries, batch_size), batch, shapes).map(with_draws)
+    numbers = _read_ahead(_numbers(entries, batch_size), loader, indices_of, batch_size=batch_size)
+    return numbered_batches(numbers, batch, shapes).map(with_draws)
 
 
 def prediction_batches(
@@ -316,8 +331,11 @@ def prediction_batches(
     loader, entries = _loader(manifest, shards, framing=framing, cache=None)
     order = np.argsort(entries["row"])
 
+    def indices_of(number: int) -> np.ndarray:
+        return order[number * batch_size : (number + 1) * batch_size]
+
     def batch(number: int) -> tuple[np.ndarray, ...]:
-        indices = order[number * batch_size : (number + 1) * batch_size]
+        indices = indices_of(number)
         canvas, extent = loader.load(indices)
         draws = view.draw(
             seed=seed, row=entries["row"][indices], extent=extent, image_size=framing.image_size, fit=framing.fit
@@ -326,7 +344,8 @@ def prediction_batches(
 
     shapes = canvas_shapes(None, loader.canvas_size)
     shapes |= {name: (tf.float32, (None, *shape)) for name, shape in DRAW_SHAPES.items()}
-    return numbered_batches(_numbers(entries, batch_size), batch, shapes)
+    numbers = _read_ahead(_numbers(entries, batch_size), loader, indices_of, batch_size=batch_size)
+    return numbered_batches(numbers, batch, shapes)
 
 
 def _loader(
@@ -337,6 +356,24 @@ def _loader(
     numbers = select(manifest, index, shards)
     entries, sizes = index[numbers], decode_sizes(photo_sizes(index), framing=framing)
     return PhotoLoader(manifest, entries, numbers=numbers, sizes=sizes, cache=cache), entries
+
+
+def _read_ahead(
+    numbers: tf.data.Dataset, loader: PhotoLoader, indices_of: Callable[[int], np.ndarray], *, batch_size: int
+) -> tf.data.Dataset:
+    """Returns the numbers of batches, whose photos are read from an object store some batches ahead.
+
+    Args:
+      numbers: of the batches, int64 [].
+      loader: of the photos.
+      indices_of: returns the indices of a batch, as `PhotoLoader.load` takes them.
+      batch_size: photos per batch.
+    """
+    if not loader.reads_ahead:
+        return numbers
+    return announced(
+        numbers, lambda number: loader.announce(indices_of(number)), ahead=max(2, -(-PHOTOS_AHEAD // batch_size))
+    )
 
 
 def _numbers(entries: np.ndarray, batch_size: int) -> tf.data.Dataset:

@@ -80,17 +80,17 @@ def _kind_of_scheme(scheme: str) -> Storage:
         raise StorageError(missing_package(scheme))
     import fsspec
 
-    if scheme not in (known := fsspec.available_protocols()):
-        near = difflib.get_close_matches(scheme, [*PACKAGES, *known], n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}://? " if near else ""
-        raise StorageError(
-            f"nothing is read by the scheme {scheme}://: {hint}Known are {', '.join(f'{name}://' for name in PACKAGES)}"
-            " and whatever else fsspec has."
-        )
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
         raise StorageError(missing_package(scheme, str(error))) from None
+    except ValueError:
+        near = difflib.get_close_matches(scheme, [*PACKAGES, *fsspec.available_protocols()], n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}://? " if near else ""
+        raise StorageError(
+            f"nothing is read by the scheme {scheme}://: {hint}Known are {', '.join(f'{name}://' for name in PACKAGES)}"
+            " and whatever else fsspec has."
+        ) from None
     from carclf.storage.remote import Fsspec
 
     return Fsspec(PACKAGES.get(scheme))
