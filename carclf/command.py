@@ -17,6 +17,7 @@ from carclf.errors import Preempted, UserError, sentence_in
 from carclf.extras import install_command
 from carclf.flags import Option, define_flags, from_flags, options_of
 from carclf.preemption import PREEMPTED
+from carclf.storage import copies
 from carclf.streams import keep_writable
 from carclf.text_file import read_text
 
@@ -42,7 +43,8 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; its warnings are not ours
     try:
         parsed = parse_command_line(options, sys.argv[1:], description=description)
-        code = 0 if parsed is None else main(parsed)
+        with copies.finishing():
+            code = 0 if parsed is None else main(parsed)
     except UserError as error:
         sys.stdout.flush()
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -210,7 +212,7 @@ def _value(known: Option, kind: type) -> str:
         return NUMBERS[kind]
     names = "|".join(name for name in known.known if name)
     if known.path:
-        return "|".join(filter(None, [names, "PATH"]))
+        return "|".join(filter(None, [names, "PATH", "URL" * known.urls]))
     if known.check or not names:
         return "TEXT"
     return names if len(names) <= WIDEST_NAMES else "NAME"

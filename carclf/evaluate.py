@@ -34,6 +34,7 @@ class EvaluateOptions(PredictionOptions):
         "CSV of corrected labels to score by; by default the one that the runs were trained with.",
         group=PREDICTION,
         path=True,
+        urls=True,
     )
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option, refuse, require_flags, same_option
 from carclf.framing import PaddingMode, parse_image_size
 from carclf.progress import Progress
+from carclf.storage import copies
 from carclf.train_options import TrainOptions
 from carclf.workers import MOST_WORKERS
 
@@ -37,6 +38,7 @@ class ExploreOptions(Options):
         "augmentation.png.",
         group="Data",
         path=True,
+        urls=True,
     )
     show: str = option("", "Ids of photos, separated by commas, to show at the top of the page.", group="Page")
     workers: int = option(
@@ -85,7 +87,8 @@ class ExploreOptions(Options):
     @property
     def output_path(self) -> Path:
         """The file to write."""
-        return Path(self.output or ("augmentation.png" if self.augment.strip() else "eda.html")).expanduser()
+        name = self.output or ("augmentation.png" if self.augment.strip() else "eda.html")
+        return copies.local_path(name, fetched=False)
 
 
 def check_augment(text: str) -> None:

@@ -1,7 +1,6 @@
 """`python -m carclf.export`: writes a run as a file for other programs, and checks it in the runtime for it."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import runs
@@ -10,6 +9,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option, refuse, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
 from carclf.progress import Progress
+from carclf.storage import copies
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -24,7 +24,7 @@ Example: python -m carclf.export --run=runs/b3_512 --format=onnx --output=export
 class ExportOptions(Options):
     """Every option of `python -m carclf.export`."""
 
-    run: str = option("", "Run to export.", group="Data and run", path=True)
+    run: str = option("", "Run to export.", group="Data and run", path=True, urls=True)
     runs: str = same_option(PredictionOptions, "runs")
     format: str = option(
         "onnx",
@@ -33,10 +33,16 @@ class ExportOptions(Options):
         group="Export",
     )
     output: str = option(
-        "", "Folder to write: the model, labels.txt and README.md, the model card.", group="Export", path=True
+        "",
+        "Folder to write: the model, labels.txt and README.md, the model card.",
+        group="Export",
+        path=True,
+        urls=True,
     )
     overwrite: bool = option(False, "Replace the folder if it exists.", group="Export")
-    data: str = option("", "Data set to check the export on; by default that of the run.", group="Check", path=True)
+    data: str = option(
+        "", "Data set to check the export on; by default that of the run.", group="Check", path=True, urls=True
+    )
     photos: int = option(64, "Number of validation photos to check the export on.", low=1, group="Check")
 
     def __post_init__(self) -> None:
@@ -57,7 +63,7 @@ def main(options: ExportOptions) -> None:
     from carclf.exporting.folder import check_free
     from carclf.inference.compatibility import check_classes, held_out_folds, load_labels
 
-    output = Path(options.output).expanduser()
+    output = copies.local_path(options.output)
     check_free(output, overwrite=options.overwrite)
     manifest = find_data(run, data=options.data)
     check_classes([run], manifest)

@@ -5,12 +5,15 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 _writers: set[object] = set()  # of files that are not complete yet
 _written = threading.Condition()
+
+followers: list[Callable[[Path], None]] = []
+"""Called with the path of each file that `commit` has put in its place, in the same order."""
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -85,6 +88,8 @@ def commit(temporary: str | Path, path: str | Path) -> None:
     except IsADirectoryError:
         os.rmdir(path)
         os.replace(temporary, path)
+    for follow in followers:
+        follow(Path(path))
 
 
 def _umask() -> int:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from carclf import storage
 from carclf.errors import UserError
 from carclf.schema import WrongTypeError, typed_fields
 from carclf.tables import load, names_in
@@ -42,6 +43,7 @@ class Option:
       since: the version that added it; empty for the first version. If set, only a value other than the default makes
         a different run, so that checkpoints of older versions can still be resumed.
       path: whether it names a file or folder, which may be elsewhere on another machine.
+      urls: whether that may be a URL, or a list with commas that has some.
     """
 
     default: Any
@@ -60,6 +62,7 @@ class Option:
     sets_start: bool = False
     since: str = ""
     path: bool = False
+    urls: bool = False
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -200,11 +203,20 @@ def from_flags(options: type[T], values: flags.FlagValues) -> T:
     """Returns an instance of the dataclass `options`, filled from parsed flags; ~ in a path is the home folder.
 
     Raises:
-      UserError: as for `options.__post_init__`.
+      UserError: as for `options.__post_init__`, or a URL is given that the option does not take, or nobody reads.
     """
     given = {name: (values[name].value, known.path) for name, known in options_of(options).items()}
     # Shells leave the ~ of --data=~/cars as it is.
+    for name, known in options_of(options).items():
+        if known.path and storage.is_remote(values[name].value):
+            _check_urls(name, values[name].value, known)
     return options(**{name: os.path.expanduser(value) if path else value for name, (value, path) in given.items()})
+
+
+def _check_urls(name: str, value: str, known: Option) -> None:
+    refuse(not known.urls, name, value, "it takes a path on this machine, no URL")
+    for url in filter(storage.is_remote, value.split(",")):
+        storage.kind_of(url.strip())
 
 
 def to_dict(options: Any) -> dict[str, Any]:

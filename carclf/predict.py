@@ -4,7 +4,6 @@ import dataclasses
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import runs
@@ -12,6 +11,7 @@ from carclf.command import USAGE_ERROR, run_command
 from carclf.flags import option, refuse, require_flags
 from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.runs import Member
+from carclf.storage import copies
 
 if TYPE_CHECKING:
     from carclf.engines.choice import Engines
@@ -28,14 +28,16 @@ Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='rand
 class PredictOptions(PredictionOptions):
     """Every option of `python -m carclf.predict`."""
 
-    output: str = option("submission.csv", "Submission to write.", group=RUNS, path=True)
+    output: str = option("submission.csv", "Submission to write.", group=RUNS, path=True, urls=True)
     split: str = option(
         "test",
         "Photos to predict: the test photos, or val, the fold that the run held out.",
         choices=("test", "val"),
         group=RUNS,
     )
-    sample: str = option("", "Sample submission to follow; by default the data set's own.", group=RUNS, path=True)
+    sample: str = option(
+        "", "Sample submission to follow; by default the data set's own.", group=RUNS, path=True, urls=True
+    )
     form: str = option(
         "auto",
         "Form of the answers; auto is that of the data set, else read from the sample submission. ranking(5) says how "
@@ -56,13 +58,14 @@ class PredictOptions(PredictionOptions):
         group=PREDICTION,
     )
     probabilities: str = option(
-        "", "Also write all probabilities to this file, .csv or .parquet.", group=RUNS, path=True
+        "", "Also write all probabilities to this file, .csv or .parquet.", group=RUNS, path=True, urls=True
     )
     pseudo_labels: str = option(
         "",
         "Also write the test photos whose answer is sure to this CSV, for carclf.train --pseudo_labels.",
         group=RUNS,
         path=True,
+        urls=True,
     )
     pseudo_confidence: float = option(
         0.95,
@@ -76,6 +79,7 @@ class PredictOptions(PredictionOptions):
         "Older submission to compare with: lists the photos that changed, and draws them beside --output.",
         group=RUNS,
         path=True,
+        urls=True,
     )
     photos: str = option(
         "",
@@ -83,6 +87,7 @@ class PredictOptions(PredictionOptions):
         "serves only to fit a --decision.",
         group=RUNS,
         path=True,
+        urls=True,
     )
     on_bad: str = option(
         "prior",
@@ -96,6 +101,7 @@ class PredictOptions(PredictionOptions):
         "Photos or folders, separated by commas: print their likeliest classes instead; needs no --data.",
         group=RUNS,
         path=True,
+        urls=True,
     )
     top: int = option(3, "With --photo: number of classes to print.", low=1, group=RUNS)
 
@@ -140,7 +146,7 @@ def check_outputs(options: PredictOptions) -> None:
     from carclf.inference.submission import check_writable, require_parquet
 
     for path in filter(None, (options.output, options.probabilities, options.pseudo_labels)):
-        check_writable(Path(path))
+        check_writable(copies.local_path(path, fetched=False))
     if options.probabilities.lower().endswith(".parquet"):
         require_parquet()
 
@@ -220,7 +226,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         print(
             write_sure(
                 predictions,
-                Path(options.pseudo_labels),
+                copies.local_path(options.pseudo_labels, fetched=False),
                 members=members,
                 manifest=job.manifest,
                 views=options.tta,
@@ -249,7 +255,7 @@ def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[
         manifest=job.manifest,
         split=job.split,
         older_file=options.compare,
-        output=Path(options.output),
+        output=copies.local_path(options.output, fetched=False),
     )
 
 

@@ -13,9 +13,9 @@ class PredictionOptions(Options):
     """The options that `carclf.evaluate` and `carclf.predict` share."""
 
     run: str = option(
-        "", "Run, or several separated by commas, whose probabilities are averaged.", group=RUNS, path=True
+        "", "Run, or several separated by commas, whose probabilities are averaged.", group=RUNS, path=True, urls=True
     )
-    runs: str = option("runs", "Folder where bare run names are looked up.", group=RUNS, path=True)
+    runs: str = option("runs", "Folder where bare run names are looked up.", group=RUNS, path=True, urls=True)
     data: str = same_option(TrainOptions, "data", group=RUNS)
     tta: str = option(
         "clean",

@@ -34,7 +34,7 @@ class SoupOptions(Options):
         PredictionOptions, "runs", help="Folder where bare run names are looked up and made.", group="Options"
     )
     data: str = same_option(TrainOptions, "data", group="Options")
-    output: str = option("", "Folder of the new run, or a bare name inside --runs.", path=True)
+    output: str = option("", "Folder of the new run, or a bare name inside --runs.", path=True, urls=True)
     overwrite: bool = option(False, "Replace the run in --output.")
     method: str = option(
         "greedy",
@@ -51,6 +51,7 @@ class SoupOptions(Options):
         "",
         "CSV of corrected labels to score by; by default the one that the runs were trained with.",
         path=True,
+        urls=True,
     )
     metric: str = same_option(
         PredictionOptions, "metric", help="What chooses; auto as in carclf.predict.", group="Options"

@@ -1,11 +1,12 @@
 """`python -m carclf.train`: trains one stage or several, each from the best weights of the previous one."""
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carclf import advice, preemption, runs
+from carclf import advice, lease, preemption, runs, storage
 from carclf.children import run_child
 from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_command
 from carclf.data.label_patch import apply_label_patch
@@ -19,6 +20,7 @@ from carclf.model.backbones import find_backbone
 from carclf.model.hub_families import HubBackbone
 from carclf.model.hub_preset import read_preset
 from carclf.runs.parent import check_chain, describe_changes
+from carclf.storage import copies
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def check_files(options: TrainOptions) -> None:
         read_preset(Path(options.weights).expanduser(), row)
         from_file = False
     for name in ("label_patch", "pseudo_labels", *["weights"] * from_file):
-        if (path := getattr(options, name)) and not Path(path).expanduser().is_file():
+        if (path := getattr(options, name)) and not copies.local_path(path).is_file():
             raise UserError(f"--{name}={path} is not there: give the path of an existing file.")
 
 
@@ -120,7 +122,7 @@ def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
         if parent and runs.fold_paths(parent):
             own.append(f"--init_from={runs.fold_path(parent, fold)}")
         if options.resume_from:
-            lost = runs.fold_path(Path(options.resume_from).expanduser(), fold)
+            lost = runs.fold_path(copies.local_path(options.resume_from), fold)
             own.append(f"--resume_from={lost if lost.is_dir() else ''}")
         commands[str(fold)] = [*shared, *own]
     code = train_each("fold", commands)
@@ -167,10 +169,17 @@ def train_one_stage(options: TrainOptions) -> int:
       Preempted: SIGTERM has arrived; the message says how to resume.
       KeyboardInterrupt: as for `Preempted`.
     """
+    place = runs.run_place(options.run or "run", runs=options.runs)
+    in_a_store = storage.is_remote(place) and options.host == 0
+    # Nobody else may write there from before it is fetched.
+    with lease.holding(place, doing="training in", option="--run") if in_a_store else contextlib.nullcontext():
+        return _train_in(runs.run_path(options.run or "run", runs=options.runs, whole=True), options)
+
+
+def _train_in(directory: Path, options: TrainOptions) -> int:
     from carclf.runs.opening import where_it_stands
     from carclf.training.hosts import folder_of_host
 
-    directory = runs.run_path(options.run or "run", runs=options.runs)
     if runs.fold_paths(directory):
         raise UserError(f"The folder {directory} holds a run for each fold: choose another --run for a single one.")
     if not options.find_lr and (directory / runs.METRICS_FILE).is_file() and not options.overwrite:

@@ -36,13 +36,23 @@ class TrainOptions(Options):
     """Every option of `python -m carclf.train`: one stage, or several by name."""
 
     data: str = option(
-        "", "Data set: a folder that tools/make_tfrecords.py wrote.", group=_DATA, path=True, changes_result=False
+        "",
+        "Data set: a folder that tools/make_tfrecords.py wrote.",
+        group=_DATA,
+        path=True,
+        urls=True,
+        changes_result=False,
     )
     run: str = option(
-        "", "Folder of this run, or a bare name inside --runs.", group=_DATA, path=True, changes_result=False
+        "", "Folder of this run, or a bare name inside --runs.", group=_DATA, path=True, urls=True, changes_result=False
     )
     runs: str = option(
-        "runs", "Folder where bare run names are looked up and made.", group=_DATA, path=True, changes_result=False
+        "runs",
+        "Folder where bare run names are looked up and made.",
+        group=_DATA,
+        path=True,
+        urls=True,
+        changes_result=False,
     )
     stages: str = option(
         "",
@@ -50,7 +60,9 @@ class TrainOptions(Options):
         group=_DATA,
         changes_result=False,
     )
-    init_from: str = option("", "Start from the best weights of this run.", group=_DATA, path=True, sets_start=True)
+    init_from: str = option(
+        "", "Start from the best weights of this run.", group=_DATA, path=True, urls=True, sets_start=True
+    )
     allow_split_change: bool = option(
         False,
         "Allow starting from a run that has trained on photos of this stage's validation fold.",
@@ -94,6 +106,7 @@ class TrainOptions(Options):
         "Resume from a copy of a lost session's run; the copy is only read.",
         group=_DATA,
         path=True,
+        urls=True,
         changes_result=False,
     )
     save_every: int = option(
@@ -125,6 +138,7 @@ class TrainOptions(Options):
         "CSV of corrected labels (id,class), such as carclf.evaluate writes; the run keeps a copy.",
         group=_DATA,
         path=True,
+        urls=True,
     )
     pseudo_labels: str = option(
         "",
@@ -132,6 +146,7 @@ class TrainOptions(Options):
         "confidence; the run keeps a copy.",
         group=_DATA,
         path=True,
+        urls=True,
         since="0.2",
     )
     seed: int = option(

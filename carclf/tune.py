@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carclf import advice, preemption, runs
+from carclf import advice, preemption, runs, storage
 from carclf.command import parse_command_line, run_command
 from carclf.errors import UserError
 from carclf.extras import install_command
@@ -58,6 +58,7 @@ class TuneOptions(TrainOptions):
         for name in ("stages", "plan", "find_lr", "resume_from"):
             refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
         refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is evaluated on one fold")
+        refuse(storage.is_remote(self.runs), "runs", self.runs, "the study and its trials need a folder here")
         refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
 
 

@@ -19,6 +19,7 @@ from carclf.convert.table import Table, read_table
 from carclf.convert.tree import Tree
 from carclf.errors import UserError
 from carclf.forms import Sample, read_sample
+from carclf.storage import copies
 
 SAMPLE_FILE = re.compile(
     r"sample[-_ ]?(sub|solution|entry)|sub(mission)?[-_ ]?(sample|format|example|template)|^submission", re.IGNORECASE
@@ -80,10 +81,10 @@ def file_bytes(path: str, flag: str) -> bytes:
     Raises:
       UserError: it is not there.
     """
-    if not os.path.isfile(path):
+    file = copies.local_path(path)
+    if not file.is_file():
         raise UserError(f"There is no file --{flag}={path}: give an existing CSV.")
-    with open(path, "rb") as file:
-        return file.read()
+    return file.read_bytes()
 
 
 def _sample(tree: Tree, options: ConvertOptions) -> tuple[Sample | None, bytes | None]:

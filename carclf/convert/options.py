@@ -22,23 +22,28 @@ class ConvertOptions(Options):
         "labels. The layout that was recognised is printed.",
         group=_WHERE,
         path=True,
+        urls=True,
     )
-    output: str = option("", "Folder of the data set to write.", group=_WHERE, path=True)
+    output: str = option("", "Folder of the data set to write.", group=_WHERE, path=True, urls=True)
     verify: str = option(
         "",
         "Verify this data set instead: read it again, check all hashes and decode every photo.",
         group=_WHERE,
         path=True,
+        urls=True,
     )
-    labels: str = option("", "CSV with the Id and the label of every training photo.", group=_WHERE, path=True)
+    labels: str = option(
+        "", "CSV with the Id and the label of every training photo.", group=_WHERE, path=True, urls=True
+    )
     sample: str = option(
         "",
         "The sample submission, where it does not lie at the root of the input: its Ids are the test photos, and its "
         "columns say what an answer looks like.",
         group=_WHERE,
         path=True,
+        urls=True,
     )
-    test_csv: str = option("", "Another name of --sample.", group=_WHERE, path=True)
+    test_csv: str = option("", "Another name of --sample.", group=_WHERE, path=True, urls=True)
     label_pattern: str = option(
         "",
         r"Regular expression whose first group, found in the name or the path of a photo, is its class, such as "
@@ -65,7 +70,7 @@ class ConvertOptions(Options):
         "", "Names of the classes: a,b,c in the order of their labels, or a file with one per line.", group=_WHERE
     )
     external: str = option(
-        "", "Class folders of more photos, for training only: never validated on.", group=_WHERE, path=True
+        "", "Class folders of more photos, for training only: never validated on.", group=_WHERE, path=True, urls=True
     )
     overwrite: bool = option(False, "Replace the data set in --output once the new one is complete.", group=_WHERE)
 
@@ -102,7 +107,7 @@ class ConvertOptions(Options):
         group=_SPLIT,
     )
     keep_folds: str = option(
-        "", "dataset.json whose photos keep the folds that they have there.", group=_SPLIT, path=True
+        "", "dataset.json whose photos keep the folds that they have there.", group=_SPLIT, path=True, urls=True
     )
     group_column: str = option(
         "",
@@ -137,6 +142,12 @@ class ConvertOptions(Options):
             raise UserError(f"--{flag} writes nothing for Beam's workers to meet in: leave --runner=beam out.")
         if self.beam_options and self.runner != "beam":
             raise UserError(f"--beam_options={self.beam_options} is for --runner=beam: add that.")
+        fetched = [name for name in ("input", "external") if "://" in getattr(self, name)]
+        if self.runner == "beam" and fetched:
+            raise UserError(
+                f"--{fetched[0]} is a URL, which the launcher would fetch for itself, and Beam's workers read photos "
+                "where they lie: give a folder that all of them reach, or leave --runner=beam out."
+            )
         if self.verify:
             return
         for name in ("input", "output"):

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+from carclf import storage
 from carclf.convert.archives import file_source, open_files
 from carclf.convert.copies import largest_only, without_copies
 from carclf.convert.embedded import RecordPhoto, expand_embedded
@@ -13,6 +14,7 @@ from carclf.convert.labels import named
 from carclf.convert.roles import TEST, TRAIN, role_of
 from carclf.convert.sources import Entry, Reader, Source
 from carclf.errors import UserError
+from carclf.storage import copies
 
 
 @dataclasses.dataclass
@@ -73,6 +75,8 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
     Raises:
       UserError: nothing is there, or an archive is damaged.
     """
+    if storage.is_remote(path):
+        path = str(copies.local_path(path))
     if os.path.isdir(path):
         shown = os.path.basename(os.path.normpath(path)) if first_source else ""
         tree = Tree("folder", [Source(path, shown, False)], _first_source=first_source)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from carclf.data.manifest import LabelPatch, Manifest
 from carclf.errors import UserError
+from carclf.storage import copies
 
 COLUMNS = ("id", "class")
 
@@ -55,4 +56,4 @@ def apply_label_patch(path: str, manifest: Manifest) -> Manifest:
     """
     if not path:
         return manifest
-    return dataclasses.replace(manifest, label_patch=read_label_patch(Path(path).expanduser(), manifest))
+    return dataclasses.replace(manifest, label_patch=read_label_patch(copies.local_path(path), manifest))

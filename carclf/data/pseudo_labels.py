@@ -18,6 +18,7 @@ from carclf.data.manifest import PSEUDO, Manifest, PseudoLabels, Shard
 from carclf.errors import UserError
 from carclf.files import write_atomically
 from carclf.schema import typed_fields
+from carclf.storage import copies
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,8 @@ def apply_pseudo_labels(path: str, manifest: Manifest) -> Manifest:
     """
     if not path:
         return manifest
-    labels = read_pseudo_labels(Path(path).expanduser(), manifest)
+    file, _ = (copies.local_path(f"{path}{ending}") for ending in ("", ".json"))  # fetched if they are at a URL
+    labels = read_pseudo_labels(file, manifest)
     shards = (*manifest.shards, *_shards_of(labels.labels, manifest))
     return dataclasses.replace(manifest, shards=shards, pseudo_labels=labels)
 

@@ -1,13 +1,13 @@
 """Writes what was predicted: the submission and, if asked for, the probabilities."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from carclf.inference.answer_form import Plan
 from carclf.inference.decisions import Decision
 from carclf.inference.submission import write_probabilities, write_submission
+from carclf.storage import copies
 
 
 def write_answers(
@@ -42,7 +42,7 @@ def write_answers(
     """
     decided, labels = decision.apply(probabilities, prior_rows=prior_rows)
     answers = write_submission(
-        output=Path(output),
+        output=copies.local_path(output, fetched=False),
         ids=ids,
         probabilities=decided,
         class_labels=class_labels,
@@ -52,7 +52,7 @@ def write_answers(
     )
     if probabilities_file:
         write_probabilities(
-            output=Path(probabilities_file),
+            output=copies.local_path(probabilities_file, fetched=False),
             ids=ids,
             probabilities=probabilities,
             class_names=class_names,

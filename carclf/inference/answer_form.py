@@ -1,13 +1,13 @@
 """Which form a prediction is written in: the data set's own, or that of the sample it is asked to follow."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from carclf import storage
 from carclf.data.manifest import Manifest
 from carclf.forms import Form, Sample, read_sample, read_sample_file, recognise
 from carclf.inference.submission import default_form
+from carclf.storage import copies
 
 ADVICE = "give the competition's own with --sample=FILE"
 
@@ -74,7 +74,7 @@ def given_sample(file: str, *, own: Form | None) -> Sample:
     Raises:
       UserError: there is no such file, or it cannot be read.
     """
-    return read_sample_file(Path(file), what="sample submission", advice=ADVICE, id_column=_id_column(own))
+    return read_sample_file(copies.local_path(file), what="sample submission", advice=ADVICE, id_column=_id_column(own))
 
 
 def _own_sample(manifest: Manifest, *, held_out: bool) -> Sample | None:
@@ -82,7 +82,7 @@ def _own_sample(manifest: Manifest, *, held_out: bool) -> Sample | None:
     if path is None:
         return None
     if storage.size_bytes(path) is None:  # one sentence for a file that was removed
-        return read_sample_file(Path(path), what="sample submission", advice=ADVICE)
+        return read_sample_file(copies.local_path(path), what="sample submission", advice=ADVICE)
     return read_sample(storage.read_bytes(path), shown=path, id_column=_id_column(manifest.form), advice=ADVICE)
 
 

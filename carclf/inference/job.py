@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -13,6 +12,7 @@ from carclf.inference.answer_form import Plan, plan_answers
 from carclf.inference.compatibility import check_classes, held_out_folds, metric_of
 from carclf.inference.decisions import WantedDecision, plan_decision
 from carclf.runs import Member
+from carclf.storage import copies
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def plan_job(
     submission.check_ids(ids.tolist(), order=plan.sample.ids if plan.sample else None)
     older = None
     if older_file:
-        path = Path(older_file)
+        path = copies.local_path(older_file)
         older = comparison.read_submission(path, form=plan.form, class_labels=manifest.class_labels)
         comparison.check_same_ids(older, ids.tolist(), path=path)
     scored_by = metric_of(metric, members=members, form=plan.form)

@@ -9,6 +9,7 @@ from carclf.convert.folders import folder_entries
 from carclf.convert.sources import Reader, Source
 from carclf.convert.tree import is_photo
 from carclf.errors import UserError
+from carclf.storage import copies
 
 MAX_COMMAS = 8  # in the name of a file
 
@@ -26,7 +27,7 @@ def photo_files(names: str) -> list[Path]:
     for name in _split(names):
         if not _exists(name):
             raise UserError(f"There is no photo {printable(name)}: give files or folders, separated by commas.")
-        path = Path(name).expanduser()
+        path = copies.local_path(name)
         if path.is_dir():
             found = (entry for entry in folder_entries(str(path), source=0) if not entry.clutter and is_photo(entry))
             paths += [path / entry.name for entry in found]
@@ -51,7 +52,7 @@ def _split(names: str) -> Iterator[str]:
 
 def _exists(name: str) -> bool:
     try:
-        return Path(name).expanduser().exists()
+        return copies.local_path(name).exists()
     except (OSError, ValueError, RuntimeError):  # too long; a null; no such user
         return False
 

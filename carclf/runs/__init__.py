@@ -26,6 +26,7 @@ from carclf.runs.run import (
     parent_runs,
     run_name,
     run_path,
+    run_place,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "parent_runs",
     "run_name",
     "run_path",
+    "run_place",
 ]

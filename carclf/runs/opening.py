@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from carclf import hashed_json, runs
+from carclf import hashed_json, runs, storage
 from carclf.errors import UserError
 from carclf.files import write_atomically
 from carclf.flags import identity_options, options_of, result_options
@@ -20,6 +20,7 @@ from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.runs.data_set import DataSet
 from carclf.runs.parent import check_split, load_parent
 from carclf.runs.weights_files import remove_weights
+from carclf.storage import copies
 from carclf.train_options import TrainOptions
 
 # Excludes temporary files that a kill left behind.
@@ -84,7 +85,7 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
     """
     with holding(directory, doing="training in", option="--run"):
         start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
-        source = Path(options.resume_from).expanduser() if start is Start.COPY else directory
+        source = copies.local_path(options.resume_from) if start is Start.COPY else directory
         identity = identity_of(options, data)
         parent = None
         if options.init_from:
@@ -122,7 +123,7 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
         return Start.RESUME
     if not options.resume_from:
         return Start.FRESH
-    lost = runs.load_run(Path(options.resume_from).expanduser())
+    lost = runs.load_run(copies.local_path(options.resume_from))
     if lost.metrics is not None:
         raise UserError(
             f"The run {lost.directory} of --resume_from is finished: copy it to {directory} instead of resuming it."
@@ -186,8 +187,10 @@ def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
 def find_parent(options: TrainOptions) -> Path:
     """Returns the folder of --init_from; if it is not among the runs, the one beside the run of --resume_from."""
     path = runs.run_path(options.init_from, runs=options.runs)
-    beside = Path(options.resume_from).expanduser().parent / path.name
-    return beside if options.resume_from and not path.is_dir() and beside.is_dir() else path
+    if not options.resume_from or path.is_dir():
+        return path
+    beside = copies.local_path(storage.join(storage.parent(options.resume_from.rstrip("/")), path.name))
+    return beside if beside.is_dir() else path
 
 
 def where_it_stands(directory: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from carclf import storage
 from carclf.command import stage_files
 from carclf.errors import UserError
 from carclf.flags import from_dict
@@ -15,6 +16,7 @@ from carclf.framing import Rendering
 from carclf.runs.run_files import FORMAT_VERSION as FORMAT_VERSION
 from carclf.runs.run_files import read_metrics, read_stage
 from carclf.runs.weights_files import checked_file
+from carclf.storage import copies
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 STAGE_FILE = "stage.json"
@@ -29,6 +31,7 @@ FEATURES_FOLDER = "features"  # the backbone's features of the photos, for --fea
 OUT_OF_FOLD_FILE = "out_of_fold.json"  # scores of all folds together, in the folder of --val_fold=all
 APPLIED_LABELS = "applied_label_patch.csv"  # the run's own copy of --label_patch
 APPLIED_PSEUDO_LABELS = "applied_pseudo_labels.csv"  # the run's own copy of --pseudo_labels, with a .json beside it
+OWN_FOLDERS = (CHECKPOINTS_FOLDER, EPOCHS_FOLDER, FEATURES_FOLDER, TENSORBOARD_FOLDER)
 FOLD_FOLDER = re.compile(r"fold(\d+)")  # name of each run that --val_fold=all trains
 
 
@@ -162,9 +165,20 @@ def fold_paths(directory: Path) -> list[Path]:
     return sorted((path for path in folders if FOLD_FOLDER.fullmatch(path.name)), key=lambda path: int(path.name[4:]))
 
 
-def run_path(name: str, *, runs: str) -> Path:
-    """Returns the folder of a run: a bare name is inside `runs`, anything with a slash is a path."""
-    return Path(name).expanduser() if os.sep in name or "/" in name else Path(runs).expanduser() / name
+def run_place(name: str, *, runs: str) -> str:
+    """Returns the path or URL of a run's folder: a bare name is inside `runs`, anything with a slash is a path."""
+    return name if os.sep in name or "/" in name else storage.join(runs, name)
+
+
+def run_path(name: str, *, runs: str, whole: bool = False) -> Path:
+    """Returns the folder of a run, of one at a URL the working copy (`carclf.storage.copies`).
+
+    Args:
+      name: a bare name is inside `runs`, anything with a slash is a path or a URL.
+      runs: folder of the runs.
+      whole: whether to fetch what only its own training reads, such as checkpoints.
+    """
+    return copies.local_path(run_place(name, runs=runs), without=() if whole else OWN_FOLDERS)
 
 
 def load_run(directory: Path) -> Run:

@@ -1,0 +1,215 @@
+"""Working copies: local files in place of URLs, for libraries that read and write nothing else.
+
+What is at a URL is fetched once, into a temporary folder. A file that is written there (`carclf.files`) is uploaded at
+once, so that the store has every state that the folder had, in the same order.
+"""
+
+import atexit
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from carclf import files, storage
+from carclf.errors import Preempted, UserError
+from carclf.lock import LOCK_FILE
+from carclf.progress import Progress
+
+BLOCK_BYTES = 8 * 2**20  # of a file that is fetched in parts
+READERS = 32  # blocks at a time
+SPARE_BYTES = 2**26  # left free on the disk
+NO_HOST = "%"  # in place of the missing host of a URL such as memory:///cars
+
+Stamp = tuple[int, int]
+"""Size in bytes, and time of the last change in nanoseconds."""
+
+
+class WorkingCopies:
+    """The working copies of a process.
+
+    Their paths are those of the URLs: s3://cars/runs is ROOT/s3/cars/runs.
+    """
+
+    def __init__(self) -> None:
+        self._root: Path | None = None
+        self._left_out: dict[str, frozenset[str]] = {}  # URL that was fetched → the folders that were not
+        self._stored: dict[Path, Stamp] = {}  # files that the store has, too, as they were then
+
+    def local_path(self, url: str, *, without: Collection[str], fetched: bool) -> Path:
+        """Returns the path of the working copy of a URL; see the function of this name."""
+        root, url = self._open(), url.rstrip("/")
+        scheme, _, rest = url.partition("://")
+        path = root / scheme / (NO_HOST + rest if rest.startswith("/") else rest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.kind_of(url)  # refuses a scheme that is not known
+        if fetched and not self._left_out.get(url, frozenset(without) | {""}) <= frozenset(without):
+            self._fetch(url, path, without=without)
+            self._left_out[url] = frozenset(without)
+        return path
+
+    def url_of(self, path: Path) -> str | None:
+        """Returns the URL of a file in a working copy; None for any other."""
+        if self._root is None or not path.is_relative_to(self._root):
+            return None
+        scheme, *rest = path.relative_to(self._root).parts
+        return f"{scheme}://{'/'.join(rest)}".replace(f"://{NO_HOST}/", ":///")
+
+    def named(self, text: str) -> str:
+        """Returns the text with the URL in place of the path of each working copy."""
+        if self._root is None:
+            return text
+        return re.sub(rf"{re.escape(str(self._root))}/([\w+.-]+)/({NO_HOST}(?=/))?", r"\1://", text)
+
+    def follow(self, path: Path) -> None:
+        """Uploads a file that was written in a working copy, after removing from the store what is gone here."""
+        if url := self.url_of(path):
+            self._remove_gone()
+            storage.upload(str(path), url)
+            self._stored[path] = _stamp(path)
+
+    def finish(self) -> None:
+        """Uploads what changed in working copies and was not written by `carclf.files`, such as TensorBoard's files."""
+        self._remove_gone()
+        for path in sorted(self._root.rglob("*") if self._root else []):
+            if path.is_file() and not path.name.startswith(".") and self._stored.get(path) != _stamp(path):
+                storage.upload(str(path), str(self.url_of(path)))
+                self._stored[path] = _stamp(path)
+
+    def forget(self) -> None:
+        """Removes all working copies."""
+        if self._root is not None:
+            files.followers.remove(self.follow)
+            shutil.rmtree(self._root, ignore_errors=True)
+        self._root = None
+        self._left_out.clear()
+        self._stored.clear()
+
+    def _open(self) -> Path:
+        if self._root is None:
+            self._root = Path(tempfile.mkdtemp(prefix="carclf-")).resolve()
+            files.followers.append(self.follow)
+            sys.stdout, sys.stderr = _Naming(sys.stdout, self), _Naming(sys.stderr, self)
+        return self._root
+
+    def _fetch(self, url: str, path: Path, *, without: Collection[str]) -> None:
+        with Progress(f"Listing {url}"):
+            size = storage.size_bytes(url)
+            sizes = {"": size} if size is not None else storage.sizes_under(url)
+        wanted = {name: size for name, size in sizes.items() if not _is_left_out(name, without)}
+        wanted = {name: size for name, size in wanted.items() if path / name not in self._stored}
+        self._check_room(url, sum(wanted.values()))
+        count = "" if size is not None else f" ({len(wanted):,} files)"
+        with (
+            ThreadPoolExecutor(READERS, thread_name_prefix="fetch") as threads,
+            Progress(f"Fetching {url}{count}", total=-(-sum(wanted.values()) // 2**20), unit="MB") as progress,
+        ):
+            blocks = [
+                threads.submit(_fetch_block, f"{url}/{name}" if name else url, path / name, start, size)
+                for name, size in wanted.items()
+                for start in range(0, max(size, 1), BLOCK_BYTES)
+            ]
+            try:
+                for done, block in enumerate(blocks):
+                    block.result()
+                    progress.add(BLOCK_BYTES // 2**20 if done + 1 < len(blocks) and size is not None else 0)
+            finally:
+                for block in blocks:
+                    block.cancel()
+        self._stored |= {path / name: _stamp(path / name) for name in wanted}
+
+    def _check_room(self, url: str, needed: int) -> None:
+        free = shutil.disk_usage(self._open()).free
+        if free < needed + SPARE_BYTES:
+            raise UserError(
+                f"{url} is fetched into {tempfile.gettempdir()} and needs {needed / 1e9:.1f} GB there, where "
+                f"{free / 1e9:.1f} GB are free: free space, or name another folder in TMPDIR."
+            )
+
+    def _remove_gone(self) -> None:
+        """Removes from the store what is gone here; JSON first, because it marks what is complete."""
+        gone = [path for path in self._stored if not path.exists()]
+        for path in sorted(gone, key=lambda path: (path.suffix != ".json", path)):
+            storage.remove(str(self.url_of(path)))
+            del self._stored[path]
+
+
+class _Naming:
+    """A text stream that shows URLs in place of the paths of working copies."""
+
+    def __init__(self, stream: Any, copies: WorkingCopies) -> None:
+        self._stream, self._copies = stream, copies
+
+    def write(self, text: str) -> int:
+        return int(self._stream.write(self._copies.named(text)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_copies = WorkingCopies()
+atexit.register(_copies.forget)
+
+
+def local_path(path: str, *, without: Collection[str] = (), fetched: bool = True) -> Path:
+    """Returns a local path as it is, with ~ for the home folder; of a URL that of its working copy.
+
+    There is nothing at it if there is nothing at the URL.
+
+    Args:
+      path: a local path or a URL.
+      without: names of folders inside it that are not needed now; a later call can fetch them.
+      fetched: whether to fetch what is there; False for a file that will be replaced.
+
+    Raises:
+      UserError: the store cannot be reached, or the disk has no room.
+    """
+    if not storage.is_remote(path):
+        return Path(path).expanduser()
+    return _copies.local_path(path, without=without, fetched=fetched)
+
+
+@contextlib.contextmanager
+def finishing() -> Iterator[None]:
+    """Brings working copies to their stores at the end of this context, and removes them; after an error, as they are.
+
+    Raises:
+      UserError: a store cannot be reached.
+    """
+    try:
+        yield
+        _copies.finish()
+    except (Preempted, KeyboardInterrupt):
+        with contextlib.suppress(UserError):  # what counts was uploaded when it was written
+            _copies.finish()
+        raise
+    finally:
+        _copies.forget()
+
+
+def _is_left_out(name: str, without: Collection[str]) -> bool:
+    *folders, file = name.split("/")
+    return file == LOCK_FILE or any(folder in without for folder in folders)
+
+
+def _fetch_block(url: str, path: Path, start: int, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A web server may not say how long a file is.
+    content = storage.read_range(url, start, min(BLOCK_BYTES, size - start)) if size else storage.read_bytes(url)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.lseek(handle, start, os.SEEK_SET)
+        while content:
+            content = content[os.write(handle, content) :]
+    finally:
+        os.close(handle)
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,169 @@
+"""Working copies: what is at a URL is fetched once, what is written is uploaded in its order, texts name URLs."""
+
+import sys
+
+import pytest
+
+from carclf import files, storage
+from carclf.command import parse_command_line
+from carclf.errors import Preempted, StorageError, UserError
+from carclf.storage import copies
+from carclf.storage.copies import finishing, local_path
+
+pytest.importorskip("fsspec", reason="fsspec is not installed")
+
+
+@pytest.fixture
+def url(tmp_path):
+    """Returns the URL of a folder with a run and its checkpoints."""
+    folder = f"memory://{tmp_path}/runs/b3"
+    for name, size in (("stage.json", 5), ("best.weights.h5", 300), ("checkpoints/step-1.npz", 9), (".carclf.lock", 1)):
+        storage.write_atomic(f"{folder}/{name}", bytes(range(size % 256)))
+    yield folder
+    copies._copies.forget()
+
+
+def test_a_local_path_is_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("~/cars") == tmp_path / "cars"
+    assert str(local_path("cars/a.csv")) == "cars/a.csv"
+
+
+def test_a_folder_is_fetched_once_without_what_is_not_needed(url, monkeypatch):
+    path = local_path(url, without=["checkpoints"])
+    assert sorted(file.name for file in path.rglob("*")) == ["best.weights.h5", "stage.json"]
+    assert (path / "best.weights.h5").read_bytes() == storage.read_bytes(f"{url}/best.weights.h5")
+    storage.write_atomic(f"{url}/stage.json", b"changed")
+    assert local_path(f"{url}/", without=["checkpoints", "features"]) == path
+    assert (path / "stage.json").read_bytes() == bytes(range(5))
+    assert local_path(url) == path
+    assert (path / "checkpoints" / "step-1.npz").read_bytes() == bytes(range(9))
+    assert (path / "stage.json").read_bytes() == bytes(range(5))  # it was here already
+    assert not (path / ".carclf.lock").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, 65, 200])
+def test_a_file_is_fetched_in_blocks(url, size, monkeypatch):
+    monkeypatch.setattr(copies, "BLOCK_BYTES", 64)
+    storage.write_atomic(f"{url}/file", bytes(range(size)))
+    assert local_path(f"{url}/file").read_bytes() == bytes(range(size))
+
+
+def test_nothing_is_at_the_working_copy_of_nothing(url):
+    path = local_path(f"{url}/none/at/all.csv")
+    assert not path.exists()
+    assert path.parent.is_dir()
+
+
+def test_a_disk_without_room_is_named(url, monkeypatch):
+    monkeypatch.setattr(copies, "SPARE_BYTES", 2**62)
+    with pytest.raises(
+        UserError, match=r"^memory://.*/b3 is fetched into .* and needs 0\.0 GB there, where .* in TMPDIR\.$"
+    ):
+        local_path(url)
+
+
+def test_what_is_written_is_uploaded_at_once_and_what_is_gone_is_removed_before(url, monkeypatch):
+    path, done = local_path(url), []
+    for name in ("upload", "remove"):
+        real = getattr(storage, name)
+        monkeypatch.setattr(
+            storage, name, lambda *p, name=name, real=real: (done.append((name, p[-1].removeprefix(url))), real(*p))
+        )
+    files.write_atomically(path / "checkpoints" / "step-2.npz", b"two")
+    assert storage.read_bytes(f"{url}/checkpoints/step-2.npz") == b"two"
+    files.write_json(path / "checkpoints" / "step-2.json", {})
+    for name in ("step-2.npz", "step-2.json"):
+        (path / "checkpoints" / name).unlink()
+    files.write_atomically(path / "stage.json", b"new")
+    assert done == [
+        ("upload", "/checkpoints/step-2.npz"),
+        ("upload", "/checkpoints/step-2.json"),
+        ("remove", "/checkpoints/step-2.json"),  # first, since it says that the other one is complete
+        ("remove", "/checkpoints/step-2.npz"),
+        ("upload", "/stage.json"),
+    ]
+
+
+def test_what_was_not_fetched_is_never_removed(url):
+    path = local_path(url, without=["checkpoints"])
+    files.write_atomically(path / "metrics.json", b"{}")
+    assert storage.size_bytes(f"{url}/checkpoints/step-1.npz") == 9
+
+
+def test_other_files_are_uploaded_at_the_end_and_the_copies_removed(url):
+    with finishing():
+        path = local_path(url)
+        (path / "tensorboard").mkdir()
+        (path / "tensorboard" / "events").write_bytes(b"events")
+        (path / "checkpoints" / "step-1.npz").unlink()
+        (path / ".hidden").write_bytes(b"")
+    assert not path.exists()
+    assert storage.sizes_under(url) == {
+        ".carclf.lock": 1, "best.weights.h5": 44, "stage.json": 5, "tensorboard/events": 6
+    }  # fmt: skip
+    assert copies._copies.follow not in files.followers
+
+
+def interrupted(url: str, error: BaseException | type[BaseException]) -> None:
+    with finishing():
+        (local_path(url) / "events").write_bytes(b"events")
+        raise error
+
+
+@pytest.mark.parametrize("error", [Preempted, KeyboardInterrupt])
+def test_a_stopped_command_uploads_them_too(url, error):
+    with pytest.raises(error):
+        interrupted(url, error)
+    assert storage.read_bytes(f"{url}/events") == b"events"
+
+
+def test_after_an_error_the_store_is_left_as_it_is(url):
+    with pytest.raises(UserError):
+        interrupted(url, UserError("wrong"))
+    assert storage.size_bytes(f"{url}/events") is None
+
+
+def test_an_upload_that_fails_is_an_error_and_leaves_the_old_file(url, monkeypatch):
+    path = local_path(url)
+
+    def broken(local, place):
+        raise StorageError(f"{place} could not be written")
+
+    monkeypatch.setattr(storage, "upload", broken)
+    with pytest.raises(StorageError, match=r"^memory://.*/stage\.json could not be written"):
+        files.write_atomically(path / "stage.json", b"new")
+    assert storage.read_bytes(f"{url}/stage.json") == bytes(range(5))
+
+
+@pytest.mark.parametrize("root", ["s3://cars", "memory:///cars", "abfs://photos@account.dfs.core.windows.net"])
+def test_texts_name_the_url(root, capsys, monkeypatch):
+    known = copies._copies
+    try:
+        monkeypatch.setattr(storage, "kind_of", lambda url: None)
+        path = local_path(f"{root}/runs/b3", fetched=False)
+        assert known.url_of(path / "stage.json") == f"{root}/runs/b3/stage.json"
+        print(f"Report: {path / 'report.html'}, in {path.parent}.")
+        print(f"Error: {path}: no", file=sys.stderr)
+        said = capsys.readouterr()
+        assert said.out == f"Report: {root}/runs/b3/report.html, in {root}/runs.\n"
+        assert said.err == f"Error: {root}/runs/b3: no\n"
+    finally:
+        known.forget()
+
+
+def test_every_path_option_takes_urls_or_refuses_them():
+    from carclf.convert.options import ConvertOptions
+    from carclf.predict import PredictOptions
+    from carclf.train_options import TrainOptions
+
+    for options, flags, text in (
+        (TrainOptions, ["--cache=memory://cars"], r"--cache=memory://cars is not possible: it takes a path on this"),
+        (TrainOptions, ["--runs=s4://cars"], r"s4://cars cannot be reached: nothing is read by the scheme s4://"),
+        (PredictOptions, ["--run=a,s4://b/c", "--data=d"], r"s4://b/c cannot be reached"),
+        (ConvertOptions, ["--input=s3://a", "--output=b", "--runner=beam"], r"--input is a URL, which the launcher"),
+    ):
+        with pytest.raises(UserError, match=text):
+            parse_command_line(options, flags, description="")
+    taken = parse_command_line(PredictOptions, ["--run=a,memory://b/c", "--data=memory://d"], description="")
+    assert (taken.run, taken.data) == ("a,memory://b/c", "memory://d")
