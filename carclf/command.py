@@ -15,7 +15,7 @@ from absl import flags
 from carclf import preemption
 from carclf.errors import Preempted, UserError, sentence_in
 from carclf.extras import install_command
-from carclf.flags import Option, define_flags, from_flags, options_of
+from carclf.flags import Option, check_urls, define_flags, from_flags, options_of
 from carclf.preemption import PREEMPTED
 from carclf.storage import copies
 from carclf.streams import keep_writable
@@ -43,8 +43,7 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; its warnings are not ours
     try:
         parsed = parse_command_line(options, sys.argv[1:], description=description)
-        with copies.finishing():
-            code = 0 if parsed is None else main(parsed)
+        code = 0 if parsed is None else _run(main, parsed)
     except UserError as error:
         sys.stdout.flush()
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -68,6 +67,12 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
         print(f"Error: {sentence}", file=sys.stderr)
         code = USAGE_ERROR
     sys.exit(code or 0)
+
+
+def _run(main: Callable[[Any], int | None], options: Any) -> int | None:
+    check_urls(options)
+    with copies.finishing():
+        return main(options)
 
 
 def missing_framework(name: str) -> str:

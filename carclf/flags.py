@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from carclf import storage
 from carclf.errors import UserError
 from carclf.schema import WrongTypeError, typed_fields
+from carclf.storage import is_remote, kind_of
 from carclf.tables import load, names_in
 
 T = TypeVar("T")
@@ -203,20 +203,28 @@ def from_flags(options: type[T], values: flags.FlagValues) -> T:
     """Returns an instance of the dataclass `options`, filled from parsed flags; ~ in a path is the home folder.
 
     Raises:
-      UserError: as for `options.__post_init__`, or a URL is given that the option does not take, or nobody reads.
+      UserError: as for `options.__post_init__`, or an option that takes no URL has one.
     """
-    given = {name: (values[name].value, known.path) for name, known in options_of(options).items()}
+    known = options_of(options)
+    given = {name: (values[name].value, known[name].path) for name in known}
     # Shells leave the ~ of --data=~/cars as it is.
-    for name, known in options_of(options).items():
-        if known.path and storage.is_remote(values[name].value):
-            _check_urls(name, values[name].value, known)
+    for name, (value, path) in given.items():
+        refuse(
+            path and is_remote(value) and not known[name].urls, name, value, "it takes a path on this machine, no URL"
+        )
     return options(**{name: os.path.expanduser(value) if path else value for name, (value, path) in given.items()})
 
 
-def _check_urls(name: str, value: str, known: Option) -> None:
-    refuse(not known.urls, name, value, "it takes a path on this machine, no URL")
-    for url in filter(storage.is_remote, value.split(",")):
-        storage.kind_of(url.strip())
+def check_urls(options: Any) -> None:
+    """Checks that packages are here for the URLs in the options.
+
+    Raises:
+      StorageError: nobody reads one, or its package is not installed; the message names it.
+    """
+    for name, known in options_of(type(options)).items():
+        for value in getattr(options, name).split(",") if known.urls else []:
+            if is_remote(value):
+                kind_of(value.strip())
 
 
 def to_dict(options: Any) -> dict[str, Any]:

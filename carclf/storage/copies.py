@@ -38,6 +38,7 @@ class WorkingCopies:
 
     def __init__(self) -> None:
         self._root: Path | None = None
+        self._shown = ""  # the root, also after the working copies are removed: errors are printed last
         self._left_out: dict[str, frozenset[str]] = {}  # URL that was fetched → the folders that were not
         self._stored: dict[Path, Stamp] = {}  # files that the store has, too, as they were then
 
@@ -62,9 +63,9 @@ class WorkingCopies:
 
     def named(self, text: str) -> str:
         """Returns the text with the URL in place of the path of each working copy."""
-        if self._root is None:
+        if not self._shown:
             return text
-        return re.sub(rf"{re.escape(str(self._root))}/([\w+.-]+)/({NO_HOST}(?=/))?", r"\1://", text)
+        return re.sub(rf"{re.escape(self._shown)}/([\w+.-]+)/({NO_HOST}(?=/))?", r"\1://", text)
 
     def follow(self, path: Path) -> None:
         """Uploads a file that was written in a working copy, after removing from the store what is gone here."""
@@ -93,6 +94,7 @@ class WorkingCopies:
     def _open(self) -> Path:
         if self._root is None:
             self._root = Path(tempfile.mkdtemp(prefix="carclf-")).resolve()
+            self._shown = str(self._root)
             files.followers.append(self.follow)
             sys.stdout, sys.stderr = _Naming(sys.stdout, self), _Naming(sys.stderr, self)
         return self._root

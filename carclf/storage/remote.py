@@ -92,6 +92,7 @@ class Fsspec:
             if self._package is not None:  # an object appears when its upload has ended
                 system.put_file(local, name)
                 return
+            system.makedirs(name.rpartition("/")[0], exist_ok=True)
             beside = f"{name}.{os.urandom(6).hex()}.tmp"
             try:
                 system.put_file(local, beside)

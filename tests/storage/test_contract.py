@@ -1,4 +1,4 @@
-"""Every kind of storage does the same: local disks, fsspec (in memory) and TensorFlow (in memory)."""
+"""Every kind of storage does the same: local disks, fsspec (in memory, and on a disk) and TensorFlow (in memory)."""
 
 import os
 
@@ -10,7 +10,7 @@ from carclf.errors import StorageError
 CONTENT = bytes(range(200))
 
 
-@pytest.fixture(params=["local", "fsspec", "tensorflow"])
+@pytest.fixture(params=["local", "memory", "file", "tensorflow"])
 def folder(request, tmp_path):
     """Returns a folder that does not exist yet."""
     if request.param == "local":
@@ -19,7 +19,7 @@ def folder(request, tmp_path):
         pytest.importorskip("tensorflow")
         return f"ram://{tmp_path.name}/set"
     pytest.importorskip("fsspec", reason="fsspec is not installed")
-    return f"memory://{tmp_path}/set"
+    return f"{request.param}://{tmp_path}/set"
 
 
 @pytest.fixture
@@ -139,10 +139,10 @@ def test_an_error_while_uploading_leaves_what_was_there(folder, filled, monkeypa
         put(local, path)
         raise OSError(5, "Input/output error")
 
-    if folder.startswith("memory"):
+    if folder.startswith(("memory", "file")):
         import fsspec
 
-        system = fsspec.filesystem("memory")
+        system = fsspec.filesystem(folder.partition(":")[0])
         put = system.put_file
         monkeypatch.setattr(type(system), "put_file", lambda self, local, path, **_: half(local, path))
     elif folder.startswith("ram"):

@@ -7,6 +7,7 @@ import pytest
 from carclf import files, storage
 from carclf.command import parse_command_line
 from carclf.errors import Preempted, StorageError, UserError
+from carclf.flags import check_urls
 from carclf.storage import copies
 from carclf.storage.copies import finishing, local_path
 
@@ -148,6 +149,9 @@ def test_texts_name_the_url(root, capsys, monkeypatch):
         said = capsys.readouterr()
         assert said.out == f"Report: {root}/runs/b3/report.html, in {root}/runs.\n"
         assert said.err == f"Error: {root}/runs/b3: no\n"
+        known.forget()
+        print(f"Error: {path}: no")
+        assert capsys.readouterr().out == f"Error: {root}/runs/b3: no\n"
     finally:
         known.forget()
 
@@ -159,11 +163,18 @@ def test_every_path_option_takes_urls_or_refuses_them():
 
     for options, flags, text in (
         (TrainOptions, ["--cache=memory://cars"], r"--cache=memory://cars is not possible: it takes a path on this"),
-        (TrainOptions, ["--runs=s4://cars"], r"s4://cars cannot be reached: nothing is read by the scheme s4://"),
-        (PredictOptions, ["--run=a,s4://b/c", "--data=d"], r"s4://b/c cannot be reached"),
         (ConvertOptions, ["--input=s3://a", "--output=b", "--runner=beam"], r"--input is a URL, which the launcher"),
     ):
         with pytest.raises(UserError, match=text):
             parse_command_line(options, flags, description="")
     taken = parse_command_line(PredictOptions, ["--run=a,memory://b/c", "--data=memory://d"], description="")
     assert (taken.run, taken.data) == ("a,memory://b/c", "memory://d")
+
+
+@pytest.mark.parametrize(("flag", "named"), [("--data=s4://cars", "s4://cars"), ("--run=a, s4://b/c", "s4://b/c")])
+def test_a_url_that_nobody_reads_is_refused_before_any_work(flag, named):
+    from carclf.train_options import TrainOptions
+
+    check_urls(parse_command_line(TrainOptions, ["--run=a,memory://b"], description=""))
+    with pytest.raises(StorageError, match=f"^{named} cannot be reached: nothing is read by the scheme s4://"):
+        check_urls(parse_command_line(TrainOptions, [flag], description=""))

@@ -166,11 +166,11 @@ def test_from_photos_to_submission_everything_lies_on_s3(server, drawn, tmp_path
 def test_a_zip_a_list_photos_and_a_parent_are_fetched_from_s3(server, drawn, tmp_path):
     (archive,) = (drawn / "zipped").glob("*.zip")
     upload(drawn / "photos" / "test_upload", f"{BUCKET}/unseen/test")
-    for name, path in (("cars.zip", archive), ("sample.csv", drawn / "photos" / "sample-submission.csv")):
+    for name, path in ((archive.name, archive), ("sample.csv", drawn / "photos" / "sample-submission.csv")):
         storage.upload(str(path), f"{BUCKET}/unseen/{name}")
     how = {"folder": tmp_path / "work", "environment": server}
     convert = ("-m", "carclf.make_tfrecords", "--folds=2", "--workers=1")
-    run(*convert, f"--input={BUCKET}/unseen/cars.zip", f"--output={BUCKET}/zipped", **how)
+    run(*convert, f"--input={BUCKET}/unseen/{archive.name}", f"--output={BUCKET}/zipped", **how)
     run(*convert, f"--input={archive}", "--output=zipped", **how)
     assert objects(f"{BUCKET}/zipped") == contents(tmp_path / "work" / "zipped")
 
@@ -220,7 +220,7 @@ def test_every_command_says_in_one_sentence_what_is_wrong(server, drawn, tmp_pat
         ("evaluate", f"--run={url}/a", "--data=data"),
         ("explore", f"--data={url}/set"),
         ("export", f"--run={url}/a", "--format=onnx", "--output=x"),
-        ("soup", f"--run={url}/a,{url}/b", "--data=data", "--output=c"),
+        ("soup", f"--run={url}/a,{url}/b", f"--data={url}/set", "--output=c"),
         ("serve", f"--run={url}/a"),
         ("probe", f"--data={url}/set"),
         ("tune", f"--data={url}/set", "--output=x.flags", "--trials=1", *TRAIN),
