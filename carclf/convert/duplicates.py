@@ -3,13 +3,13 @@
 import collections
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from carclf import storage
 from carclf.convert import near_duplicates
+from carclf.convert.linkage import Compare, Pair, alike_groups, picture_groups
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
 from carclf.convert.scan import Context, PhotoCheck
@@ -20,15 +20,9 @@ LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, 
 
 LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
 PAIRS_PER_TASK = 64
-# A pair takes about 5 ms of a core, and a photo of it 9 ms, so the most similar pairs come first and their number is
-# limited.
-LEAST_COMPARED = 1000  # pairs, in any data set
-PHOTOS_PER_COMPARISON = 10
-ROUNDS = 2  # in each, a group's first photo is compared with the others; those of other pictures go to the next
-
-Pair = tuple[int, int]
-Compare = Callable[[Sequence[Pair]], Iterable[bool]]
-"""For each pair of photos' indices: whether both are the same picture."""
+# A pair takes about 5 ms of a core, and a photo of it 9 ms, so the number of pairs is limited.
+LEAST_COMPARED = 3000  # pairs, in any data set
+PHOTOS_PER_COMPARISON = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,20 +61,22 @@ def find_groups(
     exact = exact_groups(checks)
     if not near or len(photos) < 2:
         return exact
-    compare = functools.partial(_compare, workers, photos) if workers else lambda pairs: [True] * len(pairs)
+    compare = functools.partial(_compare, workers, photos) if workers else None
     return [*exact, *_near_groups(checks, exact, workers, compare)]
 
 
 def _compare(workers: Pool, photos: Sequence[Photo], pairs: Sequence[Pair]) -> list[bool]:
+    ordered = sorted(pairs)  # a task reads a photo once, so the pairs of one photo stand together
     files = [(photo.entry.source, photo.entry.name) for photo in photos]
-    entries = [(files[one], files[other]) for one, other in pairs]
+    entries = [(files[one], files[other]) for one, other in ordered]
     tasks = (entries[start : start + PAIRS_PER_TASK] for start in range(0, len(entries), PAIRS_PER_TASK))
     with Progress("Comparing similar photos", total=len(pairs), unit="pairs") as progress:
         found: list[bool] = []
         for part in workers.map(_compare_task, tasks):
             found += part
             progress.add(len(part))
-    return found
+    same = dict(zip(ordered, found, strict=True))
+    return [same[pair] for pair in pairs]
 
 
 def _compare_task(context: Context, task: list[tuple[tuple[int, str], tuple[int, str]]]) -> list[bool]:
@@ -92,43 +88,29 @@ def _compare_task(context: Context, task: list[tuple[tuple[int, str], tuple[int,
 
 
 def _near_groups(
-    checks: Sequence[PhotoCheck], exact: Sequence[Group], workers: Pool | None, compare: Compare
+    checks: Sequence[PhotoCheck], exact: Sequence[Group], workers: Pool | None, compare: Compare | None
 ) -> list[Group]:
     copies = {group.members[0]: group.members for group in exact}
     hidden = {member for group in exact for member in group.members[1:]}
     shown = [index for index in range(len(checks)) if index not in hidden]
     thumbnails = np.frombuffer(b"".join(checks[index].thumbnail for index in shown), np.uint8).reshape(len(shown), -1)
     with Progress("Searching near-duplicates"):
-        pairs, correlations = _similar_pairs(thumbnails, workers)
-        alike = [[shown[index] for index in group] for group in _complete_linkage(pairs, correlations)]
-    pictures = _same_pictures(alike, compare, most=max(LEAST_COMPARED, len(checks) // PHOTOS_PER_COMPARISON))
+        pairs = [(shown[one], shown[other]) for one, other in _most_similar_first(*_similar_pairs(thumbnails, workers))]
+        alike = alike_groups(pairs)
+    most = max(LEAST_COMPARED, len(checks) // PHOTOS_PER_COMPARISON)
+    pictures = picture_groups(pairs, compare, most=most) if compare else alike
     scenes = [group for group in alike if not any(set(group) <= set(picture) for picture in pictures)]
     return [
         Group(kind, tuple(sorted(i for index in members for i in copies.get(index, (index,)))))
         for kind, groups in (("near", pictures), ("scene", scenes))
-        for members in sorted(groups)
+        for members in groups
     ]
 
 
-def _same_pictures(alike: Sequence[Sequence[int]], compare: Compare, *, most: int) -> list[list[int]]:
-    """Returns the groups of at least two photos of the same picture, within groups of photos that look alike.
-
-    Args:
-      alike: photos' indices, ascending, the groups with the most similar photos first.
-      compare: decides about pairs.
-      most: pairs to compare in each of ROUNDS; groups beyond that are not compared.
-    """
-    pictures: list[list[int]] = []
-    counts = itertools.accumulate(len(group) - 1 for group in alike)
-    alike = [group for group, count in zip(alike, counts, strict=True) if count <= most]
-    for _ in range(ROUNDS):
-        pairs = [(group[0], other) for group in alike for other in group[1:]]
-        same = {pair for pair, holds in zip(pairs, compare(pairs), strict=True) if holds}
-        found = [[group[0], *(other for other in group[1:] if (group[0], other) in same)] for group in alike]
-        pictures += [picture for picture in found if len(picture) > 1]
-        rest = [[i for i in group if i not in picture[1:]][1:] for group, picture in zip(alike, found, strict=True)]
-        alike = [group for group in rest if len(group) > 1]
-    return pictures
+def _most_similar_first(pairs: np.ndarray, correlations: np.ndarray) -> list[Pair]:
+    """Returns the pairs by descending correlation, equal ones by their photos."""
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -correlations.round(6)))
+    return [(one, other) for one, other in pairs[order].tolist()]
 
 
 def _similar_pairs(thumbnails: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
@@ -152,28 +134,6 @@ def _search(state: object, task: tuple[str, int]) -> near_duplicates.Found:
 def _index(path: str) -> near_duplicates.Index:
     with storage.open_binary(path) as file:
         return near_duplicates.build_index(np.load(file))
-
-
-def _complete_linkage(pairs: np.ndarray, correlations: np.ndarray) -> list[list[int]]:
-    """Returns groups of at least two, in which every two photos are near-duplicates, the most similar groups first.
-
-    Pairs are added in order of similarity; two groups merge if all pairs between them are near-duplicates, so that
-    similarity does not chain.
-    """
-    duplicates_of: dict[int, set[int]] = collections.defaultdict(set)
-    for one, other in pairs.tolist():
-        duplicates_of[one].add(other)
-        duplicates_of[other].add(one)
-    group_of = {photo: {photo} for photo in duplicates_of}
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], -correlations.round(6)))
-    for one, other in pairs[order].tolist():
-        first, second = group_of[one], group_of[other]
-        if first is not second and all(second <= duplicates_of[photo] for photo in first):
-            first |= second
-            for photo in second:
-                group_of[photo] = first
-    ordered = {min(group): sorted(group) for one, _ in pairs[order].tolist() if len(group := group_of[one]) > 1}
-    return list(ordered.values())
 
 
 def fold_groups(groups: Sequence[Group], *, photos: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 from carclf.convert.near_duplicates import thumbnail_of
 from carclf.convert.photos import Photo
 from carclf.convert.sources import Reader, Source
-from carclf.data.validation import UnusableError, validate_photo
+from carclf.data.validation import Stored, UnusableError, validate_photo
 from carclf.progress import Progress
 from carclf.workers import Pool
 
@@ -111,5 +111,9 @@ def _validate_one(context: Context, source: int, name: str) -> PhotoCheck:
         stored.width,
         how=stored.how,
         remark=stored.remark,
-        thumbnail=thumbnail_of(stored.reduced) if context.thumbnails else b"",
+        thumbnail=_thumbnail(stored) if context.thumbnails else b"",
     )
+
+
+def _thumbnail(stored: Stored) -> bytes:
+    return thumbnail_of(stored.reduced, height=stored.height, width=stored.width)

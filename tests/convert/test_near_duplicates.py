@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from carclf.convert.converter import convert
-from carclf.convert.duplicates import LARGEST_GROUP, Group, _same_pictures, find_groups, fold_groups, note_on
+from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
+from carclf.convert.linkage import alike_groups, picture_groups
 from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
@@ -60,7 +61,7 @@ def check_of(raw: bytes) -> PhotoCheck:
         len(stored.encoded),
         stored.height,
         stored.width,
-        thumbnail=thumbnail_of(stored.reduced),
+        thumbnail=thumbnail_of(stored.reduced, height=stored.height, width=stored.width),
     )
 
 
@@ -274,16 +275,68 @@ def test_pictures_of_one_scene_stay_in_one_fold_and_are_no_duplicates(tmp_path, 
     )
 
 
-def test_groups_beyond_the_limit_are_not_compared():
+def alike_cluster(count: int, *, first: int = 0) -> list[tuple[int, int]]:
+    """Returns the pairs of photos that all look alike, neighbours first."""
+    return sorted(itertools.combinations(range(first, first + count), 2), key=lambda pair: (pair[1] - pair[0], pair[0]))
+
+
+@pytest.mark.parametrize("most", [0, 1, 5, 7, 1000])
+def test_no_more_pairs_are_compared_than_allowed_and_none_twice(most):
     asked: list[tuple[int, int]] = []
 
     def compare(pairs):
         asked.extend(pairs)
-        return [pair != (0, 1) for pair in pairs]
+        return [False] * len(pairs)
 
-    groups = [[0, 1, 2, 3], [4, 5], [6, 7]]
-    assert _same_pictures(groups, compare, most=4) == [[0, 2, 3], [4, 5]]
-    assert asked == [(0, 1), (0, 2), (0, 3), (4, 5)]
+    assert picture_groups(alike_cluster(8), compare, most=most) == []
+    assert len(asked) == len(set(asked)) == min(most, 22)  # each round the next neighbours, one further away
+
+
+def test_every_photo_is_first_compared_with_the_one_that_it_resembles_most():
+    rounds: list[list[tuple[int, int]]] = []
+    picture = [0, 1, 0, 1, 2, 2]
+
+    def compare(pairs):
+        rounds.append(pairs)
+        return [picture[one] == picture[other] for one, other in pairs]
+
+    pairs = [(0, 2), (1, 3), (0, 1), (2, 3), (1, 4), (4, 5), (3, 5), (0, 3), (1, 2)]
+    assert picture_groups(pairs, compare, most=100) == [[0, 2], [1, 3], [4, 5]]
+    assert rounds[0] == [(0, 2), (1, 3), (1, 4), (4, 5)]
+    assert rounds[1] == [(0, 1)]
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 5])
+def test_copies_are_found_among_many_photos_of_one_scene(pictures):
+    picture = np.random.default_rng(pictures).integers(0, pictures, 20)
+    pairs = sorted(alike_cluster(20), key=lambda pair: picture[pair[0]] != picture[pair[1]])  # copies resemble most
+    groups = picture_groups(pairs, lambda asked: [picture[one] == picture[other] for one, other in asked], most=190)
+    assert groups == sorted(np.flatnonzero(picture == number).tolist() for number in range(pictures))
+
+
+@pytest.mark.parametrize("height", range(226, 242))
+def test_the_thumbnail_of_a_mirrored_photo_is_the_mirrored_thumbnail(height):
+    """Whatever part of the last row and column is the photo's, where it is decoded at a fraction of its size."""
+    gradient = np.linspace(0, 255, 301)[None, :, None] * np.linspace(0.2, 1, height)[:, None, None]
+    pixels = np.repeat(gradient, 3, axis=2).astype(np.uint8)
+    one, mirrored = (check_of(encoded(Image.fromarray(side), quality=95)) for side in (pixels, pixels[:, ::-1]))
+    thumbnails = [np.frombuffer(check.thumbnail, np.uint8).reshape(16, 16).astype(int) for check in (one, mirrored)]
+    assert np.abs(thumbnails[0] - thumbnails[1][:, ::-1]).max() <= 2
+
+
+def test_pictures_that_are_not_all_alike_stay_apart():
+    groups = picture_groups([(0, 1), (1, 2), (2, 3)], lambda pairs: [True] * len(pairs), most=100)
+    assert groups == alike_groups([(0, 1), (1, 2), (2, 3)]) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_crops_of_any_margins_up_to_six_hundredths_are_the_same_picture(originals, seed):
+    rng, found = np.random.default_rng(seed), []
+    for raw in originals[:24]:
+        left, top, right, bottom = rng.uniform(0, 0.06, 4)
+        cut = encoded(cropped(opened(raw), left=left, top=top, right=right, bottom=bottom))
+        found.append(likeness(read_picture(raw, max_side=640), read_picture(cut, max_side=640)) > SAME_PICTURE)
+    assert np.mean(found) >= 0.97
 
 
 def test_likeness_is_that_of_the_best_place_and_scale(originals):
