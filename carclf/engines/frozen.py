@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-XLA_MARK = "_XlaMustCompile"
+# Marks of functions that TensorFlow compiles as they are; what bears them stays a call, which ONNX does not have.
+XLA_MARKS = ("_XlaMustCompile", "_noinline")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,14 +54,15 @@ def freeze(network: keras.Model) -> FrozenGraph:
 
 
 def leave_out_xla(graph: Any) -> None:
-    """Takes the mark of XLA from the functions in a GraphDef: converters would leave their calls as they are.
+    """Takes the marks of XLA from the functions in a GraphDef: converters would leave their calls as they are.
 
     Keras marks every convolution in groups, such as those of ConvNeXt.
     """
     functions = list(graph.library.function)
     nodes = [node for part in functions for node in part.node_def]
     for marked in (*functions, *nodes, *graph.node):
-        marked.attr.pop(XLA_MARK, None)
+        for mark in XLA_MARKS:
+            marked.attr.pop(mark, None)
 
 
 @contextlib.contextmanager
