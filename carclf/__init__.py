@@ -66,19 +66,21 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        import difflib
+if not TYPE_CHECKING:  # a type checker would take every name for known
 
-        near = difflib.get_close_matches(name, __all__, n=1)
-        hint = f": did you mean {near[0]}?" if near else f": its public names are {', '.join(__all__)}"
-        raise AttributeError(f"module 'carclf' has no attribute {name!r}{hint}")
-    import importlib
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            import difflib
 
-    module, attribute = _HOMES.get(name, f"carclf.api:{name}").split(":")
-    value = getattr(importlib.import_module(module), attribute)
-    globals()[name] = value  # so that it is looked up only once
-    return value
+            near = difflib.get_close_matches(name, __all__, n=1)
+            hint = f": did you mean {near[0]}?" if near else f": its public names are {', '.join(__all__)}"
+            raise AttributeError(f"module 'carclf' has no attribute {name!r}{hint}")
+        import importlib
+
+        module, attribute = _HOMES.get(name, f"carclf.api:{name}").split(":")
+        value = getattr(importlib.import_module(module), attribute)
+        globals()[name] = value  # so that it is looked up only once
+        return value
 
 
 def __dir__() -> list[str]:

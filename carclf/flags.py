@@ -206,7 +206,7 @@ def from_flags(options: type[T], values: flags.FlagValues) -> T:
       UserError: as for `options.__post_init__`, or an option that takes no URL has one.
     """
     known = options_of(options)
-    given = {name: (values[name].value, known[name].path) for name in known}
+    given: dict[str, tuple[Any, bool]] = {name: (values[name].value, known[name].path) for name in known}
     # Shells leave the ~ of --data=~/cars as it is.
     for name, (value, path) in given.items():
         refuse(

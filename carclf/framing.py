@@ -29,11 +29,13 @@ class ResizeMode:
       summary: what happens to the photo, for `--help` and the model card.
       by_hand: how to do it in another program, for the model card: {width} and {height} in pixels, and {filled}, what
         fills the rest.
+      by_pillow: the same as Python that changes the image `photo`: also {mode}, NumPy's padding mode.
     """
 
     span: Callable[[Any, Any], tuple[Any, Any]]
     summary: str
     by_hand: str
+    by_pillow: str
 
 
 RESIZE_MODES: dict[str, ResizeMode] = {
@@ -42,18 +44,24 @@ RESIZE_MODES: dict[str, ResizeMode] = {
         summary="squashed to the image's shape",
         by_hand="resize each photo of any shape to {width}×{height} pixels with an antialiasing filter (such as "
         "Pillow's BILINEAR)",
+        by_pillow="photo = photo.resize(({width}, {height}), Image.Resampling.BILINEAR)",
     ),
     "crop": ResizeMode(
         span=lambda wider, xp: (xp.minimum(1.0 / wider, 1.0), xp.minimum(wider, 1.0)),
         summary="cropped about its centre to the image's shape",
         by_hand="crop each photo about its centre to the shape {width}:{height}, then resize it to that many pixels "
         "with an antialiasing filter (Pillow's `ImageOps.fit` does both)",
+        by_pillow="photo = ImageOps.fit(photo, ({width}, {height}), Image.Resampling.BILINEAR)",
     ),
     "pad": ResizeMode(
         span=lambda wider, xp: (xp.maximum(1.0 / wider, 1.0), xp.maximum(wider, 1.0)),
         summary="padded to the image's shape",
         by_hand="resize each photo to fit into {width}×{height} pixels with an antialiasing filter, and fill the "
         "rest {filled}",
+        by_pillow="photo = ImageOps.contain(photo, ({width}, {height}), Image.Resampling.BILINEAR)\n"
+        "down, across = {height} - photo.height, {width} - photo.width\n"
+        "rest = [(down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)]\n"
+        'photo = np.pad(np.asarray(photo), rest, mode="{mode}")',
     ),
 }
 

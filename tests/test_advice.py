@@ -78,7 +78,7 @@ def test_weights_that_pip_installed_come_before_a_network_from_scratch(machine):
 def test_the_module_of_the_packaged_weights_is_that_of_the_backbone():
     options = parse_command_line(TrainOptions, [f"--stage={PACKAGED_HEAD.name}", "--data=d"], description="")
     package = BACKBONES[options.backbone].weights_package
-    assert package.replace("-", "_") == PACKAGED.weights_module
+    assert package.replace("-", "_") == PACKAGED_HEAD.weights_module
 
 
 def test_few_photos_take_a_batch_that_they_fill(machine):

@@ -12,7 +12,7 @@ import jinja2
 
 from carclf import __version__
 from carclf.errors import UserError
-from carclf.exporting.checking import TOLERANCE, Change, Resizing
+from carclf.exporting.checking import PAD_MODES, TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
 from carclf.framing import LEAST_DETAIL, RESIZE_MODES, parse_image_size
 from carclf.inference.metrics import FIGURES
@@ -80,7 +80,6 @@ def card_text(
     metric = find_metric(evaluation.get("metric", "accuracy"))  # older runs do not name it
     height, width = parse_image_size(run.options.image_size)
     sides = "h, w" if resize is None else ", ".join(map(str, resize.photo_size))
-    photo_height, photo_width = resize.photo_size if resize else (0, 0)
     return _template().render(
         name=run.name,
         class_names=run.class_names,
@@ -100,7 +99,7 @@ def card_text(
         input_shape=f"[B, {sides}, 3]",
         input_meaning="photos of any size, all the same within a batch" if resize is None else "of that size only",
         inside=_inside(run, resize=resize),
-        example=form.example.replace("{height}", str(photo_height)).replace("{width}", str(photo_width)),
+        example=form.example.replace("{resize}\n", _pillow_lines(resize)),
         resizing=_resizing(resize),
         weakest=_weakest(evaluation),
         identical=identical,
@@ -156,6 +155,14 @@ def _resizing(resize: Resizing | None) -> str:
     height, width = resize.photo_size
     text = RESIZE_MODES[resize.fit].by_hand.format(height=height, width=width, filled=FILLED[resize.fill])
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _pillow_lines(resize: Resizing | None) -> str:
+    if resize is None:
+        return ""
+    height, width = resize.photo_size
+    lines = RESIZE_MODES[resize.fit].by_pillow.format(height=height, width=width, mode=PAD_MODES[resize.fill])
+    return f"{lines}\n"
 
 
 def _figures(evaluation: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -32,7 +32,8 @@ class Format:
       packages: modules that must be importable, with their names on pip.
       write: writes the model from the SavedModel at the first path to the second.
       load: returns a function that runs the model at a path in its own runtime.
-      example: Python that classifies photo.jpg, to be run in the export's folder; {height} and {width} are filled in.
+      example: Python that classifies photo.jpg, to be run in the export's folder; the card puts the lines that resize
+        the photo, if any, in place of {resize}.
     """
 
     title: str
@@ -125,20 +126,20 @@ def _load_litert(path: Path) -> Predict:
 _PHOTO = """import numpy as np
 from PIL import Image, ImageOps
 {imports}
-photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"){resized}
+photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+{resize}
 pixels = np.asarray(photo)[None]  # uint8 [1, height, width, 3]
 {run}
 labels = open("labels.txt", encoding="utf-8").read().splitlines()
 print(labels[probabilities.argmax()], probabilities.max())"""
 
 
-def _example(*, imports: str, run: str, resized: str = "") -> str:
-    return _PHOTO.replace("{imports}", imports).replace("{run}", run).replace("{resized}", resized)
+def _example(*, imports: str, run: str) -> str:
+    return _PHOTO.replace("{imports}", imports).replace("{run}", run)
 
 
 _LITERT_EXAMPLE = _example(
     imports="from ai_edge_litert.interpreter import Interpreter\n",
-    resized=".resize(({width}, {height}), Image.Resampling.BILINEAR)",
     run='classify = Interpreter("model.tflite").get_signature_runner()\n'
     'probabilities = classify(pixels=pixels)["probabilities"][0]',
 )

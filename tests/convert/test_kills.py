@@ -72,8 +72,8 @@ def test_killed_at_sixty_random_moments(photos, tmp_path):
 def test_killed_before_and_after_every_rename(photos, tmp_path):
     results = kill(photos, tmp_path / "out", "renames")
     assert [moment for moment, same in results if not same] == []
-    # Three shards with their receipts, the index, five lists and their copies, and the commit.
-    assert len(results) == 2 * (3 + 3 + 1 + 5 + 5 + 1)
+    # Three shards with their receipts, the index, six lists and their copies, and the commit.
+    assert len(results) == 2 * (3 + 3 + 1 + 6 + 6 + 1)
 
 
 @pytest.mark.parametrize("function", ["hash_photos", "validate_photos", "find_groups", "write_shard"])

@@ -19,7 +19,8 @@ from carclf.engines.onnx_graph import replace_erfc
 from carclf.errors import UserError
 from carclf.export import ExportOptions
 from carclf.exporting import run_export
-from carclf.exporting.checking import Resizing
+from carclf.exporting.card import _pillow_lines
+from carclf.exporting.checking import PAD_MODES, Resizing
 from carclf.exporting.formats import FORMATS, write_saved_model
 from carclf.exporting.run_export import export_run
 from carclf.files import write_json
@@ -103,7 +104,7 @@ def test_probabilities_equal_those_of_the_run(exported, predictor, dataset):
     (encoded,) = read_photos(dataset, split="train", folds=[0], rows=[0]).values()
     pixels = np.asarray(Image.open(io.BytesIO(encoded)))
     if not form.any_size:
-        pixels = Resizing((48, 64), fit="crop", fill="edge")(pixels)
+        pixels = Resizing((30, 40), fit="crop", fill="edge")(pixels)
     again = form.load(output / form.file)(pixels[None])
     (expected,) = predictor.predict([encoded])
     np.testing.assert_allclose(again[0], expected, atol=0.1)
@@ -168,8 +169,24 @@ def test_the_card_has_results_data_stages_and_agreement(exported, run):
     ):
         assert part in card
     assert ("[B, h, w, 3]" in card) == form.any_size
-    assert ("Crop each photo about its centre to the shape 64:48" in card) == (not form.any_size)
+    assert ("Crop each photo about its centre to the shape 40:30" in card) == (not form.any_size)
+    assert ("photo = ImageOps.fit(photo, (40, 30), Image.Resampling.BILINEAR)\npixels" in card) == (not form.any_size)
     assert ("rounded to 8 bits" in card) == form.quantized
+
+
+@pytest.mark.parametrize("fill", PAD_MODES)
+@pytest.mark.parametrize("fit", RESIZE_MODES)
+@pytest.mark.parametrize("size", [(75, 100), (100, 75), (64, 201), (30, 40), (7, 9)])
+def test_the_python_of_the_card_resizes_as_the_check_does(fit, fill, size):
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize(size[::-1], Image.Resampling.BICUBIC)
+    resize = Resizing((30, 40), fit=fit, fill=fill)
+    names = {"photo": smooth, "Image": Image, "ImageOps": ImageOps, "np": np}
+    exec(_pillow_lines(resize), names)
+    expected = resize(np.asarray(smooth))
+    assert np.asarray(names["photo"]).shape == expected.shape == (30, 40, 3)
+    np.testing.assert_allclose(np.asarray(names["photo"], int), expected.astype(int), atol=24)
+    assert np.abs(np.asarray(names["photo"], int) - expected.astype(int)).mean() < 2
 
 
 def test_the_example_of_the_card_works(exported, run, predictor, dataset):
