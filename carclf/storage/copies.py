@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,23 +106,18 @@ class WorkingCopies:
         wanted = {name: size for name, size in sizes.items() if not _is_left_out(name, without)}
         wanted = {name: size for name, size in wanted.items() if path / name not in self._stored}
         self._check_room(url, sum(wanted.values()))
-        count = "" if size is not None else f" ({len(wanted):,} files)"
-        with (
-            ThreadPoolExecutor(READERS, thread_name_prefix="fetch") as threads,
-            Progress(f"Fetching {url}{count}", total=-(-sum(wanted.values()) // 2**20), unit="MB") as progress,
-        ):
-            blocks = [
-                threads.submit(_fetch_block, f"{url}/{name}" if name else url, path / name, start, size)
-                for name, size in wanted.items()
-                for start in range(0, max(size, 1), BLOCK_BYTES)
-            ]
-            try:
-                for done, block in enumerate(blocks):
-                    block.result()
-                    progress.add(BLOCK_BYTES // 2**20 if done + 1 < len(blocks) and size is not None else 0)
-            finally:
-                for block in blocks:
-                    block.cancel()
+        blocks = [
+            (f"{url}/{name}" if name else url, path / name, start, size)
+            for name, size in wanted.items()
+            for start in range(0, max(size, 1), BLOCK_BYTES)
+        ]
+        try:
+            with Progress(f"Fetching {url}", total=len(blocks), unit="parts") as progress:
+                _fetch_blocks(blocks, progress)
+        except BaseException:
+            for name in wanted:  # half a file must not replace the whole one in the store
+                (path / name).unlink(missing_ok=True)
+            raise
         self._stored |= {path / name: _stamp(path / name) for name in wanted}
 
     def _check_room(self, url: str, needed: int) -> None:
@@ -197,6 +192,18 @@ def finishing() -> Iterator[None]:
 def _is_left_out(name: str, without: Collection[str]) -> bool:
     *folders, file = name.split("/")
     return file == LOCK_FILE or any(folder in without for folder in folders)
+
+
+def _fetch_blocks(blocks: Sequence[tuple[str, Path, int, int]], progress: Progress) -> None:
+    with ThreadPoolExecutor(READERS, thread_name_prefix="fetch") as threads:
+        tasks = [threads.submit(_fetch_block, *block) for block in blocks]
+        try:
+            for task in tasks:
+                task.result()
+                progress.add()
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def _fetch_block(url: str, path: Path, start: int, size: int) -> None:

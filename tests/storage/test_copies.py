@@ -50,6 +50,24 @@ def test_a_file_is_fetched_in_blocks(url, size, monkeypatch):
     assert local_path(f"{url}/file").read_bytes() == bytes(range(size))
 
 
+def test_half_of_what_was_fetched_never_replaces_the_whole_in_the_store(url, monkeypatch):
+    before, read = storage.sizes_under(url), storage.read_range
+
+    def told_to_stop(place, start, size):
+        if place.endswith("step-1.npz"):
+            raise Preempted("stopped")
+        return read(place, start, size)[:3]
+
+    def stopped():
+        with finishing():
+            local_path(url)
+
+    monkeypatch.setattr(storage, "read_range", told_to_stop)
+    with pytest.raises(Preempted):
+        stopped()
+    assert storage.sizes_under(url) == before
+
+
 def test_nothing_is_at_the_working_copy_of_nothing(url):
     path = local_path(f"{url}/none/at/all.csv")
     assert not path.exists()
