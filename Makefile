@@ -6,9 +6,10 @@ PY := $(VENV)/bin/python
 METADATA := setup.cfg setup.py pyproject.toml
 
 BEAM_VENV := .venv-beam
+STORAGE_VENV := .venv-storage
 JAX_VENV := $(VENV)-jax
 
-.PHONY: setup demo test test-slow test-jax test-beam test-images lint bench clean
+.PHONY: setup demo test test-slow test-jax test-beam test-storage test-images lint bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +17,7 @@ help:
 	@echo "make test       lint, types and tests      make test-slow  the long proofs"
 	@echo "make test-jax   the device side on JAX without TensorFlow, in an environment of its own"
 	@echo "make test-beam  the converter on Apache Beam, in an environment of its own"
+	@echo "make test-storage  object stores against an S3 server, in an environment of its own"
 	@echo "make test-images  the environments of Kaggle and Colab, rebuilt: nothing of theirs moves, and the suite passes"
 	@echo "make bench      the benchmarks, small      make clean      removes .venv and demo/"
 
@@ -78,6 +80,15 @@ $(BEAM_VENV)/.done: $(METADATA)
 
 test-beam: $(BEAM_VENV)/.done
 	$(BEAM_VENV)/bin/python -m pytest -m "slow or not slow" tests/convert/test_beam.py
+
+# botocore, under s3fs, holds python-dateutil below the version of the other environments.
+$(STORAGE_VENV)/.done: $(METADATA)
+	$(PYTHON) -m venv $(STORAGE_VENV)
+	$(STORAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,s3]' 'flask>=3.0' 'flask-cors>=4.0' 'hypothesis>=6.100' 'moto[s3]>=5.0' 'pytest>=8.2'
+	@touch $@
+
+test-storage: $(STORAGE_VENV)/.done
+	$(STORAGE_VENV)/bin/python -m pytest -m "slow or not slow" tests/storage
 
 # The environments of Kaggle and Colab, from their published lists of packages.
 test-images:

@@ -1,6 +1,7 @@
 """Compares the input of training from an object store, simulated with latency, with the same from a local disk.
 
 Both read the same files, in turn; the store answers each request after --latency_ms. Without --photos they are drawn.
+The processor time of an image tells what the requests themselves cost, also on a machine that does other work.
 Example: python benchmarks/storage.py --photos=data/cars --json=storage.json"""
 
 import dataclasses
@@ -8,6 +9,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +89,40 @@ def register_slow_store(latency: float) -> None:
 
 
 def measure_size(size: int, data: str, options: StorageOptions) -> dict[str, Any]:
-    """Returns the images per second from both at one size: lists of measurements, medians, and their ratio."""
-    rates: dict[str, list[float]] = {data: [], f"slow://{data}": []}
+    """Returns figures of both at one size: images per second, processor time of an image, medians, and their ratio."""
+    places = {"local": data, "remote": f"slow://{data}"}
+    rates: dict[str, list[float]] = {name: [] for name in places}
+    milliseconds: dict[str, list[float]] = {name: [] for name in places}
     for _ in range(options.repeats):
-        for where, values in rates.items():
+        for name, where in places.items():
             batches = iter(our_batches(where, size=size, batch_size=options.batch_size))
-            counts = (int(inputs["canvas"].shape[0]) for inputs, _, _ in batches)
-            values.append(count_images(counts, options.seconds))
-    named = dict(zip(("local", "remote"), rates.values(), strict=True))
-    median = {name: statistics.median(values) for name, values in named.items()}
-    return {"rates": named, "median": median, "ratio": median["remote"] / median["local"]}
+            counts = [0]  # of the batches, the first three among them, which are not in the rate
+            started = time.process_time()
+            rates[name].append(count_images(_counted(batches, counts), options.seconds))
+            milliseconds[name].append(1000 * (time.process_time() - started) / counts[0])
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    return {
+        "rates": rates,
+        "median": median,
+        "ratio": median["remote"] / median["local"],
+        "cpu_ms": {name: statistics.median(values) for name, values in milliseconds.items()},
+    }
+
+
+def _counted(batches: Iterator[Any], counts: list[int]) -> Iterator[int]:
+    """Yields the size of each batch and adds it to `counts[0]`."""
+    for inputs, _, _ in batches:
+        size = int(inputs["canvas"].shape[0])
+        counts[0] += size
+        yield size
 
 
 def table(size: int, figures: dict[str, Any], *, latency_ms: float) -> str:
     """Returns the figures of one size as people read them."""
-    lines = [f"{size} px, images per second (median, minimum, maximum)"]
+    lines = [f"{size} px, images per second (median, minimum, maximum), processor time of an image"]
     for name, values in figures["rates"].items():
-        lines.append(f"  {name:<8}{figures['median'][name]:>8,.0f}{min(values):>8,.0f}{max(values):>8,.0f}")
+        rates = "".join(f"{rate:>8,.0f}" for rate in (figures["median"][name], min(values), max(values)))
+        lines.append(f"  {name:<8}{rates}{figures['cpu_ms'][name]:>8.2f} ms")
     reached = "reached" if figures["ratio"] >= WANTED else "missed"
     lines.append(f"  remote, {latency_ms:g} ms a request: {figures['ratio']:.2f} of local (wanted {WANTED}: {reached})")
     return "\n".join(lines)

@@ -68,6 +68,19 @@ def test_help_is_compared_with_a_bare_python(load):
     assert "  224 px from 320  Render 3.50, resize 0.50" in table
 
 
+def test_a_store_is_compared_with_a_local_disk(load):
+    figures = {
+        "rates": {"local": [1000.0, 900.0, 1100.0], "remote": [950.0, 940.0, 990.0]},
+        "median": {"local": 1000.0, "remote": 950.0},
+        "ratio": 0.95,
+        "cpu_ms": {"local": 1.0, "remote": 1.0625},
+    }
+    table = load("storage").table(224, figures, latency_ms=30.0)
+    assert "  local      1,000     900   1,100    1.00 ms\n  remote       950     940     990    1.06 ms\n" in table
+    assert "remote, 30 ms a request: 0.95 of local (wanted 0.9: reached)" in table
+    assert "missed" in load("storage").table(224, figures | {"ratio": 0.89}, latency_ms=30.0)
+
+
 def test_the_noise_of_an_accuracy_is_that_of_a_difference(load):
     noise = load("features").accuracy_noise
     assert noise(0.5, photos=200) == pytest.approx(1.96 * 0.05)
