@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from carclf.data.decoder import decode
-from carclf.data.index import read_index, read_photo
+from carclf.data.index import read_index
 from carclf.data.manifest import Manifest, load_manifest
+from carclf.data.read_ahead import read_each
 from carclf.workers import Workers, worker_count
 
 # Photos are decoded at an eighth of their size: enough for brightness and contrast, in a fifth of the time.
@@ -91,8 +92,9 @@ def _open(directory: str) -> tuple[Manifest, np.ndarray]:
 def _survey(opened: tuple[Manifest, np.ndarray], numbers: range) -> _Part:
     manifest, index = opened
     light, sums = [], dict[int, np.ndarray]()
-    for entry in index[numbers.start : numbers.stop]:
-        pixels = decode(read_photo(manifest, entry), ratio=RATIO)
+    entries = index[numbers.start : numbers.stop]
+    for entry, encoded in zip(entries, read_each(manifest, entries), strict=True):
+        pixels = decode(encoded, ratio=RATIO)
         luma = pixels @ LUMA
         light.append((luma.mean(), luma.std()))
         label = int(entry["label"])

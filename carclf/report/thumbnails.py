@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from carclf.data.decoder import decode_for
-from carclf.data.index import read_index, read_photo
+from carclf.data.index import read_index
 from carclf.data.manifest import Manifest
+from carclf.data.read_ahead import read_each
 from carclf.framing import Framing
 
 THUMBNAIL_PX = 160
@@ -27,11 +28,12 @@ def read_thumbnails(
     """
     index = read_index(manifest)
     lists = np.array(["test" if shard.split == "test" else "train" for shard in manifest.shards])
-    return {
-        (name, int(entry["row"])): thumbnail(read_photo(manifest, entry), side=side)
-        for name, wanted in rows.items()
-        for entry in index[np.isin(index["row"], list(wanted)) & (lists[index["shard"]] == name)]
-    }
+    copies: dict[tuple[str, int], bytes] = {}
+    for name, wanted in rows.items():
+        entries = index[np.isin(index["row"], list(wanted)) & (lists[index["shard"]] == name)]
+        for row, photo in zip(entries["row"].tolist(), read_each(manifest, entries), strict=True):
+            copies[name, row] = thumbnail(photo, side=side)
+    return copies
 
 
 def thumbnail(encoded: bytes | memoryview, *, side: int = THUMBNAIL_PX) -> bytes:

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from carclf import storage
-from carclf.data import pipeline
+from carclf.data import pipeline, read_ahead
 from carclf.data.batches import announced
+from carclf.data.index import read_index, read_photo
 from carclf.data.manifest import load_manifest
 from carclf.data.read_ahead import ReadAhead
 from carclf.framing import Framing
@@ -102,3 +103,13 @@ def test_the_batches_are_those_of_a_local_data_set(local, remote, kind, monkeypa
     assert len(here) == len(there) > 4
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_each_photo_is_read_in_order(local, remote, monkeypatch):
+    monkeypatch.setattr(read_ahead, "PHOTOS_AHEAD", 4)
+    entries = read_index(local)[::-1]
+    photos = [bytes(read_photo(local, entry)) for entry in entries]
+    assert len(photos) == 29
+    for data in (local, remote):
+        assert [bytes(photo) for photo in read_ahead.read_each(data, entries)] == photos
+        assert list(read_ahead.read_each(data, entries[:0])) == []
