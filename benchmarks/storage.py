@@ -21,6 +21,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option
 
 WANTED = 0.9
+WARM_UP_BATCHES = 20  # until as many photos are announced as ever are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,9 @@ def measure_size(size: int, data: str, options: StorageOptions) -> dict[str, Any
     for _ in range(options.repeats):
         for name, where in places.items():
             batches = iter(our_batches(where, size=size, batch_size=options.batch_size))
-            counts = [0]  # of the batches, the first three among them, which are not in the rate
+            for _ in range(WARM_UP_BATCHES):
+                next(batches)
+            counts = [0]
             started = time.process_time()
             rates[name].append(count_images(_counted(batches, counts), options.seconds))
             milliseconds[name].append(1000 * (time.process_time() - started) / counts[0])

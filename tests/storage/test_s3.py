@@ -3,6 +3,8 @@
 import io
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -92,22 +94,22 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def killed_after_a_checkpoint(*command: str, name: str, folder: Path, environment: dict[str, str]) -> None:
-    """Starts a training and kills it as soon as the store has a checkpoint of it."""
+def ended_after_a_checkpoint(
+    *command: str, name: str, folder: Path, environment: dict[str, str], by: signal.Signals
+) -> tuple[int, str]:
+    """Starts a training, ends it as soon as the store has a checkpoint of it, and returns its code and what it said."""
     folder.mkdir(exist_ok=True)
     with subprocess.Popen(
         [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as training:
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as training:  # fmt: skip
         while not any(file.endswith(".json") for file in storage.sizes_under(f"{name}/checkpoints")):
             assert training.poll() is None, training.stdout.read()
             time.sleep(0.05)
-        training.kill()
+        training.send_signal(by)
+        said, _ = training.communicate()
     assert storage.size_bytes(f"{name}/metrics.json") is None
+    return training.returncode, said
 
 
 def same_arrays(one: bytes, other: bytes) -> bool:
@@ -139,7 +141,7 @@ def test_from_photos_to_submission_everything_lies_on_s3(server, drawn, tmp_path
         assert "40 training and 10 test photos" in said.stdout
         train = ("-m", "carclf.train", f"--data={data}", f"--run={name}", *TRAIN, "--epochs=3", "--save_every=4")
         if kind == "s3":
-            killed_after_a_checkpoint(*train, name=name, **how)
+            ended_after_a_checkpoint(*train, name=name, by=signal.SIGKILL, **how)
             said = run(*train, **how)
             assert "resum" in said.stdout.lower(), said.stdout
         else:
@@ -161,6 +163,27 @@ def test_from_photos_to_submission_everything_lies_on_s3(server, drawn, tmp_path
     )
     assert any(name.startswith(events) for name in there)
     assert storage.read_bytes(f"{BUCKET}/answers/submission.csv") == (local / "submission.csv").read_bytes()
+
+
+def test_told_to_stop_a_training_is_saved_in_the_store_and_its_lease_released(server, drawn, tmp_path):
+    how = {"folder": tmp_path / "work", "environment": server}
+    convert = (
+        "-m",
+        "carclf.make_tfrecords",
+        f"--input={drawn / 'photos'}",
+        "--output=data",
+        "--folds=2",
+        "--workers=1",
+    )
+    run(*convert, **how)
+    name = f"{BUCKET}/stopped"
+    train = ("-m", "carclf.train", "--data=data", f"--run={name}", *TRAIN, "--epochs=5000", "--save_every=4")
+    code, said = ended_after_a_checkpoint(*train, name=name, by=signal.SIGTERM, **how)
+    assert code == 75, said
+    (step,) = re.findall(rf"step (\d+) is saved in {name}/checkpoints, and the same command", said)
+    left = storage.sizes_under(name)
+    assert f"checkpoints/step-{int(step):08d}.json" in left
+    assert ".carclf.lock" not in left
 
 
 def test_a_zip_a_list_photos_and_a_parent_are_fetched_from_s3(server, drawn, tmp_path):
