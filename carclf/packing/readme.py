@@ -9,7 +9,7 @@ from carclf.packing.target import IMAGES, Target
 from carclf.packing.wheel_plan import Candidate
 
 COMPETITION = "COMPETITION"  # stands for the name that nobody has given
-DATA, OUTPUT = "data", "submission.csv"
+DATA, OUTPUT, SAMPLE = "data", "submission.csv", "sample_submission.csv"
 WITHOUT_WEIGHTS = "scratch_96"  # a stage that needs none
 
 
@@ -29,7 +29,7 @@ def work_lines(contents: Contents, *, place: str, competition: str) -> list[str]
     photos = f"{place.rpartition('/')[0]}/{competition}"
     if contents.runs and not contents.stages:
         paths = ",".join(f"{place}/{RUNS}/{name}" for name in contents.runs)
-        sample = f"--sample={photos}/sample_submission.csv"
+        sample = f"--sample={photos}/{SAMPLE}"
         return [_module("predict", f"--run={paths}", f"--photos={photos}", sample, f"--output={OUTPUT}")]
     lines = [_module("make_tfrecords", f"--input={photos}", f"--output={DATA}")]
     last = WITHOUT_WEIGHTS
@@ -74,6 +74,8 @@ def readme(
     name = place.rpartition("/")[2]
     work = work_lines(contents, place=place, competition=competition or COMPETITION)
     replaced = "" if competition else f" Write the last part of the competition's address in place of {COMPETITION}."
+    if any(SAMPLE in line for line in work):
+        replaced += f" Correct the path of {SAMPLE} if the competition's own is elsewhere."
     held = [f"carclf {version}", *(f"{package.name} {package.version}" for package in packages)]
     image = f" in the image {target.image}" if target.image in IMAGES else ""
     rows = [

@@ -1,13 +1,14 @@
 """Rebuilds the Python environments of notebook sites, and checks that carclf fits into them.
 
 `python tests/images/rebuild.py colab kaggle` makes an environment for each list in carclf/packing/images/, with
-the versions in it; installs carclf into it, which must change none of them; then runs the commands' help, the demo and
-the suite. `make test-images` does so for all.
+the versions in it; installs carclf into it, which must change none of them; installs it again from a pack, where no
+network is; then runs the commands' help, the demo and the suite. `make test-images` does so for all.
 """
 
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ TOOLS = (
     "nbformat>=5.10",
 )
 WITHOUT_TENSORFLOW = ("colab_tpu",)  # the extra cpu adds it, and Keras runs on the image's JAX
-STEPS = ("help", "demo", "suite")
+ALONE = ("unshare", "--net", "--map-root-user")  # where no network is
+STEPS = ("pack", "help", "demo", "suite")
 
 
 def main() -> None:
@@ -60,6 +62,9 @@ def rebuild(image: str, *, steps: Sequence[str]) -> None:
     if moved:
         sys.exit(f"{image}: installing carclf changes {moved}.")
     say(image, f"none of {len(before)} packages changed, {len(after) - len(before)} were added")
+    if "pack" in steps:
+        install_from_pack(own, image, added=sorted({"carclf", *after} - set(before)))
+        say(image, "a pack installs the same without a network")
     if "help" in steps:
         for command in COMMANDS:
             run(own, "-m", f"carclf.{command}", "--help", quiet=True)
@@ -71,6 +76,18 @@ def rebuild(image: str, *, steps: Sequence[str]) -> None:
         # The extra export is no part of these images.
         ignored = "--ignore=tests/exporting"
         run(own, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", ignored, environment=backend)
+
+
+def install_from_pack(python: Path, image: str, *, added: Sequence[str]) -> None:
+    """Installs carclf and what it has added from a pack for the image: the same versions, without a network."""
+    folder = python.parents[1] / "pack"
+    shutil.rmtree(folder, ignore_errors=True)
+    wanted = installed(python)
+    run(python, "-m", "carclf.pack", f"--image={image}", f"--output={folder}")
+    run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *added)
+    run(*ALONE, python, folder / "install.py")
+    if (found := installed(python)) != wanted:
+        sys.exit(f"{image}: the pack installs {sorted(set(found.items()) ^ set(wanted.items()))}.")
 
 
 def find_python(version: str) -> str:
