@@ -1,7 +1,9 @@
 """Backbone and head: rendered images to logits, and which of their layers learn."""
 
+import collections
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 
 import keras
@@ -59,6 +61,7 @@ def build_classifier(
         raise UserError(f"Dropout is {dropout}: give a fraction of at least 0 and below 1.")
     row, head_row = find_backbone(backbone), find_head(head)
     network = _build_network(row, weights=weights, image_size=image_size, preset=preset)
+    number_names(network)
     inputs = keras.Input((*image_size, 3), dtype="float32", name="image")
     x = inputs
     if row.input_range != RAW:
@@ -83,6 +86,20 @@ def _build_network(row: Backbone, *, weights: str, image_size: tuple[int, int], 
     network = build_backbone(row, image_size=image_size)
     load_backbone_weights(network, row, weights)
     return network
+
+
+def number_names(network: keras.Model) -> None:
+    """Numbers the layers that have no name of their own from the start, as in the first network of a process.
+
+    Keras counts them over the whole process and writes their names into weights files; a resumed run builds fewer
+    networks, and its files would differ.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    for layer in network._flatten_layers(include_self=False):  # Keras has no public walk through nested models
+        stem = re.sub(r"_\d+$", "", layer.name)
+        if stem.replace("_", "") == type(layer).__name__.lower():
+            layer.name = f"{stem}_{counts[stem]}" if counts[stem] else stem
+            counts[stem] += 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

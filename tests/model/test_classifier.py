@@ -1,3 +1,4 @@
+import hashlib
 import math
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from carclf.errors import UserError
 from carclf.model.classifier import build_classifier, set_trainable, synchronize_batch_norm
 
+SEVERAL = ("efficientnet_b0", "convnext_tiny", "mobilenet_v2")
 # These tests do not depend on the backend, and JAX compiles the initialiser of every shape separately (30 s).
 slow_on_jax = pytest.mark.slow if keras.backend.backend() == "jax" else lambda test: test
 SHARED = Path(os.environ.get("CARCLF_SHARED", Path(__file__).parents[3] / "shared"))
@@ -77,6 +79,21 @@ def test_logits_are_float32_in_mixed_precision(policy):
     assert keras.backend.standardize_dtype(output.dtype) == "float32"
     assert model.get_layer("head_dense").compute_dtype == policy.removeprefix("mixed_")
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in model.weights} == {"float32"}
+
+
+@pytest.mark.parametrize("backbone", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in SEVERAL)])
+def test_the_weights_file_does_not_depend_on_the_networks_built_before(tmp_path, backbone):
+    hashes = set()
+    for number in range(3):
+        keras.utils.set_random_seed(0)
+        model = build_classifier(backbone=backbone, weights="none", class_count=3, image_size=(32, 32))
+        names = [layer.name for layer in model._flatten_layers()]
+        assert len(set(names)) == len(names)
+        model.save_weights(tmp_path / f"{number}.weights.h5")
+        hashes.add(hashlib.sha256((tmp_path / f"{number}.weights.h5").read_bytes()).hexdigest())
+        keras.layers.Input((3,))
+        keras.layers.Rescaling(2.0)
+    assert len(hashes) == 1
 
 
 @pytest.mark.parametrize("backbone", ["tiny", pytest.param("efficientnet_b0", marks=pytest.mark.slow)])
