@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent
 BACKGROUND = Path("background")  # the processes that go on: their numbers and what they print
 
 TINY = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=4")
-ADDED = {"carclf.train": (*TINY, "--epochs=1", "--steps=1"), "carclf.tune": (*TINY, "--epochs=1", "--steps=1")}
+SHORT = ("--epochs=1", "--steps=1", "--warmup_epochs=0")  # a single epoch has no room for a warm-up
+ADDED = {"carclf.train": (*TINY, *SHORT), "carclf.tune": (*TINY, *SHORT)}
 PLANNED = TINY  # a plan chooses the epochs
 RESUMED = TINY  # a run that started as a whole stage ends as one
 # The last of two values counts.

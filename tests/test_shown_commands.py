@@ -132,8 +132,12 @@ def lose_a_session(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def after_the_readme(home) -> Path:
-    """Returns the folder of somebody who has followed the README, on which the other pages build."""
+    """Returns the folder of somebody who has followed the README, on which the other pages build.
+
+    Many pages show a run of the other schedule that it names.
+    """
     follow("README.md", home=home)
+    run("python -m carclf.train --flagfile=stages/all.flags --data=data/cars\n", home=home)
     return home
 
 
