@@ -17,7 +17,6 @@ BORDER = 0.08  # fraction of a side at each edge that is not compared, because a
 # Correlation of the detail, at the best scale and place, from which two photos are one picture.
 # `benchmarks/duplicates.py` measures how many copies reach it, and how many other pairs.
 SAME_PICTURE = 0.93
-STARTS_TRIED = 4  # of STARTS, the best ones: a fine search may end beside the right place
 LEAST_COARSE = 0.72  # coarse correlation of a pair that is worth a fine search; copies reach 0.75
 # Correlation that a copy has after each step of the fine search.
 LEAST_AFTER_STEP = (0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
@@ -81,16 +80,11 @@ def _within(one: Picture, other: Picture) -> float:
     """Returns the largest correlation of `other` with a window of `one`."""
     both = np.stack([other.detail, other.detail[:, ::-1]], axis=-1).reshape(-1, 2)
     scores = one.details.reshape(len(STARTS), len(STARTS), -1) @ both
+    top, left, mirror = np.unravel_index(int(scores.argmax()), scores.shape)
     if scores.max() < LEAST_COARSE:
         return float(scores.max())
-    best = -1.0
-    for index in np.argsort(-scores, axis=None)[:STARTS_TRIED]:
-        top, left, mirror = np.unravel_index(index, scores.shape)
-        if scores[top, left, mirror] < LEAST_COARSE or best >= SAME_PICTURE:
-            break
-        pixels = other.pixels[:, ::-1] if mirror else other.pixels
-        best = max(best, _refined(one.pixels, pixels, (*STARTS[left], *STARTS[top])))
-    return best
+    pixels = other.pixels[:, ::-1] if mirror else other.pixels
+    return _refined(one.pixels, pixels, (*STARTS[left], *STARTS[top]))
 
 
 @functools.cache
