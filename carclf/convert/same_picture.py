@@ -37,7 +37,7 @@ def read_picture(raw: bytes, *, max_side: int) -> "Picture":
     """
     stored = validate_photo(raw, max_side=max_side)
     pixels = decode_for(stored.encoded, framing=Framing((SOURCE_SIDE, SOURCE_SIDE)))
-    grey = Image.fromarray(pixels).convert("L").resize((SOURCE_SIDE, SOURCE_SIDE), Image.Resampling.BOX)
+    grey = Image.fromarray(pixels).convert("L").resize((SOURCE_SIDE, SOURCE_SIDE), Image.Resampling.HAMMING)
     return Picture(np.asarray(grey, np.float32))
 
 
