@@ -33,8 +33,8 @@ def thumbnail_of(reduced: np.ndarray, *, height: int, width: int) -> bytes:
       width: the same.
     """
     grey = Image.fromarray(reduced).convert("L")
-    # Only part of the last row and column is the photo's: with them, a mirrored copy would be shifted. Pillow's BOX takes
-    # whole pixels, alternately two and three, which a mirrored copy shifts, too.
+    # Only part of the last row and column is the photo's: with them, a mirrored copy would be shifted. Pillow's BOX
+    # would take whole pixels, alternately two and three, which shifts a mirrored copy, too.
     extent = (width / round(width / grey.width), height / round(height / grey.height))
     return grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.HAMMING, box=(0, 0, *extent)).tobytes()
 
