@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from carclf.errors import UserError
+from carclf.storage.range_file import RangeFile
 
 MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
 OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
@@ -71,31 +72,17 @@ class Entry:
     link: bool = False
 
 
-class _Window(io.RawIOBase):
+class _Window(RangeFile):
     """A part of a file as a file of its own."""
 
     def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
-        self._file, self._offset, self._size, self._at = file, offset, size, 0
+        self._file = file
 
-    def readable(self) -> bool:
-        return True
+        def read_range(start: int, size: int) -> bytes:
+            file.seek(offset + start)
+            return file.read(size)
 
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._file.seek(self._offset + self._at)
-        content = self._file.read(max(0, min(len(buffer), self._size - self._at)))
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
+        super().__init__(read_range, size)
 
     def close(self) -> None:
         self._file.close()
