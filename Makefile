@@ -84,7 +84,7 @@ test-beam: $(BEAM_VENV)/.done
 # botocore, under s3fs, holds python-dateutil below the version of the other environments.
 $(STORAGE_VENV)/.done: $(METADATA)
 	$(PYTHON) -m venv $(STORAGE_VENV)
-	$(STORAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,s3]' 'aiobotocore[boto3]' 'flask>=3.0' 'flask-cors>=4.0' 'hypothesis>=6.100' 'moto[s3]>=5.0' 'pytest>=8.2'
+	$(STORAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,s3,tune]' 'aiobotocore[boto3]' 'flask>=3.0' 'flask-cors>=4.0' 'hypothesis>=6.100' 'moto[s3]>=5.0' 'pytest>=8.2'
 	@touch $@
 
 test-storage: $(STORAGE_VENV)/.done

@@ -3,6 +3,7 @@
 import gc
 import importlib.abc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,12 @@ hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine i
 hypothesis.settings.load_profile("suite")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the suite proves the CPU; GPUs have benchmarks
+
+# Under nohup and in the background these signals are ignored, which every process that a test starts would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 HOST_ONLY = ("tests/convert", "tests/data", "tests/training", "tests/inference", "tests/report")

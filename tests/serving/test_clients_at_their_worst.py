@@ -237,8 +237,11 @@ def test_a_signal_during_an_upload_ends_in_order(number):
         connection = begin(int(process.stdout.readline()), form(b"photo")[:60])
         assert process.stdout.readline() == "begun\n"
         process.send_signal(number)
-        assert answer_of(connection) == (503, {"error": "The server is stopping: send the photo again later."})
-        said, error = process.communicate(timeout=60)
+        try:
+            assert answer_of(connection) == (503, {"error": "The server is stopping: send the photo again later."})
+            said, error = process.communicate(timeout=60)
+        finally:
+            process.kill()  # where it did not stop, this test would never end
     assert (process.returncode, said, error) == (0, "Stopped.\n", "")
 
 
