@@ -9,6 +9,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
 from carclf.train_options import TrainOptions
+from carclf.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ def main(options: ProbeOptions) -> None:
     missed = write_results(options, manifest, photos=photos, probes=probes, rows=rows, ensemble=ensemble, metric=metric)
     make_best(options, manifest, photos=photos, device=device, probe=probes[0],
               features=kept[probes[0].extractor.name], score=rows[0].score, metric=metric)  # fmt: skip
-    print(f"{len(missed)} photos that no probe gets right: {Path(options.output) / 'missed.csv'}")
+    print(f"{counted(len(missed), 'photo')} that no probe gets right: {Path(options.output) / 'missed.csv'}")
     print(f"Page: {Path(options.output) / 'probe.html'}")
 
 

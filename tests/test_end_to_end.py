@@ -189,5 +189,5 @@ def test_a_changed_sample_means_no_file(home):
     said = refused(
         "-m", "carclf.predict", "--run=first", "--data=data", "--sample=short.csv", "--output=none.csv", folder=home
     )
-    assert "1 photos are not in the sample" in said
+    assert "1 photo is not in the sample" in said
     assert not (home / "none.csv").exists()

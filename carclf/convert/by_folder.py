@@ -7,6 +7,7 @@ from carclf.convert.photos import Findings, Photo, composed, ids_of
 from carclf.convert.roles import VALIDATION, Roles, role_of
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
+from carclf.wording import counted
 
 NO_CLASSES = frozenset(("images", "imgs", "photos", "pictures", "annotations", "masks", "jpg", "jpeg", "jpegs", "png"))
 Folders = dict[str, tuple[str, ...]]  # path of a photo → the folders above it that count
@@ -31,7 +32,8 @@ def by_folder(entries: Sequence[Entry], roles: Roles, *, split: str, findings: F
         classes |= validation
     loose = [entry.path for entry in entries if entry.path not in classes]
     if loose:
-        findings.notes.append(f"{len(loose)} photos lie in no class folder and were left out: {named(loose)}.")
+        count = counted(len(loose), "photo lies", "photos lie")
+        findings.notes.append(f"{count} in no class folder, left out: {named(loose)}.")
     usable = [entry for entry in entries if entry.path in classes]
     _note_several(classes, roles, findings)
     return [

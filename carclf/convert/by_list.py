@@ -10,6 +10,7 @@ from carclf.convert.photos import Findings, Photo, Rejection, composed
 from carclf.convert.roles import ANNOTATION, TEST, TRAIN, VALIDATION, Roles
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
+from carclf.wording import counted
 
 RANKS = {  # split → role of a photo → which of several photos of one Id is meant
     "train": {TRAIN: 0, VALIDATION: 1, "": 2, ANNOTATION: ONLY_EXACTLY, TEST: ONLY_EXACTLY + 1},
@@ -112,13 +113,15 @@ def with_folders(
         return listed
     if wrong:
         paths = named([f"{photo.entry.path} ({labels.shown}: {photo.category})" for photo in wrong])
+        count = counted(len(wrong), "photo lies", "photos lie")
         raise UserError(
-            f"{len(wrong)} photos lie in another class's folder than {labels.shown} says: {paths}; correct the one or "
-            f"the other, or give the list as --labels=CSV to go by it alone."
+            f"{count} in another class's folder than {labels.shown} says: {paths}; correct the one or the other, or "
+            "give the list as --labels=CSV to go by it alone."
         )
     if others:
         names = named([photo.entry.path for photo in others])
-        findings.notes.append(f"{len(others)} photos are not in {labels.shown} and took their folder's label: {names}.")
+        count = counted(len(others), "photo is", "photos are")
+        findings.notes.append(f"{count} not in {labels.shown}, labelled by folder: {names}.")
     return [*listed, *others]
 
 

@@ -10,6 +10,7 @@ from carclf.convert.photos import Findings, Photo, composed, ids_of
 from carclf.convert.roles import Roles
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
+from carclf.wording import counted
 
 _WORD_AND_NUMBER = re.compile(r"([A-Za-z]{2,})[._]\d+")
 _WORDS_BEFORE_NUMBER = re.compile(r"(\D+?)[-_. ]?\d+")
@@ -57,7 +58,8 @@ def by_pattern(entries: Sequence[Entry], roles: Roles, pattern: str, *, split: s
     classes = {path: found[1] for path, found in matches if found and found[1]}
     left = [path for path in texts if path not in classes]
     if left:
-        findings.notes.append(f"{len(left)} photos do not fit --label_pattern and were left out: {named(left)}.")
+        count = counted(len(left), "photo does", "photos do")
+        findings.notes.append(f"{count} not fit --label_pattern, left out: {named(left)}.")
     usable = [entry for entry in entries if entry.path in classes]
     return [
         Photo(photo_id, split, composed(classes[entry.path]), entry)

@@ -20,7 +20,7 @@ from carclf.convert.options import ConvertOptions
 from carclf.convert.output_lock import holding_output
 from carclf.convert.photos import Photo
 from carclf.convert.shards import Record
-from carclf.convert.validated import Validated, counted_photos, rejected_csv, report, stop_if_bad
+from carclf.convert.validated import Validated, rejected_csv, report, stop_if_bad
 from carclf.data import lists
 from carclf.data import manifest as manifests
 from carclf.data.manifest import ClassEntry, Manifest
@@ -28,6 +28,7 @@ from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.forms import Form, recognise
 from carclf.progress import Progress
+from carclf.wording import counted
 from carclf.workers import Pool, Workers, worker_count
 
 if TYPE_CHECKING:
@@ -161,15 +162,15 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
     scenes = [group for group in groups if group.kind == "scene"]
     groups = [group for group in groups if group.kind != "scene"]
     copies = len({member for group in groups for member in group.members})
-    found = f"{counted_photos(copies)} are duplicates, in {len(groups):,} group{'s' * (len(groups) != 1)}"
+    found = f"{counted(copies, 'photo')} are duplicates, in {counted(len(groups), 'group')}"
     print(f"{found if copies else 'There are no duplicates'}.")
     if scenes:
-        print(f"{len(scenes):,} group{'s' * (len(scenes) != 1)} of other photos show one scene each.")
+        print(f"{counted(len(scenes), 'group')} of other photos show one scene each.")
     remarks = Counter(
         note for group in groups for note in duplicates.note_on(group, validated.photos).split("; ") if note
     )
     for remark, count in remarks.items():
-        print(f"  {count:,} group{'s' * (count != 1)}: {remark}")
+        print(f"  {counted(count, 'group')}: {remark}")
     for group in groups[:5]:
         print(
             f"  {group.kind}: {labels.named([validated.shown(validated.photos[member]) for member in group.members])}"

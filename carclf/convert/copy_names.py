@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from carclf.convert.photos import Photo
+from carclf.wording import counted
 
 # The name of a copy without its extension, by the program that wrote it. `original` is the name of the photo.
 COPY_NAMES: dict[str, re.Pattern[str]] = {
@@ -34,9 +35,8 @@ def with_copies(photos: Sequence[Photo]) -> tuple[list[Photo], str]:
     if not copies:
         return marked, ""
     first = " and ".join(photos[number].id for number in min(copies.values())[:2])
-    pictures = f"{len(copies):,} picture{'s' * (len(copies) != 1)}"
-    counted = f"{len(group_of):,} photos are copies of {pictures} by their names"
-    return marked, f"{counted} (first: {first}): those of one picture stay in one fold."
+    found = f"{len(group_of):,} photos are copies of {counted(len(copies), 'picture')} by their names"
+    return marked, f"{found} (first: {first}): those of one picture stay in one fold."
 
 
 def _copies(photos: Iterable[Photo]) -> dict[str, list[int]]:

@@ -18,6 +18,7 @@ from carclf.convert.roles import ANNOTATION, TEST, TRAIN, VALIDATION, Roles
 from carclf.convert.sources import Entry
 from carclf.convert.tree import Tree, is_photo
 from carclf.errors import UserError
+from carclf.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,8 @@ def _note_other_files(tree: Tree, findings: Findings) -> None:
     maps = [e.path for e in tree.entries if "/" not in e.path and e.path.lower().endswith(".json")]
     others = sorted({entry.path for entry in tree.entries} - {*known, *maps})
     if others:
-        findings.notes.append(f"{len(others)} files are no photos and were left out: {named(others)}.")
+        count = counted(len(others), "file is no photo", "files are no photos")
+        findings.notes.append(f"{count}, left out: {named(others)}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from carclf.convert.labels import named
 from carclf.convert.lists import Lists
 from carclf.convert.roles import ANNOTATION, TEST, Roles
+from carclf.wording import counted
 
 
 def left_out(paths: Sequence[str], roles: Roles, lists: Lists, *, splits: bool) -> list[str]:
@@ -21,13 +22,17 @@ def left_out(paths: Sequence[str], roles: Roles, lists: Lists, *, splits: bool) 
         by_role.setdefault(roles.role(path), []).append(path)
     notes = []
     if left := by_role.pop(ANNOTATION, []):
-        notes.append(f"{len(left):,} photos in folders of annotations were left out: {named(left)}.")
+        notes.append(f"{counted(len(left), 'photo')} in folders of annotations, left out: {named(left)}.")
     if (left := by_role.pop(TEST, [])) and lists.tests:
-        notes.append(f"{len(left)} photos are not in {lists.tests.shown} and were left out: {named(left)}.")
+        notes.append(f"{_are(left)} not in {lists.tests.shown}, left out: {named(left)}.")
     if lists.labels and (left := [path for found in by_role.values() for path in found]):
-        notes.append(f"{len(left)} photos are not in {lists.labels.shown} and were left out: {named(left)}.")
+        notes.append(f"{_are(left)} not in {lists.labels.shown}, left out: {named(left)}.")
     elif splits and (left := by_role.pop("", [])):
         folders = sorted({path.split("/")[0] for path in left if "/" in path})
         where = f", in {named(folders)}" if folders else ""
-        notes.append(f"{len(left):,} photos beside train/ were left out{where}.")
+        notes.append(f"{counted(len(left), 'photo')} beside train/, left out{where}.")
     return notes
+
+
+def _are(photos: Sequence[str]) -> str:
+    return counted(len(photos), "photo is", "photos are")

@@ -2,11 +2,12 @@
 
 from carclf import advice
 from carclf.data.manifest import Manifest
+from carclf.wording import counted
 
-LISTED = {  # list → what its photos are
-    "rejected": "photos were left out",
-    "remarks": "photos are worth a look",
-    "duplicates": "photos look like another",
+LISTED = {  # list → what its photos are, for one and for several
+    "rejected": ("photo was left out", "photos were left out"),
+    "remarks": ("photo is worth a look", "photos are worth a look"),
+    "duplicates": ("photo looks like another", "photos look like another"),
 }
 
 
@@ -17,16 +18,12 @@ def summary(manifest: Manifest) -> str:
     external = f" and {photos['extra']:,} external" if photos["extra"] else ""
     lines = [
         f"{manifest.directory}: {photos['train']:,} training{external} and {photos['test']:,} test photos of "
-        f"{manifest.class_count} classes in {_counted(len(manifest.shards), 'shard')}, {size / 1e6:,.1f} MB; "
-        f"{_counted(len(manifest.folds), 'fold')}.",
+        f"{manifest.class_count} classes in {counted(len(manifest.shards), 'shard')}, {size / 1e6:,.1f} MB; "
+        f"{counted(len(manifest.folds), 'fold')}.",
     ]
     for name, what in LISTED.items():
         if name in manifest.lists and (count := manifest.lists[name].count):
-            lines.append(f"{count:,} {what}: see {manifest.directory}/{name}.csv")
+            lines.append(f"{counted(count, *what)}: see {manifest.directory}/{name}.csv")
     training = manifest.photos("train", [fold for fold in manifest.folds if fold != 0]) + photos["extra"]
     lines += advice.after_conversion(manifest.directory, train_photos=training)
     return "\n".join(lines)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

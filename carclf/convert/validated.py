@@ -17,6 +17,7 @@ from carclf.data import lists
 from carclf.data import manifest as manifests
 from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from carclf.errors import UserError
+from carclf.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,8 @@ def report(validated: Validated) -> None:
         print(f"{split}: {counts['read']:,} read = {counts['stored']:,} stored + {counts['rejected']:,} rejected")
     how = Counter(check.how for check in validated.checks)
     corrected = f"{how[CORRECTED]:,} with a corrected header, " * bool(how[CORRECTED])
-    print(f"{how[KEPT]:,} photos are kept byte for byte, {corrected}{how[ENCODED]:,} are encoded once", flush=True)
+    kept = counted(how[KEPT], "photo is kept", "photos are kept")
+    print(f"{kept} byte for byte, {corrected}{how[ENCODED]:,} encoded once", flush=True)
     for remark, count in Counter(_kind_of(check.remark) for check in validated.checks if check.remark).items():
         print(f"Note: look at {count:,} {'photo' if count == 1 else 'photos'}: {remark}", file=sys.stderr)
     for note in validated.notes:
@@ -117,7 +119,7 @@ def stop_if_bad(options: ConvertOptions, validated: Validated) -> None:
             storage.write_atomic(path, rejected_csv(validated.bad))
             found += f"; all are in {path}"
         raise UserError(
-            f"{counted_photos(len(validated.bad))} cannot be used ({found}): fix or remove them, or leave them out "
+            f"{counted(len(validated.bad), 'photo')} cannot be used ({found}): fix or remove them, or leave them out "
             "with --on_bad=skip."
         )
     if not any(photo.split == "train" for photo in validated.photos):
@@ -130,11 +132,6 @@ def stop_if_bad(options: ConvertOptions, validated: Validated) -> None:
 def rejected_csv(rejected: Iterable[Rejection]) -> bytes:
     """Returns the bytes of rejected.csv."""
     return lists.to_csv(lists.REJECTED_COLUMNS, [(r.id, r.split, r.category, r.reason, r.path) for r in rejected])
-
-
-def counted_photos(count: int) -> str:
-    """Returns '1 photo' or '2,000 photos'."""
-    return f"{count:,} photo{'s' * (count != 1)}"
 
 
 def _counted(stored: int, rejected: int) -> dict[str, int]:

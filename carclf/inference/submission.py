@@ -14,6 +14,7 @@ import pandas as pd
 from carclf.errors import UserError
 from carclf.files import write_atomically
 from carclf.forms import Form, Sample, kind_of
+from carclf.wording import counted
 
 EXTRA_COLUMNS = ("top_class", "margin")
 
@@ -120,9 +121,11 @@ def check_ids(ids: Sequence[str], *, order: Sequence[str] | None) -> None:
         return
     missing, extra = sorted(set(order) - set(ids)), sorted(set(ids) - set(order))
     if missing or extra:
+        without = counted(len(missing), "Id of the sample has", "Ids of the sample have")
+        outside = counted(len(extra), "photo is", "photos are")
         raise UserError(
-            f"The data set and the sample submission do not have the same Ids ({len(missing)} Ids of the sample have "
-            f"no photo{_first(missing)}; {len(extra)} photos are not in the sample{_first(extra)}), so nothing was "
+            f"The data set and the sample submission do not have the same Ids ({without} "
+            f"no photo{_first(missing)}; {outside} not in the sample{_first(extra)}), so nothing was "
             "written: give the right sample with --sample=FILE, or convert the right photos."
         )
 

@@ -257,7 +257,7 @@ def test_photos_that_deserve_a_look_are_stored_and_listed(tmp_path, capsys):
 def test_a_corrected_header_is_counted_apart(tmp_path, capsys):
     files = class_folders(6) | {"0/slip.jpg": KINDS["JPEG Ss=0 Se=0"].raw, "0/a.png": KINDS["PNG"].raw}
     manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out")
-    assert "6 photos are kept byte for byte, 1 with a corrected header, 1 are encoded once" in capsys.readouterr().out
+    assert "6 photos are kept byte for byte, 1 with a corrected header, 1 encoded once" in capsys.readouterr().out
     assert verify(manifest.directory, workers=1).fingerprint == manifest.fingerprint
 
 

@@ -215,7 +215,7 @@ def test_photos_in_no_class_folder_are_counted_and_named(tmp_path, capsys):
     manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out")
     assert len(ids_of(manifest)) == 6
     assert (
-        "6 photos lie in no class folder and were left out: loose0.jpg, loose1.jpg, loose2.jpg, loose3.jpg, "
+        "6 photos lie in no class folder, left out: loose0.jpg, loose1.jpg, loose2.jpg, loose3.jpg, "
         "loose4.jpg, …" in capsys.readouterr().err
     )
 
@@ -233,9 +233,7 @@ def test_a_test_photo_that_the_sample_names_and_nobody_has_is_rejected(tmp_path)
 def test_a_test_photo_that_the_sample_does_not_name_is_left_out_and_named(tmp_path, capsys, reference):
     folder = write_files(tmp_path / "cars", COMPETITION | {"test_upload/2000.jpg": drawn(2000)})
     manifest = converted(folder, tmp_path / "out")
-    assert (
-        "1 photos are not in sample-submission.csv and were left out: test_upload/2000.jpg" in capsys.readouterr().err
-    )
+    assert "1 photo is not in sample-submission.csv, left out: test_upload/2000.jpg" in capsys.readouterr().err
     assert shard_hashes(manifest) == shard_hashes(reference)
 
 
@@ -246,12 +244,12 @@ def test_a_test_photo_that_the_sample_does_not_name_is_left_out_and_named(tmp_pa
         (
             {"a.txt": b"x"},
             {},
-            r"has no training photos; 1 files are no photos and were left out: a\.txt: give class folders",
+            r"has no training photos; 1 file is no photo, left out: a\.txt: give class folders",
         ),
         (
             {"a.jpg": drawn(1)},
             {},
-            r"no training photos; 1 photos lie in no class folder and were left out: a\.jpg: give class",
+            r"no training photos; 1 photo lies in no class folder, left out: a\.jpg: give class",
         ),
         ({"train/1.jpg": drawn(1)}, {}, r"lie in no class folders and no train\.csv is beside it: give --labels=CSV"),
         (

@@ -262,11 +262,8 @@ def test_photos_that_the_file_does_not_name_are_counted_and_the_first_five_named
     manifest = listed(tmp_path, files, csv_of((name, "a") for name in PHOTOS))
     assert sorted(ids_of(manifest)) == sorted(PHOTOS)
     said = capsys.readouterr().err
-    assert (
-        "6 photos are not in labels.csv and were left out: more0.jpg, more1.jpg, more2.jpg, more3.jpg, more4.jpg, …"
-        in said
-    )
-    assert "1 files are no photos and were left out: notes.txt" in said
+    assert "6 photos are not in labels.csv, left out: more0.jpg, more1.jpg, more2.jpg, more3.jpg, more4.jpg, …" in said
+    assert "1 file is no photo, left out: notes.txt" in said
 
 
 @pytest.mark.parametrize("root", ["", "train/"], ids=["flat", "class folders"])
@@ -313,7 +310,7 @@ def test_photos_of_class_folders_that_the_file_does_not_name_take_their_folders_
     labels = csv_of((f"{number}.jpg", number % 2) for number in range(3))
     manifest = converted(write_files(tmp_path / "cars", files | {"train.csv": labels}), tmp_path / "out")
     assert ids_of(manifest)["3.jpg"] == "1"
-    assert "1 photos are not in train.csv and took their folder's label: train/1/3.jpg" in capsys.readouterr().err
+    assert "1 photo is not in train.csv, labelled by folder: train/1/3.jpg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

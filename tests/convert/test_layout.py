@@ -74,7 +74,7 @@ REFUSED = {
     "one class": (
         numbered("cat/{}.jpg", range(3)), r"All 3 training photos would be of one class, cat \(such as cat/0\.jpg\)",
     ),
-    "the class's own folder": (numbered("{}.jpg", range(3)), "3 photos lie in no class folder and were left out"),
+    "the class's own folder": (numbered("{}.jpg", range(3)), "3 photos lie in no class folder, left out"),
     "images and masks": (
         numbered("images/{}.jpg", range(3)) | numbered("masks/{}.png", range(3)),
         r"would be the classes, and images, masks are none .*: give the folder directly above the class folders",

@@ -357,7 +357,7 @@ def test_a_dev_folder_is_validation_and_another_beside_train_is_told(tmp_path, c
     files |= class_folders(3, first=9, root="unlabelled/") | {"extra things/1.jpg": drawn(20)}
     manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out")
     assert len(ids_of(manifest)) == 9
-    assert "Note: 4 photos beside train/ were left out, in extra things, unlabelled." in capsys.readouterr().err
+    assert "Note: 4 photos beside train/, left out, in extra things, unlabelled." in capsys.readouterr().err
 
 
 def test_a_folder_in_a_folder_of_its_name_is_one(tmp_path, good):

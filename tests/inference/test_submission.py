@@ -50,8 +50,8 @@ def test_line_ends_equal_those_of_the_competition(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        (following(IDS[:3]), "1 photos are not in the sample, such as 'ü, 1.jpg'"),
-        (following([*IDS, "foreign.jpg"]), "1 Ids of the sample have no photo, such as 'foreign.jpg'"),
+        (following(IDS[:3]), "1 photo is not in the sample, such as 'ü, 1.jpg'"),
+        (following([*IDS, "foreign.jpg"]), "1 Id of the sample has no photo, such as 'foreign.jpg'"),
         ({"ids": ["7.jpg", *IDS[1:]]}, "Two photos have the same Id"),
         ({"probabilities": np.where(PROBABILITIES == 0.6, np.nan, PROBABILITIES)}, r"not finite \(first: NA\)"),
         ({"probabilities": np.full((4, 2), np.inf)}, "4 photos have probabilities that are not finite"),

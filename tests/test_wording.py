@@ -1,0 +1,19 @@
+"""Messages say one photo, and several photos."""
+
+import pytest
+
+from carclf.wording import counted
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (0, ("photo",), "0 photos"),
+        (1, ("photo",), "1 photo"),
+        (2, ("photo",), "2 photos"),
+        (2_000, ("photo is kept", "photos are kept"), "2,000 photos are kept"),
+        (1, ("photo is kept", "photos are kept"), "1 photo is kept"),
+    ],
+)
+def test_the_words_follow_the_number(number, words, said):
+    assert counted(number, *words) == said
