@@ -155,11 +155,14 @@ def _files_of_installation() -> dict[str, bytes]:
 
 def _recorded_paths(installed: importlib.metadata.Distribution) -> dict[str, Path]:
     """Returns the files of a package that came from its wheel, by their path inside it."""
-    paths = {path.as_posix(): Path(str(path.locate())) for path in installed.files or [] if path.parts[0] != ".."}
+    # Not `installed.files`: from Python 3.12 on it leaves out the files that are missing.
+    recorded = [row[0] for row in csv.reader((installed.read_text("RECORD") or "").splitlines()) if row]
     return {
-        name: path
-        for name, path in paths.items()
-        if not name.endswith(".pyc") and not (".dist-info/" in name and name.rpartition("/")[2] in NOT_PACKED)
+        name: Path(str(installed.locate_file(name)))
+        for name in recorded
+        if not name.startswith("../")
+        and not name.endswith(".pyc")
+        and not (".dist-info/" in name and name.rpartition("/")[2] in NOT_PACKED)
     }
 
 
