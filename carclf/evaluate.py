@@ -10,6 +10,7 @@ from carclf.flags import option, require_flags
 from carclf.prediction_options import PREDICTION, PredictionOptions
 from carclf.progress import Progress
 from carclf.runs import Member
+from carclf.wording import counted
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -175,7 +176,7 @@ def write_files(
 def describe_mistakes(evaluation: "Evaluation", *, patch: Path, several_views: bool) -> str:
     """Returns a text that says what the label patch holds, and what to do with it."""
     total, likely = len(evaluation.mistakes), sum(mistake.likely_mislabel for mistake in evaluation.mistakes)
-    held = f"Most confident mistakes: {patch} ({total} photo{'s' * (total != 1)}"
+    held = f"Most confident mistakes: {patch} ({counted(total, 'photo')}"
     use = f"Where a label is wrong, correct its column class and train with --label_patch={patch}."
     if likely:
         return f"{held}, of which {likely} {'is' if likely == 1 else 'are'} likely mislabelled: they come first). {use}"

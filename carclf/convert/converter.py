@@ -175,7 +175,7 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
         print(
             f"  {group.kind}: {labels.named([validated.shown(validated.photos[member]) for member in group.members])}"
         )
-    print(f"{len(classes):,} class{'es' * (len(classes) != 1)}; nothing was written (--dry_run).")
+    print(f"{counted(len(classes), 'class', 'classes')}; nothing was written (--dry_run).")
 
 
 def _classes(options: ConvertOptions, validated: Validated) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, 
 
 LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
 PAIRS_PER_TASK = 64
-# A pair takes about 5 ms of a core, and a photo of it 9 ms, so the number of pairs is limited.
+# Reading and comparing them takes milliseconds of a core per pair, so the number of pairs is limited.
 LEAST_COMPARED = 3000  # pairs, in any data set
 PHOTOS_PER_COMPARISON = 4
 

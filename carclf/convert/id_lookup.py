@@ -8,6 +8,7 @@ from carclf.convert.file_kinds import PHOTO_SUFFIXES
 from carclf.convert.labels import named
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
+from carclf.wording import counted
 
 Rank = Callable[[Entry], int]
 ONLY_EXACTLY = 9  # the rank from which on a photo must be named as it is
@@ -85,14 +86,10 @@ class Lookup:
         if loosely:
             first, entry = next(iter(loosely.items()))
             note = (
-                f"{_counted(len(loosely))} of {shown} matched one photo only without regard to case, folders, "
+                f"{counted(len(loosely), 'Id')} of {shown} matched one photo only without regard to case, folders, "
                 f"extension or Unicode form (first: {first} is {entry.path})."
             )
         return matches | loosely, note
-
-
-def _counted(number: int) -> str:
-    return "1 Id" if number == 1 else f"{number:,} Ids"
 
 
 def _match_loosely(ids: Iterable[str], entries: Iterable[Entry], *, common: int) -> dict[str, Entry]:

@@ -19,6 +19,7 @@ from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.convert.unread import not_read
 from carclf.errors import UserError
 from carclf.forms import Sample
+from carclf.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +112,7 @@ def _why_none(tree: Tree, findings: Findings, tests: list[Photo]) -> str:
     reasons += [(rejection.path or rejection.id, rejection.reason) for rejection in findings.rejected]
     if reasons:
         path, reason = reasons[0]
-        counted = "1 was" if len(reasons) == 1 else f"{len(reasons):,} were"
-        return f"; {counted} refused or found by no Id (first: {path}: {reason})"
+        return f"; {counted(len(reasons), 'was', 'were')} refused or found by no Id (first: {path}: {reason})"
     if tests:
         return f"; all {len(tests):,} photos lie below {tests[0].entry.path.split('/')[0]}/"
     return f"; {findings.notes[0].rstrip('.')}" if findings.notes else ""

@@ -3,10 +3,11 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 from carclf.convert.photos import Photo
 from carclf.errors import UserError
+from carclf.wording import counted
 
 NAMED = 5  # classes in a message
 
@@ -65,15 +66,17 @@ def notes(rare: Mapping[str, int], single: Mapping[str, int], *, least: int) -> 
     """
     said = []
     if rare:
-        have = "class has" if len(rare) == 1 else "classes have"
         said.append(
-            f"{len(rare)} {have} fewer than {least} training photos and were left out, with their external photos: "
+            f"{_have(rare)} fewer than {least} training photos and were left out, with their external photos: "
             f"{described(rare)}. Test photos of such a class stay, and cannot be predicted right."
         )
     if single:
-        have = "class has" if len(single) == 1 else "classes have"
         said.append(
-            f"{len(single)} {have} a single training photo, which is either trained on or held out, so no figure tells "
+            f"{_have(single)} a single training photo, which is either trained on or held out, so no figure tells "
             f"how well it is recognised: {described(single)}; --min_photos_per_class=2 leaves such classes out."
         )
     return said
+
+
+def _have(classes: Sized) -> str:
+    return counted(len(classes), "class has", "classes have")

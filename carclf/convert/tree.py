@@ -15,6 +15,7 @@ from carclf.convert.roles import TEST, TRAIN, role_of
 from carclf.convert.sources import Entry, Reader, Source
 from carclf.errors import UserError
 from carclf.storage import copies
+from carclf.wording import counted
 
 
 @dataclasses.dataclass
@@ -140,12 +141,13 @@ def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str
       shown: returns the path in the whole input.
     """
     if clutter := sorted({entry.clutter for entry in listed if entry.clutter}):
-        count, verb = ("1 folder", "was") if len(clutter) == 1 else (f"{len(clutter):,} folders", "were")
+        count, verb = counted(len(clutter), "folder"), "was" if len(clutter) == 1 else "were"
         names = named(list(map(shown, clutter)))
         tree.notes.append(f"{count} of programs or the file system {verb} left out: {names}.")
     listed = [entry for entry in listed if not entry.clutter]
     if links := [entry.path for entry in listed if entry.link and not entry.problem]:
-        tree.notes.append(f"{len(links):,} symbolic links were followed: {named(links)}.")
+        followed = counted(len(links), "symbolic link was", "symbolic links were")
+        tree.notes.append(f"{followed} followed: {named(links)}.")
     tree.refused += [dataclasses.replace(e, path=shown(e.path)) for e in listed if e.problem]
     return [entry for entry in listed if not entry.problem]
 

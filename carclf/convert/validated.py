@@ -97,7 +97,7 @@ def report(validated: Validated) -> None:
     kept = counted(how[KEPT], "photo is kept", "photos are kept")
     print(f"{kept} byte for byte, {corrected}{how[ENCODED]:,} encoded once", flush=True)
     for remark, count in Counter(_kind_of(check.remark) for check in validated.checks if check.remark).items():
-        print(f"Note: look at {count:,} {'photo' if count == 1 else 'photos'}: {remark}", file=sys.stderr)
+        print(f"Note: look at {counted(count, 'photo')}: {remark}", file=sys.stderr)
     for note in validated.notes:
         print(f"Note: {note}", file=sys.stderr)
     for rejection in validated.bad[:5]:

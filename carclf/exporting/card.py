@@ -152,17 +152,17 @@ def _inside(run: Run, *, resize: Resizing | None) -> str:
 def _resizing(resize: Resizing | None) -> str:
     if resize is None:
         return ""
-    height, width = resize.photo_size
-    text = RESIZE_MODES[resize.fit].by_hand.format(height=height, width=width, filled=FILLED[resize.fill])
+    text = _filled(RESIZE_MODES[resize.fit].by_hand, resize)
     return f"{text[0].upper()}{text[1:]}."
 
 
 def _pillow_lines(resize: Resizing | None) -> str:
-    if resize is None:
-        return ""
+    return "" if resize is None else f"{_filled(RESIZE_MODES[resize.fit].by_pillow, resize)}\n"
+
+
+def _filled(text: str, resize: Resizing) -> str:
     height, width = resize.photo_size
-    lines = RESIZE_MODES[resize.fit].by_pillow.format(height=height, width=width, mode=PAD_MODES[resize.fill])
-    return f"{lines}\n"
+    return text.format(height=height, width=width, filled=FILLED[resize.fill], mode=PAD_MODES[resize.fill])
 
 
 def _figures(evaluation: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -12,6 +12,7 @@ from carclf.inference.audit import Audit
 from carclf.inference.calibration import Calibration, calibrate
 from carclf.metrics import Metric, find_metric
 from carclf.metrics.tallies import confusion as count_confusion
+from carclf.wording import counted
 
 # Shown beside the accuracy: by its key in metrics.json.
 FIGURES: dict[str, Metric] = {
@@ -114,7 +115,7 @@ class Evaluation:
     def summary(self) -> str:
         """Returns accuracy, interval and photo count, such as '0.912 (95 % interval 0.88–0.94) on 400 photos'."""
         interval = f"{self.accuracy_low:.2f}–{self.accuracy_high:.2f}"
-        return f"{self.accuracy:.3f} (95 % interval {interval}) on {self.photos} photo{'s' * (self.photos != 1)}"
+        return f"{self.accuracy:.3f} (95 % interval {interval}) on {counted(self.photos, 'photo')}"
 
     def headline(self) -> str:
         """Returns the metric that counts, such as 'Log loss 0.2510'; empty if that is the accuracy."""

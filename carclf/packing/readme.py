@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
+from carclf.advice import command
 from carclf.packing.contents import RUNS, STAGES, WEIGHTS, Contents, PackedStage
 from carclf.packing.install import PACK_FILE
 from carclf.packing.target import IMAGES, Target
@@ -30,16 +31,16 @@ def work_lines(contents: Contents, *, place: str, competition: str) -> list[str]
     if contents.runs and not contents.stages:
         paths = ",".join(f"{place}/{RUNS}/{name}" for name in contents.runs)
         sample = f"--sample={photos}/{SAMPLE}"
-        return [_module("predict", f"--run={paths}", f"--photos={photos}", sample, f"--output={OUTPUT}")]
-    lines = [_module("make_tfrecords", f"--input={photos}", f"--output={DATA}")]
+        return [command("predict", f"--run={paths}", f"--photos={photos}", sample, f"--output={OUTPUT}")]
+    lines = [command("make_tfrecords", f"--input={photos}", f"--output={DATA}")]
     last = WITHOUT_WEIGHTS
     if not contents.stages:
-        lines.append(_module("train", f"--stage={last}", f"--data={DATA}"))
+        lines.append(command("train", f"--stage={last}", f"--data={DATA}"))
     weights = list(contents.weights) * (1 if len(contents.weights) > 1 else len(contents.stages))
     for stage in contents.stages:
         lines.append(_train(stage, contents.runs, weights, place=place))
         last = stage.run
-    return [*lines, _module("predict", f"--run=runs/{last}", f"--data={DATA}", f"--output={OUTPUT}")]
+    return [*lines, command("predict", f"--run=runs/{last}", f"--data={DATA}", f"--output={OUTPUT}")]
 
 
 def _train(stage: PackedStage, runs: Sequence[str], weights: list[str], *, place: str) -> str:
@@ -49,13 +50,9 @@ def _train(stage: PackedStage, runs: Sequence[str], weights: list[str], *, place
         start = [f"--weights={place}/{WEIGHTS}/{weights.pop(0)}"]
     elif stage.init_from in runs:
         start = [f"--init_from={place}/{RUNS}/{stage.init_from}"]
-    return _module(
+    return command(
         "train", f"--flagfile={place}/{STAGES}/{stage.name}.flags", f"--data={DATA}", f"--run=runs/{stage.run}", *start
     )
-
-
-def _module(name: str, *arguments: str) -> str:
-    return shlex.join(["python", "-m", f"carclf.{name}", *arguments])
 
 
 def readme(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from carclf.data.manifest import Manifest
 from carclf.report.photo_table import DIFFERENT_LABELS, LEAK, TOO_LARGE, Group
+from carclf.wording import counted
 
 UNEVEN_CLASSES = 1.5  # times the smallest class
 UNEVEN_FOLD = 0.1  # fraction of a class's mean over the folds, and at least UNEVEN_PHOTOS
@@ -45,11 +46,11 @@ def find(
     """
     yield from _duplicate_findings(groups, has_test=bool((photos["split"] == "test").any()))
     if rejected:
-        yield Finding(False, f"{_count(rejected, 'photo')} of the input could not be used.", "rejected")
+        yield Finding(False, f"{counted(rejected, 'photo')} of the input could not be used.", "rejected")
     else:
         yield Finding(True, "Every photo of the input could be used.", "rejected")
     if remarked:
-        yield Finding(False, f"The converter remarked on {_count(remarked, 'photo')}: look at them.", "odd")
+        yield Finding(False, f"The converter remarked on {counted(remarked, 'photo')}: look at them.", "odd")
     yield _class_finding(manifest)
     yield _fold_finding(folds, manifest)
     yield from _light_finding(photos)
@@ -67,7 +68,7 @@ def _duplicate_findings(groups: Sequence[Group], *, has_test: bool) -> Iterator[
     elif has_test:
         yield Finding(True, "No picture is in both training and test.", "duplicates")
     if large := sum(TOO_LARGE in group.notes for group in groups):
-        text = f"{_count(large, 'group')} of duplicates {_is(large)} too large to stay in one fold."
+        text = f"{counted(large, 'group')} of duplicates {_is(large)} too large to stay in one fold."
         yield Finding(False, text, "duplicates")
 
 
@@ -115,12 +116,8 @@ def _light_finding(photos: pd.DataFrame) -> Iterator[Finding]:
 def _duplicate_groups_have(groups: Sequence[Group]) -> str:
     exact = sum(group.kind == "exact" for group in groups)
     certain = f" ({exact} of them equal byte for byte)" if exact else ""
-    return f"{_count(len(groups), 'group')} of duplicates{certain} {'has' if len(groups) == 1 else 'have'}"
+    return f"{counted(len(groups), 'group')} of duplicates{certain} {'has' if len(groups) == 1 else 'have'}"
 
 
 def _is(number: int) -> str:
     return "is" if number == 1 else "are"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
