@@ -7,14 +7,13 @@ import contextlib
 import functools
 import hashlib
 import os
-import re
 import tempfile
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import IO
 
 from carclf.storage.kinds import LOCAL, is_remote, kind_of
 from carclf.storage.range_file import RangeFile
+from carclf.storage.temporary import is_temporary, unused_name
 
 __all__ = [
     "RangeReader", "commit", "is_folder", "is_remote", "is_temporary", "join", "kind_of", "make_folder", "names_in",
@@ -149,13 +148,7 @@ def temporary_name(path: str) -> str:
 
     For a local `path` it is next to it, so that `commit` is a rename.
     """
-    beside = os.path.join(tempfile.gettempdir(), "carclf") if is_remote(path) else path
-    return f"{beside}.{uuid.uuid4().hex[:12]}.tmp"
-
-
-def is_temporary(name: str) -> bool:
-    """Returns whether a name is from `temporary_name`: such a file is nobody's data once its writer has ended."""
-    return re.search(r"\.[0-9a-f]{12}\.tmp$", name) is not None
+    return unused_name(os.path.join(tempfile.gettempdir(), "carclf") if is_remote(path) else path)
 
 
 def commit(temporary: str, path: str) -> None:

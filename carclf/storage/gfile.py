@@ -1,11 +1,11 @@
 """gs:// through TensorFlow, which brings its own client."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from carclf.errors import StorageError
+from carclf.storage.temporary import unused_name
 
 
 class TensorFlowFiles:
@@ -69,7 +69,7 @@ class TensorFlowFiles:
 
     def upload(self, local: str, path: str) -> None:
         """Copies a local file to `path`, under a temporary name first: TensorFlow leaves half a file if it fails."""
-        beside = f"{path}.{os.urandom(6).hex()}.tmp"
+        beside = unused_name(path)
         try:
             with _named(path, "written"):
                 _gfile().copy(local, beside)

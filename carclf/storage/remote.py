@@ -8,6 +8,7 @@ from typing import Any
 
 from carclf.errors import StorageError, UserError
 from carclf.storage.packages import Package
+from carclf.storage.temporary import unused_name
 
 LONGEST_REASON = 200  # characters; some libraries quote whole answers of a server
 
@@ -93,7 +94,7 @@ class Fsspec:
                 system.put_file(local, name)
                 return
             system.makedirs(name.rpartition("/")[0], exist_ok=True)
-            beside = f"{name}.{os.urandom(6).hex()}.tmp"
+            beside = unused_name(name)
             try:
                 system.put_file(local, beside)
                 system.mv(beside, name)
