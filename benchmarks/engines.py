@@ -106,7 +106,7 @@ def measure_bare(folder: Path, data: Path, *, options: EnginesOptions) -> tuple[
     """Returns the number of test photos, and seconds and processor seconds per image of passes over images."""
     from carclf import runs
     from carclf.data.manifest import load_manifest
-    from carclf.data.pipeline import view_batches
+    from carclf.data.view_batches import view_batches
     from carclf.device import select_device
 
     select_device("cpu")

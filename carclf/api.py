@@ -189,9 +189,9 @@ def view_batches(
     _require("tensorflow")
     _leave_gpus_to_jax()
 
-    from carclf.data import pipeline
+    from carclf.data.view_batches import prediction_batches
 
-    return pipeline.prediction_batches(
+    return prediction_batches(
         manifest=dataset,
         split=split,
         folds=folds,

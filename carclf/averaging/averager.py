@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from carclf.averaging.methods import Mean, Weights
 from carclf.averaging.plan import Plan
-from carclf.data.pipeline import ViewSet, training_batches
+from carclf.data.pipeline import training_batches
+from carclf.data.view_batches import ViewSet
 from carclf.device import Device
 from carclf.framing import parse_image_size
 from carclf.inference.evaluation import labels_of

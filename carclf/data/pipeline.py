@@ -1,63 +1,22 @@
 """From shards to batches of canvases and small arrays for Render: the host only decodes JPEGs and draws numbers."""
 
-import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from carclf.data.batches import (
-    DRAW_SHAPES,
-    ONE_HOST,
-    HostSlice,
-    announced,
-    augmented_shapes,
-    canvas_shapes,
-    label_targets,
-    numbered_batches,
-)
+from carclf.data.batches import ONE_HOST, HostSlice, augmented_shapes, label_targets
 from carclf.data.cache import DecodedCache
-from carclf.data.decoder import decode_sizes
-from carclf.data.index import photo_sizes, photo_weights, read_index, select
-from carclf.data.loader import PhotoLoader
+from carclf.data.index import photo_weights, read_index, select
+from carclf.data.loaded_batches import batch_numbers, entries_at, loaded_batches, open_loader, padded_indices
 from carclf.data.manifest import PSEUDO, Manifest, Shard
 from carclf.data.order import epoch_order
-from carclf.data.read_ahead import PHOTOS_AHEAD
 from carclf.framing import Framing
-from carclf.recipe import Recipe, View, mix_targets
+from carclf.recipe import Recipe, mix_targets
 
 DRAWN_BATCHES = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class ViewSet:
-    """Views of one size.
-
-    Attributes:
-      views: at least one.
-      framing: of their photos.
-      seed: of random views.
-    """
-
-    views: tuple[View, ...]
-    framing: Framing
-    seed: int
-
-    def draw(self, *, row: np.ndarray, extent: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the draws of B photos in V views, float32 [B, V, …], by the names of `DRAW_SHAPES`.
-
-        Args:
-          row: int [B]; −1 is padding.
-          extent: float32 [B, 2], (height, width) of the photos in pixels.
-        """
-        drawn = [
-            view.draw(seed=self.seed, row=row, extent=extent, image_size=self.framing.image_size, fit=self.framing.fit)
-            for view in self.views
-        ]
-        return {name: np.stack([getattr(draws, name) for draws in drawn], axis=1) for name in DRAW_SHAPES}
 
 
 def training_batches(
@@ -104,7 +63,7 @@ def training_batches(
       host_slice: the slice of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
-    loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
+    loader, entries = open_loader(manifest, shards, framing=framing, cache=cache)
     confidences = photo_weights(manifest, entries)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
@@ -137,19 +96,19 @@ def training_batches(
         epoch, number = divmod(step, per_epoch)
         return order(epoch)[number]
 
-    def batch(step: int) -> tuple[np.ndarray, ...]:
+    def draws_of(step: int, indices: np.ndarray, extent: np.ndarray) -> Iterable[np.ndarray]:
         epoch, number = divmod(step, per_epoch)
         block, offset = divmod(number, block_steps)
         mine = slice(offset * slice_size, (offset + 1) * slice_size)
-        return *loader.load(indices_of(step)), *(array[mine] for array in drawn(epoch, block))
+        return (array[mine] for array in drawn(epoch, block))
 
     shapes = augmented_shapes(slice_size, loader.canvas_size, manifest.class_count)
     if epochs is None:
         steps = _steps_by_turns(per_epoch, first_epoch=start_step // per_epoch)
     else:
         steps = tf.data.Dataset.range(start_step, max(epochs * per_epoch, start_step))
-    steps = _read_ahead(steps, loader, indices_of, batch_size=slice_size)
-    return numbered_batches(steps, batch, shapes).map(_inputs_target_weight)
+    batches = loaded_batches(steps, loader, indices_of, draws_of, shapes, batch_size=slice_size)
+    return batches.map(_inputs_target_weight)
 
 
 def _steps_by_turns(per_epoch: int, *, first_epoch: int) -> tf.data.Dataset:
@@ -231,16 +190,14 @@ def ordered_batches(
 
     With `first` and `count` it returns that many of these batches from that number on; −1 is all of the rest.
     """
-    loader, entries = _loader(manifest, shards, framing=framing, cache=cache)
+    loader, entries = open_loader(manifest, shards, framing=framing, cache=cache)
 
     def indices_of(number: int) -> np.ndarray:
-        return host_slice.of(_padded(number, batch_size=batch_size, photos=len(entries)))
+        return host_slice.of(padded_indices(number, batch_size=batch_size, photos=len(entries)))
 
-    def batch(number: int) -> tuple[np.ndarray, ...]:
-        indices = indices_of(number)
-        canvas, extent = loader.load(indices)
-        drawn = _drawn(
-            _entries(entries, indices),
+    def draws_of(number: int, indices: np.ndarray, extent: np.ndarray) -> Iterable[np.ndarray]:
+        return _drawn(
+            entries_at(entries, indices),
             extent=extent,
             recipe=recipe,
             framing=framing,
@@ -249,150 +206,12 @@ def ordered_batches(
             label_smoothing=0.0,
             class_weights=np.ones(manifest.class_count, np.float32),
         )
-        return canvas, extent, *drawn
 
-    shapes = augmented_shapes(batch_size // host_slice.hosts, loader.canvas_size, manifest.class_count)
-    numbers = _numbers(entries, batch_size).skip(first).take(count)
-    numbers = _read_ahead(numbers, loader, indices_of, batch_size=batch_size // host_slice.hosts)
-    return numbered_batches(numbers, batch, shapes).map(_inputs_target_weight)
-
-
-def view_batches(
-    *,
-    manifest: Manifest,
-    split: str,
-    folds: Iterable[int] | None = None,
-    batch_size: int,
-    view_sets: Sequence[ViewSet],
-) -> tf.data.Dataset:
-    """Returns every photo of a split once, in shard order, with the draws of all views; padding has row −1.
-
-    canvas uint8 [B, Y, X, 3]; extent float32 [B, 2] pixels; row int32 [B]; draws, a tuple with a mapping per view set
-    of V views: geometry [B, V, 3, 3], colour [B, V, 3, 4], mix [B, V, 5], erase [B, V, 7], all float32.
-
-    Args:
-      manifest: the data set.
-      split: 'train' or 'test'.
-      folds: the folds of the training split to read; None means all.
-      batch_size: photos per batch, on all replicas together.
-      view_sets: the views to draw for each photo; the photos are decoded for the first one's framing.
-    """
-    loader, entries = _loader(
-        manifest, manifest.shards_of(split, folds=folds), framing=view_sets[0].framing, cache=None
-    )
-
-    def indices_of(number: int) -> np.ndarray:
-        return _padded(number, batch_size=batch_size, photos=len(entries))
-
-    def batch(number: int) -> tuple[np.ndarray, ...]:
-        indices = indices_of(number)
-        canvas, extent = loader.load(indices)
-        row = _entries(entries, indices)["row"]
-        drawn = [views.draw(row=row, extent=extent) for views in view_sets]
-        return canvas, extent, row, *(draws[name] for draws in drawn for name in DRAW_SHAPES)
-
-    shapes = canvas_shapes(batch_size, loader.canvas_size) | {"row": (tf.int32, (batch_size,))}
-    for number, views in enumerate(view_sets):
-        drawn = {name: (batch_size, len(views.views), *shape) for name, shape in DRAW_SHAPES.items()}
-        shapes |= {f"{number} {name}": (tf.float32, shape) for name, shape in drawn.items()}
-
-    def with_draws(arrays: dict[str, tf.Tensor]) -> dict[str, Any]:
-        draws = [{name: arrays[f"{number} {name}"] for name in DRAW_SHAPES} for number in range(len(view_sets))]
-        return {name: arrays[name] for name in ("canvas", "extent", "row")} | {"draws": tuple(draws)}
-
-    numbers = _read_ahead(_numbers(entries, batch_size), loader, indices_of, batch_size=batch_size)
-    return numbered_batches(numbers, batch, shapes).map(with_draws)
-
-
-def prediction_batches(
-    *,
-    manifest: Manifest,
-    split: str,
-    folds: Iterable[int] | None = None,
-    framing: Framing,
-    batch_size: int,
-    view: View,
-    seed: int,
-) -> tf.data.Dataset:
-    """Returns every photo of a split once in one view, in the order of the rows: inputs as in `training_batches`.
-
-    There is no padding: the last batch is smaller.
-
-    Args:
-      manifest: the data set.
-      split: 'train' or 'test'.
-      folds: the folds of the training split to read; None is all.
-      framing: image size and fit.
-      batch_size: photos per batch.
-      view: of each photo.
-      seed: of a view that draws.
-    """
-    shards = manifest.shards_of(split, folds=folds)
-    loader, entries = _loader(manifest, shards, framing=framing, cache=None)
-    order = np.argsort(entries["row"])
-
-    def indices_of(number: int) -> np.ndarray:
-        return order[number * batch_size : (number + 1) * batch_size]
-
-    def batch(number: int) -> tuple[np.ndarray, ...]:
-        indices = indices_of(number)
-        canvas, extent = loader.load(indices)
-        draws = view.draw(
-            seed=seed, row=entries["row"][indices], extent=extent, image_size=framing.image_size, fit=framing.fit
-        )
-        return canvas, extent, draws.geometry, draws.colour, draws.mix, draws.erase
-
-    shapes = canvas_shapes(None, loader.canvas_size)
-    shapes |= {name: (tf.float32, (None, *shape)) for name, shape in DRAW_SHAPES.items()}
-    numbers = _read_ahead(_numbers(entries, batch_size), loader, indices_of, batch_size=batch_size)
-    return numbered_batches(numbers, batch, shapes)
-
-
-def _loader(
-    manifest: Manifest, shards: Sequence[Shard], *, framing: Framing, cache: DecodedCache | None
-) -> tuple[PhotoLoader, np.ndarray]:
-    """Returns a loader of the photos of `shards`, and their entries of the index."""
-    index = read_index(manifest)
-    numbers = select(manifest, index, shards)
-    entries, sizes = index[numbers], decode_sizes(photo_sizes(index), framing=framing)
-    return PhotoLoader(manifest, entries, numbers=numbers, sizes=sizes, cache=cache), entries
-
-
-def _read_ahead(
-    numbers: tf.data.Dataset, loader: PhotoLoader, indices_of: Callable[[int], np.ndarray], *, batch_size: int
-) -> tf.data.Dataset:
-    """Returns the numbers of batches, whose photos are read from an object store some batches ahead.
-
-    Args:
-      numbers: of the batches, int64 [].
-      loader: of the photos.
-      indices_of: returns the indices of a batch, as `PhotoLoader.load` takes them.
-      batch_size: photos per batch.
-    """
-    if not loader.reads_ahead:
-        return numbers
-    return announced(
-        numbers, lambda number: loader.announce(indices_of(number)), ahead=max(2, -(-PHOTOS_AHEAD // batch_size))
-    )
-
-
-def _numbers(entries: np.ndarray, batch_size: int) -> tf.data.Dataset:
-    """Returns the numbers of the batches that hold all photos, int64 []."""
-    return tf.data.Dataset.range(-(-len(entries) // batch_size))
-
-
-def _padded(number: int, *, batch_size: int, photos: int) -> np.ndarray:
-    """Returns int64 [B], the indices of batch `number` in order, −1 after the last photo."""
-    indices = np.arange(number * batch_size, (number + 1) * batch_size)
-    return np.where(indices < photos, indices, -1)
-
-
-def _entries(entries: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Returns the entries at `indices`; padding has row and label −1."""
-    found = np.zeros(len(indices), entries.dtype)
-    found["row"] = found["label"] = -1
-    found[indices >= 0] = entries[indices[indices >= 0]]
-    return found
+    slice_size = batch_size // host_slice.hosts
+    shapes = augmented_shapes(slice_size, loader.canvas_size, manifest.class_count)
+    numbers = batch_numbers(entries, batch_size).skip(first).take(count)
+    batches = loaded_batches(numbers, loader, indices_of, draws_of, shapes, batch_size=slice_size)
+    return batches.map(_inputs_target_weight)
 
 
 def _drawn(

@@ -8,7 +8,7 @@ import numpy as np
 
 from carclf.data.index import read_index, select, sizes_for
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import ViewSet, view_batches
+from carclf.data.view_batches import ViewSet, view_batches
 from carclf.engines.choice import Engines
 from carclf.framing import Framing
 from carclf.inference.answerer import Answerer

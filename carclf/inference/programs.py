@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from carclf.data.pipeline import ViewSet
+from carclf.data.view_batches import ViewSet
 from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.compile import compiled_prediction
@@ -47,7 +47,7 @@ class Program:
         grow with the number of views. It returns before the results are ready.
 
         Args:
-          photos: canvas and extent, from `carclf.data.pipeline.view_batches`.
+          photos: canvas and extent, from `carclf.data.view_batches.view_batches`.
           draws: of all views, [B, V, …].
         """
         return [self._step(photos, draws, np.int32(view)) for view in range(len(self.view_set.views))]

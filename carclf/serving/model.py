@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from carclf.data.pipeline import ViewSet
+from carclf.data.view_batches import ViewSet
 from carclf.engines.choice import Engines
 from carclf.engines.switch import TIMED_BATCHES
 from carclf.inference.photo_predictor import CLEAN, DecodeSettings, PhotoPredictor, Prepared, as_batch

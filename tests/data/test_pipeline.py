@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from carclf.data import batches, pipeline
+from carclf.data import batches, pipeline, view_batches
 from carclf.data.photos import read_photos
 from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
@@ -131,10 +131,10 @@ def test_validation_is_complete_clean_and_padded(dataset):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 11])
 def test_every_photo_comes_once_with_all_its_views(dataset, batch_size):
-    first = pipeline.ViewSet(parse_views("clean|flip|random(2)"), Framing((32, 32)), seed=3)
-    second = pipeline.ViewSet(parse_views("clean"), Framing((16, 32), "crop"), seed=3)
+    first = view_batches.ViewSet(parse_views("clean|flip|random(2)"), Framing((32, 32)), seed=3)
+    second = view_batches.ViewSet(parse_views("clean"), Framing((16, 32), "crop"), seed=3)
     batches = list(
-        pipeline.view_batches(
+        view_batches.view_batches(
             manifest=dataset, split="test", batch_size=batch_size, view_sets=[first, second]
         ).as_numpy_iterator()
     )

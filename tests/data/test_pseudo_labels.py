@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from carclf import hashed_json
-from carclf.data import pipeline
+from carclf.data import loaded_batches, pipeline, view_batches
 from carclf.data.batches import HostSlice
 from carclf.data.index import photo_weights, read_index, select
 from carclf.data.manifest import PSEUDO, load_manifest
@@ -75,8 +75,8 @@ def test_nothing_else_changes(dataset, labelled):
         return list(batches.as_numpy_iterator())
 
     def tests(manifest):
-        views = pipeline.ViewSet(parse_views("clean|flip"), FRAMING, seed=0)
-        batches = pipeline.view_batches(manifest=manifest, split="test", batch_size=2, view_sets=[views])
+        views = view_batches.ViewSet(parse_views("clean|flip"), FRAMING, seed=0)
+        batches = view_batches.view_batches(manifest=manifest, split="test", batch_size=2, view_sets=[views])
         return list(batches.as_numpy_iterator())
 
     tf.nest.map_structure(np.testing.assert_array_equal, validation(labelled), validation(dataset))
@@ -89,7 +89,7 @@ def test_nothing_else_changes(dataset, labelled):
 def test_a_batch_has_their_pixels_labels_and_weights(dataset, labelled):
     numbers = {f"test{row:03d}.jpg": row for row in range(5)}
     index = read_index(labelled)
-    loader, entries = pipeline._loader(labelled, labelled.shards_of("test"), framing=FRAMING, cache=None)
+    loader, entries = loaded_batches.open_loader(labelled, labelled.shards_of("test"), framing=FRAMING, cache=None)
     canvases, _ = loader.load(np.arange(5))
     known = {canvases[entries["row"].tolist().index(row)].tobytes(): SURE.get(name) for name, row in numbers.items()}
     seen = {}

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from carclf import storage
-from carclf.data import pipeline, read_ahead
+from carclf.data import loaded_batches, pipeline, read_ahead, view_batches
 from carclf.data.batches import announced
 from carclf.data.index import read_index, read_photo
 from carclf.data.manifest import load_manifest
@@ -82,7 +82,7 @@ def arrays(batches) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("kind", ["training", "validation", "views", "prediction"])
 def test_the_batches_are_those_of_a_local_data_set(local, remote, kind, monkeypatch):
-    monkeypatch.setattr(pipeline, "PHOTOS_AHEAD", 8)  # two batches
+    monkeypatch.setattr(loaded_batches, "PHOTOS_AHEAD", 8)  # two batches
     (view,) = parse_views("flip")
     ways = {
         "training": lambda data: pipeline.training_batches(
@@ -92,10 +92,10 @@ def test_the_batches_are_those_of_a_local_data_set(local, remote, kind, monkeypa
         "validation": lambda data: pipeline.validation_batches(
             manifest=data, folds=[0], framing=FRAMING, batch_size=4, recipe=parse_recipe("")
         ),
-        "views": lambda data: pipeline.view_batches(
-            manifest=data, split="test", batch_size=4, view_sets=[pipeline.ViewSet((view,), FRAMING, 0)]
+        "views": lambda data: view_batches.view_batches(
+            manifest=data, split="test", batch_size=4, view_sets=[view_batches.ViewSet((view,), FRAMING, 0)]
         ),
-        "prediction": lambda data: pipeline.prediction_batches(
+        "prediction": lambda data: view_batches.prediction_batches(
             manifest=data, split="test", framing=FRAMING, batch_size=4, view=view, seed=0
         ),
     }  # fmt: skip
