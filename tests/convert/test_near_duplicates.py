@@ -324,6 +324,14 @@ def test_the_thumbnail_of_a_mirrored_photo_is_the_mirrored_thumbnail(height):
     assert np.abs(thumbnails[0] - thumbnails[1][:, ::-1]).max() <= 2
 
 
+@pytest.mark.parametrize("side", [32, 37, 38, 40, 48, 57, 75])
+def test_both_sides_of_a_thumbnail_are_reduced_alike(side):
+    reduced = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
+    one, mirrored = (thumbnail_of(pixels, height=side, width=side) for pixels in (reduced, reduced[:, ::-1].copy()))
+    one, mirrored = (np.frombuffer(thumbnail, np.uint8).reshape(16, 16).astype(int) for thumbnail in (one, mirrored))
+    assert np.abs(one - mirrored[:, ::-1]).max() <= 1
+
+
 def test_pictures_that_are_not_all_alike_stay_apart():
     groups = picture_groups([(0, 1), (1, 2), (2, 3)], lambda pairs: [True] * len(pairs), most=100)
     assert groups == alike_groups([(0, 1), (1, 2), (2, 3)]) == [[0, 1], [2, 3]]
