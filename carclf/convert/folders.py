@@ -4,6 +4,11 @@ import os
 from collections.abc import Iterator, Sequence
 
 from carclf.convert.sources import CLUTTER, Entry, clutter_folder, name_problem
+from carclf.lock import LOCK_FILE
+
+# Files that mark a folder as a data set or a run of carclf, and the sign in them that tells them from other programs'.
+OWN_FILES = ("dataset.json", "stage.json")
+OWN_SIGN = b'"format_version"'  # one of the first entries
 
 
 def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
@@ -34,7 +39,11 @@ def cache_folders(root: str) -> list[str]:
 
 def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str) -> Iterator[Entry]:
     with os.scandir(os.path.join(root, below)) as found:
-        for item in found:
+        items = list(found)
+        if below and _is_own(items):
+            yield Entry(prefix + below[:-1], source, below[:-1], 0, clutter=prefix + below)
+            return
+        for item in items:
             name = f"{below}{item.name}"
             if CLUTTER.search(name):
                 continue
@@ -49,6 +58,19 @@ def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str
             size = 0 if problem else item.stat().st_size
             shown = name.encode("utf-8", "backslashreplace").decode()
             yield Entry(prefix + (shown if problem else name), source, name, size, problem, link=link)
+
+
+def _is_own(items: Sequence[os.DirEntry[str]]) -> bool:
+    """Returns whether a folder is a data set or a run of carclf, finished or in the making: its files are copies."""
+    return any(
+        item.name == LOCK_FILE or (item.name in OWN_FILES and item.is_file() and _is_signed(item.path))
+        for item in items
+    )
+
+
+def _is_signed(path: str) -> bool:
+    with open(path, "rb") as file:
+        return OWN_SIGN in file.read(200)
 
 
 def _link_problem(item: os.DirEntry[str], inside: Sequence[str]) -> str:

@@ -153,6 +153,11 @@ class ConvertOptions(Options):
         for name in ("input", "output"):
             if not getattr(self, name) and not (name == "output" and self.dry_run):
                 raise UserError(f"--{name} is missing: see --help for what it takes.")
+        if self.output and _folder(self.input) == _folder(self.output):
+            raise UserError(
+                f"--output={self.output} is the folder of the photos, which would then hold both: give another, such "
+                f"as --output={os.path.join(self.output, 'data')}."
+            )
         if self.sample and self.test_csv:
             raise UserError("--sample and --test_csv are the same: give one of them.")
         if self.labels and self.label_pattern:
@@ -201,4 +206,4 @@ def parse_split(text: str) -> float | None:
 
 def _folder(path: str) -> str:
     path = path.removesuffix("dataset.json")
-    return path.rstrip("/") if "://" in path else os.path.abspath(path)
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)

@@ -301,8 +301,8 @@ def load_manifest(directory: str) -> Manifest:
     path = storage.join(directory, MANIFEST_FILE)
     if storage.size_bytes(path) is None:
         raise UserError(
-            f"{directory} is not a data set (it has no {MANIFEST_FILE}): create one with python "
-            f"tools/make_tfrecords.py --input=PHOTOS --output={directory}"
+            f"{directory} is not a data set (it has no {MANIFEST_FILE}): finish its conversion by the same command, or "
+            "create a data set in a folder of its own with python tools/make_tfrecords.py --input=PHOTOS --output=DATA"
         )
     manifest = from_json(read_file(path), directory=directory)
     sizes = storage.sizes_of(directory, [shard.file for shard in manifest.shards])

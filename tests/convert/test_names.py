@@ -71,6 +71,34 @@ def test_the_folders_of_programs_are_no_classes(tmp_path, capsys, good, folder, 
     assert f"Note: 1 folder of programs or the file system was left out: {where}{left}/." in capsys.readouterr().err
 
 
+def test_a_data_set_and_runs_below_the_photos_are_no_photos(tmp_path, capsys, good):
+    """Where the output lies among the photos, the same command finds the same photos again."""
+    run = {
+        "0/run/stage.json": b'{"format_version": 1}',
+        "0/run/augmentation.png": drawn(40),
+        "0/run/e/1.jpg": drawn(41),
+    }
+    killed = {"half/.carclf.lock": b"{}", "half/0123456789abcdef/1.jpg": drawn(42)}
+    foreign = {"1/dataset.json": b'{"images": []}'}
+    folder = write_files(tmp_path / "cars", GOOD | run | killed | foreign)
+    first = converted(folder, folder / "data")
+    assert shard_hashes(first) == good
+    capsys.readouterr()
+    assert shard_hashes(converted(folder, folder / "data")) == good
+    said = capsys.readouterr()
+    assert "holds this data set already: nothing to do" in said.out
+    assert "Note: 3 folders of programs or the file system were left out: 0/run/, data/, half/." in said.err
+
+
+def test_the_folder_of_the_photos_is_no_output(tmp_path):
+    folder = write_files(tmp_path / "cars", GOOD)
+    (tmp_path / "link").symlink_to(folder)
+    for output in (folder, f"{folder}/", tmp_path / "link"):
+        with pytest.raises(UserError, match=r"is the folder of the photos, .*: give another, such as --output=.*data"):
+            converted(folder, output)
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == set(GOOD)
+
+
 def test_a_folder_of_the_file_system_that_nobody_may_read_stops_nothing(tmp_path, monkeypatch):
     folder = write_files(tmp_path / "cars", GOOD | {"lost+found/1.jpg": b""})
     scandir = os.scandir
