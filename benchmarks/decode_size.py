@@ -51,6 +51,8 @@ def main(options: DecodeSizeOptions) -> None:
 
     select_device("cpu")
     encoded, labels = read_photos(options)
+    from scipy.stats import binomtest
+
     ways = decoders(options.image_size)
     seconds = time_decoders(ways, encoded)
     reference = render(encoded, ways["in full, accurate DCT"], size=options.image_size)
@@ -70,7 +72,9 @@ def main(options: DecodeSizeOptions) -> None:
         print(f"{name:24} {'  '.join(cells)}", flush=True)
     if correct:
         before, after = correct["halved to fit"], correct["to the framing"]
-        print(f"to the framing against halved to fit: {(after & ~before).sum()} gained, {(before & ~after).sum()} lost")
+        gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+        p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+        print(f"to the framing against halved to fit: {gained} gained, {lost} lost, McNemar p = {p:.2g}")
 
 
 def decoders(size: int) -> dict[str, Decode]:
@@ -95,13 +99,17 @@ def accurately(encoded: bytes) -> np.ndarray:
     return pixels
 
 
-def halving_ratio(encoded: bytes, *, size: int, max_side: int = 640) -> int:
+def halving_ratio(encoded: bytes, *, size: int) -> int:
     """Returns the ratio of version 0.1.0."""
     import simplejpeg
 
     height, width, _, _ = simplejpeg.decode_jpeg_header(encoded)
-    canvas = next((max_side // ratio for ratio in (8, 4, 2) if max_side // ratio >= 1.25 * size), max_side)
-    return next(ratio for ratio in (1, 2, 4, 8) if -(-max(height, width) // ratio) <= canvas)
+    return next(ratio for ratio in (1, 2, 4, 8) if -(-max(height, width) // ratio) <= halving_canvas(size))
+
+
+def halving_canvas(size: int, *, max_side: int = 640) -> int:
+    """Returns the side of the canvas of version 0.1.0 in pixels, for square images of a size."""
+    return next((max_side // ratio for ratio in (8, 4, 2) if max_side // ratio >= 1.25 * size), max_side)
 
 
 def read_photos(options: DecodeSizeOptions) -> tuple[list[bytes], np.ndarray]:

@@ -1,14 +1,17 @@
 """Compares the input path with its limit and with other tools: from shards to batches, with and without Render.
 
 Every way reads the same photos and applies the notebook's augmentation (rotate, shift, flip, brightness); the limit
-only decodes. The ways alternate on the same cores, and medians count.
+only decodes. The ways alternate on the same cores, and medians count. "halved to fit" decodes as version 0.1.0 did:
+photos are halved until they fit a canvas chosen from --max_side alone, though they then have too few pixels.
 Example: python benchmarks/input.py --photos=data/cars --json=input.json"""
 
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -19,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from decode_size import halving_canvas
 from measuring import scratch_folder
 
 from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
+from carclf.framing import Framing
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "make_tfrecords.py"
@@ -38,7 +43,8 @@ Rate = Callable[[float], float]
 class InputOptions(Options):
     """Every option of this benchmark."""
 
-    photos: str = option("", "Folder of class folders of JPEG photos; they are resized to 640x480 first.")
+    photos: str = option("", "Folder of class folders of JPEG photos; they are resized first.")
+    photo_size: str = option("640x480", "WIDTHxHEIGHT in pixels that photos are resized to.")
     most: int = option(400, "Maximum number of photos.", low=1)
     batch_size: int = option(32, "Photos per batch.", low=1)
     seconds: float = option(4.0, "Seconds per measurement.", above=0)
@@ -52,6 +58,14 @@ class InputOptions(Options):
         super().__post_init__()
         if not self.photos:
             raise UserError("--photos is missing: give a folder of JPEG photos.")
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", self.photo_size):
+            raise UserError(f"--photo_size={self.photo_size} is no WIDTHxHEIGHT: write 500x375.")
+
+    @property
+    def photo_px(self) -> tuple[int, int]:
+        """(width, height) of the photos."""
+        width, height = map(int, self.photo_size.split("x"))
+        return width, height
 
 
 def main(options: InputOptions) -> None:
@@ -61,7 +75,7 @@ def main(options: InputOptions) -> None:
 
     select_device("cpu")
     with scratch_folder() as scratch:
-        photos = prepare_photos(Path(options.photos), scratch / "photos", most=options.most)
+        photos = prepare_photos(Path(options.photos), scratch / "photos", most=options.most, size=options.photo_px)
         figures: dict[str, Any] = {"photos": len(photos), "mean_bytes": mean_bytes(photos), "sizes": {}}
         data = convert(scratch / "photos", scratch / "data")
         for size in [int(text) for text in options.sizes.split(",")]:
@@ -71,8 +85,8 @@ def main(options: InputOptions) -> None:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def prepare_photos(source: Path, folder: Path, *, most: int) -> list[Path]:
-    """Returns 640x480 JPEG photos of quality 90 in class folders, so that every way reads the same.
+def prepare_photos(source: Path, folder: Path, *, most: int, size: tuple[int, int] = PHOTO_PX) -> list[Path]:
+    """Returns JPEG photos of one (width, height) and of quality 90 in class folders, so that every way reads the same.
 
     Raises:
       UserError: there are no photos.
@@ -90,7 +104,7 @@ def prepare_photos(source: Path, folder: Path, *, most: int) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(path) as photo:
             upright = ImageOps.exif_transpose(photo).convert("RGB")
-            upright.resize(PHOTO_PX, Image.Resampling.LANCZOS).save(target, quality=90)
+            upright.resize(size, Image.Resampling.LANCZOS).save(target, quality=90)
         made.append(target)
     return made
 
@@ -109,7 +123,10 @@ def convert(photos: Path, output: Path) -> str:
 
 def measure_size(size: int, data: str, photos: Sequence[Path], options: InputOptions) -> dict[str, Any]:
     """Images per second of every way at one size: lists of measurements, medians, and ratios to the limit."""
-    ways: dict[str, Rate] = {"limit": limit(photos, size=size)}
+    framings = {"limit": Framing((size, size)), "limit, halved to fit": HalvedToFit((size, size))}
+    ways: dict[str, Rate] = {
+        name: limit(photos, framing=framing, photo_px=options.photo_px) for name, framing in framings.items()
+    }
     ways |= our_ways(data, size=size, batch_size=options.batch_size)
     ways |= render_ways(data, size=size, batch_size=options.batch_size)
     if options.peers:
@@ -132,14 +149,21 @@ def count_images(batches: Iterator[int], seconds: float) -> float:
     return images / elapsed
 
 
-def limit(photos: Sequence[Path], *, size: int) -> Rate:
+class HalvedToFit(Framing):
+    """A framing whose photos are decoded as version 0.1.0 did."""
+
+    def has_detail(self, height: Any, width: Any, xp: Any) -> Any:
+        """Returns whether twice the size does not fit the canvas, so that a photo may be halved to this size."""
+        return 2 * xp.maximum(height, width) > halving_canvas(max(self.image_size))
+
+
+def limit(photos: Sequence[Path], *, framing: Framing, photo_px: tuple[int, int]) -> Rate:
     """Returns the rate of bare libjpeg-turbo, one thread per core, on bytes in memory, at the size of ours."""
     import simplejpeg
 
     from carclf.data.decoder import decode_sizes
-    from carclf.framing import Framing
 
-    sizes = decode_sizes(np.array([PHOTO_PX[::-1]]), framing=Framing((size, size)))
+    sizes = decode_sizes(np.array([photo_px[::-1]]), framing=framing)
     (ratio,), (height, width) = sizes.ratios.tolist(), sizes.canvas_size
     reduced = {"min_height": height, "min_width": width, "min_factor": ratio} if ratio > 1 else {}
     encoded = [path.read_bytes() for path in photos]
@@ -159,17 +183,16 @@ def limit(photos: Sequence[Path], *, size: int) -> Rate:
     return rate
 
 
-def our_batches(data: str, *, size: int, batch_size: int, cached: bool = False) -> Any:
+def our_batches(data: str, *, size: int, batch_size: int, cached: bool = False, kind: type[Framing] = Framing) -> Any:
     """Returns the training batches of carclf, without end; with a cache in memory if wanted."""
     from carclf.data.cache import open_cache
     from carclf.data.index import sizes_for
     from carclf.data.manifest import load_manifest
     from carclf.data.pipeline import training_batches
-    from carclf.framing import Framing
     from carclf.recipe import parse_recipe
 
     manifest = load_manifest(data)
-    framing = Framing((size, size))
+    framing = kind((size, size))
     sizes = sizes_for(manifest, framing=framing)
     wanted = np.arange(len(sizes.ratios))
     return training_batches(
@@ -191,8 +214,8 @@ def our_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
 
     layer = Render(image_size=size, mixing=False, erasing=False)
 
-    def host(seconds: float) -> float:
-        batches = iter(our_batches(data, size=size, batch_size=batch_size))
+    def host(seconds: float, *, kind: type[Framing] = Framing) -> float:
+        batches = iter(our_batches(data, size=size, batch_size=batch_size, kind=kind))
         return count_images((int(inputs["canvas"].shape[0]) for inputs, _, _ in batches), seconds)
 
     def rendered(seconds: float) -> float:
@@ -208,6 +231,7 @@ def our_ways(data: str, *, size: int, batch_size: int) -> dict[str, Rate]:
 
     return {
         "carclf, host": host,
+        "carclf, host, halved to fit": functools.partial(host, kind=HalvedToFit),
         "carclf, host, from --cache=ram": second_epoch,
         "carclf, host and Render": rendered,
     }
@@ -362,7 +386,6 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
     from carclf.data.decoder import decode
     from carclf.data.index import sizes_for
     from carclf.data.manifest import load_manifest
-    from carclf.framing import Framing
     from carclf.model.render import Render
 
     manifest = load_manifest(data)
@@ -418,6 +441,8 @@ def table(size: int, figures: dict[str, Any]) -> str:
     lines = ["", f"{size} px, images per second (median, minimum, maximum)"]
     for name, values in figures["rates"].items():
         fraction = f"{median[name] / median['limit']:>8.2f} of the limit" if name != "limit" else ""
+        if name == "carclf, host, halved to fit":
+            fraction += f", {median[name] / median['limit, halved to fit']:.2f} of its own"
         lines.append(f"  {name:<48}{median[name]:>8,.0f}{min(values):>8,.0f}{max(values):>8,.0f}{fraction}")
     for name in ("plain render (einsum)", "Keras layers"):
         lines.append(f"  Render is {median['Render'] / median[name]:.2f} times {name}")

@@ -27,6 +27,8 @@ FRAMES = frozenset((*READ_FRAMES, *OTHER_FRAMES))
 _SOS, _EOI, _APP0, _APP1, _APP2, _APP14, _TEM = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0x01
 _JFIF, _ADOBE, _ICC = b"JFIF\0", b"Adobe", b"ICC_PROFILE\0"
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
+# An end marker, or a segment that may follow a scan: tables, a height, another scan, a comment. Source: T.81, B.2.1
+_AFTER_SCAN = re.compile(rb"\xff[\xd9\xc4\xcc\xda-\xdd\xe0-\xef\xfe]")
 _END = re.compile(rb"\xff\xd9")  # finds it in half the time of bytes.find
 _WHOLE = b"\x00\x3f\x00"  # in the scan header of a sequential frame. Source: T.81, table B.3
 _TOLD = FRAMES | {_SOS, _APP0, _APP1, _APP2, _APP14}
@@ -68,7 +70,9 @@ class JpegHeader:
             return f"{OTHER_FRAMES[self.frame]} is not read"
         if self.precision not in (0, 8):
             return f"{self.precision}-bit JPEG is not read"
-        whole = self.frame in READ_FRAMES and self.sampling and self.has_scan
+        if len(self.sampling) not in (0, 1, 3, 4):
+            return f"JPEG of {len(self.sampling)} components is not read"
+        whole = self.frame in READ_FRAMES and self.sampling and self.has_scan and self.height and self.width
         return "" if whole else "damaged header: it describes no picture"
 
     def is_fast(self) -> bool:
@@ -122,11 +126,25 @@ def read_header(raw: bytes) -> JpegHeader:
         at = start + max(raw[start] << 8 | raw[start + 1], 2)
         if marker in _TOLD:
             _visit(walk, marker, start - 2, start + 2, at)
-        if marker == _SOS:  # neither a scan nor a table between scans contains these two bytes
+        if marker == _SOS:
             walk.has_scan = True
-            walk.end = end.end() if (end := _END.search(raw, at)) else 0
+            walk.end = _end(raw, at)
             break
     return _header(walk)
+
+
+def _end(raw: bytes, at: int) -> int:
+    """Returns the index after the end marker of a picture whose first scan begins at `at`, or 0 if it has none.
+
+    Comments and tables between scans may hold the bytes of an end marker.
+    """
+    after = at
+    while found := _AFTER_SCAN.search(raw, after):
+        start = found.end()
+        if raw[start - 1] == _EOI:
+            return start
+        after = start + int.from_bytes(raw[start : start + 2])
+    return found.end() if (found := _END.search(raw, at)) else 0  # of a damaged scan, or none
 
 
 def _visit(walk: _Walk, marker: int, at: int, start: int, stop: int) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from carclf.data.image_formats import UnusableError
 from carclf.data.to_rgb import NO_ALPHA, UPRIGHT, is_empty, to_8_bits
+from carclf.wording import counted
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_BYTES, MAX_SAMPLE, PLANAR = 273, 274, 277, 279, 281, 284
@@ -28,6 +29,19 @@ OTHER_COLOURS = {  # Source: TIFF 6.0, section 23; TIFF/EP; DNG 1.7
     34892: "a camera's raw values",
 }
 NO_COMPRESSION, LZW, JPEG_IN_TIFF, DEFLATE = 1, 5, (6, 7), (8, 32946)
+RARE_COMPRESSIONS = {  # Source: libtiff's tiff.h; none of them is in every build of Pillow's libtiff
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34925: "LZMA",
+    34933: "PNG",
+    50000: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
 SIGNED, FLOAT = 2, 3
 UNSPECIFIED, PREMULTIPLIED = 0, 1  # the meaning of an extra sample
 MAX_PAGES, MAX_VALUES = 64, 2**20
@@ -105,8 +119,14 @@ class TiffHeader:
         """Returns the kind of page in words."""
         layout = "tiles" if TILE_OFFSETS in self.tags else "strips"
         planes = "planes of " * self.is_planar()
-        packed = f"of compression {self.first(COMPRESSION, 1)}"
-        return f"with {self.first(BITS, 1)}-bit samples in {planes}{layout} {packed}"
+        number = self.first(COMPRESSION, NO_COMPRESSION)
+        packed = f"of compression {RARE_COMPRESSIONS.get(number, number)}"
+        samples = f"{counted(self.first(SAMPLES, 1), 'sample')} of {self.first(BITS, 1)} bits a pixel"
+        return f"with {samples} and photometric {self.first(PHOTOMETRIC, BLACK_IS_ZERO)} in {planes}{layout} {packed}"
+
+    def is_rarely_packed(self) -> bool:
+        """Returns whether the page's compression is one that not every build of Pillow reads."""
+        return self.first(COMPRESSION, NO_COMPRESSION) in RARE_COMPRESSIONS
 
     def is_misread(self) -> bool:
         """Returns whether Pillow misreads or refuses the page (tried with 13.0)."""

@@ -14,7 +14,7 @@ from carclf.data import image_formats, png_chunks, to_rgb
 from carclf.data.decoder import DCT_RATIOS, decode
 from carclf.data.image_formats import UnusableError
 from carclf.data.jpeg_header import KEPT_FRAMES, JpegHeader, read_header
-from carclf.data.tiff_pages import choose_page, plain_image
+from carclf.data.tiff_pages import TiffHeader, choose_page, plain_image
 
 MAX_PIXELS = 50_000_000  # 200 MB as Pillow holds it; checked in the header, before anything is decoded
 QUALITY = 95
@@ -153,7 +153,7 @@ def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
         _check_size(*page.size)
         plain, further = plain_image(raw, page)
         return to_rgb.rgb(to_rgb.reduced(plain, max_side=max_side)), [remark, further]
-    with _opened(raw, "TIFF") as image:
+    with _kind_named(page), _opened(raw, "TIFF") as image:
         image.seek(number)
         _check_size(*image.size)
         _, illegible = to_rgb.orientation(image)
@@ -214,6 +214,17 @@ def _errors_named() -> Iterator[None]:
         raise UnusableError("damaged header") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise UnusableError(f"damaged: {error}") from None
+
+
+@contextlib.contextmanager
+def _kind_named(page: TiffHeader | None) -> Iterator[None]:
+    """Turns the refusal of a TIFF of a kind that Pillow does not read into a reason that names the kind."""
+    try:
+        yield
+    except OSError as error:
+        if page and (isinstance(error, UnidentifiedImageError) or page.is_rarely_packed()):
+            raise UnusableError(f"TIFF {page.described()} is not read") from None
+        raise
 
 
 def _decoded(encoded: bytes, *, height: int, width: int) -> np.ndarray:

@@ -13,8 +13,10 @@ from PIL import Image, features
 from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from tests.data.jpeg_writer import JFIF, Sampling, Segment, jpeg, segment
 from tests.data.tiff_writer import (
+    BITS,
     BLACK_IS_ZERO,
     CFA,
+    COMPRESSION,
     DEFLATE,
     LINEAR_RAW,
     LONG,
@@ -174,9 +176,10 @@ def sub_sampled(sampling: Sampling) -> bytes:
     return jpeg(PICTURE, sampling=sampling)
 
 
-def frame_only(marker: int, *, bits: int = 8) -> bytes:
+def frame_only(marker: int, *, bits: int = 8, components: int = 3) -> bytes:
     """The header of a JPEG of another frame type, without tables and without a scan."""
-    content = struct.pack(">BHHB", bits, 48, 64, 3) + b"\x01\x11\0\x02\x11\0\x03\x11\0"
+    content = struct.pack(">BHHB", bits, 48, 64, components)
+    content += b"".join(bytes([number + 1, 0x11, 0]) for number in range(components))
     return b"\xff\xd8" + segment(*JFIF) + segment(marker, content)
 
 
@@ -203,6 +206,9 @@ def inserted(raw: bytes, at: int, content: bytes) -> bytes:
 
 WHOLE = jpeg(PICTURE)
 IN_HEADER = 2 + 4 + len(JFIF[1])  # between the JFIF segment and the tables
+COMMENT: Segment = (0xFE, b"a comment")
+END_IN_COMMENT: Segment = (0xFE, b"before\xff\xd9after")
+END_IN_TABLE: Segment = (0xDB, b"\x01" + b"\xff\xd9" * 32)  # quantisation steps that nothing uses
 TWELVE = (PICTURE_16 >> 4).astype(np.uint16)
 WIDE_OPAQUE = np.full_like(GREY_16, 65535)
 
@@ -243,6 +249,12 @@ JPEGS: dict[str, Kind] = {
     "JPEG stray bytes in its header": Kind(inserted(WHOLE, IN_HEADER, b"\0\0stray"), CORRECTED),
     "JPEG stray zeros before its end": Kind(inserted(WHOLE, len(WHOLE) - 2, b"\0\0\0"), KEPT),
     "JPEG fill bytes": Kind(inserted(WHOLE, IN_HEADER, b"\xff\xff\xff"), KEPT),
+    "JPEG a scan for each component": Kind(jpeg(PICTURE, between=COMMENT), KEPT),
+    "JPEG end marker in a comment between scans": Kind(jpeg(PICTURE, between=END_IN_COMMENT), KEPT),
+    "JPEG end marker in a table between scans": Kind(jpeg(PICTURE, between=END_IN_TABLE), KEPT),
+    "JPEG end marker in a comment behind its scan": Kind(
+        inserted(WHOLE, len(WHOLE) - 2, segment(*END_IN_COMMENT)) + b"film", KEPT
+    ),
     "JPEG several slips": Kind(
         inserted(jpeg(PICTURE, segments=[jfif(0, 2), *profile((1, 2))[1:]], spectrum=(0, 0)), IN_HEADER, b"\0"),
         CORRECTED,
@@ -263,6 +275,7 @@ JPEGS: dict[str, Kind] = {
     "JPEG differential": Kind(frame_only(0xC5), REFUSED, "differential JPEG is not read"),
     "JPEG lossless arithmetic": Kind(frame_only(0xCB), REFUSED, "lossless arithmetic JPEG is not read"),
     "JPEG-LS": Kind(frame_only(0xF7), REFUSED, "JPEG-LS is not read"),
+    "JPEG of 2 components": Kind(frame_only(0xC0, components=2), REFUSED, "JPEG of 2 components is not read"),
     "JPEG 12 bits": Kind(frame_only(0xC1, bits=12), REFUSED, "12-bit JPEG is not read"),
 }
 TIFFS: dict[str, Kind] = {
@@ -321,6 +334,14 @@ TIFFS: dict[str, Kind] = {
     "TIFF 32 bits": Kind(tiff(Page(PICTURE.astype(np.uint32))), REFUSED, "32-bit samples"),
     "TIFF CIELAB": Kind(tiff(Page(PICTURE, 8)), REFUSED, "CIELAB"),
     "TIFF YCbCr deflated": Kind(tiff(Page(PICTURE, 6, compression=DEFLATE)), REFUSED, "YCbCr"),
+    "TIFF CMYK and alpha": Kind(
+        tiff(Page(np.dstack([np.asarray(IMAGE.convert("CMYK")), OPAQUE]), 5, tags={ALPHA: (SHORT, [2])})),
+        REFUSED,
+        "TIFF with 5 samples of 8 bits a pixel and photometric 5",
+    ),
+    "TIFF 10 bits": Kind(tiff(Page(PICTURE, tags={BITS: (SHORT, [10] * 3)})), REFUSED, "3 samples of 10 bits a pixel"),
+    "TIFF of JPEG 2000": Kind(tiff(Page(PICTURE, tags={COMPRESSION: (SHORT, [34712])})), REFUSED, "JPEG 2000"),
+    "TIFF of WebP": Kind(tiff(Page(PICTURE, tags={COMPRESSION: (SHORT, [50001])})), REFUSED, "WebP is not read"),
     "TIFF camera's mosaic": Kind(tiff(Page(GREY_16, CFA)), REFUSED, "a camera's raw values"),
     "TIFF camera's linear": Kind(tiff(Page(PICTURE_16, LINEAR_RAW)), REFUSED, "a camera's raw values"),
     "TIFF picture in a SubIFD": Kind(

@@ -32,8 +32,9 @@ def jpeg(
     segments: Sequence[Segment] = (JFIF,),
     frame: int = 0xC0,
     spectrum: tuple[int, int] = (0, 63),
+    between: Segment | None = None,
 ) -> bytes:
-    """A JPEG in one scan.
+    """A JPEG in one scan, or in one for each component.
 
     Args:
       pixels: uint8 [h, w, 3], RGB.
@@ -41,6 +42,7 @@ def jpeg(
       segments: before the tables.
       frame: second byte of the start-of-frame marker.
       spectrum: what the scan header says of the first and the last coefficient.
+      between: where each component has a scan of its own (of 4:4:4 only), a segment between the scans.
     """
     height, width, _ = pixels.shape
     parts = [b"\xff\xd8", *(segment(*one) for one in segments)]
@@ -50,12 +52,17 @@ def jpeg(
     for kind, bits, symbols in ((0x00, 4, DC_SYMBOLS), (0x10, 8, AC_SYMBOLS)):
         counts = bytes(len(symbols) if length == bits else 0 for length in range(1, 17))
         parts.append(segment(0xC4, bytes([kind]) + counts + bytes(symbols)))
-    selectors = b"".join(bytes([number + 1, 0]) for number in range(len(sampling)))
-    parts.append(segment(0xDA, bytes([len(sampling)]) + selectors + bytes([*spectrum, 0])))
-    return b"".join([*parts, _scan(pixels, sampling), b"\xff\xd9"])
+    scans = [range(len(sampling))] if between is None else [[number] for number in range(len(sampling))]
+    for count, numbers in enumerate(scans):
+        parts += [segment(*between)] if between and count else []
+        selectors = b"".join(bytes([number + 1, 0]) for number in numbers)
+        parts.append(segment(0xDA, bytes([len(numbers)]) + selectors + bytes([*spectrum, 0])))
+        parts.append(_scan(pixels, sampling, numbers))
+    return b"".join([*parts, b"\xff\xd9"])
 
 
-def _scan(pixels: np.ndarray, sampling: Sampling) -> bytes:
+def _scan(pixels: np.ndarray, sampling: Sampling, numbers: Sequence[int]) -> bytes:
+    """The scan of these components."""
     most_h, most_v = (max(factors) for factors in zip(*sampling, strict=True))
     height, width, _ = pixels.shape
     down, across = -(-height // (8 * most_v)), -(-width // (8 * most_h))
@@ -69,7 +76,8 @@ def _scan(pixels: np.ndarray, sampling: Sampling) -> bytes:
     before = [0] * len(sampling)
     for row in range(down):
         for column in range(across):
-            for number, (h, v) in enumerate(sampling):
+            for number in numbers:
+                h, v = sampling[number]
                 for y, x in np.ndindex(v, h):
                     block = blocks[number][row * v + y, column * h + x]
                     bits += _codes(block, before[number])
