@@ -64,8 +64,8 @@ def by_label(
         else:
             photos[entry.path] = Photo(photo_id, split, composed(category), entry, labels.groups.get(photo_id, ""))
     if labels.repeated:
-        count, names = len(labels.repeated), named(labels.repeated)
-        findings.notes.append(f"{labels.shown} names {count} Ids repeatedly: {names}.")
+        count = counted(len(labels.repeated), "Id")
+        findings.notes.append(f"{labels.shown} names {count} repeatedly: {named(labels.repeated)}.")
     return list(photos.values())
 
 

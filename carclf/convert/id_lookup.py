@@ -22,8 +22,8 @@ class Lookup:
     """Finds the photos of Ids: by path, end of a path or name, each with or without extension.
 
     An Id that names no photo this way is compared once more, in Unicode's composed form, with lowercase letters and
-    forward slashes on both sides, and without './', the folders that all Ids start with, and the extension. It then
-    means a photo if exactly one matches and no other Id names that one.
+    forward slashes on both sides, and without './', spaces around names, the folders that all Ids start with, and the
+    extension. It then means a photo if exactly one matches and no other Id names that one.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
@@ -87,7 +87,7 @@ class Lookup:
             first, entry = next(iter(loosely.items()))
             note = (
                 f"{counted(len(loosely), 'Id')} of {shown} matched one photo only without regard to case, folders, "
-                f"extension or Unicode form (first: {first} is {entry.path})."
+                f"extension, spaces or Unicode form (first: {first} is {entry.path})."
             )
         return matches | loosely, note
 
@@ -122,7 +122,7 @@ def _only(photo_id: str, index: Mapping[str, set[str]], *, common: int) -> str:
 
 def _loose(text: str) -> list[str]:
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).replace("\\", "/")
-    return [part for part in text.split("/") if part not in ("", ".")]
+    return [part for part in map(str.strip, text.split("/")) if part not in ("", ".")]
 
 
 def _stem(key: str) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from carclf.convert.by_folder import by_folder
 from carclf.convert.class_maps import class_map
@@ -85,6 +85,7 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
         trees.append(open_tree(options.external, first_source=len(tree.sources), flag="external", **how))
         photos += _external(trees[1], photos, options, findings)
     categories = {photo.category for photo in photos if photo.split == "train"}
+    findings.notes += _twins(categories)
     names, origin = class_map(tree, categories)
     if not names and categories <= tree.class_names.keys():
         names, origin = {category: tree.class_names[category] for category in categories}, "the records"
@@ -102,6 +103,16 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
         label_column=layout.lists.labels.label_column if layout.lists.labels else "",
         class_names=names,
     )
+
+
+def _twins(categories: Collection[str]) -> list[str]:
+    """Returns a note if the names of some classes are one when case, spaces and leading zeros do not count."""
+    alike: dict[str, list[str]] = {}
+    for category in sorted(categories):
+        name = " ".join(category.split()).casefold()
+        alike.setdefault(name.lstrip("0") if name.isdecimal() else name, []).append(category)
+    found = [" and ".join(map(repr, twins)) for twins in alike.values() if len(twins) > 1]
+    return [f"Classes are told apart by letter case, spaces or zeros alone: {named(found)}."] if found else []
 
 
 def _why_none(tree: Tree, findings: Findings, tests: list[Photo]) -> str:

@@ -252,4 +252,4 @@ class _Reading:
                 f"{self.lists.labels.label_column!r}): --label_column=NAME takes another."
             )
             return
-        raise refusals.one_class(train, self.lists, source=self.options.input)
+        raise refusals.one_class(train, self.lists, source=self.options.input, refused=self.tree.refused)

@@ -72,8 +72,8 @@ def notes(rare: Mapping[str, int], single: Mapping[str, int], *, least: int) -> 
         )
     if single:
         said.append(
-            f"{_have(single)} a single training photo, which is either trained on or held out, so no figure tells "
-            f"how well it is recognised: {described(single)}; --min_photos_per_class=2 leaves such classes out."
+            f"{_have(single)} a single training photo, so no figure tells how well it is recognised: "
+            f" {described(single)}; --min_photos_per_class=2 leaves such classes out."
         )
     return said
 

@@ -9,6 +9,7 @@ from carclf.convert.lists import Lists
 from carclf.convert.photos import Photo
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
+from carclf.wording import counted
 
 NO_CLASSES = "no class folders and no train.csv is beside it"
 
@@ -33,12 +34,23 @@ def advice(entries: Sequence[Entry], lists: Lists, *, folder: str) -> str:
     )
 
 
-def one_class(photos: Sequence[Photo], lists: Lists, *, source: str) -> UserError:
-    """Returns the error about class folders of which there is only one; `source` is the input."""
+def one_class(photos: Sequence[Photo], lists: Lists, *, source: str, refused: Sequence[Entry] = ()) -> UserError:
+    """Returns the error about class folders of which there is only one.
+
+    Args:
+      photos: those of that class.
+      lists: of the input.
+      source: the input.
+      refused: files that must not be read, such as those of a class that therefore has no photos.
+    """
     category, path = photos[0].category, photos[0].entry.path
     instead = advice([photo.entry for photo in photos], lists, folder=_above(source))
+    others = ""
+    if refused:
+        count = counted(len(refused), "file was", "files were")
+        others = f"; {count} refused (first: {refused[0].path}: {refused[0].problem})"
     return UserError(
-        f"All {len(photos):,} training photos would be of one class, {category} (such as {path}): {instead}."
+        f"All {len(photos):,} training photos would be of one class, {category} (such as {path}){others}: {instead}."
     )
 
 

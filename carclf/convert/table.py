@@ -51,7 +51,7 @@ def read_table(content: bytes, *, shown: str) -> Table:
       shown: its name in messages.
 
     Raises:
-      UserError: not UTF-8, not CSV, no rows, or a row of another length.
+      UserError: not UTF-8, not CSV, no rows, or a row of another length. Rows of empty cells do not count.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -59,9 +59,10 @@ def read_table(content: bytes, *, shown: str) -> Table:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
     except csv.Error as error:
         raise UserError(f"{shown} is not CSV ({error}): correct the file.") from None
+    rows = [row for row in rows if any(map(str.strip, row))]  # spreadsheets write rows of empty cells below a table
     if len(rows) < 2:
         raise UserError(f"{shown} has no rows below its header: give a CSV with Ids.")
     header = tuple(cell.strip() for cell in rows[0])

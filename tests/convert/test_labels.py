@@ -275,6 +275,11 @@ def test_repeated_ids_are_counted_and_named(tmp_path, capsys, root):
     assert "train.csv names 3 Ids repeatedly: 0.jpg, 1.jpg, 2.jpg" in capsys.readouterr().err
 
 
+def test_rows_of_empty_cells_are_no_rows(tmp_path):
+    labels = csv_of([*((name, "0") for name in PHOTOS), (" ", ""), ("", ""), ("", " ")]) + b",\n\n"
+    assert sorted(ids_of(listed(tmp_path, PHOTOS, labels))) == sorted(PHOTOS)
+
+
 @pytest.mark.parametrize("root", ["", "train/"], ids=["flat", "class folders"])
 def test_two_ids_of_one_photo_are_refused(tmp_path, root):
     files = {f"train/0/{name}" if root else name: content for name, content in PHOTOS.items()}

@@ -138,6 +138,21 @@ def test_a_class_written_in_two_forms_is_one(tmp_path):
     assert [entry.count for entry in manifest.classes] == [6, 6]
 
 
+def test_classes_that_case_spaces_or_zeros_alone_tell_apart_are_named(tmp_path, capsys):
+    names = ("BMW", "bmw", "Audi A3", "Audi  A3 ", "7", "007", "8")
+    files = {f"{name}/{number}.jpg": drawn(number) for number, name in enumerate(names * 2)}
+    manifest = converted(write_files(tmp_path / "cars", files), tmp_path / "out")
+    assert set(manifest.class_names) == set(names)
+    said = "Classes are told apart by letter case, spaces or zeros alone: '007' and '7', 'Audi  A3 ' and 'Audi A3', "
+    assert f"Note: {said}'BMW' and 'bmw'." in capsys.readouterr().err
+
+
+def test_a_class_whose_photos_are_all_refused_is_not_hidden_by_the_only_other(tmp_path):
+    files = {f"{name}/{number}.jpg": drawn(number) for number, name in enumerate(["bmw", "au\x01di"] * 3)}
+    with pytest.raises(UserError, match=r"All 3 .* of one class, bmw .*; 3 files were refused \(first: .*: .*name"):
+        converted(write_files(tmp_path / "cars", files), tmp_path / "out")
+
+
 def test_a_class_of_the_list_in_another_form_than_its_folder_is_no_contradiction(tmp_path):
     files = {f"train/{nfd('Škoda')}/{n}.jpg": drawn(n) for n in range(4)} | {
         f"train/b/{n}.jpg": drawn(n) for n in range(4, 8)
@@ -159,8 +174,23 @@ def test_a_class_of_the_list_in_another_form_than_its_folder_is_no_contradiction
         lambda n: f"CARS/{n}.JPG",
         lambda n: f"{n}.jpeg",
         lambda n: f"{n}.png",
+        lambda n: f" {n}.jpg ",
+        lambda n: f"https://cars.example/images/{n}.jpg",
     ],
-    ids=["./", "backslash", ".\\", "absolute", "drive", "..", "another folder", "letter case", "jpeg", "png"],
+    ids=[
+        "./",
+        "backslash",
+        ".\\",
+        "absolute",
+        "drive",
+        "..",
+        "another folder",
+        "letter case",
+        "jpeg",
+        "png",
+        "spaces",
+        "URL",
+    ],
 )
 def test_ids_written_otherwise_mean_the_only_photo_that_they_can(tmp_path, capsys, write_id):
     files = {f"cars/{number}.jpg": drawn(number) for number in range(12)}
@@ -168,8 +198,8 @@ def test_ids_written_otherwise_mean_the_only_photo_that_they_can(tmp_path, capsy
     manifest = converted(write_files(tmp_path / "in", files), tmp_path / "out", labels=str(tmp_path / "train.csv"))
     assert ids_of(manifest) == {write_id(number): str(number % 2) for number in range(12)}
     assert (
-        "Note: 12 Ids of train.csv matched one photo only without regard to case, folders, extension or Unicode form "
-        f"(first: {write_id(0)} is cars/0.jpg)." in capsys.readouterr().err
+        "Note: 12 Ids of train.csv matched one photo only without regard to case, folders, extension, spaces or Unicode "
+        f"form (first: {write_id(0)} is cars/0.jpg)." in capsys.readouterr().err
     )
 
 

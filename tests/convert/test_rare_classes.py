@@ -35,7 +35,7 @@ def test_small_classes_are_left_out_with_a_note_and_their_photos_are_listed(tmp_
 def test_a_class_with_one_photo_is_named(tmp_path, capsys):
     converted(write_files(tmp_path / "in", uneven(sizes=SIZES)), tmp_path / "out")
     err = capsys.readouterr().err
-    assert "Note: 1 class has a single training photo, which is either trained on or held out" in err
+    assert "Note: 1 class has a single training photo, so no figure tells how well it is recognised: " in err
     assert "truck (1); --min_photos_per_class=2 leaves such classes out." in err
     again = converted(tmp_path / "in", tmp_path / "other", min_photos_per_class=2)
     assert [entry.name for entry in again.classes] == ["coupe", "sedan", "van"]
