@@ -59,7 +59,7 @@ def read_table(content: bytes, *, shown: str) -> Table:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise UserError(f"{shown} is not CSV ({error}): correct the file.") from None
     rows = [row for row in rows if any(map(str.strip, row))]  # spreadsheets write rows of empty cells below a table

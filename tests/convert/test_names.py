@@ -198,8 +198,8 @@ def test_ids_written_otherwise_mean_the_only_photo_that_they_can(tmp_path, capsy
     manifest = converted(write_files(tmp_path / "in", files), tmp_path / "out", labels=str(tmp_path / "train.csv"))
     assert ids_of(manifest) == {write_id(number): str(number % 2) for number in range(12)}
     assert (
-        "Note: 12 Ids of train.csv matched one photo only without regard to case, folders, extension, spaces or Unicode "
-        f"form (first: {write_id(0)} is cars/0.jpg)." in capsys.readouterr().err
+        "Note: 12 Ids of train.csv matched one photo only without regard to case, folders, extension, spaces or "
+        f"Unicode form (first: {write_id(0)} is cars/0.jpg)." in capsys.readouterr().err
     )
 
 
