@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from carclf.command import USAGE_ERROR, run_command
 from carclf.flags import option, refuse, require_flags
 from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.runs import Member
+from carclf.scratch import scratch_folder
 from carclf.storage import copies
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
     weights = parse_run_weights(options.run_weights, count=len(members))
     assert weights is not None  # the options refuse fitted weights here
     check_outputs(options)
-    with tempfile.TemporaryDirectory(prefix="carclf-photos-") as spool:
+    with scratch_folder() as spool:
         job = plan_unseen_job(
             options.photos,
             members=members,
@@ -284,7 +284,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
             positive=options.positive,
             metric=options.metric,
             decision=options.decision,
-            spool=spool,
+            spool=str(spool),
         )
 
         from carclf.device import select_device

@@ -4,7 +4,6 @@ import contextlib
 import math
 import multiprocessing
 import os
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from carclf import preemption
 from carclf.errors import UserError
+from carclf.scratch import scratch_folder
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -70,8 +70,8 @@ class Workers:
     @contextlib.contextmanager
     def shared_folder(self) -> Iterator[str]:
         """Yields a new folder that every worker reaches under this path, and removes it at the end."""
-        with tempfile.TemporaryDirectory() as folder:
-            yield folder
+        with scratch_folder() as folder:
+            yield str(folder)
 
     def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """Yields function(state, task) for every task, in order; `state` is what `prepare` returned in that process.

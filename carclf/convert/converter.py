@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.forms import Form, recognise
 from carclf.progress import Progress
+from carclf.scratch import scratch_folder
 from carclf.wording import counted
 from carclf.workers import Pool, Workers, worker_count
 
@@ -55,10 +55,10 @@ def convert(options: ConvertOptions) -> Manifest | None:
         with (
             preemption.watching(_where_it_stands),
             holding_output(options.output) if writes else contextlib.nullcontext(),
-            tempfile.TemporaryDirectory() as scratch,
+            scratch_folder() as scratch,
         ):
             local = not options.dry_run and not storage.is_remote(options.output)
-            spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else scratch
+            spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else str(scratch)
             inventory = _inventory(options, spool=spool)
             with _workers(options, inventory) as workers:
                 return _convert(options, inventory, workers)

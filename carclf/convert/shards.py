@@ -1,7 +1,6 @@
 """The second pass: plans shards from counts, writes them in any process, and keeps finished ones with their hashes."""
 
 import collections
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -134,22 +133,19 @@ def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
     """
     directory, plan = task
     path = storage.join(directory, plan.file)
-    temporary = storage.temporary_name(path)
     try:
-        with open(temporary, "wb") as file:
-            entries = index_shard(_written(file, context, plan))
-        size, sha256 = hash_file(temporary)
-        written = Written(Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256), entries)
-        storage.commit(temporary, path)
+        with storage.temporary_file(path) as temporary:
+            with open(temporary, "wb") as file:
+                entries = index_shard(_written(file, context, plan))
+            size, sha256 = hash_file(temporary)
+            written = Written(Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256), entries)
+            storage.commit(temporary, path)
         storage.write_atomic(path + RECEIPT, _receipt(written))
     except OSError as error:
         raise UserError(
             f"{path} could not be written ({error.strerror or error}): free some space or choose another --output, "
             "then run the same command again; finished shards are kept."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            storage.remove(temporary)
     return written
 
 

@@ -1,5 +1,6 @@
 """dataset.json: the content of a data set, file by file. A folder without it is not a data set."""
 
+import collections
 import dataclasses
 import hashlib
 import io
@@ -220,8 +221,9 @@ class Manifest:
         import pandas as pd
 
         content = self.read_list(self.ids[split])
-        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
-        frame = frame.astype(dict.fromkeys(("label", "fold", "height", "width"), "int64"))
+        whole: dict[str, Any] = dict.fromkeys(("label", "fold", "height", "width"), "int64")
+        kinds = collections.defaultdict(lambda: str, whole)
+        frame = pd.read_csv(io.BytesIO(content), dtype=kinds, keep_default_na=False, encoding="utf-8")
         if split == "train" and self.label_patch:
             for row, label in self.label_patch.labels.items():
                 frame.loc[row, ["label", "class_name"]] = label, self.class_names[label]
@@ -331,8 +333,8 @@ def check_size(manifest: Manifest, shard: Shard, size: int | None) -> None:
     Raises:
       UserError: it is missing or has another size.
     """
-    path = storage.join(manifest.directory, shard.file)
     if size == shard.bytes:
         return
+    path = storage.join(manifest.directory, shard.file)
     found = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"
     raise UserError(f"The shard {path} {found}: copy the data set again, or convert the photos again with --overwrite.")

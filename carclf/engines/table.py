@@ -2,14 +2,13 @@
 
 import dataclasses
 import importlib.util
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from carclf.engines.frozen import FrozenGraph, quiet_converters
 from carclf.engines.onnx_graph import to_onnx
+from carclf.scratch import scratch_folder
 
 Forward = Callable[[np.ndarray], np.ndarray]  # images float32 [B, H, W, 3] in 0..255 → outputs float32 [B, …]
 
@@ -63,8 +62,8 @@ def load_openvino(graph: FrozenGraph, threads: int) -> Forward:
     """
     import openvino
 
-    with tempfile.TemporaryDirectory() as folder, quiet_converters():
-        path = Path(folder) / "network.pb"
+    with scratch_folder() as folder, quiet_converters():
+        path = folder / "network.pb"
         path.write_bytes(graph.definition.SerializeToString())
         core = openvino.Core()
         model = core.read_model(path)

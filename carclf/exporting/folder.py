@@ -2,12 +2,11 @@
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from carclf.errors import UserError, full_disk
+from carclf.scratch import PREFIX, Scratch
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -32,11 +31,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        scratch = Scratch(within=path.parent, prefix=f".{PREFIX}{path.name}.")
     except OSError as error:
         raise UserError(f"{path} could not be written ({error.strerror}): give another --output.") from None
     try:
-        filled, replaced = temporary / "new", temporary / "old"
+        filled, replaced = scratch.path / "new", scratch.path / "old"
         filled.mkdir()
         yield filled
         if path.exists():
@@ -52,4 +51,4 @@ def new_folder(path: Path) -> Iterator[Path]:
             raise UserError(full) from None
         raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        scratch.remove()

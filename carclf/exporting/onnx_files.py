@@ -1,13 +1,13 @@
 """Writes ONNX files: a SavedModel through tf2onnx, with what TensorFlow has and ONNX has not replaced."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from carclf.children import run_module
 from carclf.engines.frozen import leave_out_xla
 from carclf.engines.onnx_graph import ONNX_OPSET, replace_erfc
 from carclf.errors import UserError
+from carclf.scratch import scratch_folder
 
 
 def write_onnx(saved_model: Path, path: Path) -> None:
@@ -18,8 +18,8 @@ def write_onnx(saved_model: Path, path: Path) -> None:
     """
     import onnx
 
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "saved_model"
+    with scratch_folder() as folder:
+        source = folder / "saved_model"
         shutil.copytree(saved_model, source)
         _unmark(source / "saved_model.pb")
         files = ("--saved-model", str(source), "--output", str(path))

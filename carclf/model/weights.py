@@ -5,7 +5,6 @@ import importlib.util
 import io
 import itertools
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from carclf.model.backbones import (
 )
 from carclf.model.efficientnet_lite import set_torch_weights
 from carclf.model.torch_file import read_torch_file
+from carclf.scratch import scratch_folder
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -126,8 +126,8 @@ def _named_for_keras(path: Path, *, suffix: str) -> Iterator[Path]:
     if path.name.endswith(suffix) and (suffix == ".weights.h5" or not path.name.endswith(".weights.h5")):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / f"file{suffix}"
+    with scratch_folder() as folder:
+        link = folder / f"file{suffix}"
         link.symlink_to(path.resolve())
         yield link
 

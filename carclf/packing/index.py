@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from carclf.children import run_module
 from carclf.errors import UserError
 from carclf.packing.target import PLATFORMS, Target
 from carclf.packing.wheel_plan import Candidate
+from carclf.scratch import scratch_folder
 
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
 PATIENCE = ("--retries=2", "--timeout=20")
@@ -41,8 +41,8 @@ class PipIndex:
           LookupError: there is none for one of them, whose name it holds.
           UserError: the index cannot be reached, or pip is missing or too old.
         """
-        with tempfile.TemporaryDirectory(prefix="carclf-pack-") as folder:
-            report = Path(folder) / "report.json"
+        with scratch_folder() as folder:
+            report = folder / "report.json"
             self._pip(
                 "install", "--dry-run", "--ignore-installed", f"--report={report}", f"--target={folder}/none",
                 *requirements,
@@ -58,8 +58,8 @@ class PipIndex:
         if not candidates:
             return
         lines = [f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in candidates]
-        with tempfile.TemporaryDirectory(prefix="carclf-pack-") as scratch:
-            wanted = Path(scratch) / "wheels.txt"
+        with scratch_folder() as scratch:
+            wanted = scratch / "wheels.txt"
             wanted.write_text("".join(lines), encoding="utf-8")
             try:
                 self._pip("download", "--require-hashes", f"--requirement={wanted}", f"--dest={folder}")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from carclf.planning.table import commands, expectation, table, too_small
 from carclf.planning.timing import Stopwatch, limit_seconds
 from carclf.planning.writing import PlannedStage, planned_stages, write_plan
 from carclf.runs.parent import check_batch, check_split
+from carclf.scratch import scratch_folder
 from carclf.train_options import TrainOptions
 
 CHOSEN = (
@@ -118,16 +118,16 @@ def time_here(
     fast = found[0].part == SCRATCH or (advice.accelerator_present() and options.device != "cpu")
     train_photos, val_photos = FAST_PHOTOS if fast else SLOW_PHOTOS
     framings = {Framing(parse_image_size(one.image_size), options.fit) for one in found}
-    with tempfile.TemporaryDirectory(prefix="carclf-plan-") as scratch:
+    with scratch_folder() as scratch:
         sample = sample_of(
             data,
-            Path(scratch) / "data",
+            scratch / "data",
             val_fold=options.val_fold,
             train_photos=train_photos,
             val_photos=val_photos,
             framings=framings,
         )
-        return Stopwatch(sample, given, Path(scratch), limit_seconds(budget_seconds)).times(found)
+        return Stopwatch(sample, given, scratch, limit_seconds(budget_seconds)).times(found)
 
 
 def propose(timings: Timings, photos: Photos, data: Manifest, *, options: TrainOptions) -> Proposal:

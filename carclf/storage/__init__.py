@@ -7,10 +7,10 @@ import contextlib
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO
 
+from carclf.scratch import scratch_folder
 from carclf.storage.kinds import LOCAL, is_remote, kind_of
 from carclf.storage.range_file import RangeFile
 from carclf.storage.temporary import is_temporary, unused_name
@@ -18,7 +18,7 @@ from carclf.storage.temporary import is_temporary, unused_name
 __all__ = [
     "RangeReader", "commit", "is_folder", "is_remote", "is_temporary", "join", "kind_of", "make_folder", "names_in",
     "open_binary", "parent", "read_bytes", "read_range", "remove", "sha256", "size_bytes", "sizes_of",
-    "sizes_under", "temporary_name", "upload", "write_atomic", "writing",
+    "sizes_under", "temporary_file", "upload", "write_atomic", "writing",
 ]  # fmt: skip
 
 
@@ -143,12 +143,22 @@ def remove(path: str) -> None:
     kind_of(path).remove(path)
 
 
-def temporary_name(path: str) -> str:
-    """Returns an unused local name for a file that `commit` will bring to `path`; `is_temporary` recognises it.
+@contextlib.contextmanager
+def temporary_file(path: str) -> Iterator[str]:
+    """Yields an unused local name for a file that `commit` will bring to `path`; what is there at the end is removed.
 
-    For a local `path` it is next to it, so that `commit` is a rename.
+    For a local `path` it is next to it, so that `commit` is a rename, and `is_temporary` recognises it.
     """
-    return unused_name(os.path.join(tempfile.gettempdir(), "carclf") if is_remote(path) else path)
+    if is_remote(path):
+        with scratch_folder() as folder:
+            yield str(folder / "file")
+        return
+    temporary = unused_name(path)
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            LOCAL.remove(temporary)
 
 
 def commit(temporary: str, path: str) -> None:
@@ -172,14 +182,10 @@ def upload(local: str, path: str) -> None:
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[IO[bytes]]:
     """Yields a binary file to write, which becomes the file at `path` at the end; after an error there is none."""
-    temporary = temporary_name(path)
-    try:
+    with temporary_file(path) as temporary:
         with open(temporary, "wb") as file:
             yield file
         commit(temporary, path)
-    except BaseException:
-        remove(temporary)
-        raise
 
 
 def write_atomic(path: str, content: bytes) -> None:

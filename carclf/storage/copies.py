@@ -20,6 +20,7 @@ from carclf import files, storage
 from carclf.errors import Preempted, UserError
 from carclf.lock import LOCK_FILE
 from carclf.progress import Progress
+from carclf.scratch import Scratch
 
 BLOCK_BYTES = 8 * 2**20  # of a file that is fetched in parts
 READERS = 32  # blocks at a time
@@ -37,7 +38,8 @@ class WorkingCopies:
     """
 
     def __init__(self) -> None:
-        self._root: Path | None = None
+        self._scratch: Scratch
+        self._root: Path | None = None  # of `_scratch`
         self._shown = ""  # the root, also after the working copies are removed: errors are printed last
         self._left_out: dict[str, frozenset[str]] = {}  # URL that was fetched → the folders that were not
         self._stored: dict[Path, Stamp] = {}  # files that the store has, too, as they were then
@@ -86,14 +88,15 @@ class WorkingCopies:
         """Removes all working copies."""
         if self._root is not None:
             files.followers.remove(self.follow)
-            shutil.rmtree(self._root, ignore_errors=True)
+            self._scratch.remove()
         self._root = None
         self._left_out.clear()
         self._stored.clear()
 
     def _open(self) -> Path:
         if self._root is None:
-            self._root = Path(tempfile.mkdtemp(prefix="carclf-")).resolve()
+            self._scratch = Scratch()
+            self._root = self._scratch.path.resolve()
             self._shown = str(self._root)
             files.followers.append(self.follow)
             sys.stdout, sys.stderr = _Naming(sys.stdout, self), _Naming(sys.stderr, self)

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from carclf import runs
 from carclf.errors import UserError
+from carclf.scratch import scratch_folder
 from carclf.train_options import TrainOptions
 
 
@@ -25,10 +25,10 @@ def folder_of_host(options: TrainOptions, directory: Path) -> Iterator[tuple[Tra
         yield options, directory
         return
     resumes = options.resume and not options.overwrite and (directory / runs.STAGE_FILE).is_file()
-    with tempfile.TemporaryDirectory(prefix="carclf-host-") as folder, open(os.devnull, "w") as nowhere:
+    with scratch_folder() as folder, open(os.devnull, "w") as nowhere:
         copied = str(directory) if resumes else options.resume_from
         with contextlib.redirect_stdout(nowhere):
-            mine = Path(folder) / directory.name
+            mine = folder / directory.name
             yield dataclasses.replace(options, run=str(mine), resume_from=copied), mine
 
 

@@ -93,13 +93,13 @@ def test_a_file_is_replaced(filled):
 
 def test_a_temporary_file_becomes_the_file(filled):
     path = storage.join(filled, "a/shard")
-    temporary = storage.temporary_name(path)
-    assert storage.is_temporary(temporary)
-    with open(temporary, "wb") as file:
-        file.write(CONTENT)
-    assert storage.size_bytes(path) is None
-    storage.commit(temporary, path)
-    assert not os.path.exists(temporary)
+    with storage.temporary_file(path) as temporary:
+        assert storage.is_remote(path) or storage.is_temporary(temporary)
+        with open(temporary, "wb") as file:
+            file.write(CONTENT)
+        assert storage.size_bytes(path) is None
+        storage.commit(temporary, path)
+        assert not os.path.exists(temporary)
     assert storage.read_bytes(path) == CONTENT
 
 
