@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MIN_ACCURACY = 0.90
 MAX_CONTROL_ACCURACY = 0.50
 LAST_RUN = "demo_3"
+PRETRAINED = "efficientnet_lite0"
+PRETRAINED_STAGE, PRETRAINED_RUN = "lite0_224_head", "lite0_224_head"
 VIEWS = "clean|flip|zoom(1.1)|flip+zoom(1.1)"
 
 
@@ -60,7 +62,7 @@ def steps(output: Path, options: DemoOptions) -> dict[str, list[str]]:
     data = f"--data={output / 'data'}"
     runs = f"--runs={output / 'runs'}"
     size = [f"--width={options.width}", f"--height={options.height}"]
-    return {
+    commands = {
         "draw": [
             *("-m", "carclf.sample", f"--output={output / 'photos'}", f"--photos={options.photos}"),
             *(*size, f"--seed={options.seed}"),
@@ -79,6 +81,19 @@ def steps(output: Path, options: DemoOptions) -> dict[str, list[str]]:
             f"--output={output / 'submission.csv'}",
         ],
     }
+    if has_pretrained():
+        commands["pretrained"] = [
+            *("-m", "carclf.train", f"--flagfile=stages/{PRETRAINED_STAGE}.flags", data, runs),
+            f"--seed={options.seed}",
+        ]
+    return commands
+
+
+def has_pretrained() -> bool:
+    """Returns whether the extra lite is installed, with ImageNet weights of a small network."""
+    from carclf.model.at_hand import backbones_at_hand
+
+    return any(backbone.name == PRETRAINED for backbone in backbones_at_hand())
 
 
 def run(command: list[str]) -> None:
@@ -123,9 +138,19 @@ def validation(run: Path) -> str:
     )
 
 
+def pretrained_line(run: Path) -> str:
+    """Returns what the head of the pretrained network reached."""
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    return (
+        f"A head on a frozen {PRETRAINED} with ImageNet weights: {metrics['val_accuracy']:.3f} of "
+        f"{metrics['val_photos']} held-out photos; stages/best.flags trains its other layers, too."
+    )
+
+
 def closing_lines(figures: dict[str, Any], output: Path) -> str:
     """Returns the last lines of the demo."""
     parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in figures["seconds"].items())
+    pretrained = output / "runs" / PRETRAINED_RUN
     return "\n".join(
         [
             "",
@@ -133,6 +158,7 @@ def closing_lines(figures: dict[str, Any], output: Path) -> str:
             f"Held-out photos, clean and in {VIEWS.count('|') + 1} views: {validation(output / 'runs' / LAST_RUN)}.",
             f"Accuracy on {figures['test_photos']} test photos: {figures['accuracy']:.3f}; the control, a logistic "
             f"regression on 16x16 pixels: {figures['control_accuracy']:.3f}.",
+            *([pretrained_line(pretrained)] if "pretrained" in figures["seconds"] else []),
             f"Submission: {output / 'submission.csv'}",
             f"Report: {output / 'runs' / LAST_RUN / 'report.html'}",
         ]

@@ -68,6 +68,26 @@ def test_help_is_compared_with_a_bare_python(load):
     assert "  224 px from 320  Render 3.50, resize 0.50" in table
 
 
+def test_a_probe_is_compared_with_bare_passes_and_with_fine_tuning(load):
+    probe = load("probe")
+    commands = {
+        "probe": {"seconds": 60.0, "process_mb": 812.0},
+        "head": {"seconds": 100.0, "process_mb": 900.0},
+        "all": {"seconds": 650.0, "process_mb": 1500.0},
+    }
+    rates = {
+        "features": {"seconds": [10.0, 9.0, 30.0], "busy": [20.0, 20.0, 21.0]},
+        "bare": {"seconds": [9.0, 9.5, 9.0], "busy": [19.0, 19.2, 19.0]},
+    }
+    table = probe.table(
+        {"commands": commands, "rates": rates},
+        extractor="mobilenet_v2@224",
+        options=probe.ProbeBenchmarkOptions(data="data", backbones="mobilenet_v2", epochs=14),
+    )
+    assert "14 epochs of mobilenet_v2@224: 750 s\nratio 0.080 (wanted: at most 0.1)" in table
+    assert "features at 0.900 of the bare speed (wanted: 0.95); by processor seconds 0.950" in table
+
+
 def test_a_store_is_compared_with_a_local_disk(load):
     figures = {
         "rates": {"local": [1000.0, 900.0, 1100.0], "remote": [950.0, 940.0, 990.0]},

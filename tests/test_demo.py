@@ -64,6 +64,25 @@ def test_the_last_lines_name_accuracy_control_submission_and_report(demo, tmp_pa
     assert report.endswith("demo_3/report.html")
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_pretrained_network_is_trained_where_its_weights_are(demo, tmp_path, monkeypatch, installed):
+    monkeypatch.setattr("carclf.model.at_hand._at_hand", lambda row: installed and row.name == "efficientnet_lite0")
+    command = demo.steps(tmp_path, demo.DemoOptions()).get("pretrained", [])
+    assert ("--flagfile=stages/lite0_224_head.flags" in command) == installed
+    assert (f"--data={tmp_path / 'data'}" in command) == installed
+
+
+def test_the_pretrained_network_has_a_line_of_its_own(demo, tmp_path):
+    figures = {"accuracy": 0.96, "control_accuracy": 0.33, "test_photos": 400, "seconds": {"train": 80.0}}
+    assert "efficientnet_lite0" not in demo.closing_lines(figures, tmp_path)
+    run = tmp_path / "runs" / "lite0_224_head"
+    run.mkdir(parents=True)
+    (run / "metrics.json").write_text('{"val_accuracy": 0.9125, "val_photos": 320}')
+    figures["seconds"]["pretrained"] = 60.0
+    (line,) = [line for line in demo.closing_lines(figures, tmp_path).splitlines() if "efficientnet_lite0" in line]
+    assert "0.912 of 320 held-out photos" in line
+
+
 @pytest.mark.slow
 def test_the_whole_way_runs_and_runs_again(tmp_path):
     """Few photos teach too little, so the target is missed: exit code 1, but every file is written."""
@@ -74,7 +93,8 @@ def test_the_whole_way_runs_and_runs_again(tmp_path):
         assert answer.returncode == (figures["accuracy"] < 0.90 or figures["control_accuracy"] > 0.50)
         assert (tmp_path / "demo" / "submission.csv").read_text().count("\n") == 51
         assert (tmp_path / "demo" / "runs" / "demo_3" / "report.html").is_file()
-        assert list(figures["seconds"]) == ["draw", "convert", "train", "evaluate", "predict", "control"]
+        known = [name for name in figures["seconds"] if name != "pretrained"]  # only where the extra lite is
+        assert known == ["draw", "convert", "train", "evaluate", "predict", "control"]
         assert ("is finished" in answer.stdout) == again
 
 
