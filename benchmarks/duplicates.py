@@ -1,11 +1,13 @@
 """Measures the search for duplicates on a folder of photos: recall of planted copies, other pairs, and time.
 
 A copy of some photos is planted among all of them. Found is a copy that stands in one `near` group of duplicates.csv
-with its photo. Every other pair in such a group is listed as false, unless both have the same bytes: look at those.
+with its photo; a turned copy may stand in one of a scene, too, since that keeps it in the fold of its photo. Every
+other pair in a `near` group is listed as false, unless both have the same bytes: look at those.
 """
 
 import csv
 import dataclasses
+import functools
 import io
 import itertools
 import shutil
@@ -23,6 +25,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option
 
 PLANT = "planted"
+TURN_FILLS = ("edge", "reflect", "black")  # the modes of ImageDataGenerator, albumentations and torchvision
 FALSE_SHOWN = 10
 
 
@@ -32,6 +35,7 @@ class DuplicatesOptions(Options):
 
     photos: str = option("", "Folder of class folders of photos.", path=True)
     every: int = option(4, "A copy of every how many photos is planted.", low=1)
+    turned: bool = option(False, "Plant copies that were turned instead of the others.")
     workers: int = option(2, "Processes of the conversion.", low=1)
 
     def __post_init__(self) -> None:
@@ -48,7 +52,7 @@ def main(options: DuplicatesOptions) -> None:
         folder = scratch / "photos"
         shutil.copytree(options.photos, folder)
         photos = sorted(path for path in folder.rglob("*") if path.is_file())
-        kinds = copy_kinds(rng)
+        kinds = turned_kinds() if options.turned else copy_kinds(rng)
         for number, path in enumerate(photos[:: options.every]):
             kind = list(kinds)[number % len(kinds)]
             image = Image.open(path).convert("RGB")
@@ -75,6 +79,26 @@ def copy_kinds(rng: np.random.Generator) -> dict[str, Callable[[Image.Image, Pat
         "half the size": lambda image, path: image.resize((image.width // 2, image.height // 2)).save(path, quality=85),
         "mirrored": lambda image, path: ImageOps.mirror(image).save(path, quality=85),
     }
+
+
+def turned_kinds() -> dict[str, Callable[[Image.Image, Path], None]]:
+    """Returns the ways to make a copy that is turned: (photo, file to write)."""
+    return {
+        f"turned by {degrees}, {fill} outside": functools.partial(_save_turned, degrees=degrees, fill=fill)
+        for degrees in (5, 12)
+        for fill in TURN_FILLS
+    }
+
+
+def _save_turned(image: Image.Image, path: Path, *, degrees: int, fill: str) -> None:
+    """Writes a copy turned clockwise or counter-clockwise; `fill` is a mode of `np.pad`, or black."""
+    width, height = image.size
+    room = max(width, height) // 4
+    around = ((room, room), (room, room), (0, 0))
+    padded = np.pad(np.asarray(image), around, mode="constant" if fill == "black" else fill)  # type: ignore[call-overload]
+    sign = 1 if len(path.name) % 2 else -1
+    turned = Image.fromarray(padded).rotate(sign * degrees, Image.Resampling.BICUBIC)
+    turned.crop((room, room, room + width, room + height)).save(path, quality=85)
 
 
 def convert(folder: Path, output: Path, *, near: bool, options: DuplicatesOptions) -> float:
@@ -104,8 +128,8 @@ def report(path: Path, *, photos: int, seconds: dict[bool, float], folder: Path)
     planted = [(copy.name.split(f".{PLANT}.")[0], copy.name) for copy in folder.rglob(f"*.{PLANT}.*")]
     for kind in sorted({copy.split(f".{PLANT}.")[1] for _, copy in planted}):
         mine = [frozenset(pair) for pair in planted if pair[1].endswith(kind)]
-        hits = sum(pair in found["near"] for pair in mine)
-        print(f"{kind.removesuffix('.jpg'):20} {hits} of {len(mine)} found ({hits / len(mine):.1%})")
+        hits = sum(pair in found["near"] or (pair in found["scene"] and "turned" in kind) for pair in mine)
+        print(f"{kind.removesuffix('.jpg'):28} {hits} of {len(mine)} found ({hits / len(mine):.1%})")
     false = found["near"] - found["exact"] - {frozenset(pair) for pair in planted}
     true = len(found["near"] & {frozenset(pair) for pair in planted})
     print(f"near: {true} planted pairs and {len(false)} others; scene: {len(found['scene'])} pairs")

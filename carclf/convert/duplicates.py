@@ -3,12 +3,13 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from carclf import storage
-from carclf.convert import near_duplicates
+from carclf.convert import near_duplicates, turned_copies
 from carclf.convert.linkage import Compare, Pair, alike_groups, picture_groups
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
@@ -24,13 +25,17 @@ PAIRS_PER_TASK = 64
 LEAST_COMPARED = 3000  # pairs, in any data set
 PHOTOS_PER_COMPARISON = 4
 
+Scored = tuple[np.ndarray, np.ndarray]
+"""(pairs, scores): photos' indices, int64 [P, 2], rows ascending; float32 [P]."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:
     """Photos that belong together.
 
     Attributes:
-      kind: 'exact' (the same bytes), 'near' (the same picture) or 'scene' (different pictures of one scene).
+      kind: 'exact' (the same bytes), 'near' (the same picture) or 'scene' (different pictures of one scene, or one
+        picture and it turned).
       members: indices into the photos, ascending.
     """
 
@@ -94,12 +99,17 @@ def _near_groups(
     hidden = {member for group in exact for member in group.members[1:]}
     shown = [index for index in range(len(checks)) if index not in hidden]
     thumbnails = np.frombuffer(b"".join(checks[index].thumbnail for index in shown), np.uint8).reshape(len(shown), -1)
+    shapes = np.array([checks[index].width / checks[index].height for index in shown], np.float32)
     with Progress("Searching near-duplicates"):
-        pairs = [(shown[one], shown[other]) for one, other in _most_similar_first(*_similar_pairs(thumbnails, workers))]
+        similar, turned = _similar_pairs(thumbnails, shapes, workers)
+        pairs = [(shown[one], shown[other]) for one, other in _most_similar_first(*similar)]
         alike = alike_groups(pairs)
     most = max(LEAST_COMPARED, len(checks) // PHOTOS_PER_COMPARISON)
     pictures = picture_groups(pairs, compare, most=most) if compare else alike
     scenes = [group for group in alike if not any(set(group) <= set(picture) for picture in pictures)]
+    together = {pair for group in [*pictures, *scenes] for pair in itertools.combinations(group, 2)}
+    partners = [(shown[one], shown[other]) for one, other in turned_copies.most_similar(*turned)]
+    scenes += [list(pair) for pair in partners if pair not in together]
     return [
         Group(kind, tuple(sorted(i for index in members for i in copies.get(index, (index,)))))
         for kind, groups in (("near", pictures), ("scene", scenes))
@@ -113,27 +123,38 @@ def _most_similar_first(pairs: np.ndarray, correlations: np.ndarray) -> list[Pai
     return [(one, other) for one, other in pairs[order].tolist()]
 
 
-def _similar_pairs(thumbnails: np.ndarray, workers: Pool | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `near_duplicates.similar_pairs`, computed in parts by workers that read the thumbnails from a file."""
+def _similar_pairs(thumbnails: np.ndarray, shapes: np.ndarray, workers: Pool | None) -> tuple[Scored, Scored]:
+    """Returns the pairs of `near_duplicates` and of `turned_copies`; workers read the thumbnails from a file."""
+    starts = near_duplicates.search_starts(len(thumbnails))
     if workers is None or workers.count < 2 or len(thumbnails) < LEAST_SHARED:
-        return near_duplicates.similar_pairs(thumbnails)
+        index = near_duplicates.build_index(thumbnails)
+        return _merged([_search(index, shapes, start) for start in starts], photos=len(thumbnails))
     with workers.shared_folder() as folder:
-        path = storage.join(folder, "thumbnails.npy")
+        path = storage.join(folder, "thumbnails.npz")
         with storage.writing(path) as file:
-            np.save(file, thumbnails)
-        tasks = ((path, start) for start in near_duplicates.search_starts(len(thumbnails)))
-        return near_duplicates.merge_pairs(workers.map(_search, tasks), photos=len(thumbnails))
+            np.savez(file, thumbnails=thumbnails, shapes=shapes)
+        tasks = ((path, start) for start in starts)
+        return _merged(workers.map(_search_task, tasks), photos=len(thumbnails))
 
 
-def _search(state: object, task: tuple[str, int]) -> near_duplicates.Found:
+def _merged(parts: Iterable[tuple[near_duplicates.Found, ...]], *, photos: int) -> tuple[Scored, Scored]:
+    similar, turned = zip(*parts, strict=True) if (parts := list(parts)) else ((), ())
+    return near_duplicates.merge_pairs(similar, photos=photos), near_duplicates.merge_pairs(turned, photos=photos)
+
+
+def _search(index: near_duplicates.Index, shapes: np.ndarray, start: int) -> tuple[near_duplicates.Found, ...]:
+    return near_duplicates.search(index, start), turned_copies.search(index, shapes, start)
+
+
+def _search_task(state: object, task: tuple[str, int]) -> tuple[near_duplicates.Found, ...]:
     path, start = task
-    return near_duplicates.search(_index(path), start)
+    return _search(*_index(path), start)
 
 
 @functools.lru_cache(maxsize=1)
-def _index(path: str) -> near_duplicates.Index:
-    with storage.open_binary(path) as file:
-        return near_duplicates.build_index(np.load(file))
+def _index(path: str) -> tuple[near_duplicates.Index, np.ndarray]:
+    with storage.open_binary(path) as file, np.load(file) as arrays:
+        return near_duplicates.build_index(arrays["thumbnails"]), arrays["shapes"]
 
 
 def fold_groups(groups: Sequence[Group], *, photos: int) -> list[int]:

@@ -91,7 +91,7 @@ def search_starts(photos: int) -> range:
 def search(index: Index, start: int) -> Found:
     """Returns the pairs of the CHUNK photos from `start` on; the parts are independent of each other."""
     queries = _window_hashes(index.thumbnails[start : start + CHUNK])
-    owner, window, other = _proposed(queries, index.hashes, index.bands, first=start)
+    owner, window, other = proposed(queries, index.hashes, index.bands, first=start)
     score = _scores(index.thumbnails, owner, window, other)
     found = score >= MIN_CORRELATION
     low, high = np.minimum(owner, other)[found], np.maximum(owner, other)[found]
@@ -115,29 +115,30 @@ def perceptual_hash(thumbnails: np.ndarray) -> np.ndarray:
     Args:
       thumbnails: numbers [N, 16, 16].
     """
-    transform = _cosines()
-    return _signs(transform @ np.asarray(thumbnails, np.float64) @ transform.T)
+    transform = cosines()
+    return signs(transform @ np.asarray(thumbnails, np.float64) @ transform.T)
 
 
 def _window_hashes(thumbnails: np.ndarray) -> np.ndarray:
     """Returns uint64 [N, 26], the hashes of every photo without each combination of margins, and of it mirrored."""
-    transform = np.concatenate([_cosines() @ _cut(*margins) for margins in MARGINS])
+    transform = np.concatenate([cosines() @ _cut(*margins) for margins in MARGINS])
     count = len(MARGINS)
     all_cuts = transform @ np.asarray(thumbnails, np.float64) @ transform.T
     by_cut = all_cuts.reshape(-1, count, HASH_SIDE, count, HASH_SIDE).transpose(0, 1, 3, 2, 4)
-    windows = _signs(by_cut.reshape(-1, HASH_SIDE, HASH_SIDE)).reshape(-1, count**2)
+    windows = signs(by_cut.reshape(-1, HASH_SIDE, HASH_SIDE)).reshape(-1, count**2)
     mirrored = by_cut[:, 0, 0] * (1 - 2 * (np.arange(HASH_SIDE) % 2))  # mirroring negates the odd columns of a DCT
-    return np.concatenate([windows, _signs(mirrored)[:, None]], axis=1)
+    return np.concatenate([windows, signs(mirrored)[:, None]], axis=1)
 
 
 @functools.cache
-def _cosines() -> np.ndarray:
+def cosines() -> np.ndarray:
     """Returns the first 8 rows of the unnormalised DCT-II of 16 points, float64 [8, 16]."""
     frequency, sample = np.arange(HASH_SIDE)[:, None], np.arange(THUMBNAIL_SIDE)[None]
     return np.asarray(2.0 * np.cos(np.pi * frequency * (2 * sample + 1) / (2 * THUMBNAIL_SIDE)))
 
 
-def _signs(coefficients: np.ndarray) -> np.ndarray:
+def signs(coefficients: np.ndarray) -> np.ndarray:
+    """Returns uint64 [N], the hashes of DCT coefficients [N, 8, 8]."""
     low = coefficients.reshape(len(coefficients), HASH_SIDE**2)
     return _packed(low > np.median(low, axis=1, keepdims=True))
 
@@ -146,7 +147,7 @@ def _packed(bits: np.ndarray) -> np.ndarray:
     return np.frombuffer(np.packbits(bits, axis=1).tobytes(), ">u8").astype(np.uint64)
 
 
-def _proposed(
+def proposed(
     queries: np.ndarray, hashes: np.ndarray, bands: Sequence[tuple[np.ndarray, ...]], *, first: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns (owner, window, other), int64 each: windows of a photo with a hash close to that of another photo.
@@ -179,9 +180,9 @@ def _scores(thumbnails: np.ndarray, owner: np.ndarray, window: np.ndarray, other
         here = slice(start, start + PAIRS)
         parts, part_of = np.unique(owner[here], return_inverse=True)
         wholes, whole_of = np.unique(other[here], return_inverse=True)
-        mirrored = _details(thumbnails[parts][:, :, ::-1], margins=MARGINS[:1])
-        windows = np.concatenate([_details(thumbnails[parts]), mirrored], axis=1)[part_of, window[here]]
-        photos = _details(thumbnails[wholes], margins=MARGINS[:1])[whole_of, 0]
+        mirrored = details(thumbnails[parts][:, :, ::-1], margins=MARGINS[:1])
+        windows = np.concatenate([details(thumbnails[parts]), mirrored], axis=1)[part_of, window[here]]
+        photos = details(thumbnails[wholes], margins=MARGINS[:1])[whole_of, 0]
         scores.append(np.einsum("pi,pi->p", windows, photos))
     return np.concatenate(scores)
 
@@ -258,7 +259,7 @@ def _repeated_edge(kernel: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _details(thumbnails: np.ndarray, *, margins: Margins = MARGINS) -> np.ndarray:
+def details(thumbnails: np.ndarray, *, margins: Margins = MARGINS) -> np.ndarray:
     """Returns float32 [N, 25, 256], the filtered windows of every photo, whole photo first, zero mean and unit length.
 
     A window without detail is all zeros, which match nothing.

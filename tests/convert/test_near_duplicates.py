@@ -24,6 +24,7 @@ from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, likeness, read_picture
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.sources import Entry
+from carclf.convert.turned_copies import TURNS, turn
 from carclf.data.validation import validate_photo
 from tests.convert.inputs import class_folders, converted, drawn, encoded, opened, write_files
 
@@ -332,6 +333,37 @@ def test_both_sides_of_a_thumbnail_are_reduced_alike(side):
     assert np.abs(one - mirrored[:, ::-1]).max() <= 1
 
 
+def turned(image: Image.Image, degrees: float) -> Image.Image:
+    """Returns the image turned about its centre, its edge repeated."""
+    width, height = image.size
+    room = width // 2
+    larger = Image.fromarray(
+        np.pad(np.asarray(image.convert("RGB")), ((room, room), (room, room), (0, 0)), mode="edge")
+    )
+    return larger.rotate(degrees, Image.Resampling.BICUBIC).crop((room, room, room + width, room + height))
+
+
+@pytest.mark.parametrize("number", range(len(TURNS)))
+def test_a_turned_thumbnail_is_that_of_the_turned_photo(originals, number):
+    for raw in originals[:10]:
+        image = opened(raw)
+        copy = check_of(encoded(turned(image, np.degrees(TURNS[number])), quality=95)).thumbnail
+        before = np.frombuffer(check_of(raw).thumbnail, np.uint8).reshape(1, 16, 16)
+        found = turn(before, np.array([image.width / image.height], np.float32))[0, number]
+        wanted = np.frombuffer(copy, np.uint8).reshape(16, 16).astype(float)
+        assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.93
+
+
+@pytest.mark.parametrize("degrees", [-12, -9, -5, 3, 6, 11])
+def test_turned_copies_stay_with_their_photos_and_no_others(originals, degrees):
+    photos = [*originals[:60], *(encoded(turned(opened(raw), degrees), quality=85) for raw in originals[:20])]
+    groups = grouped(photos)
+    wanted = {(number, 60 + number) for number in range(20)}
+    found = {group.members for group in groups}
+    assert len(found & wanted) >= 19
+    assert not found - wanted
+
+
 def test_pictures_that_are_not_all_alike_stay_apart():
     groups = picture_groups([(0, 1), (1, 2), (2, 3)], lambda pairs: [True] * len(pairs), most=100)
     assert groups == alike_groups([(0, 1), (1, 2), (2, 3)]) == [[0, 1], [2, 3]]
@@ -384,10 +416,14 @@ def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
     rng = np.random.default_rng(5)
     thumbnails = rng.integers(0, 256, (1200, 256), dtype=np.uint8)
     thumbnails[600:640] = np.clip(thumbnails[:40].astype(int) + rng.integers(-6, 7, (40, 256)), 0, 255)
+    shapes = rng.uniform(0.5, 2, 1200).astype(np.float32)
+    thumbnails[640:650] = turn(thumbnails[100:110].reshape(-1, 16, 16), shapes[100:110])[:, 1].reshape(10, 256)
     alone = similar_pairs(thumbnails)
     assert {tuple(pair) for pair in alone[0].tolist()} == {(n, 600 + n) for n in range(40)}
+    both = duplicates._similar_pairs(thumbnails, shapes, None)
+    assert {tuple(pair) for pair in both[1][0].tolist()} == {(100 + n, 640 + n) for n in range(10)}
     monkeypatch.setattr(duplicates, "LEAST_SHARED", 1)
     with Workers(2, scan.prepare, (), 640, True) as workers:
-        shared = duplicates._similar_pairs(thumbnails, workers)
-    for one, other in zip(alone, shared, strict=True):
+        shared = duplicates._similar_pairs(thumbnails, shapes, workers)
+    for one, other in zip([*alone, *both[1]], [*shared[0], *shared[1]], strict=True):
         np.testing.assert_array_equal(one, other)
