@@ -1,25 +1,51 @@
-"""How long `--help` takes to answer, of every command, beside the Python that runs it; and how long Render compiles.
+"""How long commands take to start: `import carclf`, every `--help`, Render's compilation, the first step of a training.
 
-The control of the first is `python -c pass`, that of the second Keras's own bilinear resize of the same batch, compiled
-by XLA as well. Each is the least of its repeats, since a busy machine only ever adds.
-Example: python benchmarks/start.py --json=start.json"""
+The control of the first two is `python -c pass`, that of the third Keras's own bilinear resize of the same batch,
+compiled by XLA as well. The first step is measured with --data, and beside that of another checkout with --before: from
+the start of the process to the end of the step, in seconds and in processor seconds, which a busy machine changes less.
+Each is the least of its repeats, since a busy machine only ever adds; of the first step the table has the medians, too.
+Example: python benchmarks/start.py --data=data/cars --before=../carclf-before --json=start.json"""
 
 import dataclasses
 import functools
 import json
+import os
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from measuring import scratch_folder
+
 from carclf.__main__ import commands
 from carclf.command import run_command
+from carclf.errors import UserError
 from carclf.flags import Options, option
 
 TARGET_SECONDS = 1.0  # in which --help answers
 BATCH = 2
+IMPORT_REPEATS = 10  # an import is short
+ROOT = Path(__file__).resolve().parent.parent
+# Runs carclf.train and ends the process after its first step; the device is chosen before Keras can be imported.
+FIRST_STEP = """
+import os, runpy, sys
+import carclf.device as device
+choose = device.select_device
+def select_device(*arguments, **named):
+    chosen = choose(*arguments, **named)
+    import keras
+    def ended(self, batch, logs=None):
+        float(next(iter(logs.values())))
+        os._exit(0)
+    keras.callbacks.CallbackList.on_train_batch_end = ended
+    return chosen
+device.select_device = select_device
+runpy.run_module("carclf.train", run_name="__main__", alter_sys=True)
+sys.exit("no step was taken")
+"""
 SIZES = ((224, 320), (512, 640))  # (side of the image, side of the canvas) in pixels
 
 
@@ -28,13 +54,23 @@ class StartOptions(Options):
     """Every option of this benchmark."""
 
     repeats: int = option(3, "Times that each is measured.", low=1)
+    data: str = option("", "Data set of which a training takes its first step; none measures no first step.", path=True)
+    backbone: str = option("efficientnet_b0", "Backbone of that training, all of whose layers learn.")
+    image_size: int = option(224, "Pixels per side of its images.", low=1)
+    before: str = option("", "Another checkout of carclf, whose start and first step are measured in turn.", path=True)
     compiling: bool = option(True, "Also measure how long Render compiles.")
     json: str = option("", "Also write the figures to this file.")
 
 
 def main(options: StartOptions) -> None:
     """Measures and prints."""
-    figures: dict[str, Any] = {"help_seconds": help_seconds(options.repeats)}
+    trees = {"now": ROOT} | ({"before": Path(options.before).resolve()} if options.before else {})
+    figures: dict[str, Any] = {
+        "import_ms": import_ms(trees, repeats=options.repeats),
+        "help_seconds": help_seconds(options.repeats),
+    }
+    if options.data:
+        figures["first_step"] = first_steps(trees, options=options)
     if options.compiling:
         figures["compile_seconds"] = compile_seconds()
     print(table(figures))
@@ -50,6 +86,55 @@ def help_seconds(repeats: int) -> dict[str, float]:
         return lambda: subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
 
     return {name: min(timed(once(arguments)) for _ in range(repeats)) for name, arguments in ways.items()}
+
+
+def import_ms(trees: Mapping[str, Path], *, repeats: int) -> dict[str, float]:
+    """Milliseconds of `import carclf` in a Python that runs already, by checkout."""
+    program = "import time; t = time.perf_counter(); import carclf; print(1000 * (time.perf_counter() - t))"
+
+    def once(tree: Path) -> float:
+        command = [sys.executable, "-c", program]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True, **in_tree(tree)).stdout)
+
+    return {name: min(once(tree) for _ in range(max(repeats, IMPORT_REPEATS))) for name, tree in trees.items()}
+
+
+def first_steps(trees: Mapping[str, Path], *, options: StartOptions) -> dict[str, dict[str, list[float]]]:
+    """Seconds and processor seconds from the start of a training to the end of its first step, by checkout.
+
+    Raises:
+      UserError: a training failed.
+    """
+    found: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "processor": []} for name in trees}
+    with scratch_folder() as scratch:
+        for number in range(options.repeats):
+            for name, tree in trees.items():
+                flags = {
+                    "data": Path(options.data).resolve(), "run": (scratch / f"{name}{number}").resolve(),
+                    "backbone": options.backbone, "weights": "none", "unfreeze": "all", "device": "cpu",
+                    "image_size": options.image_size, "batch_size": 8, "epochs": 1,
+                }  # fmt: skip
+                command = [sys.executable, "-c", FIRST_STEP, *(f"--{flag}={value}" for flag, value in flags.items())]
+                busy = busy_of_children()
+                started = time.perf_counter()
+                answer = subprocess.run(command, capture_output=True, text=True, **in_tree(tree))
+                if answer.returncode:
+                    raise UserError(f"A training of {tree} failed: {answer.stderr.strip()[-2000:]}")
+                found[name]["seconds"].append(time.perf_counter() - started)
+                found[name]["processor"].append(busy_of_children() - busy)
+                print(f"{name}: {found[name]['seconds'][-1]:.1f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def in_tree(tree: Path) -> dict[str, Any]:
+    """Arguments of `subprocess.run` with which Python imports the carclf of this checkout."""
+    return {"cwd": tree, "env": os.environ | {"PYTHONPATH": str(tree)}}
+
+
+def busy_of_children() -> float:
+    """Processor seconds of all processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def compile_seconds() -> dict[str, dict[str, float]]:
@@ -97,13 +182,29 @@ def timed(function: Callable[[], object]) -> float:
 def table(figures: dict[str, Any]) -> str:
     """The figures as people read them."""
     bare = figures["help_seconds"]["python -c pass"]
-    lines = [f"seconds of --help (wanted: below {TARGET_SECONDS:g}), and how many times those of python -c pass"]
+    milliseconds = ", ".join(f"{name} {value:.1f}" for name, value in figures["import_ms"].items())
+    lines = [f"milliseconds of import carclf: {milliseconds}"]
+    steps = figures.get("first_step", {})
+    if steps:
+        lines.append("seconds until the first step of a training has ended: least, median; the same of the processor")
+    for name, of in steps.items():
+        both = [f"{min(values):6.1f}{statistics.median(values):7.1f}" for values in of.values()]
+        lines.append(f"  {name:<16}{both[0]}   {both[1]}{compared(of, steps.get('before'))}")
+    lines += [f"seconds of --help (wanted: below {TARGET_SECONDS:g}), and how many times those of python -c pass"]
     lines += [f"  {name:<16}{value:7.3f}{value / bare:7.1f}" for name, value in figures["help_seconds"].items()]
     if "compile_seconds" in figures:
         lines.append("seconds until the first batch, compiled by XLA")
     for sizes, ways in figures.get("compile_seconds", {}).items():
         lines.append(f"  {sizes:<16} Render {ways['render']:.2f}, resize {ways['resize']:.2f}")
     return "\n".join(lines)
+
+
+def compared(of: dict[str, list[float]], before: dict[str, list[float]] | None) -> str:
+    """The medians as shares of those before."""
+    if before is None or of is before:
+        return ""
+    shares = {name: statistics.median(of[name]) / statistics.median(before[name]) for name in of}
+    return f"   {shares['seconds']:.2f} x before, processor {shares['processor']:.2f} x"
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ imported when it is first used. It does tell Keras about carclf's classes (`carc
 `keras.models.load_model` reads a saved model that contains them.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from carclf import preemption
 from carclf.registration import register_with_keras
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports the names
@@ -30,7 +30,16 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from carclf.model.render import Render
     from carclf.recipe import parse_recipe, parse_views
 
-if preemption.is_starting(__name__):  # signals count from here on
+
+def _starts_a_command() -> bool:
+    """Returns whether Python was started as `python -m carclf.COMMAND` and has not found that module yet."""
+    words = sys.orig_argv
+    return sys.argv[:1] == ["-m"] and "-m" in words and words[words.index("-m") + 1].split(".")[0] == __name__
+
+
+if _starts_a_command():  # signals count from here on; a program that imports carclf does not wait for this module
+    from carclf import preemption
+
     preemption.begin()
 
 __version__ = "0.1.0"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import glob
 import importlib.util
 import os
@@ -11,6 +12,7 @@ from typing import Any
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.onednn import LEFT_TO_TENSORFLOW, ON, choose_onednn
+from carclf.optional_packages import without_optional_packages
 from carclf.progress import Progress
 from carclf.start_messages import without_start_messages
 
@@ -124,11 +126,16 @@ def select_device(
         _require("jax", why="is the backend for TPUs")
     choose = _tensorflow_device if backend == "tensorflow" else _jax_device
     kernels = choose_onednn(onednn) if backend == "tensorflow" else LEFT_TO_TENSORFLOW
-    with Progress("Starting TensorFlow and Keras"), without_start_messages():
+    with (
+        Progress("Starting TensorFlow and Keras"),
+        without_start_messages(),
+        without_optional_packages(needed=[backend]),
+    ):
         chosen = choose(device, cpu_devices=cpu_devices, precision=precision, hosts=hosts)
         import keras
 
         keras.config.set_dtype_policy(chosen.precision)
+    gc.freeze()  # a million objects that stay: looking for garbage among them again and again takes seconds
     return dataclasses.replace(chosen, onednn=kernels) if chosen.kind == "cpu" else chosen
 
 

@@ -108,12 +108,6 @@ def waiting_for_child() -> Iterator[None]:
         _children.remove(child)
 
 
-def is_starting(package: str) -> bool:
-    """Returns whether Python was started as `python -m PACKAGE.MODULE` and has not found that module yet."""
-    words = sys.orig_argv
-    return sys.argv[:1] == ["-m"] and "-m" in words and words[words.index("-m") + 1].split(".")[0] == package
-
-
 def begin() -> bool:
     """Notes SIGTERM from now on, until `end`; returns whether it did not do so before."""
     global _watchdog

@@ -6,12 +6,15 @@ are imported right after Keras is.
 """
 
 import importlib
-import importlib.abc
-import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 CLASSES = "carclf.model.saved_classes"  # by name, because only the import of Keras may import it
 
@@ -24,7 +27,7 @@ class _KerasFinder:
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         if name != "keras" or self._asking:
             return None
         self._asking = True
@@ -45,7 +48,7 @@ def register_with_keras() -> None:
         sys.meta_path.insert(0, _KerasFinder())
 
 
-def _follow(loader: importlib.abc.Loader) -> None:
+def _follow(loader: "Loader") -> None:
     """Makes the loader call `_register` after it has run the module."""
     execute = loader.exec_module
 

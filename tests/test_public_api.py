@@ -30,6 +30,14 @@ def test_the_import_imports_no_framework():
     assert answer.stdout.strip() == "[]"
 
 
+def test_the_import_waits_for_nothing_that_only_commands_need():
+    program = "import sys; old = set(sys.modules); import carclf; print(*sorted(set(sys.modules) - old))"
+    answer = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    found = set(answer.stdout.split())
+    assert {name for name in found if name.startswith("carclf")} == {"carclf", "carclf.registration"}
+    assert not found & {"tempfile", "socket", "json", "threading", "pathlib", "importlib.abc"}
+
+
 @pytest.mark.parametrize("name", carclf.__all__)
 def test_a_public_name_is_there_and_says_what_it_is(name):
     assert (getattr(carclf, name).__doc__ or "").strip()

@@ -7,7 +7,6 @@ The names that both modules have in common are all that is used here. A tally is
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def balanced_accuracy(confusion: Any, ops: Any, k: int) -> Any:
@@ -84,9 +83,18 @@ def exact_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     own = np.bincount(labels, minlength=classes)
     areas = []
     for label in np.flatnonzero((own > 0) & (own < photos)):
-        ranks = rankdata(probabilities[:, label])[labels == label]
+        ranks = mean_ranks(probabilities[:, label])[labels == label]
         areas.append((ranks.sum() - own[label] * (own[label] + 1) / 2) / (own[label] * (photos - own[label])))
     return float(np.mean(areas)) if areas else 0.5
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Returns the rank of each value, counted from 1, float64 [N]; equal values share the mean of their ranks.
+
+    As `scipy.stats.rankdata`, whose import takes half a second.
+    """
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
 
 
 def _mean_where(values: Any, counts: Any, ops: Any) -> Any:

@@ -15,7 +15,7 @@ from carclf.framing import Rendering
 from carclf.model.render import Render
 from carclf.progress import Progress
 from carclf.recipe import NAMED_RECIPES, RECIPES, Recipe, parse_recipe
-from carclf.report.photo_tables import draw_augmentation, stacked
+from carclf.report.photo_tables import CELL_PX, draw_augmentation, stacked
 
 PHOTOS = 4
 DRAWS = 8
@@ -72,11 +72,19 @@ def draw_recipe(
     """
     shown = training_photos(manifest, folds=folds, count=photos + photos % 2 * recipe.mixes)
     count = min(photos, len(shown))
+    settings = dataclasses.replace(settings, image_size=_size_in_table(settings.image_size))
     # Without XLA: a single recipe does not justify a compilation.
     layer = settings.layer(mixing=recipe.mixes, erasing=recipe.erases, jit=False)
     with Progress("Drawing the augmentation"):
         originals, drawn = originals_and_draws(shown, recipe=recipe, settings=settings, layer=layer)
         draw_augmentation(originals[:count], drawn[:count], path=path, title=_title(recipe))
+
+
+def _size_in_table(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the size at which a table shows images of this size: matrices are the same at any."""
+    height, width = image_size
+    scale = min(1.0, CELL_PX / width)
+    return round(height * scale), round(width * scale)
 
 
 def _title(recipe: Recipe) -> str:

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from carclf.report.figures import save_figure, wrap_title
+from carclf.report.figures import DOTS_PER_INCH, save_figure, wrap_title
 from carclf.report.names import plain_text
 
 TABLE_BACKGROUND, TABLE_INK = "#1b1f24", "#d0d7de"  # photos look right on a dark table
 # A table of photos: the side of a cell, the gap between two cells, the height of a line of text.
 CELL_INCHES, GAP_INCHES, TEXT_INCHES = 1.35, 0.05, 0.19
+CELL_PX = round((CELL_INCHES - GAP_INCHES) * DOTS_PER_INCH)  # what a picture shows of a photo
 # A contact sheet: photos per row, width / height of a cell, lines of text under each.
 SHEET_COLUMNS, SHEET_ASPECT, CAPTION_LINES = 6, 4 / 3, 2
 

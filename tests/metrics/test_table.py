@@ -3,11 +3,13 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics as theirs
 
 from carclf.errors import UserError
 from carclf.forms import FORMS, Form
 from carclf.metrics import METRICS, TALLIES, choose_metric, find_metric, grades_note
+from carclf.metrics.formulas import mean_ranks
 
 
 def predictions(*, photos: int, classes: int, seed: int, absent: int = 0):
@@ -148,3 +150,8 @@ def test_log_loss_alone_is_better_when_lower():
     assert [name for name, metric in METRICS.items() if not metric.higher] == ["log_loss"]
     assert find_metric("log_loss").rank(0.2) > find_metric("log_loss").rank(0.3)
     assert find_metric("qwk").rank(0.3) > find_metric("qwk").rank(0.2)
+
+
+@pytest.mark.parametrize("values", [[3.0], [0.5, 0.5, 0.5], [2.0, 1.0, 2.0, 3.0, 1.0, 0.0]])
+def test_equal_values_share_the_mean_of_their_ranks(values):
+    np.testing.assert_array_equal(mean_ranks(np.array(values)), scipy.stats.rankdata(values))

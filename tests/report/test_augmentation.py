@@ -1,5 +1,6 @@
 """The pictures of recipes: unchanged photos, draws as in training, every operation in the catalogue."""
 
+import dataclasses
 import functools
 import io
 
@@ -242,3 +243,12 @@ def test_folds_without_photos_are_refused(dataset):
     with pytest.raises(UserError, match="has no training photos"):
         training_photos(dataset, folds=[], count=1)
     assert len(training_photos(dataset, folds=dataset.folds, count=1000)) == 24
+
+
+@pytest.mark.parametrize(
+    ("image_size", "drawn"), [((512, 512), (143, 143)), ((100, 200), (72, 143)), ((64, 96), (64, 96))]
+)
+def test_draws_are_no_larger_than_the_picture_shows_them(dataset, tables, tmp_path, image_size, drawn):
+    settings = dataclasses.replace(SETTINGS, image_size=image_size, draws=1)
+    draw_recipe(dataset, folds=[0], recipe=parse_recipe("flip"), settings=settings, path=tmp_path / "a.png", photos=1)
+    assert tables[0]["augmented"].shape == (1, 1, *drawn, 3)
