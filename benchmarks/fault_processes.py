@@ -1,30 +1,22 @@
 """The faults that meet a process while it works. A kind is one row of `PROCESS_FAULTS`.
 
-A converter replaces a data set in a process of its own, and the fault comes at a random moment. Then the folder must
-hold the old data set or the new one, whole, and the same command must give what an undisturbed one gives.
+A command of `WORKS` runs in a process of its own, and the fault comes at a random moment. Then the folder must hold
+what was there or the new output, whole, and the same command must give what an undisturbed one gives.
 """
 
-import contextlib
 import dataclasses
-import os
 import random
-import resource
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fault_world import digests
+from fault_works import WORKS, Running, Work
 
-from carclf.errors import UserError
+LARGEST_BYTES = 200_000  # of the files that are written here, but of weights
 
-SECONDS = 1.2  # within which a fault comes; a conversion takes about as long
-LARGEST_BYTES = 20_000  # of the files of a data set here
-PARENT = "import sys; from carclf.children import run_child; sys.exit(run_child(sys.argv[1:], what='stage'))"
-
-Disturb = Callable[["subprocess.Popen[bytes]", random.Random], str]
+Disturb = Callable[[Running, random.Random, float], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +24,7 @@ class ProcessFault:
     """A kind of fault that meets a process.
 
     Attributes:
-      disturb: does it to the running process, and says what it did.
+      disturb: does it to the running process, which takes so many seconds undisturbed, and says what it did.
       codes: the exit codes that are right.
       limited: whether the process may only write files up to a random size.
       has_parent: whether the process is the child of the one that is disturbed.
@@ -44,80 +36,89 @@ class ProcessFault:
     has_parent: bool = False
 
 
-def disturb_conversion(fault: ProcessFault, rng: random.Random, *, photos: Path, output: Path) -> tuple[str, str]:
-    """Returns what was done to a conversion of `photos` that replaces the data set in `output`, and what is wrong then.
+@dataclasses.dataclass(frozen=True)
+class Undisturbed:
+    """What a command made without a fault, by name and hash, and how long that took."""
 
-    The second is '' if nothing is.
+    made: dict[str, str]
+    seconds: float
+
+
+def disturb(fault: ProcessFault, work: Work, rng: random.Random, *, world: Path, whole: Undisturbed) -> tuple[str, str]:
+    """Returns what was done to a command at work, and what is wrong then; the second is '' if nothing is.
+
+    Args:
+      fault: its kind.
+      work: the command, in the folder 'work' beside the world.
+      rng: decides when.
+      world: the undamaged world.
+      whole: from `undisturbed`.
     """
-    command = [
-        *(sys.executable, "-m", "carclf.make_tfrecords", f"--input={photos}", f"--output={output}"),
-        *("--folds=3", "--overwrite", f"--workers={rng.choice((1, 2))}"),
-    ]
-    size = rng.randrange(LARGEST_BYTES) if fault.limited else None
-
-    def limit() -> None:
-        if size is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    started = [sys.executable, "-c", PARENT, *command] if fault.has_parent else command
-    with subprocess.Popen(
-        started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit, start_new_session=True
-    ) as process:
-        done = fault.disturb(process, rng)
-        said = b"".join(stream.read() for stream in (process.stdout, process.stderr) if stream and not stream.closed)
-    if size is not None:
-        done = f"no file above {size} bytes"
-    text = said.decode(errors="replace")
-    if process.returncode not in fault.codes:
-        return done, f"exit code {process.returncode}: {text[-300:]}"
-    if "Traceback" in text:
-        return done, text[-300:]
-    return done, _whole(output) or _again(command, output)
+    folder = _fresh(world)
+    work.prepare(world, folder)
+    arguments, before = work.command(world, folder, rng.randrange(100)), work.made(folder)
+    size = rng.choice((rng.randrange(2_000), rng.randrange(LARGEST_BYTES))) if fault.limited else None
+    running = Running(arguments, forked=work.forked, largest_bytes=size, has_parent=fault.has_parent)
+    done = fault.disturb(running, rng, whole.seconds)
+    code, said = running.end()
+    done = f"no file above {size} bytes" if fault.limited else done
+    if code not in fault.codes:
+        return done, f"exit code {code}: {said[-300:]}"
+    if "Traceback" in said:
+        return done, said[-300:]
+    now = work.made(folder)
+    if code == 0 and not fault.has_parent and now != whole.made:
+        return done, f"exit code 0 without its output: {said[-300:]}"
+    if mixed := [
+        name for name, found in now.items() if work.replaces and found not in (before.get(name), whole.made.get(name))
+    ]:
+        return done, f"{mixed[0]} is neither the old file nor the new one"
+    return done, work.fault_in(folder) or _again(arguments, work, folder, whole)
 
 
-def _whole(output: Path) -> str:
-    """Returns what is wrong with the data set in a folder after a fault; '' if nothing is."""
-    from carclf.convert.verify import verify
+def undisturbed(work: Work, *, world: Path) -> Undisturbed:
+    """Returns what a command makes of the folder 'work' beside the world."""
+    folder = _fresh(world)
+    work.prepare(world, folder)
+    started = time.monotonic()
+    code, said = Running(work.command(world, folder, 0), forked=work.forked).end()
+    assert code == 0, said
+    return Undisturbed(work.made(folder), time.monotonic() - started)
 
-    try:
-        verify(str(output), workers=1)
-    except UserError as error:
-        return f"the data set is damaged: {error}"
-    return ""
+
+def _fresh(world: Path) -> Path:
+    folder = world.with_name("work")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
-def _again(command: list[str], output: Path) -> str:
+def _again(arguments: list[str], work: Work, folder: Path, whole: Undisturbed) -> str:
     """Returns what is wrong with what the same command makes of the folder; '' if nothing is."""
-    again = subprocess.run(command, capture_output=True, text=True)
-    if again.returncode:
-        return f"the same command ends with {again.returncode}: {again.stderr[-300:]}"
-    fresh = output.with_name("fresh")
-    undisturbed = [*command[:4], f"--output={fresh}", *command[5:]]
-    subprocess.run(undisturbed, capture_output=True, check=True)
-    return "" if digests(output) == digests(fresh) else "the same command makes another data set"
+    code, said = Running(arguments, forked=work.forked).end()
+    if code:
+        return f"the same command ends with {code}: {said[-300:]}"
+    return "" if work.made(folder) == whole.made else "the same command makes something else"
 
 
 def _signalled(number: int) -> Disturb:
-    def disturb(process: "subprocess.Popen[bytes]", rng: random.Random) -> str:
-        seconds = rng.uniform(0, SECONDS)
+    def send(running: Running, rng: random.Random, whole_seconds: float) -> str:
+        seconds = rng.uniform(0, whole_seconds)
         time.sleep(seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, number)
+        running.send(number)
         return f"{signal.Signals(number).name} after {seconds:.2f} s"
 
-    return disturb
+    return send
 
 
-def _closed_pipe(process: "subprocess.Popen[bytes]", rng: random.Random) -> str:
-    seconds = rng.uniform(0, SECONDS)
+def _closed_pipe(running: Running, rng: random.Random, whole_seconds: float) -> str:
+    seconds = rng.uniform(0, whole_seconds)
     time.sleep(seconds)
-    for stream in (process.stdout, process.stderr):
-        if stream:
-            stream.close()
+    running.close_output()
     return f"nobody reads after {seconds:.2f} s"
 
 
-def _nothing(process: "subprocess.Popen[bytes]", rng: random.Random) -> str:
+def _nothing(running: Running, rng: random.Random, whole_seconds: float) -> str:
     return ""
 
 
@@ -129,3 +130,9 @@ PROCESS_FAULTS: dict[str, ProcessFault] = {
     "closed pipe": ProcessFault(_closed_pipe, codes=(0,)),
     "full disk": ProcessFault(_nothing, codes=(2, 0), limited=True),
 }
+
+
+def choose_work(fault: ProcessFault, rng: random.Random) -> str:
+    """Returns the name of a command that meets the fault; a child of a process is a program of its own."""
+    names = [name for name in WORKS if not fault.has_parent or not WORKS[name].forked or name == "train"]
+    return rng.choices(names, [WORKS[name].share for name in names])[0]

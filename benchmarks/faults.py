@@ -1,4 +1,4 @@
-"""Damages data sets, runs, caches, studies, flag files and processes at random, and judges what commands make of them.
+"""Damages data sets, runs, caches, studies and flag files, and disturbs commands at work, at random, and judges them.
 
 A reader must give the answer of the undamaged files, or refuse in one sentence and change nothing.
 Example: python benchmarks/faults.py --count=1000 --seed=1"""
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fault_kinds import FAULTS, Fault
-from fault_processes import PROCESS_FAULTS, disturb_conversion
+from fault_processes import PROCESS_FAULTS, choose_work, disturb, undisturbed
+from fault_works import WORKS
 from fault_world import READERS, build_world, digests, fresh_copy, silently
 
 from carclf.command import run_command
@@ -26,6 +27,7 @@ from carclf.flags import Options, option
 from carclf.progress import Progress
 
 NOBODY = 65534
+ALL = [*FAULTS, *FAULTS, *PROCESS_FAULTS]  # processes take seconds
 SENTENCE = re.compile(r"[^\n]+(\.|\?| --\w+=\S+)")  # the last word may be that of a command
 
 
@@ -59,7 +61,7 @@ def main(options: FaultOptions) -> int:
     """Injects the faults and prints a table of the kinds; returns 1 if a reader failed."""
     if options.commands:
         select_device("cpu", precision="float32")  # as predict does, but before anything else starts the framework
-    kinds = [options.kind] if options.kind else [*FAULTS, *PROCESS_FAULTS]
+    kinds = [options.kind] if options.kind else ALL
     cases = inject_all(options.count, seed=options.seed, kinds=kinds, commands=options.commands)
     print(table(cases))
     failures = [case for case in cases if case.failure]
@@ -102,9 +104,12 @@ def inject_one(
 ) -> Case:
     """Injects one fault into a copy of a part, lets one reader meet it, and judges."""
     if kind in PROCESS_FAULTS:
-        output = fresh_copy(world, "data", scratch)
-        done, failure = disturb_conversion(PROCESS_FAULTS[kind], rng, photos=world / "photos", output=output)
-        return Case(kind, "process", "make_tfrecords", done, failure)
+        met = PROCESS_FAULTS[kind]
+        name = choose_work(met, rng)
+        if ("process", name) not in answers:
+            answers["process", name] = undisturbed(WORKS[name], world=world)
+        done, failure = disturb(met, WORKS[name], rng, world=world, whole=answers["process", name])
+        return Case(kind, "process", name, done, failure)
     fault = FAULTS[kind]
     part = rng.choice(fault.parts)
     names = [name for name in READERS[part] if not fault.readers or name in fault.readers]

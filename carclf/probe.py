@@ -109,7 +109,10 @@ def check_folds(options: ProbeOptions, manifest: "Manifest") -> None:
       UserError: there are fewer than two folds, or --val_fold is none of them.
     """
     if len(manifest.folds) < 2:
-        raise UserError(f"A probe needs at least 2 folds and {options.data} has {len(manifest.folds)}: convert again.")
+        raise UserError(
+            f"A probe needs at least 2 folds and {options.data} has {len(manifest.folds)}: convert the photos again "
+            "with --folds=5 and --overwrite."
+        )
     if options.val_fold not in manifest.folds:
         raise UserError(
             f"--val_fold={options.val_fold} is not a fold of {options.data}, whose folds are "

@@ -9,6 +9,7 @@ import pytest
 from carclf import hashed_json
 from carclf.errors import UserError
 from carclf.export import ExportOptions
+from carclf.exporting.folder import check_free, new_folder
 from tests.commands import without_progress
 from tests.inference.made_runs import make_run
 
@@ -38,6 +39,10 @@ def test_a_folder_that_is_there_is_kept(home):
     said = refused("--run=one", "--output=taken", folder=home)
     assert said == "Error: The folder taken exists: choose another --output, or add --overwrite to replace it."
     assert "file is a file, but --output must be a folder" in refused("--run=one", "--output=file", folder=home)
+    check_free(home / "taken", overwrite=True)  # as advised
+    with new_folder(home / "taken") as folder:
+        (folder / "model").write_text("")
+    assert [path.name for path in (home / "taken").iterdir()] == ["model"]
 
 
 def test_a_data_set_that_moved_is_asked_for(home):

@@ -1,5 +1,6 @@
 """The command compares backbones, keeps their features, and makes a run that predicts what the best probe says."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 
 from carclf import device, probe
 from carclf.command import expand_flagfiles, parse_command_line
+from carclf.convert.converter import convert
+from carclf.convert.options import ConvertOptions
 from carclf.data.manifest import load_manifest
 from carclf.engines.choice import Engines
 from carclf.errors import UserError
 from carclf.probing import kept
 from carclf.runs import load_members, load_run
 from carclf.train_options import TrainOptions
+from tests.convert.inputs import class_folders, write_files
 
 CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
 
@@ -28,6 +32,21 @@ def probed(dataset, tmp_path_factory):
         patch.setattr(device, "select_device", lambda *_, **__: CPU)
         probe.main(options)
     return options, output
+
+
+def test_a_data_set_of_one_fold_is_converted_as_advised(tmp_path):
+    options = ConvertOptions(
+        input=str(write_files(tmp_path / "photos", class_folders(10))),
+        output=str(tmp_path / "data"),
+        folds=2,
+        workers=1,
+    )
+    first = convert(options)
+    shards = tuple(shard for shard in first.shards if shard.fold != 1)
+    with pytest.raises(UserError, match=r"needs at least 2 folds and .* again with --folds=5 and --overwrite\.$"):
+        probe.check_folds(probe.ProbeOptions(data="data", output="x"), dataclasses.replace(first, shards=shards))
+    again = convert(dataclasses.replace(options, folds=5, overwrite=True))
+    probe.check_folds(probe.ProbeOptions(data="data", output="x"), again)
 
 
 def test_the_table_says_what_the_files_say(probed):

@@ -18,6 +18,8 @@ from carclf.framing import LEAST_DETAIL, RESIZE_MODES, parse_image_size
 from carclf.inference.metrics import FIGURES
 from carclf.metrics import find_metric
 from carclf.runs import Run
+from carclf.runs.run_files import DataEntry
+from carclf.schema import typed
 
 CARD_FILE = "README.md"
 LABELS_FILE = "labels.txt"
@@ -110,7 +112,7 @@ def card_text(
         agreement=_agreement(form, full),
         runtime=_runtime(form),
         stages=[_stage(member) for member in (*parents, run)],
-        data=dict(run.stage["data"]),
+        data=typed(run.stage["data"], DataEntry, at="data", others=True),
         git_commit=run.stage.get("git_commit"),
         files=[_file(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()],
     )
@@ -167,14 +169,17 @@ def _filled(text: str, resize: Resizing) -> str:
 
 def _figures(evaluation: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Returns the title and value of each figure beside the accuracy, first the metric that counts."""
-    known = {row.name: (row.title, evaluation[name]) for name, row in FIGURES.items() if name in evaluation}
+    known = {
+        row.name: (row.title, evaluation[name]) for name, row in FIGURES.items() if evaluation.get(name) is not None
+    }
     name = evaluation.get("metric", "accuracy")
-    first = {} if name == "accuracy" else {name: (find_metric(name).title, evaluation["score"])}
+    score = None if name == "accuracy" else evaluation.get("score")
+    first = {} if score is None else {name: (find_metric(name).title, score)}
     return list((first | known).values())
 
 
 def _weakest(evaluation: Mapping[str, Any]) -> str:
-    seen = [score for score in evaluation["per_class"] if score["photos"]]
+    seen = [score for score in evaluation.get("per_class", ()) if score["photos"]]
     worst = sorted(seen, key=lambda score: score["f1"])[:WEAKEST]
     return ", ".join(f"{plain(score['name'])} (F1 {score['f1']:.2f})" for score in worst)
 

@@ -167,7 +167,8 @@ def _command(run: runs.Run) -> list[str]:
 
 
 def _environment(run: runs.Run) -> list[tuple[str, Any]]:
-    device, data = run.stage.get("device", {}), run.stage["data"]
+    device: Any = run.stage.get("device") or {}
+    data = run.stage["data"]
     rows = [
         ("Device", " × ".join(str(device[key]) for key in ("replicas", "kind") if key in device)),
         ("Backend", device.get("backend")),

@@ -136,6 +136,9 @@ def prepare_folder(opened: OpenRun) -> None:
     """Empties or fills the run's folder, depending on its start; `begin_run` writes the new files."""
     directory = opened.directory
     directory.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        for path in directory.glob(f".{name}.*"):  # what a killed process was writing
+            path.unlink(missing_ok=True)
     if opened.start is Start.RESUME:
         return
     empty_folder(directory)

@@ -396,10 +396,15 @@ def test_a_photo_that_changes_meanwhile_is_named(tmp_path, monkeypatch):
         (source / "train/0/0.jpg").write_bytes(drawn(60))
         return checks
 
-    monkeypatch.setattr(scan, "validate_photos", validated_then_changed)
-    with pytest.raises(UserError, match=r"train/0/0\.jpg changed while it was converted: run the same command again"):
-        converted(source, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(scan, "validate_photos", validated_then_changed)
+        with pytest.raises(
+            UserError, match=r"train/0/0\.jpg changed while it was converted: run the same command again"
+        ):
+            converted(source, tmp_path / "out")
     assert not (tmp_path / "out" / "dataset.json").exists()
+    converted(source, tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(Path(converted(source, tmp_path / "fresh").directory))
 
 
 @pytest.mark.parametrize(

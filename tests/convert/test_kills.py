@@ -195,6 +195,11 @@ def test_a_disk_that_fills_up_is_one_sentence_and_no_data_set(photos, tmp_path):
     assert "Traceback" not in errors
     assert not (tmp_path / "out" / "dataset.json").exists()
     assert not list((tmp_path / "out").rglob("*.tmp"))
+    for name in ("out", "fresh"):  # the same command again, with room
+        process = command(photos, tmp_path / name, "--workers=1")
+        assert process.communicate(timeout=120)[1] is not None
+        assert process.returncode == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
@@ -202,10 +207,13 @@ def test_a_disk_that_refuses_the_commit_is_one_sentence(photos, tmp_path, monkey
     def refuse(temporary, path):
         raise OSError(code, os.strerror(code), path)
 
-    monkeypatch.setattr(storage, "commit", refuse)
-    with pytest.raises(UserError, match=f"{os.strerror(code)}.*free some space.*finished shards are kept"):
-        convert(ConvertOptions(input=str(photos), output=str(tmp_path / "out"), folds=2, workers=1))
+    options = ConvertOptions(input=str(photos), output=str(tmp_path / "out"), folds=2, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "commit", refuse)
+        with pytest.raises(UserError, match=f"{os.strerror(code)}.*free some space.*finished shards are kept"):
+            convert(options)
     assert not (tmp_path / "out" / "dataset.json").exists()
+    assert convert(options).classes
 
 
 def test_space_is_checked_before_a_shard_is_written(photos, tmp_path, monkeypatch):

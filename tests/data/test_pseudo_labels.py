@@ -177,6 +177,7 @@ def test_damage_is_one_sentence(dataset, tmp_path):
     path.write_bytes(content.replace(b"class 2", b"class 1"))
     with pytest.raises(UserError, match=r"pseudo.csv were changed after carclf.predict wrote them: write them again"):
         apply_pseudo_labels(str(path), dataset)
+    assert apply_pseudo_labels(str(written(tmp_path / "pseudo.csv", dataset)), dataset).pseudo_labels
     path.write_bytes(content)
     for changed in (beside.replace(b"1.5", b"2.5"), beside[:-9], b"{}", beside.replace(b'"views"', b'"vistas"')):
         provenance_file(path).write_bytes(changed)

@@ -170,6 +170,36 @@ def test_starting_fresh_empties_the_folder_of_what_we_wrote_there(options, datas
     assert [path.name for path in directory.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("start", [Start.RESUME, Start.FRESH])
+def test_what_a_killed_process_was_writing_is_removed(options, dataset, start):
+    directory = begin(options, dataset)
+    left = [".best.weights.h5.x1y2.weights.h5", ".best.weights.h5.sha256.ab_c.weights.h5.sha256", ".stage.json.k9.json"]
+    for name in [*left, ".carclf.lock", ".notes.txt"]:
+        (directory / name).write_text("half")
+    opening.prepare_folder(opened(directory, start))
+    assert {path.name for path in directory.iterdir() if path.name.startswith(".")} == {".carclf.lock", ".notes.txt"}
+
+
+DAMAGED = {
+    "stage.json": b"{",
+    "metrics.json": b'{"val_accuracy": "x"}',
+    "history.csv": b"epoch\nx\n",
+    "best.weights.h5": b"no weights",
+    "best.weights.h5.sha256": b"\xff",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_run_is_trained_again_with_overwrite(options, dataset, name):
+    directory = begin(options, dataset)
+    (directory / name).write_bytes(DAMAGED[name])
+    again = dataclasses.replace(options, overwrite=True)
+    with open_run(directory, options=again, data=dataset) as run:
+        assert (run.start, run.step) == (Start.FRESH, 0)
+        opening.prepare_folder(run)
+        assert [path.name for path in directory.iterdir()] == [".carclf.lock"]
+
+
 def test_resuming_changes_nothing(options, dataset):
     directory = begin(options, dataset)
     before = tree(directory)

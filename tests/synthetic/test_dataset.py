@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -120,6 +121,9 @@ def test_other_content_is_refused(tmp_path, harm, message):
     harm(finished(tmp_path / "set"))
     with pytest.raises(UserError, match=message):
         dataset.check_output(tmp_path / "set", description=DESCRIPTION)
+    shutil.rmtree(tmp_path / "set")
+    assert not dataset.check_output(tmp_path / "set", description=DESCRIPTION)
+    assert dataset.check_output(finished(tmp_path / "set"), description=DESCRIPTION)
 
 
 def test_a_file_is_refused(tmp_path):

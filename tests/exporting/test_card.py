@@ -1,0 +1,36 @@
+"""The card of a run that has only what the files of every version have."""
+
+import dataclasses
+import json
+
+from carclf import runs
+from carclf.exporting.card import card_text
+from carclf.exporting.checking import Change
+from carclf.exporting.formats import FORMATS
+from carclf.runs.run_files import DataEntry, EvaluationEntry
+from tests.inference.made_runs import make_run
+
+SAME = Change(photos=4, mean=0.0, largest=0.0, same_class=4, accuracy=0.5, run_accuracy=0.5)
+
+
+def required(kind: type) -> set[str]:
+    missing = dataclasses.MISSING
+    return {f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing}
+
+
+def test_a_run_without_anything_that_may_be_missing_has_a_card(dataset, tmp_path):
+    run = make_run(tmp_path / "one", dataset)
+    stage = json.loads((run.directory / runs.STAGE_FILE).read_text())
+    stage = {name: stage[name] for name in ("format_version", "options", "data")}
+    stage["data"] = {name: value for name, value in stage["data"].items() if name in required(DataEntry)}
+    evaluation = {"photos": 4, "accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "metric": "macro_f1"}
+    assert {*evaluation} == {*required(EvaluationEntry), "metric"}
+    (run.directory / runs.STAGE_FILE).write_text(json.dumps(stage))
+    (run.directory / runs.METRICS_FILE).write_text(json.dumps({"val_accuracy": 0.5, "evaluation": evaluation}))
+    text = card_text(
+        run=runs.load_run(run.directory), parents=[], form=FORMATS["onnx"], folder=tmp_path, resize=None,
+        identical=SAME, full=SAME, larger=SAME,
+    )  # fmt: skip
+    assert f"\nPhotos at most {run.max_side} pixels long.\n" in text
+    assert "| accuracy | 95 % interval |\n" in text
+    assert "weakest" not in text
