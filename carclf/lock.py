@@ -20,6 +20,7 @@ from carclf.errors import UserError
 
 LOCK_FILE = ".carclf.lock"
 RENEWAL_SECONDS = 30.0
+NAMING_SECONDS = 2.0  # within which a process that has got a folder writes who it is
 STALE_SECONDS = 300.0  # since the last renewal by a process of another host
 
 
@@ -47,13 +48,25 @@ def holding(directory: Path, *, doing: str, option: str) -> Iterator[None]:
         file = directory / LOCK_FILE
         held = here is False or (here is None and is_alive_here(read_holder(file))) or _renewed_elsewhere(directory)
         if held or not _take(file, holder := holder_of_this_process(), option=option):
-            raise UserError(in_use(str(directory), read_holder(file), doing=doing, option=option))
+            raise UserError(in_use(str(directory), _named_holder(file), doing=doing, option=option))
         try:
             with _keeping(file, token=holder["token"]):
                 yield
         finally:
             with contextlib.suppress(OSError):  # it is not empty
                 directory.rmdir()
+
+
+def _named_holder(file: Path) -> dict[str, Any]:
+    """Returns the holder that a lock file names, which may have got the folder just now; empty if none is named."""
+    ends = time.monotonic() + NAMING_SECONDS
+    while True:
+        holder = read_holder(file)
+        if holder and (holder["host"] != socket.gethostname() or is_alive_here(holder)):
+            return holder
+        if time.monotonic() > ends:
+            return {}
+        time.sleep(NAMING_SECONDS / 100)
 
 
 def in_use(place: str, holder: dict[str, Any], *, doing: str, option: str) -> str:

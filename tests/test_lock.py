@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,25 @@ def test_who_is_refused_leaves_the_folder_to_a_holder_that_has_written_nothing_y
 
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(fcntl, "flock", locked)
+    monkeypatch.setattr(lock, "NAMING_SECONDS", 0.0)
     with pytest.raises(UserError, match=r"^Another process is training in .*run: wait"), held(tmp_path / "run"):
         pass
     assert (tmp_path / "run").is_dir()
+
+
+def test_of_two_that_start_at_once_the_second_names_the_first_and_no_process_that_is_gone(tmp_path, monkeypatch):
+    import fcntl
+
+    def locked(handle, operation):
+        raise BlockingIOError
+
+    (tmp_path / "run").mkdir()
+    file = tmp_path / "run" / lock.LOCK_FILE
+    file.write_text(json.dumps(lock.holder_of_this_process() | {"pid": 7, "started": 5.0}))  # left by a killed process
+    monkeypatch.setattr(fcntl, "flock", locked)
+    monkeypatch.setattr(time, "sleep", lambda seconds: file.write_text(json.dumps(lock.holder_of_this_process())))
+    with pytest.raises(UserError, match=rf"^Process {os.getpid()} on host "), held(tmp_path / "run"):
+        pass
 
 
 def test_a_lock_that_cannot_be_removed_is_no_reason_to_fail(tmp_path, monkeypatch):
