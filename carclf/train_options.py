@@ -275,6 +275,13 @@ class TrainOptions(Options):
         since="0.2",
         group=_MODEL,
     )
+    engine: str = option(
+        "keras",
+        "What computes the features that are kept, on a CPU; each with the extra of its name.",
+        names="carclf.engines.table:ENGINES",
+        since="0.2",
+        group=_MODEL,
+    )
     head_start: str = option(
         "auto",
         "How a head begins: random, or from a logistic regression on kept features; auto is the regression where "

@@ -17,13 +17,13 @@ from carclf.engines.choice import Engines
 from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
-from carclf.probing.engine_model import EngineModel
 from carclf.probing.extractors import Extractor
 from carclf.progress import Progress
 from carclf.recipe import parse_recipe
 from carclf.runs.weights_files import is_whole, replacing_weights
 from carclf.schema import typed
 from carclf.train_options import TrainOptions
+from carclf.training.engine_model import EngineModel
 
 FORMAT = 1
 VIEWS = {"undrawn": "", "mirrored": "flip(p=1)"}  # recipe of each view

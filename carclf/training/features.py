@@ -13,6 +13,7 @@ import tensorflow as tf
 from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import ordered_batches
+from carclf.engines.choice import Engines
 from carclf.errors import UserError
 from carclf.framing import Framing, Rendering
 from carclf.model.photo_classifier import build_photo_classifier
@@ -20,6 +21,7 @@ from carclf.model.pooling import AttentionPooling
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
 from carclf.runs.weights_files import is_whole, replacing_weights
+from carclf.training.engine_model import EngineModel
 
 PART_BYTES = 1 << 28  # of features in memory at a time
 
@@ -88,6 +90,7 @@ def compute_features(
     jit: bool,
     directory: Path,
     cache: DecodedCache | None = None,
+    engines: Engines | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Returns (training, validation): [N, …] of the training photos for each view, and [M, …], undrawn.
 
@@ -110,6 +113,7 @@ def compute_features(
       jit: whether XLA compiles the step.
       directory: folder of the files; belongs to one run.
       cache: decoded photos.
+      engines: the engine that computes them in Keras's place, if one was asked for.
 
     Raises:
       UserError: feature maps hold values that are too large to keep.
@@ -117,6 +121,7 @@ def compute_features(
     kept = _kept(classifier)
     extractor = build_photo_classifier(keras.Model(classifier.input, kept), framing=framing, rendering=rendering)
     extractor.compile(jit_compile=jit)
+    engines = engines or Engines()
     directory.mkdir(parents=True, exist_ok=True)
 
     counts = [sum(shard.count for shard in shards) for shards in [train_shards] * len(views) + [val_shards]]
@@ -142,7 +147,10 @@ def compute_features(
             shape = (photos, *kept.shape[1:])
             with replacing_weights(path) as temporary:
                 array = np.lib.format.open_memmap(temporary, "w+", _dtype_of(kept), shape)
-                _fill(array, extractor, batches, batch_size=batch_size, progress=progress)
+                if engines.candidates:
+                    _fill_by_engine(array, extractor, batches(), engines=engines, jit=jit, progress=progress)
+                else:
+                    _fill(array, extractor, batches, batch_size=batch_size, progress=progress)
         return np.load(path, mmap_mode="r")
 
     with Progress("Computing features", total=sum(counts)) as progress:
@@ -174,11 +182,39 @@ def _fill(
         )
         data = batches(first=first, count=part).map(lambda inputs, *_: inputs)
         found = extractor.predict(data, verbose=0, callbacks=[counting])
-        rows = array[start : start + len(found)]
-        with np.errstate(over="ignore"):
-            rows[:] = found[: len(rows)]
-        if array.dtype == np.float16 and not np.isfinite(rows).all():
-            raise UserError(
-                "The backbone's feature maps hold values that are not finite in the 16 bits in which they are kept: "
-                "train on photos with --nokeep_features --feature_views=0."
-            )
+        _keep(found, array[start : start + len(found)])
+
+
+def _fill_by_engine(
+    array: np.ndarray,
+    extractor: keras.Model,
+    batches: tf.data.Dataset,
+    *,
+    engines: Engines,
+    jit: bool,
+    progress: Progress,
+) -> None:
+    """As `_fill`, by the engine that was asked for, from the first batch on: the same in a run that is resumed."""
+    network = EngineModel(extractor, engines=engines, images=len(array), jit=jit)
+    done = 0
+    for inputs, *_ in batches.as_numpy_iterator():
+        found = network(inputs)
+        rows = array[done : done + len(found)]
+        _keep(found, rows)
+        done += len(rows)
+        progress.add(len(rows))
+
+
+def _keep(found: np.ndarray, rows: np.ndarray) -> None:
+    """Writes features without those of padding.
+
+    Raises:
+      UserError: a value is too large for the type in which feature maps are kept.
+    """
+    with np.errstate(over="ignore"):
+        rows[:] = found[: len(rows)]
+    if rows.dtype == np.float16 and not np.isfinite(rows).all():
+        raise UserError(
+            "The backbone's feature maps hold values that are not finite in the 16 bits in which they are kept: "
+            "train on photos with --nokeep_features --feature_views=0."
+        )

@@ -15,6 +15,7 @@ from carclf.data.features import feature_batches, ordered_feature_batches
 from carclf.data.index import read_index, select, sizes_for
 from carclf.data.manifest import Shard
 from carclf.data.pipeline import training_batches, training_shards, validation_batches
+from carclf.engines.choice import Engines
 from carclf.recipe import parse_recipe
 from carclf.training.features import check_room, compute_features
 from carclf.training.stage import Stage
@@ -82,7 +83,9 @@ def check_room_for_features(stage: Stage, classifier: keras.Model) -> None:
         check_room(classifier, photos=photos, directory=stage.directory / runs.FEATURES_FOLDER)
 
 
-def stage_features(stage: Stage, classifier: keras.Model, *, cache: DecodedCache | None) -> StageFeatures:
+def stage_features(
+    stage: Stage, classifier: keras.Model, *, cache: DecodedCache | None, engines: Engines
+) -> StageFeatures:
     """Returns the features that the stage keeps, and computes those that its folder does not hold."""
     options, manifest = stage.options, stage.manifest
     assert stage.features
@@ -103,7 +106,10 @@ def stage_features(stage: Stage, classifier: keras.Model, *, cache: DecodedCache
             jit=stage.device.jit,
             directory=stage.directory / runs.FEATURES_FOLDER,
             cache=cache,
+            engines=engines,
         )
+    if engines.used:
+        print(f"Engine: {engines.describe()}.", flush=True)
     return StageFeatures(training, validation, train_shards, val_shards)
 
 

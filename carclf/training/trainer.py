@@ -12,6 +12,7 @@ from carclf.data.index import sizes_for
 from carclf.data.input_clock import InputClock
 from carclf.data.pipeline import training_rows
 from carclf.device import leave_other_hosts
+from carclf.engines.choice import Engines, plan_engines
 from carclf.model.head_start import divide_logits
 from carclf.model.weights import load_weights_file
 from carclf.runs.opening import OpenRun, Start
@@ -49,11 +50,13 @@ class Trainer:
       model: the photo classifier around it.
 
     Raises:
-      UserError: the backbone's input is not what its weights expect, or the disk has no room for kept features.
+      UserError: the backbone's input is not what its weights expect, the disk has no room for kept features, or the
+        engine that is to compute them cannot.
     """
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
+        self._engines = plan_engines(stage.options.engine, stage.device) if stage.features else Engines()
         self.classifier, self.model = make_models(stage)
         check_input(stage, self.classifier)
         check_room_for_features(stage, self.classifier)
@@ -115,7 +118,7 @@ class Trainer:
         started = time.perf_counter()
         if stage.features:
             with reporting_failures(phase):
-                features = stage_features(stage, classifier, cache=cache)
+                features = stage_features(stage, classifier, cache=cache, engines=self._engines)
                 if stage.features.regression:
                     start_from_regression(stage, classifier, features)
                 train_data_from, val_data = feature_data(stage, features)

@@ -17,14 +17,14 @@ class EngineModel:
     """Batches of arrays to features, in one thread.
 
     Attributes:
-      width: D, the number of features.
+      width: of the last axis of the features.
     """
 
     def __init__(self, model: keras.Model, *, engines: Engines, images: int, jit: bool) -> None:
         """A model that Keras computes at first.
 
         Args:
-          model: from `build_photo_classifier`, of a network whose outputs are features [B, D].
+          model: from `build_photo_classifier`, of a network whose outputs are features [B, …].
           engines: that may take over.
           images: how many are to be computed.
           jit: whether XLA compiles it.
@@ -36,7 +36,7 @@ class EngineModel:
         self._switch = Switch(engines, network_of(model), images=images, difference=feature_difference)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the features, float32 [B, D], of the pipeline's arrays."""
+        """Returns the features, float32 [B, …], of the pipeline's arrays."""
         if self._switch.taken_over:
             return self._by_engine(inputs)
         started = time.perf_counter()
