@@ -3,6 +3,8 @@
 tools/make_tfrecords.py does the same.
 """
 
+import os
+
 from carclf.command import run_command
 from carclf.convert.options import ConvertOptions
 
@@ -15,6 +17,9 @@ Example: python tools/make_tfrecords.py --input=cars.zip --output=data/cars"""
 
 def main(options: ConvertOptions) -> None:
     """Converts or verifies the data set."""
+    # NumPy reads it when it is imported, here and in every worker. Each worker has a core of its own, where the threads
+    # of OpenBLAS, one for each core in each worker, would only take turns.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if options.verify:
         from carclf.convert.verify import table, verify
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from carclf import storage
+from carclf import make_tfrecords, storage
 from carclf.convert import scan, shards
 from carclf.convert.converter import convert
 from carclf.convert.folds import order_key
@@ -624,3 +624,14 @@ def test_without_beam_the_extra_is_named(tmp_path, monkeypatch):
     source = write_files(tmp_path / "cars", competition())
     with pytest.raises(UserError, match=r"Apache Beam, which is not installed: pip install -e \S+\[beam\]"):
         converted(source, tmp_path / "out", runner="beam")
+
+
+def test_each_worker_calculates_in_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")  # so that it is restored
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    folder = write_files(tmp_path / "photos", class_folders(6))
+    make_tfrecords.main(ConvertOptions(input=str(folder), dry_run=True, folds=2))
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    make_tfrecords.main(ConvertOptions(input=str(folder), dry_run=True, folds=2))
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
