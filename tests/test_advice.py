@@ -8,8 +8,9 @@ import keras.applications
 import pytest
 
 from carclf import advice
-from carclf.advice import FAST, LARGE_HEAD, PACKAGED_HEAD, SMALL, after_conversion, after_search, after_training
-from carclf.command import find_stage, parse_command_line
+from carclf.advice import ON_GPU, ON_TPU, PACKAGED_HEAD, SMALL, after_conversion, after_search, after_training
+from carclf.command import parse_command_line
+from carclf.model.at_hand import DOWNLOADS
 from carclf.model.backbones import BACKBONES
 from carclf.train_options import TrainOptions
 from tests.commands import open_door
@@ -26,11 +27,12 @@ def next_line(said: str) -> list[str]:
 def machine(monkeypatch, tmp_path):
     """Returns a function that sets whether there is an accelerator, and which weights Keras has downloaded."""
 
-    def made(*, accelerator: bool, weights: tuple[str, ...] = (), package: bool = False) -> None:
+    def made(*, accelerator: bool, tpu: bool = False, weights: tuple[str, ...] = (), package: bool = False) -> None:
         module = "carclf" if package else "a_module_that_nobody_has"
         for name in ("PACKAGED", "PACKAGED_HEAD"):
             monkeypatch.setattr(advice, name, dataclasses.replace(getattr(advice, name), weights_module=module))
         monkeypatch.setattr(advice, "accelerator_present", lambda: accelerator)
+        monkeypatch.setattr(advice, "tpu_present", lambda: tpu)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
         for name in weights:
             path = tmp_path / "keras" / "models" / name
@@ -41,20 +43,24 @@ def machine(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "photos", "stage"),
-    [(False, 900, SMALL), (False, 40_000, SMALL), (True, 900, LARGE_HEAD), (True, 40_000, FAST)],
+    ("accelerator", "tpu", "photos", "stage", "own"),
+    [
+        (False, False, 900, SMALL, "best"),
+        (False, False, 2_000, SMALL, "lite0_224_head"),
+        (True, False, 40_000, ON_GPU, "best"),
+        (True, True, 900, ON_TPU, "best"),
+    ],
 )
-def test_the_stage_fits_photos_device_and_weights(machine, accelerator, photos, stage):
-    machine(accelerator=accelerator)
+def test_the_stage_fits_photos_device_and_weights(machine, accelerator, tpu, photos, stage, own):
+    machine(accelerator=accelerator, tpu=tpu)
     first, better, packaged = after_conversion("data", train_photos=photos)
     assert first == "Next: python -m carclf.train --stage=scratch_96 --data=data"
     assert better.startswith(f"Better, but it first fetches {stage.megabytes} MB of ImageNet weights: python -m ")
-    machine(accelerator=accelerator, weights=(stage.weights_file,))
+    machine(accelerator=accelerator, tpu=tpu, weights=(stage.weights_file,))
     (only,) = after_conversion("data", train_photos=photos)
     assert only == f"Next: python -m carclf.train --stage={stage.name} --data=data"
     assert better.endswith(only.removeprefix("Next: "))
     assert packaged.startswith("Without that download: ")
-    own = "best" if photos < 2_000 else "lite0_224_head"
     assert packaged.endswith(f", then python -m carclf.train --stage={own} --data=data")
 
 
@@ -70,7 +76,7 @@ def test_weights_that_pip_installed_come_before_a_network_from_scratch(machine):
     machine(accelerator=True, package=True)
     first, better = after_conversion("data", train_photos=900)
     assert first.endswith("--stage=best --data=data")
-    assert "b3_300_head" in better
+    assert "--stage=best_gpu" in better
     machine(accelerator=False, package=True, weights=(SMALL.weights_file,))
     assert "mobilenet_v2_224_head" in after_conversion("data", train_photos=900)[0]
 
@@ -87,21 +93,28 @@ def test_few_photos_take_a_batch_that_they_fill(machine):
     assert "batch_size" not in after_conversion("data", train_photos=32)[0]
 
 
-@pytest.mark.parametrize("stage", [SMALL, FAST, LARGE_HEAD], ids=lambda stage: stage.name)
-def test_the_weights_file_is_the_one_that_keras_would_fetch(stage, monkeypatch):
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "efficientnet_b3"])
+def test_the_weights_file_is_the_one_that_keras_would_fetch(name, monkeypatch):
     asked = []
 
     def get_file(name, *args, **kwargs):
         asked.append(name)
         raise ConnectionError
 
-    options = parse_command_line(TrainOptions, [f"--flagfile={find_stage(stage.name)}"], description="")
-    row = BACKBONES[options.backbone]
+    row = BACKBONES[name]
     module = {"MobileNetV2": "mobilenet_v2"}.get(row.builder.split(":")[1], "efficientnet")
     monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", get_file)
     with pytest.raises(ConnectionError):
         getattr(keras.applications, row.builder.split(":")[1])(include_top=False, input_shape=(224, 224, 3))
-    assert asked == [stage.weights_file]
+    assert asked == [DOWNLOADS[name]]
+
+
+def test_a_suggested_stage_has_the_weights_that_it_names():
+    for stage in (SMALL, ON_GPU, ON_TPU):
+        schedule = parse_command_line(TrainOptions, [f"--stage={stage.name}"], description="").stages
+        for name in schedule.split(",") if schedule else [stage.name]:
+            options = parse_command_line(TrainOptions, [f"--stage={name}"], description="")
+            assert DOWNLOADS[options.backbone] == stage.weights_file
 
 
 @pytest.mark.parametrize(("hidden", "files", "present"), [("0", ["x"], True), ("-1", ["x"], False), ("0", [], False)])

@@ -2,11 +2,15 @@
 
 import importlib.util
 
-from carclf.advice import FAST, LARGE_HEAD, SMALL
+from carclf.advice import ON_GPU, SMALL, is_downloaded
 from carclf.model.backbones import BACKBONES, Backbone
 
-# Rows whose Keras download may be in Keras's folder already.
-DOWNLOADED = {"mobilenet_v2": SMALL, "efficientnet_b0": FAST, "efficientnet_b3": LARGE_HEAD}
+# Rows whose Keras download may be in Keras's folder already, and its name there.
+DOWNLOADS = {
+    "mobilenet_v2": SMALL.weights_file,
+    "efficientnet_b0": "efficientnetb0_notop.h5",
+    "efficientnet_b3": ON_GPU.weights_file,
+}
 
 
 def backbones_at_hand() -> list[Backbone]:
@@ -17,4 +21,4 @@ def backbones_at_hand() -> list[Backbone]:
 def _at_hand(row: Backbone) -> bool:
     if row.weights_package:
         return importlib.util.find_spec(row.weights_package.replace("-", "_")) is not None
-    return row.name in DOWNLOADED and DOWNLOADED[row.name].at_hand
+    return row.name in DOWNLOADS and is_downloaded(DOWNLOADS[row.name])
