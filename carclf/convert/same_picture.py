@@ -55,14 +55,16 @@ class Picture:
     def detail(self) -> np.ndarray:
         """The detail of its coarse whole, float32 [26, 26], the first of `details`."""
         side = SOURCE_SIDE // COARSE_SIDE
-        return _detail(self.pixels.reshape(COARSE_SIDE, side, COARSE_SIDE, side).mean(axis=(1, 3)))
+        coarse = self.pixels.reshape(COARSE_SIDE, side, COARSE_SIDE, side).mean(axis=(1, 3))
+        return _detail(coarse)
 
     @functools.cached_property
     def details(self) -> np.ndarray:
         """The detail of its coarse windows, float32 [15, 15, 26, 26], by STARTS down and across."""
-        cuts = _start_cuts().reshape(-1, SOURCE_SIDE)
-        windows = (cuts @ self.pixels @ cuts.T).reshape(len(STARTS), COARSE_SIDE, len(STARTS), COARSE_SIDE)
-        return _detail(windows.swapaxes(1, 2))
+        inside, blocks = _start_maps()
+        windows = inside @ self.pixels @ inside.T - blocks @ self.pixels @ blocks.T
+        side = len(windows) // len(STARTS)
+        return _normalised(windows.reshape(len(STARTS), side, len(STARTS), side).swapaxes(1, 2))
 
 
 def likeness(one: Picture, other: Picture) -> float:
@@ -88,29 +90,31 @@ def _within(one: Picture, other: Picture) -> float:
 
 
 @functools.cache
-def _start_cuts() -> np.ndarray:
-    """Returns float32 [15, 32, 128], for each of STARTS the map that cuts 128 samples to 32, by area."""
-    sample, cuts = np.arange(SOURCE_SIDE), []
-    for start in STARTS:
-        edges = _edges(*start, COARSE_SIDE)
-        overlap = np.minimum(edges[1:, None], sample + 1) - np.maximum(edges[:-1, None], sample)
-        cuts.append(np.maximum(overlap, 0.0) / np.maximum(np.diff(edges), 1e-3)[:, None])
-    return np.stack(cuts).astype(np.float32)
+def _start_maps() -> tuple[np.ndarray, np.ndarray]:
+    """Returns the maps from 128 samples to the inside of windows of 32, for each of STARTS, and to its blocks' means.
+
+    Their difference on both axes is `_detail`; float32 [15 · 26, 128] each.
+    """
+    border = round(BORDER * COARSE_SIDE)
+    means = np.kron(np.eye(COARSE_SIDE // BLOCK), np.full((BLOCK, BLOCK), 1 / BLOCK))
+    cuts = [_cut(*start, COARSE_SIDE) for start in STARTS]
+    inside, blocks = (
+        np.concatenate([(one @ cut)[border:-border] for cut in cuts]) for one in (np.eye(COARSE_SIDE), means)
+    )
+    return inside.astype(np.float32), blocks.astype(np.float32)
 
 
 def _refined(one: np.ndarray, other: np.ndarray, margins: tuple[float, ...]) -> float:
     """Returns the correlation at the margins that Gauss-Newton steps reach from the given ones, if they improve it."""
     sums = np.pad(one.cumsum(axis=0, dtype=np.float64).cumsum(axis=1), ((1, 0), (1, 0)))
     wanted = _detail(other.reshape(SIDE, SOURCE_SIDE // SIDE, SIDE, SOURCE_SIDE // SIDE).mean(axis=(1, 3))).ravel()
-    place, detail = np.array(margins), _detail(_window(sums, *margins)).ravel()
+    place, detail = np.array(margins), _window_details(sums, np.array([margins]))[0]
     best = float(detail @ wanted)
     for least in LEAST_AFTER_STEP:
-        changes = np.stack(
-            [_detail(_window(sums, *(place + move))).ravel() - detail for move in DIFFERENCE * np.eye(4)], axis=1
-        )
+        changes = (_window_details(sums, place + DIFFERENCE * np.eye(4)) - detail).T
         step = np.linalg.lstsq(changes, wanted - detail, rcond=None)[0] * DIFFERENCE
         place = place + np.clip(step, -LONGEST_STEP, LONGEST_STEP)
-        detail = _detail(_window(sums, *place)).ravel()
+        detail = _window_details(sums, place[None])[0]
         score, before = float(detail @ wanted), best
         best = max(best, score)
         if not least <= best < SAME_PICTURE or score < before:
@@ -118,25 +122,22 @@ def _refined(one: np.ndarray, other: np.ndarray, margins: tuple[float, ...]) -> 
     return best
 
 
-def _window(sums: np.ndarray, left: float, right: float, top: float, bottom: float) -> np.ndarray:
-    """Returns float64 [64, 64], a picture without its margins, by area.
+def _window_details(sums: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Returns float64 [N, 54²], the detail of a picture without its margins, by area.
 
     Args:
       sums: float64 [129, 129], of all pixels above and to the left.
-      left: margin, a fraction of the width.
-      right: the same.
-      top: a fraction of the height.
-      bottom: the same.
+      margins: at the left, right, top and bottom, as fractions of a side, float64 [N, 4].
     """
-    rows, columns = _edges(top, bottom, SIDE), _edges(left, right, SIDE)
-    at = _between(_between(sums, rows).T, columns).T
-    areas = np.maximum(np.diff(rows), 1e-3)[:, None] * np.maximum(np.diff(columns), 1e-3)
-    return np.asarray(np.diff(np.diff(at, axis=0), axis=1) / areas)
-
-
-def _edges(first: float, last: float, count: int) -> np.ndarray:
-    """Returns float64 [count + 1], the edges of equal parts between two margins, in samples; none lies outside."""
-    return np.clip(np.linspace(first, 1.0 - last, count + 1) * SOURCE_SIDE, 0, SOURCE_SIDE)
+    windows, above = [], dict[tuple[float, float], np.ndarray]()
+    for left, right, top, bottom in margins.tolist():
+        if (top, bottom) not in above:
+            rows = _edges(top, bottom, SIDE)
+            above[top, bottom] = (np.diff(_between(sums, rows), axis=0) / np.maximum(np.diff(rows), 1e-3)[:, None]).T
+        columns = _edges(left, right, SIDE)
+        at = np.diff(_between(above[top, bottom], columns), axis=0) / np.maximum(np.diff(columns), 1e-3)[:, None]
+        windows.append(at.T)
+    return _detail(np.stack(windows)).reshape(len(margins), -1)
 
 
 def _between(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -145,12 +146,30 @@ def _between(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.asarray(values[below] + (positions - below)[:, None] * (values[below + 1] - values[below]))
 
 
+def _edges(first: float, last: float, count: int) -> np.ndarray:
+    """Returns float64 [count + 1], the edges of equal parts between two margins, in samples; none lies outside."""
+    return np.clip(np.linspace(first, 1.0 - last, count + 1) * SOURCE_SIDE, 0, SOURCE_SIDE)
+
+
+def _cut(first: float, last: float, count: int) -> np.ndarray:
+    """Returns float64 [count, 128], the map from 128 samples to equal parts between two margins, by area."""
+    edges, sample = _edges(first, last, count), np.arange(SOURCE_SIDE)
+    overlap = np.minimum(edges[1:, None], sample + 1) - np.maximum(edges[:-1, None], sample)
+    return np.asarray(np.maximum(overlap, 0.0) / np.maximum(np.diff(edges), 1e-3)[:, None])
+
+
 def _detail(windows: np.ndarray) -> np.ndarray:
     """Returns [..., i, i], the inside of windows [..., s, s] less its means over blocks: mean 0, length 1."""
     *outer, side, _ = windows.shape
-    blocks = windows.reshape(*outer, side // BLOCK, BLOCK, side // BLOCK, BLOCK)
-    detail = (blocks - blocks.mean(axis=(-3, -1), keepdims=True)).reshape(windows.shape)
-    border = round(BORDER * side)
-    inside = detail[..., border : side - border, border : side - border]
-    inside = inside - inside.mean(axis=(-2, -1), keepdims=True)
-    return np.asarray(inside / np.maximum(np.linalg.norm(inside, axis=(-2, -1), keepdims=True), 1e-6))
+    border, blocks = round(BORDER * side), windows.reshape(*outer, side // BLOCK, BLOCK, side // BLOCK, BLOCK)
+    means = blocks.mean(axis=(-3, -1))
+    detail = windows - means.repeat(BLOCK, axis=-2).repeat(BLOCK, axis=-1)
+    return _normalised(detail[..., border : side - border, border : side - border])
+
+
+def _normalised(details: np.ndarray) -> np.ndarray:
+    """Returns details [..., i, i] with mean 0 and length 1."""
+    flat = details.reshape(*details.shape[:-2], -1)
+    flat = flat - flat.mean(axis=-1, keepdims=True)
+    length = np.sqrt(np.einsum("...i,...i->...", flat, flat))[..., None]
+    return np.asarray(flat / np.maximum(length, 1e-6)).reshape(details.shape)

@@ -21,7 +21,7 @@ from carclf.convert.linkage import alike_groups, picture_groups
 from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
-from carclf.convert.same_picture import SAME_PICTURE, likeness, read_picture
+from carclf.convert.same_picture import SAME_PICTURE, STARTS, Picture, _cut, likeness, read_picture
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.sources import Entry
 from carclf.convert.turned_copies import TURNS, turn
@@ -377,6 +377,18 @@ def test_crops_of_any_margins_up_to_six_hundredths_are_the_same_picture(original
         cut = encoded(cropped(opened(raw), left=left, top=top, right=right, bottom=bottom))
         found.append(likeness(read_picture(raw, max_side=640), read_picture(cut, max_side=640)) > SAME_PICTURE)
     assert np.mean(found) >= 0.97
+
+
+@pytest.mark.parametrize(("down", "across"), [(0, 0), (3, 7), (12, 1), (14, 14)])
+def test_the_detail_of_a_coarse_window_is_what_its_blocks_lack(down, across):
+    pixels = np.random.default_rng(2).uniform(0, 255, (128, 128)).astype(np.float32)
+    window = _cut(*STARTS[down], 32) @ pixels @ _cut(*STARTS[across], 32).T
+    detail = window - window.reshape(8, 4, 8, 4).mean(axis=(1, 3)).repeat(4, axis=0).repeat(4, axis=1)
+    inside = detail[3:-3, 3:-3] - detail[3:-3, 3:-3].mean()
+    found = Picture(pixels).details[down, across]
+    np.testing.assert_allclose(found, inside / np.linalg.norm(inside), atol=1e-5)
+    if down == across == 0:
+        np.testing.assert_allclose(Picture(pixels).detail, found, atol=1e-5)
 
 
 def test_likeness_is_that_of_the_best_place_and_scale(originals):
