@@ -21,6 +21,7 @@ LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, 
 
 LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
 PAIRS_PER_TASK = 64
+PICTURES_KEPT = 32  # in memory by a worker, 0.7 MB each; hardly any is compared again later
 # Reading and comparing them takes milliseconds of a core per pair, so the number of pairs is limited.
 LEAST_COMPARED = 3000  # pairs, in any data set
 PHOTOS_PER_COMPARISON = 4
@@ -85,7 +86,7 @@ def _compare(workers: Pool, photos: Sequence[Photo], pairs: Sequence[Pair]) -> l
 
 
 def _compare_task(context: Context, task: list[tuple[tuple[int, str], tuple[int, str]]]) -> list[bool]:
-    @functools.cache
+    @functools.lru_cache(maxsize=PICTURES_KEPT)
     def picture(source: int, name: str) -> Picture:
         return read_picture(context.reader.read(source, name), max_side=context.max_side)
 

@@ -39,8 +39,7 @@ def search(index: Index, shapes: np.ndarray, start: int) -> Found:
     scores = [np.zeros(0, np.float32)]
     for at in range(0, len(owner), PAIRS):
         part = slice(at, at + PAIRS)
-        mine, mine_of = np.unique(owner[part], return_inverse=True)
-        turned = turn(index.thumbnails[mine], shapes[mine])[mine_of, window[part]]
+        turned = turn(index.thumbnails[owner[part]], shapes[owner[part]], np.array(TURNS)[window[part]])
         theirs, theirs_of = np.unique(other[part], return_inverse=True)
         whole = details(index.thumbnails[theirs], margins=MARGINS[:1])[theirs_of, 0]
         scores.append(np.einsum("pi,pi->p", details(turned, margins=MARGINS[:1])[:, 0], whole))
@@ -70,29 +69,32 @@ def turned_hashes(thumbnails: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 def _turned_coefficients(twentieths: int) -> np.ndarray:
     """Returns float64 [256, 384], the map from a thumbnail to the DCT coefficients of it turned by each of TURNS."""
     samples = np.eye(THUMBNAIL_SIDE**2).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    turned = turn(samples, np.full(len(samples), twentieths / 20, np.float32))
+    shapes = np.full(len(samples), twentieths / 20)
+    turned = np.stack([turn(samples, shapes, np.full(len(samples), radians)) for radians in TURNS], axis=1)
     return np.asarray(cosines() @ turned @ cosines().T).reshape(len(samples), -1)
 
 
-def turn(thumbnails: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Returns the thumbnails turned by each of TURNS about their centres as the photos are, float32 [n, 6, 16, 16].
+def turn(thumbnails: np.ndarray, shapes: np.ndarray, radians: np.ndarray) -> np.ndarray:
+    """Returns thumbnails turned counter-clockwise about their centres as the photos are, float32 [n, 16, 16].
 
     Outside of a photo, its edge is repeated.
 
     Args:
       thumbnails: numbers [n, 16, 16], of photos squashed to a square.
-      shapes: float32 [n], width / height of the photos.
+      shapes: numbers [n], width / height of the photos.
+      radians: numbers [n].
     """
     centres = (np.arange(THUMBNAIL_SIDE, dtype=np.float32) + 0.5) * 2 / THUMBNAIL_SIDE - 1
     down, across = np.meshgrid(centres, centres, indexing="ij")
-    cosine, sine = (f(np.array(TURNS, np.float32))[None, :, None, None] for f in (np.cos, np.sin))
-    shape = shapes[:, None, None, None]
+    cosine, sine, shape = (
+        numbers[:, None, None].astype(np.float32) for numbers in (np.cos(radians), np.sin(radians), shapes)
+    )
     rows = _samples(sine * across * shape + cosine * down)
     columns = _samples(cosine * across - sine * down / shape)
     above, left = (np.minimum(places.astype(np.int32), THUMBNAIL_SIDE - 2) for places in (rows, columns))
     weight_down, weight_across = (rows - above).astype(np.float32), (columns - left).astype(np.float32)
     flat = thumbnails.reshape(-1).astype(np.float32)
-    number = np.arange(len(thumbnails), dtype=np.int32)[:, None, None, None]
+    number = np.arange(len(thumbnails), dtype=np.int32)[:, None, None]
     first = (number * THUMBNAIL_SIDE + above) * THUMBNAIL_SIDE + left
     upper, lower = (
         flat[first + step] * (1 - weight_across) + flat[first + step + 1] * weight_across

@@ -349,7 +349,7 @@ def test_a_turned_thumbnail_is_that_of_the_turned_photo(originals, number):
         image = opened(raw)
         copy = check_of(encoded(turned(image, np.degrees(TURNS[number])), quality=95)).thumbnail
         before = np.frombuffer(check_of(raw).thumbnail, np.uint8).reshape(1, 16, 16)
-        found = turn(before, np.array([image.width / image.height], np.float32))[0, number]
+        found = turn(before, np.array([image.width / image.height]), np.array(TURNS[number : number + 1]))[0]
         wanted = np.frombuffer(copy, np.uint8).reshape(16, 16).astype(float)
         assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.93
 
@@ -429,7 +429,9 @@ def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
     thumbnails = rng.integers(0, 256, (1200, 256), dtype=np.uint8)
     thumbnails[600:640] = np.clip(thumbnails[:40].astype(int) + rng.integers(-6, 7, (40, 256)), 0, 255)
     shapes = rng.uniform(0.5, 2, 1200).astype(np.float32)
-    thumbnails[640:650] = turn(thumbnails[100:110].reshape(-1, 16, 16), shapes[100:110])[:, 1].reshape(10, 256)
+    thumbnails[640:650] = turn(thumbnails[100:110].reshape(-1, 16, 16), shapes[100:110], np.full(10, TURNS[1])).reshape(
+        10, 256
+    )
     alone = similar_pairs(thumbnails)
     assert {tuple(pair) for pair in alone[0].tolist()} == {(n, 600 + n) for n in range(40)}
     both = duplicates._similar_pairs(thumbnails, shapes, None)
