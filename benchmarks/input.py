@@ -50,6 +50,8 @@ class InputOptions(Options):
     seconds: float = option(4.0, "Seconds per measurement.", above=0)
     repeats: int = option(3, "Number of measurements of each way, alternating.", low=1)
     peers: bool = option(True, "Also measure other tools that are installed.")
+    render: bool = option(True, "Also measure Render.")
+    processor: bool = option(False, "Divide by processor seconds instead, which other processes do not change.")
     sizes: str = option("224,512", "Image sizes, pixels.")
     json: str = option("", "Also write the figures to this file.")
 
@@ -127,16 +129,26 @@ def measure_size(size: int, data: str, photos: Sequence[Path], options: InputOpt
     ways: dict[str, Rate] = {
         name: limit(photos, framing=framing, photo_px=options.photo_px) for name, framing in framings.items()
     }
-    ways |= our_ways(data, size=size, batch_size=options.batch_size)
-    ways |= render_ways(data, size=size, batch_size=options.batch_size)
+    ours = our_ways(data, size=size, batch_size=options.batch_size)
+    ways |= {name: way for name, way in ours.items() if options.render or "Render" not in name}
+    ways |= render_ways(data, size=size, batch_size=options.batch_size) if options.render else {}
     if options.peers:
         ways |= peers(photos[0].parent.parent, size=size, batch_size=options.batch_size)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.repeats):
         for name, rate in ways.items():
+            started, worked = time.perf_counter(), time.process_time()
             rates[name].append(rate(options.seconds))
+            if options.processor:
+                rates[name][-1] *= (time.perf_counter() - started) / (time.process_time() - worked)
     median = {name: statistics.median(values) for name, values in rates.items()}
-    return {"rates": rates, "median": median, "flow": flow(data, size=size, options=options)}
+    steps = flow(data, size=size, options=options) if options.render else {}
+    return {
+        "rates": rates,
+        "median": median,
+        "flow": steps,
+        "second": "processor second" * options.processor or "second",
+    }
 
 
 def count_images(batches: Iterator[int], seconds: float) -> float:
@@ -438,12 +450,14 @@ def flow(data: str, *, size: int, options: InputOptions) -> dict[str, float]:
 def table(size: int, figures: dict[str, Any]) -> str:
     """Returns the figures of one size as people read them."""
     median = figures["median"]
-    lines = ["", f"{size} px, images per second (median, minimum, maximum)"]
+    lines = ["", f"{size} px, images per {figures['second']} (median, minimum, maximum)"]
     for name, values in figures["rates"].items():
         fraction = f"{median[name] / median['limit']:>8.2f} of the limit" if name != "limit" else ""
         if name == "carclf, host, halved to fit":
             fraction += f", {median[name] / median['limit, halved to fit']:.2f} of its own"
         lines.append(f"  {name:<48}{median[name]:>8,.0f}{min(values):>8,.0f}{max(values):>8,.0f}{fraction}")
+    if not figures["flow"]:
+        return "\n".join(lines)
     for name in ("plain render (einsum)", "Keras layers"):
         lines.append(f"  Render is {median['Render'] / median[name]:.2f} times {name}")
     parts = ", ".join(f"{name} {value:.1f}" for name, value in figures["flow"].items())
