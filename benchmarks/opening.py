@@ -1,6 +1,7 @@
-"""CPU seconds of opening a data set and loading a run in this checkout, beside another checkout as the control.
+"""CPU seconds of opening a data set, loading a run and saving its weights in this checkout, beside a control.
 
-Both read the same files, in processes that take turns; the figures are medians.
+Hashes add to an epoch what they add to saving. Both checkouts read the same files, in processes that take turns; the
+figures are medians.
 Example: python benchmarks/opening.py --data=data/cars --run=runs/b0_224 --control=../carclf-0.1"""
 
 import dataclasses
@@ -17,19 +18,23 @@ from carclf.flags import Options, option, require_flags
 
 HERE = Path(__file__).resolve().parents[1]
 WORK = """
-import contextlib, io, json, statistics, sys, time
+import contextlib, io, json, statistics, sys, tempfile, time
 from pathlib import Path
 from carclf import runs
 from carclf.data.index import read_index
 from carclf.data.manifest import load_manifest
 from carclf.inference.programs import load_classifier
+from carclf.training.callbacks import save_weights
 
 def opened():
     manifest = load_manifest(sys.argv[1])
     manifest.read_ids("train"), manifest.read_ids("test"), read_index(manifest)
 
 def loaded():
-    load_classifier(runs.load_run(Path(sys.argv[2])))
+    return load_classifier(runs.load_run(Path(sys.argv[2])))[0]
+
+def saved(classifier, folder):
+    save_weights(classifier, Path(folder) / "best.weights.h5")
 
 def median(action, count):
     seconds = []
@@ -40,7 +45,11 @@ def median(action, count):
         seconds.append(time.process_time() - started)
     return statistics.median(seconds[1:])
 
-print(json.dumps({"open the data set": median(opened, int(sys.argv[3])), "load the run": median(loaded, 3)}))
+figures = {"open the data set": median(opened, int(sys.argv[3])), "load the run": median(loaded, 3)}
+classifier = loaded()
+with tempfile.TemporaryDirectory() as folder:
+    figures["save the weights"] = median(lambda: saved(classifier, folder), 10)
+print(json.dumps(figures))
 """
 
 
