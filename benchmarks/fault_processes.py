@@ -69,9 +69,8 @@ def disturb(fault: ProcessFault, work: Work, rng: random.Random, *, world: Path,
     now = work.made(folder)
     if code == 0 and not fault.has_parent and now != whole.made:
         return done, f"exit code 0 without its output: {said[-300:]}"
-    if mixed := [
-        name for name, found in now.items() if work.replaces and found not in (before.get(name), whole.made.get(name))
-    ]:
+    outputs = before.keys() | whole.made.keys() if work.replaces else set()  # other files are of work that goes on
+    if mixed := [name for name in outputs & now.keys() if now[name] not in (before.get(name), whole.made.get(name))]:
         return done, f"{mixed[0]} is neither the old file nor the new one"
     return done, work.fault_in(folder) or _again(arguments, work, folder, whole)
 
