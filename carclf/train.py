@@ -111,24 +111,31 @@ def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
     Raises:
       UserError: the run's folder holds the run of a single fold.
     """
-    directory = runs.run_path(options.run or "run", runs=options.runs)
-    if (directory / runs.STAGE_FILE).is_file():
-        raise UserError(f"The folder {directory} holds a run of one fold: choose another --run for all folds.")
-    parent = runs.run_path(options.init_from, runs=options.runs) if options.init_from else None
+    place = _place(runs.run_place(options.run or "run", runs=options.runs))
+    if storage.size_bytes(storage.join(place, runs.STAGE_FILE)) is not None:
+        raise UserError(f"The folder {place} holds a run of one fold: choose another --run for all folds.")
+    parent = _place(runs.run_place(options.init_from, runs=options.runs)) if options.init_from else ""
+    has_folds = bool(parent) and any(map(runs.FOLD_FOLDER.fullmatch, storage.names_in(parent)))
     shared = expand_flagfiles(arguments)
     commands = {}
     for fold in load_manifest(options.data).folds:
-        own = [f"--val_fold={fold}", f"--run={runs.fold_path(directory, fold)}"]
-        if parent and runs.fold_paths(parent):
-            own.append(f"--init_from={runs.fold_path(parent, fold)}")
+        name = runs.fold_path(Path(), fold).name
+        own = [f"--val_fold={fold}", f"--run={storage.join(place, name)}"]
+        if has_folds:
+            own.append(f"--init_from={storage.join(parent, name)}")
         if options.resume_from:
-            lost = runs.fold_path(copies.local_path(options.resume_from), fold)
-            own.append(f"--resume_from={lost if lost.is_dir() else ''}")
+            lost = storage.join(_place(options.resume_from), name)
+            own.append(f"--resume_from={lost if storage.is_folder(lost) else ''}")
         commands[str(fold)] = [*shared, *own]
     code = train_each("fold", commands)
     if not code:
-        print(*advice.after_all_folds(directory, options.data), sep="\n")
+        print(*advice.after_all_folds(copies.local_path(place, fetched=False), options.data), sep="\n")
     return code
+
+
+def _place(path: str) -> str:
+    """Returns a URL as it is, for the process that makes its own working copy; a local path with ~ expanded."""
+    return path if storage.is_remote(path) else str(Path(path).expanduser())
 
 
 def train_each(what: str, commands: Mapping[str, Sequence[str]]) -> int:

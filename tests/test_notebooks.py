@@ -1,6 +1,5 @@
 """The notebooks are clean, use existing flags and, as a slow test, run from drawn photos to a submission."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from notebook_run import execute, parameters
 from shown_commands import parse_shown
 
 ROOT = Path(__file__).parent.parent
@@ -17,16 +17,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
-
-
-def parameter_cell(notebook) -> int:
-    (number,) = [n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
-    return number
-
-
-def parameters(notebook) -> dict[str, object]:
-    assignments = ast.parse(notebook.cells[parameter_cell(notebook)].source).body
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in assignments}
 
 
 def code(notebook) -> list[str]:
@@ -54,10 +44,13 @@ def test_carclf_comes_from_the_clone_unless_an_address_is_given(path):
     assert "set CARCLF to git+https://ADDRESS of a repository, or to the folder of a clone" in install.source
     (text,) = [cell.source for cell in notebook.cells if cell.id == "install-title"]
     assert "not on PyPI" in text
+    extras = parameters(notebook)["EXTRAS"]
+    assert extras == {"kaggle": "", "colab_tpu": "cpu"}[path.stem]
     for given in ("..", "git+https://host/carclf", "/kaggle/input/carclf"):
-        (asked,) = pip_is_asked_for(install.source, CARCLF=given)
-        requirement = {"kaggle": given, "colab_tpu": f"carclf[cpu] @ {given}" if "://" in given else f"{given}[cpu]"}
-        assert asked == f'--quiet --constraint /tmp/have "{requirement[path.stem]}"'
+        for chosen in (extras, "cpu,lite"):
+            (asked,) = pip_is_asked_for(install.source, CARCLF=given, EXTRAS=chosen)
+            wanted = f"carclf[{chosen}] @ {given}" if "://" in given else f"{given}[{chosen}]"
+            assert asked == f'--quiet --constraint /tmp/have "{wanted if chosen else given}"'
 
 
 def pip_is_asked_for(cell: str, **values: str) -> list[str]:
@@ -91,19 +84,6 @@ def test_a_failed_command_stops_it(notebook):
     for cell in code(notebook):
         commands = re.findall(r"^ *!.*\n(.*)", cell + "\n", flags=re.MULTILINE)
         assert [line for line in commands if not line.strip().startswith("assert _exit_code")] == []
-
-
-def execute(path: Path, *, folder: Path, **changed: object) -> str:
-    """Runs the notebook with some parameters changed; returns what its cells print."""
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(path, as_version=4)
-    assert set(changed) <= set(parameters(notebook))
-    lines = "\n".join(f"{name} = {value!r}" for name, value in changed.items())
-    notebook.cells.insert(parameter_cell(notebook) + 1, nbformat.v4.new_code_cell(lines))
-    done = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
-    streams = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
-    return "".join(output.text for output in streams if output.output_type == "stream")
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from carclf import runs
-from carclf.command import expand_flagfiles, find_stage
 from carclf.errors import UserError
 from carclf.model.backbones import find_backbone
 from carclf.runs import Member, Run
 from carclf.runs.weights_files import hash_file
+from carclf.stage_lists import last_value, split, stage_options
 from carclf.train_options import TrainOptions
 
 RUNS, WEIGHTS, STAGES = "runs", "weights", "stages"
@@ -81,14 +81,9 @@ def collect(*, run: str, runs_folder: str, weights: str, stages: str, extras: Se
     files: Files = {}
     names = [_add_member(member, files) for member in _members(run, runs_folder)]
     brought = [_add_weights(Path(path), files) for path in split(weights)]
-    packed = [one for stage in split(stages) for one in _add_stage(stage, files)]
+    packed = [_add_stage(path, options, files) for path, options in stage_options(stages)]
     _check_weights(packed, brought, runs=names, lite=LITE in extras)
     return Contents(files, names, brought, packed)
-
-
-def split(text: str) -> list[str]:
-    """Returns the parts of a comma-separated list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _members(run: str, runs_folder: str) -> list[Member]:
@@ -142,35 +137,20 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _add_stage(stage: str, files: Files) -> list[PackedStage]:
-    """Adds the flag file of a stage, with all that it includes, and returns the stage; a schedule is its stages."""
-    path = find_stage(stage)
-    arguments = expand_flagfiles([f"--flagfile={path}"])
-    if parts := split(_last(arguments, "stages")):
-        return [packed for part in parts for packed in _add_stage(part, files)]
-    content = "\n".join([f"# {path.name} with all that it includes.", *arguments, ""]).encode()
+def _add_stage(path: Path, options: Sequence[str], files: Files) -> PackedStage:
+    """Adds the flag file of a stage, with all that it includes, and returns the stage."""
+    content = "\n".join([f"# {path.name} with all that it includes.", *options, ""]).encode()
     if files.setdefault(f"{STAGES}/{path.name}", content) != content:
         raise UserError(f"Two of --stages are called {path.stem}: rename the file of one.")
-    weights = _last(arguments, "weights") or TrainOptions.weights
-    init_from = _last(arguments, "init_from")
-    return [
-        PackedStage(
-            path.stem,
-            run=Path(_last(arguments, "run") or path.stem).name,
-            init_from=Path(init_from).name if init_from else "",
-            wants_weights=not init_from and weights != "none",
-            is_lite=bool(find_backbone(_last(arguments, "backbone") or TrainOptions.backbone).weights_package),
-        )
-    ]
-
-
-def _last(arguments: Sequence[str], name: str) -> str:
-    """Returns the value of an option that counts, or ""."""
-    prefix = f"{name}="
-    values = [
-        argument.lstrip("-").removeprefix(prefix) for argument in arguments if argument.lstrip("-").startswith(prefix)
-    ]
-    return values[-1] if values else ""
+    weights = last_value(options, "weights") or TrainOptions.weights
+    init_from = last_value(options, "init_from")
+    return PackedStage(
+        path.stem,
+        run=Path(last_value(options, "run") or path.stem).name,
+        init_from=Path(init_from).name if init_from else "",
+        wants_weights=not init_from and weights != "none",
+        is_lite=bool(find_backbone(last_value(options, "backbone") or TrainOptions.backbone).weights_package),
+    )
 
 
 def _check_weights(stages: Sequence[PackedStage], weights: Sequence[str], *, runs: Sequence[str], lite: bool) -> None:

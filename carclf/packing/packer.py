@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 import carclf
 from carclf.errors import UserError
 from carclf.flags import did_you_mean
-from carclf.packing.contents import collect, split
+from carclf.packing.contents import collect
 from carclf.packing.index import PipIndex
 from carclf.packing.install import BACKENDS, FORMAT_VERSION, sha256_of
 from carclf.packing.own_wheel import OwnWheel, make_own_wheel
@@ -21,6 +21,7 @@ from carclf.packing.target import MACHINE, SYSTEM, TENSORFLOWS, Target, find_tar
 from carclf.packing.wheel_plan import Candidate, plan_wheels
 from carclf.packing.writing import check_whole, new_folder, pack_in, write_files, write_pack_file
 from carclf.progress import Progress
+from carclf.stage_lists import split
 
 INSTALLER = Path(__file__).with_name("install.py")
 WHEELS, README = "wheels", "README.md"

@@ -74,12 +74,13 @@ def _kind_of_scheme(scheme: str) -> Storage:
         from carclf.storage.gfile import TensorFlowFiles
 
         return TensorFlowFiles()
-    from carclf.storage.packages import PACKAGES, missing_package
+    from carclf.storage.packages import PACKAGES, missing_package, prepare
 
     if not importlib.util.find_spec("fsspec"):
         raise StorageError(missing_package(scheme))
     import fsspec
 
+    prepare(scheme)
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:

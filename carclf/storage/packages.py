@@ -1,6 +1,8 @@
 """The packages behind the schemes of URLs: how each is installed, opened, and given credentials."""
 
 import dataclasses
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +48,16 @@ PACKAGES: dict[str, Package] = {
     "abfs": _AZURE,
     "hf": _HF,
 }
+
+
+def prepare(scheme: str) -> None:
+    """Sets up the package of a scheme before it is imported."""
+    if not (package := PACKAGES.get(scheme)):
+        return
+    logging.getLogger(package.name).setLevel(logging.CRITICAL)  # gcsfs logs a stack trace of each error that it raises
+    # gcsfs asks what kind each bucket is, by gRPC: of a test server, which answers HTTP alone, in vain for a minute.
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 
 def missing_package(scheme: str, reason: str = "") -> str:

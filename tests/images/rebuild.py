@@ -2,7 +2,8 @@
 
 `python tests/images/rebuild.py colab kaggle` makes an environment for each list in carclf/packing/images/, with
 the versions in it; installs carclf into it, which must change none of them; installs it again from a pack, where no
-network is; then runs the commands' help, the demo and the suite. `make test-images` does so for all.
+network is; then runs the commands' help, the demo, the notebooks and the quick suite. `make test-images` does so for
+all. `--suite=whole` runs every test instead.
 """
 
 import argparse
@@ -27,10 +28,19 @@ TOOLS = (
     "imagehash>=4.3",
     "nbclient>=0.10",
     "nbformat>=5.10",
+    "ipykernel>=6.17",
+)
+# Of the suite, what meets the packages of an image: every command, and what lies between the photos and a submission.
+QUICK_SUITE = tuple(
+    f"tests/{name}"
+    for name in (
+        "test_commands.py",
+        "test_end_to_end.py",
+    )
 )
 WITHOUT_TENSORFLOW = ("colab_tpu",)  # the extra cpu adds it, and Keras runs on the image's JAX
 ALONE = ("unshare", "--net", "--map-root-user")  # where no network is
-STEPS = ("pack", "help", "demo", "suite")
+STEPS = ("pack", "help", "demo", "notebooks", "suite")
 
 
 def main() -> None:
@@ -39,13 +49,14 @@ def main() -> None:
     images = sorted(path.stem for path in LISTS.glob("*.txt"))
     parser.add_argument("images", nargs="*", default=images, choices=images)
     parser.add_argument("--steps", default=",".join(STEPS), help=f"some of {', '.join(STEPS)}")
+    parser.add_argument("--suite", default="quick", choices=("quick", "whole"))
     options = parser.parse_args()
     for image in options.images:
-        rebuild(image, steps=options.steps.split(","))
+        rebuild(image, steps=options.steps.split(","), suite=QUICK_SUITE if options.suite == "quick" else ())
 
 
-def rebuild(image: str, *, steps: Sequence[str]) -> None:
-    """Makes the environment of an image and runs the steps in it."""
+def rebuild(image: str, *, steps: Sequence[str], suite: Sequence[str]) -> None:
+    """Makes the environment of an image and runs the steps in it; no names of tests are all tests."""
     constraints = LISTS / f"{image}.txt"
     python = find_python(re.search(r"^# Python (\S+)$", constraints.read_text(), re.MULTILINE)[1])
     folder = ROOT / f".venv-{image.replace('_', '-')}"
@@ -71,11 +82,16 @@ def rebuild(image: str, *, steps: Sequence[str]) -> None:
         say(image, "every command answers --help")
     if "demo" in steps:
         run(own, "benchmarks/demo.py", f"--output={folder / 'demo'}", environment=backend)
+    if {"notebooks", "suite"} & {*steps}:
+        run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *kept(folder, after), *TOOLS)
+    if "notebooks" in steps:
+        extras = "--extras=" + ",".join(["cpu"] * (image in WITHOUT_TENSORFLOW) + ["lite"])
+        run(own, "tests/images/run_notebooks.py", folder / "notebooks", extras, environment=backend)
     if "suite" in steps:
-        run(own, "-m", "pip", "install", "--quiet", *kept(folder, after), *TOOLS)
         # The extra export is no part of these images.
         ignored = "--ignore=tests/exporting"
-        run(own, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", ignored, environment=backend)
+        run(own, "-m", "pytest", "--numprocesses=2", "--dist=loadfile", ignored, *suite, environment=backend)
+    say(image, f"passed: {', '.join(steps)}")
 
 
 def install_from_pack(python: Path, image: str, *, added: Sequence[str]) -> None:

@@ -1,14 +1,11 @@
 """Slow: a real S3 server; everything from photos to submission lies on it, and the submission is the local one."""
 
 import io
-import logging
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ import pytest
 from carclf import storage
 
 ROOT = Path(__file__).parents[2]
-NEEDED = "moto, flask, flask-cors or s3fs is not installed"
 TRAIN = (
     "--backbone=tiny",
     "--weights=none",
@@ -31,27 +27,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(s3_server):
     """Returns the environment of a process that reaches a server with an empty bucket."""
-    for package in ("moto", "flask", "flask_cors", "s3fs"):
-        pytest.importorskip(package, reason=NEEDED)
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    address = f"http://{host}:{port}"
-    urllib.request.urlopen(urllib.request.Request(f"{address}/cars", method="PUT"))
-    settings = {
-        "AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        yield os.environ | {"PYTHONPATH": str(ROOT)}
-    running.stop()
+    return s3_server
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +200,91 @@ def test_a_zip_a_list_photos_and_a_parent_are_fetched_from_s3(server, drawn, tmp
     assert {"metrics.json", "report.html"} <= changed
     assert changed <= {"metrics.json", "report.html", "label_patch.csv", "confusion.png"}
     assert before.keys() <= after.keys()
+
+
+@pytest.fixture(scope="module")
+def folds(server, drawn, tmp_path_factory) -> Path:
+    """Trains the runs of all folds on S3, stopped once in the second, and the same here; returns the folder here."""
+    folder = tmp_path_factory.mktemp("folds")
+    how = {"folder": folder, "environment": server}
+    convert = ("-m", "carclf.make_tfrecords", f"--input={drawn / 'photos'}", "--folds=2", "--workers=1")
+    run(*convert, f"--output={BUCKET}/folds/data", **how)
+    train = (
+        "-m", "carclf.train", f"--data={BUCKET}/folds/data", *TRAIN, "--val_fold=all", "--epochs=3", "--save_every=4"
+    )  # fmt: skip
+    there = (*train, f"--run={BUCKET}/folds/k")
+    code, said = ended_after_a_checkpoint(*there, name=f"{BUCKET}/folds/k/fold1", by=signal.SIGTERM, **how)
+    assert code == 75, said
+    said = run(*there, **how).stdout
+    assert f"The run {BUCKET}/folds/k/fold0 is finished" in said
+    assert "resum" in said.lower()
+    assert f"--run={BUCKET}/folds/k --data={BUCKET}/folds/data" in said
+    run(*train, "--run=k", **how)
+    return folder
+
+
+def test_all_folds_are_trained_resumed_evaluated_and_predicted_on_s3(server, folds, tmp_path):
+    how = {"folder": folds, "environment": server}
+    for fold in ("fold0", "fold1"):
+        for weights in ("best.weights.h5", "last.weights.h5"):
+            there = storage.read_bytes(f"{BUCKET}/folds/k/{fold}/{weights}")
+            assert same_arrays(there, (folds / "k" / fold / weights).read_bytes())
+    for name, output in ((f"{BUCKET}/folds/k", f"{BUCKET}/folds/answers.csv"), ("./k", "answers.csv")):
+        shared = (f"--run={name}", f"--data={BUCKET}/folds/data", "--device=cpu")
+        run("-m", "carclf.evaluate", *shared, **how)
+        run("-m", "carclf.predict", *shared, f"--output={output}", **how)
+    assert storage.read_bytes(f"{BUCKET}/folds/answers.csv") == (folds / "answers.csv").read_bytes()
+    there, here = objects(f"{BUCKET}/folds/k"), contents(folds / "k")
+    assert there["out_of_fold.csv"] == here["out_of_fold.csv"]
+    assert {name for name in there if "tensorboard" not in name} == {name for name in here if "tensorboard" not in name}
+
+
+def test_each_fold_starts_from_the_parent_of_its_fold_on_s3(server, folds):
+    how = {"folder": folds, "environment": server}
+    train = (
+        "-m", "carclf.train", f"--data={BUCKET}/folds/data", *TRAIN, "--val_fold=all", "--epochs=1", "--seed=3"
+    )  # fmt: skip
+    run(*train, f"--runs={BUCKET}/folds", "--run=next", "--init_from=k", **how)
+    run(*train, "--run=./next", "--init_from=./k", **how)
+    for fold in ("fold0", "fold1"):
+        there = storage.read_bytes(f"{BUCKET}/folds/next/{fold}/last.weights.h5")
+        assert same_arrays(there, (folds / "next" / fold / "last.weights.h5").read_bytes())
+
+
+def test_a_soup_of_runs_on_s3_is_made_there(server, folds):
+    how = {"folder": folds, "environment": server}
+    soup = ("-m", "carclf.soup", f"--data={BUCKET}/folds/data", "--method=uniform", "--device=cpu")
+    for runs, output in ((f"{BUCKET}/folds/k", f"{BUCKET}/folds/soup"), ("./k", "./soup")):
+        said = run(*soup, f"--run={runs}/fold0,{runs}/fold1", f"--output={output}", **how).stdout
+        assert f"Soup: {output.removeprefix('./')}, 2 of 2 runs" in said
+    there, here = objects(f"{BUCKET}/folds/soup"), contents(folds / "soup")
+    assert sorted(there) == sorted(name for name in here if not name.startswith("."))
+    assert same_arrays(
+        storage.read_bytes(f"{BUCKET}/folds/soup/best.weights.h5"), (folds / "soup" / "best.weights.h5").read_bytes()
+    )
+    answer = run(*soup, f"--run={BUCKET}/folds/k/fold0,{BUCKET}/folds/k/fold1", f"--output={output}", **how, code=2)
+    assert "--overwrite" in answer.stderr
+    predict = ("-m", "carclf.predict", f"--data={BUCKET}/folds/data", "--device=cpu")
+    for name, output in ((f"{BUCKET}/folds/soup", "there.csv"), ("./soup", "here.csv")):
+        run(*predict, f"--run={name}", f"--output={output}", **how)
+    assert (folds / "there.csv").read_bytes() == (folds / "here.csv").read_bytes()
+
+
+def test_a_run_on_s3_is_exported_there_and_replaced_when_told(server, folds):
+    how = {"folder": folds, "environment": server}
+    export = ("-m", "carclf.export", f"--run={BUCKET}/folds/k/fold0", "--photos=4")
+    there, saved_model = f"{BUCKET}/folds/exported", (*export, "--format=saved_model")
+    for output in (there, "exported"):
+        said = run(*saved_model, f"--output={output}", **how).stdout
+        assert f"Export: {output}/" in said
+        assert "(0.0 MB)" not in said
+    names = sorted(contents(folds / "exported"))
+    assert sorted(storage.sizes_under(there)) == names
+    assert {"README.md", "labels.txt"} <= set(names)
+    storage.write_atomic(f"{there}/of-an-older-version.txt", b"old")
+    assert "--overwrite" in run(*saved_model, f"--output={there}", **how, code=2).stderr
+    run(*saved_model, f"--output={there}", "--overwrite", **how)
+    assert sorted(storage.sizes_under(there)) == names
 
 
 @pytest.mark.parametrize("fault", ["no bucket", "no credentials", "nothing listens", "no such scheme"])
