@@ -31,13 +31,15 @@ TOOLS = (
     "ipykernel>=6.17",
 )
 # Of the suite, what meets the packages of an image: every command, and what lies between the photos and a submission.
-QUICK_SUITE = tuple(
-    f"tests/{name}"
-    for name in (
-        "test_commands.py",
-        "test_end_to_end.py",
-    )
-)
+QUICK_SUITE = (
+    "tests/test_commands.py", "tests/test_end_to_end.py", "tests/test_public_api.py", "tests/test_notebooks.py",
+    "tests/test_start_messages.py", "tests/convert/test_converter.py", "tests/convert/test_verify.py",
+    "tests/data/test_cache.py", "tests/data/test_decoder.py", "tests/data/test_loader.py",
+    "tests/data/test_pipeline.py", "tests/inference/test_predictor.py", "tests/inference/test_submission.py",
+    "tests/inference/test_unseen.py", "tests/model/test_classifier.py", "tests/model/test_efficientnet_lite.py",
+    "tests/model/test_render.py", "tests/packing/test_install.py", "tests/recipe", "tests/report", "tests/runs",
+    "tests/training/test_checkpoints.py",
+)  # fmt: skip
 WITHOUT_TENSORFLOW = ("colab_tpu",)  # the extra cpu adds it, and Keras runs on the image's JAX
 ALONE = ("unshare", "--net", "--map-root-user")  # where no network is
 STEPS = ("pack", "help", "demo", "notebooks", "suite")

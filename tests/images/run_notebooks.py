@@ -20,7 +20,7 @@ from notebook_run import execute  # noqa: E402
 
 STAGES = "best"
 RUN, BACKBONE = "lite0_224_all", "efficientnet_lite0"
-QUICK = "--image_size=64 --batch_size=8 --epochs=1 --steps=2 --notensorboard"
+QUICK = "--image_size=64 --batch_size=8 --epochs=2 --steps=2 --notensorboard"
 PHOTOS = ("--photos=60", "--width=96", "--height=64")
 
 
@@ -36,6 +36,7 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the cells say python and pip
     draw = [sys.executable, "-m", "carclf.sample", f"--output={folder / 'photos'}", *PHOTOS]
     subprocess.run(draw, check=True, cwd=folder)
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a warning of the debugger that ipykernel starts
     before = installed()
     run_kaggle(folder, extras=options.extras)
     os.environ["KERAS_BACKEND"] = "jax"  # as --device=tpu chooses
