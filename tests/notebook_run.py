@@ -4,7 +4,6 @@ import ast
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 
 
 def parameter_cell(notebook) -> int:
@@ -19,6 +18,8 @@ def parameters(notebook) -> dict[str, object]:
 
 def execute(path: Path, *, folder: Path, **changed: object) -> str:
     """Runs the notebook with some parameters changed; returns what its cells print."""
+    from nbclient import NotebookClient  # imports Colab's jupyter_client, which Python 3.13 warns of
+
     notebook = nbformat.read(path, as_version=4)
     assert set(changed) <= set(parameters(notebook))
     lines = "\n".join(f"{name} = {value!r}" for name, value in changed.items())

@@ -219,7 +219,7 @@ def folds(server, drawn, tmp_path_factory) -> Path:
     assert f"The run {BUCKET}/folds/k/fold0 is finished" in said
     assert "resum" in said.lower()
     assert f"--run={BUCKET}/folds/k --data={BUCKET}/folds/data" in said
-    run(*train, "--run=k", **how)
+    run(*train, "--run=./k", **how)
     return folder
 
 
