@@ -1,5 +1,7 @@
 """Predicts a list of photos of any length: a few batches are decoded ahead, so memory does not grow with the list."""
 
+import dataclasses
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +17,42 @@ from carclf.workers import usable_cores
 BATCHES_AHEAD = 2
 
 
-def predict_list(predictor: PhotoPredictor, photos: PhotoList, *, batch_size: int) -> tuple[np.ndarray, dict[int, str]]:
+@dataclasses.dataclass
+class Pace:
+    """How long photos take: the first batch, which compiles, and all.
+
+    Attributes:
+      photos: how many were predicted.
+      seconds: that they took.
+      first_photos: of them, those until the end of the first batch.
+      first_seconds: that these took.
+    """
+
+    photos: int = 0
+    seconds: float = 0.0
+    first_photos: int = 0
+    first_seconds: float = 0.0
+
+    def add(self, photos: int, *, seconds: float) -> None:
+        """Counts photos that were predicted `seconds` after the start."""
+        self.photos, self.seconds = self.photos + photos, seconds
+        if not self.first_photos:
+            self.first_photos, self.first_seconds = self.photos, seconds
+
+    @property
+    def later_seconds(self) -> float:
+        """Seconds per photo after the first batch; of all photos if there was no other."""
+        later = self.photos - self.first_photos
+        return (self.seconds - self.first_seconds) / later if later else self.seconds / max(self.photos, 1)
+
+    def expected_seconds(self, photos: int) -> float:
+        """Returns how long so many photos, more than these, would take."""
+        return self.seconds + (photos - self.photos) * self.later_seconds
+
+
+def predict_list(
+    predictor: PhotoPredictor, photos: PhotoList, *, batch_size: int, pace: Pace | None = None
+) -> tuple[np.ndarray, dict[int, str]]:
     """Returns (probabilities float64 [N, K], index of each photo that could not be read → reason).
 
     The rows of unreadable photos are NaN.
@@ -24,7 +61,9 @@ def predict_list(predictor: PhotoPredictor, photos: PhotoList, *, batch_size: in
       predictor: of the classes.
       photos: N photos.
       batch_size: photos per step; those in memory are at most three times as many.
+      pace: counts the photos.
     """
+    started, pace = time.monotonic(), pace or Pace()
     probabilities = np.full((len(photos.ids), len(predictor.class_names)), np.nan)
     unread: dict[int, str] = {}
     with Progress("Predicting", total=len(photos.ids)) as progress:
@@ -33,6 +72,7 @@ def predict_list(predictor: PhotoPredictor, photos: PhotoList, *, batch_size: in
         def flush() -> None:
             probabilities[list(batch)] = predictor.predict_prepared(list(batch.values()))
             progress.add(len(batch))
+            pace.add(len(batch), seconds=time.monotonic() - started)
             batch.clear()
 
         for index, photo in _prepared(predictor, photos, ahead=BATCHES_AHEAD * batch_size):

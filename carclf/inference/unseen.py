@@ -1,7 +1,6 @@
 """From photos that are in no data set to what is answered, whatever state the photos are in."""
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,12 +13,14 @@ from carclf.inference.decisions import PLAIN, Decision
 from carclf.inference.photo_files import printable
 from carclf.inference.photo_list import PhotoList
 from carclf.inference.photo_predictor import PhotoPredictor
-from carclf.inference.photo_stream import predict_list
+from carclf.inference.photo_stream import Pace, predict_list
 from carclf.inference.unseen_job import UnseenJob
 from carclf.progress import describe_seconds
 from carclf.recipe import View
 from carclf.runs import Member
+from carclf.wording import counted
 
+MANY = 10_000  # photos, of which the time is estimated
 NAMED = 5  # unreadable photos that are named
 
 
@@ -73,21 +74,26 @@ def predict_unseen(
             engines=engines,
             photos=len(job.photos.ids),
         )
-        started = time.monotonic()
-        probabilities, unread = predict_list(predictor, job.photos, batch_size=batch_size)
-    _report_time(time.monotonic() - started, photos=len(probabilities))
+        pace = Pace()
+        probabilities, unread = predict_list(predictor, job.photos, batch_size=batch_size, pace=pace)
+    if pace.photos:
+        print(time_line(pace), flush=True)
     if unread:
         _report_unread(unread, photos=job.photos, fails=fails_on_bad)
         probabilities[list(unread)] = job.prior
     return probabilities, decision, list(unread)
 
 
-def _report_time(seconds: float, *, photos: int) -> None:
-    each = seconds / photos
-    print(
-        f"Predicted {photos:,} photos in {describe_seconds(seconds)} ({1000 * each:,.0f} ms each, with compiling): "
-        f"10,000 would take {describe_seconds(10_000 * each)}.",
-        flush=True,
+def time_line(pace: Pace) -> str:
+    """Returns what is printed about the time of photos, compilation apart if there was more than one batch."""
+    each = f"{1000 * pace.later_seconds:,.0f} ms each"
+    if pace.photos > pace.first_photos:
+        each = f"{describe_seconds(pace.first_seconds)} for the first batch, with compiling, then {each}"
+    else:
+        each += ", with compiling"
+    return (
+        f"Predicted {counted(pace.photos, 'photo')} in {describe_seconds(pace.seconds)}: {each}. "
+        f"{MANY:,} would take {describe_seconds(pace.expected_seconds(MANY))}."
     )
 
 

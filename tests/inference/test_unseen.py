@@ -14,6 +14,7 @@ from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.inference import photo_stream, programs, unseen_job
 from carclf.inference.photo_list import list_photos
+from carclf.inference.unseen import time_line
 from carclf.predict import PredictOptions
 from tests.conftest import write_dataset
 from tests.inference.made_runs import colour_classifier, make_run
@@ -231,12 +232,28 @@ def test_few_photos_are_in_memory_at_once(home, monkeypatch):
             held["now"] -= len(photos)
             return np.full((len(photos), 3), 1 / 3)
 
+    pace = photo_stream.Pace()
     photos = list_photos(str(home / "hidden"), sample=None, spool="")
     many = dataclasses.replace(photos, ids=[str(n) for n in range(100)], _entries=list(photos._entries) * 20)
-    probabilities, unread = photo_stream.predict_list(Counting(), many, batch_size=4)
+    probabilities, unread = photo_stream.predict_list(Counting(), many, batch_size=4, pace=pace)
     assert not unread
     assert np.isfinite(probabilities).all()
     assert held["most"] <= 3 * 4
+    assert (pace.photos, pace.first_photos) == (100, 4)
+    assert 0 < pace.first_seconds < pace.seconds
+
+
+def test_the_time_of_many_photos_is_estimated_without_that_of_compiling():
+    pace = photo_stream.Pace()
+    pace.add(32, seconds=30.0)
+    assert time_line(pace) == "Predicted 32 photos in 30 s: 938 ms each, with compiling. 10,000 would take 2 h 35 min."
+    pace.add(32, seconds=30.32)
+    pace.add(8, seconds=30.4)
+    assert time_line(pace) == (
+        "Predicted 72 photos in 30 s: 30 s for the first batch, with compiling, then 10 ms each. "
+        "10,000 would take 2 min."
+    )
+    assert pace.expected_seconds(72 + 1000) == pytest.approx(40.4)
 
 
 @pytest.mark.parametrize("other", [{"compare": "old.csv"}, {"split": "val"}, {"run_weights": "fitted"}, {"photo": "a"}])

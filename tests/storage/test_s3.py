@@ -235,7 +235,8 @@ def test_all_folds_are_trained_resumed_evaluated_and_predicted_on_s3(server, fol
         run("-m", "carclf.predict", *shared, f"--output={output}", **how)
     assert storage.read_bytes(f"{BUCKET}/folds/answers.csv") == (folds / "answers.csv").read_bytes()
     there, here = objects(f"{BUCKET}/folds/k"), contents(folds / "k")
-    assert there["out_of_fold.csv"] == here["out_of_fold.csv"]
+    for name in ("label_patch.csv", "out_of_fold.json"):
+        assert there[name] == here[name]
     assert {name for name in there if "tensorboard" not in name} == {name for name in here if "tensorboard" not in name}
 
 
