@@ -274,7 +274,7 @@ def test_a_soup_of_runs_on_s3_is_made_there(server, folds):
 def test_a_run_on_s3_is_exported_there_and_replaced_when_told(server, folds):
     how = {"folder": folds, "environment": server}
     export = ("-m", "carclf.export", f"--run={BUCKET}/folds/k/fold0", "--photos=4")
-    there, saved_model = f"{BUCKET}/folds/exported", (*export, "--format=saved_model")
+    there, saved_model = f"{BUCKET}/folds/exported", (*export, "--format=savedmodel")
     for output in (there, "exported"):
         said = run(*saved_model, f"--output={output}", **how).stdout
         assert f"Export: {output}/" in said
