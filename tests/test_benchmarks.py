@@ -60,10 +60,18 @@ def test_the_table_of_training_compares_medians(load):
 def test_help_is_compared_with_a_bare_python(load):
     start = load("start")
     figures = {
+        "import_ms": {"now": 9.25, "before": 81.0},
+        "first_step": {
+            "now": {"seconds": [18.0, 21.0, 20.0], "processor": [24.0, 24.0, 24.0]},
+            "before": {"seconds": [25.0, 25.0, 29.0], "processor": [30.0, 32.0, 33.0]},
+        },
         "help_seconds": {"python -c pass": 0.02, "train": 0.25},
         "compile_seconds": {"224 px from 320": {"render": 3.5, "resize": 0.5}},
     }
     table = start.table(figures)
+    assert "milliseconds of import carclf: now 9.2, before 81.0\n" in table
+    assert "  now               18.0   20.0     24.0   24.0   0.80 x before, processor 0.75 x\n" in table
+    assert "  before            25.0   25.0     30.0   32.0\n" in table
     assert "  python -c pass    0.020    1.0\n  train             0.250   12.5\n" in table
     assert "  224 px from 320  Render 3.50, resize 0.50" in table
 
