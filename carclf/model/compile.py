@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -31,34 +29,6 @@ def xla(function: Callable[..., Any]) -> Callable[..., Any]:
 
         return jax.jit(_on_each_device(function))
     return function
-
-
-def compile_ahead(function: Callable[..., Any], inputs: Mapping[str, Any]) -> threading.Thread | None:
-    """Compiles what `function` calls through `xla` in a thread of its own; returns it, or None if there is none.
-
-    A step that is traced meanwhile finds it compiled: tracing takes one core and XLA another. Only on TensorFlow, on
-    one device.
-
-    Args:
-      function: of a mapping; the step calls it with the same shapes.
-      inputs: the `tf.TensorSpec` of each, all shapes known.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return None
-    import tensorflow as tf
-
-    if tf.distribute.has_strategy() or not all(spec.shape.is_fully_defined() for spec in inputs.values()):
-        return None
-
-    def compile_now() -> None:
-        with contextlib.suppress(Exception):  # the step will fail, too, and say so
-            zeros = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
-            # In a function, as in the step: what XLA compiles for a call outside of functions is no other call's.
-            tf.function(function, autograph=False)(zeros)
-
-    thread = threading.Thread(target=compile_now, name="compiling")  # no daemon: the process ends after it
-    thread.start()
-    return thread
 
 
 def compiled_on_jax(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from carclf import runs
 from carclf.device import Device
-from carclf.model.compile import compile_ahead
 from carclf.model.head_start import divide_logits
 from carclf.runs.checkpoint import checkpoint_folder
 from carclf.training.callbacks import (
@@ -206,10 +205,8 @@ def _fit(
     if not continues or epoch == phase.end_epoch:
         model.optimizer.finalize_variable_values(model.trainable_variables)  # as `fit` does at its end
         return
-    batches = data.training_from(start_step)
-    _compile_ahead(model, batches)
     model.fit(
-        batches,
+        data.training_from(start_step),
         validation_data=data.validation,
         initial_epoch=epoch,
         epochs=phase.end_epoch,
@@ -218,13 +215,6 @@ def _fit(
         shuffle=False,  # the data set is already shuffled
         verbose=verbose,
     )
-
-
-def _compile_ahead(model: keras.Model, batches: tf.data.Dataset) -> None:
-    """Lets XLA compile Render while Keras traces the step around it, unless it compiles the whole step."""
-    if any(layer.name == "render" for layer in model.layers) and not model.jit_compile:
-        inputs, *_ = batches.element_spec
-        compile_ahead(model.get_layer("render").call, inputs)
 
 
 def _validate_start(model: keras.Model, *, callbacks: _Callbacks, validation: tf.data.Dataset) -> None:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from carclf.model.compile import compile_ahead, compiled_prediction, xla
+from carclf.model.compile import compiled_prediction
 
 
 @pytest.fixture(scope="module")
@@ -40,38 +40,3 @@ def test_it_uses_weights_that_are_set_later(model):
     assert not np.any(keras.ops.convert_to_numpy(predict(images)))
     model.set_weights(weights)
     assert np.any(keras.ops.convert_to_numpy(predict(images)))
-
-
-def test_what_a_step_calls_is_traced_once_if_it_is_compiled_ahead():
-    tf = pytest.importorskip("tensorflow")
-    traced = []
-
-    def double(image):
-        traced.append(image.shape)
-        return 2.0 * image
-
-    compiled = xla(double)
-    thread = compile_ahead(lambda inputs: compiled(inputs["image"]), {"image": tf.TensorSpec((2, 3), tf.float32)})
-    assert thread is not None
-    assert not thread.daemon
-    thread.join()
-    assert traced == [(2, 3)]
-    step = tf.function(lambda image: compiled(image))
-    np.testing.assert_array_equal(step(tf.ones((2, 3))), np.full((2, 3), 2.0))
-    assert traced == [(2, 3)]
-
-
-def test_what_cannot_be_compiled_ahead_is_left_to_the_step():
-    tf = pytest.importorskip("tensorflow")
-    called = []
-    assert compile_ahead(called.append, {"image": tf.TensorSpec((None, 3), tf.float32)}) is None
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        assert compile_ahead(called.append, {"image": tf.TensorSpec((2, 3), tf.float32)}) is None
-    assert called == []
-
-    def failing(inputs):
-        raise ValueError("shapes")
-
-    thread = compile_ahead(failing, {"image": tf.TensorSpec((2, 3), tf.float32)})
-    assert thread is not None
-    thread.join()
