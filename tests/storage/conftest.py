@@ -1,4 +1,4 @@
-"""Servers of object stores on this machine, each with an empty bucket `cars`, and what reaches them."""
+"""Servers of object stores on this machine, each with a bucket `cars`: one for all tests, since clients are kept."""
 
 import importlib.util
 import logging
@@ -29,7 +29,7 @@ def require(scheme: str) -> None:
         pytest.skip(f"{', '.join(NEEDED[scheme])} are not all installed")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[dict[str, str]]:
     """Yields the environment of a process that reaches moto's server, which this process has, too."""
     require("s3")
@@ -49,7 +49,7 @@ def s3_server() -> Iterator[dict[str, str]]:
     running.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gcs_server() -> Iterator[dict[str, str]]:
     """Yields the same for gcp-storage-emulator."""
     require("gcs")
@@ -66,7 +66,7 @@ def gcs_server() -> Iterator[dict[str, str]]:
         running.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def az_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Yields the same for Azurite, Microsoft's server for tests (npm install azurite)."""
     require("az")
