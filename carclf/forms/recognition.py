@@ -55,9 +55,7 @@ def recognise(
         kind = _only_fit(evidence)
     recognised = FORMS[kind].build(evidence)
     if positive and not recognised.form.positive:
-        raise UserError(
-            f"--positive={positive} is for the form probability, but {sample.shown} asks for {kind}: leave it out."
-        )
+        raise UserError(f"--positive={positive} is for the form probability, but {sample.shown} asks for {kind}.")
     return recognised
 
 

@@ -25,6 +25,7 @@ GENERATIONS = 2
 OWN_FILES = re.compile(r"\.?(step-\d+\.(npz|json)|best-\d+\.weights\.h5)")  # or temporary files that a kill left
 NUMBERS = "biuf"  # NumPy kinds that hold plain values only
 HEADER_BYTES = 4096  # at most, per array
+WHOLE_NUMBERS = ("int32", "int64", "uint32")  # Keras counts and seeds in another of them on another backend
 IDENTITY_REASONS = {
     "options": "it was made with other options",
     "classes": "it was made for another list of classes",
@@ -139,12 +140,12 @@ class CheckpointFolder:
     def _read(self, path: Path) -> tuple[Checkpoint, dict[str, Any]]:
         content = self._check(path)
         try:
-            self._check_specs(content)
+            stored = self._check_specs(content)
             best_epoch = None if content["best"] is None else int(content["best"]["epoch"])
             step, state = int(content["step"]), dict(content["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidCheckpointError(f"it lacks or garbles {error}") from None
-        arrays = _read_arrays(path.with_suffix(".npz"), self._specs)
+        arrays = _converted(_read_arrays(path.with_suffix(".npz"), stored), self._specs)
         return Checkpoint(step=step, arrays=arrays, state=state, best_epoch=best_epoch), content
 
     def _check(self, path: Path) -> dict[str, Any]:
@@ -168,14 +169,15 @@ class CheckpointFolder:
             if content["identity"].get(name) != self._identity[name]:
                 raise InvalidCheckpointError(reason)
 
-    def _check_specs(self, content: Mapping[str, Any]) -> None:
+    def _check_specs(self, content: Mapping[str, Any]) -> list[ArraySpec]:
+        """Returns the arrays of a checkpoint, by this model's names and with the dtypes that they have in the file."""
         found = [(str(name), tuple(shape), str(dtype)) for name, shape, dtype in content["arrays"]]
         for theirs, ours in zip(found, self._specs, strict=False):
-            # Keras writes the name of an optimizer in capitals, lower case or both, depending on its version.
-            if (theirs[0].casefold(), *theirs[1:]) != (ours[0].casefold(), *ours[1:]):
+            if not _matches(theirs, ours):
                 raise InvalidCheckpointError(f"it has {_say(theirs)} where this model has {_say(ours)}")
         if len(found) != len(self._specs):
             raise InvalidCheckpointError(f"it has {len(found)} arrays and this model {len(self._specs)}")
+        return [(*ours[:2], theirs[2]) for theirs, ours in zip(found, self._specs, strict=True)]
 
     def _restore_best_weights(self) -> None:
         if self._best is None:
@@ -276,6 +278,21 @@ def _read_arrays(path: Path, specs: Sequence[ArraySpec]) -> dict[str, np.ndarray
     if specs_of(arrays) != list(specs):
         raise InvalidCheckpointError(f"{path.name} holds other arrays than it says")
     return arrays
+
+
+def _matches(theirs: ArraySpec, ours: ArraySpec) -> bool:
+    # Keras writes the name of an optimizer in capitals, lower case or both, depending on its version.
+    same = (theirs[0].casefold(), theirs[1]) == (ours[0].casefold(), ours[1])
+    return same and (theirs[2] == ours[2] or (theirs[2] in WHOLE_NUMBERS and ours[2] in WHOLE_NUMBERS))
+
+
+def _converted(arrays: Mapping[str, np.ndarray], specs: Sequence[ArraySpec]) -> dict[str, np.ndarray]:
+    """Returns the arrays with the dtypes of `specs`, every value unchanged."""
+    for name, _, dtype in specs:
+        array = arrays[name]
+        if array.dtype != dtype and (array.astype(dtype).astype(np.int64) != array).any():
+            raise InvalidCheckpointError(f"it has numbers in {name} that {dtype} cannot hold")
+    return {name: arrays[name].astype(dtype, copy=False) for name, _, dtype in specs}
 
 
 def _say(spec: ArraySpec) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from carclf import preemption
 from carclf.errors import UserError
 from carclf.runs.checkpoint import ArraySpec, Checkpoint, CheckpointFolder, NonFiniteStateError
-from carclf.runs.opening import AFRESH
 
 
 class Resumable(Protocol):
@@ -195,7 +194,9 @@ class CheckpointSaver(keras.callbacks.Callback):
         changed = [(name, saved.get(name), now) for name, now in self._setting.items() if saved.get(name) != now]
         if changed:
             said = ", ".join(f"{name} {then} → {now}" for name, then, now in changed)
-            print(f"The machine is not the same ({said}): results may differ in their last bits.", flush=True)
+            draws = "backend" in {name for name, _, _ in changed}
+            differ = "dropout draws other numbers" if draws else "results may differ in their last bits"
+            print(f"The machine is not the same ({said}): {differ}.", flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Restores the running means of the interrupted epoch, which `fit` has just reset."""
@@ -240,8 +241,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         except NonFiniteStateError as error:
             raise UserError(
                 f"The weights became NaN or infinite by step {step} ({error}): lower --learning_rate, set "
-                f"--clip_norm=1, or use --precision=float32, {AFRESH}; the checkpoint of step {self.saved_step} is "
-                "kept."
+                f"--clip_norm=1, or use --precision=float32; the checkpoint of step {self.saved_step} is kept."
             ) from None
         except OSError as error:
             raise UserError(

@@ -6,6 +6,8 @@ written_before_0_1.zip contains what commit 84db9c3 wrote with FLAGS:
   runs/interrupted      four steps per epoch, stopped at step 5 of 12
   identity.weights.h5   the initial weights of both
   expected/             what the same commit predicted with runs/finished, and how it completed runs/interrupted
+
+It trained on TensorFlow. JAX resumes it, too, but dropout draws other numbers there.
 """
 
 import json
@@ -14,6 +16,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,6 +74,7 @@ def test_evaluating_it_gives_the_figures_it_ended_with(folder):
     assert found == pytest.approx(metrics_of(archived("runs/finished/metrics.json")), abs=1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="dropout draws other numbers than TensorFlow's")
 def test_its_checkpoint_is_resumed_to_the_end_it_would_have_had(folder):
     files = (folder / "runs/interrupted/history.csv", folder / "expected/resumed_history.csv")
     found, expected = (pd.read_csv(path)[FIGURES] for path in files)
@@ -82,4 +86,7 @@ def test_its_checkpoint_is_resumed_to_the_end_it_would_have_had(folder):
 def test_it_is_not_trained_again_from_the_start(folder):
     assert "step 5 (epoch 2)" in (folder / "said.txt").read_text(encoding="utf-8")
     first_epoch = archived("runs/interrupted/history.csv").splitlines()[1]
-    assert (folder / "runs/interrupted/history.csv").read_bytes().splitlines()[1] == first_epoch  # with its seconds
+    files = (folder / "runs/interrupted/history.csv", folder / "expected/resumed_history.csv")
+    assert files[0].read_bytes().splitlines()[1] == first_epoch  # with its seconds
+    found, expected = (pd.read_csv(path)[["epoch", "learning_rate"]] for path in files)
+    pd.testing.assert_frame_equal(found, expected)

@@ -273,7 +273,47 @@ def test_a_checkpoint_of_another_version_of_keras_is_resumed(copy, capsys, monke
 
 def test_another_machine_is_said(copy, capsys):
     small.train(copy, setting={"device": "1 gpu"})
-    assert "The machine is not the same (device 1 cpu → 1 gpu)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "The machine is not the same (device 1 cpu → 1 gpu): results may differ in their last bits." in said
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("int64", "uint32"), ("int64", "int32"), ("uint32", "int64")])
+def test_whole_numbers_of_another_backend_are_read(tmp_path, theirs, ours):
+    """Keras keeps its seeds as int64 on TensorFlow and as uint32 on JAX, and counts steps as int64 and int32."""
+    values = np.array([0, 5, 2**31 - 1])
+    as_theirs, as_ours = {"A": values.astype(theirs)}, {"a": values.astype(ours)}
+    folder_of(tmp_path, as_theirs).write(Checkpoint(step=1, arrays=as_theirs, state={}))
+    read = folder_of(tmp_path, as_ours).newest()
+    np.testing.assert_array_equal(read.arrays["a"], values)
+    assert read.arrays["a"].dtype == ours
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [
+        (np.array([-1], np.int64), np.zeros(1, np.uint32), "it has numbers in a that uint32 cannot hold"),
+        (np.array([2**31], np.uint32), np.zeros(1, np.int32), "it has numbers in a that int32 cannot hold"),
+        (np.ones(1, np.float64), np.ones(1, np.float32), "it has a (float64 1) where this model has a (float32 1)"),
+        (np.ones(1, np.float32), np.ones(1, np.int32), "it has a (float32 1) where this model has a (int32 1)"),
+        (np.ones(1, np.int8), np.ones(1, np.int32), "it has a (int8 1) where this model has a (int32 1)"),
+    ],
+    ids=["negative", "large", "floats", "kinds", "bytes"],
+)
+def test_no_number_changes_with_its_type(tmp_path, capsys, theirs, ours, said):
+    folder_of(tmp_path, {"a": theirs}).write(Checkpoint(step=1, arrays={"a": theirs}, state={}))
+    assert folder_of(tmp_path, {"a": ours}).newest() is None
+    assert f"{said}." in capsys.readouterr().out
+
+
+def folder_of(directory: Path, arrays: dict[str, np.ndarray]) -> CheckpointFolder:
+    best = directory / "best.weights.h5"
+    return CheckpointFolder(directory, identity=small.IDENTITY, arrays=checkpoint.specs_of(arrays), best_weights=best)
+
+
+def test_on_another_backend_dropout_draws_other_numbers_and_that_is_said(copy, capsys):
+    small.train(copy, setting=small.SETTING | {"backend": "another"})
+    said = capsys.readouterr().out
+    assert "The machine is not the same (backend None → another): dropout draws other numbers." in said
 
 
 def test_best_weights_from_the_future_are_put_back(copy, golden):
@@ -336,6 +376,8 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
     def poisoned(self, batch, logs=None):
         count(self, batch, logs)
         if self.step == 8:
+            if hasattr(model, "jax_state_sync"):
+                model.jax_state_sync()  # otherwise Keras on JAX replaces what is assigned within `fit`
             model.layers[1].kernel.assign(np.full((4, 8), np.inf))
 
     monkeypatch.setattr(checkpointing.Position, "on_train_batch_end", poisoned)

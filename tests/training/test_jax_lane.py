@@ -24,6 +24,7 @@ from carclf.inference.predictor import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views
 from carclf.report import augmentation, run_files
 from carclf.train_options import TrainOptions
+from carclf.training import checkpointing
 
 ROOT = Path(__file__).parents[2]
 DOORS = Path(__file__).with_name("commands_in_one_process.py")
@@ -73,11 +74,8 @@ def history(folder: Path, run: str) -> np.ndarray:
     return pd.read_csv(folder / run / runs.HISTORY_FILE)[HISTORY].to_numpy(float)
 
 
-@pytest.fixture(scope="module")
-def lanes(dataset, tmp_path_factory):
-    """Returns a folder with the runs `first` and, trained from it, `tf` on TensorFlow and `jax` on JAX."""
-    folder = tmp_path_factory.mktemp("runs")
-    shared = SMALL | {"data": dataset.directory, "runs": str(folder)}
+def train_here(options: dict[str, object]) -> None:
+    """Trains on TensorFlow."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "select_device", lambda *_, **__: CPU)
         patch.setattr(augmentation, "draw_recipe", lambda *_, **__: None)
@@ -85,10 +83,18 @@ def lanes(dataset, tmp_path_factory):
             patch.setattr(run_files, name, lambda *_, **__: None)
         tf.config.run_functions_eagerly(True)  # running a step takes less time than tracing it
         try:
-            train.main(TrainOptions(**(shared | {"run": "first", "epochs": 1})))
-            train.main(TrainOptions(**(shared | {"run": "tf", "init_from": "first"})))
+            train.main(TrainOptions(**options))
         finally:
             tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def lanes(dataset, tmp_path_factory):
+    """Returns a folder with the runs `first` and, trained from it, `tf` on TensorFlow and `jax` on JAX."""
+    folder = tmp_path_factory.mktemp("runs")
+    shared = SMALL | {"data": dataset.directory, "runs": str(folder)}
+    train_here(shared | {"run": "first", "epochs": 1})
+    train_here(shared | {"run": "tf", "init_from": "first"})
     jax = flags(**shared, run="jax", init_from="first", device="cpu", cpu_devices=8)
     of_run = flags(runs=folder, run="tf", data=dataset.directory, device="cpu", batch_size=3)
     view = flags(tta="flip", output=folder / "jax.csv", probabilities=folder / "probabilities.csv", split="val")
@@ -214,3 +220,29 @@ def test_a_run_that_is_killed_on_jax_ends_as_if_it_had_not_been(dataset, tmp_pat
         assert len(names) > 20
         for name in names:
             np.testing.assert_array_equal(ours[name][()], theirs[name][()], err_msg=name)
+
+
+class Stopped(BaseException):
+    """Stands for the end of a machine."""
+
+
+def stop_after_three(self: checkpointing.CheckpointSaver, batch: int, logs: object = None) -> None:
+    self.save()
+    if self.saved_step == 3:
+        raise Stopped
+
+
+@pytest.mark.slow
+def test_a_run_that_tensorflow_has_begun_is_resumed_on_jax(lanes, dataset, monkeypatch):
+    folder, _, _ = lanes
+    options = SMALL | {"data": dataset.directory, "runs": str(folder), "run": "moved", "init_from": "first"}
+    monkeypatch.setattr(checkpointing.CheckpointSaver, "on_train_batch_end", stop_after_three)
+    with pytest.raises(Stopped):
+        train_here(options)
+    said = said_by(start(["train", *flags(**options, device="cpu", cpu_devices=8)], folder=folder))
+    assert "Resuming from step 3 (epoch 3)" in said
+    assert "device 1 cpu → 8 cpu, backend tensorflow → jax" in said
+    ours, theirs = history(folder, "moved"), history(folder, "tf")
+    np.testing.assert_array_equal(ours[:2], theirs[:2])
+    np.testing.assert_allclose(ours[:, 0], theirs[:, 0], atol=1e-3)
+    np.testing.assert_allclose(ours[:, 2], theirs[:, 2], atol=1e-4)
