@@ -60,7 +60,7 @@ def check_files(options: TrainOptions) -> None:
     """
     if not options.data:
         raise UserError(
-            "--data is missing: give the folder that tools/make_tfrecords.py wrote, such as --data=data/cars."
+            "--data is missing: give the folder that python -m carclf.make_tfrecords wrote, such as --data=data/cars."
         )
 
     from_file = options.weights not in options_of(TrainOptions)["weights"].choices and not options.init_from

@@ -643,6 +643,17 @@ def test_a_class_that_does_not_exist_is_one_sentence_and_begins_no_run(fit, home
     assert not (home / "misspelt").exists()
 
 
+# --- advice that changes what a run is
+
+
+@pytest.mark.parametrize("anew", [{"overwrite": True}, {"run": "calm"}], ids=str)
+def test_a_run_whose_loss_exploded_is_trained_as_advised(fit, anew):
+    steep = {"run": "steep", "optimizer": "sgd", "epochs": 1, "steps": 3, "overwrite": True}
+    with pytest.raises(UserError, match=r"lower --learning_rate, .*, in another --run, or here with --overwrite; "):
+        fit(**steep, learning_rate=1e30)
+    assert fit(**steep | {"overwrite": False} | anew, learning_rate=1e-3).history.loss.notna().all()
+
+
 # --- how it learns
 
 

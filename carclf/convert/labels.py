@@ -219,12 +219,14 @@ def name_classes(categories: Iterable[str], classes: str) -> list[tuple[str, str
     names = class_names(classes)
     if set(ordered) <= set(names):  # the names are the categories: they set the order
         return [(name, name) for name in names]
-    if len(names) == len(ordered) and all(text.isdecimal() for text in ordered):
+    numbers = all(text.isdecimal() for text in ordered)
+    if numbers and len(names) == len(ordered):
         return list(zip(ordered, names, strict=True))
+    found = f"--classes names {len(names)} classes and there are {len(ordered)}"
+    if numbers:
+        raise UserError(f"{found}, {named(ordered)}: give as many names, in the order of these numbers.")
     outside = [category for category in ordered if category not in names]
-    raise UserError(
-        f"--classes names {len(names)} classes and there are {len(ordered)}; not among the names: {named(outside)}."
-    )
+    raise UserError(f"{found}; not among the names: {named(outside)}: give every class by its name.")
 
 
 def class_names(classes: str) -> list[str]:

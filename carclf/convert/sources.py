@@ -110,7 +110,9 @@ def open_window(source: Source) -> IO[bytes]:
     try:
         file: IO[bytes] = open(source.path, "rb")  # noqa: SIM115 - the caller owns it
     except OSError as error:
-        raise UserError(f"{source.shown} cannot be read ({error.strerror}): give a file that can.") from None
+        raise UserError(
+            f"{source.shown} cannot be read ({error.strerror}): make it readable, or give a copy of it."
+        ) from None
     return io.BufferedReader(_Window(file, source.offset, source.size)) if source.size >= 0 else file
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from carclf import hashed_json, storage
+from carclf.advice import command
 from carclf.data.manifest_check import ID_SPLITS as ID_SPLITS
 from carclf.data.manifest_check import SPLITS, check_content
 from carclf.errors import UserError
@@ -297,14 +298,14 @@ def load_manifest(directory: str) -> Manifest:
     directory = str(directory)
     if not storage.is_folder(directory):
         raise UserError(
-            f"There is no folder {directory}: create a data set with python tools/make_tfrecords.py --input=PHOTOS "
-            f"--output={directory}"
+            f"There is no folder {directory}: create a data set with "
+            f"{command('make_tfrecords', '--input=PHOTOS', f'--output={directory}')}"
         )
     path = storage.join(directory, MANIFEST_FILE)
     if storage.size_bytes(path) is None:
         raise UserError(
             f"{directory} is not a data set (it has no {MANIFEST_FILE}): finish its conversion by the same command, or "
-            "create a data set in a folder of its own with python tools/make_tfrecords.py --input=PHOTOS --output=DATA"
+            "create a data set in a folder of its own with python -m carclf.make_tfrecords --input=PHOTOS --output=DATA"
         )
     manifest = from_json(read_file(path), directory=directory)
     sizes = storage.sizes_of(directory, [shard.file for shard in manifest.shards])

@@ -140,5 +140,5 @@ def require_answer(evidence: Evidence) -> None:
     if not evidence.answer:
         raise UserError(
             f"{evidence.shown} has the columns {listed(evidence.columns)} beside its Ids, and they are not the "
-            f"classes ({listed(evidence.classes)}): say which one holds the answer with --label_column=NAME."
+            f"classes ({listed(evidence.classes)}): give a copy of it with one column of answers as --sample=FILE."
         )

@@ -156,7 +156,7 @@ def _positive_class(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
         return label, ()
     return second, (
         f"The column {evidence.answer} of {evidence.shown} is taken for the probability of {second}, the second of the "
-        f"two classes: --positive={first} takes the other.",
+        f"two classes: carclf.predict --positive={first} takes the other.",
     )
 
 

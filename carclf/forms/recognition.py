@@ -55,7 +55,9 @@ def recognise(
         kind = _only_fit(evidence)
     recognised = FORMS[kind].build(evidence)
     if positive and not recognised.form.positive:
-        raise UserError(f"--positive={positive} is for the form probability, but {sample.shown} asks for {kind}.")
+        raise UserError(
+            f"--positive={positive} is for the form probability, but {sample.shown} asks for {kind}: leave it out."
+        )
     return recognised
 
 

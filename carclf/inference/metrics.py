@@ -230,13 +230,13 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
             f"Received: probabilities {list(probabilities.shape)}, labels {list(labels.shape)}."
         )
     if not photos:
-        raise UserError("There is no photo to evaluate: choose a --val_fold that has photos.")
+        raise ValueError("There must be a photo to evaluate. Received: none.")
     broken = ~np.isfinite(probabilities).all(axis=1)
     if broken.any():
         first = ids[int(np.argmax(broken))]
         raise UserError(
-            f"{int(broken.sum())} of {photos} photos have probabilities that are not finite, {first} "
-            "first: the weights are damaged or 16 bits overflowed, so train again or use --precision=float32."
+            f"{int(broken.sum())} of {photos} photos have probabilities that are not finite, {first} first: train "
+            "the run again with --overwrite and a lower --learning_rate, --clip_norm=1 or --precision=float32."
         )
     uneven = (probabilities < 0).any(axis=1) | (abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE)
     if uneven.any():

@@ -116,7 +116,9 @@ def check_ids(ids: Sequence[str], *, order: Sequence[str] | None) -> None:
       UserError: they are not.
     """
     if len(set(ids)) != len(ids):
-        raise UserError("Two photos have the same Id, so nothing was written: convert the photos again.")
+        raise UserError(
+            "Two photos have the same Id, so nothing was written: convert the photos again with --overwrite."
+        )
     if order is None:
         return
     missing, extra = sorted(set(order) - set(ids)), sorted(set(ids) - set(order))
@@ -192,7 +194,8 @@ def _checked_order(ids: Sequence[str], probabilities: np.ndarray, *, order: Sequ
         bad = [ids[i] for i in np.flatnonzero(~finite)[:5]]
         raise UserError(
             f"{int((~finite).sum())} photos have probabilities that are not finite (first: {', '.join(bad)}), so "
-            "nothing was written: train the run again with a lower --learning_rate or --precision=float32."
+            "nothing was written: train the run again with --overwrite and a lower --learning_rate, --clip_norm=1 or "
+            "--precision=float32."
         )
     check_ids(ids, order=order)
     return list(ids if order is None else order)

@@ -106,7 +106,10 @@ def _report_unread(unread: Mapping[int, str], *, photos: PhotoList, fails: bool)
     first, reason = next(iter(unread.items()))
     count = f"{len(unread):,} of {len(photos.ids):,} photos cannot be read"
     if len(unread) == len(photos.ids):
-        raise UserError(f"{count} (first: {photos.ids[first]}: {reason}), so nothing was written: check --photos.")
+        raise UserError(
+            f"{count} (first: {photos.ids[first]}: {reason}), so nothing was written: give other photos with "
+            "--photos=FOLDER."
+        )
     if fails:
         raise UserError(
             f"{count} (first: {photos.ids[first]}: {reason}), so nothing was written: fix them, or answer for them "

@@ -191,14 +191,14 @@ def parse_views(text: str) -> tuple[View, ...]:
       UserError: a name is unknown, an argument or a weight is bad, a view is given twice, a chain has two sizes, or
           a random recipe mixes photos.
     """
-    views: list[View] = []
+    views: dict[str, View] = {}
     for part in split_outside(text if text.strip() else "clean", "|"):
-        views.extend(_views_of(part, first=sum(view.recipe is not None for view in views)))
-    names = [view.name for view in views]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"view {name!r} appears twice in {text!r}: to make it count double, write {name}*2.")
-    return tuple(views)
+        found = _views_of(part, first=sum(view.recipe is not None for view in views.values()))
+        if any(view.name in views for view in found):
+            chain = split_outside(part, "*")[0]
+            raise UserError(f"view {chain!r} appears twice in {text!r}: to make it count double, write {chain}*2.")
+        views |= {view.name: view for view in found}
+    return tuple(views.values())
 
 
 def _views_of(part: str, *, first: int) -> list[View]:

@@ -23,6 +23,9 @@ from carclf.runs.weights_files import remove_weights
 from carclf.storage import copies
 from carclf.train_options import TrainOptions
 
+AUTO = "auto"  # of --precision
+AFRESH = "in another --run, or here with --overwrite"  # where a command with other options can train
+
 # Excludes temporary files that a kill left behind.
 COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5(\.sha256)?)")
 
@@ -86,7 +89,8 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
     with holding(directory, doing="training in", option="--run"):
         start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
         source = copies.local_path(options.resume_from) if start is Start.COPY else directory
-        identity = identity_of(options, data)
+        compared = as_begun(options, run=runs.load_run(directory)) if start is Start.RESUME else options
+        identity = identity_of(compared, data)
         parent = None
         if options.init_from:
             parent = load_parent(
@@ -119,7 +123,8 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
     if options.overwrite or not options.resume:
         return Start.FRESH
     if (directory / runs.STAGE_FILE).is_file():
-        _check_same_stage(runs.load_run(directory), options=options, data=data, overwritable=True)
+        run = runs.load_run(directory)
+        _check_same_stage(run, options=as_begun(options, run=run), data=data, overwritable=True)
         return Start.RESUME
     if not options.resume_from:
         return Start.FRESH
@@ -130,6 +135,18 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
         )
     _check_same_stage(lost, options=options, data=data, overwritable=False)
     return Start.COPY
+
+
+def as_begun(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
+    """Returns the options with the `--precision=auto` of the run that they resume, where they name what that chose."""
+    if run.options.precision == AUTO and options.precision == _precision_of(run):
+        return dataclasses.replace(options, precision=AUTO)
+    return options
+
+
+def _precision_of(run: runs.Run) -> str:
+    """Returns the Keras dtype policy that a run was begun with."""
+    return str((run.stage.get("device") or {}).get("precision", "float32"))
 
 
 def prepare_folder(opened: OpenRun) -> None:
@@ -179,7 +196,7 @@ def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
       UserError: it was started with a precision other than this device's, with different variables and results.
     """
     run = runs.load_run(opened.directory)
-    if (started := (run.stage.get("device") or {}).get("precision", "float32")) != precision:
+    if (started := _precision_of(run)) != precision:
         raise UserError(
             f"The run {run.directory} was started with {started} and this device takes {precision}: add "
             f"--precision={started} to resume it, or --overwrite to start it again."

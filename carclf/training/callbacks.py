@@ -17,6 +17,7 @@ from carclf.files import write_atomically
 from carclf.metrics import Metric, find_metric
 from carclf.model.optimizers import set_learning_rate_scale
 from carclf.model.schedules import Schedule, plateau_scale
+from carclf.runs.opening import AFRESH
 from carclf.runs.weights_files import replacing_weights
 from carclf.training.checkpointing import Position
 from carclf.training.ema import AverageWeights
@@ -286,8 +287,8 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
             raise UserError(
                 f"The loss became {loss} at epoch {position.epoch + 1}, step {position.step_in_epoch} "
                 f"(step {position.step} of the run), on a batch of the training photos in rows {rows}: lower "
-                "--learning_rate, set --clip_norm=1, or use --precision=float32; the last checkpoint and the best "
-                "weights of earlier epochs are kept."
+                f"--learning_rate, set --clip_norm=1, or use --precision=float32, {AFRESH}; the last checkpoint and "
+                "the best weights of earlier epochs are kept."
             )
 
 

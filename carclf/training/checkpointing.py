@@ -12,6 +12,7 @@ import numpy as np
 from carclf import preemption
 from carclf.errors import UserError
 from carclf.runs.checkpoint import ArraySpec, Checkpoint, CheckpointFolder, NonFiniteStateError
+from carclf.runs.opening import AFRESH
 
 
 class Resumable(Protocol):
@@ -241,7 +242,8 @@ class CheckpointSaver(keras.callbacks.Callback):
         except NonFiniteStateError as error:
             raise UserError(
                 f"The weights became NaN or infinite by step {step} ({error}): lower --learning_rate, set "
-                f"--clip_norm=1, or use --precision=float32; the checkpoint of step {self.saved_step} is kept."
+                f"--clip_norm=1, or use --precision=float32, {AFRESH}; the checkpoint of step {self.saved_step} is "
+                "kept."
             ) from None
         except OSError as error:
             raise UserError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from carclf.errors import DamagedShardError, UserError, full_disk, sentence_in
+from carclf.runs.opening import AFRESH
 from carclf.training.phases import Phase
 
 
@@ -26,7 +27,7 @@ def reporting_failures(phase: Phase) -> Iterator[None]:
             height, width = phase.image_size
             raise UserError(
                 f"The device ran out of memory at --batch_size={phase.batch_size} and --image_size={height}x{width}: "
-                "lower one of them, or take --precision=mixed_bfloat16 where the device has it."
+                f"lower one of them, or take --precision=mixed_bfloat16 where the device has it, {AFRESH}."
             ) from None
         if isinstance(error, tf.errors.UnknownError) and (sentence := sentence_in(error)):  # from the data's threads
             raise DamagedShardError(sentence) from None

@@ -20,6 +20,7 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.pooling import AttentionPooling
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
+from carclf.runs.opening import AFRESH
 from carclf.runs.weights_files import is_whole, replacing_weights
 from carclf.training.engine_model import EngineModel
 
@@ -216,5 +217,5 @@ def _keep(found: np.ndarray, rows: np.ndarray) -> None:
     if rows.dtype == np.float16 and not np.isfinite(rows).all():
         raise UserError(
             "The backbone's feature maps hold values that are not finite in the 16 bits in which they are kept: "
-            "train on photos with --nokeep_features --feature_views=0."
+            f"train on photos with --nokeep_features --feature_views=0, {AFRESH}."
         )

@@ -362,7 +362,7 @@ def test_classes_are_named_and_ordered_as_told(categories, classes, named):
 @pytest.mark.parametrize(
     ("categories", "classes", "said"),
     [
-        (["0", "1", "2"], "a,b", "names 2 classes and there are 3; not among the names: 0, 1, 2"),
+        (["0", "1", "2"], "a,b", "names 2 classes and there are 3, 0, 1, 2: give as many names, in the order of these"),
         (["cat", "dog", "emu"], "cat,dog,owl", "not among the names: emu"),
         (["0", "1"], "a,a", "names a class twice or none"),
         (["0", "1"], ",", "names a class twice or none"),

@@ -60,7 +60,7 @@ def test_the_positive_class_is_a_guess_with_a_note_only_where_no_name_says_it():
     assert form.positive == "dog"
     assert notes == (
         "The column label of sample.csv is taken for the probability of dog, the second of the two classes: "
-        "--positive=cat takes the other.",
+        "carclf.predict --positive=cat takes the other.",
     )
     assert recognise(sample, ["cat", "dog"], positive="Cat") == (
         Form("probability", ("id", "label"), ("label",), positive="cat"),
@@ -110,7 +110,7 @@ def test_columns_that_are_no_probabilities_are_copied_from_the_sample():
         ("id,c0,c1", ["0", "0"], ["c0", "c1", "c2"], "has columns for 2 of the 3 classes, none for c2: "),
         ("id,c0,c9", ["0", "0"], ["c0", "c1"], "for 1 of the 2 classes, none for c1, and also c9, which no"),
         ("id,c0,c1,c2", ["0"] * 3, ["c0", "c1"], "for 2 of the 2 classes, and also c2, which no training photo"),
-        ("id,x,y", ["0.1", "0.2"], ["a", "b"], "columns x, y beside its Ids.* --label_column=NAME"),
+        ("id,x,y", ["0.1", "0.2"], ["a", "b"], "columns x, y beside its Ids.* as --sample=FILE"),
         ("id,label", ["z"], ["a", "b"], r"'z' in the column label, which is none of the 2 classes \(a, b\)"),
         ("id,label", ["0.5"], ["a", "b", "c"], "'0.5' in the column label"),
         ("id,label", ["0"], ["cat", "dog"], r"'0' in the column label.* --form=NAME \(label, probability"),

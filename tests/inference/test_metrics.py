@@ -164,7 +164,7 @@ def test_a_probability_that_is_not_finite_is_refused_with_the_photo(value):
 
 
 def test_an_evaluation_without_photos_is_refused():
-    with pytest.raises(UserError, match="no photo to evaluate"):
+    with pytest.raises(ValueError, match="There must be a photo to evaluate"):
         evaluate(probabilities=np.zeros((0, 2)), labels=np.zeros(0, np.int64), ids=[], class_names=["a", "b"])
 
 

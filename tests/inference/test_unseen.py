@@ -155,7 +155,9 @@ def test_a_bad_photo_may_end_the_work(answer, damaged, tmp_path):
 
 
 def test_answers_without_any_photo_are_refused(answer, damaged, tmp_path):
-    with pytest.raises(UserError, match=r"^1 of 1 photos cannot be read \(first: cut.jpg: .*check --photos"):
+    with pytest.raises(
+        UserError, match=r"^1 of 1 photos cannot be read \(first: cut.jpg: .*give other photos with --photos=FOLDER"
+    ):
         answer(photos=str(damaged), ids=["cut.jpg"])
     assert not (tmp_path / "s.csv").exists()
 

@@ -90,7 +90,7 @@ def test_another_stage_is_refused_with_the_option_that_differs(options, dataset,
         decide(dataclasses.replace(options, **change), dataset)
     assert f"The unfinished run {directory} was {said}" in str(error_info.value)
     assert str(error_info.value).endswith("or another --run; --overwrite starts it again.")
-    for fresh in ({"overwrite": True}, {"resume": False}):
+    for fresh in ({"overwrite": True}, {"resume": False}, {"run": "another"}):
         assert decide(dataclasses.replace(options, **change, **fresh), dataset) is Start.FRESH
 
 
@@ -158,6 +158,21 @@ def test_another_precision_is_refused(options, dataset):
     assert opening.resumed_run(run, precision="float32").options == options
     with pytest.raises(UserError, match="started with float32 and this device takes mixed_float16: add"):
         opening.resumed_run(run, precision="mixed_float16")
+
+
+def test_the_precision_that_auto_chose_resumes_a_run(options, dataset):
+    directory = begin(options, dataset, steps=())
+    named = dataclasses.replace(options, precision="mixed_float16")
+    with pytest.raises(UserError, match="started with --precision=auto and this command has --precision=mixed_float16"):
+        decide(named, dataset)
+    stage = json.loads((directory / runs.STAGE_FILE).read_text())
+    stage["device"]["precision"] = "mixed_float16"
+    write_json(directory / runs.STAGE_FILE, stage)
+    with pytest.raises(UserError, match=r"this device takes float32: add --precision=mixed_float16 to resume it"):
+        opening.resumed_run(opened(directory, Start.RESUME), precision="float32")
+    with open_run(directory, options=named, data=dataset) as run:
+        assert (run.start, run.identity) == (Start.RESUME, opening.identity_of(options, dataset))
+        assert opening.resumed_run(run, precision="mixed_float16").options == options
 
 
 def test_starting_fresh_empties_the_folder_of_what_we_wrote_there(options, dataset):

@@ -109,7 +109,10 @@ def test_values_that_16_bits_do_not_hold_are_refused_and_nothing_is_kept(attenti
         return np.full((sum(len(batch["canvas"]) for batch in data), *model.output_shape[1:]), 1e6, np.float32)
 
     monkeypatch.setattr(keras.Model, "predict", huge)
-    with pytest.raises(UserError, match=r"^The backbone's feature maps .* --nokeep_features --feature_views=0\.$"):
+    with pytest.raises(
+        UserError,
+        match=r"^The backbone.s feature maps .* --feature_views=0, in another --run, or here with --overwrite\.$",
+    ):
         compute(attentive, dataset, tmp_path, views=1)
     assert not list(tmp_path.glob("*.npy"))
 
