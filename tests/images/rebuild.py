@@ -49,11 +49,13 @@ def main() -> None:
     """Rebuilds each image, and ends with an error at the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     images = sorted(path.stem for path in LISTS.glob("*.txt"))
-    parser.add_argument("images", nargs="*", default=images, choices=images)
+    parser.add_argument("images", nargs="*", help=f"some of {', '.join(images)}; all by default")
     parser.add_argument("--steps", default=",".join(STEPS), help=f"some of {', '.join(STEPS)}")
     parser.add_argument("--suite", default="quick", choices=("quick", "whole"))
     options = parser.parse_args()
-    for image in options.images:
+    if unknown := {*options.images} - {*images}:  # with `choices` Python 3.11 refuses that none is named
+        parser.error(f"there is no image {', '.join(unknown)}")
+    for image in options.images or images:
         rebuild(image, steps=options.steps.split(","), suite=QUICK_SUITE if options.suite == "quick" else ())
 
 
