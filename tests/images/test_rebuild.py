@@ -9,7 +9,7 @@ from tests.images import rebuild
 ALL = ["colab", "colab_tpu", "kaggle", "kaggle_tpu"]
 
 
-@pytest.mark.parametrize(("words", "images"), [([], ALL), (["kaggle", "colab"], ["kaggle", "colab"])], ids=["all", "two"])
+@pytest.mark.parametrize(("words", "images"), [([], ALL), (["kaggle", "colab"],) * 2], ids=["all", "two"])
 def test_which_images_are_rebuilt(monkeypatch, words, images):
     rebuilt: list[tuple[str, list[str]]] = []
     monkeypatch.setattr(rebuild, "rebuild", lambda image, *, steps, suite: rebuilt.append((image, list(steps))))
