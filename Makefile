@@ -14,7 +14,7 @@ JAX_VENV := $(VENV)-jax
 
 help:
 	@echo "make demo       sample photos -> shards -> three stages -> submission.csv, in minutes on a laptop"
-	@echo "make test       lint, types and tests      make test-slow  the long proofs"
+	@echo "make test       lint, types and tests      make test-slow  the long proofs, those of test-storage too"
 	@echo "make test-jax   the device side on JAX without TensorFlow, in an environment of its own"
 	@echo "make test-beam  the converter on Apache Beam, in an environment of its own"
 	@echo "make test-storage  object stores against test servers, in an environment of its own"
@@ -59,7 +59,7 @@ test: lint
 	$(PY) -m pytest --numprocesses=2 --dist=loadfile
 	$(WITHOUT_TENSORFLOW) $(UNOPTIMISED) $(PY) $(JAX_LANE) $(LONG_ON_JAX)
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev test-storage
 	$(PY) -m pytest --numprocesses=2 --dist=loadfile -m slow
 	$(WITHOUT_TENSORFLOW) $(PY) $(JAX_LANE)
 

@@ -2,8 +2,8 @@
 
 `python tests/images/rebuild.py colab kaggle` makes an environment for each list in carclf/packing/images/, with
 the versions in it; installs carclf into it, which must change none of them; installs it again from a pack, where no
-network is; then runs the commands' help, the demo, the notebooks and the quick suite. `make test-images` does so for
-all. `--suite=whole` runs every test instead.
+network is, and predicts there with the pack's run to the same bytes; then runs the commands' help, the demo, the
+notebooks and the quick suite. `make test-images` does so for all. `--suite=whole` runs every test instead.
 """
 
 import argparse
@@ -43,6 +43,8 @@ QUICK_SUITE = (
 WITHOUT_TENSORFLOW = ("colab_tpu",)  # the extra cpu adds it, and Keras runs on the image's JAX
 ALONE = ("unshare", "--net", "--map-root-user")  # where no network is
 STEPS = ("pack", "help", "demo", "notebooks", "suite")
+PHOTOS = ("--photos=40", "--width=64", "--height=48")
+TRAIN = ("--backbone=tiny", "--weights=none", "--image_size=32", "--batch_size=8", "--epochs=1", "--augment=none")
 
 
 def main() -> None:
@@ -78,11 +80,11 @@ def rebuild(image: str, *, steps: Sequence[str], suite: Sequence[str]) -> None:
         sys.exit(f"{image}: installing carclf changes {moved}.")
     say(image, f"none of {len(before)} packages changed, {len(after) - len(before)} were added")
     if "pack" in steps:
-        install_from_pack(own, image, added=sorted({"carclf", *after} - set(before)))
-        say(image, "a pack installs the same without a network")
+        install_from_pack(own, image, added=sorted({"carclf", *after} - set(before)), environment=backend)
+        say(image, "a pack installs the same without a network, and predicts the same bytes")
     if "help" in steps:
         for command in COMMANDS:
-            run(own, "-m", f"carclf.{command}", "--help", quiet=True)
+            run(own, "-m", f"carclf.{command}", "--help", quiet=True, folder=folder)
         say(image, "every command answers --help")
     if "demo" in steps:
         run(own, "benchmarks/demo.py", f"--output={folder / 'demo'}", environment=backend)
@@ -98,16 +100,31 @@ def rebuild(image: str, *, steps: Sequence[str], suite: Sequence[str]) -> None:
     say(image, f"passed: {', '.join(steps)}")
 
 
-def install_from_pack(python: Path, image: str, *, added: Sequence[str]) -> None:
-    """Installs carclf and what it has added from a pack for the image: the same versions, without a network."""
-    folder = python.parents[1] / "pack"
+def install_from_pack(python: Path, image: str, *, added: Sequence[str], environment: dict[str, str]) -> None:
+    """Installs carclf and what it has added from a pack for the image, and predicts with it, without a network.
+
+    The versions, the submission and the probabilities are those of before.
+    """
+    folder = python.parents[1] / "packing"
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    there = {"folder": folder, "environment": environment}
+    run(python, "-m", "carclf.sample", "--output=photos", *PHOTOS, **there)
+    run(python, "-m", "carclf.make_tfrecords", "--input=photos", "--output=data", **there)
+    run(python, "-m", "carclf.train", "--run=one", "--data=data", *TRAIN, **there)
+    predict = ("-m", "carclf.predict", "--data=data", "--tta=clean|flip")
+    run(python, *predict, "--run=one", "--output=before.csv", "--probabilities=before_p.csv", **there)
     wanted = installed(python)
-    run(python, "-m", "carclf.pack", f"--image={image}", f"--output={folder}")
+    run(python, "-m", "carclf.pack", f"--image={image}", "--run=one", "--output=pack", **there)
     run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *added)
-    run(*ALONE, python, folder / "install.py")
+    run(*ALONE, python, "pack/install.py", **there)
     if (found := installed(python)) != wanted:
         sys.exit(f"{image}: the pack installs {sorted(set(found.items()) ^ set(wanted.items()))}.")
+    (folder / "runs").rename(folder / "unused")
+    run(*ALONE, python, *predict, "--run=pack/runs/one", "--output=after.csv", "--probabilities=after_p.csv", **there)
+    for before, after in (("before.csv", "after.csv"), ("before_p.csv", "after_p.csv")):
+        if (folder / before).read_bytes() != (folder / after).read_bytes():
+            sys.exit(f"{image}: {folder / after}, predicted from the pack, is not {before}.")
 
 
 def find_python(version: str) -> str:
@@ -142,11 +159,11 @@ def kept(folder: Path, packages: dict[str, str]) -> tuple[str, str]:
     return "--constraint", str(path)
 
 
-def run(*words: object, quiet: bool = False, environment: dict[str, str] | None = None) -> None:
-    """Runs a command in the clone; its failure ends everything."""
+def run(*words: object, quiet: bool = False, folder: Path = ROOT, environment: dict[str, str] | None = None) -> None:
+    """Runs a command, by default in the clone; its failure ends everything."""
     shown = subprocess.DEVNULL if quiet else None
     path = os.environ | {"PYTHONPATH": ""} | (environment or {})
-    code = subprocess.run([str(word) for word in words], cwd=ROOT, stdout=shown, env=path).returncode
+    code = subprocess.run([str(word) for word in words], cwd=folder, stdout=shown, env=path).returncode
     if code:
         sys.exit(f"{' '.join(map(str, words))} ended with {code}.")
 
