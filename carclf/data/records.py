@@ -5,6 +5,7 @@ them), so that any reader of these formats reads ours. This code does not need T
 starts in a tenth of the time of TensorFlow's import, and a photo can be read from the middle of a shard.
 """
 
+import functools
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -56,17 +57,26 @@ def build_example(
 
 def serialize_example(values: Mapping[str, bytes | int]) -> bytes:
     """Returns a tf.train.Example in which every feature has one value, bytes or an integer."""
-    features = {
-        name: _message(1, _message(1, value)) if isinstance(value, bytes) else _message(3, _message(1, _varint(value)))
-        for name, value in values.items()  # BytesList, or a packed Int64List
-    }
-    entries = (_message(1, name.encode()) + _message(2, feature) for name, feature in sorted(features.items()))
-    return _message(1, b"".join(_message(1, entry) for entry in entries))
+    parts = []
+    for name, value in sorted(values.items()):
+        field, content = (1, value) if isinstance(value, bytes) else (3, _varint(value))
+        heads = _head(1, len(content))  # of BytesList, or of a packed Int64List
+        heads = _head(field, len(heads) + len(content)) + heads
+        heads = _key(name) + _head(2, len(heads) + len(content)) + heads
+        parts += [_head(1, len(heads) + len(content)), heads, content]
+    return b"".join([_head(1, sum(map(len, parts))), *parts])
 
 
-def _message(field: int, content: bytes) -> bytes:
-    """Returns a length-delimited field. Source: protobuf's encoding guide, wire type 2."""
-    return b"%c%b%b" % (field << 3 | 2, _varint(len(content)), content)
+@functools.lru_cache(maxsize=4096)
+def _head(field: int, length: int) -> bytes:
+    """Returns what precedes the content of a length-delimited field. Source: protobuf's encoding guide, wire type 2."""
+    return bytes([field << 3 | 2]) + _varint(length)
+
+
+@functools.lru_cache(maxsize=64)
+def _key(name: str) -> bytes:
+    """Returns the key of an entry in the map of features."""
+    return _head(1, len(name.encode())) + name.encode()
 
 
 def _varint(number: int) -> bytes:
