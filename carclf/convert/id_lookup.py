@@ -29,15 +29,17 @@ class Lookup:
     def __init__(self, entries: Iterable[Entry]) -> None:
         """Indexes the photos."""
         self._entries = list(entries)
-        self._found: dict[str, list[Entry]] = {}
+        self._first: dict[str, Entry] = {}
+        self._further: dict[str, list[Entry]] = {}  # of few keys, and a list for every key would double the memory
         for entry in self._entries:
             for key in keys_of(entry):
-                self._found.setdefault(key, []).append(entry)
+                if self._first.setdefault(key, entry) is not entry:
+                    self._further.setdefault(key, []).append(entry)
 
     def named(self, photo_id: str) -> str:
         """Returns the path of a photo that an Id names exactly as written, the first of several, or ""."""
-        found = self._found.get(photo_id)
-        return found[0].path if found else ""
+        found = self._first.get(photo_id)
+        return found.path if found else ""
 
     def get(self, photo_id: str, shown: str, *, rank: Rank = _equal) -> Entry | None:
         """Returns the photo that an Id names exactly as written.
@@ -50,16 +52,18 @@ class Lookup:
         Raises:
           UserError: it names several.
         """
-        found = self._found.get(photo_id, [])
-        if len(found) > 1:  # a match with its extension beats one without
-            found = [e for e in found if e.path == photo_id or e.path.endswith(f"/{photo_id}")] or found
+        if photo_id not in self._further:
+            return self._first.get(photo_id)
+        found = [self._first[photo_id], *self._further[photo_id]]
+        # A match with its extension beats one without.
+        found = [e for e in found if e.path == photo_id or e.path.endswith(f"/{photo_id}")] or found
         if len(found) > 1:
             lowest = min(map(rank, found))
             found = [e for e in found if rank(e) == lowest]
         if len(found) > 1:
             paths = named([entry.path for entry in found])
             raise UserError(f"{shown} names {photo_id} and there are {paths}: write the path, or remove one.")
-        return found[0] if found else None
+        return found[0]
 
     def match(
         self, ids: Collection[str], shown: str, *, rank: Rank = _equal, taken: Collection[str] = ()
