@@ -21,10 +21,13 @@ LARGEST_GROUP = 20  # a larger group would unbalance the folds: it is reported, 
 
 LEAST_SHARED = 2048  # with fewer photos, sharing the search takes longer than the search itself
 PAIRS_PER_TASK = 64
-PICTURES_KEPT = 32  # in memory by a worker, 0.7 MB each; hardly any is compared again later
+PICTURES_KEPT = 4  # in memory by a worker, 0.7 MB each; hardly any is compared again later
 # Reading and comparing them takes milliseconds of a core per pair, so the number of pairs is limited.
 LEAST_COMPARED = 3000  # pairs, in any data set
 PHOTOS_PER_COMPARISON = 4
+
+File = tuple[int, str, str]
+"""A photo's source, its name in there, and how it is stored."""
 
 Scored = tuple[np.ndarray, np.ndarray]
 """(pairs, scores): photos' indices, int64 [P, 2], rows ascending; float32 [P]."""
@@ -67,13 +70,16 @@ def find_groups(
     exact = exact_groups(checks)
     if not near or len(photos) < 2:
         return exact
-    compare = functools.partial(_compare, workers, photos) if workers else None
+    compare = functools.partial(_compare, workers, photos, checks) if workers else None
     return [*exact, *_near_groups(checks, exact, workers, compare)]
 
 
-def _compare(workers: Pool, photos: Sequence[Photo], pairs: Sequence[Pair]) -> list[bool]:
+def _compare(workers: Pool, photos: Sequence[Photo], checks: Sequence[PhotoCheck], pairs: Sequence[Pair]) -> list[bool]:
     ordered = sorted(pairs)  # a task reads a photo once, so the pairs of one photo stand together
-    files = [(photo.entry.source, photo.entry.name) for photo in photos]
+    files = {
+        photo: (photos[photo].entry.source, photos[photo].entry.name, checks[photo].how)
+        for photo in {photo for pair in ordered for photo in pair}
+    }
     entries = [(files[one], files[other]) for one, other in ordered]
     tasks = (entries[start : start + PAIRS_PER_TASK] for start in range(0, len(entries), PAIRS_PER_TASK))
     with Progress("Comparing similar photos", total=len(pairs), unit="pairs") as progress:
@@ -85,10 +91,10 @@ def _compare(workers: Pool, photos: Sequence[Photo], pairs: Sequence[Pair]) -> l
     return [same[pair] for pair in pairs]
 
 
-def _compare_task(context: Context, task: list[tuple[tuple[int, str], tuple[int, str]]]) -> list[bool]:
+def _compare_task(context: Context, task: list[tuple[File, File]]) -> list[bool]:
     @functools.lru_cache(maxsize=PICTURES_KEPT)
-    def picture(source: int, name: str) -> Picture:
-        return read_picture(context.reader.read(source, name), max_side=context.max_side)
+    def picture(source: int, name: str, how: str) -> Picture:
+        return read_picture(context.reader.read(source, name), max_side=context.max_side, how=how)
 
     return [likeness(picture(*one), picture(*other)) >= SAME_PICTURE for one, other in task]
 

@@ -21,6 +21,7 @@ MAX_DISTANCE = 10  # bits of 64 by which the hashes of a proposed pair may diffe
 MIN_CORRELATION = 0.94  # measured on 1,935 car photos: 98 % of cropped, brightened and recompressed copies are above it
 MIN_DETAIL = 16.0  # a filtered thumbnail with a smaller norm shows only noise
 CHUNK = 512  # photos at a time, which bounds memory
+HASHED = 64  # photos whose windows are hashed at a time, 40 kB each meanwhile
 PAIRS = 1024  # pairs at a time; those of one photo are contiguous
 
 
@@ -90,7 +91,9 @@ def search_starts(photos: int) -> range:
 
 def search(index: Index, start: int) -> Found:
     """Returns the pairs of the CHUNK photos from `start` on; the parts are independent of each other."""
-    queries = _window_hashes(index.thumbnails[start : start + CHUNK])
+    photos = index.thumbnails[start : start + CHUNK]
+    parts = [_window_hashes(photos[first : first + HASHED]) for first in range(0, len(photos), HASHED)]
+    queries = np.concatenate(parts)
     owner, window, other = proposed(queries, index.hashes, index.bands, first=start)
     score = _scores(index.thumbnails, owner, window, other)
     found = score >= MIN_CORRELATION
@@ -140,7 +143,9 @@ def cosines() -> np.ndarray:
 def signs(coefficients: np.ndarray) -> np.ndarray:
     """Returns uint64 [N], the hashes of DCT coefficients [N, 8, 8]."""
     low = coefficients.reshape(len(coefficients), HASH_SIDE**2)
-    return _packed(low > np.median(low, axis=1, keepdims=True))
+    middle = HASH_SIDE**2 // 2
+    halves = np.sort(low, axis=1)[:, middle - 1 : middle + 1]  # three times as fast as np.median
+    return _packed(low > halves.mean(axis=1, keepdims=True))
 
 
 def _packed(bits: np.ndarray) -> np.ndarray:
@@ -200,7 +205,9 @@ def _positions(queries: np.ndarray, owners: np.ndarray, values: np.ndarray, runs
 
     If it were always the first one, only the first few of many equal hashes would ever be compared.
     """
-    first = np.searchsorted(values, queries)
+    ascending = np.argsort(queries)  # ascending queries are found in half the time
+    first = np.empty(len(queries), np.int64)
+    first[ascending] = np.searchsorted(values, queries[ascending])
     inside = np.minimum(first, len(values) - 1)
     run = np.where(values[inside] == queries, runs[inside], 0)
     spread = NEIGHBOURS + _mixed(owners, BANDS) % np.maximum(run - 2 * NEIGHBOURS + 1, 1)
@@ -215,8 +222,20 @@ def _mixed(numbers: np.ndarray, band: int) -> np.ndarray:
 
 def _permuted(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Returns the hashes with their 64 bits in another order."""
-    bits = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1)
-    return _packed(bits[:, order])
+    tables = _bit_tables(tuple(order.tolist()))
+    moved = np.zeros(len(hashes), np.uint64)
+    for table, values in zip(tables, hashes.astype(">u8").view(np.uint8).reshape(-1, 8).T, strict=True):
+        moved |= table[values]
+    return moved
+
+
+@functools.cache
+def _bit_tables(order: tuple[int, ...]) -> np.ndarray:
+    """Returns uint64 [8, 256]: for every byte of a hash and its value, its bits where the order puts them."""
+    values = np.zeros((8, 256, 8), np.uint8)
+    values[np.arange(8), :, np.arange(8)] = np.arange(256)
+    bits = np.unpackbits(values.reshape(-1, 8), axis=1)
+    return _packed(bits[:, list(order)]).reshape(8, 256)
 
 
 @functools.cache
@@ -266,15 +285,17 @@ def details(thumbnails: np.ndarray, *, margins: Margins = MARGINS) -> np.ndarray
     """
     count = len(margins)
     source = thumbnails.astype(np.float32)
-    filtered = []
-    for side in _band_pass():
-        cuts = np.concatenate([side @ _cut(*cut) for cut in margins])
-        both = (cuts @ source @ cuts.T).reshape(-1, count, THUMBNAIL_SIDE, count, THUMBNAIL_SIDE)
-        filtered.append(both.transpose(0, 1, 3, 2, 4).reshape(len(source), count**2, THUMBNAIL_BYTES))
-    detail = filtered[0] - filtered[1]
+    sharp, blurred = (
+        cuts @ source @ cuts.T
+        for cuts in (np.concatenate([side @ _cut(*cut) for cut in margins]) for side in _band_pass())
+    )
+    sharp -= blurred
+    by_cut = sharp.reshape(-1, count, THUMBNAIL_SIDE, count, THUMBNAIL_SIDE).transpose(0, 1, 3, 2, 4)
+    detail = by_cut.reshape(len(source), count**2, THUMBNAIL_BYTES)
     detail -= detail.mean(axis=-1, keepdims=True)
     length = np.sqrt(np.einsum("nwi,nwi->nw", detail, detail))[..., None]
-    return np.where(length > MIN_DETAIL, detail / np.maximum(length, 1e-6), np.float32(0))
+    detail *= np.where(length > MIN_DETAIL, 1 / np.maximum(length, 1e-6), np.float32(0))
+    return detail
 
 
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from carclf.data.decoder import decode_for
-from carclf.data.validation import validate_photo
+from carclf.data.validation import KEPT, validate_photo
 from carclf.framing import Framing
 
 SOURCE_SIDE = 128  # of the kept picture; windows are cut from it
@@ -28,15 +28,16 @@ _CROPS = ((0.02, 0.02), (0.04, 0.04), (0.06, 0.06), (0.0, 0.03), (0.03, 0.0), (0
 STARTS = ((0.0, 0.0), *_CROPS, *((-left, -right) for left, right in _CROPS))
 
 
-def read_picture(raw: bytes, *, max_side: int) -> "Picture":
+def read_picture(raw: bytes, *, max_side: int, how: str) -> "Picture":
     """Returns a photo squashed to a grey square.
 
     Args:
       raw: the bytes of a photo that was accepted.
       max_side: longest side of a stored photo in pixels.
+      how: the way it is stored, of `carclf.data.validation.Stored`.
     """
-    stored = validate_photo(raw, max_side=max_side)
-    pixels = decode_for(stored.encoded, framing=Framing((SOURCE_SIDE, SOURCE_SIDE)))
+    encoded = raw if how == KEPT else validate_photo(raw, max_side=max_side).encoded
+    pixels = decode_for(encoded, framing=Framing((SOURCE_SIDE, SOURCE_SIDE)))
     grey = Image.fromarray(pixels).convert("L").resize((SOURCE_SIDE, SOURCE_SIDE), Image.Resampling.HAMMING)
     return Picture(np.asarray(grey, np.float32))
 
@@ -54,15 +55,14 @@ class Picture:
     @functools.cached_property
     def detail(self) -> np.ndarray:
         """The detail of its coarse whole, float32 [26, 26], the first of `details`."""
-        side = SOURCE_SIDE // COARSE_SIDE
-        coarse = self.pixels.reshape(COARSE_SIDE, side, COARSE_SIDE, side).mean(axis=(1, 3))
-        return _detail(coarse)
+        return _detail(_reduced(self.pixels, COARSE_SIDE))
 
     @functools.cached_property
     def details(self) -> np.ndarray:
         """The detail of its coarse windows, float32 [15, 15, 26, 26], by STARTS down and across."""
         inside, blocks = _start_maps()
-        windows = inside @ self.pixels @ inside.T - blocks @ self.pixels @ blocks.T
+        pixels = _reduced(self.pixels, SIDE)
+        windows = inside @ pixels @ inside.T - blocks @ pixels @ blocks.T
         side = len(windows) // len(STARTS)
         return _normalised(windows.reshape(len(STARTS), side, len(STARTS), side).swapaxes(1, 2))
 
@@ -91,13 +91,13 @@ def _within(one: Picture, other: Picture) -> float:
 
 @functools.cache
 def _start_maps() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the maps from 128 samples to the inside of windows of 32, for each of STARTS, and to its blocks' means.
+    """Returns the maps from 64 samples to the inside of windows of 32, for each of STARTS, and to its blocks' means.
 
-    Their difference on both axes is `_detail`; float32 [15 · 26, 128] each.
+    Their difference on both axes is `_detail`; float32 [15 · 26, 64] each.
     """
     border = round(BORDER * COARSE_SIDE)
     means = np.kron(np.eye(COARSE_SIDE // BLOCK), np.full((BLOCK, BLOCK), 1 / BLOCK))
-    cuts = [_cut(*start, COARSE_SIDE) for start in STARTS]
+    cuts = [_cut(*start, COARSE_SIDE, samples=SIDE) for start in STARTS]
     inside, blocks = (
         np.concatenate([(one @ cut)[border:-border] for cut in cuts]) for one in (np.eye(COARSE_SIDE), means)
     )
@@ -107,7 +107,7 @@ def _start_maps() -> tuple[np.ndarray, np.ndarray]:
 def _refined(one: np.ndarray, other: np.ndarray, margins: tuple[float, ...]) -> float:
     """Returns the correlation at the margins that Gauss-Newton steps reach from the given ones, if they improve it."""
     sums = np.pad(one.cumsum(axis=0, dtype=np.float64).cumsum(axis=1), ((1, 0), (1, 0)))
-    wanted = _detail(other.reshape(SIDE, SOURCE_SIDE // SIDE, SIDE, SOURCE_SIDE // SIDE).mean(axis=(1, 3))).ravel()
+    wanted = _detail(_reduced(other, SIDE)).ravel()
     place, detail = np.array(margins), _window_details(sums, np.array([margins]))[0]
     best = float(detail @ wanted)
     for least in LEAST_AFTER_STEP:
@@ -146,16 +146,22 @@ def _between(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.asarray(values[below] + (positions - below)[:, None] * (values[below + 1] - values[below]))
 
 
-def _edges(first: float, last: float, count: int) -> np.ndarray:
+def _edges(first: float, last: float, count: int, *, samples: int = SOURCE_SIDE) -> np.ndarray:
     """Returns float64 [count + 1], the edges of equal parts between two margins, in samples; none lies outside."""
-    return np.clip(np.linspace(first, 1.0 - last, count + 1) * SOURCE_SIDE, 0, SOURCE_SIDE)
+    return np.clip(np.linspace(first, 1.0 - last, count + 1) * samples, 0, samples)
 
 
-def _cut(first: float, last: float, count: int) -> np.ndarray:
-    """Returns float64 [count, 128], the map from 128 samples to equal parts between two margins, by area."""
-    edges, sample = _edges(first, last, count), np.arange(SOURCE_SIDE)
+def _cut(first: float, last: float, count: int, *, samples: int) -> np.ndarray:
+    """Returns float64 [count, samples], the map from samples to equal parts between two margins, by area."""
+    edges, sample = _edges(first, last, count, samples=samples), np.arange(samples)
     overlap = np.minimum(edges[1:, None], sample + 1) - np.maximum(edges[:-1, None], sample)
     return np.asarray(np.maximum(overlap, 0.0) / np.maximum(np.diff(edges), 1e-3)[:, None])
+
+
+def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Returns a picture [128, 128] at [side, side], by area."""
+    step = SOURCE_SIDE // side
+    return np.asarray(pixels.reshape(side, step, side, step).mean(axis=(1, 3)))
 
 
 def _detail(windows: np.ndarray) -> np.ndarray:
@@ -172,4 +178,5 @@ def _normalised(details: np.ndarray) -> np.ndarray:
     flat = details.reshape(*details.shape[:-2], -1)
     flat = flat - flat.mean(axis=-1, keepdims=True)
     length = np.sqrt(np.einsum("...i,...i->...", flat, flat))[..., None]
-    return np.asarray(flat / np.maximum(length, 1e-6)).reshape(details.shape)
+    flat /= np.maximum(length, 1e-6)
+    return np.asarray(flat).reshape(details.shape)

@@ -25,7 +25,7 @@ from carclf.convert.same_picture import SAME_PICTURE, STARTS, Picture, _cut, lik
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.sources import Entry
 from carclf.convert.turned_copies import TURNS, turn
-from carclf.data.validation import validate_photo
+from carclf.data.validation import ENCODED, KEPT, validate_photo
 from tests.convert.inputs import class_folders, converted, drawn, encoded, opened, write_files
 
 SIZE = (160, 120)
@@ -52,6 +52,10 @@ COPIES = {
     "another format": lambda image: encoded(image, "PNG"),
     "mirrored": lambda image: encoded(ImageOps.mirror(image), quality=60),
 }
+
+
+def picture_of(raw):
+    return read_picture(raw, max_side=640, how=KEPT)
 
 
 def check_of(raw: bytes) -> PhotoCheck:
@@ -375,14 +379,15 @@ def test_crops_of_any_margins_up_to_six_hundredths_are_the_same_picture(original
     for raw in originals[:24]:
         left, top, right, bottom = rng.uniform(0, 0.06, 4)
         cut = encoded(cropped(opened(raw), left=left, top=top, right=right, bottom=bottom))
-        found.append(likeness(read_picture(raw, max_side=640), read_picture(cut, max_side=640)) > SAME_PICTURE)
+        found.append(likeness(picture_of(raw), picture_of(cut)) > SAME_PICTURE)
     assert np.mean(found) >= 0.97
 
 
 @pytest.mark.parametrize(("down", "across"), [(0, 0), (3, 7), (12, 1), (14, 14)])
 def test_the_detail_of_a_coarse_window_is_what_its_blocks_lack(down, across):
     pixels = np.random.default_rng(2).uniform(0, 255, (128, 128)).astype(np.float32)
-    window = _cut(*STARTS[down], 32) @ pixels @ _cut(*STARTS[across], 32).T
+    halved = pixels.reshape(64, 2, 64, 2).mean(axis=(1, 3))
+    window = _cut(*STARTS[down], 32, samples=64) @ halved @ _cut(*STARTS[across], 32, samples=64).T
     detail = window - window.reshape(8, 4, 8, 4).mean(axis=(1, 3)).repeat(4, axis=0).repeat(4, axis=1)
     inside = detail[3:-3, 3:-3] - detail[3:-3, 3:-3].mean()
     found = Picture(pixels).details[down, across]
@@ -393,13 +398,24 @@ def test_the_detail_of_a_coarse_window_is_what_its_blocks_lack(down, across):
 
 def test_likeness_is_that_of_the_best_place_and_scale(originals):
     for number, raw in enumerate(originals[:20]):
-        picture, mirrored = read_picture(raw, max_side=640), read_picture(COPIES["mirrored"](opened(raw)), max_side=640)
+        picture, mirrored = picture_of(raw), picture_of(COPIES["mirrored"](opened(raw)))
         cut = cropped(opened(raw), left=0.01 * (number % 6), top=0.05, right=0.02, bottom=0.003 * number)
-        crop = read_picture(encoded(cut), max_side=640)
+        crop = picture_of(encoded(cut))
         assert likeness(picture, picture) == pytest.approx(1.0)
         assert likeness(picture, mirrored) > SAME_PICTURE
         assert min(likeness(picture, crop), likeness(crop, picture)) > SAME_PICTURE
-        assert likeness(picture, read_picture(originals[number + 1], max_side=640)) < 0.8
+        assert likeness(picture, picture_of(originals[number + 1])) < 0.8
+
+
+def test_a_photo_is_compared_as_it_is_stored(originals):
+    image = opened(originals[0])
+    as_png, turned_over = io.BytesIO(), image.getexif()
+    image.save(as_png, "PNG")
+    turned_over[0x0112] = 3
+    image.transpose(Image.Transpose.ROTATE_180).save(by_tag := io.BytesIO(), "JPEG", exif=turned_over, quality=95)
+    for written in (as_png, by_tag):
+        found = read_picture(written.getvalue(), max_side=640, how=ENCODED)
+        assert likeness(found, picture_of(originals[0])) > 0.97
 
 
 def test_a_group_too_large_for_one_fold_is_reported_and_spread(tmp_path):
