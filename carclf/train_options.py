@@ -447,21 +447,23 @@ class TrainOptions(Options):
             raise UserError("--budget is missing: say how much time --plan may use, such as --budget=9h.")
         refuse(bool(self.budget) and not self.plan, "budget", self.budget, "it is for --plan")
         first_size, last_size = parse_image_sizes(self.image_size)
-        refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"there are {self.epochs} epochs")
-        refuse(self.swa_epochs > 0 and self.ema_momentum > 0, "swa_epochs", self.swa_epochs, "--ema_momentum averages")
+        refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"--epochs={self.epochs} is less")
+        averages = self.swa_epochs > 0 and self.ema_momentum > 0
+        refuse(averages, "swa_epochs", self.swa_epochs, "--ema_momentum averages already: leave one of them out")
         if self.head_start == "regression":
             kept = self.feature_views or self.keep_features
-            refuse(self.unfreeze != "head" or not kept, "head_start", "regression", "it needs kept features")
+            needs = "it needs --unfreeze=head, and kept features: --keep_features or --feature_views"
+            refuse(self.unfreeze != "head" or not kept, "head_start", "regression", needs)
         if self.feature_views:
             refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it is for --unfreeze=head")
-            refuse(self.augment_validation, "feature_views", self.feature_views, "validation would be augmented")
-            refuse(first_size != last_size, "feature_views", self.feature_views, "--image_size grows")
-        refuse(not 0 <= self.host < self.num_hosts, "host", self.host, f"there are {self.num_hosts} hosts, from 0")
+            refuse(self.augment_validation, "feature_views", self.feature_views, "it is not for --augment_validation")
+            refuse(first_size != last_size, "feature_views", self.feature_views, "it is for one --image_size")
+        refuse(not 0 <= self.host < self.num_hosts, "host", self.host, f"it must be below --num_hosts={self.num_hosts}")
         if self.num_hosts > 1:
-            refuse(not self.coordinator, "num_hosts", self.num_hosts, "--coordinator says where host 0 is reached")
+            refuse(not self.coordinator, "num_hosts", self.num_hosts, "--coordinator must say where host 0 is reached")
             for name in ("find_lr", "feature_views", "swa_epochs"):
                 refuse(bool(getattr(self, name)), name, getattr(self, name), "it is for one host: do it there first")
-            refuse(first_size != last_size, "num_hosts", self.num_hosts, f"--image_size={self.image_size} grows")
+            refuse(first_size != last_size, "num_hosts", self.num_hosts, "it is for one --image_size")
         if self.resume_from:
-            refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run starts again")
+            refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run would start again")
             refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")

@@ -157,8 +157,8 @@ def test_a_tpu_is_known_by_what_it_is_on_the_bus(vendor, model, present, monkeyp
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"host": 1}, "--host=1 is not possible: there are 1 hosts, from 0"),
-        ({"num_hosts": 2}, "--num_hosts=2 is not possible: --coordinator says where host 0 is reached"),
+        ({"host": 1}, "--host=1 is not possible: it must be below --num_hosts=1"),
+        ({"num_hosts": 2}, "--num_hosts=2 is not possible: --coordinator must say where host 0 is reached"),
         ({"num_hosts": 2, "coordinator": "a:1", "swa_epochs": 2}, "--swa_epochs=2 is not possible: it is for one host"),
     ],
 )

@@ -498,7 +498,7 @@ def test_a_head_starts_from_a_regression_which_stays_if_no_epoch_is_better(fit, 
 def test_kept_features_are_refused_where_they_would_not_be_the_photos(fit, home):
     with pytest.raises(UserError, match="--feature_views=1 is not possible: it is for --unfreeze=head"):
         TrainOptions(feature_views=1)
-    with pytest.raises(UserError, match="--feature_views=1 is not possible: validation would be augmented"):
+    with pytest.raises(UserError, match="--feature_views=1 is not possible: it is not for --augment_validation"):
         TrainOptions(feature_views=1, unfreeze="head", augment_validation=True)
     said = r"--feature_views=1 keeps features of single photos, and --augment=mixup\(0.2\) mixes photos: leave one"
     with pytest.raises(UserError, match=said):

@@ -70,7 +70,10 @@ def _unpack(content: IO[bytes], path: str, *, packed_bytes: int, shown: str) -> 
             while chunk := content.read(CHUNK_BYTES):
                 written += len(chunk)
                 if written > RATIO_FREE_BYTES and written > MAX_RATIO * packed_bytes:
-                    raise UserError(f"{shown} is compressed more than {MAX_RATIO}:1: it is not unpacked.")
+                    raise UserError(
+                        f"{shown} is compressed more than {MAX_RATIO}:1 and is not unpacked here: unpack it if you "
+                        "trust it, and give the folder."
+                    )
                 if written % (64 * CHUNK_BYTES) == 0:
                     check_room(os.path.dirname(path), 64 * CHUNK_BYTES, shown=shown)
                 file.write(chunk)

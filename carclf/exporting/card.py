@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from carclf import __version__
+from carclf.advice import command, run_argument
 from carclf.errors import UserError
 from carclf.exporting.checking import PAD_MODES, TOLERANCE, Change, Resizing
 from carclf.exporting.formats import Format
@@ -41,8 +42,8 @@ def evaluation_of(run: Run) -> Mapping[str, Any]:
     evaluation = run.metrics.get("evaluation")
     if evaluation is None:
         raise UserError(
-            f"The run {run.directory} has no evaluation for the model card: evaluate it with python -m "
-            f"carclf.evaluate --run={run.directory} --data=DIR."
+            f"The run {run.directory} has no evaluation for the model card: evaluate it with "
+            f"{command('evaluate', f'--run={run_argument(run.directory)}', '--data=DIR')}."
         )
     return dict(evaluation)
 

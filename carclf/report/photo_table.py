@@ -45,7 +45,7 @@ def photo_table(manifest: Manifest) -> pd.DataFrame:
         tables.append(table.assign(split=np.where(table["fold"] < 0, unfolded, "train"), row=range(len(table))))
     photos = pd.concat(tables, ignore_index=True)
     if photos.empty:
-        raise UserError(f"{manifest.directory} has no photos to show: convert some with --input.")
+        raise UserError(f"{manifest.directory} has no photos to show: convert a folder that has some.")
     return photos
 
 

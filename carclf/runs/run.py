@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carclf import storage
+from carclf.advice import command, run_argument
 from carclf.command import stage_files
 from carclf.errors import UserError
 from carclf.flags import from_dict
@@ -284,7 +285,9 @@ def advice_on_missing(directory: Path, *, data: str = "DIR") -> str:
     if near := difflib.get_close_matches(directory.name, there, n=1):
         return f"did you mean {directory.parent / near[0]}?"
     if directory.name in stage_files():
-        return f"make it with python -m carclf.train --stage={directory.name} --data={data} --runs={directory.parent}."
+        made = command("train", f"--stage={directory.name}", f"--data={data}", f"--runs={directory.parent}")
+        return f"make it with {made}."
     if there:
         return f"the runs in {directory.parent} are {', '.join(there)}."
-    return f"train it with python -m carclf.train --run={directory} --data={data}, or give the folder of another run."
+    trained = command("train", f"--run={run_argument(directory)}", f"--data={data}")
+    return f"train it with {trained}, or give the folder of another run."

@@ -154,6 +154,7 @@ def test_the_first_broken_file_of_a_list_is_named(predictor, photos, tmp_path):
         predictor.predict([*photos, broken])
     with pytest.raises(carclf.UserError, match="Photo number 5 of the list cannot be read"):
         predictor.predict([*photos, b"nothing"])
+    assert len(predictor.predict(photos)) == len(photos)
 
 
 def test_a_lazily_opened_damaged_image_is_a_sentence(predictor, photos):
@@ -166,6 +167,7 @@ def test_a_lazily_opened_damaged_image_is_a_sentence(predictor, photos):
 def test_a_single_photo_is_not_taken_for_a_list(predictor, one):
     with pytest.raises(carclf.UserError, match="call predictor"):
         predictor.predict(one)
+    np.testing.assert_allclose(predictor.predict([one])[0], predictor(one), atol=1e-6)
 
 
 def test_several_runs_in_several_views_are_averaged(run, dataset, photos):

