@@ -45,6 +45,8 @@ FOLLOWED = {
         "install_it",
     "explore.py: … could not be written":
         "tests/test_explore.py::test_a_recipe_is_drawn_into_a_folder_that_is_made",
+    "flags.py: --…=… is not possible: ….":
+        "tests/followed/test_options.py::test_the_values_that_an_error_names_are_taken",
     "inference/metrics.py: ": AFRESH,
     "inference/pseudo_labels.py: No pseudo-labels":
         "tests/test_pseudo_labels.py::test_what_the_runs_dispute_is_left_out",
@@ -157,7 +159,7 @@ OUTSIDE = {
 
 # Errors that pass on a sentence made elsewhere; the whole text.
 PASSED_ON = {
-    "api.py: …", "device.py: …", "exporting/folder.py: …", "flags.py: …", "flags.py: --…=… is not possible: ….",
+    "api.py: …", "device.py: …", "exporting/folder.py: …", "flags.py: …",
     "planning/timing.py: Nothing can be planned: ….", "planning/timing.py: The prediction could not be timed: …",
     "planning/timing.py: …", "runs/parent.py: Stage …: …", "runs/run.py: …: …",
     "storage/kinds.py: … cannot be reached: …", "train.py: Stage …: …", "training/failures.py: …",
