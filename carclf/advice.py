@@ -121,6 +121,11 @@ def after_search(flag_file: Path, data: str) -> list[str]:
     return [f"Next: {command('train', f'--flagfile={flag_file}', f'--data={data}')}"]
 
 
+def adds_hashes(run: Path) -> str:
+    """Returns what adds the hashes to the files of a run that an older carclf trained."""
+    return f"{command('evaluate', f'--run={run_argument(run)}', '--data=DIR')} adds one"
+
+
 def run_argument(run: Path) -> str:
     """Returns the argument of `--run` for a folder: a bare name would be looked up in --runs."""
     return str(run) if os.sep in str(run) else f".{os.sep}{run}"

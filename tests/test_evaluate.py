@@ -1,15 +1,18 @@
 """What `evaluate` prints and stores for a metric other than the accuracy."""
 
 import json
+import re
 
 import pytest
 
 from carclf import device, evaluate, runs
+from carclf.data.manifest import load_manifest
 from carclf.evaluate import EvaluateOptions
 from carclf.inference import programs
 from carclf.report import run_files
 from tests.conftest import write_dataset
 from tests.inference.made_runs import colour_classifier, make_run
+from tests.shown_commands import parse_shown
 
 CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
 
@@ -64,3 +67,20 @@ def test_the_runs_of_an_ensemble_are_scored_by_the_metric(said):
     (both,) = [float(line.split()[2]) for line in lines if " of one + two " in line and line.startswith("Log loss")]
     assert len(scores) == 2
     assert both <= min(scores) + 1e-3
+
+
+def test_a_run_of_all_folds_that_has_no_hashes_gets_them_as_advised(said, home, capsys):
+    directory = home / "runs" / "folds" / "fold0"
+    make_run(directory, load_manifest(str(home / "data")))
+    metrics = json.loads((directory / runs.METRICS_FILE).read_text())
+    del metrics["content_sha256"], metrics["files_sha256"]
+    (directory / runs.METRICS_FILE).write_text(json.dumps(metrics))
+    (directory / f"{runs.BEST_WEIGHTS}.sha256").unlink()
+    assert runs.load_run(directory).best_weights.is_file()
+    notes = capsys.readouterr().err.splitlines()
+    (command,) = {re.search(r"not noticed: (python .*) adds one[.]$", note)[1] for note in notes}
+    assert len(notes) == 2
+    said(run=parse_shown(command).run)
+    metrics = json.loads((directory / runs.METRICS_FILE).read_text())
+    assert metrics["content_sha256"]
+    assert metrics["files_sha256"].keys() >= {runs.BEST_WEIGHTS}

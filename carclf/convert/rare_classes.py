@@ -73,7 +73,7 @@ def notes(rare: Mapping[str, int], single: Mapping[str, int], *, least: int) -> 
     if single:
         said.append(
             f"{_have(single)} a single training photo, so no figure tells how well it is recognised: "
-            f" {described(single)}; --min_photos_per_class=2 leaves such classes out."
+            f"{described(single)}; --min_photos_per_class=2 leaves such classes out."
         )
     return said
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from carclf import hashed_json
+from carclf.advice import adds_hashes
 from carclf.errors import UserError
 from carclf.forms import Form
 from carclf.schema import typed, typed_fields
@@ -204,7 +205,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): {ADVICE}.") from None
     if not hashed:
-        hashed_json.note_missing_hash(str(path), "python -m carclf.evaluate adds one")
+        hashed_json.note_missing_hash(str(path), adds_hashes(path.parent))
     return content
 
 
