@@ -2,10 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from carclf import device, evaluate, runs
+from carclf.data.label_patch import read_label_patch
 from carclf.data.manifest import load_manifest
 from carclf.evaluate import EvaluateOptions
 from carclf.inference import programs
@@ -84,3 +87,18 @@ def test_a_run_of_all_folds_that_has_no_hashes_gets_them_as_advised(said, home, 
     metrics = json.loads((directory / runs.METRICS_FILE).read_text())
     assert metrics["content_sha256"]
     assert metrics["files_sha256"].keys() >= {runs.BEST_WEIGHTS}
+
+
+def test_a_corrected_label_patch_is_one_to_train_with(said, home):
+    answer = said(run="one")
+    advised = re.search(
+        r"correct its column class and train with --label_patch=(.*)[.] *$|--label_patch=(\S+)[.] ", answer
+    )
+    path = Path(next(filter(None, advised.groups())))
+    patch = pd.read_csv(path, dtype=str)
+    assert read_label_patch(path, load_manifest(str(home / "data"))).labels == {}
+    patch.loc[0, "class"] = next(name for name in ("class 0", "class 1") if name != patch.loc[0, "class"])
+    patch.to_csv(path, index=False)
+    assert len(read_label_patch(path, load_manifest(str(home / "data"))).labels) == 1
+    views = re.search(r"--tta='(.*?)', it also tells likely mislabels", answer)[1]
+    assert "it also tells" not in said(run="one", tta=views)

@@ -101,6 +101,58 @@ INSTALLED = {
     "tune.py: carclf.tune needs": ("tune", "optuna"),
 }
 
+HERE = "tests/followed/"
+
+# What a remark begins with that names an option or a command → the test that does what it says.
+REMARKS = {
+    "advice.py: Any photo": "tests/test_advice.py::test_what_is_printed_from_class_folders_to_single_photos_works",
+    "command.py: the stage of that name": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
+    "convert/archives.py: ": HERE + "test_inputs.py::test_names_of_another_code_page_are_read_with_another_encoding",
+    "convert/labels.py: correct the file": "tests/convert/test_labels.py::test_a_wrong_guess_of_the_id_column_is_named",
+    "convert/layout.py: … gives every photo":
+        HERE + "test_inputs.py::test_a_note_names_the_option_that_takes_another_column",
+    "convert/lists.py: ":
+        "tests/convert/test_layout.py::test_flags_reach_lists_of_any_name_and_a_missing_column_is_told",
+    "convert/rare_classes.py: ":
+        "tests/convert/test_rare_classes.py::test_small_classes_are_left_out_with_a_note_and_their_photos_are_listed",
+    "convert/refusals.py: ": HERE + "test_inputs.py::test_the_input_is_read_as_advised",
+    "data/manifest.py: ":
+        "tests/convert/test_overwrite.py::test_a_data_set_of_an_older_carclf_is_read_with_a_note_and_gets_its_hash",
+    "evaluate.py: ": "tests/test_evaluate.py::test_a_corrected_label_patch_is_one_to_train_with",
+    "explore.py: ": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
+    "forms/probabilities.py: ": HERE + "test_samples.py::test_a_form_is_recognised_as_advised",
+    "inference/decisions.py: ": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
+    "metrics/table.py: ": "tests/convert/test_labels.py::test_classes_are_named_and_ordered_as_told",
+    "model/hub_preset.py: ": HERE + "test_places.py::test_a_preset_is_given_by_its_own_folder",
+    "model/schedules.py: ": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
+    "packing/contents.py: ": HERE + "test_packs.py::test_a_pack_holds_what_its_stages_start_from",
+    "packing/install.py: ": HERE + "test_packs.py::test_a_pack_is_made_for_the_machine_that_it_is_installed_on",
+    "packing/wheel_plan.py: ": HERE + "test_packs.py::test_wheels_fit_another_image_or_python",
+    "packing/writing.py: ": HERE + "test_packs.py::test_a_folder_that_holds_something_else_is_kept_or_removed",
+    "planning/table.py: ": "tests/planning/test_planner.py::test_the_advice_on_a_small_budget_works",
+    "probing/making.py: ": "tests/test_probe.py::test_the_flag_file_is_a_head_stage_of_the_best",
+    "report/findings.py: ": "tests/test_train_options.py::test_class_weights_reach_the_photos",
+    "report/learning_rates.py: ": HERE + "test_options.py::test_the_values_that_an_error_names_are_taken",
+    "runs/opening.py: or": HERE + "test_runs.py::test_an_unfinished_run_goes_on_with_what_it_was_begun_with",
+    "runs/opening.py: step … is saved":
+        "tests/test_train_options.py::test_a_run_with_pseudo_labels_that_is_interrupted_ends_as_the_uninterrupted_one",
+    "serve.py: ": HERE + "test_places.py::test_a_server_takes_another_port",
+    "serving/guards.py: ":
+        "tests/serving/test_clients_at_their_worst.py::test_another_name_is_refused_until_the_advice_is_followed",
+    "train.py: ": HERE + "test_runs.py::test_one_fold_and_all_folds_have_folders_of_their_own",
+    "tuning/outcome.py: ":
+        "tests/test_tune.py::test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from",
+}  # fmt: skip
+
+# Remarks that name an option or a command and ask for nothing, or for what lies outside carclf.
+PLAIN = (
+    "__main__.py: ", "averaging/ingredients.py: ", "convert/by_name.py: ", "convert/converter.py: ",
+    "convert/labels.py: --classes", "convert/labels.py: file of", "convert/layout.py: The class",
+    "convert/layout.py: … of",
+    "data/image_formats.py: ", "device.py: ", "extras.py: ", "model/separable.py: ", "packing/index.py: ",
+    "planning/planner.py: ", "storage/packages.py: ", "tuning/space.py: ",
+)  # fmt: skip
+
 # Why no test follows the advice → what the texts begin with.
 OUTSIDE = {
     "another copy of a file": (

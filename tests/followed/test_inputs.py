@@ -182,6 +182,13 @@ def test_an_id_with_two_labels_is_corrected():
     assert len(read_label_file(ONE_LIST, shown="list.csv").labels) == 4
 
 
+def test_a_note_names_the_option_that_takes_another_column(tmp_path):
+    write_files(tmp_path / "in", FLAT | {"train.csv": b"id,category,year\n0,a,2011\n1,a,2011\n2,a,2012\n3,a,2012\n"})
+    said = "train.csv gives every photo the label a (in the column 'category'): --label_column=NAME takes another."
+    assert said in inventory().notes
+    assert {photo.category for photo in inventory(label_column="year").photos} == {"2011", "2012"}
+
+
 # What only the conversion itself finds.
 
 

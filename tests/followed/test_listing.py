@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from listing import FOLLOWED, INSTALLED, OUTSIDE, PASSED_ON
+from listing import FOLLOWED, INSTALLED, OUTSIDE, PASSED_ON, PLAIN, REMARKS
 from packaging.requirements import Requirement
-from texts import texts
+from texts import remarks, texts
 
 from carclf.storage.packages import PACKAGES
 
@@ -47,7 +47,12 @@ def test_what_is_listed_is_there(known):
     assert any(text.startswith(known) for text in texts())
 
 
-@pytest.mark.parametrize("test", sorted(set(FOLLOWED.values())))
+def test_a_remark_is_listed_once():
+    assert [text for text in remarks() if sum(map(text.startswith, [*REMARKS, *PLAIN])) != 1] == []
+    assert [known for known in [*REMARKS, *PLAIN] if not any(text.startswith(known) for text in remarks())] == []
+
+
+@pytest.mark.parametrize("test", sorted({*FOLLOWED.values(), *REMARKS.values()}))
 def test_the_tests_that_follow_are_there(test):
     path, name = test.split("::")
     assert re.search(rf"^def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)

@@ -171,6 +171,7 @@ def test_a_pack_is_made_for_the_machine_that_it_is_installed_on(pack, monkeypatc
     install.check_machine(content)
     with refused("packing/install.py: This pack is for Python"):
         install.check_machine(content | {"python": "3.10"})
+    assert PackOptions(output="out", python=this_python()).python == this_python()
     with refused("packing/install.py: This pack is for … and this machine"):
         install.check_machine(content | {"system": "Linux riscv64"})
     hashed_json.write(pack / install.PACK_FILE, content | {"format_version": 9})

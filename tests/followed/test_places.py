@@ -27,6 +27,7 @@ from carclf.planning.writing import _check_ours
 from carclf.recipe import parse_recipe, parse_views
 from carclf.report.eda import _numbers
 from carclf.report.photo_table import photo_table
+from carclf.serve import exposure
 from carclf.serving.server import bind
 from carclf.stage_lists import stage_options
 from carclf.synthetic.dataset import check_output
@@ -156,6 +157,8 @@ def test_a_server_takes_another_port():
         with refused("serving/server.py: "):
             bind("127.0.0.1", taken.getsockname()[1])
         bind("127.0.0.1", 0).close()
+    assert "use --host=127.0.0.1" in exposure("0.0.0.0")
+    assert exposure("127.0.0.1") == ""
 
 
 def test_a_study_is_that_of_its_settings_or_another(tmp_path):

@@ -159,7 +159,7 @@ def read_patch(dataset: Manifest, folder: Path) -> Any:
     return load_labels(str(folder / "patch.csv"), members=[], manifest=dataset).label_patch
 
 
-def test_one_fold_and_all_folds_have_folders_of_their_own(made, dataset, tmp_path, monkeypatch):
+def test_one_fold_and_all_folds_have_folders_of_their_own(made, dataset, tmp_path, monkeypatch, capsys):
     started = []
     monkeypatch.setattr(train, "train_each", lambda what, commands: started.append(what) or 1)
     monkeypatch.setattr(train, "train_run", lambda options, *, directory: started.append(directory.name))
@@ -174,6 +174,12 @@ def test_one_fold_and_all_folds_have_folders_of_their_own(made, dataset, tmp_pat
         train.train_one_stage(single)
     train.train_one_stage(dataclasses.replace(single, run="two"))
     assert started == ["fold", "two"]
+    made("done")
+    done = dataclasses.replace(single, run="done")
+    train.train_one_stage(done)
+    assert "is finished (val_accuracy 0.5000): --overwrite trains it again." in capsys.readouterr().out
+    train.train_one_stage(dataclasses.replace(done, overwrite=True))
+    assert started == ["fold", "two", "done"]
 
 
 def test_files_that_options_name_are_given_where_they_are(dataset, tmp_path):

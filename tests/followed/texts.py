@@ -4,7 +4,7 @@ import ast
 import contextlib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,3 +70,32 @@ def _innermost(error: BaseException) -> BaseException:
     while isinstance(error.__context__, UserError):
         error = error.__context__
     return error
+
+
+COMMANDED = re.compile(r"--[a-z]\w+|python -m|pip install")
+OTHERS = {*ERRORS, "_refuse", "refuse", "option", "same_option", "compile"}  # calls whose texts are no remarks
+
+
+@functools.cache
+def remarks() -> tuple[str, ...]:
+    """FILE: TEXT of what else names an option or a command: what is printed, or becomes part of an error."""
+    found = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = path.relative_to(PACKAGE).as_posix()
+        for node in _outside(OTHERS, ast.parse(path.read_text(encoding="utf-8"))):
+            if " " in (text := text_of(node)) and COMMANDED.search(text):
+                found.add(f"{module}: {text}")
+    return tuple(sorted(found))
+
+
+def _outside(names: Collection[str], node: ast.AST) -> Iterator[ast.expr]:
+    """The texts below a node, without those in calls of these names, docstrings and constants of modules."""
+    if isinstance(node, ast.Call) and (getattr(node.func, "id", "") or getattr(node.func, "attr", "")) in names:
+        return
+    if isinstance(node, (ast.Expr, ast.Assign)) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, (ast.JoinedStr, ast.BinOp, ast.Constant)) and text_of(node) != SHOWN:
+        yield node
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _outside(names, child)
