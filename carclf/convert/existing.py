@@ -65,13 +65,14 @@ def finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, 
 def _whole(existing: Manifest, options: ConvertOptions, workers: Pool) -> bool:
     """Returns whether a data set is whole as it is; otherwise its whole shards are set to be kept."""
     path = storage.join(existing.directory, manifests.MANIFEST_FILE)
+    processes = options.workers if workers.count > 1 else 1
     try:
-        verify(options.output, workers=options.workers if workers.count > 1 else 1)
+        verify(options.output, workers=processes)
         if manifests.read_file(path) == manifests.to_json(existing):
             return True
         print(f"{path} is written again with its hash.")
     except UserError as error:
         print(f"Note: {error}", file=sys.stderr)
     print("What is whole is kept, and the rest is written again.", flush=True)
-    shards.keep_whole_shards(existing)
+    shards.keep_whole_shards(existing, workers=processes)
     return False

@@ -12,6 +12,7 @@ import numpy as np
 from carclf import storage
 from carclf.convert.folds import order_key
 from carclf.convert.scan import Context
+from carclf.convert.verify import whole_shards
 from carclf.data import records
 from carclf.data.index import ENTRY, index_shard, read_index
 from carclf.data.manifest import Manifest, Shard
@@ -108,20 +109,24 @@ def finished_shard(directory: str, plan: Plan) -> Written | None:
     return Written(shard, entries) if whole else None
 
 
-def keep_whole_shards(manifest: Manifest) -> None:
-    """Writes the receipt of every shard whose bytes are those in dataset.json, so that `finished_shard` keeps it.
+def keep_whole_shards(manifest: Manifest, *, workers: int = 0) -> None:
+    """Writes the receipt of every shard that is what the data set says, so that `finished_shard` keeps it.
 
     Without a whole index there is none, because nothing else says where the photos of a shard are.
+
+    Args:
+      manifest: the data set.
+      workers: processes; 0 means one per CPU.
     """
     try:
         places = read_index(manifest)
     except UserError:
         return
-    for number, shard in enumerate(manifest.shards):
-        path = storage.join(manifest.directory, shard.file)
-        if storage.size_bytes(path) == shard.bytes and hash_file(path)[1] == shard.sha256:
+    for number, (shard, whole) in enumerate(zip(manifest.shards, whole_shards(manifest, workers=workers), strict=True)):
+        if whole:
             entries = places[places["shard"] == number]
             entries["shard"] = 0
+            path = storage.join(manifest.directory, shard.file)
             storage.write_atomic(path + RECEIPT, _receipt(Written(shard, entries)))
 
 

@@ -65,6 +65,38 @@ def verify(directory: str, *, workers: int = 0) -> Manifest:
     return manifest
 
 
+def whole_shards(manifest: Manifest, *, workers: int = 0) -> list[bool]:
+    """Returns for each shard whether it is what the data set says: by its records; by its hash if a list is damaged.
+
+    Args:
+      manifest: the data set; its index is whole.
+      workers: processes; 0 means one per CPU.
+    """
+    photos = sum(shard.count for shard in manifest.shards)
+    with Workers(
+        worker_count(workers, photos=photos, photos_per_worker=PHOTOS_PER_WORKER), _readable, manifest
+    ) as pool:
+        return list(pool.map(_is_whole, manifest.shards))
+
+
+def _readable(manifest: Manifest) -> "_Expected | Manifest":
+    try:
+        return _prepare(manifest)
+    except UserError:
+        return manifest
+
+
+def _is_whole(known: "_Expected | Manifest", shard: Shard) -> bool:
+    try:
+        if isinstance(known, Manifest):
+            _verified(known, shard)
+        else:
+            _verify_shard(known, shard)
+    except (UserError, OSError):
+        return False
+    return True
+
+
 def _verify_classes(manifest: Manifest) -> None:
     """Compares the classes with the list of training photos."""
     ids = manifest.read_ids("train")
@@ -114,9 +146,7 @@ def _verify_shard(expected: _Expected, shard: Shard) -> list[int]:
     """Checks a shard; returns the rows of its records."""
     manifest = expected.manifest
     path = storage.join(manifest.directory, shard.file)
-    content = storage.read_bytes(path)
-    if len(content) != shard.bytes or storage.sha256(content) != shard.sha256:
-        raise UserError(f"The shard {path} is not the one that was written (its SHA-256 differs): {AGAIN}.")
+    content = _verified(manifest, shard)
     photos = expected.lists["test" if shard.split == "test" else "train"]
     entries = expected.index[expected.index["shard"] == manifest.shards.index(shard)]
     found = list(_records(content, path))
@@ -128,6 +158,15 @@ def _verify_shard(expected: _Expected, shard: Shard) -> list[int]:
             raise UserError(f"{where} says row {entry['row']} and the list has {len(photos.id)}: {AGAIN}.")
         _verify_record(record, start, entry, photos, manifest=manifest, where=where)
     return [int(row) for row in entries["row"]]
+
+
+def _verified(manifest: Manifest, shard: Shard) -> bytes:
+    """Returns the bytes of a shard, after comparing their hash."""
+    path = storage.join(manifest.directory, shard.file)
+    content = storage.read_bytes(path)
+    if len(content) != shard.bytes or storage.sha256(content) != shard.sha256:
+        raise UserError(f"The shard {path} is not the one that was written (its SHA-256 differs): {AGAIN}.")
+    return content
 
 
 def _records(content: bytes, path: str) -> Iterator[tuple[int, bytes]]:
@@ -183,26 +222,33 @@ def _name_difference(record: bytes, row: int, photos: Photos, *, manifest: Manif
     Raises:
       UserError: always.
     """
-    import tensorflow as tf  # only needed to read a record that carclf did not write
-
-    example = tf.train.Example.FromString(record)
-    feature: dict[str, Any] = dict(example.features.feature)
-    encoded = feature["image/encoded"].bytes_list.value[0]
-    label = feature["image/class/label"].int64_list.value[0]
-    size = [feature[name].int64_list.value[0] for name in ("image/height", "image/width")]
-    said = {
-        "row": (feature["image/row"].int64_list.value[0], row),
-        "Id": (feature["image/filename"].bytes_list.value[0].decode(), photos.id[row]),
-        "SHA-256": (feature["image/key/sha256"].bytes_list.value[0].decode(), photos.sha256[row]),
-        "photo": (hashlib.sha256(encoded).hexdigest(), photos.sha256[row]),
-        "label": (label, photos.label[row]),
-        "size": (size, photos.size[row].tolist()),
-        "class name": (
-            feature["image/class/text"].bytes_list.value[0].decode(),
-            manifest.classes[label].name if 0 <= label < manifest.class_count else "",
-        ),
-    }
-    for name, (found, wanted) in said.items():
+    for name, (found, wanted) in _differences(record, row, photos, manifest=manifest).items():
         if found != wanted:
             raise UserError(f"{where} has the {name} {found} instead of {wanted}: {AGAIN}.")
     raise UserError(f"{where} is not the record that {manifest.index.file} and the lists describe: {AGAIN}.")
+
+
+def _differences(record: bytes, row: int, photos: Photos, *, manifest: Manifest) -> dict[str, tuple[Any, Any]]:
+    """Returns what a record says and what it should say, by name; nothing of one that cannot be read."""
+    import tensorflow as tf  # only needed to read a record that carclf did not write
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        feature: dict[str, Any] = dict(tf.train.Example.FromString(record).features.feature)
+        encoded = feature["image/encoded"].bytes_list.value[0]
+        label = feature["image/class/label"].int64_list.value[0]
+        size = [feature[name].int64_list.value[0] for name in ("image/height", "image/width")]
+        return {
+            "row": (feature["image/row"].int64_list.value[0], row),
+            "Id": (feature["image/filename"].bytes_list.value[0].decode(), photos.id[row]),
+            "SHA-256": (feature["image/key/sha256"].bytes_list.value[0].decode(), photos.sha256[row]),
+            "photo": (hashlib.sha256(encoded).hexdigest(), photos.sha256[row]),
+            "label": (label, photos.label[row]),
+            "size": (size, photos.size[row].tolist()),
+            "class name": (
+                feature["image/class/text"].bytes_list.value[0].decode(),
+                manifest.classes[label].name if 0 <= label < manifest.class_count else "",
+            ),
+        }
+    except (DecodeError, LookupError, UnicodeDecodeError):
+        return {}

@@ -8,9 +8,10 @@ import pytest
 
 from carclf.convert.verify import verify
 from carclf.data.index import read_index
-from carclf.data.manifest import load_manifest
+from carclf.data.manifest import from_json, load_manifest
 from carclf.errors import UserError
 from tests.convert.inputs import competition, converted, tree, write_files
+from tests.convert.test_verify import rehash
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,37 @@ def test_what_the_error_text_advises_mends_the_data_set(made, output, damage):
     assert tree(output) == tree(whole)
     if damage in ("a bit of a shard", "a shard cut off", "no shard", "a bit of a list"):
         assert shard_files(output)[1].stat().st_mtime_ns == before  # it was whole, and is kept
+
+
+def flipped(content: bytearray, place: int) -> bytes:
+    content[place] ^= 1
+    return bytes(content)
+
+
+def without_first(content: bytearray) -> bytes:
+    return bytes(content[int.from_bytes(content[:8], "little") + 16 :])
+
+
+WRITTEN_WRONG = {
+    "a photo": lambda content: flipped(content, content.index(b"\xff\xd9") - 20),
+    "the structure of a record": lambda content: flipped(content, 12),
+    "the length of a record": lambda content: flipped(content, 1),
+    "a record fewer": without_first,
+}
+
+
+@pytest.mark.parametrize("damage", WRITTEN_WRONG)
+def test_a_shard_that_was_written_wrong_with_its_hash_is_written_again(made, output, damage):
+    source, whole = made
+    before = shard_files(output)[1].stat().st_mtime_ns
+    shard = shard_files(output)[0]
+    shard.write_bytes(WRITTEN_WRONG[damage](bytearray(shard.read_bytes())))
+    rehash(from_json((output / "dataset.json").read_bytes(), directory=str(output)))
+    with pytest.raises(UserError, match=r"convert the photos again with --overwrite\.$"):
+        verify(str(output), workers=1)
+    converted(source, output, overwrite=True)
+    assert tree(output) == tree(whole)
+    assert shard_files(output)[1].stat().st_mtime_ns == before
 
 
 def test_a_copy_for_people_is_written_again_without_overwriting(made, output):
