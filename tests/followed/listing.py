@@ -9,6 +9,7 @@ AFRESH = "tests/test_train_options.py::test_a_run_whose_loss_exploded_is_trained
 DEVICES = "tests/test_device.py::test_the_choice_is_said_in_one_line"
 PREDICTED = "tests/inference/test_run_predictor.py::"
 UNSEEN = "tests/inference/test_unseen.py::"
+WORST = "tests/serving/test_clients_at_their_worst.py::"
 FULL = "tests/test_full_disk.py::"
 
 # What a text begins with, with … for its values → the test that does what it says.
@@ -74,6 +75,15 @@ FOLLOWED = {
     "runs/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/run_files.py: … cannot be read": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/weights_files.py: ": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
+    "serving/guards.py: Another page": WORST + "test_a_photo_from_another_page_is_refused",
+    "serving/uploads.py: The server is busy":
+        WORST + "test_uploads_that_are_too_large_together_end_the_one_that_is_silent_longest",
+    "serving/uploads.py: The photo arrived":
+        WORST + "test_seventy_uploads_that_stop_halfway_leave_the_server_free_and_are_ended",
+    "serving/uploads.py: The photo is too large":
+        "tests/serving/test_web_page.py::test_a_photo_gets_the_probabilities_of_the_run",
+    "serving/uploads.py: There is no photo":
+        "tests/serving/test_web_page.py::test_a_photo_gets_the_probabilities_of_the_run",
     "synthetic/dataset.py: --output=… is missing": "tests/synthetic/test_dataset.py::test_other_content_is_refused",
     "synthetic/dataset.py: --output=… has": "tests/synthetic/test_dataset.py::test_other_content_is_refused",
     "training/callbacks.py: The loss became": AFRESH,
@@ -106,6 +116,7 @@ HERE = "tests/followed/"
 # What a remark begins with that names an option or a command → the test that does what it says.
 REMARKS = {
     "advice.py: Any photo": "tests/test_advice.py::test_what_is_printed_from_class_folders_to_single_photos_works",
+    "children.py: ": HERE + "test_runs.py::test_one_fold_and_all_folds_have_folders_of_their_own",
     "command.py: the stage of that name": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
     "convert/archives.py: ": HERE + "test_inputs.py::test_names_of_another_code_page_are_read_with_another_encoding",
     "convert/labels.py: correct the file": "tests/convert/test_labels.py::test_a_wrong_guess_of_the_id_column_is_named",
@@ -118,6 +129,10 @@ REMARKS = {
     "convert/refusals.py: ": HERE + "test_inputs.py::test_the_input_is_read_as_advised",
     "data/manifest.py: ":
         "tests/convert/test_overwrite.py::test_a_data_set_of_an_older_carclf_is_read_with_a_note_and_gets_its_hash",
+    "convert/converter.py: finished shards":
+        "tests/convert/test_kills.py::test_told_to_stop_it_says_that_finished_shards_are_kept_and_converges_to_the_same_"
+        "bytes",
+    "errors.py: ": FULL + "test_a_training_on_a_disk_that_fills_up_at_each_of_its_files_resumes_to_the_same_run",
     "evaluate.py: ": "tests/test_evaluate.py::test_a_corrected_label_patch_is_one_to_train_with",
     "explore.py: ": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
     "forms/probabilities.py: ": HERE + "test_samples.py::test_a_form_is_recognised_as_advised",
@@ -129,6 +144,8 @@ REMARKS = {
     "packing/install.py: ": HERE + "test_packs.py::test_a_pack_is_made_for_the_machine_that_it_is_installed_on",
     "packing/wheel_plan.py: ": HERE + "test_packs.py::test_wheels_fit_another_image_or_python",
     "packing/writing.py: ": HERE + "test_packs.py::test_a_folder_that_holds_something_else_is_kept_or_removed",
+    "planning/planner.py: nothing was written":
+        "tests/planning/test_planner.py::test_the_same_timings_give_the_same_files_and_other_options_other_runs",
     "planning/table.py: ": "tests/planning/test_planner.py::test_the_advice_on_a_small_budget_works",
     "probing/making.py: ": "tests/test_probe.py::test_the_flag_file_is_a_head_stage_of_the_best",
     "report/findings.py: ": "tests/test_train_options.py::test_class_weights_reach_the_photos",
@@ -140,17 +157,19 @@ REMARKS = {
     "serving/guards.py: ":
         "tests/serving/test_clients_at_their_worst.py::test_another_name_is_refused_until_the_advice_is_followed",
     "train.py: ": HERE + "test_runs.py::test_one_fold_and_all_folds_have_folders_of_their_own",
+    "runs/opening.py: … has no checkpoint": OPENED + "test_in_an_empty_folder_a_run_starts_fresh",
+    "tune.py: ": "tests/tuning/test_search.py::test_a_search_that_is_told_to_stop_restarts_its_trial_later",
     "tuning/outcome.py: ":
         "tests/test_tune.py::test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from",
 }  # fmt: skip
 
 # Remarks that name an option or a command and ask for nothing, or for what lies outside carclf.
 PLAIN = (
-    "__main__.py: ", "averaging/ingredients.py: ", "convert/by_name.py: ", "convert/converter.py: ",
+    "__main__.py: ", "averaging/ingredients.py: ", "convert/by_name.py: ", "convert/converter.py: …; nothing",
     "convert/labels.py: --classes", "convert/labels.py: file of", "convert/layout.py: The class",
     "convert/layout.py: … of",
     "data/image_formats.py: ", "device.py: ", "extras.py: ", "model/separable.py: ", "packing/index.py: ",
-    "planning/planner.py: ", "storage/packages.py: ", "tuning/space.py: ",
+    "planning/planner.py: For", "storage/packages.py: ", "tuning/space.py: ",
 )  # fmt: skip
 
 # Why no test follows the advice → what the texts begin with.
@@ -170,7 +189,7 @@ OUTSIDE = {
         "model/weights.py: The weights file … does not fit", "model/weights.py: The weights file … is refused",
         "model/weights.py: … is not an HDF5", "model/weights.py: The weights … of",
     ),
-    "other photos": ("report/augmentation.py: ", "report/photo_table.py: "),
+    "other photos": ("serving/app.py: ", "report/augmentation.py: ", "report/photo_table.py: "),
     "the name of a photo": ("convert/inventory.py: The Id",),
     "unpacking an archive with another program": (
         "convert/sources.py: … is …, not a zip", "convert/tars.py: … is compressed",
@@ -206,6 +225,7 @@ OUTSIDE = {
     "what a converter of another library can": (
         "exporting/formats.py: ONNX Runtime", "exporting/onnx_files.py: ", "exporting/run_export.py: ",
     ),
+    "a server that is started again": ("serving/uploads.py: The server is stopping",),
     "a new backbone's code": ("training/input_check.py: ",),
 }  # fmt: skip
 
@@ -214,6 +234,7 @@ PASSED_ON = {
     "api.py: …", "device.py: …", "exporting/folder.py: …", "flags.py: …",
     "planning/timing.py: Nothing can be planned: ….", "planning/timing.py: The prediction could not be timed: …",
     "planning/timing.py: …", "runs/parent.py: Stage …: …", "runs/run.py: …: …",
+    "serving/uploads.py: The form cannot be read: …",
     "storage/kinds.py: … cannot be reached: …", "train.py: Stage …: …", "training/failures.py: …",
     "tuning/search.py: No trial was completed (…): …",
     "tuning/search.py: The first … trials all failed, the last one with: …", "tuning/space.py: Line … of …: …",

@@ -33,6 +33,8 @@ def _said(call: ast.Call, module: str) -> str:
     name = getattr(call.func, "id", "")
     if name in ERRORS and call.args:
         return text_of(call.args[0])
+    if name == "HTTPException":
+        return text_of(call.args[1])
     if name == "_refuse" and module == "api.py":
         return text_of(call.args[1])
     if name == "refuse":  # of carclf.flags
@@ -72,8 +74,16 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-COMMANDED = re.compile(r"--[a-z]\w+|python -m|pip install")
-OTHERS = {*ERRORS, "_refuse", "refuse", "option", "same_option", "compile"}  # calls whose texts are no remarks
+COMMANDED = re.compile(r"--[a-z]\w+|python -m|pip install|same command")
+OTHERS = {
+    *ERRORS,
+    "HTTPException",
+    "_refuse",
+    "refuse",
+    "option",
+    "same_option",
+    "compile",
+}  # calls whose texts are no remarks
 
 
 @functools.cache
