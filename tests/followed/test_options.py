@@ -5,6 +5,7 @@ import re
 import typing
 
 import pytest
+from texts import remarks, texts
 
 from carclf.__main__ import commands
 from carclf.flags import Option, Options, define_flags, options_of
@@ -62,3 +63,16 @@ def test_the_values_that_an_error_names_are_taken(name):
     rule = broken_by(options, name, beyond(options_of(options)[name]))
     assert named(rule)
     assert [value for value in named(rule) if broken_by(options, name, value)] == []
+
+
+# Flags of Beam's runners, pip, install.py and this package's own parser.
+OTHERS = {"check", "flagfile", "hash", "help", "name", "stage", "upgrade", "xla_force_host_platform_device_count"}
+
+
+def test_an_option_that_a_text_names_is_one_of_a_command():
+    known = {name for command in commands() for name in options_of(class_of(command))} | OTHERS
+    known |= {f"no{name}" for name in known}
+    named = {
+        name: text for text in (*texts(), *remarks()) for name in re.findall(r"(?<![\w-])--([a-z]\w*)(?![\w-])", text)
+    }
+    assert {name: text for name, text in named.items() if name not in known} == {}
