@@ -131,6 +131,11 @@ def run_argument(run: Path) -> str:
     return str(run) if os.sep in str(run) else f".{os.sep}{run}"
 
 
+def argument(name: str, value: object) -> str:
+    """Returns an option with its value, quoted for a shell."""
+    return shlex.quote(f"--{name}={value}")
+
+
 def command(name: str, *arguments: str) -> str:
     """Returns the line that runs a command, quoted for a shell."""
     return shlex.join(["python", "-m", f"carclf.{name}", *arguments])

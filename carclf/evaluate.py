@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import hashed_json, runs
+from carclf.advice import argument
 from carclf.command import run_command
 from carclf.flags import option, require_flags
 from carclf.prediction_options import PREDICTION, PredictionOptions
@@ -177,7 +178,7 @@ def describe_mistakes(evaluation: "Evaluation", *, patch: Path, several_views: b
     """Returns a text that says what the label patch holds, and what to do with it."""
     total, likely = len(evaluation.mistakes), sum(mistake.likely_mislabel for mistake in evaluation.mistakes)
     held = f"Most confident mistakes: {patch} ({counted(total, 'photo')}"
-    use = f"Where a label is wrong, correct its column class and train with --label_patch={patch}."
+    use = f"Where a label is wrong, correct its column class and train with {argument('label_patch', patch)}."
     if likely:
         return f"{held}, of which {likely} {'is' if likely == 1 else 'are'} likely mislabelled: they come first). {use}"
     if several_views:

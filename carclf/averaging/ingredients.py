@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from carclf import runs
+from carclf.advice import argument
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 from carclf.inference.compatibility import check_classes
@@ -64,7 +65,8 @@ def load_pair(names: str, *, runs_folder: str) -> list[runs.Run]:
     parent = runs.run_path(child.options.init_from, runs=runs_folder)
     if not parent.is_dir():
         raise UserError(
-            f"The parent {parent} of the run {child.directory} is not there: name both, --run=PARENT,{child.directory}."
+            f"The parent {parent} of the run {child.directory} is not there: name both, "
+            f"{argument('run', f'PARENT,{child.directory}')}."
         )
     return _finished([runs.load_run(parent), child])
 
@@ -88,8 +90,8 @@ def check_ingredients(ingredients: Sequence[runs.Run], manifest: Manifest) -> No
         if run.data_fingerprint != manifest.fingerprint:
             raise UserError(
                 f"The run {run.directory} was trained on the data set {run.data_fingerprint[:12]}, but "
-                f"{manifest.directory} is {manifest.fingerprint[:12]}: average runs of one data set, with --data="
-                f"{run.stage['data'].get('directory') or 'DIR'}."
+                f"{manifest.directory} is {manifest.fingerprint[:12]}: average runs of one data set, with "
+                f"{argument('data', run.stage['data'].get('directory') or 'DIR')}."
             )
         pairs = [("backbone", *(find_backbone(one.options.backbone).name for one in (first, run)))]
         pairs += [(name, getattr(first.options, name), getattr(run.options, name)) for name in SHARED]

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 
+from carclf.advice import argument
 from carclf.errors import UserError
 from carclf.flags import Options, option
 from carclf.workers import MOST_WORKERS
@@ -156,7 +157,7 @@ class ConvertOptions(Options):
         if self.output and _folder(self.input) == _folder(self.output):
             raise UserError(
                 f"--output={self.output} is the folder of the photos, which would then hold both: give another, such "
-                f"as --output={os.path.join(self.output, 'data')}."
+                f"as {argument('output', os.path.join(self.output, 'data'))}."
             )
         if self.sample and self.test_csv:
             raise UserError("--sample and --test_csv are the same: give one of them.")

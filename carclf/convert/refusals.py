@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from carclf.advice import argument
 from carclf.convert.by_name import likely_pattern
 from carclf.convert.labels import named
 from carclf.convert.lists import Lists
@@ -60,7 +61,7 @@ def _above(source: str) -> str:
     if os.path.isdir(source) and parent != os.path.abspath(source):
         with os.scandir(parent) as items:
             if sum(item.is_dir() and not item.name.startswith(".") for item in items) > 1:
-                return f"--input={parent} if its folders are the classes"
+                return f"{argument('input', parent)} if its folders are the classes"
     return "the folder above the class folders"
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 from texts import refused
 
 from carclf import api, lock
-from carclf.command import expand_flagfiles
+from carclf.command import expand_flagfiles, parse_command_line
 from carclf.data.cache import open_cache
 from carclf.data.index import sizes_for
 from carclf.data.manifest import load_manifest
+from carclf.errors import UserError
 from carclf.exporting.folder import new_folder
 from carclf.framing import Framing
 from carclf.inference.decisions import LEAST_PHOTOS
@@ -35,7 +38,7 @@ from carclf.train_options import TrainOptions
 from carclf.training.feature_plan import plan_features
 from carclf.tuning.outcome import check_output as check_flags
 from carclf.tuning.storage import check_sqlite
-from tests.convert.inputs import ConvertOptions, class_folders, write_files
+from tests.convert.inputs import ConvertOptions, class_folders, drawn, write_files
 from tests.shown_commands import parse_shown
 from tests.tuning.formula import opened
 
@@ -76,6 +79,22 @@ def test_a_data_set_is_made_by_the_command_that_is_printed(tmp_path):
     (tmp_path / "DATA" / "dataset.json").unlink()  # as a conversion leaves it that did not finish
     convert(ConvertOptions(input="PHOTOS", output="DATA", folds=2, workers=1))
     assert load_manifest("DATA").photos("train") == 6
+
+
+def test_an_option_with_a_space_is_printed_as_a_shell_takes_it(tmp_path):
+    write_files(tmp_path / "my photos", class_folders(6))
+    with pytest.raises(UserError, match="give another, such as") as caught:
+        ConvertOptions(input="my photos", output="my photos")
+    advised = shlex.split(str(caught.value).partition("such as ")[2].removesuffix("."))
+    assert advised == ["--output=my photos/data"]
+    convert(parse_command_line(ConvertOptions, ["--input=my photos", "--workers=1", *advised], description=""))
+    assert load_manifest("my photos/data").photos("train") == 6
+    write_files(tmp_path / "my cars", {f"{kind}/new/{n}.jpg": drawn(n) for n, kind in enumerate(["red", "blue"] * 2)})
+    with pytest.raises(UserError, match="if its folders are the classes") as caught:
+        convert(ConvertOptions(input="my cars/red", output="out", workers=1))
+    advised = shlex.split(re.search(r"give ('.*') if its", str(caught.value))[1])
+    convert(parse_command_line(ConvertOptions, [*advised, "--output=out", "--workers=1", "--folds=2"], description=""))
+    assert load_manifest("out").class_names == ("blue", "red")
 
 
 def test_outputs_are_files_or_folders_that_can_be_written(tmp_path):
