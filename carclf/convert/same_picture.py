@@ -106,15 +106,14 @@ def _start_maps() -> tuple[np.ndarray, np.ndarray]:
 
 def _refined(one: np.ndarray, other: np.ndarray, margins: tuple[float, ...]) -> float:
     """Returns the correlation at the margins that Gauss-Newton steps reach from the given ones, if they improve it."""
-    sums = np.pad(one.cumsum(axis=0, dtype=np.float64).cumsum(axis=1), ((1, 0), (1, 0)))
     wanted = _detail(_reduced(other, SIDE)).ravel()
-    place, detail = np.array(margins), _window_details(sums, np.array([margins]))[0]
+    place, detail = np.array(margins), _window_details(one, np.array([margins]))[0]
     best = float(detail @ wanted)
     for least in LEAST_AFTER_STEP:
-        changes = (_window_details(sums, place + DIFFERENCE * np.eye(4)) - detail).T
+        changes = (_window_details(one, place + DIFFERENCE * np.eye(4)) - detail).T
         step = np.linalg.lstsq(changes, wanted - detail, rcond=None)[0] * DIFFERENCE
         place = place + np.clip(step, -LONGEST_STEP, LONGEST_STEP)
-        detail = _window_details(sums, place[None])[0]
+        detail = _window_details(one, place[None])[0]
         score, before = float(detail @ wanted), best
         best = max(best, score)
         if not least <= best < SAME_PICTURE or score < before:
@@ -122,38 +121,25 @@ def _refined(one: np.ndarray, other: np.ndarray, margins: tuple[float, ...]) -> 
     return best
 
 
-def _window_details(sums: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """Returns float64 [N, 54²], the detail of a picture without its margins, by area.
+def _window_details(pixels: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Returns float64 [N, 54²], the detail of a picture [128, 128] without its margins, by area.
 
     Args:
-      sums: float64 [129, 129], of all pixels above and to the left.
+      pixels: of the picture.
       margins: at the left, right, top and bottom, as fractions of a side, float64 [N, 4].
     """
-    windows, above = [], dict[tuple[float, float], np.ndarray]()
+    windows, rows = [], dict[tuple[float, float], np.ndarray]()
     for left, right, top, bottom in margins.tolist():
-        if (top, bottom) not in above:
-            rows = _edges(top, bottom, SIDE)
-            above[top, bottom] = (np.diff(_between(sums, rows), axis=0) / np.maximum(np.diff(rows), 1e-3)[:, None]).T
-        columns = _edges(left, right, SIDE)
-        at = np.diff(_between(above[top, bottom], columns), axis=0) / np.maximum(np.diff(columns), 1e-3)[:, None]
-        windows.append(at.T)
+        if (top, bottom) not in rows:
+            rows[top, bottom] = _cut(top, bottom, SIDE, samples=SOURCE_SIDE) @ pixels
+        windows.append(rows[top, bottom] @ _cut(left, right, SIDE, samples=SOURCE_SIDE).T)
     return _detail(np.stack(windows)).reshape(len(margins), -1)
-
-
-def _between(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Returns the rows of `values` at fractional positions, by linear interpolation."""
-    below = np.minimum(positions.astype(np.int64), len(values) - 2)
-    return np.asarray(values[below] + (positions - below)[:, None] * (values[below + 1] - values[below]))
-
-
-def _edges(first: float, last: float, count: int, *, samples: int = SOURCE_SIDE) -> np.ndarray:
-    """Returns float64 [count + 1], the edges of equal parts between two margins, in samples; none lies outside."""
-    return np.clip(np.linspace(first, 1.0 - last, count + 1) * samples, 0, samples)
 
 
 def _cut(first: float, last: float, count: int, *, samples: int) -> np.ndarray:
     """Returns float64 [count, samples], the map from samples to equal parts between two margins, by area."""
-    edges, sample = _edges(first, last, count, samples=samples), np.arange(samples)
+    edges = np.clip(np.linspace(first, 1.0 - last, count + 1) * samples, 0, samples)  # none lies outside
+    sample = np.arange(samples)
     overlap = np.minimum(edges[1:, None], sample + 1) - np.maximum(edges[:-1, None], sample)
     return np.asarray(np.maximum(overlap, 0.0) / np.maximum(np.diff(edges), 1e-3)[:, None])
 
