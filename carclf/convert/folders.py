@@ -12,7 +12,7 @@ OWN_SIGN = b'"format_version"'  # one of the first entries
 
 
 def folder_entries(root: str, *, source: int, prefix: str = "") -> list[Entry]:
-    """Returns the files under a folder, clutter left out.
+    """Returns the files under a folder and the empty folders, clutter left out.
 
     Symbolic links to files are followed inside the folder and into `cache_folders`; others carry a problem.
     """
@@ -43,6 +43,8 @@ def _walk(root: str, below: str, inside: Sequence[str], source: int, prefix: str
         if below and _is_own(items):
             yield Entry(prefix + below[:-1], source, below[:-1], 0, clutter=prefix + below)
             return
+        if below and not items:
+            yield Entry(prefix + below, source, below, 0, empty=True)
         for item in items:
             name = f"{below}{item.name}"
             if CLUTTER.search(name):

@@ -61,6 +61,7 @@ class Entry:
       problem: why it must not be read, or "".
       clutter: the folder of a program or a file system that contains it, or "".
       link: whether it is a symbolic link.
+      empty: whether it is no file but a folder without any.
     """
 
     path: str
@@ -70,6 +71,7 @@ class Entry:
     problem: str = ""
     clutter: str = ""
     link: bool = False
+    empty: bool = False
 
 
 class _Window(RangeFile):

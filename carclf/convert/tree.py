@@ -144,7 +144,9 @@ def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str
         count, verb = counted(len(clutter), "folder"), "was" if len(clutter) == 1 else "were"
         names = named(list(map(shown, clutter)))
         tree.notes.append(f"{count} of programs or the file system {verb} left out: {names}.")
-    listed = [entry for entry in listed if not entry.clutter]
+    if empty := [shown(entry.path) for entry in listed if entry.empty]:
+        tree.notes.append(f"{counted(len(empty), 'folder is', 'folders are')} empty: {named(empty)}.")
+    listed = [entry for entry in listed if not entry.clutter and not entry.empty]
     if links := [entry.path for entry in listed if entry.link and not entry.problem]:
         followed = counted(len(links), "symbolic link was", "symbolic links were")
         tree.notes.append(f"{followed} followed: {named(links)}.")

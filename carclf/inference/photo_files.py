@@ -29,7 +29,7 @@ def photo_files(names: str) -> list[Path]:
             raise UserError(f"There is no photo {printable(name)}: give files or folders, separated by commas.")
         path = copies.local_path(name)
         if path.is_dir():
-            found = (entry for entry in folder_entries(str(path), source=0) if not entry.clutter and is_photo(entry))
+            found = (e for e in folder_entries(str(path), source=0) if is_photo(e) and not (e.clutter or e.empty))
             paths += [path / entry.name for entry in found]
         else:
             paths.append(path)

@@ -429,3 +429,11 @@ def test_labels_of_thousands_of_digits_have_their_order():
     long, longer = "1" + "0" * 5000, "2" + "0" * 5000
     assert order_categories([longer, "7", long, "007", "10"]) == ["007", "7", "10", long, longer]
     assert order_categories(["١٠", "9", "٢"]) == ["٢", "9", "١٠"]
+
+
+def test_empty_folders_are_named(tmp_path, capsys):
+    write_files(tmp_path / "cars", class_folders(4))
+    (tmp_path / "cars" / "2108" / "front").mkdir(parents=True)
+    (tmp_path / "cars" / "2109").mkdir()
+    converted(tmp_path / "cars", tmp_path / "out")
+    assert "Note: 2 folders are empty: 2108/front/, 2109/." in capsys.readouterr().err
