@@ -38,6 +38,9 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (  # (offset, bytes, format); 
     (257, b"ustar", "tar"),
     (0, b"BM", "BMP"),
 )
+# Compression → the kind of BMP, in headers of these sizes. Source: Microsoft's BITMAPINFOHEADER and BITMAPV5HEADER.
+_IN_BMP = {4: "a BMP that holds a JPEG", 5: "a BMP that holds a PNG"}
+_BMP_HEADERS = (40, 108, 124)
 _BRANDS = {  # of ISO base media files. Source: https://mp4ra.org/registered-types/brands
     "AVIF": (b"avif", b"avis"),
     "HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
@@ -71,6 +74,8 @@ def recognise(raw: bytes) -> str:
         raise UnusableError("empty file")
     if not kind:
         raise UnusableError(f"not an image (begins with {raw[:16]!r})")
+    if kind == "BMP" and int.from_bytes(raw[14:18], "little") in _BMP_HEADERS:
+        kind = _IN_BMP.get(int.from_bytes(raw[30:34], "little"), kind)
     if kind not in READABLE and not (kind in _ADDED and _is_added(kind)):
         raise UnusableError(_ADDED[kind][1] if kind in _ADDED else f"{kind} is not read")
     return kind

@@ -371,6 +371,11 @@ OTHERS: dict[str, Kind] = {
     "WebP": Kind(encoded(IMAGE, "WEBP", quality=95), ENCODED, tolerance=3),
     "GIF": Kind(encoded(IMAGE, "GIF"), ENCODED, tolerance=9),
     "JPEG 2000": Kind(b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), REFUSED, "JPEG 2000 is not read"),
+    "JPEG in BMP": Kind(
+        b"BM" + struct.pack("<IIIIiiHHI", 74, 0, 54, 40, 4, 4, 1, 0, 4) + bytes(40),
+        REFUSED,
+        "a BMP that holds a JPEG is not read",
+    ),
     "CR2": Kind(b"II*\0\x10\0\0\0CR\x02\0" + bytes(40), REFUSED, "a camera's raw file (CR2) is not read"),
     "CR3": Kind(b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + bytes(40), REFUSED, "a camera's raw file (CR3)"),
     "MP4": Kind(b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", REFUSED, "a film (MP4, MOV) is not read"),
