@@ -173,7 +173,7 @@ def _network_class(name: str) -> Any:
             f"tensorflow-cpu); with the extra gpu, {install_command('hub')} does, too."
         ) from None
     if not hasattr(keras_hub.models, name):
-        raise UserError(f"KerasHub {keras_hub.__version__} has no {name}: upgrade keras-hub.")
+        raise UserError(f"KerasHub {keras_hub.__version__} has no {name}: {INSTALL} --upgrade.")
     return getattr(keras_hub.models, name)
 
 

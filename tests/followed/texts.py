@@ -43,12 +43,18 @@ def _said(call: ast.Call, module: str) -> str:
 
 
 @functools.cache
+def modules() -> dict[str, ast.Module]:
+    """The code of every module of the package."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+@functools.cache
 def texts() -> tuple[str, ...]:
     """FILE: TEXT of every error."""
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        module = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for module, code in modules().items():
+        for node in ast.walk(code):
             if isinstance(node, ast.Call) and (said := _said(node, module)):
                 found.append(f"{module}: {said}")
     return tuple(found)
@@ -90,9 +96,8 @@ OTHERS = {
 def remarks() -> tuple[str, ...]:
     """FILE: TEXT of what else names an option or a command: what is printed, or becomes part of an error."""
     found = set()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        module = path.relative_to(PACKAGE).as_posix()
-        for node in _outside(OTHERS, ast.parse(path.read_text(encoding="utf-8"))):
+    for module, code in modules().items():
+        for node in _outside(OTHERS, code):
             if " " in (text := text_of(node)) and COMMANDED.search(text):
                 found.add(f"{module}: {text}")
     return tuple(sorted(found))
