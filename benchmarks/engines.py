@@ -1,7 +1,8 @@
 """Predicting on a CPU by each engine beside Keras: the whole command, and bare passes over images in memory.
 
 The control is the same with --engine=keras, in turn with the others; medians count. On a shared machine, processor
-seconds tell more than seconds. The largest difference of a probability from the control's is printed.
+seconds tell more than seconds. The largest difference of a probability from Keras's is printed. With --before, another
+checkout draws the same photos and trains the same step, and its command is the control of the commands.
 Example: python benchmarks/engines.py --backbone=mobilenet_v2 --weights=mobilenet_v2.weights.h5 --json=engines.json"""
 
 import dataclasses
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring import scratch_folder
+from measuring import ROOT, in_tree, scratch_folder
 from predict import make_run, make_set
 
 from carclf.command import run_command
@@ -24,6 +25,7 @@ from carclf.flags import Options, option, same_option
 from carclf.train_options import TrainOptions
 
 CONTROL = "keras"
+BEFORE = "before"
 OTHERS = ("onnxruntime", "openvino")
 
 
@@ -38,6 +40,7 @@ class EnginesOptions(Options):
     image_size: int = option(224, "Pixels per side.", low=1)
     batch_size: int = option(32, "Photos per step.", low=1)
     repeats: int = option(5, "How often each is measured.", low=1)
+    before: str = option("", "Another checkout of carclf, whose whole command is measured in turn.", path=True)
     commands: bool = option(True, "Also run the whole command; else only bare passes.")
     json: str = option("", "Also write the figures to this file.")
 
@@ -46,9 +49,8 @@ def main(options: EnginesOptions) -> None:
     """Measures and prints."""
     with scratch_folder() as scratch:
         data = Path(options.data) if options.data else make_set(scratch / "set", photos=options.photos)
-        weights = options.weights if options.weights == "none" else str(Path(options.weights).resolve())
-        run = make_run(scratch / "run", data, backbone=options.backbone, image_size=options.image_size, weights=weights)
-        commands = measure_commands(run, data, scratch, options=options) if options.commands else {}
+        run = _run(scratch / "run", data, options=options)
+        commands = measure_commands(run, data, scratch.resolve(), options=options) if options.commands else {}
         photos, bare = measure_bare(run, data, options=options)
     figures = {"photos": photos, "commands": commands, "bare": bare}
     print(table(figures, options=options))
@@ -60,21 +62,26 @@ def main(options: EnginesOptions) -> None:
 def measure_commands(run: Path, data: Path, scratch: Path, *, options: EnginesOptions) -> dict[str, Any]:
     """Returns seconds and processor seconds of `carclf.predict` by each engine, and what it said of the engines."""
     names = (CONTROL, *OTHERS, "auto")
-    found: dict[str, Any] = {name: {"seconds": [], "busy": [], "said": ""} for name in names}
+    inputs = [f"--run={run.resolve()}", f"--data={data.resolve()}", "--decision=plain"]
+    commands = {name: (ROOT, [*inputs, f"--engine={name}"]) for name in names}
+    if options.before:
+        commands[BEFORE] = _before(scratch, options)
+    found: dict[str, Any] = {name: {"seconds": [], "busy": [], "said": ""} for name in commands}
     for _ in range(options.repeats):
-        for name in names:
+        for name, (tree, flags) in commands.items():
             started, busy_before = time.perf_counter(), _busy_of_children()
             answer = subprocess.run(
                 [
-                    *(sys.executable, "-m", "carclf.predict", f"--run={run}", f"--data={data}", f"--engine={name}"),
-                    *(f"--output={scratch / name}.csv", f"--probabilities={scratch / name}-all.csv"),
-                    *("--device=cpu", f"--batch_size={options.batch_size}", "--decision=plain"),
+                    *(sys.executable, "-m", "carclf.predict", *flags, f"--output={scratch / name}.csv"),
+                    *(f"--probabilities={scratch / name}-all.csv", "--device=cpu"),
+                    f"--batch_size={options.batch_size}",
                 ],
                 capture_output=True,
                 text=True,
+                **in_tree(tree),
             )
             if answer.returncode:
-                raise UserError(f"--engine={name} ended with {answer.returncode}: {answer.stderr.strip()[-2000:]}")
+                raise UserError(f"{name} ended with {answer.returncode}: {answer.stderr.strip()[-2000:]}")
             found[name]["seconds"].append(time.perf_counter() - started)
             found[name]["busy"].append(_busy_of_children() - busy_before)
             print(
@@ -86,6 +93,20 @@ def measure_commands(run: Path, data: Path, scratch: Path, *, options: EnginesOp
     for name in names:
         found[name]["difference"] = _difference(scratch / f"{name}-all.csv", scratch / f"{CONTROL}-all.csv")
     return found
+
+
+def _before(scratch: Path, options: EnginesOptions) -> tuple[Path, list[str]]:
+    """Returns the other checkout and its inputs, which it has made itself: it may not know the formats of today."""
+    tree = Path(options.before).resolve()
+    data = make_set(scratch / "before", photos=options.photos, tree=tree)
+    run = _run(scratch / "before" / "run", data, options=options, tree=tree)
+    return tree, [f"--run={run}", f"--data={data}"]
+
+
+def _run(folder: Path, data: Path, *, options: EnginesOptions, tree: Path = ROOT) -> Path:
+    weights = options.weights if options.weights == "none" else str(Path(options.weights).resolve())
+    size = options.image_size
+    return make_run(folder, data, backbone=options.backbone, image_size=size, weights=weights, tree=tree)
 
 
 def _busy_of_children() -> float:
@@ -149,7 +170,8 @@ def table(figures: dict[str, Any], *, options: EnginesOptions) -> str:
     for what, unit, factor in (("commands", "s", 1.0), ("bare", "ms an image", 1000.0)):
         if not figures[what]:
             continue
-        control = {key: statistics.median(figures[what][CONTROL][key]) for key in ("seconds", "busy")}
+        beside = figures[what].get(BEFORE, figures[what][CONTROL])
+        control = {key: statistics.median(beside[key]) for key in ("seconds", "busy")}
         for name, of in figures[what].items():
             seconds, busy = (statistics.median(of[key]) for key in ("seconds", "busy"))
             line = f"{what:<10}{name:<14}{factor * seconds:>8.2f} {unit} ({control['seconds'] / seconds:.2f} x)"

@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from carclf.errors import UserError
 
 POLL_SECONDS = 0.1
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Measured:
     process_mb: float
     total_mb: float
     output: str
+
+
+def in_tree(tree: Path) -> dict[str, Any]:
+    """Arguments of `subprocess.run` with which Python imports the carclf of this checkout."""
+    return {"cwd": tree, "env": os.environ | {"PYTHONPATH": str(tree)}}
 
 
 @contextlib.contextmanager

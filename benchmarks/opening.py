@@ -6,17 +6,17 @@ Example: python benchmarks/opening.py --data=data/cars --run=runs/b0_224 --contr
 
 import dataclasses
 import json
-import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+from measuring import ROOT, in_tree
+
 from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, require_flags
 
-HERE = Path(__file__).resolve().parents[1]
 WORK = """
 import contextlib, io, json, statistics, sys, tempfile, time
 from pathlib import Path
@@ -67,7 +67,7 @@ class OpeningOptions(Options):
 def main(options: OpeningOptions) -> None:
     """Measures and prints the medians and their ratio."""
     require_flags(options, "data", "run", "control")
-    trees = {"this": HERE, "control": Path(options.control).resolve()}
+    trees = {"this": ROOT, "control": Path(options.control).resolve()}
     seconds: dict[str, dict[str, list[float]]] = {name: {} for name in trees}
     for _ in range(options.rounds):
         for name, tree in trees.items():
@@ -87,8 +87,7 @@ def measured(tree: Path, options: OpeningOptions) -> dict[str, float]:
     """
     arguments = [str(Path(options.data).resolve()), str(Path(options.run).resolve()), str(options.repeats)]
     answer = subprocess.run(
-        [sys.executable, "-c", WORK, *arguments], cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)},
-        capture_output=True, text=True,
+        [sys.executable, "-c", WORK, *arguments], capture_output=True, text=True, **in_tree(tree),
     )  # fmt: skip
     if answer.returncode:
         raise UserError(f"The checkout {tree} failed: {answer.stderr.strip().splitlines()[-1]}")

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measuring import run_measured, scratch_folder
+from measuring import ROOT, in_tree, run_measured, scratch_folder
 
 from carclf.command import run_command
 from carclf.errors import UserError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
     from carclf.runs import Run
 
-TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 TARGETS = {"cpu": 1.10, "gpu": 1.03}
 VIEWS = "random({count})"
 
@@ -58,22 +57,26 @@ def main(options: PredictBenchmarkOptions) -> None:
         Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def make_set(folder: Path, *, photos: int) -> Path:
-    """Returns a data set with so many test photos of the built-in sample."""
+def make_set(folder: Path, *, photos: int, tree: Path = ROOT) -> Path:
+    """Returns a data set with so many test photos of the built-in sample, made by a checkout of carclf."""
+    folder = folder.resolve()
     drawn = folder / "photos"
     commands = [
         ["-m", "carclf.sample", f"--output={drawn}", f"--photos={4 * photos}", "--width=640", "--height=480"],
-        [str(TOOL), f"--input={drawn}", f"--output={folder / 'data'}", "--folds=3"],
+        [str(tree / "tools" / "make_tfrecords.py"), f"--input={drawn}", f"--output={folder / 'data'}", "--folds=3"],
     ]
     for command in commands:
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, **in_tree(tree))
     return folder / "data"
 
 
-def make_run(folder: Path, data: Path, *, backbone: str, image_size: int, weights: str = "none") -> Path:
-    """Returns a run of the backbone after one step: what its weights are does not matter to the clock."""
+def make_run(
+    folder: Path, data: Path, *, backbone: str, image_size: int, weights: str = "none", tree: Path = ROOT
+) -> Path:
+    """Returns a run of the backbone after one step, made by a checkout: its weights do not matter to the clock."""
+    folder = folder.resolve()
     flags = {
-        "data": data,
+        "data": data.resolve(),
         "run": folder,
         "backbone": backbone,
         "weights": weights,
@@ -84,7 +87,7 @@ def make_run(folder: Path, data: Path, *, backbone: str, image_size: int, weight
         "device": "cpu",
     }
     command = [sys.executable, "-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items())]
-    answer = subprocess.run(command, capture_output=True, text=True)
+    answer = subprocess.run(command, capture_output=True, text=True, **in_tree(tree))
     if answer.returncode:
         raise UserError(f"The training ended with exit code {answer.returncode}: {answer.stderr.strip()[-2000:]}")
     return folder

@@ -1,12 +1,14 @@
 """Measures the server under load: requests per second and 95th percentile, against bare calls of the same network.
 
-Its runs have almost random weights, from one step on drawn photos: their values do not change the time.
+Its runs have almost random weights, from one step on drawn photos: their values do not change the time. With --before,
+another checkout trains runs of its own on the same photos, and its server is asked in turn with this one.
 Example: python benchmarks/serve.py --backbones=mobilenet_v2,efficientnet_b0 --clients=8 --json=serve.json"""
 
 import dataclasses
 import http.client
 import json
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -15,13 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from measuring import scratch_folder
+from measuring import ROOT, in_tree, scratch_folder
 
 from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option
 
-TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
 BOUNDARY = "border"
 BATCH_SIZES = (1, 8)  # of the bare calls
 
@@ -57,6 +58,8 @@ class ServeBenchmarkOptions(Options):
     clients: int = option(8, "Clients that ask without a pause.", low=1)
     seconds: float = option(10.0, "How long each is asked.", above=0)
     photos: int = option(80, "Drawn photos, of 640x480.", low=1)
+    repeats: int = option(1, "How often each server is asked.", low=1)
+    before: str = option("", "Another checkout of carclf, whose server is asked in turn.", path=True)
     device: str = option("cpu", "Device that serves.", choices=("auto", "cpu", "gpu", "tpu"))
     json: str = option("", "Also write the figures to this file.")
 
@@ -64,31 +67,43 @@ class ServeBenchmarkOptions(Options):
 def main(options: ServeBenchmarkOptions) -> None:
     """Measures and prints."""
     results: dict[str, dict[str, Any]] = {}
-    with scratch_folder() as scratch:
+    trees = {"now": ROOT} | ({"before": Path(options.before).resolve()} if options.before else {})
+    with scratch_folder() as folder:
+        scratch = folder.resolve()
         run([sys.executable, "-m", "carclf.sample", f"--output={scratch}/photos", f"--photos={options.photos}"])
-        run([sys.executable, str(TOOL), f"--input={scratch}/photos", f"--output={scratch}/data", "--folds=4"])
         photos = [path.read_bytes() for path in sorted((scratch / "photos" / "train").rglob("*.jpg"))]
         print(f"{'network':<18}{'clients':>8}{'requests/s':>12}{'median ms':>11}{'p95 ms':>8}   bare images/s, 1 and 8")
         for backbone in options.backbones.split(","):
-            make_run(options, backbone, scratch)
-            results[backbone] = measure(options, backbone, scratch, photos)
-            for clients, figures in results[backbone]["served"].items():
-                bare = " and ".join(f"{rate:.0f}" for rate in results[backbone]["bare"].values())
-                print(
-                    f"{backbone:<18}{clients:>8}{figures['requests_per_second']:>12.1f}{figures['median_ms']:>11.0f}"
-                    f"{figures['p95_ms']:>8.0f}   {bare}",
-                    flush=True,
-                )
+            homes = {name: make_run(options, backbone, scratch, name=name, tree=tree) for name, tree in trees.items()}
+            results[backbone] = measure(options, backbone, homes, trees, photos)
+            for name, served in results[backbone]["served"].items():
+                print_rows(f"{backbone} {name}" if options.before else backbone, served, results[backbone]["bare"])
     if options.json:
         content = {"options": dataclasses.asdict(options), "results": results}
         Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def make_run(options: ServeBenchmarkOptions, backbone: str, scratch: Path) -> None:
-    """Trains one step."""
+def print_rows(name: str, served: dict[int, list[dict[str, float]]], bare: dict[str, float]) -> None:
+    """Prints the medians of one server, for each number of clients."""
+    rates = " and ".join(f"{rate:.0f}" for rate in bare.values())
+    for clients, figures in served.items():
+        of = {key: statistics.median(figure[key] for figure in figures) for key in figures[0]}
+        print(
+            f"{name:<18}{clients:>8}{of['requests_per_second']:>12.1f}{of['median_ms']:>11.0f}{of['p95_ms']:>8.0f}"
+            f"   {rates}",
+            flush=True,
+        )
+
+
+def make_run(options: ServeBenchmarkOptions, backbone: str, scratch: Path, *, name: str, tree: Path) -> Path:
+    """Returns a run of one step, made by a checkout with a data set of its own."""
+    data, folder = scratch / name / "data", scratch / name / "runs" / backbone
+    if not data.exists():
+        tool = str(tree / "tools" / "make_tfrecords.py")
+        run([sys.executable, tool, f"--input={scratch}/photos", f"--output={data}", "--folds=4"], tree=tree)
     flags = {
-        "data": scratch / "data",
-        "run": scratch / "runs" / backbone,
+        "data": data,
+        "run": folder,
         "backbone": backbone,
         "weights": "none",
         "unfreeze": "head",
@@ -98,26 +113,42 @@ def make_run(options: ServeBenchmarkOptions, backbone: str, scratch: Path) -> No
         "steps": 1,
         "device": "cpu",
     }
-    run([sys.executable, "-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items())])
+    run([sys.executable, "-m", "carclf.train", *(f"--{flag}={value}" for flag, value in flags.items())], tree=tree)
+    return folder
 
 
 def measure(
-    options: ServeBenchmarkOptions, backbone: str, scratch: Path, photos: Sequence[bytes]
+    options: ServeBenchmarkOptions,
+    backbone: str,
+    homes: dict[str, Path],
+    trees: dict[str, Path],
+    photos: Sequence[bytes],
 ) -> dict[str, dict[Any, Any]]:
-    """Returns figures of the server for one client and for all, and of bare calls when it has ended."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "carclf.serve", f"--run={scratch / 'runs' / backbone}", f"--port={port}"]
-    server = subprocess.Popen([*command, f"--device={options.device}"], stdout=subprocess.PIPE, text=True)
-    try:
-        wait_until_ready(server)
-        served = {clients: load(options, port, photos, clients=clients) for clients in (1, options.clients)}
-    finally:
-        server.terminate()
-        server.communicate()
+    """Returns figures of each server for one client and for all, and of bare calls when they have ended."""
+    served: dict[str, dict[int, list[dict[str, float]]]] = {name: {1: [], options.clients: []} for name in homes}
+    for _ in range(options.repeats):
+        for name, home in homes.items():
+            for clients, figures in served_by(options, home, trees[name], photos).items():
+                served[name][clients].append(figures)
     arguments = [options.device, backbone, str(options.image_size), json.dumps(BATCH_SIZES), str(options.seconds / 2)]
     bare = json.loads(run([sys.executable, "-c", BARE, *arguments]).strip().splitlines()[-1])
     return {"served": served, "bare": bare}
+
+
+def served_by(
+    options: ServeBenchmarkOptions, home: Path, tree: Path, photos: Sequence[bytes]
+) -> dict[int, dict[str, float]]:
+    """Returns figures of the server of a checkout, by the number of clients."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "carclf.serve", f"--run={home}", f"--port={port}", f"--device={options.device}"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **in_tree(tree))
+    try:
+        wait_until_ready(server)
+        return {clients: load(options, port, photos, clients=clients) for clients in (1, options.clients)}
+    finally:
+        server.terminate()
+        server.communicate()
 
 
 def wait_until_ready(server: "subprocess.Popen[str]") -> None:
@@ -171,13 +202,13 @@ def ask(connection: http.client.HTTPConnection, photo: bytes) -> None:
         raise UserError(f"The server answered {answer.status}: {content[:200]!r}.")
 
 
-def run(command: Sequence[str]) -> str:
-    """Runs a command and returns its output.
+def run(command: Sequence[str], *, tree: Path = ROOT) -> str:
+    """Runs a command with the carclf of a checkout and returns its output.
 
     Raises:
       UserError: it failed.
     """
-    answer = subprocess.run(command, capture_output=True, text=True)
+    answer = subprocess.run(command, capture_output=True, text=True, **in_tree(tree))
     if answer.returncode:
         raise UserError(f"{' '.join(command)[:200]} ended with {answer.returncode}: {answer.stderr.strip()[-2000:]}")
     return answer.stdout

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from measuring import scratch_folder
+from measuring import ROOT, in_tree, scratch_folder
 
 from carclf.__main__ import commands
 from carclf.command import run_command
@@ -28,7 +28,6 @@ from carclf.flags import Options, option
 TARGET_SECONDS = 1.0  # in which --help answers
 BATCH = 2
 IMPORT_REPEATS = 10  # an import is short
-ROOT = Path(__file__).resolve().parent.parent
 # Runs carclf.train and ends the process after its first step; the device is chosen before Keras can be imported.
 FIRST_STEP = """
 import os, runpy, sys
@@ -124,11 +123,6 @@ def first_steps(trees: Mapping[str, Path], *, options: StartOptions) -> dict[str
                 found[name]["processor"].append(busy_of_children() - busy)
                 print(f"{name}: {found[name]['seconds'][-1]:.1f} s", file=sys.stderr, flush=True)
     return found
-
-
-def in_tree(tree: Path) -> dict[str, Any]:
-    """Arguments of `subprocess.run` with which Python imports the carclf of this checkout."""
-    return {"cwd": tree, "env": os.environ | {"PYTHONPATH": str(tree)}}
 
 
 def busy_of_children() -> float:
