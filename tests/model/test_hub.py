@@ -61,6 +61,7 @@ def built(preset):
 
     def of(family):
         if family not in made:
+            keras.utils.set_random_seed(0)
             network, folder = preset(family)
             made[family] = network, build(family, folder), folder
         return made[family]
