@@ -134,6 +134,11 @@ def _fault_in_run(name: str) -> Callable[[Path], str]:
     return fault_in
 
 
+def _arrays(folder: Path) -> dict[str, str]:
+    """Returns the kept features; the files beside them say how long they took."""
+    return {name: digest for name, digest in _hashes("probe/features")(folder).items() if name.endswith(".npy")}
+
+
 def _scores(folder: Path) -> dict[str, str]:
     """Returns the figures of the run that was evaluated."""
     metrics = json.loads((folder / "run" / runs.METRICS_FILE).read_text(encoding="utf-8"))
@@ -200,6 +205,25 @@ WORKS: dict[str, Work] = {
         ],
         _evaluated_run,
         _hashes("model/labels.txt"),
+        share=0.4,
+    ),
+    "soup": Work(
+        lambda world, folder, number: [
+            *("soup", f"--run={world / 'run'},{world / 'evaluated'}", f"--data={world / 'data'}"),
+            *(f"--output={folder / 'soup'}", "--method=uniform", "--overwrite", "--batch_size=4", "--device=cpu"),
+        ],
+        _evaluated_run,
+        _hashes("soup/best.weights.h5"),
+        _fault_in_run("soup"),
+    ),
+    "probe": Work(
+        lambda world, folder, number: [
+            *("probe", f"--data={world / 'data'}", f"--output={folder / 'probe'}", "--backbones=tiny@32=none"),
+            *("--batch_size=4", "--device=cpu"),
+        ],
+        _nothing,
+        _arrays,
+        _fault_in_run("probe/best"),
         share=0.4,
     ),
     "sample": Work(

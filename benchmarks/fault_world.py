@@ -29,7 +29,9 @@ from carclf.train_options import TrainOptions
 CLASSES = 3
 PHOTOS = 9
 FLAGS = "# a stage\n--epochs=3\n--augment=flip\n--learning_rate=0.001\n--backbone=tiny\n"
-OPTIONS = TrainOptions(backbone="tiny", weights="none", image_size="32", head_width=8, render="separable")
+OPTIONS = TrainOptions(
+    backbone="tiny", weights="none", image_size="32", head_width=8, render="separable", augment="flip|shift(0.1)"
+)
 
 Read = Callable[[Path, Path], Any]
 """Takes the damaged part and the folder of the undamaged world; returns the answer, comparable by ==."""

@@ -22,9 +22,10 @@ from carclf.model.batch_norm import StatisticsPass
 from carclf.model.classifier import batch_norm_layers
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.separable import choose_method
-from carclf.model.weights import load_weights_file
+from carclf.model.weights import load_weights_file, weights_in_memory
 from carclf.recipe import parse_recipe, parse_views
 from carclf.runs import Run
+from carclf.runs.weights_files import write_weights
 
 CLEAN = parse_views("clean")
 
@@ -142,7 +143,7 @@ class Averager:
     def save(self, mean: Mean, path: Path) -> None:
         """Writes the weights of a mean."""
         self._network.classifier.set_weights(mean.weights)
-        self._network.classifier.save_weights(path)
+        write_weights(path, weights_in_memory(self._network.classifier).getbuffer())
 
     def _score(self, predictions: Predictions, plan: Plan) -> float:
         return plan.metric.compute(predictions.probabilities, labels_of(predictions, plan.manifest))

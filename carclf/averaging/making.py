@@ -18,7 +18,7 @@ from carclf.runs import Run
 from carclf.runs.closing import CLEAN, with_evaluation
 from carclf.runs.machine import describe_machine
 from carclf.runs.opening import begin_run, empty_folder
-from carclf.runs.weights_files import replacing_weights, verified_sha256
+from carclf.runs.weights_files import verified_sha256
 from carclf.train_options import ALL_FOLDS
 
 HISTORY_HEADER = b"epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds\n"  # no epoch follows
@@ -40,8 +40,7 @@ def begin_soup(averager: Averager, tried: Sequence[Mean], *, device: Device, dat
     for name in PAGES:
         (plan.directory / name).unlink(missing_ok=True)
     write_atomically(plan.directory / runs.HISTORY_FILE, HISTORY_HEADER)
-    with replacing_weights(plan.directory / runs.BEST_WEIGHTS) as temporary:
-        averager.save(tried[-1], temporary)
+    averager.save(tried[-1], plan.directory / runs.BEST_WEIGHTS)
     stage = _stage(plan, tried, data=data, command=command) | describe_machine(device)
     return begin_run(plan.directory, stage, data=plan.manifest)
 

@@ -181,16 +181,21 @@ def _walk_datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, tuple[int
                 yield full_name, item.shape or ()
 
 
-def _keras_3_shapes(model: keras.Model) -> Shapes:
-    """Returns the shapes that the model would save: Keras documents its names inside the file nowhere else.
+def weights_in_memory(model: keras.Model) -> io.BytesIO:
+    """Returns the content of the file that `Model.save_weights` writes, with what it calls.
 
-    It saves in memory, with what `Model.save_weights` calls: a load must not need room on a disk.
+    A disk that fills while HDF5 writes to it would leave errors behind that nothing can catch, or end the process.
     """
     memory = io.BytesIO()
     store = saving_lib.H5IOStore(memory, mode="w")
     saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
     store.close()
-    with h5py.File(memory, "r") as file:
+    return memory
+
+
+def _keras_3_shapes(model: keras.Model) -> Shapes:
+    """Returns the shapes that the model would save: Keras documents its names inside the file nowhere else."""
+    with h5py.File(weights_in_memory(model), "r") as file:  # a load must not need room on a disk
         found = _walk_datasets(file, Path("memory"))
         return {name: shape for name, shape in found if not name.startswith("optimizer/")}
 

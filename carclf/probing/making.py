@@ -24,9 +24,8 @@ from carclf.probing.photos import Photos
 from carclf.probing.probes import Probe, mean_of, missed_by_all
 from carclf.runs.closing import CLEAN, close_run, with_evaluation
 from carclf.runs.opening import begin_run, open_run, prepare_folder
-from carclf.runs.weights_files import replacing_weights
 from carclf.train_options import TrainOptions
-from carclf.training.callbacks import HISTORY_COLUMNS
+from carclf.training.callbacks import HISTORY_COLUMNS, save_weights
 from carclf.training.description import describe_stage
 from carclf.training.stage import plan_stage
 from carclf.training.stage_models import make_models
@@ -82,8 +81,7 @@ def make_run(
         prepare_folder(opened)
         run = begin_run(directory, describe_stage(stage), data=manifest)
         for name in (runs.BEST_WEIGHTS, runs.LAST_WEIGHTS):
-            with replacing_weights(directory / name) as temporary:
-                classifier.save_weights(temporary)
+            save_weights(classifier, directory / name)
         write_atomically(directory / runs.HISTORY_FILE, (",".join(HISTORY_COLUMNS) + "\n").encode())  # no epoch
         rows = photos.folds == fold
         evaluation = evaluate(

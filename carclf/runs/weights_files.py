@@ -33,7 +33,7 @@ def replacing_weights(path: Path) -> Iterator[Path]:
     _store(path, digest)
 
 
-def write_weights(path: Path, content: bytes) -> None:
+def write_weights(path: Path, content: bytes | memoryview) -> None:
     """Replaces a weights file by `content`."""
     with replacing_weights(path) as temporary:
         temporary.write_bytes(content)

@@ -17,8 +17,9 @@ from carclf.files import write_atomically
 from carclf.metrics import Metric, find_metric
 from carclf.model.optimizers import set_learning_rate_scale
 from carclf.model.schedules import Schedule, plateau_scale
+from carclf.model.weights import weights_in_memory
 from carclf.runs.opening import AFRESH
-from carclf.runs.weights_files import replacing_weights
+from carclf.runs.weights_files import write_weights
 from carclf.training.checkpointing import Position
 from carclf.training.ema import AverageWeights
 
@@ -305,5 +306,4 @@ def timing_table(history: pd.DataFrame) -> str:
 
 def save_weights(model: keras.Model, path: Path) -> None:
     """Writes the weights and their hash so that the file is either the old or the new one, whatever happens."""
-    with replacing_weights(path) as temporary:
-        model.save_weights(temporary)
+    write_weights(path, weights_in_memory(model).getbuffer())
