@@ -1,5 +1,6 @@
 """Every kind of file that the tests make: converted, and compared with the picture that it holds.
 
+With --photos, bytes are also inserted in the middle of real JPEGs, and what is said of them is counted.
 Example: python benchmarks/corpus.py --json=corpus.json"""
 
 import dataclasses
@@ -20,12 +21,15 @@ sys.path.append(str(ROOT))
 from tests.data.files_of_kinds import KINDS, REFUSED  # noqa: E402
 
 CLASSES = 2
+INSERTED = (1, 10, 100, 1000)  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class CorpusOptions(Options):
     """Every option of this benchmark."""
 
+    photos: str = option("", "Folder of real photos in which bytes are inserted; none leaves that out.", path=True)
+    count: int = option(60, "Number of these photos, evenly from the folder.", low=1)
     json: str = option("", "Also write the table to this file.")
 
 
@@ -34,6 +38,8 @@ def main(options: CorpusOptions) -> None:
     with scratch_folder() as folder:
         rows = validate_corpus(folder)
     print(table(rows))
+    if options.photos:
+        print(insertions(options))
     if options.json:
         Path(options.json).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     if wrong := [row["kind"] for row in rows if not row["as_expected"]]:
@@ -63,6 +69,27 @@ def validate_corpus(folder: Path) -> list[dict[str, Any]]:
         _row(kind, stored.get(name), said["rejected"].get(name, said["remarks"].get(name, "")))
         for name, kind in names.items()
     ]
+
+
+def insertions(options: CorpusOptions) -> str:
+    """Returns, for each number of inserted bytes, how many photos are kept, kept with a remark, and refused."""
+    from carclf.data.image_formats import UnusableError
+    from carclf.data.validation import validate_photo
+
+    paths = sorted(path for path in Path(options.photos).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    raws = [paths[number * len(paths) // options.count].read_bytes() for number in range(options.count)]
+    lines = []
+    for size in INSERTED:
+        rng, counts = np.random.default_rng(size), {"kept": 0, "with a remark": 0, REFUSED: 0}
+        for raw in raws:
+            middle = len(raw) // 2
+            try:
+                stored = validate_photo(raw[:middle] + rng.bytes(size) + raw[middle:], max_side=10_000)
+                counts["with a remark" if stored.remark else "kept"] += 1
+            except UnusableError:
+                counts[REFUSED] += 1
+        lines.append(f"{size:>5} bytes in {len(raws)} photos: {counts}")
+    return "\n".join(lines)
 
 
 def _said(path: Path) -> dict[str, str]:
