@@ -229,7 +229,7 @@ def test_images_grow_over_the_epochs_and_the_last_size_is_evaluated(grown_and_se
     assert run.metrics["best_epoch"] in (2, 3)
     best = grown.history.val_accuracy[run.metrics["best_epoch"] - 1]
     assert run.metrics["val_accuracy"] == pytest.approx(best)
-    with pytest.raises(UserError, match="--feature_views=1 is not possible: --image_size grows"):
+    with pytest.raises(UserError, match="--feature_views=1 is not possible: it is for one --image_size"):
         fit("grown_features", image_size="32-48", feature_views=1, unfreeze="head")
 
 

@@ -167,7 +167,10 @@ def test_a_lazily_opened_damaged_image_is_a_sentence(predictor, photos):
 def test_a_single_photo_is_not_taken_for_a_list(predictor, one):
     with pytest.raises(carclf.UserError, match="call predictor"):
         predictor.predict(one)
-    np.testing.assert_allclose(predictor.predict([one])[0], predictor(one), atol=1e-6)
+
+
+def test_a_single_photo_in_a_list_is_predicted_as_it_is_alone(predictor, photos):
+    np.testing.assert_allclose(predictor.predict([photos[0]])[0], predictor(photos[0]), atol=1e-6)
 
 
 def test_several_runs_in_several_views_are_averaged(run, dataset, photos):
