@@ -153,7 +153,12 @@ def _packed(bits: np.ndarray) -> np.ndarray:
 
 
 def proposed(
-    queries: np.ndarray, hashes: np.ndarray, bands: Sequence[tuple[np.ndarray, ...]], *, first: int
+    queries: np.ndarray,
+    hashes: np.ndarray,
+    bands: Sequence[tuple[np.ndarray, ...]],
+    *,
+    first: int,
+    max_distance: int = MAX_DISTANCE,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns (owner, window, other), int64 each: windows of a photo with a hash close to that of another photo.
 
@@ -162,6 +167,7 @@ def proposed(
       hashes: uint64 [N], of all whole photos.
       bands: of `Index`.
       first: index of the first photo.
+      max_distance: bits by which the hashes may differ.
     """
     windows = queries.shape[1]
     flat = queries.reshape(-1)
@@ -171,7 +177,7 @@ def proposed(
         position = _positions(_permuted(flat, order), owners, values, runs)
         for step in range(-NEIGHBOURS, NEIGHBOURS):
             other = indices[np.clip(position + step, 0, len(indices) - 1)]
-            near = np.flatnonzero((other != owners) & (_distance(flat, hashes[other]) <= MAX_DISTANCE))
+            near = np.flatnonzero((other != owners) & (_distance(flat, hashes[other]) <= max_distance))
             found.append(near * len(hashes) + other[near].astype(np.int64))
     packed = np.unique(np.concatenate(found))
     query, other = packed // len(hashes), packed % len(hashes)

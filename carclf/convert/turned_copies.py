@@ -22,6 +22,7 @@ from carclf.convert.near_duplicates import (
 TURNS = tuple(np.radians((-12.0, -8.0, -4.0, 4.0, 8.0, 12.0)).tolist())
 # `benchmarks/duplicates.py` counts how many turned copies reach it. Copies whose corners were filled with black do not.
 MIN_CORRELATION = 0.96
+MAX_DISTANCE = 8  # bits of 64; at 10, the next that occurs, there are four times as many pairs to compare
 MOST_PER_PHOTO = 4  # partners; in one studio very many photos look alike
 
 
@@ -35,7 +36,7 @@ def search(index: Index, shapes: np.ndarray, start: int) -> Found:
     """
     here = slice(start, start + CHUNK)
     queries = turned_hashes(index.thumbnails[here], shapes[here])
-    owner, window, other = proposed(queries, index.hashes, index.bands, first=start)
+    owner, window, other = proposed(queries, index.hashes, index.bands, first=start, max_distance=MAX_DISTANCE)
     scores = [np.zeros(0, np.float32)]
     for at in range(0, len(owner), PAIRS):
         part = slice(at, at + PAIRS)
