@@ -7,7 +7,6 @@ Example: python benchmarks/engines.py --backbone=mobilenet_v2 --weights=mobilene
 
 import dataclasses
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring import ROOT, in_tree, scratch_folder
+from measuring import ROOT, busy_of_children, in_tree, scratch_folder
 from predict import make_run, make_set
 
 from carclf.command import run_command
@@ -69,7 +68,7 @@ def measure_commands(run: Path, data: Path, scratch: Path, *, options: EnginesOp
     found: dict[str, Any] = {name: {"seconds": [], "busy": [], "said": ""} for name in commands}
     for _ in range(options.repeats):
         for name, (tree, flags) in commands.items():
-            started, busy_before = time.perf_counter(), _busy_of_children()
+            started, busy_before = time.perf_counter(), busy_of_children()
             answer = subprocess.run(
                 [
                     *(sys.executable, "-m", "carclf.predict", *flags, f"--output={scratch / name}.csv"),
@@ -83,7 +82,7 @@ def measure_commands(run: Path, data: Path, scratch: Path, *, options: EnginesOp
             if answer.returncode:
                 raise UserError(f"{name} ended with {answer.returncode}: {answer.stderr.strip()[-2000:]}")
             found[name]["seconds"].append(time.perf_counter() - started)
-            found[name]["busy"].append(_busy_of_children() - busy_before)
+            found[name]["busy"].append(busy_of_children() - busy_before)
             print(
                 f"{name}: {found[name]['seconds'][-1]:.1f} s, processor {found[name]['busy'][-1]:.1f}",
                 file=sys.stderr,
@@ -107,11 +106,6 @@ def _run(folder: Path, data: Path, *, options: EnginesOptions, tree: Path = ROOT
     weights = options.weights if options.weights == "none" else str(Path(options.weights).resolve())
     size = options.image_size
     return make_run(folder, data, backbone=options.backbone, image_size=size, weights=weights, tree=tree)
-
-
-def _busy_of_children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 def _difference(path: Path, control: Path) -> float:

@@ -40,6 +40,12 @@ def in_tree(tree: Path) -> dict[str, Any]:
     return {"cwd": tree, "env": os.environ | {"PYTHONPATH": str(tree)}}
 
 
+def busy_of_children() -> float:
+    """Processor seconds of all processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for what a benchmark writes, gone at its end: in bench/, which git ignores, on the current disk."""

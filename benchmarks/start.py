@@ -9,7 +9,6 @@ Example: python benchmarks/start.py --data=data/cars --before=../carclf-before -
 import dataclasses
 import functools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from measuring import ROOT, in_tree, scratch_folder
+from measuring import ROOT, busy_of_children, in_tree, scratch_folder
 
 from carclf.__main__ import commands
 from carclf.command import run_command
@@ -123,12 +122,6 @@ def first_steps(trees: Mapping[str, Path], *, options: StartOptions) -> dict[str
                 found[name]["processor"].append(busy_of_children() - busy)
                 print(f"{name}: {found[name]['seconds'][-1]:.1f} s", file=sys.stderr, flush=True)
     return found
-
-
-def busy_of_children() -> float:
-    """Processor seconds of all processes that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 def compile_seconds() -> dict[str, dict[str, float]]:
