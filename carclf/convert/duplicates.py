@@ -14,6 +14,7 @@ from carclf.convert.linkage import Compare, Pair, alike_groups, picture_groups
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
 from carclf.convert.scan import Context, PhotoCheck
+from carclf.data.image_formats import UnusableError
 from carclf.progress import Progress
 from carclf.workers import Pool
 
@@ -93,10 +94,14 @@ def _compare(workers: Pool, photos: Sequence[Photo], checks: Sequence[PhotoCheck
 
 def _compare_task(context: Context, task: list[tuple[File, File]]) -> list[bool]:
     @functools.lru_cache(maxsize=PICTURES_KEPT)
-    def picture(source: int, name: str, how: str) -> Picture:
-        return read_picture(context.reader.read(source, name), max_side=context.max_side, how=how)
+    def picture(source: int, name: str, how: str) -> Picture | None:
+        try:
+            return read_picture(context.reader.read(source, name), max_side=context.max_side, how=how)
+        except (OSError, ValueError, UnusableError):
+            return None  # it has changed since its validation, which the next pass says by its name
 
-    return [likeness(picture(*one), picture(*other)) >= SAME_PICTURE for one, other in task]
+    pairs = ((picture(*one), picture(*other)) for one, other in task)
+    return [one is not None and other is not None and likeness(one, other) >= SAME_PICTURE for one, other in pairs]
 
 
 def _near_groups(

@@ -291,12 +291,13 @@ def details(thumbnails: np.ndarray, *, margins: Margins = MARGINS) -> np.ndarray
     """
     count = len(margins)
     source = thumbnails.astype(np.float32)
-    sharp, blurred = (
-        cuts @ source @ cuts.T
-        for cuts in (np.concatenate([side @ _cut(*cut) for cut in margins]) for side in _band_pass())
+    filtered = []
+    for side in _band_pass():
+        cuts = np.concatenate([side @ _cut(*cut) for cut in margins])
+        filtered.append(cuts @ source @ cuts.T)
+    by_cut = (
+        (filtered[0] - filtered[1]).reshape(-1, count, THUMBNAIL_SIDE, count, THUMBNAIL_SIDE).transpose(0, 1, 3, 2, 4)
     )
-    sharp -= blurred
-    by_cut = sharp.reshape(-1, count, THUMBNAIL_SIDE, count, THUMBNAIL_SIDE).transpose(0, 1, 3, 2, 4)
     detail = by_cut.reshape(len(source), count**2, THUMBNAIL_BYTES)
     detail -= detail.mean(axis=-1, keepdims=True)
     length = np.sqrt(np.einsum("nwi,nwi->nw", detail, detail))[..., None]

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
+from carclf.convert import scan
 from carclf.convert.converter import convert
 from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
 from carclf.convert.linkage import alike_groups, picture_groups
@@ -26,6 +27,7 @@ from carclf.convert.scan import PhotoCheck
 from carclf.convert.sources import Entry
 from carclf.convert.turned_copies import TURNS, turn
 from carclf.data.validation import ENCODED, KEPT, validate_photo
+from carclf.errors import UserError
 from tests.convert.inputs import class_folders, converted, drawn, encoded, opened, write_files
 
 SIZE = (160, 120)
@@ -457,3 +459,19 @@ def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
         shared = duplicates._similar_pairs(thumbnails, shapes, workers)
     for one, other in zip([*alone, *both[1]], [*shared[0], *shared[1]], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_photo_that_changes_before_it_is_compared_is_named(tmp_path, monkeypatch):
+    picture = opened(drawn(0, size=SIZE))
+    files = class_folders(6, first=100) | {f"9/{q}.jpg": encoded(picture, quality=q) for q in (60, 80)}
+    source = write_files(tmp_path / "cars", files)
+
+    def validated_then_changed(*arguments):
+        checks = validate_photos(*arguments)
+        (source / "9/60.jpg").write_bytes(b"no photo any more")
+        return checks
+
+    validate_photos = scan.validate_photos
+    monkeypatch.setattr(scan, "validate_photos", validated_then_changed)
+    with pytest.raises(UserError, match=r"9/60\.jpg changed while it was converted: run the same command again"):
+        converted(source, tmp_path / "out")
