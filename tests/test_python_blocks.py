@@ -46,13 +46,14 @@ def reduced(block: str, replacements: dict[str, str]) -> str:
 
 @pytest.fixture
 def home(dataset, tmp_path, monkeypatch) -> Path:
-    """Returns a folder with a data set, a run and a photo where the pages expect them."""
+    """Returns a folder with a data set, two runs and a photo where the pages expect them."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "cars").mkdir()
     (tmp_path / "data" / "cars" / "fingerprint").symlink_to(dataset.directory)  # shards have their own folder
     for path in Path(dataset.directory).iterdir():
         (tmp_path / "data" / "cars" / path.name).symlink_to(path)
-    make_run(tmp_path / "runs" / "b3_512", dataset)
+    for name in ("b3_512", "lite0_224_all"):
+        make_run(tmp_path / "runs" / name, dataset)
     (tmp_path / "car.jpg").write_bytes(read_photos(dataset, split="test", rows=[0])[0])
     monkeypatch.chdir(tmp_path)
     return tmp_path
