@@ -195,19 +195,19 @@ def epoch_ms(data: str, *, size: int, batches: int) -> float:
 def cost_table(costs: Costs) -> list[str]:
     """Returns the costs of one photo, in Markdown."""
     rows = [
-        ("its file", f"{costs.photo_kb} kB"),
-        ("its record in a shard", f"{costs.stored_kb} kB"),
-        ("checking and writing it", f"{costs.convert_ms} ms of a core"),
-        ("the same where it has 1600×1200 pixels and is reduced", f"{costs.reduce_ms} ms of a core"),
-        ("searching for its near-duplicates", f"{costs.near_ms} ms of a core"),
-        ("keeping track of it in the launcher of a conversion", f"{costs.launcher_kb} kB of memory"),
-        ("listing and planning it there", f"{costs.launcher_ms} ms of one core"),
+        ("size of its file", f"{costs.photo_kb} kB"),
+        ("size of its record in a shard", f"{costs.stored_kb} kB"),
+        ("checking and writing it", f"{costs.convert_ms} ms of CPU time"),
+        ("the same, for a photo of 1600×1200 pixels that is reduced", f"{costs.reduce_ms} ms of CPU time"),
+        ("searching for its near-duplicates", f"{costs.near_ms} ms of CPU time"),
+        ("keeping track of it in the launcher, the process that starts a conversion", f"{costs.launcher_kb} kB of memory"),
+        ("listing and planning it in the launcher", f"{costs.launcher_ms} ms of CPU time"),
         *(
-            (f"from its record to a batch, {size} px", f"{milliseconds} ms of a core")
+            (f"decoding it from its record into a batch, {size} px", f"{milliseconds} ms of CPU time")
             for size, milliseconds in costs.epoch_ms.items()
         ),
     ]
-    return ["| one photo | costs |", "| --- | --- |", *(f"| {what} | {cost} |" for what, cost in rows)]
+    return ["| for one photo | cost |", "| --- | --- |", *(f"| {what} | {cost} |" for what, cost in rows)]
 
 
 def tables(costs: Costs) -> list[list[str]]:
@@ -251,7 +251,7 @@ def epoch_table(costs: Costs) -> list[str]:
 def limit_table(costs: Costs) -> list[str]:
     """Returns the images per second that each part carries, and the cores that saturate it."""
     cores = " | ".join(f"cores that saturate it, {size} px" for size in costs.epoch_ms)
-    lines = [f"| what carries the records | images/s | {cores} |", f"|{' --- |' * (2 + len(costs.epoch_ms))}"]
+    lines = [f"| network or disk | images/s it can deliver | {cores} |", f"|{' --- |' * (2 + len(costs.epoch_ms))}"]
     for name, megabytes in LINKS_MB.items():
         rate = 1e3 * megabytes / costs.stored_kb
         needed = (f"{rate * milliseconds / 1e3:.1f}" for milliseconds in costs.epoch_ms.values())
