@@ -200,7 +200,10 @@ def cost_table(costs: Costs) -> list[str]:
         ("checking and writing it", f"{costs.convert_ms} ms of CPU time"),
         ("the same, for a photo of 1600×1200 pixels that is reduced", f"{costs.reduce_ms} ms of CPU time"),
         ("searching for its near-duplicates", f"{costs.near_ms} ms of CPU time"),
-        ("keeping track of it in the launcher, the process that starts a conversion", f"{costs.launcher_kb} kB of memory"),
+        (
+            "keeping track of it in the launcher, the process that starts a conversion",
+            f"{costs.launcher_kb} kB of memory",
+        ),
         ("listing and planning it in the launcher", f"{costs.launcher_ms} ms of CPU time"),
         *(
             (f"decoding it from its record into a batch, {size} px", f"{milliseconds} ms of CPU time")
