@@ -1,8 +1,8 @@
-"""carclf: from the photos of an image competition to the best-scoring submission.
+"""carclf: from the photos of an image-classification competition to its submission.
 
-The names of `__all__` are the public Python API (docs/python.md). `import carclf` imports no framework: each name is
-imported when it is first used. It does tell Keras about carclf's classes (`carclf.registration`), so that
-`keras.models.load_model` reads a saved model that contains them.
+The names in `__all__` are the public Python API (docs/python.md). `import carclf` imports no framework: each name is
+imported when it is first used. The import registers carclf's classes with Keras (`carclf.registration`), so that
+`keras.models.load_model` can load saved models that contain them.
 """
 
 import sys

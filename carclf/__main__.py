@@ -57,7 +57,7 @@ def help_text() -> str:
     width = max(map(len, known))
     return "\n".join(
         [
-            "From the photos of an image competition to the best-scoring submission.",
+            "From the photos of an image-classification competition to its submission.",
             "",
             "carclf COMMAND --name=value …    (or python -m carclf.COMMAND)",
             "",

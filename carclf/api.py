@@ -1,4 +1,4 @@
-"""The functions behind `import carclf`: the packages below with defaults for Python programs.
+"""The functions of `import carclf`: carclf's building blocks, with defaults for Python programs.
 
 Each imports what it needs when it is called, so importing this module imports no framework.
 `carclf.__init__` lists the public names.
@@ -32,11 +32,11 @@ ImageSize = int | tuple[int, int]
 def open_dataset(directory: str | os.PathLike[str]) -> Manifest:
     """Returns the data set in a folder that `carclf make_tfrecords` wrote, as a `carclf.Dataset`; no photo is read yet.
 
-    It knows its `class_names`, `class_count` and `folds`, the number of `photos("train")` and, through
-    `read_ids("test")`, a table of their ids.
+    It has `class_names`, `class_count`, `folds`, the number of photos of a split (`photos("train")`), and a table of
+    them with their ids (`read_ids("test")`).
 
     Raises:
-      UserError: there is none, or one of its shards is missing or has the wrong size.
+      UserError: the folder holds no data set, or one of its shards is missing or has the wrong size.
     """
     return load_manifest(os.path.expanduser(os.fspath(directory)))
 
@@ -56,9 +56,9 @@ def training_batches(
 ) -> "tf.data.Dataset":
     """Returns a `tf.data.Dataset` of the full, shuffled, augmented batches of an epoch, for a model behind `Render`.
 
-    Each element is (inputs, target, weight). inputs, by name: canvas uint8 [B, Y, X, 3], the decoded photos; extent
-    float32 [B, 2], their (height, width) in pixels; and what to do with them, all float32: geometry [B, 3, 3],
-    colour [B, 3, 4], mix [B, 5], erase [B, 7]. target is float32 [B, K] and sums to 1, weight float32 [B].
+    Each element is (inputs, target, weight). inputs is a dictionary: canvas uint8 [B, Y, X, 3], the decoded photos;
+    extent float32 [B, 2], their (height, width) in pixels; and what Render does with them, all float32: geometry
+    [B, 3, 3], colour [B, 3, 4], mix [B, 5], erase [B, 7]. target is float32 [B, K] and sums to 1, weight float32 [B].
 
     Each iteration yields the next epoch, in a new order and with new draws, as `fit` expects; `len` is the number of
     batches per epoch. The content of an epoch depends only on the seed and the epoch, not on the machine.
@@ -66,18 +66,18 @@ def training_batches(
     Args:
       dataset: from `open_dataset`.
       recipe: the augmentation, such as "flip|rotate(10)|cutmix(1.0)"; empty for none.
-      image_size: of the rendered images in pixels, a side or (height, width).
-      batch_size: photos per batch; the photos of an incomplete last batch are left out, different ones in each epoch.
-      val_fold: the fold to hold out; None trains on all.
-      fit: "squash" fits the whole photo to the image's shape, "crop" takes its centre, "pad" adds borders.
+      image_size: of the rendered images in pixels, one side of a square or (height, width).
+      batch_size: photos per batch; photos that do not fill a batch are left out, different ones in each epoch.
+      val_fold: the fold to hold out; None trains on all folds.
+      fit: "squash" stretches the whole photo to the image's shape, "crop" uses its centre, "pad" adds borders.
       label_smoothing: fraction of each target spread over all classes, in [0, 1).
       class_weights: "none", "balanced", or "name:weight,name:weight"; part of the weight of each photo.
-      seed: of order and draws.
-      initial_epoch: the first epoch to yield, counted from 0, to resume training.
+      seed: of the order and the random draws.
+      initial_epoch: the first epoch to yield, counted from 0, when training is resumed.
 
     Raises:
-      UserError: an unknown operation in the recipe, a fold the data set does not have, a batch larger than the training
-        set, an odd batch size with mixing, or a number out of range.
+      UserError: an unknown operation in the recipe, a fold that the data set does not have, a batch larger than the
+        training set, an odd batch size with a recipe that mixes photos, or a number out of range.
     """
     from carclf.recipe import parse_recipe
 
@@ -123,7 +123,7 @@ def validation_batches(
     """Returns a `tf.data.Dataset` of every photo of the held-out fold once, not augmented, for `fit` and `evaluate`.
 
     Each element is (inputs, target, weight), as from `training_batches`. The last batch is padded with empty photos of
-    weight 0: pass the metrics to Keras as `weighted_metrics`, so that these do not count.
+    weight 0: pass metrics to Keras as `weighted_metrics`, so that the padding does not count.
 
     Args:
       dataset: from `open_dataset`.
@@ -220,17 +220,18 @@ def build_classifier(
     Args:
       backbone: one of `list_backbones()`, or "hub:PRESET" (docs/keras_hub.md).
       class_count: K.
-      image_size: in pixels, a side or (height, width); None takes the size its published weights were trained at.
-      weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone or of
-        the folder of a preset of KerasHub.
+      image_size: in pixels, one side of a square or (height, width); None means the size at which the published
+        weights were trained.
+      weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone or of a
+        KerasHub preset's folder.
       head: one of `list_heads()`.
       head_width: units of the hidden layer, if the head has one.
-      dropout: fraction of the last layer's inputs dropped in training, in [0, 1).
-      l2: factor of the hidden layer's penalty in the loss.
+      dropout: fraction of the last layer's inputs that is dropped in training, in [0, 1).
+      l2: factor of the L2 penalty on the hidden layer.
 
     Raises:
-      UserError: an unknown backbone or head, an image it cannot take, weights that do not fit it, or a number out of
-        range.
+      UserError: an unknown backbone or head, an image size that the backbone cannot take, weights that do not fit, or a
+        number out of range.
     """
     _require("keras")
     from carclf.model import classifier
@@ -265,11 +266,11 @@ def build_schedule(
       name: one of `list_schedules()`.
       learning_rate: the peak rate.
       steps_per_epoch: batches per epoch, the `len` of the training batches.
-      epochs: of the whole training, including warm-up.
+      epochs: number of epochs of the whole training, including warm-up.
       warmup_epochs: epochs of linear increase at the start.
       decay: factor per epoch (exponential, cyclic_exp_range) or per period (step), in (0, 1].
-      period_epochs: epochs between two drops (step), or in half a cycle (cyclic).
-      lowest_fraction: lowest rate of cosine and the cycles, as a fraction of `learning_rate`.
+      period_epochs: epochs between two drops (step), or per half cycle (cyclic_*).
+      lowest_fraction: lowest rate of cosine and cyclic_*, as a fraction of `learning_rate`.
 
     Raises:
       UserError: an unknown name, or a number out of range.
@@ -302,14 +303,14 @@ def load_run(
 ) -> "Predictor":
     """Returns a run as a function: `load_run("b3_512")("car.jpg")` returns the probabilities, float64 [K].
 
-    It uses the run's best weights. Its method `predict` takes many photos. Both take paths, bytes, Pillow images and
-    arrays uint8 [H, W, 3].
+    It uses the run's best weights. Its method `predict` takes many photos. A photo is a path, the bytes of an image
+    file, a Pillow image, or an array uint8 [H, W, 3].
 
     Args:
-      *run: a folder that `carclf train` wrote, or its bare name inside `runs`; several are averaged. A folder of all
-        folds stands for the runs of each fold.
-      views: of each photo, such as "clean|flip"; see `parse_views`.
-      tta_mean: "probabilities" or "logits": which of them to average over the views.
+      *run: a folder that `carclf train` wrote, or its bare name inside `runs`; several runs are averaged. The folder of
+        `--val_fold=all` stands for the runs of all folds.
+      views: the views of each photo to average, such as "clean|flip"; see `parse_views`.
+      tta_mean: what to average over the views: "probabilities" or "logits".
       batch_size: photos per step of `predict`.
       runs: the folder in which bare names are looked up.
 
@@ -343,7 +344,7 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 
 def list_heads(pattern: str = "*") -> list[str]:
-    """Returns the heads that `build_classifier` accepts; docs/stages.md says what each is."""
+    """Returns the heads that `build_classifier` accepts; docs/stages.md describes each."""
     from carclf.model.heads import HEADS
 
     return _matching(HEADS, pattern)

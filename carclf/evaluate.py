@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from carclf.inference.predictor import Predictions
     from carclf.recipe import View
 
-DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out: metrics.json, report.html and
-label_patch.csv, the most confident mistakes, in the run's folder. The folder of --val_fold=all is scored on the whole
-training set, each photo by the run that held it out. With several views it reports what each of them is worth, and
+DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out. Writes metrics.json, report.html and
+label_patch.csv, the most confident mistakes, into the run's folder. The folder of --val_fold=all is scored on the whole
+training set, each photo by the run that held it out. With several views the report says what each of them gains, and
 which labels are likely wrong.
 
 Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='clean|flip|zoom(1.1)'"""

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
     from carclf.recipe import Recipe
 
-DESCRIPTION = """Writes a page about a data set: classes, sizes, light, duplicates and leaks, rejected photos, folds.
+DESCRIPTION = """Writes a report about a data set: classes, sizes, light, duplicates and leaks, rejected photos, folds.
 
-With --augment it draws a picture instead: photos beside what the recipe makes of them, as a training with that seed
-sees them. --augment=all draws every operation, one a row, with its name, its arguments and what it does:
-python -m carclf.explore --data=data/cars --augment='flip|rotate(10)|cutmix' --output=augmentation.png
+With --augment it draws a picture instead: photos and their augmented versions, as training with the same seed sees
+them. --augment=all draws every operation, one per row, with its name and arguments and what it does.
+Example: python -m carclf.explore --data=data/cars --augment='flip|rotate(10)|cutmix' --output=augmentation.png
 Example: python -m carclf.explore --data=data/cars --output=eda.html"""
 
 EVERY_OPERATION = "all"
@@ -42,7 +42,7 @@ class ExploreOptions(Options):
     )
     show: str = option("", "Ids of photos, separated by commas, to show at the top of the page.", group="Page")
     workers: int = option(
-        0, "Processes that read the photos; 0 is one per CPU.", low=0, high=MOST_WORKERS, group="Page"
+        0, "Number of processes that read the photos; 0 is one per CPU.", low=0, high=MOST_WORKERS, group="Page"
     )
     augment: str = same_option(
         TrainOptions,
@@ -54,13 +54,19 @@ class ExploreOptions(Options):
         group="Augmentation",
     )
     photos: int = option(
-        4, "Photos to draw, of different classes; all draws one photo.", low=1, high=32, group="Augmentation"
+        4,
+        "Number of photos to draw, of different classes; with --augment=all only one is drawn.",
+        low=1,
+        high=32,
+        group="Augmentation",
     )
-    draws: int = option(8, "Draws of each photo: those of the first epochs.", low=1, high=32, group="Augmentation")
+    draws: int = option(
+        8, "Augmented versions of each photo: those of the first epochs.", low=1, high=32, group="Augmentation"
+    )
     seed: int = same_option(
         TrainOptions,
         "seed",
-        help="Seed of the draws: training with the same seed draws the same.",
+        help="Seed of the random draws; training with the same seed has the same draws.",
         group="Augmentation",
     )
     image_size: str = option(

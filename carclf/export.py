@@ -14,9 +14,9 @@ from carclf.storage import copies
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
 
-DESCRIPTION = """Writes a run as SavedModel, ONNX or LiteRT, photos in and probabilities out, with a model card.
+DESCRIPTION = """Exports a run as SavedModel, ONNX or LiteRT, from photos to probabilities, with a model card.
 
-The file is run by its own runtime on validation photos, and written only if it says what the run says.
+The model is run in its own runtime on validation photos, and written only if its probabilities are those of the run.
 Example: python -m carclf.export --run=runs/b3_512 --format=onnx --output=exported/b3_512"""
 
 
@@ -28,13 +28,13 @@ class ExportOptions(Options):
     runs: str = same_option(PredictionOptions, "runs")
     format: str = option(
         "onnx",
-        "File format of the model; litert_int8 takes a quarter of the space of litert.",
+        "File format of the model; litert_int8 is a quarter the size of litert.",
         names="carclf.exporting.formats:FORMATS",
         group="Export",
     )
     output: str = option(
         "",
-        "Folder to write: the model, labels.txt and README.md, the model card.",
+        "Folder for the model, labels.txt, and the model card README.md.",
         group="Export",
         path=True,
         urls=True,
@@ -43,7 +43,7 @@ class ExportOptions(Options):
     data: str = option(
         "", "Data set to check the export on; by default that of the run.", group="Check", path=True, urls=True
     )
-    photos: int = option(64, "Number of validation photos to check the export on.", low=1, group="Check")
+    photos: int = option(64, "Number of validation photos on which the export is checked.", low=1, group="Check")
 
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""

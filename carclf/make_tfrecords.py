@@ -8,10 +8,11 @@ import os
 from carclf.command import run_command
 from carclf.convert.options import ConvertOptions
 
-DESCRIPTION = """Turns photos into TFRecord shards: every photo validated, stratified folds, the same bytes each time.
+DESCRIPTION = """Converts photos to TFRecord shards: validates every photo, makes stratified folds, writes the same
+bytes each time.
 
-Reads the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class folders, or a folder
-of photos with --labels=CSV, and says what it recognised.
+The input is the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class folders, or a
+folder of photos with --labels=CSV. The command prints what it recognised.
 Example: python tools/make_tfrecords.py --input=cars.zip --output=data/cars"""
 
 

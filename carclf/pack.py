@@ -11,10 +11,10 @@ from carclf.prediction_options import PredictionOptions
 if TYPE_CHECKING:
     from carclf.packing.packer import Packed
 
-DESCRIPTION = """Packs what a notebook without internet needs into a folder, which you upload as a data set: wheels of
-carclf and of what the site's image lacks, finished runs, weights and stages, with the SHA-256 of every file.
+DESCRIPTION = """Packs all that a notebook without internet needs into a folder, which you upload as a data set: wheels
+of carclf and of packages that the image lacks, finished runs, weights and stages, with the SHA-256 of every file.
 
-Its README.md holds the cells to paste. install.py in it installs without changing any package of the image.
+The README.md in the folder has the cells to paste; its install.py changes no package of the image.
 Example: python -m carclf.pack --run=b3_512 --image=kaggle --output=carclf-pack"""
 
 
@@ -22,17 +22,17 @@ Example: python -m carclf.pack --run=b3_512 --image=kaggle --output=carclf-pack"
 class PackOptions(Options):
     """Every option of `python -m carclf.pack`."""
 
-    output: str = option("", "Folder to make; its name is that of the data set in the notebook.", path=True)
+    output: str = option("", "Folder to create; its name is that of the data set in the notebook.", path=True)
     image: str = option(
         "",
-        "Image whose packages are there already and are not packed; or a file with what pip list --format=freeze "
-        "prints in the notebook. By default nothing is there, and everything is packed, with TensorFlow for CPUs.",
+        "Notebook image, whose packages are not packed; or a file with the output of pip list --format=freeze in the "
+        "notebook. By default everything is packed, with TensorFlow for CPUs.",
         names="carclf.packing.target:IMAGES",
         path=True,
     )
     python: str = option(
         "",
-        "Version of Python in the notebook; by default that of the image, or else this one.",
+        "Python version of the notebook; by default that of the image, or without --image the current one.",
         choices=("", "3.11", "3.12", "3.13"),
     )
     run: str = same_option(
@@ -42,13 +42,13 @@ class PackOptions(Options):
         group="Options",
     )
     runs: str = same_option(PredictionOptions, "runs", group="Options")
-    stages: str = option("", "Stages to train there, separated by commas: names, or paths of flag files.")
+    stages: str = option("", "Stages to train in the notebook, separated by commas: names, or paths of flag files.")
     weights: str = option(
         "",
-        "Weights that these stages start from, separated by commas: files or folders such as carclf.train --weights "
-        "takes. One for all stages, or one for each.",
+        "Weights that these stages start from, separated by commas: files or folders, as for carclf.train --weights. "
+        "One for all stages, or one for each.",
     )
-    extras: str = option("", "Extras of carclf to bring, separated by commas, such as export,serve.")
+    extras: str = option("", "Extras of carclf to pack, separated by commas, such as export,serve.")
     competition: str = option("", "Last part of the competition's address, for the cells of README.md.")
 
     def __post_init__(self) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
 
-The file has exactly the Ids of the sample submission, in its order; otherwise none is written. --photos=FOLDER answers
-for photos that are in no data set, as a code competition wants. --photo=car.jpg,folder prints the likeliest classes.
+The file has exactly the Ids of the sample submission, in its order; otherwise it is not written. --photos=FOLDER
+predicts photos without a data set, as in a code competition. --photo=car.jpg,folder prints the most likely classes.
 Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
 
 
@@ -28,7 +28,7 @@ Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='rand
 class PredictOptions(PredictionOptions):
     """Every option of `python -m carclf.predict`."""
 
-    output: str = option("submission.csv", "Submission to write.", group=RUNS, path=True, urls=True)
+    output: str = option("submission.csv", "Submission file to write.", group=RUNS, path=True, urls=True)
     split: str = option(
         "test",
         "Photos to predict: the test photos, or val, the fold that the run held out.",
@@ -40,14 +40,14 @@ class PredictOptions(PredictionOptions):
     )
     form: str = option(
         "auto",
-        "Form of the answers; auto is that of the data set, else read from the sample submission. ranking(5) says how "
-        "many labels a cell holds.",
+        "Form of the answers; auto is that of the data set, or is read from the sample submission. The number in "
+        "ranking(5) is that of labels in a cell.",
         names="carclf.forms.kinds:FORMS",
         check="carclf.forms:check_form",
         group=RUNS,
     )
     positive: str = option(
-        "", "With two classes: the one whose probability is asked for; by default found by its name.", group=RUNS
+        "", "With two classes: the one whose probability is asked for; by default recognised by its name.", group=RUNS
     )
     decision: str = option(
         "auto",
@@ -62,43 +62,43 @@ class PredictOptions(PredictionOptions):
     )
     pseudo_labels: str = option(
         "",
-        "Also write the test photos whose answer is sure to this CSV, for carclf.train --pseudo_labels.",
+        "Also write confident predictions of test photos to this CSV file, for carclf.train --pseudo_labels.",
         group=RUNS,
         path=True,
         urls=True,
     )
     pseudo_confidence: float = option(
         0.95,
-        "With --pseudo_labels: the lowest confidence that counts as sure, calibrated on held-out photos.",
+        "With --pseudo_labels: least confidence of a pseudo-label, calibrated on held-out photos.",
         above=0,
         high=1,
         group=PREDICTION,
     )
     compare: str = option(
         "",
-        "Older submission to compare with: lists the photos that changed, and draws them beside --output.",
+        "Older submission to compare with: list and draw the photos whose answer changed, in files beside --output.",
         group=RUNS,
         path=True,
         urls=True,
     )
     photos: str = option(
         "",
-        "Folder, zip or tar of photos that are in no data set: answer for those in --sample, or for all. --data then "
-        "serves only to fit a --decision.",
+        "Folder, zip or tar of photos to predict without a data set: those in --sample, or all. --data is then needed "
+        "only to fit a --decision.",
         group=RUNS,
         path=True,
         urls=True,
     )
     on_bad: str = option(
         "prior",
-        "With --photos, where an Id has no readable photo: prior answers with the frequency of each class in training, "
-        "fail writes nothing.",
+        "With --photos, what to do if an Id has no readable photo: prior answers with the frequency of each class in "
+        "training, fail writes nothing.",
         choices=("prior", "fail"),
         group=RUNS,
     )
     photo: str = option(
         "",
-        "Photos or folders, separated by commas: print their likeliest classes instead; needs no --data.",
+        "Photos or folders, separated by commas, whose most likely classes are printed; needs no --data.",
         group=RUNS,
         path=True,
         urls=True,

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from carclf.probing.photos import Photos
     from carclf.probing.probes import Probe
 
-DESCRIPTION = """Says which pretrained backbone suits a data set: a logistic regression on each one's frozen features,
-evaluated out of fold. Writes probe.html, probe.json, missed.csv (photos that no backbone gets right), the run best/ and
-best_head.flags, a head stage that starts from the best regression. Features are kept and used again.
+DESCRIPTION = """Compares pretrained backbones on a data set: fits a logistic regression on the frozen features of each,
+and evaluates it out of fold. Writes probe.html, probe.json, missed.csv (photos that no backbone classifies correctly),
+the run best/ and best_head.flags, a head stage that starts from the best regression. Features are kept and used again.
 
 Example: python -m carclf.probe --data=data/cars --backbones=efficientnet_lite0,efficientnet_lite2@224"""
 
@@ -36,7 +36,7 @@ class ProbeOptions(Options):
     """Every option of `python -m carclf.probe`."""
 
     data: str = same_option(TrainOptions, "data")
-    output: str = option("probe", "Folder of what it writes, with the kept features in features/.", path=True)
+    output: str = option("probe", "Folder for the results, with the kept features in features/.", path=True)
     backbones: str = option(
         "",
         "What to compare, separated by commas: NAME, NAME@SIZE, NAME@SIZE=FILE with the backbone's weights; by default "
@@ -44,9 +44,9 @@ class ProbeOptions(Options):
         names="carclf.model.backbones:BACKBONES",
         check="carclf.probing.extractors:parse_extractors",
     )
-    mirrored: bool = option(True, "Also use each photo's mirror image, in training and in the mean that is evaluated.")
+    mirrored: bool = option(True, "Also use the mirror image of each photo, both to fit and to evaluate.")
     val_fold: int = option(0, "Fold that the run best/ holds out.", low=0)
-    metric: str = same_option(TrainOptions, "metric", help="What ranks the probes; auto as in carclf.train.")
+    metric: str = same_option(TrainOptions, "metric", help="Metric that ranks the probes; auto is as in carclf.train.")
     fit: str = same_option(TrainOptions, "fit")
     batch_size: int = same_option(TrainOptions, "batch_size")
     device: str = same_option(TrainOptions, "device")

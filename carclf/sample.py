@@ -9,8 +9,9 @@ from carclf.flags import Options, option, require_flags
 from carclf.progress import Progress
 from carclf.workers import MOST_WORKERS
 
-DESCRIPTION = """Draws a data set of cars of ten kinds in the competition's exact layout, and the true labels of the
-test photos in solution.csv: what the demo and the tests train on, free of any download and of any licence.
+DESCRIPTION = """Draws a sample competition: photos of ten kinds of cars, in the layout of the 2020 car competition, and
+the true labels of the test photos in solution.csv. The demo and the tests train on it; it needs no download and has no
+licence restrictions.
 
 Example: python -m carclf.sample --output=data/sample --photos=1600"""
 
@@ -22,18 +23,20 @@ MOST_PHOTOS = 700_000  # limited by the number of six-digit Ids
 class SampleOptions(Options):
     """Every option of `python -m carclf.sample`."""
 
-    output: str = option("", "Folder to make.", path=True)
+    output: str = option("", "Folder to create.", path=True)
     photos: int = option(
         1600,
-        "Number of training photos, the ten kinds in equal parts; a quarter as many test photos are added.",
+        "Number of training photos, divided equally among the ten kinds; a quarter as many test photos are added.",
         low=LEAST_PHOTOS,
         high=MOST_PHOTOS,
     )
-    seed: int = option(42, "Another seed draws other photos; the same one draws the same bytes.", low=0, high=2**63 - 1)
-    width: int = option(640, "Width of a photo in pixels; one in twelve is upright instead.", low=32, high=4096)
+    seed: int = option(42, "Seed of the photos; the same seed gives the same bytes.", low=0, high=2**63 - 1)
+    width: int = option(
+        640, "Width of a photo in pixels; one photo in twelve has width and height swapped.", low=32, high=4096
+    )
     height: int = option(480, "Height of a photo in pixels.", low=32, high=4096)
     zip: bool = option(False, "Write the competition's zip of zips instead of folders.")
-    workers: int = option(0, "Processes that draw; 0 is one per CPU.", low=0, high=MOST_WORKERS)
+    workers: int = option(0, "Number of processes; 0 is one per CPU.", low=0, high=MOST_WORKERS)
 
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""

@@ -14,9 +14,10 @@ from carclf.prediction_options import PredictionOptions
 from carclf.progress import Progress
 from carclf.train_options import TrainOptions
 
-DESCRIPTION = """Serves a page to drop photos on, and POST /api/classify for programs; on this machine only, by default.
+DESCRIPTION = """Serves a web page that classifies photos, and POST /api/classify for programs, by default only on this
+machine.
 
-Several runs, with commas, answer with the mean of their probabilities.
+Several runs, separated by commas, answer with the mean of their probabilities.
 Example: python -m carclf.serve --run=runs/b3_512 --port=8080"""
 
 PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
@@ -29,15 +30,17 @@ class ServeOptions(Options):
     run: str = same_option(PredictionOptions, "run", group="Run")
     runs: str = same_option(PredictionOptions, "runs", group="Run")
     host: str = option(
-        "127.0.0.1", "Address to listen on; 0.0.0.0 lets the whole network in, without a password.", group="Server"
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 opens the server to the whole network, without a password.",
+        group="Server",
     )
     allow_host: str = option(
         "",
-        "Names, with commas, under which a proxy's visitors reach the server, such as notebooks.example.org.",
+        "Host names, separated by commas, under which a proxy makes the server known, such as notebooks.example.org.",
         group="Server",
     )
-    port: int = option(8080, "Port to listen on; 0 takes any free one.", low=0, high=65535, group="Server")
-    max_mb: float = option(20.0, "Size limit of an uploaded file, MB.", above=0, high=1000, group="Server")
+    port: int = option(8080, "Port to listen on; 0 is any free one.", low=0, high=65535, group="Server")
+    max_mb: float = option(20.0, "Size limit of an uploaded file in MB.", above=0, high=1000, group="Server")
     device: str = same_option(TrainOptions, "device", names=(), choices=("auto", "cpu", "gpu", "tpu"))
     engine: str = same_option(PredictionOptions, "engine")
 

@@ -11,11 +11,11 @@ from carclf.lock import holding
 from carclf.prediction_options import PredictionOptions
 from carclf.train_options import TrainOptions
 
-DESCRIPTION = """Averages the weights of runs of one network into a new run, without training; it is as fast as one.
+DESCRIPTION = """Averages the weights of several runs of one network into a new run, without training.
 
-The photos that every run held out choose: a run stays in the soup if the score does not fall with it. --method=wise
-chooses between a run and its parent. Runs of different folds have no such photos: --method=uniform averages them
-without a held-out score.
+The new run predicts as fast as one of them. A run is added to the soup if that does not lower the score on the photos
+that every run held out. --method=wise chooses between a run and its parent. Runs of different folds have none:
+--method=uniform averages them without a held-out score.
 Example: python -m carclf.soup --run=b3_512,b3_512_seed1 --data=data/cars --output=b3_512_soup"""
 ALPHAS = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
 
@@ -27,24 +27,24 @@ class SoupOptions(Options):
     run: str = same_option(
         PredictionOptions,
         "run",
-        help="Runs to average, separated by commas; with --method=wise a run, or its parent and itself.",
+        help="Runs to average, separated by commas; with --method=wise one run, or its parent and the run.",
         group="Options",
     )
     runs: str = same_option(
-        PredictionOptions, "runs", help="Folder where bare run names are looked up and made.", group="Options"
+        PredictionOptions, "runs", help="Folder in which bare run names are looked up and created.", group="Options"
     )
     data: str = same_option(TrainOptions, "data", group="Options")
     output: str = option("", "Folder of the new run, or a bare name inside --runs.", path=True, urls=True)
     overwrite: bool = option(False, "Replace the run in --output.")
     method: str = option(
         "greedy",
-        "What is averaged: the runs that do not lower the score, the best first; all runs; or a run and its parent "
-        "(WiSE-FT).",
+        "What is averaged: greedy adds the runs that do not lower the score, the best first; uniform takes all runs; "
+        "wise is WiSE-FT, a run and its parent.",
         names="carclf.averaging.methods:METHODS",
     )
     alphas: str = option(
         ALPHAS,
-        "With --method=wise: the shares of the run against its parent to choose from.",
+        "With --method=wise: the weights of the run to choose from; its parent has the rest up to 1.",
         check="carclf.averaging.methods:parse_alphas",
     )
     label_patch: str = option(
@@ -54,7 +54,7 @@ class SoupOptions(Options):
         urls=True,
     )
     metric: str = same_option(
-        PredictionOptions, "metric", help="What chooses; auto as in carclf.predict.", group="Options"
+        PredictionOptions, "metric", help="Metric that selects; auto is as in carclf.predict.", group="Options"
     )
     batch_size: int = same_option(TrainOptions, "batch_size", group="Options")
     device: str = same_option(TrainOptions, "device", group="Options")

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from carclf.training.stage import Stage
     from carclf.training.trainer import Trainer
 
-DESCRIPTION = """Trains one stage of a schedule on the shards that tools/make_tfrecords.py wrote.
+DESCRIPTION = """Trains a stage, or several with --stages, on the shards that tools/make_tfrecords.py wrote.
 
---flagfile=PATH reads options from a file, --stage=NAME from an installed stage; what follows them overrides them.
---plan --budget=9h times this machine and writes the stages that fit.
+--flagfile=PATH reads options from a file, --stage=NAME from an installed stage; options after them override those.
+--plan --budget=9h times this machine and writes stages that fit into the budget.
 Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"""
 
 

@@ -48,7 +48,7 @@ class TrainOptions(Options):
     )
     runs: str = option(
         "runs",
-        "Folder where bare run names are looked up and made.",
+        "Folder in which bare run names are looked up and created.",
         group=_DATA,
         path=True,
         urls=True,
@@ -71,14 +71,14 @@ class TrainOptions(Options):
     )
     plan: bool = option(
         False,
-        "Do not train: time the backbones and sizes on this machine, and write the stages that fit --budget.",
+        "Do not train: time backbones and image sizes on this machine, and write stages that fit --budget.",
         group=_PLAN,
         changes_result=False,
         since="0.2",
     )
     budget: str = option(
         "",
-        "With --plan: the time for training and prediction, such as 9h, 90m, 1h30m or 45s.",
+        "With --plan: time for training and prediction, such as 9h, 90m, 1h30m or 45s.",
         check="carclf.planning.budget:parse_budget",
         group=_PLAN,
         changes_result=False,
@@ -86,7 +86,7 @@ class TrainOptions(Options):
     )
     plan_output: str = option(
         "plans",
-        "With --plan: the folder for the flag files.",
+        "With --plan: folder for the flag files.",
         group=_PLAN,
         path=True,
         changes_result=False,
@@ -94,16 +94,16 @@ class TrainOptions(Options):
     )
     find_lr: bool = option(
         False,
-        "Do not train: run a learning rate range test, plot the loss over rising rates and suggest a rate.",
+        "Do not train: run a learning-rate range test, plot the loss over rising rates and suggest a rate.",
         group=_DATA,
     )
     overwrite: bool = option(
-        False, "Train again where the run's folder holds a run.", group=_DATA, changes_result=False
+        False, "Train again if the folder already holds a run, and replace it.", group=_DATA, changes_result=False
     )
     resume: bool = option(True, "Resume an unfinished run of the same stage.", group=_DATA, changes_result=False)
     resume_from: str = option(
         "",
-        "Resume from a copy of a lost session's run; the copy is only read.",
+        "Resume from a copy of a run, such as that of a lost session; the copy is only read.",
         group=_DATA,
         path=True,
         urls=True,
@@ -111,46 +111,50 @@ class TrainOptions(Options):
     )
     save_every: int = option(
         200,
-        "Steps between two checkpoints; 0 saves at the end of each epoch only.",
+        "Steps between two checkpoints; 0 saves only at the end of each epoch.",
         low=0,
         group=_DATA,
         changes_result=False,
     )
     tensorboard: bool = option(
-        True, "Write the figures of each epoch to tensorboard/ in the run.", group=_DATA, changes_result=False
+        True, "Write the metrics of each epoch to tensorboard/ in the run's folder.", group=_DATA, changes_result=False
     )
     profile_steps: str = option(
         "",
-        "Profile these steps of this session: FIRST,LAST, such as 10,20.",
+        "Steps to profile, counted from this start: FIRST,LAST, such as 10,20.",
         check="carclf.train_options:parse_profile_steps",
         group=_DATA,
         changes_result=False,
     )
     val_fold: int = option(
         0,
-        "Fold held out for validation; all trains one run per fold, RUN/fold0 and so on, one after the other.",
+        "Fold held out for validation; all trains a run for each fold, RUN/fold0 and so on, one after the other.",
         low=0,
         words={"all": ALL_FOLDS},
         group=_DATA,
     )
     label_patch: str = option(
         "",
-        "CSV of corrected labels (id,class), such as carclf.evaluate writes; the run keeps a copy.",
+        "CSV of corrected labels (id,class), as written by carclf.evaluate; the run keeps a copy.",
         group=_DATA,
         path=True,
         urls=True,
     )
     pseudo_labels: str = option(
         "",
-        "CSV of predicted labels of test photos, which carclf.predict writes: train on them, too, each weighted by its "
-        "confidence; the run keeps a copy.",
+        "CSV of predicted labels of test photos, as written by carclf.predict, to train on as well, each weighted by "
+        "its confidence; the run keeps a copy.",
         group=_DATA,
         path=True,
         urls=True,
         since="0.2",
     )
     seed: int = option(
-        42, "Seed of initial weights, order, augmentation and dropout.", low=0, high=LARGEST_SEED, group=_DATA
+        42,
+        "Seed of the initial weights, the order of photos, augmentation and dropout.",
+        low=0,
+        high=LARGEST_SEED,
+        group=_DATA,
     )
 
     image_size: str = option(
@@ -161,24 +165,27 @@ class TrainOptions(Options):
         group=_IMAGES,
     )
     size_count: int = option(
-        4, "With progressive resizing: number of sizes, each trained for as many epochs.", low=1, group=_IMAGES
+        4,
+        "With progressive resizing: number of sizes, each trained for the same number of epochs.",
+        low=1,
+        group=_IMAGES,
     )
     scale_batch: bool = option(
         True,
-        "With progressive resizing: enlarge the batch of a smaller size until it has as many pixels as one of the "
-        "last size, and scale the learning rate to match.",
+        "With progressive resizing: use larger batches at smaller sizes, with as many pixels as a batch of the last "
+        "size, and scale the learning rate to match.",
         group=_IMAGES,
     )
     first_strength: float = option(
         1.0,
-        "With progressive resizing: strength of --augment at the first size; at the last size it is 1.",
+        "With progressive resizing: strength of --augment at the first size; it rises to 1 at the last.",
         low=0,
         high=1,
         group=_IMAGES,
     )
     fit: str = option(
         "squash",
-        "Resize mode, for photos of another shape than the image: "
+        "Resize mode, for photos whose shape differs from the image's: "
         + ", ".join(f"{name} ({mode.summary})" for name, mode in RESIZE_MODES.items())
         + ".",
         names="carclf.framing:RESIZE_MODES",
@@ -187,13 +194,13 @@ class TrainOptions(Options):
     fill: PaddingMode = option("edge", "Padding mode: what lies outside a photo.", choices=PADDING_MODES, group=_IMAGES)
     stretch: bool = option(
         False,
-        "Map the values of each image to 0..255 before colour operations, as the 2020 notebook's library did.",
+        "Stretch the values of each image to 0..255 before colour operations, as the 2020 notebook's library did.",
         group=_IMAGES,
     )
     render: str = option(
         "auto",
         "How photos are interpolated: gather, or separable (matrix products, for recipes without rotation, shear and "
-        "perspective); auto is separable on a TPU where the recipe allows it, else gather.",
+        "perspective); auto uses separable on a TPU if the recipe allows it, otherwise gather.",
         choices=("auto", *RENDER_METHODS),
         group=_IMAGES,
         changes_result=False,
@@ -208,7 +215,7 @@ class TrainOptions(Options):
     augment_validation: bool = option(False, "Validate on augmented photos, as the 2020 notebook did.", group=_IMAGES)
     cache: str = option(
         "none",
-        "Keep decoded photos for later epochs, if they fit: in memory, or in a folder that later runs use too.",
+        "Keep decoded photos for later epochs if they fit: in memory, or in a folder that later runs use as well.",
         choices=("none", "ram"),
         path=True,
         group=_IMAGES,
@@ -217,15 +224,16 @@ class TrainOptions(Options):
 
     backbone: str = option(
         "efficientnet_b0",
-        "Network below the classification head; b3 or EfficientNetB3 name efficientnet_b3, too, and hub:PRESET one of "
-        "KerasHub's.",
+        "Network below the classification head; other spellings such as b3 or EfficientNetB3 are understood, and "
+        "hub:PRESET is a network of KerasHub.",
         names="carclf.model.backbones:BACKBONES",
         check="carclf.model.backbones:find_backbone",
         group=_MODEL,
     )
     weights: str = option(
         "imagenet",
-        "Initial weights of the backbone, unless --init_from gives them; for hub:PRESET also the preset's folder.",
+        "Initial weights of the backbone, unless --init_from gives them: imagenet, none, or the path of a weights "
+        "file; for hub:PRESET, the folder of the preset.",
         choices=("imagenet", "none"),
         path=True,
         sets_start=True,
@@ -233,7 +241,7 @@ class TrainOptions(Options):
     )
     head: str = option(
         "notebook",
-        "What follows the backbone; docs/stages.md describes each head.",
+        "Layers that follow the backbone; docs/stages.md describes each head.",
         names="carclf.model.heads:HEADS",
         since="0.2",
         group=_MODEL,
@@ -242,8 +250,8 @@ class TrainOptions(Options):
     dropout: float = option(0.25, "Dropout rate before the last layer.", low=0, below=1, group=_MODEL)
     head_momentum: float = option(
         0.0,
-        "Momentum of the statistics of the head's BatchNorm; 0 takes 0.99, and with --init_from less where an epoch "
-        "has few steps.",
+        "Momentum of the statistics of the head's BatchNorm; 0 means 0.99, and less with --init_from if an epoch has "
+        "few steps.",
         low=0,
         below=1,
         since="0.2",
@@ -251,9 +259,9 @@ class TrainOptions(Options):
     )
     head_temperature: float = option(
         0.0,
-        "With --init_from: divide the logits of the parent's head by this before the first step, so that a sharp head "
-        "does not distort the backbone when that begins to learn; 0 takes 5 after a stage that trained the head alone, "
-        "else 1.",
+        "With --init_from: number that divides the logits of the parent's head before the first step, so that a sharp "
+        "head does not distort the backbone when this begins to learn; 0 means 5 after a stage that trained only the "
+        "head, otherwise 1.",
         low=0,
         since="0.2",
         group=_MODEL,
@@ -261,8 +269,8 @@ class TrainOptions(Options):
     l2: float = option(0.01, "L2 penalty on the head's hidden layer, if it has one.", low=0, group=_MODEL)
     unfreeze: str = option(
         "all",
-        "Trainable part of the backbone: head (nothing), all, a fraction of its layers from the top, a block and all "
-        "above it, or gradual(2) for gradual unfreezing, one more block every 2 epochs.",
+        "Trainable part of the backbone: head (none of it), all, a fraction of its layers counted from the top, a "
+        "block and all above it, or gradual(2) for one more block every 2 epochs.",
         check="carclf.model.unfreezing:check_unfreeze",
         using=("backbone",),
         group=_MODEL,
@@ -270,42 +278,43 @@ class TrainOptions(Options):
     train_batch_norm: bool = option(False, "Also train the backbone's BatchNorm layers.", group=_MODEL)
     keep_features: bool = option(
         True,
-        "With --unfreeze=head, where --augment mixes nothing: compute the backbone's features of each photo and of one "
-        "augmented view of it once, and train the head on those.",
+        "With --unfreeze=head, unless --augment mixes photos: compute the backbone's features of each photo and of one "
+        "augmented view of it only once, and train the head on them.",
         since="0.2",
         group=_MODEL,
     )
     engine: str = option(
         "keras",
-        "What computes the features that are kept, on a CPU; each with the extra of its name.",
+        "Engine that computes the kept features on a CPU; each needs the extra of its name.",
         names="carclf.engines.table:ENGINES",
         since="0.2",
         group=_MODEL,
     )
     head_start: str = option(
         "auto",
-        "How a head begins: random, or from a logistic regression on kept features; auto is the regression where "
-        "features are kept, unless --init_from gives a head.",
+        "How a head starts: random, or from a logistic regression on kept features; auto uses the regression if "
+        "features are kept and --init_from gives no head.",
         choices=("auto", "random", "regression"),
         since="0.2",
         group=_MODEL,
     )
     feature_views: int = option(
         0,
-        "With --unfreeze=head: keep the features of this many augmented views per photo, and none of the photo itself.",
+        "With --unfreeze=head: number of augmented views per photo whose features are kept, instead of those of the "
+        "photo and one view; 0 leaves it to --keep_features.",
         low=0,
         check="carclf.recipe.chain:check_feature_views",
         using=("augment",),
         group=_MODEL,
     )
 
-    batch_size: int = option(32, "Photos per step over all devices.", low=1, group=_OPTIMISATION)
+    batch_size: int = option(32, "Photos per step, on all devices together.", low=1, group=_OPTIMISATION)
     epochs: int = option(10, "Maximum number of epochs.", low=1, group=_OPTIMISATION)
-    steps: int = option(0, "Steps per epoch; 0 takes the whole training set.", low=0, group=_OPTIMISATION)
+    steps: int = option(0, "Steps per epoch; 0 uses the whole training set.", low=0, group=_OPTIMISATION)
     metric: str = option(
         "auto",
-        "What the best weights, patience, plateau, SWA and a search follow; auto is what the form of the answers is "
-        "scored by: accuracy for labels, log_loss for probabilities, map@k for rankings. The k in a name is a number: "
+        "Metric that decides on the best weights, patience, plateau, SWA and a search; auto depends on the form of the "
+        "answers: accuracy for labels, log_loss for probabilities, map@k for rankings. The k in a name is a number: "
         "map@5, top-3.",
         names="carclf.metrics.table:METRICS",
         check="carclf.metrics:check_metric",
@@ -318,9 +327,7 @@ class TrainOptions(Options):
         low=0,
         group=_OPTIMISATION,
     )
-    optimizer: str = option(
-        "adam", "Optimizer of Keras.", names="carclf.model.optimizers:OPTIMIZERS", group=_OPTIMISATION
-    )
+    optimizer: str = option("adam", "Keras optimizer.", names="carclf.model.optimizers:OPTIMIZERS", group=_OPTIMISATION)
     amsgrad: bool = option(
         False,
         "Use the AMSGrad variant of the optimizer, if it has one.",
@@ -329,36 +336,39 @@ class TrainOptions(Options):
         group=_OPTIMISATION,
     )
     weight_decay: float = option(
-        0.0, "Decoupled weight decay; 0 takes the optimizer's own.", low=0, group=_OPTIMISATION
+        0.0, "Decoupled weight decay; 0 means the optimizer's default.", low=0, group=_OPTIMISATION
     )
     clip_norm: float = option(
-        0.0, "Clip the global norm of the gradient at this value; 0 does not.", low=0, group=_OPTIMISATION
+        0.0,
+        "Largest global norm of the gradient, above which it is clipped; 0 means no clipping.",
+        low=0,
+        group=_OPTIMISATION,
     )
     accumulation_steps: int = option(
-        1, "Gradient accumulation: batches per update of the weights.", low=1, group=_OPTIMISATION
+        1, "Gradient accumulation: number of batches per update of the weights.", low=1, group=_OPTIMISATION
     )
     loss: str = option("cross_entropy", "Loss function.", names="carclf.model.losses:LOSSES", group=_OPTIMISATION)
     focal_gamma: float = option(2.0, "Exponent of the focal loss.", low=0, group=_OPTIMISATION)
     class_weights: str = option(
         "none",
-        "none, balanced, or NAME:WEIGHT,NAME:WEIGHT, where a class that is not named has 1.",
+        "Class weights: none, balanced, or NAME:WEIGHT,NAME:WEIGHT, where classes that are not named have weight 1.",
         check="carclf.model.class_weights:check_class_weights",
         group=_OPTIMISATION,
     )
     swa_epochs: int = option(
         0,
-        "Stochastic weight averaging (SWA): average the weights of this many last epochs, and keep the average if it "
-        "validates no worse.",
+        "Stochastic weight averaging (SWA): number of last epochs whose weights are averaged; the average is kept if "
+        "it is no worse in validation.",
         low=0,
         group=_OPTIMISATION,
     )
     label_smoothing: float = option(
-        0.0, "Share of each target that is spread over all classes.", low=0, below=1, group=_OPTIMISATION
+        0.0, "Fraction of each target that is spread over all classes.", low=0, below=1, group=_OPTIMISATION
     )
     ema_momentum: float = option(
         0.0,
-        "Validate and keep an exponential moving average (EMA) of the weights with this momentum, such as 0.999; 0 "
-        "does not.",
+        "Momentum, such as 0.999, of an exponential moving average (EMA) of the weights, which is then validated and "
+        "kept; 0 means none.",
         low=0,
         below=1,
         group=_OPTIMISATION,
@@ -382,20 +392,21 @@ class TrainOptions(Options):
     )
     lr_period: float = option(
         2.0,
-        "Epochs between two drops (step), without progress before a drop (plateau), or per half cycle (cyclic_*).",
+        "Epochs between two drops (step), epochs without progress before a drop (plateau), or epochs per half cycle "
+        "(cyclic_*).",
         above=0,
         group=_OPTIMISATION,
     )
     lr_floor: float = option(
         0.0,
-        "Lowest rate of cosine, plateau and the cycles, as a fraction of --learning_rate.",
+        "Lowest rate of cosine, plateau and cyclic_*, as a fraction of --learning_rate.",
         low=0,
         high=1,
         group=_OPTIMISATION,
     )
     lr_decay_by_block: float = option(
         1.0,
-        "Layer-wise learning rates: factor from each block of the backbone to the block below it.",
+        "Layer-wise learning rates: factor between the rate of a block of the backbone and that of the block below it.",
         above=0,
         high=1,
         group=_OPTIMISATION,
@@ -404,40 +415,40 @@ class TrainOptions(Options):
 
     device: str = option(
         "auto",
-        "auto takes a TPU if there is one, else every GPU, else the CPU.",
+        "Where to compute; auto uses a TPU if there is one, otherwise all GPUs, otherwise the CPU.",
         names="carclf.device:DEVICES",
         group=_DEVICE,
         changes_result=False,
     )
     precision: str = option(
         "auto",
-        "auto is 16 bits on GPU and TPU, float32 on the CPU.",
+        "Number format of the computation; auto is 16 bits on GPUs and TPUs, float32 on the CPU.",
         names="carclf.device:PRECISIONS",
         group=_DEVICE,
     )
     cpu_devices: int = option(
         1,
-        "Split the CPU into this many devices, to rehearse training on several.",
+        "Number of virtual devices that the CPU is split into, to rehearse training on several.",
         low=1,
         group=_DEVICE,
         changes_result=False,
     )
     num_hosts: int = option(
         1,
-        "Machines that train together (Keras on JAX); each runs the same command.",
+        "Number of machines that train together (Keras on JAX); each runs the same command.",
         low=1,
         group=_DEVICE,
         changes_result=False,
     )
     host: int = option(
         0,
-        "Number of this machine among them, from 0; host 0 writes the run.",
+        "With several hosts: number of this one, from 0; host 0 writes the run.",
         low=0,
         group=_DEVICE,
         changes_result=False,
     )
     coordinator: str = option(
-        "", "With several hosts: ADDRESS:PORT where host 0 is reached.", group=_DEVICE, changes_result=False
+        "", "With several hosts: ADDRESS:PORT at which the others reach host 0.", group=_DEVICE, changes_result=False
     )
 
     def __post_init__(self) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Searches the options of a stage with Optuna and writes the best trial as a flag file.
 
-Every flag of carclf.train is taken too: what all trials have in common. The same command started again, or in several
-processes and machines with one --storage, works on the same study.
+Flags of carclf.train apply to all trials. The same command, started again, in several processes, or on several machines
+with one --storage, continues the same study.
 Example: python -m carclf.tune --flagfile=stages/b0_112.flags --data=data/cars --trials=40 --output=tuned.flags"""
 
 
@@ -27,12 +27,12 @@ Example: python -m carclf.tune --flagfile=stages/b0_112.flags --data=data/cars -
 class TuneOptions(TrainOptions):
     """Every option of `python -m carclf.tune`: those of the search, and those that its trials share."""
 
-    trials: int = option(0, "Trials in the study, those of other processes included.", low=1, group="Search")
+    trials: int = option(0, "Number of trials in the study, including those of other processes.", low=1, group="Search")
     output: str = option("", "Flag file to write the best trial to.", path=True, group="Search")
     study: str = option("", "Name of the study; by default that of --output.", group="Search")
     storage: str = option(
         "",
-        "Database of the study, an SQLAlchemy URL; by default SQLite in RUNS/STUDY_trials/study.db.",
+        "Database of the study, as an SQLAlchemy URL; by default SQLite in RUNS/STUDY_trials/study.db.",
         group="Search",
     )
     space: str = option(
@@ -46,7 +46,7 @@ class TuneOptions(TrainOptions):
     )
     heartbeat_seconds: int = option(
         30,
-        "Seconds between two heartbeats; a process that misses three counts as dead, and its trial starts again.",
+        "Seconds between two heartbeats; a process that misses three is considered dead, and its trial starts again.",
         low=1,
         group="Search",
     )

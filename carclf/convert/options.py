@@ -19,59 +19,63 @@ class ConvertOptions(Options):
 
     input: str = option(
         "",
-        "The photos: the competition's zip or folder, packed or unpacked, class folders, or photos with a CSV of "
-        "labels. The layout that was recognised is printed.",
+        "Photos: the competition's archive or folder, class folders, or photos with a CSV of labels. The command "
+        "prints the layout that it recognised.",
         group=_WHERE,
         path=True,
         urls=True,
     )
-    output: str = option("", "Folder of the data set to write.", group=_WHERE, path=True, urls=True)
+    output: str = option("", "Folder to write the data set to.", group=_WHERE, path=True, urls=True)
     verify: str = option(
         "",
-        "Verify this data set instead: read it again, check all hashes and decode every photo.",
+        "Data set to verify instead of converting: check all hashes and decode every photo.",
         group=_WHERE,
         path=True,
         urls=True,
     )
     labels: str = option(
-        "", "CSV with the Id and the label of every training photo.", group=_WHERE, path=True, urls=True
+        "", "CSV file with the Id and the label of every training photo.", group=_WHERE, path=True, urls=True
     )
     sample: str = option(
         "",
-        "The sample submission, where it does not lie at the root of the input: its Ids are the test photos, and its "
-        "columns say what an answer looks like.",
+        "The sample submission, if it is not at the root of the input: its Ids are the test photos, and its columns "
+        "show what an answer looks like.",
         group=_WHERE,
         path=True,
         urls=True,
     )
-    test_csv: str = option("", "Another name of --sample.", group=_WHERE, path=True, urls=True)
+    test_csv: str = option("", "Another name for --sample.", group=_WHERE, path=True, urls=True)
     label_pattern: str = option(
         "",
-        r"Regular expression whose first group, found in the name or the path of a photo, is its class, such as "
-        r"'(cat|dog)\.\d+'.",
+        r"Regular expression, such as '(cat|dog)\.\d+', that is searched for in the name or the path of each photo; "
+        r"its first group is the class.",
         group=_WHERE,
         check="carclf.convert.by_name:check_pattern",
     )
     form: str = option(
         "auto",
-        "What an answer looks like, where the sample submission does not say it: label, probability, probabilities, "
-        "or 'ranking(5)'.",
+        "Form of the answers, if the sample submission does not show it: label, probability, probabilities, or "
+        "'ranking(5)'.",
         group=_WHERE,
         check="carclf.forms:check_form",
     )
     zip_encoding: str = option(
         "",
-        "Encoding of the names in zips without the UTF-8 flag, such as cp866 or gbk, where it is not recognised.",
+        "Encoding of the names in zips without the UTF-8 flag, such as cp866 or gbk, if it is not recognised.",
         group=_WHERE,
         check="carclf.convert.options:check_encoding",
     )
-    id_column: str = option("", "Column of the Ids, where it is not recognised.", group=_WHERE)
-    label_column: str = option("", "Column of the labels, where it is not recognised.", group=_WHERE)
+    id_column: str = option("", "Column of the Ids, if it is not recognised.", group=_WHERE)
+    label_column: str = option("", "Column of the labels, if it is not recognised.", group=_WHERE)
     classes: str = option(
-        "", "Names of the classes: a,b,c in the order of their labels, or a file with one per line.", group=_WHERE
+        "", "Names of the classes: a,b,c in the order of the labels, or a file with one name per line.", group=_WHERE
     )
     external: str = option(
-        "", "Class folders of more photos, for training only: never validated on.", group=_WHERE, path=True, urls=True
+        "",
+        "Class folders with additional photos for training, never used for validation.",
+        group=_WHERE,
+        path=True,
+        urls=True,
     )
     overwrite: bool = option(False, "Replace the data set in --output once the new one is complete.", group=_WHERE)
 
@@ -80,59 +84,67 @@ class ConvertOptions(Options):
     )
     on_bad: str = option(
         "fail",
-        "What happens at an unusable photo: fail stops the conversion, skip leaves it out and lists it in "
+        "What to do with unusable photos: fail stops the conversion, skip leaves them out and lists them in "
         "rejected.csv.",
         choices=("fail", "skip"),
         group=_PHOTOS,
     )
-    near_duplicates: bool = option(True, "Also search for near-duplicates, photos of the same picture.", group=_PHOTOS)
+    near_duplicates: bool = option(
+        True, "Also search for near-duplicates, photos of the same picture, and keep them in one fold.", group=_PHOTOS
+    )
     limit: int = option(
-        0, "Take only this many training photos, every class in proportion; 0 takes all.", low=0, group=_PHOTOS
+        0, "Number of training photos to convert, every class in proportion; 0 converts all.", low=0, group=_PHOTOS
     )
 
     min_photos_per_class: int = option(
-        0, "Leave out classes with fewer training photos than this; 0 keeps all.", low=0, group=_PHOTOS
+        0,
+        "Least number of training photos of a class; classes with fewer are left out; 0 keeps all.",
+        low=0,
+        group=_PHOTOS,
     )
 
     folds: int = option(
         10,
-        "Number of folds, the parts of the training photos, each with every class in proportion.",
+        "Number of folds that the training photos are split into, each with every class in proportion.",
         low=2,
         high=1000,
         group=_SPLIT,
     )
     split: str = option(
         "stratified",
-        "stratified, or first_files:0.05: fold 0 is the first 5 % of each class's sorted files, fold 1 the rest.",
+        "How folds are made: stratified, or first_files:0.05 for the first 5 % of each class's sorted files as fold 0 "
+        "and the rest as fold 1.",
         check="carclf.convert.options:parse_split",
         group=_SPLIT,
     )
     keep_folds: str = option(
-        "", "dataset.json whose photos keep the folds that they have there.", group=_SPLIT, path=True, urls=True
+        "", "dataset.json of an earlier data set, whose photos keep their folds.", group=_SPLIT, path=True, urls=True
     )
     group_column: str = option(
         "",
-        "Column whose equal cells keep their photos in one fold, such as the driver or the patient.",
+        "Column by which photos are grouped, such as the driver or the patient; each group stays in one fold.",
         group=_SPLIT,
     )
     seed: int = option(42, "Seed of folds and record order.", low=0, group=_SPLIT)
 
-    workers: int = option(0, "Processes; 0 is one per CPU, fewer for few photos.", low=0, high=MOST_WORKERS, group=_HOW)
+    workers: int = option(
+        0, "Number of processes; 0 is one per CPU, or fewer for few photos.", low=0, high=MOST_WORKERS, group=_HOW
+    )
     runner: str = option(
         "local",
-        "What does the work: processes of this machine, or Apache Beam, whose workers reach input and output under "
-        "the same paths.",
+        "What does the work: processes on this machine, or Apache Beam, whose workers must reach input and output "
+        "under the same paths.",
         choices=("local", "beam"),
         group=_HOW,
     )
     beam_options: str = option(
         "",
-        "Beam's own flags, such as '--runner=PortableRunner --job_endpoint=HOST:8099'; by default it runs on this "
+        "Options for Beam, such as '--runner=PortableRunner --job_endpoint=HOST:8099'; by default it runs on this "
         "machine.",
         group=_HOW,
     )
     dry_run: bool = option(
-        False, "Check everything and report, with the exit code of a real run, but write nothing.", group=_HOW
+        False, "Check and report everything, with the exit code of a real conversion, but write nothing.", group=_HOW
     )
 
     def __post_init__(self) -> None:
