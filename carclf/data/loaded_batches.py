@@ -16,13 +16,22 @@ from carclf.framing import Framing
 
 
 def open_loader(
-    manifest: Manifest, shards: Sequence[Shard], *, framing: Framing, cache: DecodedCache | None
+    manifest: Manifest, shards: Sequence[Shard], *, framing: Framing, cache: DecodedCache | None, hosts: int = 1
 ) -> tuple[PhotoLoader, np.ndarray]:
-    """Returns a loader of the photos of `shards`, and their entries of the index."""
+    """Returns a loader of the photos of `shards`, and their entries of the index.
+
+    Args:
+      manifest: the data set.
+      shards: of the photos.
+      framing: image size and fit.
+      cache: of decoded photos; None decodes again every epoch.
+      hosts: that share the photos; each then has few of those that follow each other in a shard.
+    """
     index = read_index(manifest)
     numbers = select(manifest, index, shards)
     entries, sizes = index[numbers], decode_sizes(photo_sizes(index), framing=framing)
-    return PhotoLoader(manifest, entries, numbers=numbers, sizes=sizes, cache=cache), entries
+    loader = PhotoLoader(manifest, entries, numbers=numbers, sizes=sizes, cache=cache, reads_blocks=hosts == 1)
+    return loader, entries
 
 
 def loaded_batches(

@@ -34,6 +34,7 @@ class PhotoLoader:
         numbers: np.ndarray,
         sizes: DecodeSizes,
         cache: DecodedCache | None = None,
+        reads_blocks: bool = True,
     ) -> None:
         """Creates a loader of the photos `entries`.
 
@@ -43,14 +44,17 @@ class PhotoLoader:
           numbers: int [N], their indices in the whole index.
           sizes: of all photos of the whole index, so that every split has the same canvas.
           cache: of decoded photos; None decodes them again each time.
+          reads_blocks: whether `load` will be asked for the neighbours of a photo, too: an object store is then asked
+            for many photos at once.
         """
         self._manifest, self._entries, self._numbers = manifest, entries, numbers
         self._cache = cache
-        self._read = storage.RangeReader()
         self._ratios, self.extents = sizes.ratios[numbers], sizes.extents[numbers]
         self.canvas_size = sizes.canvas_size
         self._canvases = _CanvasPool(self.canvas_size)
-        self._ahead = ReadAhead(self._encoded) if storage.is_remote(manifest.directory) else None
+        self._ahead, self._read = None, storage.RangeReader()
+        if storage.is_remote(manifest.directory):
+            self._ahead = ReadAhead(manifest, entries, read=self._read, together=reads_blocks)
         self._thread_count = usable_cores()
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="decode")
 
@@ -116,11 +120,11 @@ class PhotoLoader:
     def _is_cached(self, index: int) -> bool:
         return self._cache is not None and self._cache.holds(int(self._numbers[index]))
 
-    def _encoded(self, index: int) -> memoryview:
-        return read_photo(self._manifest, self._entries[index], read=self._read)
-
     def _decode(self, index: int, out: np.ndarray | None) -> np.ndarray:
-        encoded = self._encoded(index) if self._ahead is None else self._ahead.take(int(index))
+        if self._ahead is None:
+            encoded = read_photo(self._manifest, self._entries[index], read=self._read)
+        else:
+            encoded = self._ahead.take(int(index))
         try:
             return decode(encoded, ratio=int(self._ratios[index]), out=out)
         except ValueError as error:

@@ -63,7 +63,7 @@ def training_batches(
       host_slice: the slice of each batch to read; B is then smaller by the number of hosts.
     """
     shards = training_shards(manifest, folds)
-    loader, entries = open_loader(manifest, shards, framing=framing, cache=cache)
+    loader, entries = open_loader(manifest, shards, framing=framing, cache=cache, hosts=host_slice.hosts)
     confidences = photo_weights(manifest, entries)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
@@ -190,7 +190,7 @@ def ordered_batches(
 
     With `first` and `count` it returns that many of these batches from that number on; −1 is all of the rest.
     """
-    loader, entries = open_loader(manifest, shards, framing=framing, cache=cache)
+    loader, entries = open_loader(manifest, shards, framing=framing, cache=cache, hosts=host_slice.hosts)
 
     def indices_of(number: int) -> np.ndarray:
         return host_slice.of(padded_indices(number, batch_size=batch_size, photos=len(entries)))

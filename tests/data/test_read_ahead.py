@@ -1,5 +1,6 @@
 """Photos at a URL are read before they are needed, each once, and the batches are those of a local data set."""
 
+import itertools
 import threading
 
 import numpy as np
@@ -8,10 +9,12 @@ import tensorflow as tf
 
 from carclf import storage
 from carclf.data import loaded_batches, pipeline, read_ahead, view_batches
-from carclf.data.batches import announced
-from carclf.data.index import read_index, read_photo
+from carclf.data.batches import HostSlice, announced
+from carclf.data.index import ENTRY, read_index, read_photo
 from carclf.data.manifest import load_manifest
-from carclf.data.read_ahead import ReadAhead
+from carclf.data.read_ahead import ReadAhead, block_starts
+from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES
+from carclf.errors import DamagedShardError
 from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
 from tests.conftest import write_dataset
@@ -33,33 +36,117 @@ def remote(local):
     return load_manifest(url)
 
 
-def test_an_announced_photo_is_read_once_and_any_other_when_it_is_taken():
-    reads: list[int] = []
-    begun = threading.Event()
+class Reads:
+    """Reads of a data set, counted, each answered when `allowed` is set."""
 
-    def read(index: int) -> memoryview:
-        reads.append(index)
-        begun.set()
-        return memoryview(bytes([index]))
+    def __init__(self):
+        self.ranges: list[tuple[int, int]] = []
+        self.begun, self.allowed = threading.Event(), threading.Event()
+        self.allowed.set()
 
-    ahead = ReadAhead(read)
+    def __call__(self, path: str, start: int, size: int) -> bytes:
+        self.ranges.append((start, size))
+        self.begun.set()
+        assert self.allowed.wait(30)
+        return storage.read_range(path, start, size)
+
+
+def photos_of(data, indices) -> list[bytes]:
+    entries = read_index(data)
+    return [bytes(read_photo(data, entries[index])) for index in indices]
+
+
+@pytest.mark.parametrize("kept", [0, 2**30])
+def test_an_announced_photo_is_read_once_and_any_other_when_it_is_taken(local, monkeypatch, kept):
+    monkeypatch.setattr(read_ahead, "KEPT_BYTES", kept)
+    reads = Reads()
+    ahead = ReadAhead(local, read_index(local), read=reads, together=False)
     ahead.start([7])
-    assert begun.wait(30)  # nobody has asked for it yet
+    assert reads.begun.wait(30)  # nobody has asked for it yet
     ahead.start([7, 8])
-    assert [bytes(ahead.take(index)) for index in (8, 7, 9)] == [b"\x08", b"\x07", b"\x09"]
-    assert sorted(reads) == [7, 8, 9]
-    ahead.take(7)
-    assert sorted(reads) == [7, 7, 8, 9]
+    assert [bytes(ahead.take(index)) for index in (8, 7, 9)] == photos_of(local, (8, 7, 9))
+    assert len(reads.ranges) == len(set(reads.ranges)) == 3
 
 
-def test_an_error_of_a_read_comes_where_the_photo_is_taken():
-    def read(index: int) -> memoryview:
-        raise ValueError(f"photo {index}")
+def test_the_photos_of_a_block_are_read_in_one_request(local):
+    entries, reads = read_index(local), Reads()
+    starts = block_starts(entries, block_bytes=2**20)
+    order = np.random.default_rng(3).permutation(len(entries)).tolist()
+    ahead = ReadAhead(local, entries, read=reads)
+    for _ in range(2):
+        ahead.start(order)
+        assert [bytes(ahead.take(index)) for index in order] == photos_of(local, order)
+    assert len(reads.ranges) == len(starts) - 1 == len(local.shards)
 
-    ahead = ReadAhead(read)
+
+@pytest.mark.parametrize("blocks_kept", [0, 1, 2])
+def test_no_more_is_kept_than_fits_and_what_was_taken_makes_room(local, monkeypatch, blocks_kept):
+    entries, reads = read_index(local), Reads()
+    starts = block_starts(entries, block_bytes=2**20)
+    sizes = [int((part["bytes"] + CHECKSUM_BYTES + HEAD_BYTES).sum()) for part in np.split(entries, starts[1:-1])]
+    monkeypatch.setattr(read_ahead, "KEPT_BYTES", blocks_kept * max(sizes))
+    ahead = ReadAhead(local, entries, read=reads)
+    everything = list(range(len(entries)))
+    ahead.start(everything)
+    assert len(reads.ranges) > len(sizes)  # those without room are read alone
+    assert sum(size for _, size in reads.ranges) < sum(sizes)  # and nothing twice
+    assert [bytes(ahead.take(index)) for index in everything] == photos_of(local, everything)
+    reads.ranges.clear()
+    for first, end in itertools.pairwise(starts.tolist()):  # one block after the other
+        ahead.start(range(first, end))
+        assert [bytes(ahead.take(index)) for index in range(first, end)] == photos_of(local, range(first, end))
+    assert len(reads.ranges) == (len(sizes) if blocks_kept else len(entries))
+
+
+def test_an_announced_photo_holds_its_block(local, monkeypatch):
+    entries, reads = read_index(local), Reads()
+    first, end = block_starts(entries, block_bytes=2**20)[:2].tolist()
+    size = int((entries["bytes"][first:end] + CHECKSUM_BYTES + HEAD_BYTES).sum())
+    monkeypatch.setattr(read_ahead, "KEPT_BYTES", size)
+    ahead = ReadAhead(local, entries, read=reads)
+    ahead.start(range(first, end))
+    for index in range(first, end - 1):
+        ahead.take(index)
+    ahead.start([first])  # of the next epoch
+    ahead.take(end - 1)
+    assert bytes(ahead.take(first)) == photos_of(local, [first])[0]
+    assert len(reads.ranges) == 1
+    ahead.take(first)  # nothing waited for the block any longer
+    assert len(reads.ranges) == 2
+
+
+def test_blocks_end_with_a_shard_a_gap_and_a_grid_in_the_file():
+    entries = np.zeros(6, ENTRY)
+    entries["shard"] = [0, 0, 0, 0, 1, 1]
+    entries["bytes"] = 100 - HEAD_BYTES - CHECKSUM_BYTES
+    entries["start"] = HEAD_BYTES + np.array([0, 100, 300, 400, 500, 600])
+    assert block_starts(entries, block_bytes=10**6).tolist() == [0, 2, 4, 6]
+    assert block_starts(entries, block_bytes=350).tolist() == [0, 2, 3, 4, 6]
+    assert block_starts(entries, block_bytes=1).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert block_starts(entries[:0], block_bytes=10**6).tolist() == [0]
+
+
+def test_an_error_of_a_read_comes_where_the_photo_is_taken(local):
+    def read(path: str, start: int, size: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    ahead = ReadAhead(local, read_index(local), read=read)
     ahead.start([3])
-    with pytest.raises(ValueError, match="photo 3"):
+    with pytest.raises(DamagedShardError, match=r"cannot be read \(Input/output error\): copy the data set again\.$"):
         ahead.take(3)
+
+
+def test_a_shard_that_ends_too_early_is_named_by_row(local):
+    def read(path: str, start: int, size: int) -> bytes:
+        return storage.read_range(path, start, size)[: size // 2]
+
+    entries = read_index(local)
+    last = int(block_starts(entries, block_bytes=2**20)[1]) - 1
+    ahead = ReadAhead(local, entries, read=read)
+    ahead.start([0, last])
+    assert bytes(ahead.take(0)) == photos_of(local, [0])[0]
+    with pytest.raises(DamagedShardError, match=f"is damaged at row {entries['row'][last]} "):
+        ahead.take(last)
 
 
 def test_numbers_are_announced_in_order_before_they_are_taken():
@@ -103,6 +190,23 @@ def test_the_batches_are_those_of_a_local_data_set(local, remote, kind, monkeypa
     assert len(here) == len(there) > 4
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_one_of_several_hosts_reads_no_photos_of_the_others(remote, monkeypatch, hosts):
+    ranges = []
+
+    def read(self, path: str, start: int, size: int) -> bytes:
+        ranges.append((path, start, size))
+        return storage.read_range(path, start, size)
+
+    monkeypatch.setattr(storage.RangeReader, "__call__", read)
+    batches = pipeline.training_batches(
+        manifest=remote, folds=[0, 1], framing=FRAMING, recipe=parse_recipe(""), batch_size=4, epochs=1, seed=1,
+        host_slice=HostSlice(0, hosts),
+    )  # fmt: skip
+    assert len(list(batches)) == 4
+    assert len(ranges) == (len(remote.shards_of("train", folds=[0, 1])) if hosts == 1 else 4 * 4 // hosts)
 
 
 def test_each_photo_is_read_in_order(local, remote, monkeypatch):
