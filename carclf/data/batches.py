@@ -88,10 +88,19 @@ def announced(numbers: tf.data.Dataset, announce: Callable[[int], None], *, ahea
 
 
 def label_targets(label: np.ndarray, *, class_count: int, label_smoothing: float = 0.0) -> np.ndarray:
-    """Returns float32 [B, K]: one-hot, with `label_smoothing` spread evenly; an unknown label (−1) is uniform."""
-    one_hot = np.eye(class_count, dtype=np.float32)[np.maximum(label, 0)]
-    smoothing = np.where(label < 0, 1.0, label_smoothing)[:, None]
-    return (one_hot * (1 - smoothing) + smoothing / class_count).astype(np.float32)
+    """Returns float32 [B, K], each row summing to 1: one-hot, with `label_smoothing` spread evenly; −1 is uniform.
+
+    Args:
+      label: int [B], in 0..K−1, or −1 for an unknown label.
+      class_count: K.
+      label_smoothing: fraction in [0, 1) that is spread over all classes.
+    """
+    smoothing = np.where(label < 0, 1.0, label_smoothing)
+    spread = smoothing / class_count
+    target = np.empty((len(label), class_count), np.float32)
+    target[:] = spread[:, None]
+    target[np.arange(len(label)), np.maximum(label, 0)] = (1 - smoothing) + spread
+    return target
 
 
 def _options() -> tf.data.Options:

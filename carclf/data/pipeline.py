@@ -17,6 +17,7 @@ from carclf.framing import Framing
 from carclf.recipe import Recipe, mix_targets
 
 DRAWN_BATCHES = 32
+DRAWN_TARGETS = 1 << 22  # numbers in the targets of batches that are drawn at once, unless a single batch has more
 
 
 def training_batches(
@@ -67,9 +68,8 @@ def training_batches(
     confidences = photo_weights(manifest, entries)
     per_epoch = steps_per_epoch or len(entries) // batch_size
     weights = np.ones(manifest.class_count, np.float32) if class_weights is None else class_weights
-    # Draws many batches at once, because NumPy's calls cost more than their arithmetic; an odd batch would split pairs.
     slice_size = batch_size // host_slice.hosts
-    block_steps = 1 if slice_size % 2 else DRAWN_BATCHES
+    block_steps = _block_steps(slice_size, manifest.class_count)
 
     @functools.lru_cache(maxsize=2)  # batches of two epochs may be in progress together
     def order(epoch: int) -> np.ndarray:
@@ -109,6 +109,13 @@ def training_batches(
         steps = tf.data.Dataset.range(start_step, max(epochs * per_epoch, start_step))
     batches = loaded_batches(steps, loader, indices_of, draws_of, shapes, batch_size=slice_size)
     return batches.map(_inputs_target_weight)
+
+
+def _block_steps(batch_size: int, class_count: int) -> int:
+    """Returns how many batches are drawn at once: many, because NumPy's calls cost more than their arithmetic."""
+    if batch_size % 2:  # several would split pairs
+        return 1
+    return min(DRAWN_BATCHES, max(1, DRAWN_TARGETS // (batch_size * class_count)))
 
 
 def _steps_by_turns(per_epoch: int, *, first_epoch: int) -> tf.data.Dataset:

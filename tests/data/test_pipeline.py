@@ -6,6 +6,7 @@ from carclf.data import batches, pipeline, view_batches
 from carclf.data.photos import read_photos
 from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
+from tests.memory import peak_memory
 
 FRAMING = Framing(image_size=(32, 32))
 NOTEBOOK = parse_recipe("notebook")
@@ -159,6 +160,33 @@ def test_class_weights_become_sample_weights(dataset):
 def test_targets():
     targets = batches.label_targets(np.array([2, -1]), class_count=4, label_smoothing=0.2)
     np.testing.assert_allclose(targets, [[0.05, 0.05, 0.85, 0.05], [0.25] * 4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_targets_are_one_hot_rows_with_a_part_of_them_spread(label_smoothing):
+    labels = np.array([6, 0, -1, 3], np.int32)
+    smoothing = np.where(labels < 0, 1.0, label_smoothing)[:, None]
+    expected = np.eye(7)[np.maximum(labels, 0)] * (1 - smoothing) + smoothing / 7
+    targets = batches.label_targets(labels, class_count=7, label_smoothing=label_smoothing)
+    assert targets.dtype == np.float32
+    np.testing.assert_array_equal(targets, expected.astype(np.float32))
+
+
+def test_targets_of_many_classes_take_the_memory_of_the_batch():
+    labels = np.array([0, 19_999, 777, -1])
+    with peak_memory() as peak:
+        targets = batches.label_targets(labels, class_count=20_000)
+    assert peak.bytes < 2 * targets.nbytes
+    assert targets[:3].argmax(axis=1).tolist() == labels[:3].tolist()
+    np.testing.assert_allclose(targets.sum(axis=1), 1.0, rtol=1e-5)
+    assert np.unique(targets[3]).tolist() == [np.float32(1 / 20_000)]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "classes", "steps"), [(32, 10, 32), (31, 10, 1), (32, 20_000, 6), (512, 20_000, 1)]
+)
+def test_fewer_batches_of_many_classes_are_drawn_at_once(batch_size, classes, steps):
+    assert pipeline._block_steps(batch_size, classes) == steps
 
 
 def test_stored_photos_are_found_by_row(dataset):
