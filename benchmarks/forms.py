@@ -17,7 +17,6 @@ from carclf.forms import Form, read_sample_file
 from carclf.inference.decisions import Decision, fit_decision
 from carclf.inference.submission import write_submission
 from carclf.metrics import find_metric
-from carclf.metrics.tallies import confusion_of
 
 LEARNABLE = 0.9  # of the labels; the others are those of another class
 SHARPNESS = 3.0  # by which the drawn logits are too large
@@ -144,7 +143,7 @@ def grade_rows(drawn: Drawn, folder: Path) -> list[tuple[str, str, float]]:
 
     def scored(cells: list[tuple[str, ...]]) -> float:
         decided = np.array([test.classes.index(cell) for (cell,) in cells])
-        return metric.of_tally(confusion_of(decided, test.labels, classes=5))
+        return metric.of_labels(decided, test.labels, classes=5)
 
     return [
         ("qwk", "the likeliest grade", scored(submitted(test, form, folder))),

@@ -8,7 +8,6 @@ import numpy as np
 from carclf.forms import Form, kind_of
 from carclf.inference.calibration import fit_temperature, tempered
 from carclf.metrics import Metric
-from carclf.metrics.tallies import confusion_of
 
 CLIPS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2, 1e-1)  # lowest probabilities to choose from
 GRID = 64  # places tried for a threshold
@@ -80,7 +79,7 @@ def _fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, metric: Metri
 
     def score(thresholds: np.ndarray) -> float:
         decided = np.searchsorted(thresholds, grades, side="right")
-        return metric.rank(metric.of_tally(confusion_of(decided, labels, classes=classes)))
+        return metric.rank(metric.of_labels(decided, labels, classes=classes))
 
     def allowed(thresholds: np.ndarray, place: int) -> np.ndarray:
         low = thresholds[place - 1] if place else -np.inf
@@ -106,7 +105,7 @@ def _fit_offsets(probabilities: np.ndarray, labels: np.ndarray, metric: Metric) 
 
     def score(offsets: np.ndarray) -> float:
         decided = _apply_offsets(probabilities, offsets)[1]
-        return metric.rank(metric.of_tally(confusion_of(decided, labels, classes=classes)))
+        return metric.rank(metric.of_labels(decided, labels, classes=classes))
 
     start = max((multiple * (rarity - rarity.mean()) for multiple in MULTIPLES), key=score)
     return start if classes > OWN_OFFSETS else _ascend(start, score, lambda offsets, place: offsets[place] + OFFSETS)

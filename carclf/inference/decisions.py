@@ -12,7 +12,6 @@ from carclf.forms import Form, kind_of
 from carclf.inference.compatibility import held_out_folds
 from carclf.inference.decision_kinds import DECISIONS, GAIN, DecisionKind
 from carclf.metrics import Metric, find_metric
-from carclf.metrics.tallies import confusion_of
 from carclf.runs import Member
 
 AUTO, PLAIN = "auto", "plain"
@@ -175,5 +174,5 @@ def _cross_fitted(row: DecisionKind, probabilities: np.ndarray, labels: np.ndarr
         parameters = row.fit(probabilities[~own], labels[~own], metric)
         changed[own], decided[own] = row.apply(probabilities[own], parameters)
     if row.on_labels:
-        return metric.of_tally(confusion_of(decided, labels, classes=probabilities.shape[1]))
+        return metric.of_labels(decided, labels, classes=probabilities.shape[1])
     return metric.compute(changed, labels)

@@ -10,8 +10,9 @@ import numpy as np
 from carclf.errors import UserError
 from carclf.inference.audit import Audit
 from carclf.inference.calibration import Calibration, calibrate
+from carclf.inference.confusion import Confusion, count_confusion
 from carclf.metrics import Metric, find_metric
-from carclf.metrics.tallies import confusion as count_confusion
+from carclf.metrics.tallies import class_counts
 from carclf.wording import counted
 
 # Shown beside the accuracy: by its key in metrics.json.
@@ -76,7 +77,7 @@ class Evaluation:
       accuracy_high: upper end.
       metrics: the value of each row of `FIGURES`, by its key.
       per_class: the scores of each class, in the order of the labels.
-      confusion: int64 [K, K], photos by true class (row) and predicted class (column).
+      confusion: the photos by true class and predicted class.
       most_confused: the largest off-diagonal counts, largest first.
       mistakes: all likely mislabels, then the other mistakes up to `MISTAKES`; the most confident first in each.
       calibration: the calibration of the probabilities.
@@ -91,7 +92,7 @@ class Evaluation:
     accuracy_high: float
     metrics: Mapping[str, float]
     per_class: tuple[ClassScore, ...]
-    confusion: np.ndarray
+    confusion: Confusion
     most_confused: tuple[ConfusedPair, ...]
     mistakes: tuple[Mistake, ...]
     calibration: Calibration
@@ -107,9 +108,10 @@ class Evaluation:
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= values.pop("metrics")
-        if len(self.confusion) > MATRIX_CLASSES:  # a matrix of mostly zeros would take megabytes
-            cells = zip(*np.nonzero(self.confusion), self.confusion[np.nonzero(self.confusion)], strict=True)
-            values |= {"confusion": None, "confusion_cells": tuple(tuple(map(int, cell)) for cell in cells)}
+        if self.confusion.class_count > MATRIX_CLASSES:
+            values |= {"confusion": None, "confusion_cells": self.confusion.cells}
+        else:
+            values["confusion"] = self.confusion.matrix()
         return {name: _json_ready(value) for name, value in values.items()}
 
     def summary(self) -> str:
@@ -178,8 +180,8 @@ def evaluate(
     photos = len(probabilities)
     labels = labels.astype(np.int64)
     predicted = probabilities.argmax(axis=1)
-    confusion = count_confusion(probabilities, labels)
-    correct = int(np.trace(confusion))
+    confusion = count_confusion(predicted, labels, class_count=len(class_names))
+    correct = int((predicted == labels).sum())
     low, high = wilson_interval(correct, photos)
     return Evaluation(
         photos=photos,
@@ -187,7 +189,7 @@ def evaluate(
         accuracy_low=low,
         accuracy_high=high,
         metrics={name: figure.compute(probabilities, labels) for name, figure in FIGURES.items()},
-        per_class=_class_scores(confusion, class_names),
+        per_class=_class_scores(predicted, labels, class_names),
         confusion=confusion,
         most_confused=_most_confused(confusion, class_names),
         mistakes=_mistakes(
@@ -248,23 +250,21 @@ def _check(probabilities: np.ndarray, labels: np.ndarray, ids: Sequence[str], cl
         raise ValueError(f"Labels must be integers in 0..{classes - 1}. Received: {np.unique(labels)}.")
 
 
-def _class_scores(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ClassScore, ...]:
-    hits, photos, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision = hits / np.maximum(predicted, 1)
+def _class_scores(predicted: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> tuple[ClassScore, ...]:
+    photos, answers, hits = class_counts(predicted, labels, len(class_names))
+    precision = hits / np.maximum(answers, 1)
     recall = hits / np.maximum(photos, 1)
-    f1 = 2 * hits / np.maximum(photos + predicted, 1)
+    f1 = 2 * hits / np.maximum(photos + answers, 1)
     return tuple(
         ClassScore(name, int(photos[k]), float(precision[k]), float(recall[k]), float(f1[k]))
         for k, name in enumerate(class_names)
     )
 
 
-def _most_confused(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ConfusedPair, ...]:
-    counts = np.where(np.eye(len(confusion), dtype=bool), 0, confusion).ravel()
-    shown = CONFUSED_PAIRS if len(confusion) <= MATRIX_CLASSES else MANY_CONFUSED_PAIRS
-    order = np.argsort(-counts, kind="stable")[:shown]
-    pairs = [(*divmod(int(cell), len(confusion)), int(counts[cell])) for cell in order if counts[cell]]
-    return tuple(ConfusedPair(class_names[true], class_names[other], count) for true, other, count in pairs)
+def _most_confused(confusion: Confusion, class_names: Sequence[str]) -> tuple[ConfusedPair, ...]:
+    shown = CONFUSED_PAIRS if len(class_names) <= MATRIX_CLASSES else MANY_CONFUSED_PAIRS
+    cells = confusion.mistaken(shown).tolist()
+    return tuple(ConfusedPair(class_names[true], class_names[other], photos) for true, other, photos in cells)
 
 
 def _mistakes(

@@ -9,37 +9,41 @@ from typing import Any
 import numpy as np
 
 
-def balanced_accuracy(confusion: Any, ops: Any, k: int) -> Any:
+def accuracy(counts: Any, ops: Any, k: int) -> Any:
+    """Returns the accuracy, which is the F1 of all classes counted together where a photo has one class."""
+    return ops.sum(counts[2]) / ops.maximum(ops.sum(counts[0]), 1.0)
+
+
+def balanced_accuracy(counts: Any, ops: Any, k: int) -> Any:
     """Returns the mean recall of the classes that occur as a label."""
-    photos, hits = ops.sum(confusion, axis=1), ops.diagonal(confusion)
-    return _mean_where(hits / ops.maximum(photos, 1.0), photos > 0, ops)
+    return _mean_where(counts[2] / ops.maximum(counts[0], 1.0), counts[0] > 0, ops)
 
 
-def macro_f1(confusion: Any, ops: Any, k: int) -> Any:
+def macro_f1(counts: Any, ops: Any, k: int) -> Any:
     """Returns the mean F1 of the classes that occur as a label or as a prediction."""
-    both = ops.sum(confusion, axis=1) + ops.sum(confusion, axis=0)
-    return _mean_where(2.0 * ops.diagonal(confusion) / ops.maximum(both, 1.0), both > 0, ops)
+    both = counts[0] + counts[1]
+    return _mean_where(2.0 * counts[2] / ops.maximum(both, 1.0), both > 0, ops)
 
 
-def micro_f1(confusion: Any, ops: Any, k: int) -> Any:
-    """Returns the F1 of all classes counted together, which is the accuracy where a photo has one class."""
-    return ops.sum(ops.diagonal(confusion)) / ops.maximum(ops.sum(confusion), 1.0)
-
-
-def quadratic_kappa(confusion: Any, ops: Any, k: int) -> Any:
+def quadratic_kappa(grades: Any, ops: Any, k: int) -> Any:
     """Returns Cohen's kappa with quadratic weights: 1 is agreement, 0 that of chance; the label is the grade.
 
     It is 1 where labels and predictions are all one class.
 
-    Source: Cohen, "Weighted kappa", Psychological Bulletin 70 (1968).
+    Source: Cohen, "Weighted kappa", Psychological Bulletin 70 (1968). The sum over all pairs of grades of
+      photos · predicted · distance² is that of its three products, each of which is a sum over the grades.
     """
+    count = grades.shape[1]
+    # From the middle, so that float32 loses no digits of large grades.
+    grade = (np.arange(count) - (count - 1) / 2).astype(np.float32)
     # A graph tensor must be on the left of a NumPy array, which would otherwise try to read it.
-    grades = np.arange(confusion.shape[0], dtype=np.float32)
-    distance = (grades[:, None] - grades[None]) ** 2
-    photos, predicted = ops.sum(confusion, axis=1), ops.sum(confusion, axis=0)
-    by_chance = ops.sum(ops.outer(photos, predicted) * distance) / ops.maximum(ops.sum(confusion), 1.0)
-    # A by-chance distance of 0 means that all photos are in one cell of the diagonal.
-    return 1.0 - ops.sum(confusion * distance) / ops.where(by_chance > 0, by_chance, 1.0)
+    photos, predicted = grades[0] * grade, grades[1] * grade
+    total = ops.sum(grades[0])
+    squares = ops.sum(photos * grade) + ops.sum(predicted * grade)
+    of_pairs = total * squares - 2.0 * ops.sum(photos) * ops.sum(predicted)
+    by_chance = of_pairs / ops.maximum(total, 1.0)
+    # A by-chance distance of 0 means that all photos are of one grade, and predicted as it.
+    return 1.0 - ops.sum(grades[2]) / ops.where(by_chance > 0, by_chance, 1.0)
 
 
 def mean(total: Any, ops: Any, k: int) -> Any:

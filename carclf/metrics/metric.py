@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from carclf.metrics.tallies import TALLIES
+from carclf.metrics.tallies import LABEL_TALLIES, TALLIES
 
 # Keras's names of the running means that every training has; another metric's is "score".
 LOGS = {"accuracy": "accuracy", "log_loss": "cross_entropy"}
@@ -64,6 +64,16 @@ class Metric:
         if self.exact:
             return self.exact(probabilities, labels)
         return self.of_tally(TALLIES[self.tally](probabilities, labels))
+
+    def of_labels(self, predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> float:
+        """Returns the value of decided classes, N at least 1, where the metric needs no more than those.
+
+        Args:
+          predicted: int [N].
+          labels: int [N].
+          classes: K.
+        """
+        return self.of_tally(LABEL_TALLIES[self.tally](predicted, labels, classes))
 
     def of_tally(self, tally: np.ndarray) -> float:
         """Returns the value of a tally, or of several added up."""

@@ -12,11 +12,11 @@ from carclf.metrics.metric import Metric
 AUTO = "auto"
 # A name that ends with k is written with a number in its place: map@5, top-3.
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("Accuracy", "confusion", formulas.micro_f1, percent=True),
-    "balanced_accuracy": Metric("Balanced accuracy", "confusion", formulas.balanced_accuracy, percent=True),
-    "macro_f1": Metric("Macro F1", "confusion", formulas.macro_f1),
-    "micro_f1": Metric("Micro F1", "confusion", formulas.micro_f1),
-    "qwk": Metric("Quadratic weighted kappa", "confusion", formulas.quadratic_kappa),
+    "accuracy": Metric("Accuracy", "class_counts", formulas.accuracy, percent=True),
+    "balanced_accuracy": Metric("Balanced accuracy", "class_counts", formulas.balanced_accuracy, percent=True),
+    "macro_f1": Metric("Macro F1", "class_counts", formulas.macro_f1),
+    "micro_f1": Metric("Micro F1", "class_counts", formulas.accuracy),
+    "qwk": Metric("Quadratic weighted kappa", "grades", formulas.quadratic_kappa),
     "log_loss": Metric("Log loss", "cross_entropy", formulas.mean, higher=False, needs="probabilities"),
     "auc": Metric("AUC", "scores", formulas.binned_auc, needs="probabilities", exact=formulas.exact_auc),
     "map@k": Metric("MAP@k", "label_ranks", formulas.mean_average_precision, needs="order"),

@@ -10,20 +10,30 @@ LARGEST_LOG_ODDS = 16.0  # beyond, float32 cannot tell a probability from 1
 MIN_PROBABILITY = float(np.finfo(np.float64).eps)  # Source: scikit-learn's log_loss clips at this value
 
 
-def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns int64 [K, K], photos by true class (row) and likeliest class (column), the first of equally likely ones.
+def class_counts(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns int64 [3, K]: of each class the photos, those predicted as it, and those of it that were predicted right.
+
+    A matrix of all pairs of classes would say more, but take gigabytes where the classes are many.
 
     Args:
-      probabilities: float [N, K].
+      predicted: int [N].
       labels: int [N].
+      classes: K.
     """
-    return confusion_of(probabilities.argmax(axis=1), labels, classes=probabilities.shape[1])
+    hits = labels[predicted == labels]
+    return np.stack([np.bincount(which, minlength=classes) for which in (labels, predicted, hits)])
 
 
-def confusion_of(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> np.ndarray:
-    """Returns int64 [K, K], photos by true class (row) and predicted class (column), from int [N] and int [N]."""
-    counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.int64)
+def grades(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns float64 [3, K]: of each grade the photos, those predicted as it, and the sum of its squared mistakes.
+
+    Args:
+      predicted: int [N].
+      labels: int [N].
+      classes: K; the labels are the grades.
+    """
+    photos, answers = (np.bincount(which, minlength=classes) for which in (labels, predicted))
+    return np.stack([photos, answers, np.bincount(labels, (predicted - labels) ** 2, minlength=classes)])
 
 
 def label_ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -75,9 +85,23 @@ def score_bins(probabilities: np.ndarray) -> np.ndarray:
     return np.clip(place.astype(np.int64), 0, SCORE_BINS - 1)
 
 
+# What needs no more than one class for each photo: called with classes int [N], labels int [N] and K.
+LABEL_TALLIES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "class_counts": class_counts,
+    "grades": grades,
+}
+
+
+def _of_likeliest(
+    count: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Returns the tally of the likeliest classes, the first of equally likely ones."""
+    return lambda probabilities, labels: count(probabilities.argmax(axis=1), labels, probabilities.shape[1])
+
+
 # Called with probabilities float [N, K], each row summing to 1, and labels int [N].
 TALLIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "confusion": confusion,
+    **{name: _of_likeliest(count) for name, count in LABEL_TALLIES.items()},
     "label_ranks": label_ranks,
     "cross_entropy": cross_entropy,
     "scores": scores,

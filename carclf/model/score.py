@@ -59,10 +59,22 @@ class Score(keras.metrics.Metric):
         return self._formula(ops.convert_to_tensor(self.tally), ops, self._k)
 
 
-def _confusion(logits: Any, labels: Any, weights: Any) -> Any:
-    count = logits.shape[-1]
-    predicted = ops.one_hot(ops.argmax(logits, axis=-1), count, dtype="float32") * weights[:, None]
-    return ops.matmul(ops.transpose(ops.one_hot(labels, count, dtype="float32")), predicted)
+def _class_counts(logits: Any, labels: Any, weights: Any) -> Any:
+    predicted = ops.argmax(logits, axis=-1)
+    hits = weights * ops.cast(predicted == labels, "float32")
+    return _by_class(logits.shape[-1], (labels, weights), (predicted, weights), (labels, hits))
+
+
+def _grades(logits: Any, labels: Any, weights: Any) -> Any:
+    predicted = ops.argmax(logits, axis=-1)
+    squares = weights * ops.square(ops.cast(predicted, "float32") - ops.cast(labels, "float32"))
+    return _by_class(logits.shape[-1], (labels, weights), (predicted, weights), (labels, squares))
+
+
+def _by_class(count: int, *rows: tuple[Any, Any]) -> Any:
+    """Returns float32 [R, K], the sum of each class's values; a row is (classes int [B], values float32 [B])."""
+    sums = [ops.sum(ops.one_hot(classes, count, dtype="float32") * values[:, None], axis=0) for classes, values in rows]
+    return ops.stack(sums)
 
 
 def _label_ranks(logits: Any, labels: Any, weights: Any) -> Any:
@@ -105,7 +117,8 @@ def _log_odds(logits: Any) -> Any:
 
 # Name of a tally → its shape (K classes, B bins of scores), and the counts of a batch: logits, labels, weights.
 TALLIES: dict[str, tuple[tuple[str | int, ...], Callable[[Any, Any, Any], Any]]] = {
-    "confusion": (("K", "K"), _confusion),
+    "class_counts": ((3, "K"), _class_counts),
+    "grades": ((3, "K"), _grades),
     "label_ranks": (("K",), _label_ranks),
     "cross_entropy": ((2,), _cross_entropy),
     "scores": ((2, "K", "B"), _scores),

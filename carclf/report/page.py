@@ -149,7 +149,7 @@ def _confusion_rows(evaluation: Evaluation) -> list[tuple[str, str, list[tuple[i
     if len(evaluation.per_class) > WRITTEN_CLASSES:
         return []
     short = short_names([score.name for score in evaluation.per_class], length=HEADING_LENGTH)
-    rows = zip(evaluation.per_class, short, evaluation.confusion.tolist(), strict=True)
+    rows = zip(evaluation.per_class, short, evaluation.confusion.matrix().tolist(), strict=True)
     return [(score.name, name, [(n, n / max(score.photos, 1)) for n in counts]) for score, name, counts in rows]
 
 

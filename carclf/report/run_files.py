@@ -74,7 +74,7 @@ def _draw_mistaken(evaluation: Evaluation, *, path: Path, name: str) -> None:
         draw_pairs(evaluation.most_confused, path=path, title=title)
         return
     names = [score.name for score in evaluation.per_class]
-    draw_confusion(np.asarray(evaluation.confusion), class_names=names, path=path, title=title)
+    draw_confusion(evaluation.confusion.matrix(), class_names=names, path=path, title=title)
 
 
 def mistake_pictures(run: runs.Run, evaluation: Evaluation, manifest: Manifest) -> dict[str, MistakePictures]:

@@ -97,7 +97,7 @@ def test_thresholds_beat_the_likeliest_grade():
     others, truth = graded(photos=4000, seed=1)
     unchanged, decided = decision.apply(others)
     assert unchanged is others
-    reached = metric.of_tally(decision_kinds.confusion_of(decided, truth, classes=5))
+    reached = metric.of_labels(decided, truth, classes=5)
     assert reached > metric.compute(others, truth) + 0.01
 
 

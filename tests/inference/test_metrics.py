@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from carclf.errors import UserError
 from carclf.inference.metrics import FIGURES, Evaluation, evaluate, wilson_interval
 from carclf.metrics import find_metric
+from tests.memory import peak_memory
 
 
 def random_predictions(*, photos: int, classes: int, seed: int):
@@ -55,7 +56,8 @@ def test_every_figure_equals_scikit_learn(photos, classes, seed):
     assert [score.precision for score in ours.per_class] == pytest.approx(precision.tolist())
     assert [score.recall for score in ours.per_class] == pytest.approx(recall.tolist())
     assert [score.f1 for score in ours.per_class] == pytest.approx(f1.tolist())
-    np.testing.assert_array_equal(ours.confusion, sklearn.metrics.confusion_matrix(labels, predicted, labels=every))
+    theirs = sklearn.metrics.confusion_matrix(labels, predicted, labels=every)
+    np.testing.assert_array_equal(ours.confusion.matrix(), theirs)
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 10), (10, 10), (1, 1), (5, 10), (365, 400), (6530, 6675)])
@@ -121,7 +123,7 @@ def test_to_dict_is_json_with_every_field():
     stored = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert set(stored) == set(Evaluation.__dataclass_fields__) - {"metrics"} | set(FIGURES)
     assert {name: stored[name] for name in FIGURES} == evaluation.metrics
-    assert stored["confusion"] == evaluation.confusion.tolist()
+    assert stored["confusion"] == evaluation.confusion.matrix().tolist()
     assert stored["per_class"][2] == evaluation.per_class[2]._asdict()
     assert stored["mistakes"][0]["id"] == evaluation.mistakes[0].id
 
@@ -136,6 +138,20 @@ def test_a_thousand_classes_most_of_them_absent_have_finite_figures():
     assert len(stored["most_confused"]) == 30
     assert sum(score.photos == 0 for score in evaluation.per_class) > 700
     assert 0.0 <= evaluation.metrics["macro_f1"] <= 1.0
+
+
+def test_twenty_thousand_classes_are_evaluated_without_a_matrix_of_all_pairs():
+    classes, labels, best = 20_000, np.array([7, 7, 7, 19_999, 0]), np.array([7, 12, 12, 19_999, 3])
+    probabilities = np.full((5, classes), 0.1 / (classes - 1))
+    probabilities[range(5), best] = 0.9
+    with peak_memory() as peak:
+        evaluation = run(probabilities, labels)
+        stored = evaluation.to_dict()
+    assert peak.bytes < classes**2 / 8
+    assert stored["confusion_cells"] == [[0, 3, 1], [7, 7, 1], [7, 12, 2], [19_999, 19_999, 1]]
+    assert evaluation.most_confused == (("class 7", "class 12", 2), ("class 0", "class 3", 1))
+    assert evaluation.per_class[7] == ("class 7", 3, 1.0, pytest.approx(1 / 3), 0.5)
+    assert (evaluation.accuracy, evaluation.metrics["macro_f1"]) == (0.4, pytest.approx((0.5 + 1) / 5))
 
 
 @pytest.mark.parametrize("name", ["qwk", "log_loss", "auc", "map@5", "top-3", "balanced_accuracy"])

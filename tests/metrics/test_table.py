@@ -10,6 +10,7 @@ from carclf.errors import UserError
 from carclf.forms import FORMS, Form
 from carclf.metrics import METRICS, TALLIES, choose_metric, find_metric, grades_note
 from carclf.metrics.formulas import mean_ranks
+from tests.memory import peak_memory
 
 
 def predictions(*, photos: int, classes: int, seed: int, absent: int = 0):
@@ -74,6 +75,43 @@ def test_tallies_of_two_parts_add_up_to_that_of_the_whole(name):
     whole = TALLIES[metric.tally](probabilities, labels)
     np.testing.assert_allclose(parts[0] + parts[1], whole, rtol=1e-12)
     assert metric.of_tally(whole) == pytest.approx(metric.compute(probabilities, labels), abs=2e-3)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_many_classes_take_no_matrix_of_all_pairs(name):
+    classes, labels, best = 20_000, np.array([7, 19_999, 0, 7]), np.array([7, 19_999, 12, 3])
+    probabilities = np.full((4, classes), 0.1 / (classes - 1), np.float32)
+    probabilities[range(4), best] = 0.9
+    with peak_memory() as peak:
+        value = find_metric(name).compute(probabilities, labels)
+    assert peak.bytes < classes**2 / 100
+    distances = (labels[:, None] - best) ** 2.0
+    expected = {
+        "accuracy": 0.5,
+        "balanced_accuracy": (1 + 0.5 + 0) / 3,
+        "macro_f1": (1 + 2 / 3 + 0 + 0 + 0) / 5,
+        "micro_f1": 0.5,
+        "qwk": 1 - np.diag(distances).mean() / distances.mean(),
+        "log_loss": -(np.log(0.9) + np.log(0.1 / (classes - 1))) / 2,
+        "auc": None,
+        "map@5": (1 + 1 + 1 / 2 + 0) / 4,
+        "map@1": 0.5,
+        "top-3": 0.75,
+    }[name]
+    if expected is None:
+        expected = auc(probabilities[:, np.unique(labels)], np.unique(labels, return_inverse=True)[1])
+    assert value == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_kappa_is_the_same_number_as_from_the_matrix_of_all_pairs():
+    probabilities, labels = predictions(photos=400, classes=5, seed=3)
+    predicted = probabilities.argmax(axis=1)
+    matrix = theirs.confusion_matrix(labels, predicted, labels=np.arange(5)).astype(np.float64)
+    distance = (np.arange(5.0)[:, None] - np.arange(5.0)) ** 2
+    by_chance = (np.outer(matrix.sum(axis=1), matrix.sum(axis=0)) * distance).sum() / 400
+    expected = 1 - (matrix * distance).sum() / by_chance
+    metric = find_metric("qwk")
+    assert metric.compute(probabilities, labels) == metric.of_labels(predicted, labels, classes=5) == expected
 
 
 def test_binned_scores_come_near_the_exact_area():

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +38,37 @@ def test_padding_does_not_count(name):
     weight[40:] = 0.0
     padded.update_state(target, LOGITS, sample_weight=weight)
     assert float(padded.result()) == pytest.approx(float(plain.result()), abs=1e-6)
+
+
+class SizedOps:
+    """`keras.ops` that notes how many numbers each result has."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def __getattr__(self, name):
+        def call(*arguments, **named):
+            result = getattr(keras.ops, name)(*arguments, **named)
+            self.sizes.append(math.prod(getattr(result, "shape", ())))
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_array_has_a_place_for_each_pair_of_many_classes(name, monkeypatch):
+    classes, labels = 20_000, np.array([7, 19_999, 0])
+    logits = np.full((3, classes), -4.0, np.float32)
+    logits[range(3), [7, 19_999, 12]] = 8.0
+    sized = SizedOps()
+    monkeypatch.setattr(score, "ops", sized)
+    running = score.Score(name, class_count=classes)
+    running.update_state((np.arange(classes) == labels[:, None]).astype(np.float32), logits)
+    value = float(running.result())
+    assert max(sized.sizes) <= 2 * classes * score.SCORE_BINS
+    probabilities = np.asarray(keras.ops.softmax(logits.astype(np.float64)))
+    expected = find_metric(name).compute(probabilities, labels)
+    assert value == pytest.approx(expected, abs=1e-3 if name == "auc" else 1e-5)
 
 
 def test_equal_logits_rank_in_label_order():
