@@ -213,7 +213,7 @@ def make_best(
         data=options.data,
         run=output / "best",
         val_fold=options.val_fold,
-        class_count=manifest.class_count,
+        directions=min(probe.regressions[options.val_fold].kernel.shape),
         train_photos=int((photos.folds != options.val_fold).sum()),
         fit=options.fit,
     )

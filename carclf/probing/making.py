@@ -36,7 +36,7 @@ MISSED_COLUMNS = ("id", "class", "predicted", "probability")
 
 
 def head_options(
-    extractor: Extractor, *, data: str, run: Path, val_fold: int, class_count: int, train_photos: int, fit: str
+    extractor: Extractor, *, data: str, run: Path, val_fold: int, directions: int, train_photos: int, fit: str
 ) -> TrainOptions:
     """Returns the options of a head stage on the extractor's backbone, whose head can say all that a regression says.
 
@@ -45,7 +45,8 @@ def head_options(
       data: the data set's folder.
       run: the run's folder.
       val_fold: the fold that it holds out.
-      class_count: K; two hidden units carry what a regression says of one class.
+      directions: of the features that the regression tells apart, no more than classes or features; two hidden units
+        carry each.
       train_photos: photos outside the fold; a batch has no more.
       fit: the resize mode.
     """
@@ -59,7 +60,7 @@ def head_options(
         fit=fit,
         augment="flip",
         unfreeze="head",
-        head_width=max(LEAST_WIDTH, 2 * class_count),
+        head_width=max(LEAST_WIDTH, 2 * directions),
         batch_size=min(32, train_photos),
         epochs=EPOCHS,
         learning_rate=LEARNING_RATE,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from carclf.data.batches import label_targets
 from carclf.inference.ensemble import softmax
 from carclf.inference.ranking import RankedRow, ranked_row
 from carclf.metrics import Metric
@@ -41,7 +42,7 @@ class Probe:
 def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> Probe:
     """Returns the probe of an extractor."""
     started = time.perf_counter()
-    target = np.eye(photos.class_count, dtype=np.float32)[photos.labels]
+    target = label_targets(photos.labels, class_count=photos.class_count)
     known = FeatureSet(features.views, target, np.ones(len(photos.labels), np.float32))
     folds = sorted(set(photos.folds[photos.evaluated].tolist()))
     probabilities = np.full((len(features.views), *target.shape), np.nan)
