@@ -22,7 +22,7 @@ def start_head(classifier: keras.Model, regression: Regression, features: Featur
     Args:
       classifier: from `carclf.model.classifier.build_classifier`.
       regression: on the means of its backbone's feature maps.
-      features: of the training photos.
+      features: of the training photos; those of weight 0 are not seen.
     """
     pool = classifier.get_layer("head_pool")
     if isinstance(pool, AttentionPooling):
@@ -63,11 +63,14 @@ def _paired(kernel: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _statistics(features: FeatureSet, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and variance of the hidden units before BatchNorm, over the photos, float64 [W] each."""
+    """Returns mean and variance of the hidden units before BatchNorm, over the photos that count, float64 [W] each.
+
+    Each of them counts alike: BatchNorm, whose statistics these become, does not know of weights.
+    """
     count, sums = 0, np.zeros((2, kernel.shape[1]))
-    for block, _, _ in features.blocks():
-        hidden = block @ kernel
-        count += len(block)
+    for block, _, weight in features.blocks():
+        hidden = block[weight > 0] @ kernel
+        count += len(hidden)
         sums += np.stack([hidden.sum(axis=0), (hidden**2).sum(axis=0)])
     mean, square = sums / count
     return mean, np.maximum(square - mean**2, 0.0)

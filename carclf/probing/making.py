@@ -17,11 +17,10 @@ from carclf.flags import changed_options
 from carclf.inference.metrics import evaluate
 from carclf.metrics import Metric
 from carclf.model.head_start import start_head
-from carclf.model.regression import FeatureSet
 from carclf.probing.extractors import Extractor
 from carclf.probing.kept import KeptFeatures
 from carclf.probing.photos import Photos
-from carclf.probing.probes import Probe, mean_of, missed_by_all
+from carclf.probing.probes import Probe, labelled, mean_of, missed_by_all
 from carclf.runs.closing import CLEAN, close_run, with_evaluation
 from carclf.runs.opening import begin_run, open_run, prepare_folder
 from carclf.train_options import TrainOptions
@@ -77,8 +76,7 @@ def make_run(
         stage = plan_stage(options, opened=opened, manifest=manifest, device=device)
         with device.scope():
             classifier, _ = make_models(stage)
-            known = FeatureSet(features.views, np.zeros((len(photos.labels), 1), np.float32), photos.folds != fold)
-            start_head(classifier, probe.regressions[fold], known.rows(photos.folds != fold))
+            start_head(classifier, probe.regressions[fold], labelled(features, photos).rows(photos.folds != fold))
         prepare_folder(opened)
         run = begin_run(directory, describe_stage(stage), data=manifest)
         for name in (runs.BEST_WEIGHTS, runs.LAST_WEIGHTS):

@@ -42,10 +42,9 @@ class Probe:
 def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> Probe:
     """Returns the probe of an extractor."""
     started = time.perf_counter()
-    target = label_targets(photos.labels, class_count=photos.class_count)
-    known = FeatureSet(features.views, target, np.ones(len(photos.labels), np.float32))
+    known = labelled(features, photos)
     folds = sorted(set(photos.folds[photos.evaluated].tolist()))
-    probabilities = np.full((len(features.views), *target.shape), np.nan)
+    probabilities = np.full((len(features.views), *known.target.shape), np.nan)
     regressions = {}
     with Progress(f"Regressions on {extractor.name}", total=len(folds), unit="folds") as progress:
         for fold in folds:
@@ -62,6 +61,12 @@ def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> P
         seconds=features.seconds + time.perf_counter() - started,
         images_per_second=features.images_per_second,
     )
+
+
+def labelled(features: KeptFeatures, photos: Photos) -> FeatureSet:
+    """Returns the photos with their features and labels, each counting 1."""
+    target = label_targets(photos.labels, class_count=photos.class_count)
+    return FeatureSet(features.views, target, np.ones(len(photos.labels), np.float32))
 
 
 def _without(fold: int, known: FeatureSet, photos: Photos) -> Regression:

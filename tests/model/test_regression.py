@@ -80,3 +80,26 @@ def test_a_head_begins_where_the_regression_ends(head_width):
     normed = keras.ops.convert_to_numpy(hidden(photos))
     np.testing.assert_allclose(normed.mean(axis=0), 0, atol=1e-3)  # so BatchNorm says the same in training
     np.testing.assert_allclose(normed.std(axis=0), 1, atol=1e-2)
+
+
+def test_the_statistics_of_the_head_are_those_of_the_photos_that_count(features, monkeypatch):
+    classifier = build_classifier(
+        backbone="tiny", weights="none", class_count=CLASSES, image_size=(32, 32), head_width=16
+    )
+    width = classifier.get_layer("head_pool").output.shape[-1]
+    rng = np.random.default_rng(2)
+    views = [rng.uniform(0, 2, (PHOTOS, width)).astype(np.float32)]
+    views[0][60:] += 100
+    wanted = Regression(rng.normal(size=(width, CLASSES)), rng.normal(size=CLASSES), 0.1)
+    photos = FeatureSet(views, features.target, features.weight)
+    kernel = classifier.get_layer("head_dense").get_weights()
+
+    def statistics():
+        classifier.get_layer("head_dense").set_weights(kernel)
+        start_head(classifier, wanted, photos.rows(np.arange(PHOTOS) < 60))
+        return classifier.get_layer("head_norm").get_weights()[2:]
+
+    copied = statistics()
+    monkeypatch.setattr(regression, "GATHERED_BYTES", 0)
+    for masked, own in zip(statistics(), copied, strict=True):
+        np.testing.assert_allclose(masked, own, rtol=1e-5)
