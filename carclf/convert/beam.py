@@ -35,7 +35,7 @@ TASKS_PER_STEP = 32  # small tasks in one step: 1,024 photos to validate
 STEP_BYTES = 2**16  # also ends a step: one shard to write
 ROOT = str(Path(__file__).resolve().parents[2])  # the folder from which worker processes here import carclf
 
-_one_at_a_time = threading.Lock()  # because Pillow's limit on pixels is per process, and to bound memory
+_one_at_a_time = threading.Lock()  # to bound memory
 
 
 class BeamWorkers:

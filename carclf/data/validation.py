@@ -4,13 +4,12 @@ import contextlib
 import dataclasses
 import io
 import re
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from carclf.data import image_formats, png_chunks, to_rgb
+from carclf.data import image_formats, pillow_settings, png_chunks, to_rgb
 from carclf.data.decoder import DCT_RATIOS, decode
 from carclf.data.image_formats import UnusableError
 from carclf.data.jpeg_header import KEPT_FRAMES, JpegHeader, read_header
@@ -195,14 +194,8 @@ def _check_size(width: int, height: int) -> None:
 
 @contextlib.contextmanager
 def _opened(raw: bytes, kind: str) -> Iterator[Image.Image]:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own check replaces it, and names the size
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about odd metadata, which is not stored
-            with Image.open(io.BytesIO(raw), formats=[kind]) as image:
-                yield image
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with pillow_settings.set_aside(), Image.open(io.BytesIO(raw), formats=[kind]) as image:
+        yield image
 
 
 @contextlib.contextmanager
@@ -212,6 +205,8 @@ def _errors_named() -> Iterator[None]:
         yield
     except UnidentifiedImageError:
         raise UnusableError("damaged header") from None
+    except Image.DecompressionBombError as error:  # a program around this one has set Pillow's limit meanwhile
+        raise UnusableError(f"too large: {error}") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise UnusableError(f"damaged: {error}") from None
 

@@ -1,5 +1,6 @@
 """The golden corpus: every kind of photo becomes upright RGB, or is refused with its reason."""
 
+import contextlib
 import io
 import re
 import struct
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from carclf.data import validation
 from carclf.data.decoder import decode
 from carclf.data.validation import ENCODED, KEPT, QUALITY, Stored, UnusableError, validate_photo
 from tests.convert.inputs import decoded, drawn, encoded, opened
@@ -531,6 +533,25 @@ def test_validation_gives_no_warning_and_leaves_pillow_as_it_was():
         validate_photo(encoded(IMAGE, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"), max_side=640)
         refused(huge_header("GIF"))
     assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_thread_that_is_done_earlier_changes_nothing_for_another(monkeypatch):
+    limit, filters, open_image = Image.MAX_IMAGE_PIXELS, list(warnings.filters), Image.open
+    other = validation._opened(encoded(IMAGE, "GIF"), "GIF")
+    other.__enter__()
+
+    def open_after_the_other(*arguments, **named):
+        other.__exit__(None, None, None)
+        return open_image(*arguments, **named)
+
+    monkeypatch.setattr(Image, "open", open_after_the_other)
+    assert "too large: 60000x60000 pixels" in refused(huge_header("GIF"))
+    assert (limit, filters) == (Image.MAX_IMAGE_PIXELS, warnings.filters)
+
+
+def test_a_limit_that_other_code_sets_meanwhile_is_a_reason(monkeypatch):
+    monkeypatch.setattr(validation.pillow_settings, "set_aside", contextlib.nullcontext)
+    assert refused(huge_header("GIF")).startswith("too large: Image size (3600000000 pixels) exceeds limit")
 
 
 def test_the_same_bytes_are_always_stored_the_same():
