@@ -1,7 +1,7 @@
 """The position of every photo in its shard, so that it can be read without those before it."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -78,24 +78,35 @@ def read_index(manifest: Manifest) -> np.ndarray:
             f"{storage.join(manifest.directory, manifest.index.file)} has other photo counts than dataset.json: "
             "convert the photos again with --overwrite."
         )
+    tests = [number for number, shard in enumerate(manifest.shards) if shard.split == "test"]
     if manifest.label_patch:
-        tests = [number for number, shard in enumerate(manifest.shards) if shard.split == "test"]
-        trained = ~np.isin(entries["shard"], tests)
-        for row, label in manifest.label_patch.labels.items():
-            entries["label"][trained & (entries["row"] == row)] = label
-    return np.concatenate([entries, *_pseudo_labelled(manifest, entries)])
+        trained = np.flatnonzero(~np.isin(entries["shard"], tests))
+        new = _by_row(manifest.label_patch.labels, manifest.ids["train"].count)[entries["row"][trained]]
+        entries["label"][trained[new >= 0]] = new[new >= 0]
+    return np.concatenate([entries, *_pseudo_labelled(manifest, entries, tests)])
 
 
-def _pseudo_labelled(manifest: Manifest, entries: np.ndarray) -> Iterator[np.ndarray]:
+def _pseudo_labelled(manifest: Manifest, entries: np.ndarray, tests: Sequence[int]) -> Iterator[np.ndarray]:
     """Yields the entries of the test photos that have pseudo-labels, shard by shard."""
-    numbers = {shard.file: number for number, shard in enumerate(manifest.shards) if shard.split == "test"}
+    if not manifest.pseudo_labels:
+        return
+    label_of = _by_row(manifest.pseudo_labels.labels, manifest.ids["test"].count)
+    tested = entries[np.isin(entries["shard"], tests)]
+    labelled = tested[label_of[tested["row"]] >= 0]
+    labelled["label"] = label_of[labelled["row"]]
+    numbers = {manifest.shards[number].file: number for number in tests}
     for number, shard in enumerate(manifest.shards):
-        if shard.split == PSEUDO and manifest.pseudo_labels:
-            labels = manifest.pseudo_labels.labels
-            mine = entries[(entries["shard"] == numbers[shard.file]) & np.isin(entries["row"], list(labels))]
-            mine["label"] = [labels[row] for row in mine["row"].tolist()]
+        if shard.split == PSEUDO:
+            mine = labelled[labelled["shard"] == numbers[shard.file]]
             mine["shard"], mine["row"] = number, mine["row"] + manifest.ids["train"].count
             yield mine
+
+
+def _by_row(labels: Mapping[int, int], rows: int) -> np.ndarray:
+    """Returns int32 [rows], the label of each row of a split; −1 for one without."""
+    found = np.full(rows, -1, np.int32)
+    found[list(labels)] = list(labels.values())
+    return found
 
 
 def photo_weights(manifest: Manifest, entries: np.ndarray) -> np.ndarray:

@@ -226,8 +226,9 @@ class Manifest:
         kinds = collections.defaultdict(lambda: str, whole)
         frame = pd.read_csv(io.BytesIO(content), dtype=kinds, keep_default_na=False, encoding="utf-8")
         if split == "train" and self.label_patch:
-            for row, label in self.label_patch.labels.items():
-                frame.loc[row, ["label", "class_name"]] = label, self.class_names[label]
+            rows, labels, names = list(self.label_patch.labels), self.label_patch.labels.values(), self.class_names
+            frame.loc[rows, "label"] = list(labels)
+            frame.loc[rows, "class_name"] = [names[label] for label in labels]
         return frame
 
     def read_list(self, entry: ListFile) -> bytes:

@@ -171,11 +171,11 @@ def _shards_of(labels: Mapping[int, int], manifest: Manifest) -> list[Shard]:
 
     from carclf.data.index import read_index
 
-    index = read_index(manifest)
+    index, rows = read_index(manifest), np.array(list(labels))
     made = []
     for number, shard in enumerate(manifest.shards):
         if shard.split == "test":
-            count = int(np.isin(index["row"][index["shard"] == number], list(labels)).sum())
+            count = int(np.isin(index["row"][index["shard"] == number], rows).sum())
             made += [dataclasses.replace(shard, split=PSEUDO, count=count)] if count else []
     return made
 

@@ -1,11 +1,14 @@
 """Corrected labels for a data set that itself never changes."""
 
+import dataclasses
+import sys
+
 import numpy as np
 import pytest
 
 from carclf.data.index import read_index
 from carclf.data.label_patch import apply_label_patch, read_label_patch
-from carclf.data.manifest import load_manifest, to_json
+from carclf.data.manifest import LabelPatch, Manifest, load_manifest, to_json
 from carclf.errors import UserError
 
 
@@ -28,6 +31,52 @@ def test_a_label_is_corrected_everywhere_and_nothing_else_changes(dataset, tmp_p
     assert rows == [1, 4]
     assert (new["label"][new["row"] == 1]).tolist() == [2, -1]  # the test photo at that row has no label
     assert to_json(patched) == to_json(dataset)
+
+
+def lines_run(function) -> int:
+    """Returns how many lines of carclf a call runs."""
+    lines = 0
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        if "carclf" not in frame.f_code.co_filename:
+            return None
+        lines += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_a_patch_of_every_photo_costs_no_pass_over_the_photos_each(dataset):
+    one = LabelPatch({0: 1}, b"")
+    labels = {row: (label + 1) % 3 for row, label in enumerate(dataset.read_ids("train")["label"].tolist())}
+    few, all_of_them = (dataclasses.replace(dataset, label_patch=made) for made in (one, LabelPatch(labels, b"")))
+    assert lines_run(lambda: read_index(all_of_them)) == lines_run(lambda: read_index(few))
+    changed, index = all_of_them.read_ids("train"), read_index(all_of_them)
+    assert changed["label"].tolist() == list(labels.values())
+    assert changed["class_name"].tolist() == [f"class {label}" for label in labels.values()]
+    trained = index[np.isin(index["shard"], [n for n, s in enumerate(dataset.shards) if s.split != "test"])]
+    assert {int(entry["row"]): int(entry["label"]) for entry in trained} == labels
+
+
+def test_the_names_of_the_classes_are_listed_once(dataset, monkeypatch):
+    listed = []
+    names = Manifest.class_names.fget
+    monkeypatch.setattr(Manifest, "class_names", property(lambda manifest: listed.append(1) or names(manifest)))
+    dataclasses.replace(dataset, label_patch=LabelPatch(dict.fromkeys(range(24), 1), b"")).read_ids("train")
+    assert len(listed) == 1
+
+
+def test_a_patch_that_changes_nothing_leaves_everything_as_it_was(dataset):
+    patched = dataclasses.replace(dataset, label_patch=LabelPatch({}, b""))
+    assert patched.read_ids("train").equals(dataset.read_ids("train"))
+    assert (read_index(patched) == read_index(dataset)).all()
 
 
 def test_a_patch_is_identified_by_the_hash_of_its_bytes(dataset, tmp_path):
