@@ -191,8 +191,9 @@ def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor
     """Returns the canvas at (x, y) [B, H, W], all within the photo: float32 [B, H, W, 3]."""
     batch, rows, columns = ops.shape(canvas)[:3]
     table = ops.reshape(canvas, (-1, 3))
-    # The upper left neighbour is never the last pixel, so the other three need no bounds checks; on a side of one
-    # pixel they have no weight.
+    # The upper left neighbour is never the last pixel, so the other three need no bounds checks. On a side of one pixel
+    # they have no weight, and only where the canvas is no longer do they lie beyond it.
+    right, below = _one_on(columns), _one_on(rows) * columns
     left = ops.maximum(ops.minimum(ops.floor(x), last_x - 1.0), 0.0)
     top = ops.maximum(ops.minimum(ops.floor(y), last_y - 1.0), 0.0)
     across, down = x - left, y - top
@@ -201,11 +202,16 @@ def _gather(canvas: Tensor, x: Tensor, y: Tensor, last_x: Tensor, last_y: Tensor
     lower_right = across * down
     neighbours = (
         (first, 1.0 - across - down + lower_right),
-        (first + 1, across - lower_right),
-        (first + columns, down - lower_right),
-        (first + columns + 1, lower_right),
+        (first + right, across - lower_right),
+        (first + below, down - lower_right),
+        (first + below + right, lower_right),
     )
     return sum(ops.cast(gather_rows(table, index), "float32") * weight[..., None] for index, weight in neighbours)
+
+
+def _one_on(side: Any) -> Any:
+    """Returns the step to the next pixel of a side: 1, or 0 if it has no more than one."""
+    return min(side - 1, 1) if isinstance(side, int) else ops.minimum(side - 1, 1)
 
 
 def _stretched(image: Tensor) -> Tensor:

@@ -45,6 +45,21 @@ def test_the_image_equals_that_of_the_canvas(fit):
     np.testing.assert_allclose(ops.convert_to_numpy(image), ops.convert_to_numpy(expected), atol=0.01)
 
 
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1), (1, 2), (3, 1)])
+@pytest.mark.parametrize("traced", [False, True] if keras.backend.backend() == "tensorflow" else [False])
+def test_a_photo_one_pixel_high_or_wide_is_the_same_as_that_pixel_twice(size, traced):
+    layer = WholePhoto(image_size=(6, 5), fit="squash", least_side=80, fill="edge", stretch=False, name="whole")
+    call = layer
+    if traced:
+        import tensorflow as tf
+
+        call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    pixels = photo(*size, batch=2)
+    twice = np.repeat(np.repeat(pixels, 2 if size[0] == 1 else 1, axis=1), 2 if size[1] == 1 else 1, axis=2)
+    image, expected = (ops.convert_to_numpy(call(one)) for one in (pixels, twice))
+    np.testing.assert_allclose(image, expected, atol=0.01)
+
+
 def test_a_photo_without_detail_to_spare_does_not_change():
     pixels = photo(38, 60)
     assert halve(pixels, framing=Framing((16, 16)), least_side=8) is pixels
