@@ -27,6 +27,8 @@ class DecisionKind:
       metrics: the names of those that it improves.
       on_labels: whether it decides on the label; otherwise it changes the probabilities.
       automatic: whether it is fitted without being asked for.
+      on_prior: whether it decides also where only the frequency of each class is known: thresholds then choose the
+        grade nearest to the mean, which is the best single guess. Otherwise that is the most frequent class.
       fit: parameters float64 [P] from probabilities float64 [N, K], labels int64 [N] and the metric.
       apply: (probabilities float64 [N, K], labels int64 [N]) from probabilities float64 [N, K] and parameters.
       describe: the parameters in words.
@@ -36,6 +38,7 @@ class DecisionKind:
     metrics: frozenset[str]
     on_labels: bool
     automatic: bool
+    on_prior: bool
     fit: Callable[[np.ndarray, np.ndarray, Metric], np.ndarray]
     apply: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     describe: Callable[[np.ndarray], str]
@@ -139,6 +142,7 @@ DECISIONS: dict[str, DecisionKind] = {
         metrics=frozenset({"log_loss"}),
         on_labels=False,
         automatic=True,
+        on_prior=False,
         fit=_fit_temperature,
         apply=_apply_temperature,
         describe=lambda parameters: f"temperature {parameters[0]:.3f}, at least {parameters[1]:g}",
@@ -148,6 +152,7 @@ DECISIONS: dict[str, DecisionKind] = {
         metrics=frozenset({"qwk"}),
         on_labels=True,
         automatic=True,
+        on_prior=True,
         fit=_fit_thresholds,
         apply=_apply_thresholds,
         describe=lambda parameters: ", ".join(f"{value:.2f}" for value in parameters),
@@ -157,6 +162,7 @@ DECISIONS: dict[str, DecisionKind] = {
         metrics=frozenset({"macro_f1", "balanced_accuracy"}),
         on_labels=True,
         automatic=False,
+        on_prior=False,
         fit=_fit_offsets,
         apply=_apply_offsets,
         describe=lambda parameters: f"{np.abs(parameters).max():.2f} at most",

@@ -39,15 +39,20 @@ class Decision:
 
         Args:
           probabilities: [N, K].
-          prior_rows: whose probabilities are the frequencies of the classes, which no calibration improves.
+          prior_rows: whose probabilities are the frequencies of the classes, which no calibration improves; their label
+            is the most frequent class, except where the decision is one for them, too.
         """
+        likeliest = probabilities.argmax(axis=1)
         if self.kind == PLAIN:
-            return probabilities, probabilities.argmax(axis=1)
-        decided, labels = DECISIONS[self.kind].apply(probabilities, self.parameters)
+            return probabilities, likeliest
+        row = DECISIONS[self.kind]
+        decided, labels = row.apply(probabilities, self.parameters)
         rows = list(prior_rows)
         if rows:
             decided = decided.copy()
             decided[rows] = probabilities[rows]
+            if not row.on_prior:
+                labels[rows] = likeliest[rows]
         return decided, labels
 
 

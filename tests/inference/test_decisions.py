@@ -4,7 +4,7 @@ import pytest
 from carclf.errors import UserError
 from carclf.forms import Form
 from carclf.inference import decision_kinds, decisions
-from carclf.inference.decisions import DECISIONS, fit_decision, plan_decision, wanted_decision
+from carclf.inference.decisions import DECISIONS, Decision, fit_decision, plan_decision, wanted_decision
 from carclf.metrics import find_metric
 
 FORMS = {
@@ -108,6 +108,22 @@ def test_offsets_raise_the_f1_of_rare_classes():
     decision = fit_decision("offsets", softmax(logits), labels, metric=find_metric("macro_f1"), folds=1)
     assert decision.kind == "offsets"
     assert decision.parameters[2] > decision.parameters[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "labels"),
+    [
+        ("temperature", [2.0, 1e-6], [0, 0, 2]),
+        ("offsets", -np.log([0.6, 0.28, 0.11]), [0, 0, 2]),  # made even, the frequencies say nothing
+        ("thresholds", [0.25, 1.4], [1, 1, 2]),  # their mean grade is 0.51
+        ("plain", [], [0, 0, 2]),
+    ],
+)
+def test_a_photo_of_which_only_the_frequencies_are_known_is_answered_with_the_best_guess(kind, parameters, labels):
+    probabilities = np.array([[0.6, 0.29, 0.11], [0.6, 0.29, 0.11], [0.2, 0.1, 0.7]])
+    kept, decided = Decision(kind, np.asarray(parameters)).apply(probabilities, prior_rows=[0, 1])
+    np.testing.assert_array_equal(kept[:2], probabilities[:2])
+    assert decided.tolist() == labels
 
 
 def test_many_classes_share_one_parameter():
