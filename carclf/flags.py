@@ -165,9 +165,10 @@ def _run_check(name: str, value: object, known: Option, others: Mapping[str, obj
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns 'did you mean NAME? ' with the nearest of the known names; empty if none is near."""
-    near = difflib.get_close_matches(word.lower(), known, n=1)
-    return f"did you mean {near[0]}? " if near else ""
+    """Returns 'did you mean NAME? ' with the nearest of the known names, whatever their case; empty if none is near."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), names, n=1)
+    return f"did you mean {names[near[0]]}? " if near else ""
 
 
 def define_flags(options: type) -> flags.FlagValues:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,9 @@ from carclf.wording import counted
 )
 def test_the_words_follow_the_number(number, words, said):
     assert counted(number, *words) == said
+
+
+def test_a_long_list_is_named_by_its_first():
+    assert first_of(["a", "b", "c"], most=3) == "a, b, c"
+    assert first_of(["a", "b", "c"], most=2) == "a, b, …"
+    assert first_of([]) == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from carclf.data.manifest import LabelPatch, Manifest
 from carclf.errors import UserError
 from carclf.storage import copies
+from carclf.wording import first_of
 
 COLUMNS = ("id", "class")
 
@@ -38,8 +39,7 @@ def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
             raise UserError(f"{path}, line {line}: the data set has no training photo {photo!r}: remove the line.")
         if name not in known:
             raise UserError(
-                f"{path}, line {line}: there is no class {name!r}: write one of {', '.join(manifest.class_names[:10])}"
-                f"{', …' if manifest.class_count > 10 else ''}."
+                f"{path}, line {line}: there is no class {name!r}: write one of {first_of(manifest.class_names)}."
             )
         if rows[photo] in labels:
             raise UserError(f"{path}, line {line}: the photo {photo!r} has an earlier line: keep one of the two.")

@@ -10,6 +10,7 @@ from carclf.forms import Form, kind_of
 from carclf.metrics import Metric, choose_metric, find_metric
 from carclf.metrics.table import AUTO
 from carclf.runs import Member, Run
+from carclf.wording import first_of
 
 
 def check_classes(loaded: Sequence[Run], manifest: Manifest) -> None:
@@ -21,8 +22,9 @@ def check_classes(loaded: Sequence[Run], manifest: Manifest) -> None:
     for run in loaded:
         if run.class_map_sha256 != manifest.class_map_sha256:
             raise UserError(
-                f"The run {run.directory} was trained on {len(run.class_names)} classes ({_some(run.class_names)}), "
-                f"but the data set {manifest.directory} has {manifest.class_count} ({_some(manifest.class_names)}): "
+                f"The run {run.directory} was trained on {len(run.class_names)} classes "
+                f"({first_of(run.class_names, most=3)}), but the data set {manifest.directory} has "
+                f"{manifest.class_count} ({first_of(manifest.class_names, most=3)}): "
                 "use the data set of the run, or train on this one."
             )
 
@@ -109,7 +111,3 @@ def metric_of(name: str, *, members: Sequence[Member], form: Form | None) -> Met
 
 def _folds(member: Member) -> str:
     return f"fold{'s' * (len(member.folds) > 1)} {', '.join(map(str, member.folds))}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -1,12 +1,13 @@
 """Class weights, for a data set with rare classes."""
 
-import difflib
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from carclf.errors import UserError
+from carclf.flags import did_you_mean
+from carclf.wording import first_of
 
 NONE, BALANCED = "none", "balanced"
 WORDS = ("", NONE, BALANCED)
@@ -49,13 +50,12 @@ def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Sequen
         return np.ones(len(class_names))
     if word == BALANCED:
         return balanced_class_weights(counts)
-    weights = np.ones(len(class_names))
+    weights, label_of = np.ones(len(class_names)), {name: label for label, name in enumerate(class_names)}
     for name, weight in _parse_items(word).items():
-        if name not in class_names:
-            near = difflib.get_close_matches(name, class_names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {', '.join(class_names)}.")
-        weights[list(class_names).index(name)] = weight
+        if name not in label_of:
+            hint = did_you_mean(name, class_names)
+            raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {first_of(class_names)}.")
+        weights[label_of[name]] = weight
     if not weights.any():
         raise UserError("--class_weights gives every class weight 0, so nothing would be learnt: raise at least one.")
     return weights

@@ -1,6 +1,5 @@
 """The table of losses: logits and soft targets to one number per photo."""
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,7 @@ import keras
 from keras import ops
 
 from carclf.errors import UserError
+from carclf.flags import did_you_mean
 
 # Lower limit of the doubt 1 − p: powers below 1 have no finite slope at 0.
 SMALLEST_DOUBT = 1e-7
@@ -67,8 +67,7 @@ def build_loss(name: str, *, focal_gamma: float = 2.0) -> keras.losses.Loss:
       UserError: the name is unknown, or γ is out of range.
     """
     if name not in LOSSES:
-        near = difflib.get_close_matches(name.lower(), LOSSES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name, LOSSES)
         raise UserError(f"There is no loss {name!r}: {hint}Known are {', '.join(LOSSES)}.")
     if not 0.0 <= focal_gamma < math.inf:
         raise UserError(f"--focal_gamma is {focal_gamma}: give a number of at least 0, such as 2.")

@@ -1,12 +1,12 @@
 """The table of optimizers, and the options of all of them: weight decay, clipping, EMA of the weights."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from carclf.errors import UserError
+from carclf.flags import did_you_mean
 from carclf.model.schedules import Factor, Schedule
 
 if TYPE_CHECKING:  # options are checked against the table, which must not wait for Keras
@@ -177,8 +177,7 @@ def scaled_learning_rate(learning_rate: float, *, batch_size: int, reference_bat
 
 def _find(name: str) -> OptimizerRow:
     if name not in OPTIMIZERS:
-        near = difflib.get_close_matches(name.lower(), OPTIMIZERS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name, OPTIMIZERS)
         raise UserError(f"There is no optimizer {name!r}: {hint}Known are {', '.join(OPTIMIZERS)}.")
     return OPTIMIZERS[name]
 

@@ -1,7 +1,6 @@
 """The table of learning-rate schedules: functions of the step, for plain Python and for a compiled train step."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from carclf.errors import UserError
+from carclf.flags import did_you_mean
 
 PUBLISHED_CONSTANT_EPOCHS = 5  # Source: the 2020 notebook as published: lr * tf.math.exp(decay_rate) from epoch 5 on
 PUBLISHED_DECAY_RATE = -0.05
@@ -193,8 +193,7 @@ def build_schedule(
       UserError: the name is unknown, a value is out of range, or a schedule that rises by itself has a warm-up.
     """
     if name not in SCHEDULES:
-        near = difflib.get_close_matches(name, SCHEDULES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name, SCHEDULES)
         raise UserError(f"There is no schedule {name!r}: {hint}Known are {', '.join(SCHEDULES)}.")
     checks = {
         f"the learning rate is {learning_rate}: give a number above 0": 0.0 < learning_rate < math.inf,

@@ -39,7 +39,7 @@ def test_valid_texts(text, expected):
     [
         ("balance", "has 'balance': give none, balanced, or NAME:WEIGHT"),
         ("Lada Niva:2,", "has '': give none"),
-        ("Lada niva:2", "names the class 'Lada niva': did you mean 'Lada Niva'"),
+        ("Lada niva:2", r"names the class 'Lada niva': did you mean Lada Niva\?"),
         ("Audi:2", "'Audi': Known are Lada 2107, Lada Niva, VW: Passat"),
         ("Lada Niva:x", "gives 'Lada Niva' the weight 'x': give a number of at least 0"),
         ("Lada Niva:-1", "the weight '-1'"),
@@ -51,6 +51,14 @@ def test_valid_texts(text, expected):
 def test_other_texts_are_refused(text, message):
     with pytest.raises(UserError, match=message):
         parse_class_weights(text, NAMES, counts=COUNTS)
+
+
+def test_of_many_classes_the_first_are_named():
+    names = [f"class {label}" for label in range(20_000)]
+    weights = parse_class_weights("class 19999:3", names, counts=[1] * 20_000)
+    assert (weights[19_999], weights.sum()) == (3.0, 20_002.0)
+    with pytest.raises(UserError, match=r"'van': Known are class 0, .*class 9, …\.$"):
+        parse_class_weights("van:3", names, counts=[1] * 20_000)
 
 
 @pytest.mark.parametrize("counts", [[], [3, 0]])
