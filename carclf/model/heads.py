@@ -23,11 +23,6 @@ class Head:
     pooling: Pooling = "mean"
     hidden: bool = False
 
-    @property
-    def keeps_positions(self) -> bool:
-        """Whether its pooling learns, so that kept features are feature maps and not their means."""
-        return self.pooling != "mean"
-
 
 HEADS: dict[str, Head] = {
     "notebook": Head(hidden=True),  # the 2020 notebook's
