@@ -28,7 +28,7 @@ class HostSlice:
     hosts: int = 1
 
     def of(self, indices: np.ndarray) -> np.ndarray:
-        """Returns this host's slice of [..., B]: consecutive photos, so that pairs stay together."""
+        """Returns int [..., B / hosts], this host's slice of int [..., B]: consecutive photos, so that pairs stay."""
         return np.split(indices, self.hosts, axis=-1)[self.host]
 
 

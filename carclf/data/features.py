@@ -67,7 +67,16 @@ def feature_batches(
 def ordered_feature_batches(
     features: np.ndarray, *, manifest: Manifest, shards: Sequence[Shard], batch_size: int
 ) -> tf.data.Dataset:
-    """Returns every photo once in the order of the shards, the last batch padded with zeros of weight 0."""
+    """Returns every photo once in the order of the shards: (features float32 [B, …], target and weight as in training).
+
+    The last batch is padded with zeros of weight 0.
+
+    Args:
+      features: float [N, …], of every photo of `shards` in their order.
+      manifest: the data set.
+      shards: of the validation photos.
+      batch_size: photos per batch.
+    """
     index = read_index(manifest)
     labels = index[select(manifest, index, shards)]["label"]
 

@@ -115,7 +115,8 @@ def _log_odds(logits: Any) -> Any:
     return ops.log(ops.maximum(powers, 1e-30)) - ops.log(ops.maximum(others, 1e-30))
 
 
-# Name of a tally → its shape (K classes, B bins of scores), and the counts of a batch: logits, labels, weights.
+# Name of a tally → its shape (K classes, B bins of scores), and the function that counts a batch of N photos: from
+# logits float32 [N, K], labels int [N] and weights float32 [N] it returns float32 of that shape.
 TALLIES: dict[str, tuple[tuple[str | int, ...], Callable[[Any, Any, Any], Any]]] = {
     "class_counts": ((3, "K"), _class_counts),
     "grades": ((3, "K"), _grades),
