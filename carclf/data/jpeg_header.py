@@ -121,6 +121,8 @@ def read_header(raw: bytes) -> JpegHeader:
         if marker == _EOI or start + 2 > len(raw):
             break
         if 0xD0 <= marker <= 0xD8 or marker == _TEM:  # these have no length
+            if marker == _TEM:  # allowed anywhere, and read by libjpeg, but not by Pillow
+                walk.edits.append((found.start(), start, b""))
             at = start
             continue
         at = start + max(raw[start] << 8 | raw[start + 1], 2)

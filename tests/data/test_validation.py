@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from carclf.data import validation
 from carclf.data.decoder import decode
-from carclf.data.validation import ENCODED, KEPT, QUALITY, Stored, UnusableError, validate_photo
+from carclf.data.validation import CORRECTED, ENCODED, KEPT, QUALITY, Stored, UnusableError, validate_photo
 from tests.convert.inputs import decoded, drawn, encoded, opened
 from tests.data.files_of_kinds import IMAGE, KINDS, PICTURE, REFUSED, chunk, frame_only, picture
 
@@ -380,6 +380,21 @@ def test_of_an_animation_the_first_frame_is_stored(kind):
 )
 def test_what_is_no_photo_is_refused_with_its_reason(raw, reason):
     assert reason in refused(raw)
+
+
+@pytest.mark.parametrize("marker", [b"\xff\x01", b"\xff\xff\x01", b"\xff\x01\xff\x01"])
+def test_a_marker_that_pillow_does_not_know_is_taken_out(marker):
+    assert refused_by_pillow(BASELINE[:2] + marker + BASELINE[2:])
+    stored, _ = validated(BASELINE[:2] + marker + BASELINE[2:])
+    assert (stored.how, stored.encoded) == (CORRECTED, BASELINE)
+
+
+def refused_by_pillow(raw: bytes) -> bool:
+    try:
+        opened(raw)
+    except UnidentifiedImageError:
+        return True
+    return False
 
 
 def decoded_or_none(raw: bytes) -> np.ndarray | None:
