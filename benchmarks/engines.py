@@ -1,6 +1,6 @@
 """Predicting on a CPU by each engine beside Keras: the whole command, and bare passes over images in memory.
 
-The control is the same with --engine=keras, in turn with the others; medians count. On a shared machine, processor
+The control is the same with --engine=keras, alternating with the others; medians count. On a shared machine, processor
 seconds tell more than seconds. The largest difference of a probability from Keras's is printed. With --before, another
 checkout draws the same photos and trains the same step, and its command is the control of the commands.
 Example: python benchmarks/engines.py --backbone=mobilenet_v2 --weights=mobilenet_v2.weights.h5 --json=engines.json"""
@@ -39,7 +39,7 @@ class EnginesOptions(Options):
     image_size: int = option(224, "Pixels per side.", low=1)
     batch_size: int = option(32, "Photos per step.", low=1)
     repeats: int = option(5, "How often each is measured.", low=1)
-    before: str = option("", "Another checkout of carclf, whose whole command is measured in turn.", path=True)
+    before: str = option("", "Another checkout of carclf, whose whole command is measured alternately.", path=True)
     commands: bool = option(True, "Also run the whole command; else only bare passes.")
     json: str = option("", "Also write the figures to this file.")
 

@@ -1,6 +1,6 @@
 """What predicting in ten views costs beside ten bare forward passes, how often photos are decoded, and memory.
 
-The control is the classifier alone on images that are ready in memory, in turn with ours. Memory is that of the whole
+The control is the classifier alone on images that are ready in memory, alternating with ours. Memory is that of the whole
 command at two numbers of photos and of views.
 Example: python benchmarks/predict.py --photos=64 --json=predict.json"""
 
@@ -37,7 +37,7 @@ class PredictBenchmarkOptions(Options):
     backbone: str = same_option(TrainOptions, "backbone", default="efficientnet_b0")
     image_size: int = option(224, "Pixels per side.", low=1)
     batch_size: int = option(32, "Photos per step.", low=1)
-    repeats: int = option(3, "How often both are timed, in turn; the least time of each counts.", low=1)
+    repeats: int = option(3, "How often both are timed, alternately; the least time of each counts.", low=1)
     memory: bool = option(True, "Also run the whole command and watch its memory.")
     device: str = option("cpu", "cpu or gpu.", choices=("cpu", "gpu"))
     json: str = option("", "Also write the figures to this file.")

@@ -1,7 +1,7 @@
 """What a probe costs: its features beside a bare forward pass, and the whole command beside fine-tuning one backbone.
 
 The features of all training photos and of their mirror images are computed as `carclf.probe` does; the control sends as
-many ready images through the same network, in turn with it, each with its own compilation. Then the commands: the
+many ready images through the same network, alternating with it, each with its own compilation. Then the commands: the
 probe of --backbones, with nothing kept, and head and all layers of the first of them, both timed to their end.
 Example: python benchmarks/probe.py --data=data/cars --backbones=efficientnet_lite0,efficientnet_lite2@224"""
 
@@ -39,7 +39,7 @@ class ProbeBenchmarkOptions(Options):
     backbones: str = option("efficientnet_lite0", "As in carclf.probe; the first is fine-tuned.")
     batch_size: int = option(32, "Photos per step.", low=1)
     epochs: int = option(14, "Epochs of the fine-tuning.", low=HEAD_EPOCHS + 1)
-    repeats: int = option(3, "How often features and bare passes are timed, in turn.", low=1)
+    repeats: int = option(3, "How often features and bare passes are timed, alternately.", low=1)
     commands: bool = option(True, "Also run the commands; else only features and bare passes.")
     json: str = option("", "Also write the figures to this file.")
 

@@ -1,7 +1,7 @@
 """Measures the server under load: requests per second and 95th percentile, against bare calls of the same network.
 
 Its runs have almost random weights, from one step on drawn photos: their values do not change the time. With --before,
-another checkout trains runs of its own on the same photos, and its server is asked in turn with this one.
+another checkout trains runs of its own on the same photos, and its server is asked alternately with this one.
 Example: python benchmarks/serve.py --backbones=mobilenet_v2,efficientnet_b0 --clients=8 --json=serve.json"""
 
 import dataclasses
@@ -59,7 +59,7 @@ class ServeBenchmarkOptions(Options):
     seconds: float = option(10.0, "How long each is asked.", above=0)
     photos: int = option(80, "Drawn photos, of 640x480.", low=1)
     repeats: int = option(1, "How often each server is asked.", low=1)
-    before: str = option("", "Another checkout of carclf, whose server is asked in turn.", path=True)
+    before: str = option("", "Another checkout of carclf, whose server is asked alternately.", path=True)
     device: str = option("cpu", "Device that serves.", choices=("auto", "cpu", "gpu", "tpu"))
     json: str = option("", "Also write the figures to this file.")
 

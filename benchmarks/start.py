@@ -55,7 +55,7 @@ class StartOptions(Options):
     data: str = option("", "Data set of which a training takes its first step; none measures no first step.", path=True)
     backbone: str = option("efficientnet_b0", "Backbone of that training, all of whose layers learn.")
     image_size: int = option(224, "Pixels per side of its images.", low=1)
-    before: str = option("", "Another checkout of carclf, whose start and first step are measured in turn.", path=True)
+    before: str = option("", "Another checkout of carclf, measured alternately with this one.", path=True)
     compiling: bool = option(True, "Also measure how long Render compiles.")
     json: str = option("", "Also write the figures to this file.")
 

@@ -91,7 +91,7 @@ def training_batches(
         bool(parsed.mixes and batch_size % 2),
         f"{parsed.spec} mixes pairs and batch_size is {batch_size}: make it even.",
     )
-    _refuse(not 0.0 <= label_smoothing < 1.0, f"label_smoothing is {label_smoothing}: give a share in [0, 1).")
+    _refuse(not 0.0 <= label_smoothing < 1.0, f"label_smoothing is {label_smoothing}: give a fraction in [0, 1).")
     _refuse(initial_epoch < 0, f"initial_epoch is {initial_epoch}: give 0 or more.")
     _require("tensorflow")
     _leave_gpus_to_jax()
@@ -277,7 +277,7 @@ def build_schedule(
     """
     from carclf.model import schedules
 
-    _refuse(name == "plateau", "plateau follows a metric and no step: use keras.callbacks.ReduceLROnPlateau.")
+    _refuse(name == "plateau", "plateau follows a metric, not the step: use keras.callbacks.ReduceLROnPlateau.")
     schedule = schedules.build_schedule(
         name,
         learning_rate=learning_rate,

@@ -186,8 +186,8 @@ def _flagfile_lines(path: Path) -> list[str]:
         if line and not line.startswith(("-", *COMMENTS)):
             shown = line if line.isprintable() and len(line) <= WIDEST_NAMES else f"{line[:WIDEST_NAMES]!a}…"
             raise UserError(
-                f"Line {number} of the flag file {path} is no option ({shown}): write --name=value, or begin a comment "
-                "with #."
+                f"Line {number} of the flag file {path} is not an option ({shown}): write --name=value, or begin a "
+                "comment with #."
             )
     return [line for line in lines if line.startswith("-")]
 

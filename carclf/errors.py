@@ -79,8 +79,8 @@ def full_disk(error: BaseException, *, path: str = "") -> str | None:
         else:
             continue
         return (
-            f"{path or 'A file'} could not be written ({reason}): {_REMEDIES.get(reason, 'free space there')}, and run "
-            "the same command again; what was written before is whole."
+            f"{path or 'A file'} could not be written ({reason}): {_REMEDIES.get(reason, 'free some space there')}, "
+            "and run the same command again; what was written before is whole."
         )
     return None
 

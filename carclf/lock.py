@@ -196,7 +196,7 @@ def _take(file: Path, holder: Mapping[str, Any], *, option: str) -> bool:
     except OSError as error:
         raise UserError(
             f"The folder {file.parent} cannot be written ({os.strerror(error.errno or 0)}): choose another {option}, "
-            "or make it writable and free space."
+            "or make it writable and free some space."
         ) from None
     return True
 

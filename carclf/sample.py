@@ -75,7 +75,7 @@ def main(options: SampleOptions) -> None:
             )
     except OSError as error:
         raise UserError(
-            f"{output} could not be written ({error.strerror}): free space, or give another folder."
+            f"{output} could not be written ({error.strerror}): free some space, or give another folder."
         ) from None
     made = output / dataset.ZIP_FILE if options.zip else output
     print(f"{made}: {len(train):,} training and {len(test):,} test photos; true labels in {output / 'solution.csv'}.")

@@ -23,7 +23,7 @@ def parse_profile_steps(text: str) -> tuple[int, int] | None:
     if not (
         len(numbers) == 2 and all(number.isdecimal() for number in numbers) and 1 <= int(numbers[0]) <= int(numbers[1])
     ):
-        raise UserError(f"--profile_steps={text} is no pair of steps: write the first and the last, such as 10,20.")
+        raise UserError(f"--profile_steps={text} is not a pair of steps: write the first and the last, such as 10,20.")
     return int(numbers[0]), int(numbers[1])
 
 
@@ -456,7 +456,7 @@ class TrainOptions(Options):
         super().__post_init__()
         if self.plan and not self.budget:
             raise UserError("--budget is missing: say how much time --plan may use, such as --budget=9h.")
-        refuse(bool(self.budget) and not self.plan, "budget", self.budget, "it is for --plan")
+        refuse(bool(self.budget) and not self.plan, "budget", self.budget, "it needs --plan")
         first_size, last_size = parse_image_sizes(self.image_size)
         refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"--epochs={self.epochs} is less")
         averages = self.swa_epochs > 0 and self.ema_momentum > 0
@@ -466,15 +466,22 @@ class TrainOptions(Options):
             needs = "it needs --unfreeze=head, and kept features: --keep_features or --feature_views"
             refuse(self.unfreeze != "head" or not kept, "head_start", "regression", needs)
         if self.feature_views:
-            refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it is for --unfreeze=head")
-            refuse(self.augment_validation, "feature_views", self.feature_views, "it is not for --augment_validation")
-            refuse(first_size != last_size, "feature_views", self.feature_views, "it is for one --image_size")
+            refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it needs --unfreeze=head")
+            refuse(
+                self.augment_validation,
+                "feature_views",
+                self.feature_views,
+                "it does not work with --augment_validation",
+            )
+            refuse(first_size != last_size, "feature_views", self.feature_views, "it needs a single --image_size")
         refuse(not 0 <= self.host < self.num_hosts, "host", self.host, f"it must be below --num_hosts={self.num_hosts}")
         if self.num_hosts > 1:
             refuse(not self.coordinator, "num_hosts", self.num_hosts, "--coordinator must say where host 0 is reached")
             for name in ("find_lr", "feature_views", "swa_epochs"):
-                refuse(bool(getattr(self, name)), name, getattr(self, name), "it is for one host: do it there first")
-            refuse(first_size != last_size, "num_hosts", self.num_hosts, "it is for one --image_size")
+                refuse(
+                    bool(getattr(self, name)), name, getattr(self, name), "it needs a single host: do it there first"
+                )
+            refuse(first_size != last_size, "num_hosts", self.num_hosts, "it needs a single --image_size")
         if self.resume_from:
             refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run would start again")
-            refuse(bool(self.stages), "resume_from", self.resume_from, "it is for one stage: use --stage=NAME")
+            refuse(bool(self.stages), "resume_from", self.resume_from, "it needs a single stage: use --stage=NAME")

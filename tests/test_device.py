@@ -159,7 +159,10 @@ def test_a_tpu_is_known_by_what_it_is_on_the_bus(vendor, model, present, monkeyp
     [
         ({"host": 1}, "--host=1 is not possible: it must be below --num_hosts=1"),
         ({"num_hosts": 2}, "--num_hosts=2 is not possible: --coordinator must say where host 0 is reached"),
-        ({"num_hosts": 2, "coordinator": "a:1", "swa_epochs": 2}, "--swa_epochs=2 is not possible: it is for one host"),
+        (
+            {"num_hosts": 2, "coordinator": "a:1", "swa_epochs": 2},
+            "--swa_epochs=2 is not possible: it needs a single host",
+        ),
     ],
 )
 def test_options_of_hosts_that_cannot_be(options, said):

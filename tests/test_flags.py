@@ -218,7 +218,7 @@ def test_impossible_options_are_refused_with_their_value(name, value, rule):
         ({"warmup_epochs": 3.0, "epochs": 3}, "the warm-up takes 3.0 of 3 epochs"),
         ({"backbone": "xception", "image_size": "64"}, "xception needs images of at least 71x71 pixels, not 64x64"),
         ({"backbone": "xception", "image_size": "64-128"}, "xception needs images of at least 71x71"),
-        ({"profile_steps": "20,10"}, "--profile_steps=20,10 is no pair of steps"),
+        ({"profile_steps": "20,10"}, "--profile_steps=20,10 is not a pair of steps"),
     ],
     ids=str,
 )

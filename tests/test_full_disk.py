@@ -33,7 +33,10 @@ FLUSH = "{{node /job:localhost/device:CPU:0}} /runs/a/events.v2; No space left o
             OSError(errno.EFBIG, "x"),
             "A file could not be written (File too large): raise the limit on the size of a file (",
         ),
-        (OSError(errno.EDQUOT, "x", "a.png"), "a.png could not be written (Disk quota exceeded): free space there,"),
+        (
+            OSError(errno.EDQUOT, "x", "a.png"),
+            "a.png could not be written (Disk quota exceeded): free some space there,",
+        ),
         (OSError(errno.EROFS, "x", "a.png"), "a.png could not be written (Read-only file system): make it writable,"),
         (OSError(HDF5 + "error message = 'No space left on device')"), "A file could not be written (No space left"),
         (RuntimeError(FLUSH), "/runs/a/events.v2 could not be written (No space left on device)"),

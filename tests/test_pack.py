@@ -298,7 +298,7 @@ def test_a_folder_that_fills_meanwhile_is_kept(packed, monkeypatch, tmp_path):
     [
         ({"run": "none"}, "There is no run folder .*none: "),
         ({"run": "one,one"}, "Two runs in --run are called one: rename the folder of one."),
-        ({"extras": "exprot"}, r"--extras=exprot is no extra of carclf: did you mean export\? Known are cpu, gpu"),
+        ({"extras": "exprot"}, r"--extras=exprot is not an extra of carclf: did you mean export\? Known are cpu, gpu"),
         ({"stages": "nowhere"}, "There is no stage 'nowhere': "),
         (
             {"stages": "b3_300_head"},

@@ -165,7 +165,7 @@ def test_a_sample_that_does_not_fit_is_refused_before_anything_is_predicted(
 def test_the_form_is_refused_where_photos_are_only_shown():
     with pytest.raises(UserError, match="--positive=5 is not possible: --photo predicts without a data set"):
         PredictOptions(photo="a.jpg", run="one", positive="5")
-    with pytest.raises(UserError, match="--form=cells is no form"):
+    with pytest.raises(UserError, match="--form=cells is not a form"):
         PredictOptions(run="one", data="data", form="cells")
 
 

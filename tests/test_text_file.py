@@ -29,10 +29,13 @@ def test_the_first_line_counts_after_a_byte_order_mark(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"--epochs=3\nbatch_size=4\n", "Line 2 of the flag file PATH is no option (batch_size=4): write --name=value"),
-        (b"epochs 3", "Line 1 of the flag file PATH is no option (epochs 3): write"),
-        ("—epochs=3".encode(), "Line 1 of the flag file PATH is no option (—epochs=3): write"),
-        (b"\x1b[31m" * 9, r"Line 1 of the flag file PATH is no option ('\x1b[31m"),
+        (
+            b"--epochs=3\nbatch_size=4\n",
+            "Line 2 of the flag file PATH is not an option (batch_size=4): write --name=value",
+        ),
+        (b"epochs 3", "Line 1 of the flag file PATH is not an option (epochs 3): write"),
+        ("—epochs=3".encode(), "Line 1 of the flag file PATH is not an option (—epochs=3): write"),
+        (b"\x1b[31m" * 9, r"Line 1 of the flag file PATH is not an option ('\x1b[31m"),
         (b"--run=\xe9\n", "The flag file PATH is not UTF-8 text (at byte 6): save it as UTF-8."),
         (
             "--epochs=3".encode("utf-16-le"),

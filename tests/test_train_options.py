@@ -229,7 +229,7 @@ def test_images_grow_over_the_epochs_and_the_last_size_is_evaluated(grown_and_se
     assert run.metrics["best_epoch"] in (2, 3)
     best = grown.history.val_accuracy[run.metrics["best_epoch"] - 1]
     assert run.metrics["val_accuracy"] == pytest.approx(best)
-    with pytest.raises(UserError, match="--feature_views=1 is not possible: it is for one --image_size"):
+    with pytest.raises(UserError, match="--feature_views=1 is not possible: it needs a single --image_size"):
         fit("grown_features", image_size="32-48", feature_views=1, unfreeze="head")
 
 
@@ -496,9 +496,11 @@ def test_a_head_starts_from_a_regression_which_stays_if_no_epoch_is_better(fit, 
 
 
 def test_kept_features_are_refused_where_they_would_not_be_the_photos(fit, home):
-    with pytest.raises(UserError, match="--feature_views=1 is not possible: it is for --unfreeze=head"):
+    with pytest.raises(UserError, match="--feature_views=1 is not possible: it needs --unfreeze=head"):
         TrainOptions(feature_views=1)
-    with pytest.raises(UserError, match="--feature_views=1 is not possible: it is not for --augment_validation"):
+    with pytest.raises(
+        UserError, match="--feature_views=1 is not possible: it does not work with --augment_validation"
+    ):
         TrainOptions(feature_views=1, unfreeze="head", augment_validation=True)
     said = r"--feature_views=1 keeps features of single photos, and --augment=mixup\(0.2\) mixes photos: leave one"
     with pytest.raises(UserError, match=said):

@@ -33,7 +33,7 @@ def check_pattern(text: str) -> None:
     try:
         groups = re.compile(text).groups
     except re.error as error:
-        raise UserError(f"--label_pattern={text} is no regular expression ({error}): correct it.") from None
+        raise UserError(f"--label_pattern={text} is not a regular expression ({error}): correct it.") from None
     if not groups:
         raise UserError(f"--label_pattern={text} has no group: put the class in parentheses, as in '(cat|dog)\\.\\d+'.")
 

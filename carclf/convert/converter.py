@@ -65,8 +65,8 @@ def convert(options: ConvertOptions) -> Manifest | None:
     except OSError as error:
         path = f" {error.filename}" if error.filename else ""
         raise UserError(
-            f"The conversion stopped at{path} ({error.strerror or error}): free space or fix it, then run the same "
-            "command again; finished shards are kept."
+            f"The conversion stopped at{path} ({error.strerror or error}): free some space or fix it, then run the "
+            "same command again; finished shards are kept."
         ) from None
 
 

@@ -110,8 +110,8 @@ def check_space(directory: str, needed: int) -> None:
     free = shutil.disk_usage(present).free
     if free < needed + SPARE_BYTES:
         raise UserError(
-            f"{directory} needs {(needed + SPARE_BYTES) / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: free space, or "
-            "choose another --output."
+            f"{directory} needs {(needed + SPARE_BYTES) / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: free some "
+            "space, or choose another --output."
         )
 
 

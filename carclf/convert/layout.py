@@ -54,7 +54,7 @@ def _note_other_files(tree: Tree, findings: Findings) -> None:
     maps = [e.path for e in tree.entries if "/" not in e.path and e.path.lower().endswith(".json")]
     others = sorted({entry.path for entry in tree.entries} - {*known, *maps})
     if others:
-        count = counted(len(others), "file is no photo", "files are no photos")
+        count = counted(len(others), "file is not a photo", "files are not photos")
         findings.notes.append(f"{count}, left out: {named(others)}.")
 
 
@@ -129,7 +129,7 @@ class _Reading:
             tests = as_tests(inside) + [photo for photo in tests if photo.entry.path not in known]
         if inside:
             self.findings.notes.append(
-                f"{len(inside):,} photos of {labels.shown} lie below a folder of test photos, so they are no training "
+                f"{len(inside):,} photos of {labels.shown} lie below a folder of test photos, so they are not training "
                 f"photos: {named([photo.entry.path for photo in inside])}."
             )
         return train, tests

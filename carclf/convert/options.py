@@ -174,7 +174,7 @@ class ConvertOptions(Options):
         if self.sample and self.test_csv:
             raise UserError("--sample and --test_csv are the same: give one of them.")
         if self.labels and self.label_pattern:
-            raise UserError("--labels and --label_pattern both say the classes: give one of them.")
+            raise UserError("--labels and --label_pattern both give the classes: give one of them.")
         if self.group_column and self.split != STRATIFIED:
             raise UserError("--group_column and --split=first_files exclude each other: give one of them.")
         if self.keep_folds and self.split != STRATIFIED:

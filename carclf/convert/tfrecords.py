@@ -47,7 +47,9 @@ def _embedded(record: bytes, *, shown: str, otherwise: str) -> Embedded:
     try:
         features = examples.parse_example(record)
     except ValueError as error:
-        raise UserError(f"{shown} holds records that are no tf.train.Example ({error}): give other files.") from None
+        raise UserError(
+            f"{shown} holds records that are not tf.train.Example messages ({error}): give other files."
+        ) from None
     start, end = _photo(record, features, shown=shown)
     text = _text(record, features, TEXT_FEATURES)
     photo = RecordPhoto(

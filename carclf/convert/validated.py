@@ -124,7 +124,7 @@ def stop_if_bad(options: ConvertOptions, validated: Validated) -> None:
         )
     if not any(photo.split == "train" for photo in validated.photos):
         raise UserError(
-            f"None of the training photos of {options.input} can be used: the reasons stand above, and with "
+            f"None of the training photos of {options.input} can be used: the reasons are above, and with "
             "--on_bad=fail all of them are listed."
         )
 

@@ -108,6 +108,6 @@ def check_room(spool: str, size: int, *, shown: str) -> None:
     free = shutil.disk_usage(spool).free
     if free < size + SPARE_BYTES:
         raise UserError(
-            f"Unpacking {shown} needs {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free in the output: free space, "
-            "or unpack it elsewhere and give that folder."
+            f"Unpacking {shown} needs {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free in the output: free some "
+            "space, or unpack it elsewhere and give that folder."
         )

@@ -279,13 +279,13 @@ def from_json(content: bytes, *, directory: str) -> Manifest:
 def _check_version(version: int, path: str) -> None:
     if version > FORMAT_VERSION:
         raise UserError(
-            f"{path} has format {version}, but this carclf reads only up to {FORMAT_VERSION}: update carclf, or "
-            "convert the photos again with this one and --overwrite."
+            f"{path} has format {version}, but this version of carclf reads only up to {FORMAT_VERSION}: update "
+            "carclf, or convert the photos again with this one and --overwrite."
         )
     if version < FORMAT_VERSION:
         raise UserError(
-            f"{path} has the older format {version}, but this carclf reads {FORMAT_VERSION}: convert the photos "
-            "again with --overwrite."
+            f"{path} has the older format {version}, but this version of carclf reads {FORMAT_VERSION}: convert the "
+            "photos again with --overwrite."
         )
 
 

@@ -152,7 +152,7 @@ def _rows(path: Path, frame: pd.DataFrame, manifest: Manifest) -> tuple[dict[int
             raise UserError(f"{where}: the photo {photo!r} has an earlier line: {ADVICE}.")
         labels[row], confidences[row] = label_of[name], _confidence(confidence)
         if not 0 < confidences[row] <= 1:
-            raise UserError(f"{where}: {confidence!r} is no confidence above 0 and at most 1: {ADVICE}.")
+            raise UserError(f"{where}: {confidence!r} is not a confidence above 0 and at most 1: {ADVICE}.")
     if not labels:
         raise UserError(f"The pseudo-labels {path} name no photo: {ADVICE} and a lower --pseudo_confidence.")
     return labels, confidences

@@ -52,7 +52,7 @@ class FormKind:
         raise NotImplementedError
 
     def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
-        """Returns what is wrong with the cells of a photo, as a clause such as "'x' is no class"; empty if nothing."""
+        """Returns what is wrong with the cells of a photo, a clause such as "'x' is not a class"; empty if nothing."""
         raise NotImplementedError
 
     def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:

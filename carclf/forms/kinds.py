@@ -21,5 +21,7 @@ def kind_of(form: Form) -> FormKind:
       UserError: there is none: the data set is from a newer carclf.
     """
     if form.kind not in FORMS:
-        raise UserError(f"The data set asks for the form {form.kind!r}, which this carclf does not know: update it.")
+        raise UserError(
+            f"The data set asks for the form {form.kind!r}, which this version of carclf does not know: update it."
+        )
     return FORMS[form.kind]

@@ -41,7 +41,7 @@ class Label(FormKind):
 
     def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns that the cell is no class."""
-        return "" if cells[0] in class_labels else f"{cells[0]!r} is no class"
+        return "" if cells[0] in class_labels else f"{cells[0]!r} is not a class"
 
     def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns the cell."""
@@ -93,7 +93,7 @@ class Ranking(FormKind):
         """Returns that a label is no class, comes twice, or is one too many."""
         found = cells[0].split(form.separator)
         if unknown := [label for label in found if label not in class_labels]:
-            return f"{unknown[0]!r} is no class"
+            return f"{unknown[0]!r} is not a class"
         if len(set(found)) != len(found):
             return f"{cells[0]!r} names a class twice"
         return "" if len(found) <= form.k else f"{cells[0]!r} holds more than {form.k} labels"

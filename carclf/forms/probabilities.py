@@ -64,7 +64,7 @@ class Probability(FormKind):
 
     def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns that the cell is no probability."""
-        return "" if is_fraction(cells[0]) else f"{cells[0]!r} is no number between 0 and 1"
+        return "" if is_fraction(cells[0]) else f"{cells[0]!r} is not a number between 0 and 1"
 
     def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns the positive class from 0.5 on, else the other."""
@@ -121,7 +121,7 @@ class Probabilities(FormKind):
         """Returns that a cell is no probability, or that the row does not sum to 1."""
         wrong = next((cell for cell in cells if not is_fraction(cell)), None)
         if wrong is not None:
-            return f"{wrong!r} is no number between 0 and 1"
+            return f"{wrong!r} is not a number between 0 and 1"
         total = sum(float(cell) for cell in cells)
         return "" if abs(total - 1.0) <= SUM_TOLERANCE else f"its probabilities sum to {total:.4f}"
 

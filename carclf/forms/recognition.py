@@ -30,7 +30,7 @@ def parse_form(text: str) -> tuple[str, int]:
     found = _NAME.fullmatch(text)
     kind, k = (found[1], int(found[2] or 0)) if found else ("", 0)
     if kind not in (AUTO, *FORMS) or (found and found[2] is not None and (kind != "ranking" or k < 1)):
-        raise UserError(f"--form={text} is no form: choose auto, {', '.join(FORMS)}, or such as 'ranking(5)'.")
+        raise UserError(f"--form={text} is not a form: choose auto, {', '.join(FORMS)}, or for example 'ranking(5)'.")
     return kind, k
 
 

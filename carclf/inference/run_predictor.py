@@ -66,7 +66,8 @@ class Predictor:
         """
         if isinstance(photos, (str, os.PathLike, bytes, Image.Image)) or getattr(photos, "ndim", 4) != 4:
             raise UserError(
-                "predict takes a list of photos, and this is one: put it into a list, or call predictor(photo)."
+                "predict takes a list of photos, and this is a single photo: put it into a list, or call "
+                "predictor(photo)."
             )
         batches = [self._predict(batch, batch_size=self._batch_size) for batch in self._batches(photos)]
         return np.concatenate([np.zeros((0, len(self.class_names))), *batches])
@@ -108,11 +109,11 @@ def readable_photo(photo: Photo) -> bytes | Image.Image:
         return photo
     if hasattr(photo, "__array__"):
         return _image_of(np.asarray(photo))
-    raise UnusableError(f"{type(photo).__name__} is no path, bytes, Pillow image or uint8 array")
+    raise UnusableError(f"{type(photo).__name__} is not a path, bytes, a Pillow image or a uint8 array")
 
 
 def _image_of(pixels: np.ndarray) -> Image.Image:
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in CHANNELS or not pixels.size:
-        raise UnusableError(f"{pixels.dtype} {list(pixels.shape)} is no array of pixels uint8 [H, W, 3] in 0..255")
+        raise UnusableError(f"{pixels.dtype} {list(pixels.shape)} is not an array of pixels uint8 [H, W, 3] in 0..255")
     return Image.fromarray(pixels.reshape(pixels.shape[:2]) if channels == 1 else np.ascontiguousarray(pixels))

@@ -35,7 +35,7 @@ def find_metric(name: str) -> Metric:
     row = METRICS.get(f"{numbered[1]}k" if numbered else name)
     if row is None or (name in METRICS and name.endswith(("@k", "-k"))):
         written = ", ".join(re.sub(r"(?<=[@-])k$", "5", known) for known in METRICS)
-        raise UserError(f"--metric={name} is no metric: choose auto, or one of {written} (any number for 5).")
+        raise UserError(f"--metric={name} is not a metric: choose auto, or one of {written} (any number for 5).")
     k = int(numbered[2]) if numbered else 0
     title = re.sub(r"(?<=[@-])k\b", str(k), row.title)
     # Few classes may have a label among the likeliest k whatever is answered.

@@ -62,7 +62,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{path.parent} is no preset of KerasHub, since it has no {path.name}: give the folder of a Keras preset."
+            f"{path.parent} is not a preset of KerasHub, since it has no {path.name}: give the folder of a Keras "
+            "preset."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): copy the preset again.") from None

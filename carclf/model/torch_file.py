@@ -94,7 +94,7 @@ def _read(file: BinaryIO, *, size: int) -> dict[str, np.ndarray]:
     _TensorUnpickler(file).load()  # what kind of machine wrote it
     tensors = _TensorUnpickler(file).load()
     if not isinstance(tensors, collections.OrderedDict) or not all(isinstance(t, _Tensor) for t in tensors.values()):
-        raise ForeignPickleError("something that is no table of tensors")
+        raise ForeignPickleError("something that is not a table of tensors")
     known = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     storages = {str(key): _values(file, known[str(key)], size=size) for key in _TensorUnpickler(file).load()}
     return {str(name): _placed(tensor, storages) for name, tensor in tensors.items()}

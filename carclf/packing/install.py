@@ -109,7 +109,7 @@ def check_files(folder: str, pack: dict[str, Any]) -> None:
         raise Refusal(f"{place_of(folder, missing[0])} is missing: {AGAIN}.")
     foreign = sorted(name for name in there - set(pack["files"]) if name.rpartition("/")[2] not in LEFT_BY_OTHERS)
     if foreign:
-        raise Refusal(f"{place_of(folder, foreign[0])} is no file of this pack: remove it, or {AGAIN}.")
+        raise Refusal(f"{place_of(folder, foreign[0])} is not a file of this pack: remove it, or {AGAIN}.")
     for name, wanted in sorted(pack["files"].items()):
         path = place_of(folder, name)
         try:

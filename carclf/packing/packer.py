@@ -110,7 +110,7 @@ def wanted_extras(extras: str, *, own: OwnWheel, target: Target) -> list[str]:
         if name not in own.extras:
             known = ", ".join(own.extras)
             raise UserError(
-                f"--extras={name} is no extra of carclf: {did_you_mean(name, own.extras)}Known are {known}."
+                f"--extras={name} is not an extra of carclf: {did_you_mean(name, own.extras)}Known are {known}."
             )
     return names if target.has_tensorflow or BACKENDS & set(names) else [*names, "cpu"]
 

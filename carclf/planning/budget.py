@@ -19,7 +19,9 @@ def parse_budget(text: str) -> float:
     parts = {unit: float(number) for unit, number in found.groupdict().items() if number} if found else {}
     seconds = sum(UNITS[unit] * number for unit, number in parts.items())
     if not seconds or not math.isfinite(seconds):
-        raise UserError(f"--budget={text} is no duration: write hours, minutes or seconds, such as 9h, 1h30m or 45s.")
+        raise UserError(
+            f"--budget={text} is not a duration: write hours, minutes or seconds, such as 9h, 1h30m or 45s."
+        )
     return seconds
 
 

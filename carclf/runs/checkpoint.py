@@ -241,7 +241,9 @@ def _read_content(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InvalidCheckpointError("its JSON is cut short or garbled") from None
     if version != FORMAT_VERSION:
-        raise InvalidCheckpointError(f"it has format version {version} and this carclf reads {FORMAT_VERSION}")
+        raise InvalidCheckpointError(
+            f"it has format version {version} and this version of carclf reads {FORMAT_VERSION}"
+        )
     if not isinstance(content, dict) or digest != _json_sha256(content):
         raise InvalidCheckpointError("its JSON was changed after it was written")
     return content

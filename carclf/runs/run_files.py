@@ -177,8 +177,8 @@ def read_stage(path: Path) -> dict[str, Any]:
         version = typed(content.get("format_version"), int, at="format_version")
         if version != FORMAT_VERSION:
             raise UserError(
-                f"{path} has format version {version} and this carclf reads {FORMAT_VERSION}: use the version of "
-                "carclf that wrote it."
+                f"{path} has format version {version} and this version of carclf reads {FORMAT_VERSION}: use the "
+                "version of carclf that wrote it."
             )
         hashed = hashed_json.take_hash(content)
         typed_fields(content, StageEntries, others=hashed)

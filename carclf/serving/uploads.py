@@ -76,7 +76,8 @@ class Uploads:
         except TimeoutError:
             raise upload.refusal or HTTPException(
                 408,
-                f"The photo arrived too slowly: nothing came for {IDLE_SECONDS:g} seconds, or little; send it again.",
+                f"The photo arrived too slowly: nothing arrived for {IDLE_SECONDS:g} seconds, or too little; send it "
+                "again.",
             ) from None
         finally:
             upload.timeout = None

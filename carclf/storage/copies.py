@@ -128,7 +128,7 @@ class WorkingCopies:
         if free < needed + SPARE_BYTES:
             raise UserError(
                 f"{url} is fetched into {tempfile.gettempdir()} and needs {needed / 1e9:.1f} GB there, where "
-                f"{free / 1e9:.1f} GB are free: free space, or name another folder in TMPDIR."
+                f"{free / 1e9:.1f} GB are free: free some space, or name another folder in TMPDIR."
             )
 
     def _remove_gone(self) -> None:

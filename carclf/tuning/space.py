@@ -80,7 +80,7 @@ def parse_space(text: str, *, base: TrainOptions, where: str) -> tuple[Parameter
                 continue
             parameter = _parse_line(words, base=base)
             if parameter.name in parameters:
-                raise UserError(f"{parameter.name} stands there twice: remove one.")
+                raise UserError(f"{parameter.name} is given twice: remove one.")
         except (UserError, ValueError) as error:
             raise UserError(f"Line {number} of {where}: {error}") from None
         parameters[parameter.name] = parameter
@@ -115,7 +115,7 @@ def _check_name(name: str) -> None:
     if known[name].group in FIXED_GROUPS:
         raise UserError(f"{name} is the same in every trial: give it as a flag, --{name}=….")
     if not known[name].changes_result:
-        raise UserError(f"{name} changes nothing of a trial's result: give it as a flag, --{name}=….")
+        raise UserError(f"{name} does not change a trial's result: give it as a flag, --{name}=….")
 
 
 def _value(name: str, text: str, *, base: TrainOptions) -> Any:

@@ -25,7 +25,7 @@ def unusable(storage: str, error: Exception) -> UserError:
     reason = str(cause or error).strip().splitlines()[0]
     return UserError(
         f"The storage {shown_url(storage)} cannot be used ({reason}): give an SQLAlchemy URL such as "
-        "sqlite:///study.db or postgresql://user@host/database, its server running and its driver installed."
+        "sqlite:///study.db or postgresql://user@host/database, with its server running and its driver installed."
     )
 
 

@@ -285,7 +285,7 @@ def test_a_class_of_which_nothing_is_usable_is_no_class(tmp_path):
 
 
 def test_photos_of_which_none_is_usable_are_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"None of the training photos of .* can be used: the reasons stand above"):
+    with pytest.raises(UserError, match=r"None of the training photos of .* can be used: the reasons are above"):
         converted(write_files(tmp_path / "cars", {"0/1.jpg": b"", "1/2.jpg": b"x"}), tmp_path / "out", on_bad="skip")
 
 

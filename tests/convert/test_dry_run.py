@@ -67,5 +67,5 @@ def test_a_full_disk_is_seen_beforehand(tmp_path, monkeypatch):
     write_files(tmp_path / "in", class_folders(6))
     monkeypatch.setattr("carclf.convert.dataset.SPARE_BYTES", 1 << 60)
     said = refusal(options(tmp_path, dry_run=True))
-    assert said.endswith("GB are free: free space, or choose another --output.")
+    assert said.endswith("GB are free: free some space, or choose another --output.")
     assert not (tmp_path / "out").exists()

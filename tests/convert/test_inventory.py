@@ -244,7 +244,7 @@ def test_a_test_photo_that_the_sample_does_not_name_is_left_out_and_named(tmp_pa
         (
             {"a.txt": b"x"},
             {},
-            r"has no training photos; 1 file is no photo, left out: a\.txt: give class folders",
+            r"has no training photos; 1 file is not a photo, left out: a\.txt: give class folders",
         ),
         (
             {"a.jpg": drawn(1)},

@@ -263,7 +263,7 @@ def test_photos_that_the_file_does_not_name_are_counted_and_the_first_five_named
     assert sorted(ids_of(manifest)) == sorted(PHOTOS)
     said = capsys.readouterr().err
     assert "6 photos are not in labels.csv, left out: more0.jpg, more1.jpg, more2.jpg, more3.jpg, more4.jpg, …" in said
-    assert "1 file is no photo, left out: notes.txt" in said
+    assert "1 file is not a photo, left out: notes.txt" in said
 
 
 @pytest.mark.parametrize("root", ["", "train/"], ids=["flat", "class folders"])

@@ -312,7 +312,7 @@ def test_a_pattern_reads_the_class_from_names_or_paths(tmp_path, pattern, files,
 
 @pytest.mark.parametrize(
     ("pattern", "said"),
-    [("(a", r"--label_pattern=\(a is no regular expression"), ("a+", r"has no group: put the class in parentheses")],
+    [("(a", r"--label_pattern=\(a is not a regular expression"), ("a+", r"has no group: put the class in parentheses")],
 )
 def test_a_pattern_that_is_none_is_refused(pattern, said):
     with pytest.raises(UserError, match=said):

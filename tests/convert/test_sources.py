@@ -288,7 +288,7 @@ def test_a_zip_three_levels_deep_is_named_and_not_opened(tmp_path, capsys):
     source = write_zip(tmp_path / "cars.zip", {"train.zip": zipped(GOOD | {"0/more.zip": zipped(GOOD)})})
     manifest = converted(source, tmp_path / "out")
     assert len(ids_of(manifest)) == len(GOOD)
-    assert "1 file is no photo, left out: train/0/more.zip" in capsys.readouterr().err
+    assert "1 file is not a photo, left out: train/0/more.zip" in capsys.readouterr().err
 
 
 LINKS = {

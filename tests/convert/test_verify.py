@@ -219,12 +219,12 @@ def test_a_folder_without_dataset_json_is_no_data_set(tmp_path):
 def test_dataset_json_of_an_older_version_is_refused(copy):
     path = Path(copy.directory) / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
-    with pytest.raises(UserError, match="has the older format 1, but this carclf reads 2"):
+    with pytest.raises(UserError, match="has the older format 1, but this version of carclf reads 2"):
         verify.verify(copy.directory)
 
 
 def test_dataset_json_of_a_newer_version_is_refused(copy):
     path = Path(copy.directory) / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
-    with pytest.raises(UserError, match="has format 99, but this carclf reads only up to 2"):
+    with pytest.raises(UserError, match="has format 99, but this version of carclf reads only up to 2"):
         verify.verify(copy.directory)

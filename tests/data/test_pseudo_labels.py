@@ -148,8 +148,8 @@ def test_they_are_identified_by_both_files(dataset, tmp_path):
          r"The run runs/b, .* was trained on the data set eeeeeeeeeeee and may have seen the photos' own labels"),
         ({"sure": {"train001.jpg": ("class 1", 1.0)}}, r"line 2: the data set has no test photo 'train001.jpg'"),
         ({"sure": {**SURE, "test000.jpg": ("class 9", 1.0)}}, r"line 5: there is no class 'class 9'"),
-        ({"sure": {"test000.jpg": ("class 1", 0.0)}}, r"line 2: '0.000000' is no confidence above 0"),
-        ({"sure": {"test000.jpg": ("class 1", 1.5)}}, r"line 2: '1.500000' is no confidence above 0"),
+        ({"sure": {"test000.jpg": ("class 1", 0.0)}}, r"line 2: '0.000000' is not a confidence above 0"),
+        ({"sure": {"test000.jpg": ("class 1", 1.5)}}, r"line 2: '1.500000' is not a confidence above 0"),
     ],
     ids=["data", "teacher", "photo", "class", "zero", "above"],
 )  # fmt: skip

@@ -160,7 +160,7 @@ def test_a_pack_is_installed_from_whole_files(pack, whole):
         install.read_pack(str(pack))
     shutil.copytree(whole, pack, dirs_exist_ok=True)  # uploaded again
     (pack / "foreign").touch()
-    with refused("packing/install.py: … is no file of this pack"):
+    with refused("packing/install.py: … is not a file of this pack"):
         install.check_files(str(pack), content)
     (pack / "foreign").unlink()
     install.check_files(str(pack), install.read_pack(str(pack)))

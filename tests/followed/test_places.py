@@ -201,7 +201,7 @@ def test_a_preset_is_given_by_its_own_folder(tmp_path):
     with refused("model/hub_preset.py: There is no folder"):
         read_preset(folder, row)
     folder.mkdir()
-    with refused("model/hub_preset.py: … is no preset of KerasHub"):
+    with refused("model/hub_preset.py: … is not a preset of KerasHub"):
         read_preset(folder, row)
     for text, content in (
         ("model/hub_preset.py: … is a preset of Transformers", config | {"model_type": "vit"}),

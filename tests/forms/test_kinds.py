@@ -35,14 +35,14 @@ def test_each_form_writes_cells_that_it_accepts_and_reads_back(kind):
 @pytest.mark.parametrize(
     ("kind", "cells", "text"),
     [
-        ("label", ("z",), "'z' is no class"),
-        ("label", ("",), "'' is no class"),
-        ("probability", ("1.01",), "'1.01' is no number between 0 and 1"),
-        ("probability", ("nan",), "'nan' is no number"),
-        ("probability", ("1_0",), "'1_0' is no number"),
-        ("probabilities", ("0.3", "0.2", "inf"), "'inf' is no number"),
+        ("label", ("z",), "'z' is not a class"),
+        ("label", ("",), "'' is not a class"),
+        ("probability", ("1.01",), "'1.01' is not a number between 0 and 1"),
+        ("probability", ("nan",), "'nan' is not a number"),
+        ("probability", ("1_0",), "'1_0' is not a number"),
+        ("probabilities", ("0.3", "0.2", "inf"), "'inf' is not a number"),
         ("probabilities", ("0.3", "0.2", "0.6"), "its probabilities sum to 1.1000"),
-        ("ranking", ("a z",), "'z' is no class"),
+        ("ranking", ("a z",), "'z' is not a class"),
         ("ranking", ("a a",), "'a a' names a class twice"),
         ("ranking", ("a b c",), "'a b c' holds more than 2 labels"),
     ],
@@ -75,5 +75,5 @@ def test_every_form_has_words_for_people():
 
 
 def test_a_form_of_a_newer_version_is_refused():
-    with pytest.raises(UserError, match="the form 'boxes', which this carclf does not know"):
+    with pytest.raises(UserError, match="the form 'boxes', which this version of carclf does not know"):
         kind_of(Form("boxes", ("id", "x"), ("x",)))

@@ -130,9 +130,9 @@ def test_a_sample_of_other_classes_is_refused(header, cells, classes, text):
         ("probabilities", ["0.5"], ["a", "b"], "for 0 of the 2 classes, none for a, b"),
         ("ranking", [""], ["a", "b"], re.escape("--form='ranking(5)'")),
         ("ranking(2)", [""], ["a b", "c"], "'a b' does"),
-        ("rank", [""], ["a"], "--form=rank is no form: choose auto, label, probability, probabilities, ranking"),
-        ("label(3)", [""], ["a"], re.escape("--form=label(3) is no form")),
-        ("ranking(0)", [""], ["a"], re.escape("--form=ranking(0) is no form")),
+        ("rank", [""], ["a"], "--form=rank is not a form: choose auto, label, probability, probabilities, ranking"),
+        ("label(3)", [""], ["a"], re.escape("--form=label(3) is not a form")),
+        ("ranking(0)", [""], ["a"], re.escape("--form=ranking(0) is not a form")),
     ],
 )
 def test_a_form_that_the_sample_cannot_hold_is_refused(form, cells, classes, text):

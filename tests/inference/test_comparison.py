@@ -89,7 +89,7 @@ def test_any_form_is_compared_by_its_labels_and_by_how_far_it_is_apart(tmp_path,
     ("text", "said"),
     [
         ("Id,C,A\n1,1,0\n", "has no column 'B', which this submission has"),
-        ("Id,C,A,B\n1,1,0,?\n", r"an answer for 1 that is not the probability of every class, .*'\?' is no number"),
+        ("Id,C,A,B\n1,1,0,?\n", r"an answer for 1 that is not the probability of every class, .*'\?' is not a number"),
     ],
 )
 def test_an_older_submission_of_another_form_is_refused(tmp_path, text, said):

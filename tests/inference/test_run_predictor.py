@@ -134,11 +134,11 @@ def test_no_photo_is_no_row(predictor):
         (b"\xff\xd8\xff", "damaged"),
         ("no/such.jpg", r"The photo no/such.jpg cannot be read \(No such file or directory\)"),
         (".", "The photo . cannot be read"),
-        (np.zeros((8, 8, 3), np.float32), r"float32 \[8, 8, 3\] is no array of pixels uint8"),
+        (np.zeros((8, 8, 3), np.float32), r"float32 \[8, 8, 3\] is not an array of pixels uint8"),
         (np.zeros((8, 8, 2), np.uint8), r"uint8 \[8, 8, 2\]"),
         (np.zeros((0, 8, 3), np.uint8), r"uint8 \[0, 8, 3\]"),
         (np.zeros((1, 8, 8, 3), np.uint8), r"uint8 \[1, 8, 8, 3\]"),
-        (["a.jpg"], "list is no path, bytes, Pillow image or uint8 array"),
+        (["a.jpg"], "list is not a path, bytes, a Pillow image or a uint8 array"),
         (Image.new("F", (8, 8)), "samples of kind F"),
     ],
 )

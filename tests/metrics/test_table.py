@@ -150,7 +150,7 @@ def test_a_number_in_the_name_is_the_number_of_labels():
 @pytest.mark.parametrize("name", ["map@k", "map@0", "top-k", "top-", "f1", "", "log_loss5"])
 def test_another_name_is_refused_with_those_there_are(name):
     with pytest.raises(
-        UserError, match=rf"--metric={name} is no metric: choose auto, or one of accuracy, .*map@5, top-5"
+        UserError, match=rf"--metric={name} is not a metric: choose auto, or one of accuracy, .*map@5, top-5"
     ):
         find_metric(name)
 

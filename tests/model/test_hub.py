@@ -257,7 +257,7 @@ def test_a_configuration_that_does_not_fit_is_told(change, text, damaged):
     [
         ("config.json", "{", "cannot be read"),
         ("config.json", "[]", "holds no JSON object"),
-        ("config.json", None, "is no preset of KerasHub, since it has no config.json: give"),
+        ("config.json", None, "is not a preset of KerasHub, since it has no config.json: give"),
         ("model.weights.h5", None, "has no model.weights.h5"),
         ("image_converter.json", '{"config": {"scale": [1, 2]}}', "does not say how values are rescaled"),
     ],

@@ -129,10 +129,10 @@ def test_a_foreign_file_is_named_and_that_of_a_file_manager_is_not(pack, capsys)
         (pack / name).write_text("")
     checked(pack, capsys, code=0)
     (pack / "wheels" / "numpy-1.0-py3-none-any.whl").write_text("")
-    assert f"{pack}/wheels/numpy-1.0-py3-none-any.whl is no file of this pack: remove it" in refusal(pack)
+    assert f"{pack}/wheels/numpy-1.0-py3-none-any.whl is not a file of this pack: remove it" in refusal(pack)
     (pack / "wheels" / "numpy-1.0-py3-none-any.whl").unlink()
     (pack / "elsewhere").symlink_to(pack / "runs")
-    assert f"{pack}/elsewhere is no file of this pack" in checked(pack, capsys)
+    assert f"{pack}/elsewhere is not a file of this pack" in checked(pack, capsys)
 
 
 def changed(pack, **entries):

@@ -23,7 +23,9 @@ def test_a_budget_is_read(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "9", "h", "9 h", "30m1h", "-1h", "0s", "1h1h", "9hours", "1e9h", "nanh"])
 def test_anything_else_is_refused(text):
-    with pytest.raises(UserError, match=r"is no duration: write hours, minutes or seconds, such as 9h, 1h30m or 45s\."):
+    with pytest.raises(
+        UserError, match=r"is not a duration: write hours, minutes or seconds, such as 9h, 1h30m or 45s\."
+    ):
         parse_budget(text)
 
 
@@ -40,8 +42,8 @@ def test_minutes_have_a_digit_where_it_counts():
     ("flags", "sentence"),
     [
         (["--plan"], "--budget is missing: say how much time --plan may use"),
-        (["--budget=9h"], "--budget=9h is not possible: it is for --plan"),
-        (["--plan", "--budget=soon"], "--budget=soon is no duration"),
+        (["--budget=9h"], "--budget=9h is not possible: it needs --plan"),
+        (["--plan", "--budget=soon"], "--budget=soon is not a duration"),
     ],
 )
 def test_a_budget_and_a_plan_belong_together(flags, sentence):

@@ -63,7 +63,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"format_version": 99}, "format version 99 and this carclf reads 1"),
+        ({"format_version": 99}, "format version 99 and this version of carclf reads 1"),
         ({"data": {}}, r"is damaged \(data.class_names is missing\)"),
         ({"options": {"warp": 1}}, "hold warp"),
     ],

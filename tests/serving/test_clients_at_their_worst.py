@@ -83,7 +83,7 @@ def test_seventy_uploads_that_stop_halfway_leave_the_server_free_and_are_ended(p
     for connection in stopped:
         status, answer = answer_of(connection)
         assert status == 408
-        assert answer["error"].startswith("The photo arrived too slowly: nothing came for")
+        assert answer["error"].startswith("The photo arrived too slowly: nothing arrived for")
 
 
 def test_an_upload_that_drips_is_ended(port):

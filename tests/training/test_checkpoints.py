@@ -206,7 +206,7 @@ def hostile(path: Path, how: str) -> bytes:
         ("missing", "step-00000012.npz is missing"),
         ("cut", "its JSON is cut short or garbled"),
         ("edited", "its JSON was changed after it was written"),
-        ("newer", "it has format version 2 and this carclf reads 1"),
+        ("newer", "it has format version 2 and this version of carclf reads 1"),
         ("renamed", "it is the checkpoint of step 12 under another name"),
         ("pickle", r"cannot be read as plain arrays \(Object arrays cannot be loaded when allow_pickle=False\)"),
         ("huge", "cannot be read as plain arrays|holds other arrays"),

@@ -110,5 +110,5 @@ def test_profile_steps_are_two_numbers():
     assert parse_profile_steps("10,20") == (10, 20)
     assert parse_profile_steps("") is None
     for text in ("10", "20,10", "0,3", "a,b", "1,2,3"):
-        with pytest.raises(UserError, match=f"--profile_steps={text} is no pair of steps: write the first and"):
+        with pytest.raises(UserError, match=f"--profile_steps={text} is not a pair of steps: write the first and"):
             TrainOptions(profile_steps=text)

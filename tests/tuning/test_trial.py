@@ -90,7 +90,7 @@ def test_only_figures_are_kept(tmp_path):
 
 def test_a_full_disk_is_no_fault_of_a_trial(tmp_path):
     (tmp_path / "log.txt").write_text(
-        "Error: a.png could not be written (No space left on device): free space there.\n"
+        "Error: a.png could not be written (No space left on device): free some space there.\n"
     )
     failure = trial._failure(2, tmp_path / "log.txt")
     assert isinstance(failure, UserError)
