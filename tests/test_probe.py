@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from carclf.errors import UserError
 from carclf.probing import kept
 from carclf.runs import load_members, load_run
 from carclf.train_options import TrainOptions
+from carclf.training import feature_files
+from carclf.training.engine_model import EngineModel
 from tests.convert.inputs import class_folders, write_files
 
 CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
@@ -120,6 +123,43 @@ def test_kept_features_are_not_computed_again_unless_something_else_is_asked(pro
     arrays.write_bytes(content)
     kept.keep_features(extractor, fit="squash", directory=folder, **shared)
     assert asked[3:] == [("tiny@32", "undrawn"), ("tiny@32", "mirrored")]
+
+
+def keep(dataset, directory):
+    return kept.keep_features(
+        probe_extractor(), manifest=dataset, views=["undrawn", "mirrored"], fit="squash", batch_size=5, jit=False,
+        engines=Engines(), directory=directory,
+    )  # fmt: skip
+
+
+def test_features_for_which_a_disk_has_no_room_are_kept_in_another_output(dataset, tmp_path, monkeypatch):
+    full, other = tmp_path / "full" / "features", tmp_path / "other" / "features"
+
+    def disk_usage(folder):
+        return shutil._ntuple_diskusage(0, 0, 30_000 if tmp_path / "full" in folder.parents else 40_000)
+
+    monkeypatch.setattr(feature_files.shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(EngineModel, "__call__", lambda model, inputs: np.ones((len(inputs["canvas"]), model.width)))
+    said = r"of 48 photos need 3.69e-05 GB and .* has 3e-05 GB free: make room, or choose another --output\.$"
+    with pytest.raises(UserError, match=said):
+        keep(dataset, full)
+    assert [view.shape for view in keep(dataset, other).views] == [(24, 192)] * 2
+    assert [view.shape for view in keep(dataset, other).views] == [(24, 192)] * 2  # no room is needed for what is there
+
+
+def test_a_file_claims_no_room_before_its_features_are_computed(dataset, tmp_path, monkeypatch):
+    claimed = []
+
+    def compute(model, inputs):
+        claimed.extend(path.stat().st_size for path in tmp_path.rglob(".*.npy"))
+        return np.ones((len(inputs["canvas"]), model.width), np.float32)
+
+    monkeypatch.setattr(EngineModel, "__call__", compute)
+    (undrawn, _) = keep(dataset, tmp_path).views
+    assert (undrawn == 1).all()
+    batch_bytes, header = 5 * 192 * 4, 128
+    assert all(size <= header + number % 5 * batch_bytes for number, size in enumerate(claimed))
+    assert len(claimed) == 10
 
 
 def probe_extractor():

@@ -20,12 +20,14 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.probing.extractors import Extractor
 from carclf.progress import Progress
 from carclf.recipe import parse_recipe
-from carclf.runs.weights_files import is_whole, replacing_weights
+from carclf.runs.weights_files import is_whole
 from carclf.schema import typed
 from carclf.train_options import TrainOptions
 from carclf.training.engine_model import EngineModel
+from carclf.training.feature_files import append_all, check_room, writing_features
 
 FORMAT = 1
+DTYPE = np.dtype(np.float32)
 VIEWS = {"undrawn": "", "mirrored": "flip(p=1)"}  # recipe of each view
 
 
@@ -73,6 +75,9 @@ def keep_features(
       jit: whether XLA compiles the step.
       engines: that may take over from Keras.
       directory: the folder of all features.
+
+    Raises:
+      UserError: the disk has no room for them.
     """
     folder = directory / f"{extractor.name}-{_digest(extractor, manifest=manifest, fit=fit)[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +87,12 @@ def keep_features(
         model = _model(extractor, class_count=manifest.class_count, fit=fit)
         photos = manifest.photos("train") + manifest.photos("extra")
         network = EngineModel(model, engines=engines, images=photos * len(missing), jit=jit)
+        check_room(
+            folder,
+            photos=photos * len(missing),
+            photo_bytes=network.width * DTYPE.itemsize,
+            way_out="choose another --output",
+        )
         with Progress(f"Features of {extractor.name}", total=photos * len(missing)) as progress:
             for view in missing:
                 notes[view] = _compute(
@@ -168,17 +179,10 @@ def _compute(
         batch_size=batch_size,
         recipe=parse_recipe(VIEWS[view]),
     )
-    started, done = time.perf_counter(), 0
+    started = time.perf_counter()
     arrays, notes = _files(folder, view)
-    with replacing_weights(arrays) as temporary:
-        kept = np.lib.format.open_memmap(temporary, "w+", np.float32, (photos, network.width))
-        for inputs, *_ in batches.as_numpy_iterator():
-            features = network(inputs)[: photos - done]
-            kept[done : done + len(features)] = features
-            done += len(features)
-            progress.add(len(features))
-        kept.flush()
-        del kept
+    with writing_features(arrays, shape=(photos, network.width), dtype=DTYPE) as append:
+        append_all(batches, network, append, progress=progress)
     made = Notes(round(time.perf_counter() - started, 3), network.used())
     hashed_json.write(notes, dataclasses.asdict(made))
     return made

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,15 +13,14 @@ from carclf.data.cache import DecodedCache
 from carclf.data.manifest import Manifest, Shard
 from carclf.data.pipeline import ordered_batches
 from carclf.engines.choice import Engines
-from carclf.errors import UserError
 from carclf.framing import Framing, Rendering
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.pooling import AttentionPooling
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
-from carclf.runs.opening import AFRESH
-from carclf.runs.weights_files import is_whole, replacing_weights
+from carclf.runs.weights_files import is_whole
 from carclf.training.engine_model import EngineModel
+from carclf.training.feature_files import Append, append_all, check_room, writing_features
 
 PART_BYTES = 1 << 28  # of features in memory at a time
 
@@ -44,7 +42,7 @@ def _kept(classifier: keras.Model) -> keras.KerasTensor:
     return pool.input if isinstance(pool, AttentionPooling) else pool.output
 
 
-def check_room(classifier: keras.Model, *, photos: Mapping[str, int], directory: Path) -> None:
+def check_room_of_head(classifier: keras.Model, *, photos: Mapping[str, int], directory: Path) -> None:
     """Checks that the disk has room for the features that are not there yet.
 
     Args:
@@ -56,17 +54,15 @@ def check_room(classifier: keras.Model, *, photos: Mapping[str, int], directory:
       UserError: it has not.
     """
     missing = sum(count for name, count in photos.items() if not (directory / f"{name}.npy").is_file())
-    needed = missing * _row_bytes(_kept(classifier))
-    existing = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise UserError(
-            f"The features of {missing:,} photos need {needed / 1e9:.3g} GB and {directory} has {free / 1e9:.3g} GB "
-            "free: make room, or train on photos with --nokeep_features --feature_views=0."
-        )
+    check_room(
+        directory,
+        photos=missing,
+        photo_bytes=_photo_bytes(_kept(classifier)),
+        way_out="train on photos with --nokeep_features --feature_views=0",
+    )
 
 
-def _row_bytes(kept: keras.KerasTensor) -> int:
+def _photo_bytes(kept: keras.KerasTensor) -> int:
     """Returns the bytes of a photo's features."""
     return math.prod(kept.shape[1:]) * _dtype_of(kept).itemsize
 
@@ -124,56 +120,52 @@ def compute_features(
     extractor.compile(jit_compile=jit)
     engines = engines or Engines()
     directory.mkdir(parents=True, exist_ok=True)
-
-    counts = [sum(shard.count for shard in shards) for shards in [train_shards] * len(views) + [val_shards]]
+    wanted = [(name, train_shards, epoch) for name, epoch in views.items()] + [("validation", val_shards, None)]
+    counts = {name: sum(shard.count for shard in shards) for name, shards, _ in wanted}
 
     def features(name: str, shards: Sequence[Shard], epoch: int | None, *, progress: Progress) -> np.ndarray:
-        path = directory / f"{name}.npy"
-        photos = sum(shard.count for shard in shards)
+        path, photos = directory / f"{name}.npy", counts[name]
         if is_whole(path):
             progress.add(photos)
-        else:
-            print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)
-            batches = functools.partial(
-                ordered_batches,
-                manifest=manifest,
-                shards=shards,
-                framing=framing,
-                batch_size=batch_size,
-                recipe=parse_recipe("") if epoch is None else recipe,
-                seed=seed,
-                epoch=epoch or 0,
-                cache=cache,
-            )
-            shape = (photos, *kept.shape[1:])
-            with replacing_weights(path) as temporary:
-                array = np.lib.format.open_memmap(temporary, "w+", _dtype_of(kept), shape)
-                if engines.candidates:
-                    _fill_by_engine(array, extractor, batches(), engines=engines, jit=jit, progress=progress)
-                else:
-                    _fill(array, extractor, batches, batch_size=batch_size, progress=progress)
+            return np.load(path, mmap_mode="r")
+        print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)
+        batches = functools.partial(
+            ordered_batches,
+            manifest=manifest,
+            shards=shards,
+            framing=framing,
+            batch_size=batch_size,
+            recipe=parse_recipe("") if epoch is None else recipe,
+            seed=seed,
+            epoch=epoch or 0,
+            cache=cache,
+        )
+        with writing_features(path, shape=(photos, *kept.shape[1:]), dtype=_dtype_of(kept)) as append:
+            if engines.candidates:  # from the first batch on: the same in a run that is resumed
+                network = EngineModel(extractor, engines=engines, images=photos, jit=jit)
+                append_all(batches(), network, append, progress=progress)
+            else:
+                _predict(extractor, batches, append, photos=photos, photo_bytes=_photo_bytes(kept),
+                         batch_size=batch_size, progress=progress)  # fmt: skip
         return np.load(path, mmap_mode="r")
 
-    with Progress("Computing features", total=sum(counts)) as progress:
-        training = [features(name, train_shards, epoch, progress=progress) for name, epoch in views.items()]
-        return training, features("validation", val_shards, None, progress=progress)
+    with Progress("Computing features", total=sum(counts.values())) as progress:
+        *training, validation = (features(*one, progress=progress) for one in wanted)
+    return training, validation
 
 
-def _fill(
-    array: np.ndarray,
+def _predict(
     extractor: keras.Model,
     batches: Callable[..., tf.data.Dataset],
+    append: Append,
     *,
+    photos: int,
+    photo_bytes: int,
     batch_size: int,
     progress: Progress,
 ) -> None:
-    """Computes the features [N, …] in parts, since `predict` holds the whole of its result in memory.
-
-    Raises:
-      UserError: a value is too large for the type in which feature maps are kept.
-    """
-    photos, row_bytes = len(array), array.nbytes // len(array)
-    part = max(1, PART_BYTES // (row_bytes * batch_size))
+    """Computes the features in parts, since `predict` holds the whole of its result in memory, and appends them."""
+    part = max(1, PART_BYTES // (photo_bytes * batch_size))
     for first in range(0, -(-photos // batch_size), part):
         start = first * batch_size
         counting = keras.callbacks.LambdaCallback(
@@ -183,39 +175,5 @@ def _fill(
         )
         data = batches(first=first, count=part).map(lambda inputs, *_: inputs)
         found = extractor.predict(data, verbose=0, callbacks=[counting])
-        _keep(found, array[start : start + len(found)])
-
-
-def _fill_by_engine(
-    array: np.ndarray,
-    extractor: keras.Model,
-    batches: tf.data.Dataset,
-    *,
-    engines: Engines,
-    jit: bool,
-    progress: Progress,
-) -> None:
-    """As `_fill`, by the engine that was asked for, from the first batch on: the same in a run that is resumed."""
-    network = EngineModel(extractor, engines=engines, images=len(array), jit=jit)
-    done = 0
-    for inputs, *_ in batches.as_numpy_iterator():
-        found = network(inputs)
-        rows = array[done : done + len(found)]
-        _keep(found, rows)
-        done += len(rows)
-        progress.add(len(rows))
-
-
-def _keep(found: np.ndarray, rows: np.ndarray) -> None:
-    """Writes features without those of padding.
-
-    Raises:
-      UserError: a value is too large for the type in which feature maps are kept.
-    """
-    with np.errstate(over="ignore"):
-        rows[:] = found[: len(rows)]
-    if rows.dtype == np.float16 and not np.isfinite(rows).all():
-        raise UserError(
-            "The backbone's feature maps hold values that are not finite in the 16 bits in which they are kept: "
-            f"train on photos with --nokeep_features --feature_views=0, {AFRESH}."
-        )
+        for begin in range(0, len(found), batch_size):
+            append(found[begin : begin + batch_size])

@@ -17,7 +17,7 @@ from carclf.data.manifest import Shard
 from carclf.data.pipeline import training_batches, training_shards, validation_batches
 from carclf.engines.choice import Engines
 from carclf.recipe import parse_recipe
-from carclf.training.features import check_room, compute_features
+from carclf.training.features import check_room_of_head, compute_features
 from carclf.training.stage import Stage
 
 
@@ -81,7 +81,7 @@ def check_room_for_features(stage: Stage, classifier: keras.Model) -> None:
     """
     if stage.features:
         photos = dict.fromkeys(stage.features.views, stage.train_photos) | {"validation": stage.val_photos}
-        check_room(classifier, photos=photos, directory=stage.directory / runs.FEATURES_FOLDER)
+        check_room_of_head(classifier, photos=photos, directory=stage.directory / runs.FEATURES_FOLDER)
 
 
 def stage_features(

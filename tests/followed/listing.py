@@ -91,9 +91,10 @@ FOLLOWED = {
     "training/checkpointing.py: The checkpoint":
         FULL + "test_a_training_on_a_disk_that_fills_up_at_each_of_its_files_resumes_to_the_same_run",
     "training/failures.py: The device ran": OPENED + "test_another_stage_is_refused_with_the_option_that_differs",
-    "training/features.py: The features of":
+    "training/feature_files.py: The features of":
+        "tests/test_probe.py::test_features_for_which_a_disk_has_no_room_are_kept_in_another_output",
+    "training/feature_files.py: The backbone's":
         "tests/followed/test_places.py::test_a_head_trains_on_photos_as_advised",
-    "training/features.py: The backbone's": "tests/followed/test_places.py::test_a_head_trains_on_photos_as_advised",
 }  # fmt: skip
 
 # What a text begins with → the extra whose installation it advises, and a package that this extra brings.
@@ -147,6 +148,7 @@ REMARKS = {
     "planning/planner.py: nothing was written":
         "tests/planning/test_planner.py::test_the_same_timings_give_the_same_files_and_other_options_other_runs",
     "planning/table.py: ": "tests/planning/test_planner.py::test_the_advice_on_a_small_budget_works",
+    "probing/kept.py: ": "tests/test_probe.py::test_features_for_which_a_disk_has_no_room_are_kept_in_another_output",
     "probing/making.py: ": "tests/test_probe.py::test_the_flag_file_is_a_head_stage_of_the_best",
     "report/findings.py: ": "tests/test_train_options.py::test_class_weights_reach_the_photos",
     "report/learning_rates.py: ": HERE + "test_options.py::test_the_values_that_an_error_names_are_taken",
@@ -158,6 +160,7 @@ REMARKS = {
         "tests/serving/test_clients_at_their_worst.py::test_another_name_is_refused_until_the_advice_is_followed",
     "train.py: ": HERE + "test_runs.py::test_one_fold_and_all_folds_have_folders_of_their_own",
     "runs/opening.py: … has no checkpoint": OPENED + "test_in_an_empty_folder_a_run_starts_fresh",
+    "training/features.py: ": HERE + "test_places.py::test_a_head_trains_on_photos_as_advised",
     "tune.py: ": "tests/tuning/test_search.py::test_a_search_that_is_told_to_stop_restarts_its_trial_later",
     "tuning/outcome.py: ":
         "tests/test_tune.py::test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from",

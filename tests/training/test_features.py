@@ -13,8 +13,9 @@ from carclf.framing import Framing, Rendering
 from carclf.model.classifier import build_classifier
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe import parse_recipe
+from carclf.training import feature_files
 from carclf.training import features as kept_features
-from carclf.training.features import build_head_model, check_room, compute_features
+from carclf.training.features import build_head_model, check_room_of_head, compute_features
 
 FRAMING = Framing(image_size=(32, 32))
 RECIPE = parse_recipe("flip|shift(0.1)|brightness(0.5,1.5)")
@@ -96,12 +97,29 @@ def test_a_pooling_that_learns_has_whole_feature_maps(attentive, dataset, tmp_pa
 
 
 def test_a_disk_without_room_is_told_before_the_first_photo(attentive, tmp_path, monkeypatch):
-    monkeypatch.setattr(kept_features.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 20_000))
+    monkeypatch.setattr(feature_files.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 20_000))
     photos = {"train-undrawn": 16, "validation": 8}
     with pytest.raises(UserError, match=r"features of 24 photos need 3.69e-05 GB and .* has 2e-05 GB free: make room"):
-        check_room(attentive, photos=photos, directory=tmp_path / "run" / "features")
+        check_room_of_head(attentive, photos=photos, directory=tmp_path / "run" / "features")
     (tmp_path / "train-undrawn.npy").touch()
-    check_room(attentive, photos=photos, directory=tmp_path)
+    check_room_of_head(attentive, photos=photos, directory=tmp_path)
+
+
+def test_a_file_claims_no_room_before_its_features_are_computed(classifier, dataset, tmp_path, monkeypatch):
+    computed, claimed = [0], []
+
+    def predict(model, data, **_):
+        claimed.append([path.stat().st_size for path in tmp_path.glob(".*.npy")])
+        found = np.zeros((sum(len(batch["canvas"]) for batch in data), *model.output_shape[1:]), np.float32)
+        computed.append(found.nbytes)
+        return found
+
+    monkeypatch.setattr(keras.Model, "predict", predict)
+    monkeypatch.setattr(kept_features, "PART_BYTES", 1)  # a batch at a time
+    compute(classifier, dataset, tmp_path, views=1)
+    header = 128
+    for (size,), done in zip(claimed[:4], np.cumsum(computed), strict=False):  # of the training photos
+        assert size <= header + done
 
 
 def test_values_that_16_bits_do_not_hold_are_refused_and_nothing_is_kept(attentive, dataset, tmp_path, monkeypatch):
