@@ -8,7 +8,9 @@ from typing import Any
 
 from carclf import advice, preemption
 from carclf.command import expand_flagfiles, parse_command_line
-from carclf.data.manifest import Manifest, load_manifest
+from carclf.data.label_patch import apply_label_patch
+from carclf.data.manifest import PSEUDO, Manifest, load_manifest
+from carclf.data.pseudo_labels import apply_pseudo_labels
 from carclf.errors import UserError
 from carclf.files import write_atomically
 from carclf.flags import define_flags, refuse, to_dict
@@ -43,15 +45,18 @@ def make_plan(options: TrainOptions, arguments: Sequence[str]) -> None:
       arguments: the command line itself: what it gives is the same in every stage.
 
     Raises:
-      UserError: an option is one that the plan chooses, the budget is too small, or nothing can be timed.
+      UserError: an option is one that the plan chooses or does not fit its stages, labels are not of this data set,
+        the budget is too small, or nothing can be timed.
       Preempted: SIGTERM has arrived; nothing was written.
     """
     given = given_options(arguments, options)
     data = load_manifest(options.data)
     check_split(data, val_fold=options.val_fold, parent=None)
-    photos = photos_of(data, val_fold=options.val_fold)
-    found = candidates(given, train_photos=photos.train)
-    check_candidates(found, given, train_photos=photos.train)
+    labelled = apply_pseudo_labels(options.pseudo_labels, apply_label_patch(options.label_patch, data))
+    photos = photos_of(labelled, val_fold=options.val_fold)
+    timed_photos = photos.train - labelled.photos(PSEUDO)
+    found = candidates(given, train_photos=timed_photos)
+    check_candidates(found, given, train_photos=timed_photos)
     if all(candidate.part == SCRATCH for candidate in found) and "weights" not in given:
         print(f"No pretrained weights are at hand, so the plan trains {found[0].backbone} from random ones.")
     budget_seconds = parse_budget(options.budget)
@@ -84,7 +89,8 @@ def _text(value: object) -> str:
 
 def photos_of(data: Manifest, *, val_fold: int) -> Photos:
     """Returns how many photos stages and prediction have; without test photos the held-out ones are predicted."""
-    train = data.photos("train", [fold for fold in data.folds if fold != val_fold]) + data.photos("extra")
+    folds = [fold for fold in data.folds if fold != val_fold]
+    train = data.photos("train", folds) + data.photos("extra") + data.photos(PSEUDO)
     val = data.photos("train", [val_fold])
     return Photos(train=train, val=val, predicted=data.photos("test") or val)
 
@@ -149,10 +155,12 @@ def write(
     """Writes flag files and timings, and prints the plan.
 
     Raises:
-      UserError: a file that no plan wrote has the name of one.
+      UserError: a file that no plan wrote has the name of one, or an option does not fit the epochs of a stage.
     """
     held_out = [options.val_fold, *(fold for fold in data.folds if fold != options.val_fold)][: proposal.folds]
     stages = planned_stages(proposal, folds=held_out, given=given, fingerprint=data.fingerprint)
+    for stage in (stage for chain in stages for stage in chain):
+        parse_command_line(TrainOptions, stage.lines, description="")
     says = expectation(proposal)
     head = [f"For --budget={options.budget}. {timings.device}", f"Data set {data.fingerprint}.", says]
     folder = Path(options.plan_output)

@@ -11,11 +11,15 @@ from pathlib import Path
 from carclf import runs
 from carclf.children import run_child
 from carclf.errors import UserError
+from carclf.flags import options_of
 from carclf.planning.candidates import STAGES, Candidate
 from carclf.planning.costs import PredictionTiming, Timing, Timings, timing_of
 from carclf.planning.sampling import Sample
+from carclf.train_options import TrainOptions
 
 EPOCHS = 3  # the first compiles
+# Options that a sample cannot take, which lacks photos and classes, or so few epochs; an epoch takes as long without.
+UNTIMED = ("label_patch", "pseudo_labels", "class_weights", "warmup_epochs", "swa_epochs", "profile_steps")
 LEAST_LIMIT_SECONDS, LIMIT_SHARE = 120.0, 0.1  # of the budget: what one candidate, and all of them, may take
 
 
@@ -29,7 +33,7 @@ class Stopwatch:
 
     Attributes:
       sample: what they train on.
-      given: options of the command line by name, which every stage has.
+      given: options of the command line by name, which every stage has; those of `UNTIMED` are not timed.
       folder: where runs and logs go.
       limit_seconds: how long a candidate after the first may take, and all together before no other is begun.
     """
@@ -95,7 +99,7 @@ class Stopwatch:
           TimingFailedError: it takes too long, or the command fails.
         """
         run, log = self.folder / name, self.folder / f"{name}.txt"
-        options = {**candidate.options(), **self.given, "epochs": str(EPOCHS), "patience": "0", "run": str(run)}
+        options = {**candidate.options(), **self._timed(), "epochs": str(EPOCHS), "patience": "0", "run": str(run)}
         options |= {
             "save_every": "0",
             "data": self.sample.directory,
@@ -120,6 +124,13 @@ class Stopwatch:
             train_photos=self.sample.train_photos,
             val_photos=self.sample.val_photos,
         )
+
+    def _timed(self) -> dict[str, str]:
+        """Returns the options of the command line that a timing has; decoded photos of the sample go with it."""
+        timed = {name: value for name, value in self.given.items() if name not in UNTIMED}
+        if timed.get("cache", "none") not in options_of(TrainOptions)["cache"].choices:
+            timed["cache"] = str(self.folder / "cache")
+        return timed
 
     def _time_prediction(self, timing: Timing, name: str, start_seconds: float) -> PredictionTiming:
         """Predicts the held-out photos with the run of a candidate and returns what a run costs."""

@@ -8,12 +8,15 @@ import pytest
 
 from carclf import command, train
 from carclf.errors import UserError
+from carclf.planning import planner
 from carclf.planning.candidates import SCRATCH
-from carclf.planning.costs import from_dict
+from carclf.planning.costs import Photos, from_dict
+from carclf.planning.proposals import best_proposal
 from carclf.planning.timing import Stopwatch
 from carclf.predict import PredictOptions
 from carclf.train_options import TrainOptions
 from tests import commands
+from tests.data.test_pseudo_labels import written
 from tests.planning.made_timings import PRETRAINED_TIMINGS, SCRATCH_TIMINGS, timing, timings_of
 
 
@@ -98,6 +101,29 @@ def test_the_printed_prediction_takes_the_last_run_of_each_fold(plan, stages_of)
     assert options.tta == "clean|flip|zoom(1.1)"
 
 
+def test_labels_reach_the_stages_and_their_photos_are_counted(plan, stages_of, dataset, tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(planner, "propose", lambda timings, photos, *rest, **named: counted.append(photos) or found())
+    (tmp_path / "patch.csv").write_text("id,class\ntrain000.jpg,class 1\n")
+    written(tmp_path / "pseudo.csv", dataset)  # 3 photos
+
+    def found():
+        return best_proposal(SCRATCH_TIMINGS, counted[-1], budget_seconds=600, folds=1)
+
+    stages = stages_of(plan("--weights=none", "--label_patch=patch.csv", "--pseudo_labels=pseudo.csv"))
+    assert {options.label_patch for options in stages.values()} == {"patch.csv"}
+    assert {options.pseudo_labels for options in stages.values()} == {"pseudo.csv"}
+    plan("--weights=none")
+    assert counted == [Photos(train=16 + 3, val=8, predicted=5), Photos(train=16, val=8, predicted=5)]
+
+
+def test_an_option_that_does_not_fit_the_epochs_of_a_planned_stage_is_refused_before_it_is_written(plan, tmp_path):
+    small = timings_of(timing(SCRATCH, 48, seconds=0.2, once=20.0, batch=4))
+    with pytest.raises(UserError, match="--swa_epochs=9 is not possible: --epochs=4 is less"):
+        plan("--weights=none", "--swa_epochs=9", timings=small, budget="58s")
+    assert not (tmp_path / "plans").exists()
+
+
 def test_the_same_timings_give_the_same_files_and_other_options_other_runs(plan, tmp_path):
     plan()
     files = {path.name: path.read_text() for path in (tmp_path / "plans").iterdir()}
@@ -132,12 +158,14 @@ def test_the_table_says_what_each_stage_takes_and_what_to_expect(plan, tmp_path)
         (["--backbone=tiny", "--image_size=8"], "tiny needs images of at least 16x16 pixels"),
         (["--batch_size=64"], "The 16 training photos do not fill one batch of 64"),
         (["--backbone=efficentnet"], "did you mean"),
+        (["--label_patch=taken/patch.csv"], "line 2: the data set has no training photo 'photo': remove the line"),
         (["--plan_output=taken"], "taken/plan.flags exists and was not written by --plan"),
     ],
 )
 def test_refusals(plan, tmp_path, flags, sentence):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "plan.flags").write_text("--stages=mine\n")
+    (tmp_path / "taken" / "patch.csv").write_text("id,class\nphoto,class 1\n")
     with pytest.raises(UserError, match=sentence):
         plan(*flags)
     assert not (tmp_path / "plans").exists()

@@ -49,9 +49,9 @@ def commands(monkeypatch):
     return started, ends, limits
 
 
-def stopwatch(folder, *, limit: float = 1000.0) -> Stopwatch:
+def stopwatch(folder, *, limit: float = 1000.0, **given: str) -> Stopwatch:
     sample = Sample("data", train_photos=24, val_photos=6)
-    return Stopwatch(sample, {"augment": "none", "val_fold": "2"}, folder, limit)
+    return Stopwatch(sample, {"augment": "none", "val_fold": "2", **given}, folder, limit)
 
 
 def test_each_candidate_trains_the_sample_for_a_few_epochs(commands, tmp_path):
@@ -67,6 +67,23 @@ def test_each_candidate_trains_the_sample_for_a_few_epochs(commands, tmp_path):
     for words in (words for words in started if words[0] == "carclf.train"):
         assert {"--stage=scratch_96", "--epochs=3", "--data=data", "--augment=none", "--val_fold=2"} <= set(words)
     assert timings.prediction.start_seconds == 20
+
+
+def test_what_a_sample_cannot_take_is_left_out_of_its_training(commands, tmp_path):
+    started, _, _ = commands
+    given = {
+        "label_patch": "patch.csv", "pseudo_labels": "pseudo.csv", "class_weights": "balanced", "warmup_epochs": "3",
+        "swa_epochs": "4", "profile_steps": "1,2", "cache": "decoded", "dropout": "0.3",
+    }  # fmt: skip
+    stopwatch(tmp_path, **given).times(CANDIDATES[:1])
+    (words,) = (words for words in started if words[0] == "carclf.train")
+    named = {word.partition("=")[0].removeprefix("--"): word.partition("=")[2] for word in words}
+    assert named.keys() & given.keys() == {"cache", "dropout"}
+    assert (named["cache"], named["dropout"]) == (str(tmp_path / "cache"), "0.3")
+    started.clear()
+    (tmp_path / "again").mkdir()
+    stopwatch(tmp_path / "again", cache="ram").times(CANDIDATES[:1])
+    assert "--cache=ram" in started[1]
 
 
 def test_a_size_that_is_too_slow_leaves_out_larger_ones(commands, tmp_path, capsys):
