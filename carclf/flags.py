@@ -36,6 +36,7 @@ class Option:
         the names that make up the text.
       check: "module:function" that raises a UserError for a wrong value of the right type; called with the value after
         all options are parsed.
+      meaning: "module:function" that returns the same for values that are written differently and mean the same.
       using: names of other options of the class, whose values `check` takes as keyword arguments.
       changes_result: whether a run with another value is a different run; False for options that only move, report or
         speed up.
@@ -57,6 +58,7 @@ class Option:
     choices: tuple[str, ...] = ()
     names: str | tuple[str, ...] = ()
     check: str = ""
+    meaning: str = ""
     using: tuple[str, ...] = ()
     changes_result: bool = True
     sets_start: bool = False
@@ -86,6 +88,13 @@ class Option:
         else:
             words = f"in {'(' if self.low is None else '['}{lowest}, {highest}{')' if self.high is None else ']'}"
         return ", or ".join([words, *self.words])
+
+    def same(self, one: object, other: object) -> bool:
+        """Returns whether two possible values mean the same."""
+        if one == other or not self.meaning:
+            return one == other
+        meaning = load(self.meaning)
+        return bool(meaning(one) == meaning(other))
 
     def rule_broken_by(self, value: object) -> str:
         """Returns the rule that a value of the right type breaks on its own, as a clause; empty if it breaks none."""

@@ -235,7 +235,7 @@ def train_run(options: TrainOptions, *, directory: Path) -> None:
         from carclf.training.stage import describe_plan, plan_stage
         from carclf.training.trainer import Trainer
 
-        stage = plan_stage(options, opened=opened, manifest=manifest, device=device)
+        stage = plan_stage(opened.options, opened=opened, manifest=manifest, device=device)
         describe_plan(stage)
         trainer = Trainer(stage)
         if options.find_lr:

@@ -162,6 +162,7 @@ class TrainOptions(Options):
         "Network input in pixels: 300, HEIGHTxWIDTH such as 384x512, or 224-512 for progressive resizing.",
         check="carclf.model.backbones:check_image_sizes",
         using=("backbone",),
+        meaning="carclf.framing:parse_image_sizes",
         group=_IMAGES,
     )
     size_count: int = option(
@@ -228,6 +229,7 @@ class TrainOptions(Options):
         "hub:PRESET is a network of KerasHub.",
         names="carclf.model.backbones:BACKBONES",
         check="carclf.model.backbones:find_backbone",
+        meaning="carclf.model.backbones:find_backbone",
         group=_MODEL,
     )
     weights: str = option(

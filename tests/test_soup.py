@@ -19,7 +19,7 @@ from carclf.model.photo_classifier import INPUT_SHAPES
 from carclf.report import run_files
 from carclf.report.run_files import write_report
 from carclf.runs.closing import close_run
-from carclf.runs.parent import check_split, load_parent
+from carclf.runs.parent import check_split, load_parent, network_options
 from carclf.runs.weights_files import sha256_of
 from carclf.soup import SoupOptions
 from carclf.train_options import ALL_FOLDS
@@ -172,7 +172,7 @@ def test_a_soup_of_folds_has_no_held_out_score_and_predicts(cook, made, dataset,
 
 def test_a_stage_can_start_from_a_soup_and_a_soup_be_an_ingredient(cook, made, dataset):
     made_soup = cook("a,b", output="first")
-    parent = load_parent(made_soup.directory, data="", backbone="tiny", head="notebook", head_width=8)
+    parent = load_parent(made_soup.directory, data="", network=network_options(made_soup.options))
     assert check_split(dataset, val_fold=0, parent=parent) is None
     again = cook(f"{made_soup.directory},c", output="second")
     assert again.metrics["val_score"] >= made_soup.metrics["val_score"]
@@ -212,6 +212,15 @@ def test_runs_that_do_not_fit_are_refused(cook, dataset, tmp_path, changed, mess
     make_run(tmp_path / "other", dataset, **changed)
     with pytest.raises(UserError, match=message):
         cook(f"a,{tmp_path / 'other'}")
+
+
+def test_runs_of_one_network_are_averaged_however_its_options_are_written(cook, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(averager, "build_photo_classifier", resized_classifier)
+    for name, seed, width in (("one", 1, 64), ("other", 2, 128)):
+        with_stage(make_run(tmp_path / name, dataset, seed=seed, head="linear"), options={"head_width": width})
+    with_stage(runs.load_run(tmp_path / "other"), options={"backbone": "Tiny"})
+    made_soup = cook(f"{tmp_path / 'one'},{tmp_path / 'other'}")
+    assert len(made_soup.stage["soup"]["ingredients"]) == 2
 
 
 def with_stage(run, **changes):

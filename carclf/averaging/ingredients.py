@@ -9,10 +9,9 @@ from carclf.advice import argument
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 from carclf.inference.compatibility import check_classes
-from carclf.model.backbones import find_backbone
+from carclf.runs.parent import network_options
 
-# Options that decide what a weight means, or how a photo reaches it; image sizes may differ.
-SHARED = ("head", "head_width", "fit", "fill", "stretch")
+SEEN = ("fit", "fill", "stretch")  # options that decide how a photo reaches the network; image sizes may differ
 
 
 class HeldOut(NamedTuple):
@@ -93,13 +92,15 @@ def check_ingredients(ingredients: Sequence[runs.Run], manifest: Manifest) -> No
                 f"{manifest.directory} is {manifest.fingerprint[:12]}: average runs of one data set, with "
                 f"{argument('data', run.stage['data'].get('directory') or 'DIR')}."
             )
-        pairs = [("backbone", *(find_backbone(one.options.backbone).name for one in (first, run)))]
-        pairs += [(name, getattr(first.options, name), getattr(run.options, name)) for name in SHARED]
-        for name, ours, theirs in pairs:
-            if ours != theirs:
+        ours, theirs = (
+            network_options(one.options) | {name: getattr(one.options, name) for name in SEEN} for one in (first, run)
+        )
+        for name, value in theirs.items():
+            if ours[name] != value:
                 raise UserError(
-                    f"The run {first.directory} has --{name}={ours} and {run.directory} --{name}={theirs}: average "
-                    "runs that have it in common, or their probabilities with python -m carclf.predict --run=a,b."
+                    f"The run {first.directory} has --{name}={ours[name]} and {run.directory} --{name}={value}: "
+                    "average runs that have it in common, or their probabilities with python -m carclf.predict "
+                    "--run=a,b."
                 )
         if run.stage.get("preset") != first.stage.get("preset"):
             raise UserError(

@@ -14,11 +14,11 @@ from typing import Any
 from carclf import hashed_json, runs, storage
 from carclf.errors import UserError
 from carclf.files import write_atomically
-from carclf.flags import identity_options, options_of, result_options
+from carclf.flags import identity_options, options_of, result_options, to_dict
 from carclf.lock import holding
 from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.runs.data_set import DataSet
-from carclf.runs.parent import check_split, load_parent
+from carclf.runs.parent import check_split, load_parent, network_options
 from carclf.runs.weights_files import remove_weights
 from carclf.storage import copies
 from carclf.train_options import TrainOptions
@@ -56,6 +56,7 @@ class OpenRun:
       identity: what a checkpoint must share with the run (`carclf.runs.checkpoint.IDENTITY_REASONS`).
       parent: the finished run whose best weights it starts from, or None.
       warning: the fault of its split that was allowed, or None.
+      options: of the stage, written as in the run that is resumed.
       begun: the content of stage.json of the run that is resumed; None if it starts fresh.
     """
 
@@ -66,6 +67,7 @@ class OpenRun:
     identity: Mapping[str, str]
     parent: runs.Run | None
     warning: str | None
+    options: TrainOptions
     begun: Mapping[str, Any] | None = None
 
     @property
@@ -89,17 +91,13 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
     with holding(directory, doing="training in", option="--run"):
         start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
         source = copies.local_path(options.resume_from) if start is Start.COPY else directory
-        compared = as_begun(options, run=runs.load_run(directory)) if start is Start.RESUME else options
+        begun = None if start is Start.FRESH else runs.load_run(source)
+        options = options if begun is None else written_alike(options, run=begun)
+        compared = as_begun(options, run=begun) if begun and start is Start.RESUME else options
         identity = identity_of(compared, data)
         parent = None
         if options.init_from:
-            parent = load_parent(
-                find_parent(options),
-                data=options.data,
-                backbone=options.backbone,
-                head=options.head,
-                head_width=options.head_width,
-            )
+            parent = load_parent(find_parent(options), data=options.data, network=network_options(options))
         yield OpenRun(
             directory=directory,
             start=start,
@@ -110,7 +108,8 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
             warning=check_split(
                 data, val_fold=options.val_fold, parent=parent, allow_change=options.allow_split_change
             ),
-            begun=None if start is Start.FRESH else runs.load_run(source).stage,
+            options=options,
+            begun=begun.stage if begun else None,
         )
 
 
@@ -135,6 +134,17 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
         )
     _check_same_stage(lost, options=options, data=data, overwritable=False)
     return Start.COPY
+
+
+def written_alike(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
+    """Returns the options with the words of the run that they resume where both mean the same, such as b3's names.
+
+    The identity of its checkpoints is a hash of these words.
+    """
+    theirs = to_dict(run.options)
+    known = {name: one for name, one in options_of(TrainOptions).items() if one.meaning}
+    same = {name: theirs[name] for name, one in known.items() if one.same(theirs[name], getattr(options, name))}
+    return dataclasses.replace(options, **same)
 
 
 def as_begun(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
@@ -252,11 +262,11 @@ def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
 
 
 def _check_same_stage(run: runs.Run, *, options: TrainOptions, data: DataSet, overwritable: bool) -> None:
-    started, ours = comparable_options(run.options), comparable_options(options)
+    started, ours, known = comparable_options(run.options), comparable_options(options), options_of(TrainOptions)
     way_out = "or another --run; --overwrite starts it again" if overwritable else "or leave --resume_from out"
     what = f"The unfinished run {run.directory} was started with"
     for name, value in ours.items():
-        if started[name] != value:
+        if not known[name].same(started[name], value):
             raise UserError(
                 f"{what} {_flag(name, started[name])} and this command has {_flag(name, value)}: use the former to "
                 f"resume it, {way_out}."

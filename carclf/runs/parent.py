@@ -7,18 +7,25 @@ from carclf import runs
 from carclf.errors import UserError
 from carclf.flags import did_you_mean, options_of, result_options
 from carclf.runs.data_set import DataSet
+from carclf.tables import load
 from carclf.train_options import TrainOptions
 
 
-def load_parent(path: Path, *, data: str, backbone: str, head: str, head_width: int) -> runs.Run:
+def network_options(options: TrainOptions) -> dict[str, object]:
+    """Returns the options that decide which weights fit, by name, those of equal networks equal however written."""
+    row = load("carclf.model.backbones:find_backbone")(options.backbone)
+    hidden = load("carclf.model.heads:find_head")(options.head).hidden
+    width = {"head_width": options.head_width} if hidden else {}
+    return {"backbone": row.name, "head": options.head, **width}
+
+
+def load_parent(path: Path, *, data: str, network: Mapping[str, object]) -> runs.Run:
     """Returns the finished run in `path`, after checking that its weights fit this stage.
 
     Args:
       path: the parent's folder.
       data: the data set, for the command that trains a missing parent.
-      backbone: backbone of this stage.
-      head: head of this stage.
-      head_width: head width of this stage.
+      network: that of this stage (`network_options`).
 
     Raises:
       UserError: it does not exist (the message names the command that trains it), is unfinished, or has another
@@ -29,13 +36,13 @@ def load_parent(path: Path, *, data: str, backbone: str, head: str, head_width: 
     parent = runs.load_run(path)
     if parent.metrics is None:
         raise UserError(f"The parent run {path} is not finished: train it to its end first.")
-    _check_same_network(path, parent.options, backbone=backbone, head=head, head_width=head_width)
+    _check_same_network(path, network_options(parent.options), network)
     return parent
 
 
-def _check_same_network(path: Path, parent: TrainOptions, *, backbone: str, head: str, head_width: int) -> None:
-    for name, ours in (("backbone", backbone), ("head", head), ("head_width", head_width)):
-        if (theirs := getattr(parent, name)) != ours:
+def _check_same_network(path: Path, parent: Mapping[str, object], network: Mapping[str, object]) -> None:
+    for name, ours in network.items():
+        if (theirs := parent[name]) != ours:
             raise UserError(
                 f"The parent run {path} has --{name}={theirs} and this stage --{name}={ours}: weights cannot be "
                 "carried over, so use the same, or another parent."
@@ -65,15 +72,11 @@ def _check_parent(options: TrainOptions, *, made: Mapping[Path, TrainOptions]) -
     path = runs.run_path(options.init_from, runs=options.runs)
     kept = (path / runs.METRICS_FILE).is_file()  # from a stage that is already trained
     if path in made and (made[path].overwrite or not kept):
-        _check_same_network(
-            path, made[path], backbone=options.backbone, head=options.head, head_width=options.head_width
-        )
+        _check_same_network(path, network_options(made[path]), network_options(options))
     elif not path.is_dir() and (hint := did_you_mean(path.name, [one.name for one in made])):
         raise UserError(f"The parent run {path} does not exist: {hint}That is a stage before this one.")
     elif not runs.fold_paths(path):  # otherwise each fold has its own parent
-        load_parent(
-            path, data=options.data, backbone=options.backbone, head=options.head, head_width=options.head_width
-        )
+        load_parent(path, data=options.data, network=network_options(options))
 
 
 def check_split(data: DataSet, *, val_fold: int, parent: runs.Run | None, allow_change: bool = False) -> str | None:
@@ -122,7 +125,7 @@ def describe_changes(parent: runs.Run, options: TrainOptions) -> str:
     known = options_of(TrainOptions)
     ours = {name: value for name, value in result_options(options).items() if not known[name].sets_start}
     pairs = ((name, getattr(parent.options, name), value) for name, value in ours.items())
-    changes = [f"{name} {before} → {after}" for name, before, after in pairs if before != after]
+    changes = [f"{name} {before} → {after}" for name, before, after in pairs if not known[name].same(before, after)]
     return f"Against {parent.name}: {', '.join(changes) or 'nothing changes'}."
 
 

@@ -21,7 +21,7 @@ from carclf.exporting.folder import check_free
 from carclf.inference.compatibility import check_classes, check_teachers, held_out_folds, load_labels
 from carclf.probe import ProbeOptions
 from carclf.runs import opening
-from carclf.runs.parent import check_chain, check_split, load_parent
+from carclf.runs.parent import check_chain, check_split, load_parent, network_options
 from carclf.runs.run import advice_on_missing
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
@@ -84,9 +84,7 @@ def test_best_weights_are_there_after_an_epoch(made):
 
 
 def parent_of(run: runs.Run, **changes: Any) -> runs.Run:
-    return load_parent(
-        run.directory, **{"data": "d", "backbone": "tiny", "head": "notebook", "head_width": 128, **changes}
-    )
+    return load_parent(run.directory, data="d", network=network_options(TrainOptions(backbone="tiny", **changes)))
 
 
 def test_a_parent_is_one_that_fits(made, dataset):

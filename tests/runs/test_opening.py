@@ -47,7 +47,9 @@ def decide(options: TrainOptions, dataset) -> Start:
 
 
 def opened(directory: Path, start: Start, *, source: Path | None = None) -> OpenRun:
-    return OpenRun(directory, start, source or directory, step=0, identity={}, parent=None, warning=None)
+    return OpenRun(
+        directory, start, source or directory, step=0, identity={}, parent=None, warning=None, options=TrainOptions()
+    )
 
 
 def test_in_an_empty_folder_a_run_starts_fresh(options, dataset):
@@ -141,6 +143,26 @@ def test_a_resumed_run_keeps_what_it_was_begun_with(options, dataset, began, res
         assert resuming.onednn == resumed
     with open_run(directory, options=dataclasses.replace(options, overwrite=True), data=dataset) as fresh:
         assert fresh.onednn is None
+
+
+@pytest.mark.parametrize("written", ["tiny", "TINY"])
+def test_a_run_is_resumed_under_every_name_of_its_backbone_and_size(options, dataset, tmp_path, written):
+    begun = dataclasses.replace(options, backbone=written, image_size="224x224")
+    directory = begin(begun, dataset, steps=())
+    checkpoint_folder(directory, identity=opening.identity_of(begun, dataset)).write(
+        Checkpoint(step=4, arrays={"model 0": np.zeros(2, np.float32)}, state={})
+    )
+    ours = dataclasses.replace(options, backbone="Tiny", image_size="224")
+    with open_run(directory, options=ours, data=dataset) as run:
+        assert (run.start, run.step, run.identity) == (Start.RESUME, 4, opening.identity_of(begun, dataset))
+    copied = dataclasses.replace(ours, run="b", resume_from=str(directory))
+    with open_run(tmp_path / "runs" / "b", options=copied, data=dataset) as run:
+        assert (run.start, run.step) == (Start.COPY, 4)
+        # Its stage.json must fit the checkpoints that are copied.
+        assert opening.identity_of(run.options, dataset) == opening.identity_of(begun, dataset)
+        assert (run.options.run, run.options.resume_from) == ("b", str(directory))
+    with pytest.raises(UserError, match="started with --image_size=224x224 and this command has --image_size=224-300"):
+        decide(dataclasses.replace(ours, image_size="224-300"), dataset)
 
 
 @pytest.mark.parametrize("field", ["fingerprint", "class_map_sha256"])
@@ -320,6 +342,9 @@ def test_an_open_run_has_the_parent_that_fits(options, dataset):
     with open_run(Path(options.runs) / "a", options=ours, data=dataset) as run:
         assert run.parent.directory == parent
         assert run.warning is None
+    for same in ("Tiny", "TINY"):
+        with open_run(Path(options.runs) / "a", options=dataclasses.replace(ours, backbone=same), data=dataset) as run:
+            assert run.parent.directory == parent
     other = dataclasses.replace(ours, val_fold=0, allow_split_change=True)
     with open_run(Path(options.runs) / "a", options=other, data=dataset) as run:
         assert "the validation accuracy of this stage will be too good" in run.warning

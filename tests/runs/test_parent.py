@@ -6,7 +6,7 @@ import pytest
 from carclf import runs
 from carclf.errors import UserError
 from carclf.flags import to_dict
-from carclf.runs.parent import check_batch, check_split, describe_changes, load_parent
+from carclf.runs.parent import check_batch, check_chain, check_split, describe_changes, load_parent, network_options
 from carclf.train_options import TrainOptions
 
 
@@ -33,7 +33,9 @@ def parent_folder(tmp_path, dataset):
 
 def load(path, **changes):
     return load_parent(
-        path, **({"data": "D", "backbone": "efficientnet_b3", "head": "notebook", "head_width": 128} | changes)
+        path,
+        data="D",
+        network=network_options(TrainOptions(**{"backbone": "efficientnet_b3", "val_fold": 1, **changes})),
     )
 
 
@@ -58,6 +60,26 @@ def test_an_unfinished_parent_is_refused(parent_folder):
 def test_weights_that_cannot_be_carried_over_are_refused(parent_folder, name, value):
     with pytest.raises(UserError, match=f"this stage --{name}={value}: weights cannot be carried over"):
         load(parent_folder, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["b3", "EfficientNetB3", "efficientnet-b3"])
+def test_a_backbone_is_the_same_under_each_of_its_names(parent_folder, name):
+    parent = load(parent_folder, backbone=name)
+    assert describe_changes(parent, dataclasses.replace(parent.options, backbone=name)) == (
+        "Against b3_head: nothing changes."
+    )
+    stages = {"head": TrainOptions(run="head", backbone=name, runs="none"),
+              "all": TrainOptions(init_from="head", runs="none")}  # fmt: skip
+    with pytest.raises(UserError, match="has --backbone=efficientnet_b3 and this stage --backbone=efficientnet_b0"):
+        check_chain(stages)
+    check_chain(stages | {"all": TrainOptions(init_from="head", backbone="efficientnet_b3", runs="none")})
+
+
+def test_the_width_of_a_hidden_layer_that_a_head_lacks_does_not_matter():
+    linear, hidden = ([network_options(TrainOptions(head=head, head_width=width)) for width in (64, 128)]
+                      for head in ("linear", "notebook"))  # fmt: skip
+    assert linear[0] == linear[1]
+    assert hidden[0] != hidden[1]
 
 
 def test_another_fold_is_refused(parent_folder, dataset):
