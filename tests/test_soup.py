@@ -15,7 +15,7 @@ from carclf.errors import UserError
 from carclf.flags import options_of
 from carclf.inference import programs
 from carclf.inference.programs import load_classifier
-from carclf.model.photo_classifier import INPUT_SHAPES
+from carclf.model.photo_classifier import INPUT_SHAPES, build_photo_classifier
 from carclf.report import run_files
 from carclf.report.run_files import write_report
 from carclf.runs.closing import close_run
@@ -24,7 +24,7 @@ from carclf.runs.weights_files import sha256_of
 from carclf.soup import SoupOptions
 from carclf.train_options import ALL_FOLDS
 from carclf.training.callbacks import save_weights
-from tests.inference.made_runs import colour_classifier, make_run
+from tests.inference.made_runs import colour_classifier, make_run, render_not_compiled
 
 CPU = device.Device(kind="cpu", backend="tensorflow", replicas=1, precision="float32", jit=False)
 
@@ -105,18 +105,43 @@ def test_the_tensors_of_a_uniform_soup_are_the_means(cook, made):
         np.testing.assert_allclose(value, np.mean([one[name] for one in each], axis=0), atol=1e-7, err_msg=name)
 
 
+def move_statistics(run, mean):
+    classifier, _ = load_classifier(run)
+    classifier.get_layer("head_norm").moving_mean.assign(np.full(8, mean))
+    classifier.get_layer("backbone").get_layer("block1_bn").moving_mean.assign(np.full(64, 0.5))
+    save_weights(classifier, run.best_weights)
+    close_run(dataclasses.replace(run, metrics={"val_accuracy": 0.5}))
+
+
 def test_statistics_that_training_moved_are_computed_again_and_frozen_ones_kept(cook, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(averager, "build_photo_classifier", resized_classifier)
     for name, seed in (("d", 1), ("e", 2)):
-        run = make_run(tmp_path / name, dataset, seed=seed, augment="flip")
-        classifier, _ = load_classifier(run)
-        classifier.get_layer("head_norm").moving_mean.assign(np.full(8, 100.0 * seed))
-        classifier.get_layer("backbone").get_layer("block1_bn").moving_mean.assign(np.full(64, 0.5))
-        save_weights(classifier, run.best_weights)
-        close_run(dataclasses.replace(run, metrics={"val_accuracy": 0.5}))
+        move_statistics(make_run(tmp_path / name, dataset, seed=seed, augment="flip"), 100.0 * seed)
     classifier, _ = load_classifier(cook(f"{tmp_path / 'd'},{tmp_path / 'e'}", method="uniform"))
     assert abs(numbers(classifier.get_layer("head_norm").moving_mean)).max() < 50  # the mean of both is 150
     assert (numbers(classifier.get_layer("backbone").get_layer("block1_bn").moving_mean) == 0.5).all()
+
+
+def test_runs_that_mix_photos_are_averaged_and_scored_in_batches_of_odd_size(cook, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(averager, "build_photo_classifier", build_photo_classifier)
+    for name, seed in (("d", 1), ("e", 2)):
+        move_statistics(make_run(tmp_path / name, dataset, seed=seed, augment="mixup(0.2)"), 100.0 * seed)
+    with render_not_compiled():
+        made_soup = cook(f"{tmp_path / 'd'},{tmp_path / 'e'}", method="uniform", batch_size=5)
+    assert made_soup.metrics["val_photos"] == 8
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "photos", "unit", "size"),
+    [(32, 100, 1, 32), (33, 100, 2, 32), (33, 21, 2, 20), (32, 21, 1, 21), (40, 100, 16, 32), (8, 100, 16, 16)],
+)
+def test_a_training_pass_takes_whole_pairs_on_every_device(batch_size, photos, unit, size):
+    assert averager.pass_size(batch_size=batch_size, photos=photos, unit=unit) == size
+
+
+def test_photos_that_do_not_fill_a_training_pass_are_one_sentence():
+    with pytest.raises(UserError, match="The 10 training photos do not fill one batch of 16: lower --batch_size"):
+        averager.pass_size(batch_size=32, photos=10, unit=16)
 
 
 def test_a_greedy_soup_is_no_worse_than_its_best_ingredient_and_says_what_it_is(cook, made, capsys, monkeypatch):

@@ -25,6 +25,7 @@ from carclf.model.separable import choose_method
 from carclf.model.weights import load_weights_file, weights_in_memory
 from carclf.recipe import parse_recipe, parse_views
 from carclf.runs import Run
+from carclf.runs.parent import check_batch
 from carclf.runs.weights_files import write_weights
 
 CLEAN = parse_views("clean")
@@ -62,21 +63,24 @@ class Network:
         return predictions
 
 
-def build_network(run: Run, *, mixing: bool, erasing: bool, jit: bool) -> Network:
-    """Returns the network of a run, at its image size and with its weights.
-
-    Args:
-      run: the run.
-      mixing: whether its training passes see mixed photos.
-      erasing: whether they see photos with erased boxes.
-      jit: whether XLA compiles it.
-    """
-    recipe = parse_recipe(run.options.augment)
+def build_network(run: Run, *, jit: bool) -> Network:
+    """Returns the network of a run, at its image size and with its weights; `jit`: whether XLA compiles it."""
     classifier, framing = load_classifier(run)
-    method = choose_method(run.options.render, not_axis_aligned=recipe.not_axis_aligned)
-    rendering = dataclasses.replace(run.rendering, method=method, mixing=mixing, erasing=erasing)
+    method = choose_method(run.options.render, not_axis_aligned=parse_recipe(run.options.augment).not_axis_aligned)
+    rendering = dataclasses.replace(run.rendering, method=method)
     model = build_photo_classifier(classifier, framing=framing, rendering=rendering)
     return Network(classifier, Program(model, ViewSet(CLEAN, framing, run.options.seed), (0,), jit))
+
+
+def pass_size(*, batch_size: int, photos: int, unit: int) -> int:
+    """Returns how many photos a training pass takes: a multiple of `unit`, no more than asked for and there are.
+
+    Raises:
+      UserError: there are fewer photos than `unit`.
+    """
+    size = max(min(batch_size, photos) // unit, 1) * unit
+    check_batch(batch_size=size, replicas=1, mixes=False, steps=photos // size, train_photos=photos)
+    return size
 
 
 class Averager:
@@ -96,16 +100,14 @@ class Averager:
 
     def __init__(self, plan: Plan, *, batch_size: int, device: Device) -> None:
         self.count, self.metric, self.rows = len(plan.ingredients), plan.metric, np.zeros(0, np.int64)
-        self._batch_size, self._jit = device.whole_batch(batch_size), device.jit
+        self._batch_size, self._device = device.whole_batch(batch_size), device
         networks: dict[tuple[int, int], Network] = {}
         scores: list[float] = []
         statistics = []
-        recipes = [parse_recipe(run.options.augment) for run in plan.ingredients]
-        drawn = {"mixing": any(one.mixes for one in recipes), "erasing": any(one.erases for one in recipes)}
         for run in plan.ingredients:
             size = parse_image_size(run.options.image_size)
             if size not in networks:
-                networks[size] = build_network(run, **drawn, jit=device.jit)
+                networks[size] = build_network(run, jit=device.jit)
             networks[size].load(run)
             statistics.append(networks[size].statistics())
             if plan.fold is not None:
@@ -162,19 +164,27 @@ class Averager:
             own = slice(2 * number, 2 * number + 2)
             same = all(np.array_equal(a, b) for other in others for a, b in zip(first[own], other[own], strict=True))
             norm.trainable = not same
-        return StatisticsPass(self._network.program.photo_classifier, jit=self._jit)
+        leader, framing = self.plan.leader, self._network.program.view_set.framing
+        recipe = parse_recipe(leader.options.augment)
+        method = choose_method(leader.options.render, not_axis_aligned=recipe.not_axis_aligned)
+        # A model of its own: one that mixes photos takes no odd batch, of which the held-out photos may have some.
+        rendering = dataclasses.replace(leader.rendering, method=method, mixing=recipe.mixes, erasing=recipe.erases)
+        model = build_photo_classifier(self._network.classifier, framing=framing, rendering=rendering)
+        return StatisticsPass(model, jit=self._device.jit)
 
     def _training_batches(self) -> tf.data.Dataset:
         """Returns batches of the photos that the soup may learn from, augmented as in the leader's training."""
         plan, leader = self.plan, self.plan.leader.options
         folds = [fold for fold in plan.manifest.folds if fold != plan.fold]
         photos = plan.manifest.photos("train", folds) + plan.manifest.photos("extra")
+        recipe = parse_recipe(leader.augment)
+        unit = self._device.replicas * (2 if recipe.mixes else 1)
         return training_batches(
             manifest=plan.manifest,
             folds=folds,
             framing=self._network.program.view_set.framing,
-            recipe=parse_recipe(leader.augment),
-            batch_size=min(self._batch_size, photos),
+            recipe=recipe,
+            batch_size=pass_size(batch_size=self._batch_size, photos=photos, unit=unit),
             epochs=1,
             seed=leader.seed,
         )
