@@ -310,6 +310,15 @@ def leave_other_hosts(device: Device) -> Device:
     return dataclasses.replace(device, replicas=jax.local_device_count(), hosts=1)
 
 
+def take_one(device: Device) -> Device:
+    """Returns one of the devices alone, for models that are built from now on: batches of any size fit it."""
+    if device.backend == "jax":
+        import keras
+
+        keras.distribution.set_distribution(None)
+    return dataclasses.replace(device, replicas=1, jit=device.jit or device.kind == "gpu", strategy=None)
+
+
 def _share_batches(devices: list[Any]) -> None:
     import keras
 

@@ -65,10 +65,13 @@ def main(options: ServeOptions) -> None:
     if warning := exposure(options.host):
         print(f"Warning: {warning}", file=sys.stderr)
 
-    from carclf.device import select_device
+    from carclf.device import select_device, take_one
 
-    device = select_device(options.device, precision=loaded[0].options.precision)
+    found = select_device(options.device, precision=loaded[0].options.precision)
+    device = take_one(found) if found.replicas > 1 else found
     print(device.describe(), flush=True)
+    if found.replicas > 1:
+        print(f"The server answers on one of {found.replicas} devices: few photos come at a time.", flush=True)
 
     # Keras may be imported only from here on, after its backend was chosen.
     from carclf.engines.choice import plan_engines

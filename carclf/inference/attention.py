@@ -9,12 +9,13 @@ import numpy as np
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_canvases
 from carclf.framing import Framing, Rendering
+from carclf.model.compile import sharing_devices
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.render import Render
 from carclf.progress import Progress
 from carclf.recipe import parse_recipe
 
-BATCH_SIZE = 8  # always full, so that any number of devices of one host divides it
+BATCH_SIZE = 8
 
 
 def photo_heat(
@@ -45,11 +46,13 @@ def photo_heat(
     # For a few photos tracing does not pay on TensorFlow; on JAX only a compiled step is fast.
     model.compile(run_eagerly=keras.backend.backend() == "tensorflow")
     render = Render(image_size=framing.image_size, **dataclasses.asdict(rendering), jit=False)
+    devices = sharing_devices()
+    batch_size = -(-BATCH_SIZE // devices) * devices  # and always full
     rows = np.array(sorted(labels), np.int64)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     with Progress("Computing heat maps", total=len(rows)) as progress:
-        for start in range(0, len(rows), BATCH_SIZE):
-            batch = rows[np.minimum(np.arange(start, start + BATCH_SIZE), len(rows) - 1)]
+        for start in range(0, len(rows), batch_size):
+            batch = rows[np.minimum(np.arange(start, start + batch_size), len(rows) - 1)]
             canvas, extent = read_canvases(manifest, split=split, folds=folds, rows=batch.tolist(), framing=framing)
             draws = parse_recipe("").draw(
                 seed=0, epoch=0, row=batch, extent=extent, image_size=framing.image_size, fit=framing.fit
@@ -59,5 +62,5 @@ def photo_heat(
             evidence = model.predict_on_batch(image)["evidence"]
             for row, by_class, geometry in zip(batch.tolist(), evidence, draws.geometry, strict=True):
                 found[row] = heat_map(by_class[..., list(labels[row])]), geometry
-            progress.add(min(BATCH_SIZE, len(rows) - start))
+            progress.add(min(batch_size, len(rows) - start))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +109,12 @@ def _on_each_device(function: Callable[..., Any]) -> Callable[..., Any]:
     mesh = distribution.device_mesh.backend_mesh
     mapped: Callable[..., Any] = jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     return mapped
+
+
+def sharing_devices() -> int:
+    """Returns how many devices share each batch under a Keras distribution, and so divide it; 1 without one."""
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else math.prod(distribution.device_mesh.shape)
 
 
 def built_at_once(build: Callable[[], keras.Model]) -> keras.Model:
