@@ -18,7 +18,6 @@ from carclf.extras import install_command
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
     import tensorflow as tf
 
     from carclf.framing import Framing
@@ -97,6 +96,7 @@ def training_batches(
     _leave_gpus_to_jax()
 
     from carclf.data import pipeline
+    from carclf.model.class_weights import parse_class_weights
 
     return pipeline.training_batches(
         manifest=dataset,
@@ -108,7 +108,9 @@ def training_batches(
         seed=seed,
         start_step=initial_epoch * steps,
         label_smoothing=label_smoothing,
-        class_weights=_class_weights(class_weights, dataset, folds),
+        class_weights=parse_class_weights(
+            class_weights, dataset.class_names, counts=pipeline.class_counts(dataset, folds)
+        ),
     )
 
 
@@ -390,14 +392,6 @@ def _framing(dataset: Manifest, image_size: ImageSize, *, batch_size: int, fit: 
     _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
     _refuse(fit not in RESIZE_MODES, f"fit is {fit!r}: give one of {', '.join(RESIZE_MODES)}.")
     return Framing(size, fit)
-
-
-def _class_weights(text: str, dataset: Manifest, folds: Sequence[int]) -> "np.ndarray":
-    """Returns the class weights, float64 [K]."""
-    from carclf.data.pipeline import class_counts
-    from carclf.model.class_weights import parse_class_weights
-
-    return parse_class_weights(text, dataset.class_names, counts=class_counts(dataset, folds).tolist())
 
 
 def _require(*packages: str) -> None:

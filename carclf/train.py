@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carclf import advice, lease, preemption, runs, storage
+from carclf import advice, lease, preemption, runs, stage_lists, storage
 from carclf.children import run_child
 from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_command
 from carclf.data.label_patch import apply_label_patch
@@ -40,7 +40,7 @@ Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"
 def main(options: TrainOptions) -> int:
     """Trains and returns the exit code, which is also 0 if there was nothing left to do; `--plan` only plans."""
     if options.stages and not options.plan:
-        return train_stages([name.strip() for name in options.stages.split(",") if name.strip()], sys.argv[1:])
+        return train_stages(stage_lists.split(options.stages), sys.argv[1:])
     check_files(options)
     if options.plan:
         from carclf.planning.planner import make_plan

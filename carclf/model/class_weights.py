@@ -12,8 +12,10 @@ from carclf.wording import first_of
 NONE, BALANCED = "none", "balanced"
 WORDS = ("", NONE, BALANCED)
 
+Counts = Sequence[int] | np.ndarray
 
-def balanced_class_weights(counts: Sequence[int]) -> np.ndarray:
+
+def balanced_class_weights(counts: Counts) -> np.ndarray:
     """Returns float64 [K], inverse to the class sizes, with mean 1 over the photos: N / (K · count).
 
     Args:
@@ -32,7 +34,7 @@ def balanced_class_weights(counts: Sequence[int]) -> np.ndarray:
     return sizes.sum() / (sizes.size * sizes)
 
 
-def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Sequence[int]) -> np.ndarray:
+def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Counts) -> np.ndarray:
     """Returns the weight of each class, float64 [K], by label.
 
     Args:

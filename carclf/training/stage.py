@@ -174,7 +174,9 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         train_folds=train_folds,
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
-        class_weights=_class_weights(options.class_weights, manifest=manifest, train_folds=train_folds),
+        class_weights=parse_class_weights(
+            options.class_weights, manifest.class_names, counts=class_counts(manifest, train_folds)
+        ),
         features=plan_features(options, recipe=recipe, begun=opened.begun),
         preset=_hub_preset(options, opened, phases),
         head_follows=opened.parent is not None and _knows("head_momentum", opened.begun),
@@ -205,12 +207,6 @@ def _hub_preset(options: TrainOptions, opened: OpenRun, phases: Sequence[Phase])
         for phase in phases:
             check_hub_image_size(row, preset, phase.image_size)
     return preset
-
-
-def _class_weights(text: str, *, manifest: Manifest, train_folds: Sequence[int]) -> np.ndarray:
-    """Returns the weights that `--class_weights=TEXT` asks for, float64 [K]."""
-    counts = class_counts(manifest, train_folds)
-    return parse_class_weights(text, manifest.class_names, counts=counts.tolist())
 
 
 def describe_plan(stage: Stage) -> None:
