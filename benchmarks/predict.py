@@ -1,7 +1,7 @@
 """What predicting in ten views costs beside ten bare forward passes, how often photos are decoded, and memory.
 
-The control is the classifier alone on images that are ready in memory, alternating with ours. Memory is that of the whole
-command at two numbers of photos and of views.
+The control is the classifier alone on images that are ready in memory, alternating with ours. Memory is that of the
+whole command at two numbers of photos and of views.
 Example: python benchmarks/predict.py --photos=64 --json=predict.json"""
 
 import dataclasses
