@@ -4,11 +4,11 @@ import os
 import shutil
 
 import numpy as np
-import psutil
 
 from carclf import storage
 from carclf.data.cache_files import CacheFiles, reserved_bytes
 from carclf.data.decoder import DecodeSizes
+from carclf.data.free_memory import free_memory
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 
@@ -78,7 +78,7 @@ def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: Dec
     needed = int(_starts(extents[wanted])[-1])
     stem = os.path.join(where, f"decoded-{manifest.fingerprint[:16]}-{storage.sha256(extents.tobytes())[:16]}")
     try:
-        free = _free_memory() if where == "ram" else _free_disk(where) + reserved_bytes(stem)
+        free = free_memory() if where == "ram" else _free_disk(where) + reserved_bytes(stem)
         place = "memory" if where == "ram" else where
         size = f"{len(wanted):,} decoded photos take {needed / 1e9:.2f} GB"
         if needed > ROOM * free:
@@ -104,18 +104,3 @@ def _starts(extents: np.ndarray) -> np.ndarray:
 def _free_disk(folder: str) -> int:
     os.makedirs(folder, exist_ok=True)
     return shutil.disk_usage(folder).free
-
-
-def _free_memory() -> int:
-    """Returns how many bytes this process may still take, within the machine's limit and its container's, if any."""
-    free = psutil.virtual_memory().available
-    for limit_file, used_file in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            with open(limit_file) as limit, open(used_file) as used:
-                free = min(free, int(limit.read()) - int(used.read()))
-        except (OSError, ValueError):  # no container, or one without a limit ("max")
-            continue
-    return free

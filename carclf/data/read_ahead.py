@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from carclf import storage
+from carclf.data.free_memory import free_memory
 from carclf.data.index import read_photo
 from carclf.data.manifest import Manifest
 from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES
@@ -20,6 +21,7 @@ READERS = 128  # requests at a time; their threads only wait
 PHOTOS_AHEAD = 512  # announced before their batch is due: 30 MB, and a quarter of a second at 2,000 photos per second
 BLOCK_BYTES = 2**20  # one process makes about 900 requests per second, too few to carry one photo each
 KEPT_BYTES = 640 * 2**20  # of blocks; as many photos as training shuffles among each other take 500 MB
+KEPT_SHARE = 0.25  # of the free memory
 
 
 @dataclasses.dataclass(eq=False)
@@ -46,7 +48,7 @@ class _Block:
 class ReadAhead:
     """The bytes of photos that are announced, by their index; any thread may call it.
 
-    If all photos of a data set fit into KEPT_BYTES, each is read once, however often it is taken.
+    If all photos of a data set fit into the memory for blocks, each is read once, however often it is taken.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class ReadAhead:
         self._manifest, self._entries, self._read = manifest, entries, read
         self._starts = block_starts(entries, block_bytes=BLOCK_BYTES if together else 1)
         self._ends = _ends(entries)
-        self._keeps_all = int(np.sum(self._ends - entries["start"])) <= KEPT_BYTES
+        self._room = min(KEPT_BYTES, int(KEPT_SHARE * free_memory()))
+        self._keeps_all = int(np.sum(self._ends - entries["start"])) <= self._room
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._blocks: dict[int, _Block] = {}  # by the index of their first photo
-        self._kept = 0  # bytes of `_blocks`
+        self._kept = 0  # bytes of `_blocks`, at most `_room`
         self._announced: dict[int, _Block] = {}  # by the index of the photo
         self._changing = threading.Lock()
 
@@ -101,7 +104,7 @@ class ReadAhead:
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         first, end = self._starts[number : number + 2].tolist()
         block = self._blocks.get(first)
-        if block is None and self._kept + self._size(first, end) <= KEPT_BYTES:
+        if block is None and self._kept + self._size(first, end) <= self._room:
             block = self._blocks[first] = self._request(first, end)
             self._kept += block.size
         if block is None:

@@ -132,7 +132,7 @@ def test_a_cached_photo_is_the_decoded_one_and_is_not_read_again(tmp_path, where
 
 
 def test_without_room_there_is_no_cache_but_a_message(dataset, monkeypatch, capsys):
-    monkeypatch.setattr("carclf.data.cache._free_memory", lambda: 1000)
+    monkeypatch.setattr("carclf.data.cache.free_memory", lambda: 1000)
     sizes = sizes_for(dataset, framing=FRAMING)
     assert open_cache("ram", manifest=dataset, wanted=np.arange(29), sizes=sizes) is None
     assert "too much for the 0.0 GB free in memory: each epoch decodes again" in capsys.readouterr().out

@@ -98,6 +98,15 @@ def test_no_more_is_kept_than_fits_and_what_was_taken_makes_room(local, monkeypa
     assert len(reads.ranges) == (len(sizes) if blocks_kept else len(entries))
 
 
+def test_blocks_take_at_most_a_quarter_of_the_free_memory(local, monkeypatch):
+    entries, reads = read_index(local), Reads()
+    monkeypatch.setattr(read_ahead, "free_memory", lambda: 4 * int(entries["bytes"].max()))
+    ahead = ReadAhead(local, entries, read=reads)
+    ahead.start(range(len(entries)))
+    assert [bytes(ahead.take(index)) for index in range(len(entries))] == photos_of(local, range(len(entries)))
+    assert len(reads.ranges) == len(entries)
+
+
 def test_an_announced_photo_holds_its_block(local, monkeypatch):
     entries, reads = read_index(local), Reads()
     first, end = block_starts(entries, block_bytes=2**20)[:2].tolist()
