@@ -243,7 +243,7 @@ class StopWithoutProgress(keras.callbacks.Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` returned."""
-        self._best, self._waited = state["best"], state["waited"]
+        self._best, self._waited = _finite(state["best"]), state["waited"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Stops the training if `patience` epochs have passed without a better one."""
@@ -260,7 +260,7 @@ class StopWithoutProgress(keras.callbacks.Callback):
         self._best = self._rank(logs)
 
     def _rank(self, logs: Mapping[str, Any]) -> float:
-        return self._metric.rank(float(logs[f"val_{self._metric.log}"]))
+        return _finite(self._metric.rank(float(logs[f"val_{self._metric.log}"])))
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):

@@ -139,6 +139,19 @@ def test_patience_counts_epochs_without_a_higher_accuracy():
     assert model.stop_training
 
 
+def test_patience_takes_any_figure_for_better_than_one_that_is_not_finite():
+    stopping = callbacks.StopWithoutProgress(patience=2, metric=find_metric("log_loss"))
+    stopping.set_model(SimpleNamespace(stop_training=False))
+    stopping.begin({"val_cross_entropy": float("nan")})
+    for epoch, entropy in enumerate([0.9, 0.8, 0.85]):
+        stopping.on_epoch_end(epoch, {"val_cross_entropy": entropy})
+    assert not stopping.model.stop_training
+    assert stopping.state() == {"best": -0.8, "waited": 1}
+    stopping.restore({"best": float("nan"), "waited": 1})  # saved after such a start
+    stopping.on_epoch_end(3, {"val_cross_entropy": 0.9})
+    assert not stopping.model.stop_training
+
+
 def test_timing_and_history(tmp_path, monkeypatch):
     clock = iter([0.0, 4.0, 5.0, 10.0, 14.0, 16.0])
     monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(clock))
