@@ -47,25 +47,35 @@ class TimingCallback(keras.callbacks.Callback):
         self, *, images_per_epoch: int, learning_rate_at: Callable[[int], float], input_clock: InputClock | None = None
     ) -> None:
         super().__init__()
-        self._clock, self._waited = input_clock, 0.0
+        self._clock = input_clock
         self.seconds: list[float] = []
         self._images_per_epoch = images_per_epoch
         self._learning_rate_at = learning_rate_at
         self._started = self._trained = 0.0
-        self._before = 0.0  # seconds that the current epoch took before it was interrupted
+        self._unwaited = 0.0  # reading of the input clock at which the current epoch had not waited yet
+        self._before = self._waited_before = 0.0  # seconds of the current epoch before it was interrupted
 
     def state(self) -> dict[str, Any]:
-        """Returns the seconds of every epoch, the current one last."""
-        return {"seconds": self.seconds, "running": time.perf_counter() - self._started}
+        """Returns the seconds of every finished epoch, and those that the current one has taken and waited."""
+        return {
+            "seconds": self.seconds,
+            "running": time.perf_counter() - self._started,
+            "waited": self._input_seconds - self._unwaited,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state` returned."""
+        """Restores what `state` returned; checkpoints of older versions hold no wait."""
         self.seconds, self._before = list(state["seconds"]), state["running"]
+        self._waited_before = state.get("waited", 0.0)
+
+    @property
+    def _input_seconds(self) -> float:
+        return self._clock.seconds if self._clock else 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's clock."""
         self._trained = time.perf_counter()
-        self._waited = self._clock.seconds if self._clock else 0.0
+        self._unwaited, self._waited_before = self._input_seconds - self._waited_before, 0.0
         self._started, self._before = self._trained - self._before, 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -81,9 +91,9 @@ class TimingCallback(keras.callbacks.Callback):
             logs["images_per_second"] = round(self._images_per_epoch / max(self._trained - self._started, 1e-9), 1)
             logs["learning_rate"] = self._learning_rate_at(epoch)
             if self._clock:
-                waited = self._clock.seconds - self._waited
+                waited = self._input_seconds - self._unwaited
                 logs["waiting_fraction"] = round(waited / max(self._trained - self._started, 1e-9), 4)
-        self._started = now  # no time counts for two epochs
+        self._started, self._unwaited = now, self._input_seconds  # no time counts for two epochs
 
     @property
     def total_seconds(self) -> float:

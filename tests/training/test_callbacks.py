@@ -176,3 +176,28 @@ def test_timing_and_history(tmp_path, monkeypatch):
         "learning_rate": [0.1, 0.05], "seconds": [5.0, 6.0], "images_per_second": [50.0, 50.0],
         "waiting_fraction": [0.0, 0.125],
     }  # fmt: skip
+
+
+def test_an_epoch_that_was_interrupted_counts_the_wait_of_all_its_parts(monkeypatch):
+    now, input_clock = iter([0.0, 4.0, 6.0, 100.0, 104.0, 106.0, 107.0]), SimpleNamespace(seconds=3.0)
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(now))
+
+    def timing() -> callbacks.TimingCallback:
+        return callbacks.TimingCallback(
+            images_per_epoch=100, learning_rate_at=lambda epoch: 0.1, input_clock=input_clock
+        )
+
+    killed, resumed, results = timing(), timing(), logs(0.5, 1.5)
+    killed.on_epoch_begin(0)
+    input_clock.seconds += 2.0
+    killed.on_train_batch_end(0)
+    state = json.loads(json.dumps(killed.state()))
+    assert state == {"seconds": [], "running": 6.0, "waited": 2.0}
+    input_clock.seconds = 0.5  # of the new process, which has read ahead
+    resumed.restore(state)
+    resumed.on_epoch_begin(0)
+    input_clock.seconds += 1.0
+    resumed.on_train_batch_end(1)
+    resumed.on_epoch_end(0, results)
+    assert (results["seconds"], results["images_per_second"], results["waiting_fraction"]) == (12.0, 10.0, 0.3)
+    assert resumed.state() == {"seconds": [12.0], "running": 1.0, "waited": 0.0}
