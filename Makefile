@@ -47,7 +47,7 @@ lint: $(VENV)/.dev
 
 # The device side is tested a second time on JAX with TensorFlow made unimportable (tests/conftest.py); on a CPU JAX
 # compiles everything, so what takes it minutes is left to test-slow.
-JAX_LANE := -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle
+JAX_LANE := -m pytest --numprocesses=2 --dist=loadfile tests/model tests/recipe tests/oracle tests/training/test_lr_finder.py
 WITHOUT_TENSORFLOW := KERAS_BACKEND=jax CARCLF_TEST_WITHOUT_TENSORFLOW=1
 # Most programs run once, so optimising them takes longer than it saves; test-slow runs them optimised.
 UNOPTIMISED := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'

@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 from carclf.progress import Progress
-from carclf.training.stage import Stage
-from carclf.training.stage_data import training_data
+
+if TYPE_CHECKING:
+    from carclf.training.stage import Stage
 
 LOWEST, HIGHEST = 1e-7, 1.0
 SMOOTHING = 0.95  # of the loss, with bias correction for the first steps
@@ -63,8 +64,10 @@ class Sweep:
         return pd.DataFrame({"learning_rate": self.learning_rate, "loss": self.loss, "smoothed": self.smoothed})
 
 
-def sweep_stage(stage: Stage, model: keras.Model) -> Sweep:
+def sweep_stage(stage: "Stage", model: keras.Model) -> Sweep:
     """Sweeps the learning rate on the stage's own batches; the compiled model is unusable afterwards."""
+    from carclf.training.stage_data import training_data  # only here: it needs TensorFlow
+
     return sweep_learning_rates(model, training_data(stage, cache=None).repeat(), steps=STEPS)
 
 
@@ -93,11 +96,14 @@ class _RisingRate(keras.callbacks.Callback):
         super().__init__()
         self.rates: list[float] = []
         self.losses: list[float] = []
-        self._steps = steps
+        self._steps, self._rate = steps, LOWEST
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()  # so that `fit` of Keras on JAX reads again what is set here
         share = batch / max(self._steps - 1, 1)
-        self.model.optimizer.learning_rate = LOWEST * (HIGHEST / LOWEST) ** share
+        self._rate = LOWEST * (HIGHEST / LOWEST) ** share
+        self.model.optimizer.learning_rate = self._rate
         self.model.reset_metrics()  # so that the loss at the end of the step is of this step alone
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -105,7 +111,7 @@ class _RisingRate(keras.callbacks.Callback):
         if not math.isfinite(loss):
             self.model.stop_training = True
             return
-        self.rates.append(float(self.model.optimizer.learning_rate))
+        self.rates.append(self._rate)
         self.losses.append(loss)
         smoothed = Sweep(np.array(self.rates), np.array(self.losses)).smoothed
         self.model.stop_training = len(smoothed) > LEAST_STEPS and smoothed[-1] > DIVERGED * smoothed.min()

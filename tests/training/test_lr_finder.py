@@ -1,3 +1,7 @@
+"""The range test of the learning rate; the lane without TensorFlow runs it on JAX, too."""
+
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import pytest
@@ -12,12 +16,10 @@ def regression(learning_rate: float = 0.1) -> keras.Model:
     return model
 
 
-def batches(steps: int, *, second: float = 10.0):
-    """Returns batches; every other one has a different target if `second` is not 10, so the loss never becomes 0."""
-    import tensorflow as tf
-
-    targets = np.array([10.0, second]).repeat(4).reshape(2, 4, 1)
-    return tf.data.Dataset.from_tensor_slices((np.full((2, 4, 1), 10.0), targets)).repeat(steps)
+def batches(steps: int, *, second: float = 10.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields batches; every other one has a different target if `second` is not 10, so the loss never becomes 0."""
+    for number in range(steps):
+        yield np.full((4, 1), 10.0, np.float32), np.full((4, 1), (10.0, second)[number % 2], np.float32)
 
 
 def test_rates_rise_and_losses_are_those_of_single_steps():
