@@ -8,6 +8,7 @@ from carclf import hashed_json, runs
 from carclf.advice import argument
 from carclf.command import run_command
 from carclf.flags import option, require_flags
+from carclf.lock import holding
 from carclf.prediction_options import PREDICTION, PredictionOptions
 from carclf.progress import Progress
 from carclf.runs import Member
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from carclf.recipe import View
 
 DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out. Writes metrics.json, report.html and
-label_patch.csv, the most confident mistakes, into the run's folder. The folder of --val_fold=all is scored on the whole
-training set, each photo by the run that held it out. With several views the report says what each of them gains, and
-which labels are likely wrong.
+label_patch.csv, the most confident mistakes, into the folder of a finished run. The folder of --val_fold=all is scored
+on the whole training set, each photo by the run that held it out. With several views the report says what each of them
+gains, and which labels are likely wrong.
 
 Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='clean|flip|zoom(1.1)'"""
 
@@ -108,8 +109,19 @@ def main(options: EvaluateOptions) -> None:
     decision = fit_decision(kind, mean.probabilities, labels, metric=metric, folds=len(folds))
     if decision.said:
         print(decision.said)
-    if len(members) == 1:
+    if len(members) > 1:
+        return
+    if not is_finished(members[0]):
+        where = members[0].directory
+        print(f"The run {where} is not finished, so nothing is written there: what trains it evaluates it at its end.")
+        return
+    with holding(members[0].directory, doing="writing to", option="--run"):
         write_files(members[0], evaluation, views=asked, manifest=manifest, engines=engines.used, options=options)
+
+
+def is_finished(member: Member) -> bool:
+    """Returns whether its runs were finished when they were loaded, and none was begun again since."""
+    return all(run.metrics is not None and (run.directory / runs.METRICS_FILE).is_file() for run in member.runs)
 
 
 def print_summary(

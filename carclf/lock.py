@@ -194,6 +194,8 @@ def _take(file: Path, holder: Mapping[str, Any], *, option: str) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)  # empty on a full disk
         raise UserError(
             f"The folder {file.parent} cannot be written ({os.strerror(error.errno or 0)}): choose another {option}, "
             "or make it writable and free some space."

@@ -10,8 +10,10 @@ import pytest
 from carclf import device, evaluate, runs
 from carclf.data.label_patch import read_label_patch
 from carclf.data.manifest import load_manifest
+from carclf.errors import UserError
 from carclf.evaluate import EvaluateOptions
 from carclf.inference import programs
+from carclf.lock import holding
 from carclf.report import run_files
 from tests.conftest import write_dataset
 from tests.inference.made_runs import colour_classifier, make_run
@@ -87,6 +89,50 @@ def test_a_run_of_all_folds_that_has_no_hashes_gets_them_as_advised(said, home, 
     metrics = json.loads((directory / runs.METRICS_FILE).read_text())
     assert metrics["content_sha256"]
     assert metrics["files_sha256"].keys() >= {runs.BEST_WEIGHTS}
+
+
+@pytest.mark.parametrize("tta", ["clean", "clean|flip"])
+def test_a_run_in_training_is_scored_and_stays_unfinished(said, home, tta):
+    run = make_run(home / "runs" / "begun", load_manifest(str(home / "data")))
+    (run.directory / runs.METRICS_FILE).unlink()
+    before = {path.name: path.read_bytes() for path in run.directory.iterdir()}
+    answer = said(run="begun", tta=tta)
+    assert "\nAccuracy of begun in views " in answer
+    assert f"The run {run.directory} is not finished, so nothing is written there" in answer
+    assert {path.name: path.read_bytes() for path in run.directory.iterdir()} == before
+    assert runs.load_run(run.directory).metrics is None
+
+
+def test_a_run_that_was_begun_again_during_its_evaluation_stays_unfinished(said, home, monkeypatch):
+    run = make_run(home / "runs" / "again", load_manifest(str(home / "data")))
+
+    def summary(*_, **__) -> None:
+        (run.directory / runs.METRICS_FILE).unlink()
+
+    monkeypatch.setattr(evaluate, "print_summary", summary)
+    assert "is not finished" in said(run="again")
+    assert not (run.directory / runs.METRICS_FILE).exists()
+
+
+def test_nothing_is_written_to_a_folder_that_another_process_holds(said, home):
+    run = make_run(home / "runs" / "held", load_manifest(str(home / "data")))
+    before = (run.directory / runs.METRICS_FILE).read_bytes()
+    with (
+        holding(run.directory, doing="training in", option="--run"),
+        pytest.raises(UserError, match=f"is writing to {run.directory}: wait for its end or stop it"),
+    ):
+        said(run="held")
+    assert (run.directory / runs.METRICS_FILE).read_bytes() == before
+    assert "Report: " in said(run="held")
+    assert not list(run.directory.glob(".*"))
+
+
+def test_weights_without_a_hash_in_a_run_that_is_not_finished_get_one_at_its_end(home, capsys):
+    run = make_run(home / "runs" / "old", load_manifest(str(home / "data")))
+    for name in (runs.METRICS_FILE, f"{runs.BEST_WEIGHTS}.sha256"):
+        (run.directory / name).unlink()
+    assert runs.load_run(run.directory).best_weights.is_file()
+    assert capsys.readouterr().err.endswith("is not noticed: training the run to its end adds one.\n")
 
 
 def test_a_corrected_label_patch_is_one_to_train_with(said, home):

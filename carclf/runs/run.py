@@ -15,13 +15,13 @@ from carclf.errors import UserError
 from carclf.flags import from_dict
 from carclf.framing import Rendering
 from carclf.runs.run_files import FORMAT_VERSION as FORMAT_VERSION
+from carclf.runs.run_files import METRICS_FILE as METRICS_FILE
 from carclf.runs.run_files import read_metrics, read_stage
 from carclf.runs.weights_files import checked_file
 from carclf.storage import copies
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 STAGE_FILE = "stage.json"
-METRICS_FILE = "metrics.json"  # written last: marks a run as finished
 BEST_WEIGHTS = "best.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 HISTORY_FILE = "history.csv"

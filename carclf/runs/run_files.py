@@ -12,6 +12,7 @@ from carclf.forms import Form
 from carclf.schema import typed, typed_fields
 
 FORMAT_VERSION = 1
+METRICS_FILE = "metrics.json"  # written last: marks a run as finished
 ADVICE = "copy the run again, or train it again with --overwrite"
 
 

@@ -15,7 +15,7 @@ from carclf import hashed_json
 from carclf.advice import adds_hashes
 from carclf.errors import UserError
 from carclf.files import replacing, write_atomically
-from carclf.runs.run_files import ADVICE
+from carclf.runs.run_files import ADVICE, METRICS_FILE
 
 WEIGHTS = ".weights.h5"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -106,7 +106,9 @@ def verified_sha256(path: Path, *, recorded: Mapping[str, str] | None = None) ->
         raise UserError(f"{path} cannot be read ({error.strerror or error}): make it readable, or {ADVICE}.") from None
     if allowed is None:
         if path.name.endswith(WEIGHTS):  # of an unfinished run, only these have a hash
-            hashed_json.note_missing_hash(str(path), adds_hashes(path.parent))
+            finished = (path.parent / METRICS_FILE).is_file()
+            adds = adds_hashes(path.parent) if finished else "training the run to its end adds one"
+            hashed_json.note_missing_hash(str(path), adds)
     elif found not in allowed:
         raise UserError(f"{path} is not the file that the training wrote (its SHA-256 differs): {ADVICE}.")
     return found
