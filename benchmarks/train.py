@@ -200,7 +200,7 @@ class Trainee:
                 training_from=lambda step: self._device.prefetched(clock.timed(self.batches(step))),
                 validation=self.batches(0).take(1),
                 input_clock=clock,
-                rows_of_step=lambda _: [],
+                rows_of_step=lambda _: {},
             ),
             plan=FitPlan(
                 phase=phase,

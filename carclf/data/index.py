@@ -109,6 +109,19 @@ def _by_row(labels: Mapping[int, int], rows: int) -> np.ndarray:
     return found
 
 
+def list_row(manifest: Manifest, entry: np.void) -> tuple[str, int]:
+    """Returns the list of Ids that a photo stands in, 'train' or 'test', and its row there.
+
+    Args:
+      manifest: the data set.
+      entry: ENTRY of the photo, from `read_index`.
+    """
+    split, row = manifest.shards[entry["shard"]].split, int(entry["row"])
+    if split == PSEUDO:
+        return "test", row - manifest.ids["train"].count
+    return ("test" if split == "test" else "train"), row
+
+
 def photo_weights(manifest: Manifest, entries: np.ndarray) -> np.ndarray:
     """Returns float32 [N]: the confidence of each photo with a pseudo-label, 1 for every other.
 
@@ -165,8 +178,9 @@ def read_photo(
         ) from None
     record = content[:size]
     if not is_whole(record, content[size:]):
+        _, row = list_row(manifest, entry)
         raise DamagedShardError(
-            f"The shard {path} is damaged at row {entry['row']} (its checksum differs): copy the data set again, or "
-            "convert the photos again with --overwrite."
+            f"The shard {path} is damaged at row {row} (its checksum differs): copy the data set again, or convert the "
+            "photos again with --overwrite."
         )
     return memoryview(record)[entry["photo_start"] : entry["photo_start"] + entry["photo_bytes"]]

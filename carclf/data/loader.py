@@ -9,7 +9,7 @@ import numpy as np
 from carclf import storage
 from carclf.data.cache import DecodedCache
 from carclf.data.decoder import DecodeSizes, decode
-from carclf.data.index import read_photo
+from carclf.data.index import list_row, read_photo
 from carclf.data.manifest import Manifest
 from carclf.data.read_ahead import ReadAhead
 from carclf.errors import DamagedShardError
@@ -129,9 +129,9 @@ class PhotoLoader:
             return decode(encoded, ratio=int(self._ratios[index]), out=out)
         except ValueError as error:
             entry = self._entries[index]
-            shard = self._manifest.shards[entry["shard"]].file
+            shard, (_, row) = self._manifest.shards[entry["shard"]].file, list_row(self._manifest, entry)
             raise DamagedShardError(
-                f"The photo at row {entry['row']} of {self._manifest.directory}/{shard} cannot be decoded ({error}): "
+                f"The photo at row {row} of {self._manifest.directory}/{shard} cannot be decoded ({error}): "
                 "convert the photos again with --overwrite."
             ) from None
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from carclf.data.batches import ONE_HOST, HostSlice, augmented_shapes, label_targets
 from carclf.data.cache import DecodedCache
-from carclf.data.index import photo_weights, read_index, select
+from carclf.data.index import list_row, photo_weights, read_index, select
 from carclf.data.loaded_batches import batch_numbers, entries_at, loaded_batches, open_loader, padded_indices
 from carclf.data.manifest import PSEUDO, Manifest, Shard
 from carclf.data.order import epoch_order
@@ -143,13 +143,20 @@ def class_counts(manifest: Manifest, folds: Iterable[int]) -> np.ndarray:
 
 def training_rows(
     *, manifest: Manifest, folds: Iterable[int], batch_size: int, seed: int, step: int, steps_per_epoch: int
-) -> list[int]:
-    """Returns the rows of the photos in the batch of one step, with the arguments of `training_batches`."""
+) -> dict[str, list[int]]:
+    """Returns the rows of the photos in the batch of one step, in the lists of Ids 'train' and 'test'.
+
+    Only photos with pseudo-labels are in 'test'. The arguments are those of `training_batches`.
+    """
     index = read_index(manifest)
     entries = index[select(manifest, index, training_shards(manifest, folds))]
     epoch, number = divmod(step, steps_per_epoch)
     indices = epoch_order(entries["shard"], seed=seed, epoch=epoch)[number * batch_size : (number + 1) * batch_size]
-    return [int(row) for row in entries["row"][indices]]
+    found: dict[str, list[int]] = {"train": [], "test": []}
+    for entry in entries[indices]:
+        split, row = list_row(manifest, entry)
+        found[split].append(row)
+    return found
 
 
 def validation_batches(

@@ -30,6 +30,7 @@ HISTORY_COLUMNS = (
 
 SCORE_COLUMNS = ("score", "val_score")  # of a metric other than the accuracy
 ACCURACY = find_metric("accuracy")
+PHOTOS = {"train": "training", "test": "test"}  # list of Ids → the photos in it
 NO_SCORE = (-math.inf, -math.inf)
 WORST = -sys.float_info.max  # so that an epoch whose figures are not finite is better than none
 
@@ -278,10 +279,11 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     Args:
       position: counts the run's steps.
-      rows_of_step: returns the rows of the photos in the batch of a step; steps are counted from 0.
+      rows_of_step: returns the rows of the photos in the batch of a step, in the lists of Ids 'train' and 'test'; steps
+        are counted from 0.
     """
 
-    def __init__(self, *, position: Position, rows_of_step: Callable[[int], Sequence[int]]) -> None:
+    def __init__(self, *, position: Position, rows_of_step: Callable[[int], Mapping[str, Sequence[int]]]) -> None:
         super().__init__()
         self._position, self._rows_of_step = position, rows_of_step
 
@@ -294,10 +296,15 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             position = self._position
-            rows = ", ".join(map(str, self._rows_of_step(position.step - 1)))
+            found = self._rows_of_step(position.step - 1)
+            photos = " and ".join(
+                f"the {PHOTOS[split]} photos in rows {', '.join(map(str, rows))}"
+                for split, rows in found.items()
+                if rows
+            )
             raise UserError(
                 f"The loss became {loss} at epoch {position.epoch + 1}, step {position.step_in_epoch} "
-                f"(step {position.step} of the run), on a batch of the training photos in rows {rows}: lower "
+                f"(step {position.step} of the run), on a batch of {photos}: lower "
                 f"--learning_rate, set --clip_norm=1, or use --precision=float32, {AFRESH}; the last checkpoint and "
                 "the best weights of earlier epochs are kept."
             )

@@ -51,13 +51,14 @@ class FitData:
       training_from: batches (inputs, target, weight) from a step to the end of the last epoch, or endless.
       validation: the whole validation fold.
       input_clock: measures the input wait of the data sets from `training_from`.
-      rows_of_step: returns the rows of the photos in a step's batch, for an error text.
+      rows_of_step: returns the rows of the photos in a step's batch, in the lists of Ids 'train' and 'test', for an
+        error text.
     """
 
     training_from: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
     input_clock: InputClock
-    rows_of_step: Callable[[int], Sequence[int]]
+    rows_of_step: Callable[[int], Mapping[str, Sequence[int]]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -174,8 +174,8 @@ class Trainer:
         return result
 
 
-def _rows_of_step(stage: Stage, step: int) -> list[int]:
-    """Returns the rows of the photos in a step's batch."""
+def _rows_of_step(stage: Stage, step: int) -> dict[str, list[int]]:
+    """Returns the rows of the photos in a step's batch, in the lists 'train' and 'test'."""
     return training_rows(
         manifest=stage.manifest,
         folds=stage.train_folds,

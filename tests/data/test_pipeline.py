@@ -89,9 +89,10 @@ def test_the_rows_of_a_step_are_those_of_its_batch(dataset):
         rows = pipeline.training_rows(
             manifest=dataset, folds=[0, 2], batch_size=5, seed=7, step=step, steps_per_epoch=3
         )
-        assert [row % 3 for row in rows] == target.argmax(axis=1).tolist()
-        assert len(set(rows)) == 5
-        assert not set(rows) & set(range(8, 16))
+        assert [row % 3 for row in rows["train"]] == target.argmax(axis=1).tolist()
+        assert len(set(rows["train"])) == 5
+        assert not set(rows["train"]) & set(range(8, 16))
+        assert rows["test"] == []
 
 
 def test_draws_change_with_the_epoch(dataset):

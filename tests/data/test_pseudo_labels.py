@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from carclf import hashed_json
-from carclf.data import loaded_batches, pipeline, view_batches
+from carclf.data import loaded_batches, loader, pipeline, view_batches
 from carclf.data.batches import HostSlice
-from carclf.data.index import photo_weights, read_index, select
+from carclf.data.index import photo_weights, read_index, read_photo, select
 from carclf.data.manifest import PSEUDO, load_manifest
 from carclf.data.pseudo_labels import (
     Provenance,
@@ -20,7 +20,7 @@ from carclf.data.pseudo_labels import (
     read_pseudo_labels,
     write_pseudo_labels,
 )
-from carclf.errors import UserError
+from carclf.errors import DamagedShardError, UserError
 from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
 
@@ -65,6 +65,27 @@ def test_the_photos_join_those_to_train_on_with_label_and_confidence(dataset, la
     assert photo_weights(labelled, entries).tolist() == [1.0] * 16 + [0.75, 0.5, 1.0]
     assert len(set(entries["row"].tolist())) == 19  # draws belong to a row
     assert pipeline.class_counts(labelled, [1, 2]).sum() == 19
+
+
+def test_the_rows_of_a_step_are_those_of_the_lists_that_the_photos_stand_in(labelled):
+    how = {"manifest": labelled, "folds": [1, 2], "batch_size": 19, "seed": 7, "steps_per_epoch": 1}
+    rows = pipeline.training_rows(**how, step=1)
+    assert (sorted(rows["train"]), sorted(rows["test"])) == (list(range(8, 24)), [1, 3, 4])
+
+
+def test_a_damaged_photo_is_named_by_its_row_among_the_test_photos(labelled, monkeypatch):
+    shards = [shard for shard in labelled.shards if shard.split == PSEUDO]
+    entries = read_index(labelled)[select(labelled, read_index(labelled), shards)]
+    with pytest.raises(DamagedShardError, match=r"test-0.tfrecord is damaged at row 1 \(its checksum differs\)"):
+        read_photo(labelled, entries[0], read=lambda path, start, size: bytes(size))
+    loaded, _ = loaded_batches.open_loader(labelled, shards, framing=FRAMING, cache=None)
+
+    def broken(*_, **__):
+        raise ValueError("cut")
+
+    monkeypatch.setattr(loader, "decode", broken)
+    with pytest.raises(DamagedShardError, match=r"^The photo at row 3 of .*test-0.tfrecord cannot be decoded \(cut\)"):
+        loaded.load(np.array([1]))
 
 
 def test_nothing_else_changes(dataset, labelled):

@@ -94,7 +94,7 @@ def train(
             training_from=source,
             validation=tf.data.Dataset.from_tensor_slices((inputs, target)).batch(BATCH),
             input_clock=InputClock(),
-            rows_of_step=lambda step: [10 * step, 10 * step + 1],
+            rows_of_step=lambda step: {"train": [10 * step, 10 * step + 1]},
         ),
         plan=FitPlan(
             phase=PHASE,

@@ -110,16 +110,25 @@ def test_a_failed_save_keeps_the_old_weights(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.weights.h5", "best.weights.h5.sha256"]
 
 
-@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_names_the_step_and_the_rows(loss):
+@pytest.mark.parametrize(
+    ("loss", "pseudo", "photos"),
+    [
+        (float("nan"), [], "the training photos in rows 24, 7"),
+        (float("inf"), [3], "the training photos in rows 24, 7 and the test photos in rows 3"),
+    ],
+)
+def test_a_loss_that_is_no_number_names_the_step_and_the_rows(loss, pseudo, photos):
+    def rows_of_step(step: int) -> dict[str, list[int]]:
+        return {"train": [step, 7], "test": pseudo}
+
     position = Position(steps_per_epoch=10)
     position.move(23)
-    guard = callbacks.StopOnNonFiniteLoss(position=position, rows_of_step=lambda step: [step, 7])
+    guard = callbacks.StopOnNonFiniteLoss(position=position, rows_of_step=rows_of_step)
     position.on_epoch_begin(2)
     position.on_train_batch_end(0)
     guard.on_train_batch_end(0, {"loss": 1.0})
     position.on_train_batch_end(1)
-    said = r"epoch 3, step 5 \(step 25 of the run\), on a batch of the training photos in rows 24, 7: lower"
+    said = rf"epoch 3, step 5 \(step 25 of the run\), on a batch of {photos}: lower"
     with pytest.raises(UserError, match=said):
         guard.on_train_batch_end(1, {"loss": loss})
 
