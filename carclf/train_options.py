@@ -5,6 +5,7 @@ import dataclasses
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse
 from carclf.framing import PADDING_MODES, RENDER_METHODS, RESIZE_MODES, PaddingMode, parse_image_sizes
+from carclf.tables import load
 
 # The stored value of --val_fold=all.
 ALL_FOLDS = -1
@@ -463,19 +464,7 @@ class TrainOptions(Options):
         refuse(self.swa_epochs > self.epochs, "swa_epochs", self.swa_epochs, f"--epochs={self.epochs} is less")
         averages = self.swa_epochs > 0 and self.ema_momentum > 0
         refuse(averages, "swa_epochs", self.swa_epochs, "--ema_momentum averages already: leave one of them out")
-        if self.head_start == "regression":
-            kept = self.feature_views or self.keep_features
-            needs = "it needs --unfreeze=head, and kept features: --keep_features or --feature_views"
-            refuse(self.unfreeze != "head" or not kept, "head_start", "regression", needs)
-        if self.feature_views:
-            refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it needs --unfreeze=head")
-            refuse(
-                self.augment_validation,
-                "feature_views",
-                self.feature_views,
-                "it does not work with --augment_validation",
-            )
-            refuse(first_size != last_size, "feature_views", self.feature_views, "it needs a single --image_size")
+        self._check_features(one_size=first_size == last_size)
         refuse(not 0 <= self.host < self.num_hosts, "host", self.host, f"it must be below --num_hosts={self.num_hosts}")
         if self.num_hosts > 1:
             refuse(not self.coordinator, "num_hosts", self.num_hosts, "--coordinator must say where host 0 is reached")
@@ -487,3 +476,24 @@ class TrainOptions(Options):
         if self.resume_from:
             refuse(self.overwrite or not self.resume, "resume_from", self.resume_from, "the run would start again")
             refuse(bool(self.stages), "resume_from", self.resume_from, "it needs a single stage: use --stage=NAME")
+
+    def _check_features(self, *, one_size: bool) -> None:
+        """Checks that features can be kept where the options ask for what is done with them."""
+        if self.head_start == "regression":
+            kept = self.feature_views or self.keep_features
+            needs = "it needs --unfreeze=head, and kept features: --keep_features or --feature_views"
+            refuse(self.unfreeze != "head" or not kept, "head_start", "regression", needs)
+            mixes = load("carclf.recipe:parse_recipe")(self.augment).mixes
+            refuse(mixes, "head_start", "regression", "--augment mixes photos, and a regression needs single ones")
+            refuse(self.augment_validation, "head_start", "regression", "it does not work with --augment_validation")
+            refuse(not one_size, "head_start", "regression", "it needs a single --image_size")
+            refuse(self.num_hosts > 1, "head_start", "regression", "it needs a single host: do it there first")
+        if self.feature_views:
+            refuse(self.unfreeze != "head", "feature_views", self.feature_views, "it needs --unfreeze=head")
+            refuse(
+                self.augment_validation,
+                "feature_views",
+                self.feature_views,
+                "it does not work with --augment_validation",
+            )
+            refuse(not one_size, "feature_views", self.feature_views, "it needs a single --image_size")

@@ -76,7 +76,7 @@ GROUND = {
     "tables": set(),
     "flags": {"errors", "schema", "storage", "tables"},
     "framing": {"errors"},
-    "train_options": {"errors", "flags", "framing"},
+    "train_options": {"errors", "flags", "framing", "tables"},
     "prediction_options": {"flags", "train_options"},
     "files": set(),
     "wording": set(),

@@ -53,6 +53,23 @@ def test_a_regression_without_features_is_refused(changes):
 
 
 @pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"augment": "flip|mixup(0.2)"}, "--augment mixes photos, and a regression needs single ones"),
+        ({"augment_validation": True}, "it does not work with --augment_validation"),
+        ({"image_size": "32-48"}, "it needs a single --image_size"),
+        ({"num_hosts": 2, "coordinator": "a:1"}, "it needs a single host"),
+    ],
+    ids=str,
+)
+def test_a_regression_on_features_that_change_is_refused_with_the_reason(changes, reason):
+    with pytest.raises(UserError, match=f"^--head_start=regression is not possible: {reason}"):
+        plan(head_start="regression", **changes)
+    assert plan(**changes) is None  # by default such a head starts at random
+    assert plan(head_start="regression").regression is True
+
+
+@pytest.mark.parametrize(
     ("begun", "options", "kept"),
     [
         ({}, {}, None),  # a run of version 0.1
