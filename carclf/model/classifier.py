@@ -136,8 +136,8 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
         updates them.
 
     Raises:
-      UserError: `unfreeze` is none of these, or it is gradual while BatchNorm learns: every batch updates the
-        statistics, also in a block that still waits.
+      UserError: `unfreeze` is none of these or a fraction that rounds to no layer, or it is gradual while BatchNorm
+        learns: every batch updates the statistics, also in a block that still waits.
     """
     backbone = model.get_layer("backbone")
     unfreezing = parse_unfreeze(unfreeze, backbone.row)
@@ -151,6 +151,11 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
     count = len(every)
     if unfreezing.fraction is not None:
         first_trainable = count - round(unfreezing.fraction * count)
+        if unfreezing.fraction and first_trainable == count:
+            raise UserError(
+                f"--unfreeze={unfreeze} is none of the {count} layers of {backbone.row.name}: give head, or a fraction "
+                f"of at least {math.ceil(1000 / count) / 1000}."
+            )
     else:
         frozen_blocks = len(backbone.row.blocks) - len(unfreezing.blocks)
         first_trainable = sum(map(len, blocks[:frozen_blocks]))

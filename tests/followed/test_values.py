@@ -192,6 +192,7 @@ CASES = [
          "half", "gradual(2)"),
     Case("model/unfreezing.py: --lr_decay_by_block", learning, 0.0, 1.0),
     Case("model/classifier.py: --unfreeze=…", unfreeze, {"train_batch_norm": True}, {}),
+    Case("model/classifier.py: --unfreeze=… is none", unfreeze, {"unfreeze": "0.001"}, {"unfreeze": "head"}),
     Case("model/classifier.py: A classifier needs", classifier, {"class_count": 1}, {}),
     Case("model/classifier.py: Dropout is", classifier, {"dropout": 1.0}, {"dropout": 0.0}),
     Case("model/separable.py: --render=separable can only",

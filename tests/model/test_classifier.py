@@ -197,6 +197,17 @@ def test_an_unknown_unfreeze_is_refused(unfreeze):
         set_trainable(tiny(), unfreeze=unfreeze, train_batch_norm=False)
 
 
+def test_a_fraction_that_is_no_layer_is_refused_with_the_least_that_is_one():
+    model = tiny()
+    with pytest.raises(
+        UserError, match=r"^--unfreeze=0.001 is none of the \d+ layers of tiny: give head, or a"
+    ) as error:
+        set_trainable(model, unfreeze="0.001", train_batch_norm=False)
+    least = str(error.value).rpartition("at least ")[2].rstrip(".")
+    assert set_trainable(model, unfreeze=least, train_batch_norm=False).unfrozen_backbone_layers == 1
+    assert set_trainable(model, unfreeze="head", train_batch_norm=False).unfrozen_backbone_layers == 0
+
+
 def test_batch_norm_is_synchronised_over_replicas():
     model = tiny()
     count = synchronize_batch_norm(model)
