@@ -455,6 +455,14 @@ def test_the_head_is_softened_where_the_backbone_begins_to_learn(fit, evaluated_
     assert logits_in(run.directory / runs.BEST_WEIGHTS) == pytest.approx(before, abs=1e-6)
 
 
+def test_a_head_without_a_parent_is_not_softened(fit):
+    still = {"learning_rate": 1e-12, "optimizer": "sgd", "l2": 0.0, "epochs": 1, "steps": 1}
+    plain, given = (fit(f"unsoftened_{number}", head_temperature=number, **still) for number in (0.0, 5.0))
+    begun = [logits_in(run.directory / runs.LAST_WEIGHTS) for run in (plain, given)]
+    assert np.abs(begun[0]).max() > 0.1
+    np.testing.assert_allclose(*begun, atol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def evaluated_head(fit):
     """Returns a function that trains a run with this part of the backbone, once."""

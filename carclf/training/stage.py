@@ -88,6 +88,8 @@ class Stage:
         Source: measured, docs/stages.md; Ren et al. 2023, "How to prepare your task head for finetuning",
           stop the training of the head early for the same reason.
         """
+        if self.parent is None:
+            return 1.0
         if self.options.head_temperature or not self.head_softens:
             return self.options.head_temperature or 1.0
         return HEAD_TEMPERATURE
