@@ -16,7 +16,7 @@ from absl import flags
 from carclf import preemption
 from carclf.errors import Preempted, UserError, sentence_in
 from carclf.extras import install_command
-from carclf.flags import Option, check_urls, define_flags, from_flags, options_of
+from carclf.flags import Option, check_urls, define_flags, from_flags, options_of, refuse_idle
 from carclf.preemption import PREEMPTED
 from carclf.storage import copies
 from carclf.streams import keep_writable
@@ -41,12 +41,15 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
       options: the frozen dataclass of its options (`carclf.flags.Options`).
       description: the beginning of `--help`; its last line is an example.
     """
+    is_child = preemption.LIFELINE in os.environ  # its parent has checked what it passes on
     preemption.begin()
     keep_writable()
     gc.set_threshold(COLLECT_AFTER)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow; its warnings are not ours
     try:
         parsed = parse_command_line(options, sys.argv[1:], description=description)
+        if parsed is not None and not is_child:
+            refuse_idle([parsed], given=given_names(options, sys.argv[1:]))
         code = 0 if parsed is None else _run(main, parsed)
     except UserError as error:
         sys.stdout.flush()
@@ -108,6 +111,20 @@ def parse_command_line(options: type, arguments: Sequence[str], *, description: 
     if stray:
         raise UserError(f"Unexpected argument {stray[0]!r}: options are written --name=value; see --help.")
     return from_flags(options, values)
+
+
+def given_names(options: type, arguments: Sequence[str]) -> set[str]:
+    """Returns the names of the options on a command line that `parse_command_line` takes, flag files left out."""
+    values, own, pending = define_flags(options), [], list(arguments)
+    while pending:
+        argument = pending.pop(0)
+        name, separator, _ = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name in ("flagfile", "stage"):
+            pending = pending[not separator :]
+        else:
+            own.append(argument)
+    values(["carclf", *own])
+    return {name for name in options_of(options) if values[name].present}
 
 
 def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -> list[str]:

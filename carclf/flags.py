@@ -5,7 +5,7 @@ import difflib
 import math
 import os
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -38,6 +38,8 @@ class Option:
         all options are parsed.
       meaning: "module:function" that returns the same for values that are written differently and mean the same.
       using: names of other options of the class, whose values `check` takes as keyword arguments.
+      only_with: what the option changes nothing without, in the words of an error text, and a function that returns
+        whether all the options together have it. None if it always changes something.
       changes_result: whether a run with another value is a different run; False for options that only move, report or
         speed up.
       sets_start: whether it says what a stage starts from; the stages of a chain always differ in that.
@@ -60,6 +62,7 @@ class Option:
     check: str = ""
     meaning: str = ""
     using: tuple[str, ...] = ()
+    only_with: tuple[str, Callable[[Any], bool]] | None = None
     changes_result: bool = True
     sets_start: bool = False
     since: str = ""
@@ -134,8 +137,11 @@ def option(default: Any, help: str, **knowledge: Any) -> Any:
 
 
 def same_option(owner: type, name: str, **changes: Any) -> Any:
-    """Returns a dataclass field for the flag `name` of another options class, with some of its attributes changed."""
-    shared = dataclasses.replace(options_of(owner)[name], **changes)
+    """Returns a dataclass field for the flag `name` of another options class, with some of its attributes changed.
+
+    Its `only_with` is left out, because it reads other options of that class.
+    """
+    shared = dataclasses.replace(options_of(owner)[name], **({"only_with": None} | changes))
     return dataclasses.field(default=shared.default, metadata={"option": shared})
 
 
@@ -146,6 +152,11 @@ def options_of(options: type) -> dict[str, Option]:
 
 class Options:
     """The base of every options class: each instance satisfies the definitions of its options."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several commands are made of the options, each of which may need only some of them."""
+        return False
 
     def __post_init__(self) -> None:
         """Checks each option against its definition. A subclass with rules between options calls this first.
@@ -288,6 +299,26 @@ def refuse(condition: bool, name: str, value: object, rule: str) -> None:
     """Raises a UserError that names the option, its value and the broken rule, if the condition holds."""
     if condition:
         raise UserError(f"--{name}={value} is not possible: {rule}.")
+
+
+def refuse_idle(options: Sequence[Options], *, given: Collection[str]) -> None:
+    """Checks that what the user has given changes something.
+
+    A default that is given is no wish. Flag files are not checked, because stages share them.
+
+    Args:
+      options: of a command, or of each of several commands that get what was given.
+      given: names of the options on the command line.
+
+    Raises:
+      UserError: one of them changes nothing in any of the commands.
+    """
+    for name, known in options_of(type(options[0])).items():
+        value = getattr(options[0], name)
+        if known.only_with and name in given and value != known.default:
+            words, holds = known.only_with
+            idle = not any(one.is_shared or holds(one) for one in options)
+            refuse(idle, name, value, f"it changes nothing without {words}")
 
 
 def require_flags(options: Any, *names: str) -> None:

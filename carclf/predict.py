@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from carclf import runs
 from carclf.command import USAGE_ERROR, run_command
-from carclf.flags import option, refuse, require_flags
+from carclf.flags import option, options_of, refuse, require_flags
 from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.runs import Member
 from carclf.scratch import scratch_folder
@@ -22,6 +22,11 @@ DESCRIPTION = """Predicts the test photos with a run, or the mean of several, an
 The file has exactly the Ids of the sample submission, in its order; otherwise it is not written. --photos=FOLDER
 predicts photos without a data set, as in a code competition. --photo=car.jpg,folder prints the most likely classes.
 Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='random(10)' --output=submission.csv"""
+
+DATA_SET_ONLY = (  # not with --photo
+    "data", "output", "split", "sample", "form", "positive", "metric", "decision", "probabilities", "pseudo_labels",
+    "compare", "photos",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +77,7 @@ class PredictOptions(PredictionOptions):
         "With --pseudo_labels: least confidence of a pseudo-label, calibrated on held-out photos.",
         above=0,
         high=1,
+        only_with=("--pseudo_labels", lambda options: bool(options.pseudo_labels)),
         group=PREDICTION,
     )
     compare: str = option(
@@ -94,6 +100,7 @@ class PredictOptions(PredictionOptions):
         "With --photos, what to do if an Id has no readable photo: prior answers with the frequency of each class in "
         "training, fail writes nothing.",
         choices=("prior", "fail"),
+        only_with=("--photos", lambda options: bool(options.photos)),
         group=RUNS,
     )
     photo: str = option(
@@ -103,15 +110,25 @@ class PredictOptions(PredictionOptions):
         path=True,
         urls=True,
     )
-    top: int = option(3, "With --photo: number of classes to print.", low=1, group=RUNS)
+    top: int = option(
+        3,
+        "With --photo: number of classes to print.",
+        low=1,
+        only_with=("--photo", lambda options: bool(options.photo)),
+        group=RUNS,
+    )
 
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
         super().__post_init__()
         if self.photo:
             require_flags(self, "run")
-            for name in ("data", "sample", "probabilities", "pseudo_labels", "compare", "positive", "photos"):
-                refuse(bool(getattr(self, name)), name, getattr(self, name), "--photo predicts without a data set")
+            known = options_of(PredictOptions)
+            for name in DATA_SET_ONLY:
+                value = getattr(self, name)
+                refuse(
+                    value != known[name].default, name, value, "--photo predicts without a data set, and only prints"
+                )
             refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
             return
         if self.photos:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from carclf import advice, lease, preemption, runs, stage_lists, storage
 from carclf.children import run_child
-from carclf.command import expand_flagfiles, find_stage, parse_command_line, run_command
+from carclf.command import expand_flagfiles, find_stage, given_names, parse_command_line, run_command
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
 from carclf.data.pseudo_labels import apply_pseudo_labels
 from carclf.device import Hosts, select_device
 from carclf.errors import Preempted, UserError
-from carclf.flags import options_of
+from carclf.flags import options_of, refuse_idle
 from carclf.framing import Rendering
 from carclf.model.backbones import find_backbone
 from carclf.model.hub_families import HubBackbone
@@ -95,6 +95,8 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
                 planned[stage] = options
         except UserError as error:
             raise UserError(f"Stage {stage}: {error}") from None
+    if planned:
+        refuse_idle(list(planned.values()), given=given_names(TrainOptions, arguments))
     check_chain(planned)
     return train_each("stage", commands)
 

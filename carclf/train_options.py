@@ -1,6 +1,7 @@
 """The options of training, which every run stores in its stage.json and later commands read."""
 
 import dataclasses
+from collections.abc import Callable
 
 from carclf.errors import UserError
 from carclf.flags import Options, option, refuse
@@ -26,6 +27,35 @@ def parse_profile_steps(text: str) -> tuple[int, int] | None:
     ):
         raise UserError(f"--profile_steps={text} is not a pair of steps: write the first and the last, such as 10,20.")
     return int(numbers[0]), int(numbers[1])
+
+
+def _grows(options: "TrainOptions") -> bool:
+    first_size, last_size = parse_image_sizes(options.image_size)
+    return first_size != last_size
+
+
+def _has_hidden_layer(options: "TrainOptions") -> bool:
+    return bool(load("carclf.model.heads:find_head")(options.head).hidden)
+
+
+def _learns(options: "TrainOptions") -> bool:
+    return options.unfreeze != "head"
+
+
+def _keeps_features(options: "TrainOptions") -> bool:
+    return bool(load("carclf.training.feature_plan:keeps_features")(options))
+
+
+# What the curve of each schedule depends on.
+SCHEDULED = {
+    "lr_decay": ("exponential", "step", "plateau", "cyclic_exp_range"),
+    "lr_period": ("step", "plateau", "cyclic_triangular", "cyclic_triangular2", "cyclic_exp_range"),
+    "lr_floor": ("cosine", "plateau", "cyclic_triangular", "cyclic_triangular2", "cyclic_exp_range"),
+}
+
+
+def _scheduled(name: str) -> Callable[["TrainOptions"], bool]:
+    return lambda options: options.schedule in SCHEDULED[name]
 
 
 _DATA, _PLAN = "Data and run", "Plan"
@@ -67,6 +97,7 @@ class TrainOptions(Options):
     allow_split_change: bool = option(
         False,
         "Allow starting from a run that has trained on photos of this stage's validation fold.",
+        only_with=("--init_from", lambda options: bool(options.init_from)),
         group=_DATA,
         sets_start=True,
     )
@@ -88,6 +119,7 @@ class TrainOptions(Options):
     plan_output: str = option(
         "plans",
         "With --plan: folder for the flag files.",
+        only_with=("--plan", lambda options: options.plan),
         group=_PLAN,
         path=True,
         changes_result=False,
@@ -170,12 +202,14 @@ class TrainOptions(Options):
         4,
         "With progressive resizing: number of sizes, each trained for the same number of epochs.",
         low=1,
+        only_with=("two sizes, such as --image_size=160-224", _grows),
         group=_IMAGES,
     )
     scale_batch: bool = option(
         True,
         "With progressive resizing: use larger batches at smaller sizes, with as many pixels as a batch of the last "
         "size, and scale the learning rate to match.",
+        only_with=("two sizes, such as --image_size=160-224", _grows),
         group=_IMAGES,
     )
     first_strength: float = option(
@@ -183,6 +217,7 @@ class TrainOptions(Options):
         "With progressive resizing: strength of --augment at the first size; it rises to 1 at the last.",
         low=0,
         high=1,
+        only_with=("two sizes, such as --image_size=160-224", _grows),
         group=_IMAGES,
     )
     fit: str = option(
@@ -249,7 +284,13 @@ class TrainOptions(Options):
         since="0.2",
         group=_MODEL,
     )
-    head_width: int = option(128, "Units of the head's hidden layer, if it has one.", low=1, group=_MODEL)
+    head_width: int = option(
+        128,
+        "Units of the head's hidden layer, if it has one.",
+        low=1,
+        only_with=("a hidden layer, such as that of --head=notebook", _has_hidden_layer),
+        group=_MODEL,
+    )
     dropout: float = option(0.25, "Dropout rate before the last layer.", low=0, below=1, group=_MODEL)
     head_momentum: float = option(
         0.0,
@@ -258,6 +299,7 @@ class TrainOptions(Options):
         low=0,
         below=1,
         since="0.2",
+        only_with=("a hidden layer, such as that of --head=notebook", _has_hidden_layer),
         group=_MODEL,
     )
     head_temperature: float = option(
@@ -267,9 +309,16 @@ class TrainOptions(Options):
         "head, otherwise 1.",
         low=0,
         since="0.2",
+        only_with=("--init_from", lambda options: bool(options.init_from)),
         group=_MODEL,
     )
-    l2: float = option(0.01, "L2 penalty on the head's hidden layer, if it has one.", low=0, group=_MODEL)
+    l2: float = option(
+        0.01,
+        "L2 penalty on the head's hidden layer, if it has one.",
+        low=0,
+        only_with=("a hidden layer, such as that of --head=notebook", _has_hidden_layer),
+        group=_MODEL,
+    )
     unfreeze: str = option(
         "all",
         "Trainable part of the backbone: head (none of it), all, a fraction of its layers counted from the top, a "
@@ -278,7 +327,12 @@ class TrainOptions(Options):
         using=("backbone",),
         group=_MODEL,
     )
-    train_batch_norm: bool = option(False, "Also train the backbone's BatchNorm layers.", group=_MODEL)
+    train_batch_norm: bool = option(
+        False,
+        "Also train the backbone's BatchNorm layers.",
+        only_with=("a backbone that learns, as with --unfreeze=all", _learns),
+        group=_MODEL,
+    )
     keep_features: bool = option(
         True,
         "With --unfreeze=head, unless --augment mixes photos: compute the backbone's features of each photo and of one "
@@ -291,6 +345,7 @@ class TrainOptions(Options):
         "Engine that computes the kept features on a CPU; each needs the extra of its name.",
         names="carclf.engines.table:ENGINES",
         since="0.2",
+        only_with=("kept features, as with --unfreeze=head where --augment mixes nothing", _keeps_features),
         group=_MODEL,
     )
     head_start: str = option(
@@ -351,7 +406,13 @@ class TrainOptions(Options):
         1, "Gradient accumulation: number of batches per update of the weights.", low=1, group=_OPTIMISATION
     )
     loss: str = option("cross_entropy", "Loss function.", names="carclf.model.losses:LOSSES", group=_OPTIMISATION)
-    focal_gamma: float = option(2.0, "Exponent of the focal loss.", low=0, group=_OPTIMISATION)
+    focal_gamma: float = option(
+        2.0,
+        "Exponent of the focal loss.",
+        low=0,
+        only_with=("--loss=focal", lambda options: options.loss == "focal"),
+        group=_OPTIMISATION,
+    )
     class_weights: str = option(
         "none",
         "Class weights: none, balanced, or NAME:WEIGHT,NAME:WEIGHT, where classes that are not named have weight 1.",
@@ -391,6 +452,7 @@ class TrainOptions(Options):
         "(plateau).",
         above=0,
         high=1,
+        only_with=("--schedule=exponential, step, plateau or cyclic_exp_range", _scheduled("lr_decay")),
         group=_OPTIMISATION,
     )
     lr_period: float = option(
@@ -398,6 +460,7 @@ class TrainOptions(Options):
         "Epochs between two drops (step), epochs without progress before a drop (plateau), or epochs per half cycle "
         "(cyclic_*).",
         above=0,
+        only_with=("--schedule=step, plateau or cyclic_*", _scheduled("lr_period")),
         group=_OPTIMISATION,
     )
     lr_floor: float = option(
@@ -405,6 +468,7 @@ class TrainOptions(Options):
         "Lowest rate of cosine, plateau and cyclic_*, as a fraction of --learning_rate.",
         low=0,
         high=1,
+        only_with=("--schedule=cosine, plateau or cyclic_*", _scheduled("lr_floor")),
         group=_OPTIMISATION,
     )
     lr_decay_by_block: float = option(
@@ -412,6 +476,7 @@ class TrainOptions(Options):
         "Layer-wise learning rates: factor between the rate of a block of the backbone and that of the block below it.",
         above=0,
         high=1,
+        only_with=("a backbone that learns, as with --unfreeze=all", _learns),
         group=_OPTIMISATION,
     )
     warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", low=0, group=_OPTIMISATION)
@@ -451,8 +516,17 @@ class TrainOptions(Options):
         changes_result=False,
     )
     coordinator: str = option(
-        "", "With several hosts: ADDRESS:PORT at which the others reach host 0.", group=_DEVICE, changes_result=False
+        "",
+        "With several hosts: ADDRESS:PORT at which the others reach host 0.",
+        only_with=("--num_hosts of more than one", lambda options: options.num_hosts > 1),
+        group=_DEVICE,
+        changes_result=False,
     )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether they are those of several stages, or of a plan that chooses among stages."""
+        return bool(self.stages) or self.plan
 
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""

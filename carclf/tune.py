@@ -51,6 +51,11 @@ class TuneOptions(TrainOptions):
         group="Search",
     )
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether they are those of several trainings: of every trial."""
+        return True
+
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
         require_flags(self, "data", "output")

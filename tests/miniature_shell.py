@@ -29,7 +29,7 @@ CHANGED = {
     "carclf.probe": ("--device=cpu", "--backbones=tiny@32=none,tiny@48=none"),
     "carclf.soup": ("--device=cpu",),
     "carclf.evaluate": ("--device=cpu",),
-    "carclf.predict": ("--device=cpu", "--pseudo_confidence=0.01"),  # a network of one step is sure of nothing
+    "carclf.predict": ("--device=cpu",),
     "carclf.serve": ("--device=cpu",),
     "carclf.pack": ("--image=installed_here.txt", "--python="),  # nothing lacks, so no index is asked
 }
@@ -64,6 +64,8 @@ def python(*arguments: str) -> int:
     added = RESUMED if "--resume_from" in given else PLANNED if "--plan" in given else ADDED.get(name, ())
     added = [flag for flag in added if flag.partition("=")[0] not in given]
     changed = [*CHANGED.get(name, ()), *["--budget=5m"] * ("--plan" in given)]
+    if name == "carclf.predict" and "--pseudo_labels" in given:
+        changed.append("--pseudo_confidence=0.01")  # a network of one step is sure of nothing
     if name == "carclf.pack":
         list_packages(Path("installed_here.txt"))
     command = [sys.executable, *map(placed, arguments), *added, *changed]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from carclf import command, tables
+from carclf import command, preemption, tables
 from carclf.__main__ import commands
 from carclf.errors import Preempted, UserError
 from carclf.flags import Options, options_of
@@ -214,6 +214,39 @@ def test_how_a_door_closes(raised, code, said, monkeypatch, capsys):
         command.run_command(main, TrainOptions, description="")
     assert exit_info.value.code == code
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--focal_gamma=1", "Error: --focal_gamma=1.0 is not possible: it changes nothing without --loss=focal.\n"),
+        ("--focal_gamma 1", "Error: --focal_gamma=1.0 is not possible: it changes nothing without --loss=focal.\n"),
+        ("--focal_gamma=1 --flagfile=focal.flags", ""),
+        ("--focal_gamma=2", ""),  # the default
+        ("--flagfile=idle.flags", ""),  # stages share flag files
+        ("--flagfile idle.flags", ""),
+        ("--flagfile=idle.flags --noscale_batch", "Error: --scale_batch=False is not possible: it changes nothing "
+         "without two sizes, such as --image_size=160-224.\n"),
+        ("--stages=demo_1,demo_2 --focal_gamma=1", ""),  # `train_stages` knows all of them
+    ],
+)  # fmt: skip
+def test_what_is_given_and_changes_nothing_is_refused(arguments, said, monkeypatch, capsys, tmp_path):
+    (tmp_path / "focal.flags").write_text("--loss=focal")
+    (tmp_path / "idle.flags").write_text("--focal_gamma=1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["command", *arguments.split()])
+    with pytest.raises(SystemExit) as exit_info:
+        command.run_command(lambda options: None, TrainOptions, description="")
+    assert (exit_info.value.code, capsys.readouterr().err) == (2 if said else 0, said)
+
+
+def test_what_a_schedule_passes_on_to_a_stage_is_not_refused_there(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["command", "--focal_gamma=1"])
+    monkeypatch.setenv(preemption.LIFELINE, "standard input")
+    monkeypatch.setattr(preemption, "begin", lambda: False)
+    with pytest.raises(SystemExit) as exit_info:
+        command.run_command(lambda options: None, TrainOptions, description="")
+    assert exit_info.value.code == 0
 
 
 def test_the_unexpected_keeps_its_traceback(monkeypatch):

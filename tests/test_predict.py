@@ -163,10 +163,20 @@ def test_a_sample_that_does_not_fit_is_refused_before_anything_is_predicted(
 
 
 def test_the_form_is_refused_where_photos_are_only_shown():
-    with pytest.raises(UserError, match="--positive=5 is not possible: --photo predicts without a data set"):
-        PredictOptions(photo="a.jpg", run="one", positive="5")
+    for name, value in (("positive", "5"), ("form", "probability")):
+        with pytest.raises(UserError, match=f"--{name}={value} is not possible: --photo predicts without a data set"):
+            PredictOptions(photo="a.jpg", run="one", **{name: value})
     with pytest.raises(UserError, match="--form=cells is not a form"):
         PredictOptions(run="one", data="data", form="cells")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("data", "d"), ("output", "a.csv"), ("split", "val"), ("metric", "qwk"), ("compare", "b.csv")]
+)
+def test_a_single_photo_takes_nothing_that_belongs_to_a_data_set(name, value):
+    assert PredictOptions(photo="a.jpg", run="one", top=5).top == 5
+    with pytest.raises(UserError, match=f"--{name}={value} is not possible: --photo predicts without a data set, and"):
+        PredictOptions(photo="a.jpg", run="one", **{name: value})
 
 
 def test_a_data_set_without_test_photos_says_what_else_can_be_predicted(answer, tmp_path):

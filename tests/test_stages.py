@@ -185,6 +185,21 @@ def test_a_finished_run_counts_as_it_is_unless_it_is_trained_again(started, stag
     assert list(started("--stages=first,second", "--data=cars", "--overwrite")) == ["first", "second"]
 
 
+def test_an_option_for_all_stages_counts_if_it_changes_one_of_them(started, stage_files):
+    tiny = "--backbone=tiny --weights=none"
+    stage_files(head=f"--run=head {tiny} --unfreeze=head", whole=f"--run=whole {tiny} --init_from=head")
+    both = ("--stages=head,whole", "--data=cars")
+    assert list(started(*both, "--train_batch_norm", "--engine=openvino")) == ["head", "whole"]
+    with pytest.raises(
+        UserError, match=r"^--focal_gamma=1\.0 is not possible: it changes nothing without --loss=focal"
+    ):
+        started(*both, "--focal_gamma=1")
+    with pytest.raises(
+        UserError, match=r"^--engine=openvino is not possible: it changes nothing without kept features"
+    ):
+        started(*both, "--engine=openvino", "--nokeep_features")
+
+
 def chain_of(name: str) -> dict[Path, TrainOptions]:
     """Returns a stage and its ancestors."""
     by_run, chain = {options.run: path for path, options in STAGES.items()}, {}

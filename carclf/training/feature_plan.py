@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carclf.framing import parse_image_sizes
-from carclf.recipe import Recipe
+from carclf.recipe import Recipe, parse_recipe
 from carclf.train_options import TrainOptions
 
 
@@ -50,6 +50,12 @@ def plan_features(
     if not (options.keep_features and can_keep_features(options, recipe)):
         return None
     return FeaturePlan(undrawn=True, draws=int(bool(recipe.steps)), regression=regression)
+
+
+def keeps_features(options: TrainOptions) -> bool:
+    """Returns whether a training with these options keeps features; a range test never does."""
+    training = dataclasses.replace(options, find_lr=False)
+    return plan_features(training, recipe=parse_recipe(options.augment)) is not None
 
 
 def can_keep_features(options: TrainOptions, recipe: Recipe) -> bool:

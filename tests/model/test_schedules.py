@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from carclf.errors import UserError
 from carclf.model.learning_rate import LearningRate
 from carclf.model.schedules import SCHEDULES, SELF_WARMING, build_schedule, plateau_scale
+from carclf.train_options import SCHEDULED
 
 STAGE = {"learning_rate": 1e-3, "steps_per_epoch": 10, "epochs": 10}
 FIRST, WARM_END, MIDDLE, LAST = 0, 20, 50, 99  # with two epochs of warm-up; the last is the last step of the stage
@@ -45,6 +46,20 @@ def test_golden_values(name, without_warmup, with_warmup):
 def test_every_schedule_has_golden_values():
     table = next(mark for mark in test_golden_values.pytestmark if mark.name == "parametrize")
     assert {row[0] for row in table.args[1]} == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_an_option_counts_for_the_schedules_that_depend_on_it(name):
+    def rates(**changes: float) -> list[float]:
+        schedule = build_schedule(name, **STAGE, **changes)
+        scale = plateau_scale(
+            [0.5] * 9, factor=schedule.decay, patience=schedule.period_epochs, min_scale=schedule.lowest_fraction
+        )
+        return [schedule.at(step) * (scale if schedule.follows_metric else 1.0) for step in range(100)]
+
+    changes = {"lr_decay": {"decay": 0.5}, "lr_period": {"period_epochs": 3.0}, "lr_floor": {"lowest_fraction": 0.7}}
+    counted = {option for option, changed in changes.items() if rates(**changed) != rates()}
+    assert counted == {option for option, names in SCHEDULED.items() if name in names}
 
 
 def test_exponential_is_the_notebooks_log():
