@@ -90,20 +90,20 @@ def sweep_learning_rates(model: keras.Model, batches: Any, *, steps: int) -> Swe
 
 
 class _RisingRate(keras.callbacks.Callback):
-    """Sets the rate before each step and records the loss of that step alone."""
+    """Sets the rate before each step and records the loss of that step alone.
+
+    On JAX `fit` reads again what is set here, because Keras's `Callback.model` brings the model up to date.
+    """
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.rates: list[float] = []
         self.losses: list[float] = []
-        self._steps, self._rate = steps, LOWEST
+        self._steps = steps
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()  # so that `fit` of Keras on JAX reads again what is set here
         share = batch / max(self._steps - 1, 1)
-        self._rate = LOWEST * (HIGHEST / LOWEST) ** share
-        self.model.optimizer.learning_rate = self._rate
+        self.model.optimizer.learning_rate = LOWEST * (HIGHEST / LOWEST) ** share
         self.model.reset_metrics()  # so that the loss at the end of the step is of this step alone
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -111,7 +111,7 @@ class _RisingRate(keras.callbacks.Callback):
         if not math.isfinite(loss):
             self.model.stop_training = True
             return
-        self.rates.append(self._rate)
+        self.rates.append(float(self.model.optimizer.learning_rate))
         self.losses.append(loss)
         smoothed = Sweep(np.array(self.rates), np.array(self.losses)).smoothed
         self.model.stop_training = len(smoothed) > LEAST_STEPS and smoothed[-1] > DIVERGED * smoothed.min()
