@@ -155,7 +155,7 @@ def test_a_schedule_names_files_beside_it(started, tmp_path, monkeypatch):
             "runs/other does not exist: train it with python -m carclf.train --run=runs/other",
         ),
         ("--init_from=second", "parent run runs/second does not exist: make it with"),
-        ("--init_from=first --backbone=b3", "has --backbone=tiny and this stage --backbone=b3"),
+        ("--init_from=first --backbone=b3", "has --backbone=tiny and this stage --backbone=efficientnet_b3"),
         ("--init_from=first --backbone=tiny --head_width=9", "has --head_width=128 and this stage --head_width=9"),
     ],
 )
