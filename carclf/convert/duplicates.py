@@ -10,7 +10,7 @@ import numpy as np
 
 from carclf import storage
 from carclf.convert import near_duplicates, turned_copies
-from carclf.convert.linkage import Compare, Pair, alike_groups, picture_groups
+from carclf.convert.linkage import Compare, Pair, alike_groups, picture_groups, scenes_among
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
 from carclf.convert.scan import Context, PhotoCheck
@@ -118,7 +118,7 @@ def _near_groups(
         alike = alike_groups(pairs)
     most = max(LEAST_COMPARED, len(checks) // PHOTOS_PER_COMPARISON)
     pictures = picture_groups(pairs, compare, most=most) if compare else alike
-    scenes = [group for group in alike if not any(set(group) <= set(picture) for picture in pictures)]
+    scenes = scenes_among(alike, pictures)
     together = {pair for group in [*pictures, *scenes] for pair in itertools.combinations(group, 2)}
     partners = [(shown[one], shown[other]) for one, other in turned_copies.most_similar(*turned)]
     scenes += [list(pair) for pair in partners if pair not in together]

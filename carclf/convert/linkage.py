@@ -83,6 +83,21 @@ def picture_groups(pairs: Sequence[Pair], compare: Compare, *, most: int) -> lis
     return linkage.groups()
 
 
+def scenes_among(alike: Sequence[list[int]], pictures: Sequence[list[int]]) -> list[list[int]]:
+    """Returns the groups of photos that look alike and are not all of one picture.
+
+    Args:
+      alike: the groups of `alike_groups`.
+      pictures: the groups of `picture_groups`; no two share a photo.
+    """
+    picture_of = {photo: number for number, picture in enumerate(pictures) for photo in picture}
+    return [
+        group
+        for group in alike
+        if (first := picture_of.get(group[0])) is None or any(picture_of.get(photo) != first for photo in group)
+    ]
+
+
 def _closest(pairs: Sequence[Pair], linkage: Linkage, asked: set[Pair], asking: set[int]) -> list[Pair]:
     """Returns the most similar pair that may merge and was not asked yet, for each group of the photos in `asking`."""
     waiting = {linkage.group(photo) for photo in asking}

@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from carclf.convert import scan
 from carclf.convert.converter import convert
 from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
-from carclf.convert.linkage import alike_groups, picture_groups
+from carclf.convert.linkage import alike_groups, picture_groups, scenes_among
 from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
@@ -311,6 +311,24 @@ def test_every_photo_is_first_compared_with_the_one_that_it_resembles_most():
     assert picture_groups(pairs, compare, most=100) == [[0, 2], [1, 3], [4, 5]]
     assert rounds[0] == [(0, 2), (1, 3), (1, 4), (4, 5)]
     assert rounds[1] == [(0, 1)]
+
+
+@given(st.lists(st.integers(0, 4), max_size=12), st.lists(st.integers(0, 4), max_size=12))
+def test_a_scene_is_a_group_that_no_picture_holds(first, second):
+    alike, pictures = groups_by_number(first), groups_by_number(second)
+    assert scenes_among(alike, pictures) == [g for g in alike if not any(set(g) <= set(p) for p in pictures)]
+
+
+def groups_by_number(numbers: list[int]) -> list[list[int]]:
+    """Returns the groups of two and more places that hold the same number."""
+    groups = [[place for place, number in enumerate(numbers) if number == wanted] for wanted in range(5)]
+    return sorted(group for group in groups if len(group) > 1)
+
+
+def test_scenes_are_found_among_as_many_groups_as_a_million_photos_may_have():
+    alike = [[2 * number, 2 * number + 1] for number in range(200_000)]  # all pairs of groups would take hours
+    assert scenes_among(alike, alike[:-2]) == alike[-2:]
+    assert scenes_among(alike, []) == alike
 
 
 @pytest.mark.parametrize("pictures", [1, 2, 5])
