@@ -36,7 +36,8 @@ class StatisticsPass:
         """Computes the statistics for the model's present weights, and returns how many layers have new ones.
 
         Args:
-          batches: the model's inputs, all of one shape; at most STATISTICS_BATCHES of them are read.
+          batches: the model's inputs, arrays or tensors of TensorFlow, all of one shape; at most STATISTICS_BATCHES of
+            them are read.
 
         Raises:
           ValueError: there is no batch. After this or any other error the statistics are unchanged.
@@ -52,7 +53,7 @@ class StatisticsPass:
             for norm in norms:
                 norm.momentum = 0.0  # then the statistics after a batch are those of this batch only
             for count, batch in enumerate(itertools.islice(batches, STATISTICS_BATCHES)):
-                self._forward.predict_on_batch(batch)
+                self._forward.predict_on_batch(_of_backend(batch))
                 mean = running_average(mean, [keras.ops.convert_to_numpy(variable) for variable in moving], count=count)
             if mean is None:
                 raise ValueError("BatchNorm statistics need at least one batch. Received: none")
@@ -68,6 +69,11 @@ class StatisticsPass:
 def recompute_batch_norm(model: keras.Model, batches: Iterable[Any], *, jit: bool = False) -> int:
     """Computes BatchNorm statistics once; see `StatisticsPass`."""
     return StatisticsPass(model, jit=jit).renew(batches)
+
+
+def _of_backend(batch: Any) -> Any:
+    """Returns a batch as the backend takes it: the input path gives tensors of TensorFlow, which JAX refuses."""
+    return batch if keras.backend.backend() == "tensorflow" else keras.tree.map_structure(np.asarray, batch)
 
 
 class _TrainingPass(keras.Model):
