@@ -11,8 +11,9 @@ from PIL import Image
 from carclf import runs
 from carclf.flags import to_dict
 from carclf.inference.audit import Audit, Effect
+from carclf.inference.confusion import Confusion
 from carclf.inference.metrics import evaluate
-from carclf.report import page
+from carclf.report import page, run_files
 from carclf.report.page import MistakePictures, write_page
 from carclf.report.template import duration, number, percent, rate
 from carclf.train_options import TrainOptions
@@ -331,6 +332,16 @@ def test_many_classes_are_a_picture_instead_of_a_table(tmp_path):
     assert page.tags.count("img") == 1
     assert ("class", "confusion") not in page.attributes
     assert ("class", "confusion") in Page(page_text(make_run(tmp_path / "few", metrics={}))).attributes
+
+
+def test_of_very_many_classes_no_page_picture_or_file_needs_the_matrix(tmp_path, monkeypatch):
+    monkeypatch.setattr(Confusion, "matrix", None)  # would be called
+    names = tuple(f"class {k}" for k in range(201))
+    run = make_run(tmp_path / "r", class_names=names, metrics={})
+    evaluation = make_evaluation(class_names=names, photos=201)
+    run_files._draw_mistaken(evaluation, path=run.directory / "confusion.png", name="r")
+    assert "class 0 predicted as class 1 1" in Page(page_text(run, evaluation=evaluation)).text
+    assert evaluation.to_dict()["confusion_cells"][:2] == [[0, 1, 1], [1, 2, 1]]
 
 
 def test_mistakes_without_a_thumbnail_are_listed_in_words(run):
