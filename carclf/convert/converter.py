@@ -57,6 +57,8 @@ def convert(options: ConvertOptions) -> Manifest | None:
             holding_output(options.output) if writes else contextlib.nullcontext(),
             scratch_folder() as scratch,
         ):
+            if options.output:
+                dataset.check_own_lists(options.output)
             local = not options.dry_run and not storage.is_remote(options.output)
             spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else str(scratch)
             inventory = _inventory(options, spool=spool)
@@ -292,7 +294,7 @@ def _lists(
     }
     if validated.inventory.sample_submission is not None:
         tests = sum(photo.split == "test" for photo in validated.photos)
-        content["sample-submission"] = (validated.inventory.sample_submission, tests)
+        content[dataset.SAMPLE_LIST] = (validated.inventory.sample_submission, tests)
     return content
 
 

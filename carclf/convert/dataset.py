@@ -13,7 +13,7 @@ from carclf.convert.photos import Photo
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.shards import Plan, Record, Written
 from carclf.data import index, lists
-from carclf.data.manifest import ID_SPLITS, ListFile, Manifest
+from carclf.data.manifest import ID_SPLITS, MANIFEST_FILE, ListFile, Manifest
 from carclf.errors import UserError
 from carclf.progress import Progress
 from carclf.workers import Pool
@@ -23,8 +23,16 @@ BEAM_FOLDER = "beam.tmp"  # what Beam's workers and their launcher leave for eac
 INDEX_FILE = "photos.npy"
 FOLDER_DIGITS = 16  # of the fingerprint, in the name of the shards' folder
 SHARD_FOLDER = re.compile(rf"[0-9a-f]{{{FOLDER_DIGITS}}}")
+SHARD_FILE = re.compile(rf".+\.tfrecord({re.escape(shards.RECEIPT)})?|[a-z-]+\.csv|{re.escape(INDEX_FILE)}")
 RECORD_BYTES = 512  # of a record without its photo: names, hashes, framing
 SPARE_BYTES = 64 * 2**20  # for lists, receipts and the file system's own needs
+SAMPLE_LIST = "sample-submission"
+HEADERS = {  # list beside dataset.json → the columns that carclf gives it
+    "rejected": lists.REJECTED_COLUMNS,
+    "remarks": lists.REMARK_COLUMNS,
+    "duplicates": lists.DUPLICATE_COLUMNS,
+    **{f"ids-{split}": lists.ID_COLUMNS for split in ID_SPLITS},
+}
 
 
 def number_rows(photos: Sequence[Photo]) -> list[int]:
@@ -167,8 +175,42 @@ def copy_lists(manifest: Manifest) -> None:
         path = storage.join(manifest.directory, f"{name}.csv")
         if storage.size_bytes(path) != len(content) or storage.read_bytes(path) != content:
             storage.write_atomic(path, content)
-    if "sample-submission" not in manifest.lists:  # left by a data set that this one replaced
-        storage.remove(storage.join(manifest.directory, "sample-submission.csv"))
+    sample = storage.join(manifest.directory, f"{SAMPLE_LIST}.csv")
+    if SAMPLE_LIST not in manifest.lists and _is_of_older_set(sample, manifest.directory):
+        storage.remove(sample)
+
+
+def check_own_lists(directory: str) -> None:
+    """Checks that an output without a data set holds no file of the user's that a list of the data set would replace.
+
+    A list that an unfinished conversion left, such as rejected.csv, has the columns of carclf and counts as its own.
+
+    Raises:
+      UserError: it holds one.
+    """
+    if storage.size_bytes(storage.join(directory, MANIFEST_FILE)) is not None:
+        return
+    for name in (*HEADERS, SAMPLE_LIST):
+        path = storage.join(directory, f"{name}.csv")
+        if storage.size_bytes(path) is None:
+            continue
+        header = lists.to_csv(HEADERS[name], []) if name in HEADERS else None
+        own = storage.read_bytes(path).startswith(header) if header else _is_of_older_set(path, directory)
+        if not own:
+            raise UserError(
+                f"{path} is not from carclf, and a list of the data set has this name: move it elsewhere, or choose "
+                "another --output."
+            )
+
+
+def _is_of_older_set(path: str, directory: str) -> bool:
+    """Returns whether a folder of shards in `directory` holds the same list, so that carclf wrote this one."""
+    if storage.size_bytes(path) is None:
+        return False
+    content, name = storage.read_bytes(path), f"{SAMPLE_LIST}.csv"
+    folders = [storage.join(directory, one) for one in storage.names_in(directory) if SHARD_FOLDER.fullmatch(one)]
+    copies = [storage.join(folder, name) for folder in folders if name in storage.names_in(folder)]
+    return any(storage.read_bytes(copy) == content for copy in copies)
 
 
 def clean(manifest: Manifest) -> None:
@@ -176,13 +218,20 @@ def clean(manifest: Manifest) -> None:
     directory = manifest.directory
     kept = manifest.fingerprint[:FOLDER_DIGITS]
     for name in storage.names_in(directory):
-        if name in (SPOOL_FOLDER, BEAM_FOLDER) or (SHARD_FOLDER.fullmatch(name) and name != kept):
-            storage.remove(storage.join(directory, name))
+        path = storage.join(directory, name)
+        older = SHARD_FOLDER.fullmatch(name) and name != kept and _holds_shards_alone(path)
+        if name in (SPOOL_FOLDER, BEAM_FOLDER) or older:
+            storage.remove(path)
     _remove_temporaries(directory)
     _remove_temporaries(storage.join(directory, kept))
     for name in storage.names_in(storage.join(directory, kept)):
         if name.endswith(shards.RECEIPT):
             storage.remove(storage.join(storage.join(directory, kept), name))
+
+
+def _holds_shards_alone(folder: str) -> bool:
+    names = storage.names_in(folder)
+    return all(SHARD_FILE.fullmatch(name) or storage.is_temporary(name) for name in names)
 
 
 def _remove_temporaries(folder: str) -> None:

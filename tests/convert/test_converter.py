@@ -387,6 +387,49 @@ def test_what_else_lies_in_the_output_is_left_alone(tmp_path):
     assert tree(tmp_path / "out").items() >= before.items()
 
 
+LISTS = ["sample-submission.csv", "rejected.csv", "remarks.csv", "duplicates.csv", "ids-train.csv", "ids-test.csv"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_the_users_is_never_replaced(tmp_path, name):
+    comp = write_files(tmp_path / "comp", class_folders(6, root="train/") | {name: b"photo,same_as\n1.jpg,2.jpg\n"})
+    before = tree(comp)
+    for options in ({}, {"overwrite": True}, {"dry_run": True}):
+        with pytest.raises(UserError, match=rf"{name} is not from carclf, and a list of the data set has this name: "):
+            convert(ConvertOptions(input=f"{comp}/train", output=str(comp), workers=1, **options))
+    assert tree(comp) == before
+    assert converted(comp / "train", comp / "data").photos("train") == 6  # as advised
+    (comp / name).rename(tmp_path / name)
+    assert converted(comp / "train", comp).photos("train") == 6
+
+
+def test_a_sample_beside_a_data_set_that_has_none_is_left_alone(tmp_path):
+    source = write_files(tmp_path / "in", class_folders(6))
+    converted(source, tmp_path / "out")
+    write_files(tmp_path / "out", {"sample-submission.csv": b"mine"})
+    converted(source, tmp_path / "out")
+    converted(source, tmp_path / "out", folds=3, overwrite=True)
+    assert (tmp_path / "out" / "sample-submission.csv").read_bytes() == b"mine"
+
+
+def test_the_list_of_a_conversion_that_failed_does_not_block_the_next_one(tmp_path):
+    source = write_files(tmp_path / "in", class_folders(6) | {"0/bad.jpg": b"x"})
+    for _ in range(2):
+        with pytest.raises(UserError, match="1 photo cannot be used"):
+            converted(source, tmp_path / "out")
+    assert list(reasons(tmp_path / "out")) == ["0/bad.jpg"]
+    (source / "0/bad.jpg").unlink()
+    assert converted(source, tmp_path / "out").photos("train") == 6
+
+
+def test_a_folder_of_the_users_with_the_name_of_one_of_shards_is_left_alone(tmp_path):
+    write_files(tmp_path / "out", {"0123456789abcdef/mine.jpg": b"mine"})
+    source = write_files(tmp_path / "in", class_folders(6))
+    converted(source, tmp_path / "out")
+    converted(source, tmp_path / "out", folds=3, overwrite=True)
+    assert (tmp_path / "out" / "0123456789abcdef/mine.jpg").read_bytes() == b"mine"
+
+
 def test_a_photo_that_changes_meanwhile_is_named(tmp_path, monkeypatch):
     source = write_files(tmp_path / "cars", competition())
     validate_photos = scan.validate_photos
