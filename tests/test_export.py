@@ -32,9 +32,15 @@ def home(dataset, tmp_path_factory):
     return folder
 
 
+def write_export(folder: Path, *, model: str = "model.onnx") -> Path:
+    folder.mkdir()
+    for name in (model, "labels.txt", "README.md"):
+        (folder / name).write_text("old")
+    return folder
+
+
 def test_a_folder_that_is_there_is_kept(home):
-    (home / "taken").mkdir()
-    (home / "taken" / "file").write_text("")
+    write_export(home / "taken")
     (home / "file").write_text("")
     said = refused("--run=one", "--output=taken", folder=home)
     assert said == "Error: The folder taken exists: choose another --output, or add --overwrite to replace it."
@@ -43,6 +49,60 @@ def test_a_folder_that_is_there_is_kept(home):
     with new_folder(home / "taken") as folder:
         (folder / "model").write_text("")
     assert [path.name for path in (home / "taken").iterdir()] == ["model"]
+
+
+def test_only_an_export_is_replaced(home):
+    mine = write_export(home / "mine")
+    (mine / ".DS_Store").write_text("")
+    check_free(mine, overwrite=True)
+    (mine / "thesis.tex").write_text("")
+    for arguments in (("--output=mine",), ("--output=mine", "--overwrite")):
+        assert refused("--run=one", *arguments, folder=home) == (
+            "Error: The folder mine is not an export (it holds thesis.tex), which --overwrite could replace: choose "
+            "another --output."
+        )
+    above = home / "above"
+    above.mkdir()
+    write_export(above / "one")
+    with pytest.raises(UserError, match=r"above is not an export \(it holds one\)"):
+        check_free(above, overwrite=True)
+    with pytest.raises(UserError, match=r"runs/one is not an export \(it holds "):
+        check_free(home / "runs" / "one", overwrite=True)
+    (above / "one" / "labels.txt").unlink()
+    with pytest.raises(UserError, match=r"one is not an export \(its files are not complete\)"):
+        check_free(above / "one", overwrite=True)
+
+
+def test_what_came_into_the_folder_meanwhile_is_kept(tmp_path):
+    out = write_export(tmp_path / "out")
+    with pytest.raises(UserError, match=r"it holds notes\.txt"), new_folder(out):
+        (out / "notes.txt").write_text("mine")
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "labels.txt", "README.md", "notes.txt"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_current_folder_and_mount_points_are_not_replaced(home, tmp_path, monkeypatch):
+    assert refused("--run=one", "--output=.", "--overwrite", folder=home) == (
+        "Error: --output=. is a mount point, the current folder or one above it, and cannot be replaced: name a folder "
+        "inside it."
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in (".", "..", "/", "here"):
+        (tmp_path / "here").mkdir(exist_ok=True)
+        monkeypatch.setattr("os.path.ismount", lambda path: str(path) == str(tmp_path / "here"))
+        with pytest.raises(UserError, match="name a folder inside it"):
+            check_free(Path(name), overwrite=True)
+    check_free(Path("here/inside"), overwrite=True)  # as advised
+
+
+def test_of_a_link_the_folder_is_replaced(tmp_path):
+    (tmp_path / "disk").mkdir()
+    write_export(tmp_path / "disk" / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "real")
+    with new_folder(tmp_path / "link") as folder:
+        (folder / "model").write_text("")
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "disk" / "real").iterdir()] == ["model"]
 
 
 def test_a_data_set_that_moved_is_asked_for(home):

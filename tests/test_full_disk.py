@@ -188,8 +188,10 @@ def test_evaluate_predict_and_export_on_a_full_disk_leave_what_was_there(dataset
 def test_an_export_that_finds_no_room_names_its_folder_and_keeps_the_old_one(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "old").touch()
+    for name in ("README.md", "labels.txt", "model.onnx"):
+        (out / name).touch()
     said = rf"^{out} could not be written \(No space left on device\)"
     with pytest.raises(UserError, match=said), new_folder(out):
         raise RuntimeError(FLUSH)
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["out", "out/old"]
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert found == {"out", "out/README.md", "out/labels.txt", "out/model.onnx"}

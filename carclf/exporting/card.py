@@ -22,8 +22,6 @@ from carclf.runs import Run
 from carclf.runs.run_files import DataEntry
 from carclf.schema import typed
 
-CARD_FILE = "README.md"
-LABELS_FILE = "labels.txt"
 TEMPLATE = "card.md"
 WEAKEST = 3
 LISTED_CLASSES = 30

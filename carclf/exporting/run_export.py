@@ -8,7 +8,7 @@ from carclf import runs
 from carclf.data.decoder import DCT_RATIOS
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
-from carclf.exporting.card import CARD_FILE, LABELS_FILE, card_text, evaluation_of, labels_text
+from carclf.exporting.card import card_text, evaluation_of, labels_text
 from carclf.exporting.checking import (
     TOLERANCE,
     Change,
@@ -18,7 +18,7 @@ from carclf.exporting.checking import (
     compare_on_larger_photos,
     read_sample,
 )
-from carclf.exporting.folder import new_folder
+from carclf.exporting.folder import CARD_FILE, LABELS_FILE, new_folder
 from carclf.exporting.formats import Format, write_saved_model
 from carclf.framing import LEAST_DETAIL, Framing
 from carclf.inference.photo_predictor import PhotoPredictor

@@ -21,6 +21,7 @@ from carclf.export import ExportOptions
 from carclf.exporting import run_export
 from carclf.exporting.card import _pillow_lines
 from carclf.exporting.checking import PAD_MODES, Resizing
+from carclf.exporting.folder import MODEL_FILES
 from carclf.exporting.formats import FORMATS, write_saved_model
 from carclf.exporting.run_export import export_run
 from carclf.files import write_json
@@ -94,6 +95,7 @@ def exported(request, run, dataset, folder):
 
 def test_the_flag_has_the_formats_of_the_table():
     assert options_of(ExportOptions)["format"].known == tuple(FORMATS)
+    assert {form.file for form in FORMATS.values()} == MODEL_FILES
 
 
 def test_probabilities_equal_those_of_the_run(exported, predictor, dataset):

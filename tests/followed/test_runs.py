@@ -314,10 +314,19 @@ def test_an_export_is_made_of_one_finished_run_in_a_new_folder(made, dataset, tm
     with refused("export.py: The data set of the run"):
         export.find_data(moved, data="")
     assert export.find_data(moved, data=dataset.directory).fingerprint == dataset.fingerprint
-    with refused("exporting/folder.py: The folder … exists"):
-        check_free(run.directory, overwrite=False)
-    check_free(run.directory, overwrite=True)
+    with refused("exporting/folder.py: The folder … is not an export"):
+        check_free(run.directory, overwrite=True)
     check_free(tmp_path / "out", overwrite=False)
+    (tmp_path / "out").mkdir()
+    for name in ("README.md", "labels.txt", "model.onnx"):
+        (tmp_path / "out" / name).touch()
+    with refused("exporting/folder.py: The folder … exists"):
+        check_free(tmp_path / "out", overwrite=False)
+    check_free(tmp_path / "out", overwrite=True)
+    check_free(tmp_path / "other", overwrite=False)
+    with refused("exporting/folder.py: --output=… is a mount point"):
+        check_free(Path("."), overwrite=True)
+    check_free(Path("inside"), overwrite=True)
     (tmp_path / "file").touch()
     with refused("exporting/folder.py: … is a file"):
         check_free(tmp_path / "file", overwrite=False)

@@ -282,7 +282,7 @@ def test_a_run_on_s3_is_exported_there_and_replaced_when_told(server, folds):
     names = sorted(contents(folds / "exported"))
     assert sorted(storage.sizes_under(there)) == names
     assert {"README.md", "labels.txt"} <= set(names)
-    storage.write_atomic(f"{there}/of-an-older-version.txt", b"old")
+    storage.write_atomic(f"{there}/model.onnx", b"old")
     assert "--overwrite" in run(*saved_model, f"--output={there}", **how, code=2).stderr
     run(*saved_model, f"--output={there}", "--overwrite", **how)
     assert sorted(storage.sizes_under(there)) == names
