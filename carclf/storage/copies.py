@@ -11,13 +11,13 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from carclf import files, storage
-from carclf.errors import Preempted, UserError
+from carclf.errors import Preempted, StorageError, UserError
 from carclf.lock import LOCK_FILE
 from carclf.progress import Progress
 from carclf.scratch import Scratch
@@ -48,6 +48,8 @@ class WorkingCopies:
         """Returns the path of the working copy of a URL; see the function of this name."""
         root, url = self._open(), url.rstrip("/")
         scheme, _, rest = url.partition("://")
+        if ".." in rest.split("/"):
+            raise UserError(f"{url} goes up with '..', which no store does: give the URL of the folder itself.")
         path = root / scheme / (NO_HOST + rest if rest.startswith("/") else rest)
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.kind_of(url)  # refuses a scheme that is not known
@@ -105,7 +107,7 @@ class WorkingCopies:
     def _fetch(self, url: str, path: Path, *, without: Collection[str]) -> None:
         with Progress(f"Listing {url}"):
             size = storage.size_bytes(url)
-            sizes = {"": size} if size is not None else storage.sizes_under(url)
+            sizes = {"": size} if size is not None else _checked(storage.sizes_under(url), url)
         wanted = {name: size for name, size in sizes.items() if not _is_left_out(name, without)}
         wanted = {name: size for name, size in wanted.items() if path / name not in self._stored}
         self._check_room(url, sum(wanted.values()))
@@ -190,6 +192,21 @@ def finishing() -> Iterator[None]:
         raise
     finally:
         _copies.forget()
+
+
+def _checked(sizes: Mapping[str, int], url: str) -> Mapping[str, int]:
+    """Returns the objects whose names are those of files below a folder.
+
+    Raises:
+      StorageError: a name leads elsewhere, or cannot be that of a file.
+    """
+    for name in sizes:
+        if "\\" in name or "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise StorageError(
+                f"{url} holds an object named {name!r}, which cannot be a file here: rename it there, or give a "
+                "folder without it."
+            )
+    return sizes
 
 
 def _is_left_out(name: str, without: Collection[str]) -> bool:

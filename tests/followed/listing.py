@@ -85,6 +85,10 @@ FOLLOWED = {
         "tests/serving/test_web_page.py::test_a_photo_gets_the_probabilities_of_the_run",
     "serving/uploads.py: There is no photo":
         "tests/serving/test_web_page.py::test_a_photo_gets_the_probabilities_of_the_run",
+    "storage/copies.py: … goes up":
+        "tests/storage/test_copies.py::test_a_url_that_goes_up_is_refused_and_taken_as_advised",
+    "storage/copies.py: … holds an object":
+        "tests/storage/test_copies.py::test_an_object_with_another_name_is_fetched_as_advised",
     "synthetic/dataset.py: --output=… is missing": "tests/synthetic/test_dataset.py::test_other_content_is_refused",
     "synthetic/dataset.py: --output=… has": "tests/synthetic/test_dataset.py::test_other_content_is_refused",
     "training/callbacks.py: The loss became": AFRESH,
@@ -204,7 +208,7 @@ OUTSIDE = {
         "lock.py: The folder … cannot be written", "packing/install.py: … cannot be read",
     ),
     "room on a disk": (
-        "convert/dataset.py: … needs", "convert/zips.py: Unpacking", "sample.py: ", "storage/copies.py: ",
+        "convert/dataset.py: … needs", "convert/zips.py: Unpacking", "sample.py: ", "storage/copies.py: … is fetched",
     ),
     "memory": ("workers.py: ",),
     "the network, a store or its credentials": (

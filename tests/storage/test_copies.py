@@ -68,6 +68,35 @@ def test_half_of_what_was_fetched_never_replaces_the_whole_in_the_store(url, mon
     assert storage.sizes_under(url) == before
 
 
+@pytest.mark.parametrize("name", ["../b", "a/../b", "/b", "a//b", "./b", "a/.", "..", "a\\b", "a\0b", "a/b/"])
+def test_an_object_whose_name_leads_elsewhere_is_refused_before_anything_is_fetched(url, name, monkeypatch):
+    read = []
+    monkeypatch.setattr(storage, "sizes_under", lambda folder: {"a.txt": 1, name: 1})
+    monkeypatch.setattr(storage, "read_range", lambda *place: read.append(place))
+    with pytest.raises(StorageError, match=r"b3 holds an object named '.*', which cannot be a file here: rename it"):
+        local_path(url)
+    assert read == []
+
+
+def test_an_object_with_another_name_is_fetched_as_advised(url, monkeypatch):
+    real = storage.sizes_under
+    monkeypatch.setattr(storage, "sizes_under", lambda folder: real(folder) | {"a//b": 1})
+    with pytest.raises(StorageError, match="rename it there, or give a folder without it"):
+        local_path(url)
+    assert (local_path(f"{url}/stage.json")).read_bytes() == bytes(range(5))
+    storage.write_atomic(f"{url}/a-b", b"b")
+    monkeypatch.setattr(storage, "sizes_under", real)
+    assert (local_path(url) / "a-b").read_bytes() == b"b"
+
+
+def test_a_url_that_goes_up_is_refused_and_taken_as_advised(url):
+    with pytest.raises(
+        UserError, match=r"/b3/\.\./b3/stage\.json goes up with '\.\.', which no store does: give the URL"
+    ):
+        local_path(f"{url}/../b3/stage.json")
+    assert local_path(f"{url}/stage.json").read_bytes() == bytes(range(5))
+
+
 def test_nothing_is_at_the_working_copy_of_nothing(url):
     path = local_path(f"{url}/none/at/all.csv")
     assert not path.exists()
