@@ -59,9 +59,12 @@ def names_in(folder: str) -> list[str]:
 def sizes_under(folder: str) -> dict[str, int]:
     """Returns the size in bytes of every file under `folder`, by its path inside it; empty if it does not exist.
 
-    Paths have forward slashes and are sorted.
+    Paths have forward slashes and are sorted. Markers of folders are left out: empty objects that consoles and sync
+    programs write under the name of a folder, with or without a slash at its end.
     """
-    return dict(sorted(kind_of(folder).sizes_under(folder).items()))
+    found = kind_of(folder).sizes_under(folder)
+    folders = {name[:at] for name in found for at, letter in enumerate(name) if letter == "/"} | {""}
+    return {name: size for name, size in sorted(found.items()) if size or name.rstrip("/") not in folders}
 
 
 def sizes_of(folder: str, names: Sequence[str]) -> list[int | None]:

@@ -97,6 +97,27 @@ def test_a_url_that_goes_up_is_refused_and_taken_as_advised(url):
     assert local_path(f"{url}/stage.json").read_bytes() == bytes(range(5))
 
 
+def test_markers_of_folders_are_not_fetched(url, monkeypatch):
+    class Marked:
+        def sizes_under(self, folder):
+            return {"": 0, "cat/": 0, "cat/1.jpg": 1, "dog": 0, "dog/2.jpg": 1, "new/": 0, "/": 0, "empty": 0}
+
+        def size_bytes(self, path):
+            return None
+
+        def read_range(self, path, start, size):
+            return b"x"
+
+        def read_bytes(self, path):
+            return b""
+
+    monkeypatch.setattr(storage, "kind_of", lambda path: Marked())
+    assert storage.sizes_under(url) == {"cat/1.jpg": 1, "dog/2.jpg": 1, "empty": 0}
+    path = local_path(url)
+    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    assert found == {"cat/1.jpg", "dog/2.jpg", "empty"}
+
+
 def test_nothing_is_at_the_working_copy_of_nothing(url):
     path = local_path(f"{url}/none/at/all.csv")
     assert not path.exists()
