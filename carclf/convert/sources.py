@@ -13,6 +13,8 @@ from carclf.errors import UserError
 from carclf.storage.range_file import RangeFile
 
 MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
+MAX_LIST_BYTES = 2**30  # lists of millions of photos stay below it
+LISTS = (".csv", ".tsv", ".json")
 OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -152,20 +154,20 @@ class Reader:
         """Returns the bytes of one file.
 
         Raises:
-          OSError: it cannot be read, is damaged (a zip's CRC is checked), or is longer than MAX_PHOTO_BYTES.
+          OSError: it cannot be read, is damaged (a zip's CRC is checked), or is too large (`size_problem`).
         """
         if self._sources[source].ranges is not None:
             return self._read_range(source, name)
         if not self._sources[source].is_zip:
             with open(os.path.join(self._sources[source].path, *name.split("/")), "rb") as file:
-                return _bounded(file, os.fstat(file.fileno()).st_size)
+                return _bounded(file, os.fstat(file.fileno()).st_size, name)
         archive = self._archives.get(source)
         if archive is None:
             archive = self._archives[source] = open_archive(self._sources[source])
         try:
             info = archive.getinfo(name)
             with archive.open(info) as member:
-                return _bounded(member, info.file_size)
+                return _bounded(member, info.file_size, name)
         except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
             raise OSError(f"damaged in the zip: {error}") from None
         except Exception as error:  # zlib, lzma and bz2 have errors of their own
@@ -177,17 +179,32 @@ class Reader:
         start, size = (self._sources[source].ranges or {})[name]
         with open(self._sources[source].path, "rb") as file:
             file.seek(start)
-            content = _bounded(file, size)[:size]
+            content = _bounded(file, size, name)[:size]
         if len(content) < size:
             raise OSError("the file ends before it")
         return content
 
 
-def _bounded(file: IO[bytes], size: int) -> bytes:
-    content = file.read(min(size, MAX_PHOTO_BYTES) + 1)
-    if len(content) > MAX_PHOTO_BYTES:
-        raise OSError(f"larger than {MAX_PHOTO_BYTES // 2**20} MB")
+def _bounded(file: IO[bytes], size: int, name: str) -> bytes:
+    content = file.read(min(size, _max_bytes(name)) + 1)
+    if problem := size_problem(name, len(content)):
+        raise OSError(problem)
     return content
+
+
+def size_problem(name: str, size: int) -> str:
+    """Returns why a photo or a list of this name and size in bytes must not be read into memory, or ""."""
+    if size <= _max_bytes(name):
+        return ""
+    return f"{'a list ' if _is_list(name) else ''}larger than {_max_bytes(name) // 2**20} MB"
+
+
+def _max_bytes(name: str) -> int:
+    return MAX_LIST_BYTES if _is_list(name) else MAX_PHOTO_BYTES
+
+
+def _is_list(name: str) -> bool:
+    return name.lower().endswith(LISTS)
 
 
 def name_problem(name: str) -> str:

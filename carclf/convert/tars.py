@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from carclf.convert.file_kinds import holds_files
-from carclf.convert.sources import CLUTTER, MAX_PHOTO_BYTES, Entry, Source, clutter_folder, name_problem, open_window
+from carclf.convert.sources import CLUTTER, Entry, Source, clutter_folder, name_problem, open_window, size_problem
 from carclf.convert.zips import MAX_RATIO, RATIO_FREE_BYTES, check_room, normal_path
 from carclf.errors import UserError
 from carclf.files import replacing
@@ -136,6 +136,4 @@ def _problem(member: tarfile.TarInfo, *, end: int) -> str:
         return "a sparse file, which is not read"
     if member.size < 0 or member.offset_data + member.size > end:
         return "damaged in the tar"
-    if member.size > MAX_PHOTO_BYTES and not holds_files(member.name):
-        return f"larger than {MAX_PHOTO_BYTES // 2**20} MB"
-    return ""
+    return "" if holds_files(member.name) else size_problem(member.name, member.size)

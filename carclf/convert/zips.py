@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from carclf.convert.file_kinds import holds_files
-from carclf.convert.sources import CLUTTER, MAX_PHOTO_BYTES, Entry, Source, clutter_folder, name_problem
+from carclf.convert.sources import CLUTTER, Entry, Source, clutter_folder, name_problem, size_problem
 from carclf.errors import UserError
 from carclf.files import replacing
 
@@ -35,8 +35,8 @@ def _member_problem(info: zipfile.ZipInfo, *, holds_files: bool) -> str:
     if info.compress_type not in METHODS:
         method = OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
         return f"packed with {method}, which is not read: pack it again, as a usual zip"
-    if info.file_size > MAX_PHOTO_BYTES and not holds_files:
-        return f"larger than {MAX_PHOTO_BYTES // 2**20} MB"
+    if not holds_files and (problem := size_problem(info.filename, info.file_size)):
+        return problem
     if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         return f"compressed more than {MAX_RATIO}:1"
     return ""

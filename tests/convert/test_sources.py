@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import struct
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -14,9 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carclf.convert import sources
 from carclf.convert.inventory import take_inventory
 from carclf.convert.options import ConvertOptions
-from carclf.convert.sources import MAX_PHOTO_BYTES, Reader, Source, name_problem
+from carclf.convert.sources import MAX_PHOTO_BYTES, Reader, Source, name_problem, open_archive
+from carclf.convert.tars import tar_source
+from carclf.convert.zips import archive_entries
 from carclf.errors import UserError
 from tests.convert.inputs import (
     class_folders,
@@ -205,6 +209,37 @@ def test_a_photo_beyond_the_limit_is_not_read_into_memory(tmp_path):
         file.truncate(MAX_PHOTO_BYTES + 1)
     with pytest.raises(OSError, match="larger than 100 MB"):
         Reader((Source(str(tmp_path), "", False),)).read(0, "large.jpg")
+
+
+def test_a_list_may_be_longer_than_a_photo(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_PHOTO_BYTES", 10)
+    monkeypatch.setattr(sources, "MAX_LIST_BYTES", 2**20)
+    content, long = b"id,label\n" * 4, b"id,label\n" * 2**18
+    files = {"train.csv": content, "TEST.CSV": content, "names.json": content, "long.csv": long, "1.jpg": content}
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        for name in files:
+            tar.add(tmp_path / name, name)
+    folder, packed = Source(str(tmp_path), "", False), Source(str(tmp_path / "in.zip"), "in.zip", True)
+    taped, listed = tar_source(Source(str(tmp_path / "in.tar"), "in.tar", True), number=0)
+    with open_archive(packed) as archive:
+        listings = (archive_entries(archive, source=0), listed)
+    for entries in listings:
+        assert {entry.name: entry.problem for entry in entries if entry.problem} == {
+            "long.csv": "a list larger than 1 MB",
+            "1.jpg": "larger than 0 MB",
+        }
+    for source in (folder, packed, taped):
+        reader = Reader((source,))
+        assert [reader.read(0, name) for name in ("train.csv", "TEST.CSV", "names.json")] == [content] * 3
+        with pytest.raises(OSError, match=r"^a list larger than 1 MB$"):
+            reader.read(0, "long.csv")
+        with pytest.raises(OSError, match=r"^larger than 0 MB$"):
+            reader.read(0, "1.jpg")
 
 
 def test_what_is_no_zip_is_one_sentence(tmp_path):
