@@ -133,12 +133,13 @@ def _limited(inventory: Inventory, options: ConvertOptions) -> Inventory:
     """Returns at most `limit` training photos, classes in proportion, and test photos at the same rate; no sample."""
     splits = Counter(photo.split for photo in inventory.photos)
     categories = labels.order_categories(photo.category for photo in inventory.photos)
+    label_of = {category: label for label, category in enumerate(categories)}
     kept: list[Photo] = []
     for split, total in sorted(splits.items()):
         photos = [photo for photo in inventory.photos if photo.split == split]
         chosen = folds.stratified_subset(
             ids=[photo.id for photo in photos],
-            labels=[categories.index(photo.category) for photo in photos],
+            labels=[label_of[photo.category] for photo in photos],
             size=min(total, -(-total * options.limit // splits["train"])),
             seed=options.seed,
         )

@@ -25,7 +25,8 @@ def choose_folds(
     )
     training = [index for index, photo in enumerate(validated.photos) if photo.split == "train"]
     ids = [validated.photos[index].id for index in training]
-    label = [categories.index(validated.photos[index].category) for index in training]
+    label_of = {category: label for label, category in enumerate(categories)}
+    label = [label_of[validated.photos[index].category] for index in training]
     grouped = [numbers[index] for index in training]
     if (fraction := options.first_files_fraction) is not None:
         chosen: Sequence[int | None] = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)

@@ -43,7 +43,8 @@ def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: i
             "photos: give a smaller number."
         )
     header = next(csv.reader(io.StringIO((sample or b"").decode("utf-8-sig", errors="replace"))), [])
-    if missing := [category for category in rare if category in [name.strip() for name in header[1:]]]:
+    columns = {name.strip() for name in header[1:]}
+    if missing := [category for category in rare if category in columns]:
         raise UserError(
             f"--min_photos_per_class={least} would leave out {described({name: rare[name] for name in missing})}, for "
             "which the sample submission has a column: give a smaller number."

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carclf.convert import converter
+from carclf.convert.fold_choice import choose_folds
 from carclf.convert.folds import bridges, first_files_folds, lone_classes, stratified_folds, stratified_subset
+from carclf.convert.inventory import Inventory
 from carclf.convert.options import ConvertOptions
+from carclf.convert.photos import Photo
+from carclf.convert.scan import PhotoCheck
+from carclf.convert.sources import Entry, Source
+from carclf.convert.validated import Validated
 from carclf.convert.verify import verify
 from carclf.errors import UserError
 from tests.convert.inputs import class_folders, converted, drawn, encoded, opened, write_files
@@ -218,6 +225,43 @@ def test_a_split_that_holds_out_no_photo_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"first_files:0.05 holds out no photo, since no class of .*train has 20: give"):
         converted(folder, tmp_path / "out", split="first_files:0.05", near_duplicates=False)
     assert not (tmp_path / "out").exists()
+
+
+class Compared(str):
+    """A text that counts how often any is compared with another for equality."""
+
+    __slots__ = ()
+    count = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.count += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def listed(tmp_path, categories: list[str]) -> Inventory:
+    """Returns what is known of training photos of these categories before they are read."""
+    photos = (
+        Photo(f"{n:04}.jpg", "train", category, Entry(f"{n:04}.jpg", 0, f"{n:04}.jpg", 0))
+        for n, category in enumerate(categories)
+    )
+    return Inventory("a list", (Source(str(tmp_path), "", False),), tuple(photos))
+
+
+def test_a_photo_finds_the_number_of_its_class_without_a_look_at_each_class(tmp_path, monkeypatch):
+    names = [f"class{n:04}" for n in range(300)]
+    inventory = listed(tmp_path, [Compared(name) for name in names * 3])
+    checks = tuple(PhotoCheck(bytes(32), str(n).encode()) for n in range(900))
+    validated = Validated(inventory, inventory.photos, checks, ())
+    options = ConvertOptions(input=str(tmp_path), output=str(tmp_path / "out"), folds=3, limit=450)
+    monkeypatch.setattr(Compared, "count", 0)
+    found = choose_folds(options, validated, categories=list(map(Compared, names)), groups=[])
+    assert all({found[n], found[n + 300], found[n + 600]} == {0, 1, 2} for n in range(300))
+    assert Compared.count <= 2 * 900
+    limited = converter._limited(inventory, options)
+    assert (len(limited.photos), len({photo.category for photo in limited.photos})) == (450, 300)
+    assert Compared.count <= 8 * 900  # one by one they would be 270,000
 
 
 @pytest.mark.parametrize("text", ["first_files", "first_files:0", "first_files:1", "first_files:5", "random", ""])
