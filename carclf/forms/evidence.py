@@ -1,5 +1,6 @@
 """What a sample submission shows: its possible columns of answers, and the cells in them."""
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
@@ -51,9 +52,10 @@ class Evidence:
     def form(self, kind: str, *, columns: Sequence[str] = (), **details: object) -> Form:
         """Returns a form of that kind on these columns, by default on the column of answers; new ones come last."""
         answers = tuple(columns) or (self.answer,)
-        header = (*self.sample.header, *(name for name in answers if name not in self.sample.header))
+        own, chosen = set(self.sample.header), set(answers)
+        header = (*self.sample.header, *(name for name in answers if name not in own))
         id_column = "" if self.sample.id_column == header[0] else self.sample.id_column
-        ordered = tuple(name for name in header if name in answers)
+        ordered = tuple(name for name in header if name in chosen)
         return Form(kind=kind, header=header, answer_columns=ordered, id_column=id_column, **details)  # type: ignore[arg-type]
 
 
@@ -79,15 +81,19 @@ def _named_like(name: str, columns: Sequence[str]) -> str:
 def loose_matches(names: Iterable[str], wanted: Sequence[str]) -> dict[str, str]:
     """Returns wanted → the one of `names` that equals it but for letter case, spaces, underscores and hyphens."""
     names = list(names)
-    found = {text: text for text in wanted if text in names}
+    known = set(names)
+    found = {text: text for text in wanted if text in known}
+    taken = set(found.values())
     by_key: dict[str, list[str]] = {}
     for name in names:
         by_key.setdefault(_key(name), []).append(name)
     keys = [_key(text) for text in wanted]
+    times = collections.Counter(keys)
     for text, key in zip(wanted, keys, strict=True):
         near = by_key.get(key, [])
-        if text not in found and len(near) == 1 and keys.count(key) == 1 and near[0] not in found.values():
+        if text not in found and len(near) == 1 and times[key] == 1 and near[0] not in taken:
             found[text] = near[0]
+            taken.add(near[0])
     return found
 
 

@@ -114,7 +114,8 @@ class Probabilities(FormKind):
         self, form: Form, *, probabilities: "np.ndarray", labels: "np.ndarray", class_labels: Sequence[str]
     ) -> Cells:
         """Returns the probabilities in the order of the columns."""
-        order = [list(class_labels).index(label) for label in form.column_classes]
+        number_of = {label: number for number, label in enumerate(class_labels)}
+        order = [number_of[label] for label in form.column_classes]
         return [tuple(_digits(value) for value in row) for row in probabilities[:, order].tolist()]
 
     def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
@@ -173,7 +174,8 @@ def _check_columns(evidence: Evidence, found: dict[str, str]) -> None:
       UserError: otherwise, with the difference.
     """
     missing = [label for label in evidence.classes if label not in found]
-    extra = [name for name in _fraction_columns(evidence) if name not in found.values()]
+    taken = set(found.values())
+    extra = [name for name in _fraction_columns(evidence) if name not in taken]
     if not missing and not extra:
         return
     lacks = f", none for {listed(missing)}" if missing else ""

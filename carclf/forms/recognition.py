@@ -75,7 +75,8 @@ def _only_fit(evidence: Evidence) -> str:
             f"Every {evidence.answer} of {evidence.shown} is {evidence.cells[0]}, which can stand for several kinds of "
             f"answers: say which with {flags}."
         )
-    outside = [cell for cell in evidence.cells if cell not in evidence.classes]
+    known = set(evidence.classes)
+    outside = [cell for cell in evidence.cells if cell not in known]
     count = len(evidence.classes)
     raise UserError(
         f"{evidence.shown} has {outside[0]!r} in the column {evidence.answer}, which is none of the {count} classes "

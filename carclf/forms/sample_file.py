@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import zipfile
 from pathlib import Path
@@ -33,8 +34,12 @@ class Sample:
 
     def cells(self, column: str) -> tuple[str, ...]:
         """Returns the cells of a column, from the first row on."""
-        place = self.header.index(column)
+        place = self._places[column]
         return tuple(row[place] for row in self.rows)
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.header)}
 
 
 def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str = "correct the file") -> Sample:
@@ -117,8 +122,11 @@ def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[s
     if len(lines) < 2:
         raise UserError(f"{shown} has no rows below its header: {advice}.")
     header = lines[0][1]
-    if repeated := next((name for place, name in enumerate(header) if name in header[:place]), None):
-        raise UserError(f"{shown} has the column {repeated!r} twice: {advice}.")
+    seen: set[str] = set()
+    for name in header:
+        if name in seen:
+            raise UserError(f"{shown} has the column {name!r} twice: {advice}.")
+        seen.add(name)
     for number, row in lines:
         if len(row) != len(header):
             raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells: {advice}.")

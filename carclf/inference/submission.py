@@ -84,16 +84,19 @@ def _rows(
 ) -> tuple[tuple[str, ...], Iterator[Sequence[str]]]:
     """Returns the header and the rows, in the order of the answers."""
     if sample is None:
-        ordered = tuple(name for name in form.header if name in (form.id_name, *form.answer_columns))
+        written = {form.id_name, *form.answer_columns}
+        ordered = tuple(name for name in form.header if name in written)
         place = ordered.index(form.id_name)
         return ordered, ([*cells[:place], name, *cells[place:]] for name, cells in answers.items())
-    header = (*sample.header, *(name for name in form.answer_columns if name not in sample.header))
-    if missing := [name for name in form.header if name not in header]:
+    own = set(sample.header)
+    header = (*sample.header, *(name for name in form.answer_columns if name not in own))
+    place_of = {name: place for place, name in enumerate(header)}
+    if missing := [name for name in form.header if name not in place_of]:
         raise UserError(
             f"{sample.shown} has no column {missing[0]!r}, but the form of the answers does: give the sample that the "
             "photos were converted with."
         )
-    places = [header.index(name) for name in form.answer_columns]
+    places = [place_of[name] for name in form.answer_columns]
     added = [""] * (len(header) - len(sample.header))
 
     def filled(row: Sequence[str], cells: Sequence[str]) -> list[str]:

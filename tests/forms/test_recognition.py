@@ -54,6 +54,20 @@ def test_the_sample_of_a_competition_says_its_form(name):
     assert typed(json.loads(json.dumps(form.to_dict())), Form, at="form") == form
 
 
+@pytest.mark.parametrize("column", ["Class_{}", "p(class {})"])
+def test_a_column_for_each_of_very_many_classes_is_recognised(column):
+    classes = [f"class {n:05}" for n in range(50_000)]  # comparing each with every other would take minutes
+    columns = [column.format(f"{n:05}") for n in range(50_000)]
+    sample = seen(",".join(["id", *columns]), *["0.5"] * 50_000, rows=1)
+    form, notes = recognise(sample, classes)
+    assert (form.kind, form.answer_columns, form.column_classes, notes) == (
+        "probabilities",
+        tuple(columns),
+        tuple(classes),
+        (),
+    )
+
+
 def test_the_positive_class_is_a_guess_with_a_note_only_where_no_name_says_it():
     sample = seen("id,label", "0.5")
     form, notes = recognise(sample, ["cat", "dog"])
