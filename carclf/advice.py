@@ -73,8 +73,13 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
 
     Args:
       data: the folder of the data set.
-      train_photos: number of photos that a stage trains on: those outside fold 0.
+      train_photos: number of photos that a stage trains on: those outside fold 0. If there is none, the line says so.
     """
+    if not train_photos:
+        return [
+            "Nothing is left to train on, since all training photos are in fold 0, which a stage holds out: convert "
+            "more photos."
+        ]
 
     def train(stage: FirstStage) -> str:
         batch = _batch_size(stage.name)

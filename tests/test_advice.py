@@ -1,6 +1,7 @@
 """Every "Next:" line is a command that works as printed, on the data set that it is printed for."""
 
 import dataclasses
+import re
 import shlex
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from carclf import advice
 from carclf.advice import ON_GPU, ON_TPU, PACKAGED_HEAD, SMALL, after_conversion, after_search, after_training
 from carclf.command import parse_command_line
+from carclf.convert.summary import summary
 from carclf.model.at_hand import DOWNLOADS
 from carclf.model.backbones import BACKBONES
 from carclf.train_options import TrainOptions
 from tests.commands import open_door
-from tests.convert.inputs import class_folders, write_files
+from tests.convert.inputs import class_folders, converted, drawn, write_files
 from tests.shown_commands import parse_shown
 
 
@@ -91,6 +93,17 @@ def test_few_photos_take_a_batch_that_they_fill(machine):
     machine(accelerator=False, weights=(SMALL.weights_file,))
     assert after_conversion("data", train_photos=31)[0].endswith(" --batch_size=31")
     assert "batch_size" not in after_conversion("data", train_photos=32)[0]
+
+
+def test_one_photo_is_held_out_and_leaves_nothing_to_train_on(tmp_path):
+    said = "Nothing is left to train on, since all training photos are in fold 0, which a stage holds out: convert more"
+    write_files(tmp_path / "photos", {"train/a/0.jpg": drawn(0), "train/b/1.jpg": drawn(0)})
+    lines = summary(converted(tmp_path / "photos", tmp_path / "one")).splitlines()
+    assert lines[-1] == f"{said} photos."
+    write_files(tmp_path / "photos", {"train/a/2.jpg": drawn(2), "train/b/3.jpg": drawn(3)})
+    more = summary(converted(tmp_path / "photos", tmp_path / "more")).splitlines()
+    assert not any(line.startswith("Nothing") for line in more)
+    assert any(re.search(r"--stage=.* --batch_size=[1-3]$", line) for line in more)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "efficientnet_b3"])
