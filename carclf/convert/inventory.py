@@ -1,5 +1,6 @@
 """The photos of an input, listed before any is read: from its layout, its archives and its external photos."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections import Counter
@@ -70,7 +71,11 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
       UserError: nothing is there, the photos have no labels, or labels and photos contradict each other.
     """
     how = {"spool": spool, "zip_encoding": options.zip_encoding}
-    tree = open_tree(options.input, first_source=0, flag="input", **how)
+    with contextlib.closing(open_tree(options.input, first_source=0, flag="input", **how)) as tree:
+        return _inventory_of(tree, options, how)
+
+
+def _inventory_of(tree: Tree, options: ConvertOptions, how: Mapping[str, str]) -> Inventory:
     findings = Findings(notes=list(tree.notes))
     layout = read_layout(tree, options, findings)
     photos = layout.photos

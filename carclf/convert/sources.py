@@ -5,7 +5,7 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -146,7 +146,7 @@ def open_archive(source: Source) -> zipfile.ZipFile:
 class Reader:
     """Reads files of the sources; a process opens each archive once."""
 
-    def __init__(self, sources: tuple[Source, ...]) -> None:
+    def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
         self._archives: dict[int, zipfile.ZipFile] = {}
 
@@ -174,6 +174,11 @@ class Reader:
             if isinstance(error, OSError):
                 raise
             raise OSError(f"damaged in the zip: {error}") from None
+
+    def close(self) -> None:
+        """Closes the archives; the next read opens one again."""
+        while self._archives:
+            self._archives.popitem()[1].close()
 
     def _read_range(self, source: int, name: str) -> bytes:
         start, size = (self._sources[source].ranges or {})[name]

@@ -1,6 +1,7 @@
 """All files of an input under one root: folders and archives look the same, and nested ones are opened in place."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 
@@ -56,11 +57,19 @@ class Tree:
           UserError: it cannot be read.
         """
         try:
-            return Reader(tuple(self.sources)).read(entry.source - self._first_source, entry.name)
+            return self._reader.read(entry.source - self._first_source, entry.name)
         except OSError as error:
             raise UserError(f"{entry.path} cannot be read ({error}): fix or remove it.") from None
 
+    def close(self) -> None:
+        """Closes the archives that were read from."""
+        self._reader.close()
+
     _first_source: int = 0
+
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.sources)
 
 
 def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encoding: str = "") -> Tree:

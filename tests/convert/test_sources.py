@@ -204,6 +204,25 @@ def test_whatever_a_directory_says_photos_are_read_or_refused(tmp_path_factory, 
                 reader.read(photo.entry.source, photo.entry.name)
 
 
+@pytest.mark.parametrize("ending", [b"", b"what"], ids=["fine", "refused"])
+def test_lists_in_a_zip_are_read_through_one_opening_which_is_closed(tmp_path, monkeypatch, ending):
+    files = competition() | {f"more{n}.csv": b"a,b\nx,y\n" for n in range(5)}
+    files |= {f"map{n}.json": b'{"0": "van", "1": "bus"}' for n in range(5)}
+    files["train.csv"] += ending
+    write_zip(tmp_path / "cars.zip", files)
+    opened, really = [], sources.open_archive
+
+    def open_archive(source):
+        opened.append(really(source))
+        return opened[-1]
+
+    monkeypatch.setattr(sources, "open_archive", open_archive)
+    options = ConvertOptions(input=str(tmp_path / "cars.zip"), output=str(tmp_path / "out"))
+    with pytest.raises(UserError) if ending else contextlib.nullcontext():
+        take_inventory(options, spool=str(tmp_path / "spool"))
+    assert [archive.fp for archive in opened] == [None]
+
+
 def test_a_photo_beyond_the_limit_is_not_read_into_memory(tmp_path):
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(MAX_PHOTO_BYTES + 1)
