@@ -247,7 +247,7 @@ def _parts(term: Term) -> list[Part]:
 
 
 def _random_views(term: Term, *, first: int) -> list[View]:
-    if len(term.positional) not in (1, 2) or term.keywords or not term.positional[0].isdigit():
+    if len(term.positional) not in (1, 2) or term.keywords or not term.positional[0].isdecimal():
         raise UserError(f"{term.text!r} is not a random view: write random(10) or random(10, recipe).")
     count = int(term.positional[0])
     if not 1 <= count <= MAX_RANDOM_VIEWS:

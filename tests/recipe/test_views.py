@@ -111,6 +111,7 @@ def test_fixed_parts_follow_the_random_part():
         ("size(32)+size(48)", "two sizes, but a view has one"),
         ("size(4)", "must be 8 to 4096"),
         ("flip+random(2)", "write the random view first in the chain"),
+        ("random(²)", r"'random\(²\)' is not a random view: write random\(10\)"),
         ("flip|flip*2", "appears twice"),
         ("five_crop+flip|clean|five_crop+flip", "view 'five_crop.flip' appears twice in .*, write five_crop.flip[*]2"),
         ("random(2)|random(2)", r"to make it count double, write random\(2\)[*]2"),
