@@ -172,9 +172,27 @@ def _one_hot(table: Table, others: list[int], wanted: Wanted) -> "Labelled | Non
     several = sum(len(one) > 1 for one in sets)
     if not all(sets) or (several and len(places) < 2):
         return None
+    _check_told_apart(table, sets)
     note = f"{several:,} rows of {table.shown} have several columns that are 1: the set of them is the class."
     labelled = table.with_column(SET_OF, map(" ".join, sets))
     return Labelled(labelled, len(table.header), note if several else "")
+
+
+def _check_told_apart(table: Table, sets: Sequence[Sequence[str]]) -> None:
+    """Checks that each set of columns makes a class of its own, as 'red' and 'car' do beside 'red car' not.
+
+    Raises:
+      UserError: two sets make the same class.
+    """
+    known: dict[str, Sequence[str]] = {}
+    for one in sets:
+        name = " ".join(one)
+        if (other := known.setdefault(name, one)) != one:
+            shown = " and ".join(" + ".join(map(repr, columns)) for columns in sorted([other, one], key=len))
+            raise UserError(
+                f"{table.shown} has 1 in {shown}, which would be one class, {name!r}: write the columns' names without "
+                "spaces, such as with underscores."
+            )
 
 
 def _is_flag(table: Table, column: int, *, constant: bool) -> bool:

@@ -247,6 +247,18 @@ def test_several_ones_in_a_row_are_a_set_with_a_note(tmp_path):
     assert "2 rows of train.csv have several columns that are 1: the set of them is the class." in inventory.notes
 
 
+def test_sets_of_columns_that_would_be_one_class_are_refused(tmp_path):
+    rows = [(0, 1, 1, 0), (1, 0, 0, 1), (2, 1, 0, 0), (3, 0, 1, 0)]
+    files = numbered("x/{}.jpg", range(4)) | empty("test/9.jpg")
+    lists = {"train.csv": rows, "sample_submission.csv": [(9, 0.5, 0.5, 0.5)]}
+    said = "train.csv has 1 in 'red car' and 'red' [+] 'car', which would be one class, 'red car': write the columns'"
+    with pytest.raises(UserError, match=said):
+        listed(tmp_path, files | {name: table("image,red,car,red car", rows) for name, rows in lists.items()})
+    mended = {name: table("image,red,car,red_car", rows) for name, rows in lists.items()}
+    train, _, _ = listed(tmp_path, files | mended)
+    assert train == {"0": "red car", "1": "red_car", "2": "red", "3": "car"}
+
+
 def test_a_list_without_header_leaves_the_folders_their_labels(tmp_path):
     files = classes("train/{name}/{n}.jpg") | {"anno.csv": b"0.jpg,39,1\n1.jpg,40,1\n2.jpg,1,2\n3.jpg,2,2\n"}
     train, _, inventory = listed(tmp_path, files)

@@ -19,6 +19,8 @@ FOLLOWED = {
         "tests/convert/test_labels.py::test_a_wrong_guess_of_the_id_column_is_named",
     "convert/columns.py: … has two columns":
         "tests/convert/test_layout.py::test_row_numbers_that_name_photos_too_are_asked_about",
+    "convert/columns.py: … has 1 in":
+        "tests/convert/test_layout.py::test_sets_of_columns_that_would_be_one_class_are_refused",
     "convert/converter.py: The conversion stopped": KILLED + "test_a_disk_that_refuses_the_commit_is_one_sentence",
     "convert/dataset.py: … is not from carclf": CONVERTED + "test_a_list_of_the_users_is_never_replaced",
     "convert/existing.py: … holds a data set of other":
