@@ -18,6 +18,7 @@ from carclf.errors import UserError
 from carclf.framing import Framing
 from carclf.model.schedules import build_schedule
 from carclf.recipe import parse_recipe, parse_views
+from tests.runs.test_run import make_run
 
 ROOT = Path(__file__).parent.parent
 FRAMEWORKS = ("tensorflow", "keras", "jax", "numpy", "pandas", "PIL", "matplotlib", "scipy", "h5py")
@@ -177,7 +178,7 @@ def test_view_batches_show_their_view(dataset):
         (lambda d: carclf.training_batches(d, image_size=(32, 32, 3)), "give a side"),
         (lambda d: carclf.training_batches(d, image_size=32.0), "give a side"),
         (lambda d: carclf.training_batches(d, fit="squeeze"), "squash, crop, pad"),
-        (lambda d: carclf.training_batches(d, batch_size=4, label_smoothing=1.0), r"share in \[0, 1\)"),
+        (lambda d: carclf.training_batches(d, batch_size=4, label_smoothing=1.0), r"fraction in \[0, 1\)"),
         (lambda d: carclf.training_batches(d, batch_size=4, initial_epoch=-1), "initial_epoch is -1"),
         (lambda d: carclf.training_batches(d, batch_size=4, class_weights="class 9:2"), "names the class 'class 9'"),
         (lambda d: carclf.validation_batches(d, val_fold=9), "has no fold 9"),
@@ -199,6 +200,16 @@ def test_what_cannot_be_is_a_sentence(call, said, dataset):
     with pytest.raises(UserError, match=said) as error:
         call(dataset)
     assert "\n" not in str(error.value)
+
+
+def test_a_run_in_a_folder_with_a_comma_is_one_run(tmp_path):
+    make_run(tmp_path / "a,b" / "run")
+    make_run(tmp_path / "c")
+    make_run(tmp_path / "d")
+    with pytest.raises(UserError, match="a,b/run has no best"):
+        carclf.load_run(tmp_path / "a,b" / "run")
+    with pytest.raises(UserError, match="/c has no best"):
+        carclf.load_run(f"{tmp_path}/c, {tmp_path}/d")  # a list, as --run has
 
 
 def test_a_data_set_is_opened_by_any_path(dataset, monkeypatch):

@@ -92,7 +92,7 @@ def _members(run: str, runs_folder: str) -> list[Member]:
     if not paths:
         return []
     given = [path / PROBE_RUN if (path / PROBE_FILE).is_file() else path for path in paths]
-    return runs.load_members(",".join(os.path.join(path.parent, path.name) for path in given), runs=runs_folder)
+    return runs.load_members([os.path.join(path.parent, path.name) for path in given], runs=runs_folder)
 
 
 def _add_member(member: Member, files: Files) -> str:

@@ -214,8 +214,8 @@ def load_run(directory: Path) -> Run:
     )
 
 
-def load_runs(names: str, *, runs: str) -> list[Run]:
-    """Returns the runs of a comma-separated list; a folder of `--val_fold=all` stands for the runs of all folds.
+def load_runs(names: str | Sequence[str], *, runs: str) -> list[Run]:
+    """Returns the runs that `load_members` returns, in one list.
 
     Raises:
       UserError: one is missing, or two disagree on the classes.
@@ -223,14 +223,20 @@ def load_runs(names: str, *, runs: str) -> list[Run]:
     return [run for member in load_members(names, runs=runs) for run in member.runs]
 
 
-def load_members(names: str, *, runs: str) -> list[Member]:
-    """Returns the members that a comma-separated list names.
+def load_members(names: str | Sequence[str], *, runs: str) -> list[Member]:
+    """Returns the named members; a folder of `--val_fold=all` stands for the runs of all folds.
+
+    Args:
+      names: a comma-separated list, or the names, which may have commas.
+      runs: the folder of bare names.
 
     Raises:
       UserError: one is missing, a run of `--val_fold=all` is unfinished, or two runs disagree on the classes.
     """
-    members = [_load_member(run_path(name.strip(), runs=runs)) for name in names.split(",") if name.strip()]
+    given = list(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
+    members = [_load_member(run_path(name, runs=runs)) for name in given]
     if not members:
+        names = names if isinstance(names, str) else ",".join(names)
         raise UserError(f"--run={names!r} names no run: give runs/NAME, or several with commas.")
     _check_same_classes([run for member in members for run in member.runs])
     return members

@@ -86,6 +86,13 @@ def test_missing_weights_are_named(tmp_path):
         _ = runs.load_run(make_run(tmp_path / "b3")).best_weights
 
 
+def test_names_that_are_given_one_by_one_may_have_commas(tmp_path):
+    make_run(tmp_path / "a,b" / "one")
+    make_run(tmp_path / "two, too")
+    given = [str(tmp_path / "a,b" / "one"), "two, too"]
+    assert [run.name for run in runs.load_runs(given, runs=str(tmp_path))] == ["one", "two, too"]
+
+
 def test_runs_of_different_classes_are_not_averaged(tmp_path):
     make_run(tmp_path / "a")
     data = {"class_names": ["a", "b", "c"], "class_map_sha256": "e" * 64, "fingerprint": "0" * 64, "max_side": 640}
