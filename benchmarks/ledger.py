@@ -123,7 +123,8 @@ def measure(options: LedgerOptions, row: Row, case: Case, work: Path) -> dict[st
         else:
             train(options, name, case, folder, seconds)
     answers = folder / f"{row.name}.csv"
-    flags = [f"--run={','.join(row.runs)}", f"--runs={folder}", f"--data={case.data}", f"--tta={row.views}"]
+    views = row.views.format(larger=",".join(str(round(int(side) * 9 / 8)) for side in case.image_size.split("x")))
+    flags = [f"--run={','.join(row.runs)}", f"--runs={folder}", f"--data={case.data}", f"--tta={views}"]
     run_python("-m", "carclf.predict", *flags, "--split=val", f"--output={answers}", f"--device={options.device}")
     right = correct(case.data, answers)
     return {"right": "".join(str(int(one)) for one in right), "seconds": round(sum(seconds.values()), 1)}

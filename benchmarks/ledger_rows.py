@@ -17,7 +17,7 @@ class Row:
       change: what it changes in the row that it is compared with.
       runs: flag files of stages/ledger whose runs answer, several as an ensemble; `PROBE` is a logistic regression.
       against: name of the row that it is compared with.
-      views: of the prediction.
+      views: of the prediction; {larger} stands for an eighth more pixels a side than in training.
     """
 
     name: str
@@ -34,15 +34,33 @@ ROWS = (
         (PROBE,),
         views="clean|flip",
     ),
+    Row("head", "a head that starts from that regression, the backbone frozen", ("regression_head",), against=PROBE),
     Row("notebook", "the 2020 notebook: a head from a random start, then all layers", ("notebook",)),
     Row("regression", "the head starts from a logistic regression", ("regression",), against="notebook"),
     Row("softened", "the head is softened before the backbone learns", ("softened",), against="regression"),
     Row("cosine", "a higher rate with warm-up and cosine, Adam without AMSGrad", ("cosine",), against="softened"),
     Row("milder", "a milder augmentation, with zoom", ("milder",), against="cosine"),
     Row("best", "all changes so far together", ("milder",), against="notebook"),
+    Row("chain", "head, the upper half, all layers, in as many epochs", ("chain",), against="milder"),
+    Row("batch16", "16 photos per step instead of 32, so twice the steps", ("batch16",), against="milder"),
     Row("smoothing", "smoothed labels", ("smoothing",), against="milder"),
     Row("views", "the mean of each photo and its mirror image", ("milder",), against="milder", views="clean|flip"),
+    Row(
+        "larger",
+        "photos rendered an eighth larger than in training",
+        ("milder",),
+        against="milder",
+        views="size({larger})",
+    ),
     Row("with_probe", "the mean with the probe", ("milder", PROBE), against="views", views="clean|flip"),
+    Row(
+        "ensemble",
+        "the mean of three runs, cosine, milder and batch16, each of photos and their mirror images",
+        ("cosine", "milder", "batch16"),
+        against="views",
+        views="clean|flip",
+    ),
+    Row("whole", "that mean", ("cosine", "milder", "batch16"), against="notebook", views="clean|flip"),
 )
 
 

@@ -39,18 +39,25 @@ def figure(row: str, right: str, *, fold: int = 0, seconds: float = 10.0) -> dic
 def test_every_row_has_its_flag_files_and_every_file_a_row(modules):
     _, _, rows = modules
     used = {name for row in rows.ROWS for name in row.runs} - {rows.PROBE}
-    used |= {options_of(name).init_from for name in used}
+    while new := {parent for name in used if (parent := options_of(name).init_from)} - used:
+        used |= new
     assert used == {path.stem for path in FLAG_FILES.glob("*.flags")}
     names = [row.name for row in rows.ROWS]
     assert all(not row.against or row.against in names[:number] for number, row in enumerate(rows.ROWS))
+
+
+def epochs_of(name: str) -> int:
+    """Returns the epochs of a run after its head."""
+    stage = options_of(name)
+    return 0 if stage.unfreeze == "head" else stage.epochs + epochs_of(stage.init_from)
 
 
 def test_a_row_trains_as_long_as_the_row_it_is_compared_with(modules):
     _, _, rows = modules
     for row in rows.ROWS:
         for name in set(row.runs) - {rows.PROBE}:
-            assert options_of(name).epochs == options_of("notebook").epochs
-            assert options_of(name).batch_size == options_of("notebook").batch_size
+            assert epochs_of(name) == (0 if row.name == "head" else epochs_of("notebook"))
+            assert options_of(name).batch_size == (16 if name == "batch16" else 32)
 
 
 def test_a_row_changes_what_its_file_says():
@@ -63,6 +70,22 @@ def test_a_row_changes_what_its_file_says():
     assert differing("cosine", "softened") == {"amsgrad", "learning_rate", "schedule", "warmup_epochs"}
     assert differing("milder", "cosine") == {"augment"}
     assert differing("smoothing", "milder") == {"label_smoothing"}
+    assert differing("batch16", "milder") == {"batch_size"}
+    assert differing("half", "milder") == {"unfreeze", "epochs"}
+    assert differing("chain", "milder") == {"init_from", "head_temperature", "epochs"}
+
+
+def test_a_larger_view_has_an_eighth_more_pixels_a_side(modules, monkeypatch, tmp_path):
+    ledger, _, rows = modules
+    calls = []
+    monkeypatch.setattr(ledger, "run_python", lambda *words: calls.append(words))
+    monkeypatch.setattr(ledger, "train", lambda *arguments: None)
+    monkeypatch.setattr(ledger, "correct", lambda *arguments: [True])
+    (row,) = rows.find_rows("larger")
+    for size, views in (("128", "size(144)"), ("96x128", "size(108,144)")):
+        case = ledger.Case(Path("cars"), "tiny", size, 0, 42)
+        ledger.measure(ledger.LedgerOptions(data="cars"), row, case, tmp_path)
+        assert f"--tta={views}" in calls.pop()
 
 
 def test_the_page_pools_folds_and_compares_the_same_photos(modules):
