@@ -71,6 +71,9 @@ def test_a_row_changes_what_its_file_says():
     assert differing("milder", "cosine") == {"augment"}
     assert differing("smoothing", "milder") == {"label_smoothing"}
     assert differing("batch16", "milder") == {"batch_size"}
+    assert differing("higher", "milder") == {"learning_rate"}
+    assert differing("batch_norm", "higher") == {"train_batch_norm"}
+    assert differing("layers", "milder") == {"learning_rate", "lr_decay_by_block"}
     assert differing("half", "milder") == {"unfreeze", "epochs"}
     assert differing("chain", "milder") == {"init_from", "head_temperature", "epochs"}
 
