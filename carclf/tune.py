@@ -140,8 +140,11 @@ def base_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def _local_storage(folder: Path) -> str:
+    import sqlalchemy
+
     folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder.resolve()}/study.db"
+    database = str(folder.resolve() / "study.db")
+    return sqlalchemy.URL.create("sqlite", database=database).render_as_string(hide_password=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
 from carclf.train_options import TrainOptions
 from carclf.tune import TuneOptions
+from carclf.tuning.study import open_study
 from tests.conftest import write_dataset
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,16 @@ def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 def options_of(path: Path) -> TrainOptions:
     return parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "c#d", "e{f}", "50 % é", "g@h:i"])
+def test_the_study_is_a_file_in_the_folder_of_the_trials_whatever_its_name(tmp_path, name):
+    study = open_study(
+        "best", storage=tune._local_storage(tmp_path / name), pruner="median", epochs=1, identity={}, higher=True,
+        heartbeat_seconds=30,
+    )  # fmt: skip
+    assert study.study_name == "best"
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.db")] == [f"{name}/study.db"]
 
 
 def test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from(home):
