@@ -4,13 +4,16 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+from carclf.convert.columns import NamedPhoto
 from carclf.convert.labels import LabelFile, named
 from carclf.convert.photos import Findings
-from carclf.convert.roles import TEST, VALIDATION
+from carclf.convert.roles import TEST, VALIDATION, Roles, role_of
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table
 from carclf.errors import UserError
+from carclf.wording import counted
 
+SPLIT_COLUMNS = ("split", "set", "subset", "partition", "data_split", "usage")
 LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]?labels)\.csv$", re.IGNORECASE)
 
 
@@ -34,6 +37,30 @@ class Listed:
     def has_labels(self) -> bool:
         """Whether the labels of training photos may be read from it."""
         return bool(self.labels.label_column) and self.role != TEST
+
+
+def split_note(table: Table, *, ids: int, label: int, names: NamedPhoto, roles: Roles) -> str:
+    """Returns that a column such as split is not read, if it says that photos are not to be trained on; else "".
+
+    Args:
+      table: a CSV of labels.
+      ids: the column of its Ids.
+      label: the column of its labels.
+      names: finds the photo of a cell.
+      roles: of the photos; those that lie in a folder of test photos are not trained on anyway.
+    """
+    for place, name in enumerate(table.header):
+        if place in (ids, label) or name.casefold() not in SPLIT_COLUMNS:
+            continue
+        held = {value: role_of(value) in (TEST, VALIDATION) for value in table.values(place)}
+        rows = [row for row in table.rows if held.get(row[place].strip()) and roles.role(names(row[ids])) != TEST]
+        if rows and not all(held.values()):
+            values = named(sorted({row[place].strip() for row in rows}))
+            return (
+                f"The column {name} of {table.shown} is not read: {counted(len(rows), 'row')} with {values} in it "
+                f"{'is' if len(rows) == 1 else 'are'} trained on, too; remove such rows to leave their photos out."
+            )
+    return ""
 
 
 def label_list(found: Sequence[Listed], findings: Findings) -> LabelFile | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from carclf.convert.columns import Labelled, NamedPhoto, Wanted, columns_of_list, id_column, with_labels
 from carclf.convert.labels import ID_COLUMNS, LabelFile, columns_by_name, label_file, named
-from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, test_list
+from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, split_note, test_list
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings
 from carclf.convert.roles import TEST, Roles, role_of_file
@@ -133,7 +133,7 @@ class _Finder:
         path = self.options.labels
         table = read_table(file_bytes(path, "labels"), shown=os.path.basename(path))
         found, ids = columns_of_list(table, self.names, self.wanted)
-        self.findings.notes += [found.note] if found.note else []
+        self._note(found, ids)
         return _label_file(found, ids, self.options)
 
     def all_lists(self) -> list[Listed]:
@@ -185,8 +185,12 @@ class _Finder:
             return Listed(entry, table, label_file(table, ids=ids, label=None), role)
         if role == TEST:
             return Listed(entry, found.table, label_file(found.table, ids=ids, label=found.label), role)
-        self.findings.notes += [found.note] if found.note else []
+        self._note(found, ids)
         return Listed(entry, found.table, _label_file(found, ids, self.options), role)
+
+    def _note(self, found: Labelled, ids: int) -> None:
+        split = split_note(found.table, ids=ids, label=found.label, names=self.names, roles=self.roles)
+        self.findings.notes += filter(None, [found.note, split])
 
 
 def _label_file(found: Labelled, ids: int, options: ConvertOptions) -> LabelFile:

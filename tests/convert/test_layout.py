@@ -238,6 +238,28 @@ def test_row_numbers_that_name_photos_too_are_asked_about(tmp_path):
     assert listed(tmp_path, files | sample)[0] == train  # the sample's own name says it, too
 
 
+def test_a_column_of_splits_that_is_not_read_is_named(tmp_path):
+    parts = ("train", "Train", "test", "val", "train", "test")
+    rows = [(f"{n}.jpg", "ab"[n % 2], part) for n, part in enumerate(parts)]
+    note = (
+        "The column Split of list.csv is not read: 3 rows with test, val in it are trained on, too; remove such rows "
+        "to leave their photos out."
+    )
+    photos = numbered("x/{}.jpg", range(6))
+    for name, options in (("in", {}), ("given", {"labels": str(tmp_path / "list.csv")})):
+        (tmp_path / "list.csv").write_bytes(table("image,label,Split", rows))
+        files = photos | ({} if options else {"list.csv": table("image,label,Split", rows)})
+        train, _, inventory = listed(tmp_path / name, files, **options)
+        assert (len(train), [text for text in inventory.notes if "Split" in text]) == (6, [note])
+    kept = [row for row in rows if row[2].lower() == "train"]
+    train, _, inventory = listed(tmp_path / "in", photos | {"list.csv": table("image,label,Split", kept)})
+    assert (set(train), "Split" in str(inventory.notes)) == ({"0.jpg", "1.jpg", "4.jpg"}, False)
+    apart = empty("train/0.jpg", "train/1.jpg", "test/2.jpg", "train/3.jpg", "train/4.jpg", "test/5.jpg")
+    of_folders = [row for row in rows if row[2] != "val"]
+    _, tests, inventory = listed(tmp_path / "apart", apart | {"list.csv": table("image,label,Split", of_folders)})
+    assert (tests, "Split" in str(inventory.notes)) == (["2.jpg", "5.jpg"], False)
+
+
 def test_several_ones_in_a_row_are_a_set_with_a_note(tmp_path):
     rows = [(n, 1, int(n % 2)) for n in range(4)]
     files = numbered("x/{}.jpg", range(4)) | {"train.csv": table("image,rust,scab", rows)}
