@@ -214,22 +214,24 @@ def help_text(options: type, description: str) -> str:
     lines = [description.strip()]
     groups: dict[str, dict[str, Option]] = {}
     for name, known in options_of(options).items():
-        groups.setdefault(known.group, {})[name] = known
+        if name not in getattr(options, "refused", ()):
+            groups.setdefault(known.group, {})[name] = known
     types = typing.get_type_hints(options)
     for group, members in groups.items():
         lines += ["", f"{group}:"]
         for name, known in members.items():
-            lines.append(f"  --{_signature(name, known, types[name])}")
+            required = name in getattr(options, "required", ())
+            lines.append(f"  --{_signature(name, known, types[name], required=required)}")
             lines += textwrap.wrap(_help(known), 100, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)
 
 
-def _signature(name: str, known: Option, kind: type) -> str:
+def _signature(name: str, known: Option, kind: type, *, required: bool) -> str:
     if kind is bool:
         return f"[no]{name} (default: {str(known.default).lower()})"
-    default = shlex.quote(str(known.default)) if known.default != "" else "none"
+    default = f"default: {shlex.quote(str(known.default)) if known.default != '' else 'none'}"
     limits = f"{known.range}; " if known.range else ""
-    return f"{name}={_value(known, kind)} ({limits}default: {default})"
+    return f"{name}={_value(known, kind)} ({limits}{'required' if required and known.default == '' else default})"
 
 
 def _value(known: Option, kind: type) -> str:

@@ -32,6 +32,8 @@ Example: python -m carclf.evaluate --run=runs/b3_512 --data=data/cars --tta='cle
 class EvaluateOptions(PredictionOptions):
     """Every option of `python -m carclf.evaluate`."""
 
+    required = ("run", "data")
+
     label_patch: str = option(
         "",
         "CSV of corrected labels to score by; by default the one that the runs were trained with.",
@@ -43,7 +45,7 @@ class EvaluateOptions(PredictionOptions):
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""
         super().__post_init__()
-        require_flags(self, "run", "data")
+        require_flags(self, *self.required)
 
 
 def main(options: EvaluateOptions) -> None:

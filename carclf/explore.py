@@ -31,6 +31,8 @@ EVERY_OPERATION = "all"
 class ExploreOptions(Options):
     """Every option of `python -m carclf.explore`."""
 
+    required = ("data",)
+
     data: str = same_option(TrainOptions, "data", group="Data")
     output: str = option(
         "",
@@ -81,7 +83,7 @@ class ExploreOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
         super().__post_init__()
-        require_flags(self, "data")
+        require_flags(self, *self.required)
         draws = bool(self.augment.strip())
         refuse(draws and bool(self.show), "show", self.show, "it is for the page, which --augment does not write")
         if self.output:

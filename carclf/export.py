@@ -24,6 +24,8 @@ Example: python -m carclf.export --run=runs/b3_512 --format=onnx --output=export
 class ExportOptions(Options):
     """Every option of `python -m carclf.export`."""
 
+    required = ("run", "output")
+
     run: str = option("", "Run to export.", group="Data and run", path=True, urls=True)
     runs: str = same_option(PredictionOptions, "runs")
     format: str = option(
@@ -48,7 +50,7 @@ class ExportOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
         super().__post_init__()
-        require_flags(self, "run", "output")
+        require_flags(self, *self.required)
         named = self.output.lower().endswith((".onnx", ".tflite", ".pb"))
         refuse(named, "output", self.output, "it is a folder, in which the model lies beside labels.txt and README.md")
 

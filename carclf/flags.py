@@ -6,7 +6,7 @@ import math
 import os
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from absl import flags
 
@@ -151,7 +151,16 @@ def options_of(options: type) -> dict[str, Option]:
 
 
 class Options:
-    """The base of every options class: each instance satisfies the definitions of its options."""
+    """The base of every options class: each instance satisfies the definitions of its options.
+
+    Attributes:
+      required: names of the options that must be given.
+      refused: names of inherited options that the command refuses, or that do nothing without one that it refuses;
+        `--help` leaves them out.
+    """
+
+    required: ClassVar[tuple[str, ...]] = ()
+    refused: ClassVar[tuple[str, ...]] = ()
 
     @property
     def is_shared(self) -> bool:

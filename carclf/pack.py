@@ -22,6 +22,8 @@ Example: python -m carclf.pack --run=b3_512 --image=kaggle --output=carclf-pack"
 class PackOptions(Options):
     """Every option of `python -m carclf.pack`."""
 
+    required = ("output",)
+
     output: str = option("", "Folder to create; its name is that of the data set in the notebook.", path=True)
     image: str = option(
         "",
@@ -54,7 +56,7 @@ class PackOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""
         super().__post_init__()
-        require_flags(self, "output")
+        require_flags(self, *self.required)
         unclean = self.competition.strip("/") != self.competition or any(c.isspace() for c in self.competition)
         refuse(unclean, "competition", self.competition, "it is the last part of an address, without / and spaces")
 

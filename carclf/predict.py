@@ -33,6 +33,8 @@ DATA_SET_ONLY = (  # not with --photo
 class PredictOptions(PredictionOptions):
     """Every option of `python -m carclf.predict`."""
 
+    required = ("run",)
+
     output: str = option("submission.csv", "Submission file to write.", group=RUNS, path=True, urls=True)
     split: str = option(
         "test",
@@ -122,7 +124,7 @@ class PredictOptions(PredictionOptions):
         """Checks each option, then the rules between options."""
         super().__post_init__()
         if self.photo:
-            require_flags(self, "run")
+            require_flags(self, *self.required)
             known = options_of(PredictOptions)
             for name in DATA_SET_ONLY:
                 value = getattr(self, name)

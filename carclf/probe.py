@@ -35,6 +35,8 @@ Example: python -m carclf.probe --data=data/cars --backbones=efficientnet_lite0,
 class ProbeOptions(Options):
     """Every option of `python -m carclf.probe`."""
 
+    required = ("data",)
+
     data: str = same_option(TrainOptions, "data")
     output: str = option("probe", "Folder for the results, with the kept features in features/.", path=True)
     backbones: str = option(
@@ -55,7 +57,7 @@ class ProbeOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""
         super().__post_init__()
-        require_flags(self, "data")
+        require_flags(self, *self.required)
 
 
 def main(options: ProbeOptions) -> None:

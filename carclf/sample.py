@@ -23,6 +23,8 @@ MOST_PHOTOS = 700_000  # limited by the number of six-digit Ids
 class SampleOptions(Options):
     """Every option of `python -m carclf.sample`."""
 
+    required = ("output",)
+
     output: str = option("", "Folder to create.", path=True)
     photos: int = option(
         1600,
@@ -41,7 +43,7 @@ class SampleOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""
         super().__post_init__()
-        require_flags(self, "output")
+        require_flags(self, *self.required)
 
 
 def main(options: SampleOptions) -> None:

@@ -27,6 +27,8 @@ PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": 
 class ServeOptions(Options):
     """Every option of `python -m carclf.serve`."""
 
+    required = ("run", "host")
+
     run: str = same_option(PredictionOptions, "run", group="Run")
     runs: str = same_option(PredictionOptions, "runs", group="Run")
     host: str = option(
@@ -47,7 +49,7 @@ class ServeOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, and that no required one is missing."""
         super().__post_init__()
-        require_flags(self, "run", "host")
+        require_flags(self, *self.required)
 
 
 def main(options: ServeOptions) -> None:

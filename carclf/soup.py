@@ -24,6 +24,8 @@ ALPHAS = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
 class SoupOptions(Options):
     """Every option of `python -m carclf.soup`."""
 
+    required = ("run", "data", "output")
+
     run: str = same_option(
         PredictionOptions,
         "run",
@@ -62,7 +64,7 @@ class SoupOptions(Options):
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
         super().__post_init__()
-        require_flags(self, "run", "data", "output")
+        require_flags(self, *self.required)
         refuse(self.alphas != ALPHAS and self.method != "wise", "alphas", self.alphas, "only --method=wise takes it")
 
 

@@ -27,6 +27,9 @@ Example: python -m carclf.tune --flagfile=stages/b0_112.flags --data=data/cars -
 class TuneOptions(TrainOptions):
     """Every option of `python -m carclf.tune`: those of the search, and those that its trials share."""
 
+    required = ("data", "output")
+    refused = ("stages", "plan", "budget", "plan_output", "find_lr", "resume_from", "num_hosts", "host", "coordinator")
+
     trials: int = option(0, "Number of trials in the study, including those of other processes.", low=1, group="Search")
     output: str = option("", "Flag file to write the best trial to.", path=True, group="Search")
     study: str = option("", "Name of the study; by default that of --output.", group="Search")
@@ -58,7 +61,7 @@ class TuneOptions(TrainOptions):
 
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
-        require_flags(self, "data", "output")
+        require_flags(self, *self.required)
         super().__post_init__()
         for name in ("stages", "plan", "find_lr", "resume_from"):
             refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")

@@ -137,18 +137,50 @@ def options_class(name: str) -> type:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_in_the_help_under_its_subject_with_what_it_may_be(name):
-    text = command.help_text(options_class(name), "Trains.")
-    for option, known in options_of(options_class(name)).items():
+    options = options_class(name)
+    text = command.help_text(options, "Trains.")
+    shown = {option: known for option, known in options_of(options).items() if option not in options.refused}
+    for option, known in shown.items():
         here = text[text.index(f"\n{known.group}:") :]
         default = "none" if known.default == "" else known.default
         default = str(default).lower() if isinstance(default, bool) else default
         limits = f"{re.escape(known.range)}; " if known.range else ""
-        pattern = rf"\n  --(\[no\])?{option}\b.*\({limits}default: '?{re.escape(str(default))}'?\)\n((      .*\n?)+)"
+        given = (
+            "required"
+            if default == "none" and option in options.required
+            else rf"default: '?{re.escape(str(default))}'?"
+        )
+        pattern = rf"\n  --(\[no\])?{option}\b.*\({limits}{given}\)\n((      .*\n?)+)"
         found = re.search(pattern, here)
         assert found, option
         assert known.help in " ".join(found[2].split())
         for legal in filter(None, known.known):
             assert re.search(rf"\b{re.escape(legal)}\b", found[0]), f"{option} does not name {legal}"
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if options_class(name).required])
+def test_a_command_asks_for_each_option_that_its_help_says_is_required(name):
+    options = options_class(name)
+    given = {option: f"--{option}=a" for option in options.required}
+    for option in options.required:
+        others = [argument for other, argument in given.items() if other != option]
+        with pytest.raises(UserError, match=f"--{option} is missing"):
+            command.parse_command_line(options, [*others, f"--{option}="], description="")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--stages=b0_112", "--plan --budget=9h", "--find_lr", "--resume_from=a", "--num_hosts=2", "--host=1"]
+)
+def test_the_help_of_a_search_leaves_out_what_it_refuses(arguments):
+    options = options_class("tune")
+    name = re.split("[= ]", arguments.strip("-"))[0]
+    assert not re.search(rf"\n  --(\[no\])?{name}\b", command.help_text(options, "Searches."))
+    with pytest.raises(UserError, match=f"--{name}=.* is not possible"):
+        command.parse_command_line(
+            options,
+            ["--data=d", "--output=o", "--trials=1", "--coordinator=h:1", "--image_size=32", *arguments.split()],
+            description="",
+        )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
