@@ -120,9 +120,22 @@ def label_file(table: Table, *, ids: int, label: int | None, group: int | None =
                 raise UserError(f"{shown} gives {row[ids]} the labels {labels[row[ids]]} and {text}: {advice}.")
             repeated[row[ids]] = None
         labels[row[ids]] = text
-    groups = {row[ids]: row[group].strip() for row in table.rows} if group is not None else {}
+    groups = _groups(table, ids, group) if group is not None else {}
     names = [table.header[ids], table.header[label] if label is not None else ""]
     return LabelFile(shown, labels, tuple(repeated), names[0], table.header, label_column=names[1], groups=groups)
+
+
+def _groups(table: Table, ids: int, group: int) -> dict[str, str]:
+    """Returns Id → group; blanks around a group do not count."""
+    groups: dict[str, str] = {}
+    for row in table.rows:
+        value = row[group].strip()
+        if groups.setdefault(row[ids], value) != value:
+            raise UserError(
+                f"{table.shown} puts {row[ids]} into the groups {groups[row[ids]]!r} and {value!r} of the column "
+                f"{table.header[group]!r}: correct the file, or give another --group_column."
+            )
+    return groups
 
 
 def columns_by_name(

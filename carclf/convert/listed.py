@@ -97,6 +97,11 @@ def _joined(main: LabelFile, more: Sequence[LabelFile]) -> LabelFile:
         both = [i for i in other.labels if main.labels.get(i, other.labels[i]) != other.labels[i]]
         if both:
             raise UserError(f"{main.shown} and {other.shown} give {both[0]} different labels: correct one of them.")
+        apart = [i for i in other.groups if main.groups.get(i, other.groups[i]) != other.groups[i]]
+        if apart:
+            raise UserError(
+                f"{main.shown} and {other.shown} put {apart[0]} into different groups: correct one of them."
+            )
         main = dataclasses.replace(
             main,
             shown=f"{main.shown} and {other.shown}",

@@ -414,6 +414,15 @@ def test_a_group_stays_in_one_fold(tmp_path):
     assert set(ids["fold"]) == {0, 1}
 
 
+def test_a_photo_with_two_groups_is_refused(tmp_path):
+    rows = [(n, "ab"[n % 2], f"p{n}") for n in range(4)]
+    files = numbered("x/{}.jpg", range(4)) | {"train.csv": table("id,category,driver", [*rows, (0, "a", "p9")])}
+    said = "train.csv puts 0 into the groups 'p0' and 'p9' of the column 'driver': correct the file, or give another "
+    with pytest.raises(UserError, match=f"{said}--group_column"):
+        listed(tmp_path, files, group_column="driver")
+    assert listed(tmp_path, files)[0]["0"] == "a"
+
+
 def test_class_folders_of_the_same_names_in_several_folders_are_told(tmp_path):
     files = classes("color/{name}/{n}.jpg") | classes("grey/{name}/{n}.jpg", 10)
     train, _, inventory = listed(tmp_path, files)

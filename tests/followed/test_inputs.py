@@ -36,6 +36,7 @@ INSIDE = {f"photos/{path}": b"" for path in FOLDERS}
 FLAT = empty("x/0.jpg", "x/1.jpg", "x/2.jpg", "x/3.jpg")
 TRAIN = {path.replace("x/", "train/"): b"" for path in FLAT}
 STYLES = b"id,season,year\n0,a,2011\n1,b,2011\n2,a,2011\n3,b,2012\n"
+DRIVEN = b"id,category,driver,year\n0,b,p,2011\n1,a,p,2012\n"
 ONE_LIST = csv_of((f"{n}.jpg", "ab"[n % 2]) for n in range(4))
 OTHER_LIST = csv_of((f"{n}.jpg", "ba"[n % 2]) for n in range(4))
 SIZES = b"image,width\n0.jpg,640\n1.jpg,641\n2.jpg,640\n3.jpg,641\n"
@@ -93,6 +94,12 @@ CASES = [
          {"labels": "in/labels.csv"}),
     Case("convert/listed.py: … and … give", FLAT | {"train.csv": ONE_LIST, "val.csv": OTHER_LIST}, {},
          FLAT | {"train.csv": ONE_LIST, "val.csv": ONE_LIST}),
+    Case("convert/labels.py: … puts … into the groups", FLAT | {"train.csv": DRIVEN + b"0,b,q,2011\n"},
+         {"group_column": "driver"}, FLAT | {"train.csv": DRIVEN}),
+    Case("convert/labels.py: … puts … into the groups", FLAT | {"train.csv": DRIVEN + b"0,b,q,2011\n"},
+         {"group_column": "driver"}, None, {"group_column": "year"}),
+    Case("convert/listed.py: … and … put", FLAT | {"train.csv": DRIVEN, "val.csv": DRIVEN.replace(b"p", b"q")},
+         {"group_column": "driver"}, FLAT | {"train.csv": DRIVEN, "val.csv": DRIVEN}),
     Case("convert/lists.py: There is no file", FLAT | {LIST: ONE_LIST}, {"labels": "lists.csv"}, None,
          GIVEN),
     Case("convert/lists.py: The input holds",
