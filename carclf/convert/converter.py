@@ -5,15 +5,15 @@ import dataclasses
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from carclf import preemption, storage
-from carclf.convert import dataset, duplicates, folds, labels, scan, shards
+from carclf.convert import dataset, duplicates, folds, labels, rare_classes, scan, shards
 from carclf.convert.duplicates import Group
 from carclf.convert.existing import find_existing, finished
 from carclf.convert.fingerprint import byte_options, fingerprint_of
-from carclf.convert.fold_choice import choose_folds
+from carclf.convert.fold_choice import check_choice, choose_folds
 from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.output_lock import holding_output
@@ -105,8 +105,7 @@ def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Ma
     existing = find_existing(options) if options.output else None
     if existing and (whole := finished(existing, options, inventory, workers)):
         return None if options.dry_run else whole
-    if not options.min_photos_per_class:  # before hours of work
-        _form(options, inventory, inventory.photos)
+    _check_early(options, inventory)
     checks = scan.validate_photos(workers, inventory.photos)
     validated = Validated.of(inventory, checks, least=options.min_photos_per_class)
     report(validated)
@@ -116,6 +115,23 @@ def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Ma
         return None
     fingerprint = fingerprint_of(options, inventory, [check.source_sha256 for check in checks])
     return _write(options, validated, fingerprint, workers)
+
+
+def _check_early(options: ConvertOptions, inventory: Inventory) -> None:
+    """Checks, before hours of work, what is certain without a look into the photos.
+
+    Raises:
+      UserError: the sample, the names of the classes or the folds that are asked for do not fit.
+    """
+    if not options.min_photos_per_class:
+        _form(options, inventory, inventory.photos)
+    if options.on_bad == "fail":  # otherwise bad photos may take their classes away
+        least = options.min_photos_per_class
+        rare = rare_classes.rare_classes(inventory.photos, least=least)
+        categories = {photo.category for photo in inventory.photos if photo.split == "train"}
+        if rare.keys() < categories:
+            _named_classes(options, sorted(categories - rare.keys()), set(rare))
+    check_choice(options, inventory.photos)
 
 
 def _inventory(options: ConvertOptions, *, spool: str) -> Inventory:
@@ -190,13 +206,18 @@ def _classes(options: ConvertOptions, validated: Validated) -> list[tuple[str, s
     stored = [photo.category for photo in validated.photos if photo.split == "train"]
     bad = set(validated.bad)
     left_out = {rejection.category for rejection in validated.rejected if rejection not in bad}
-    given = set(labels.class_names(options.classes)) if options.classes else set()
-    # Names in label order count every class, including those that are left out.
-    named = labels.name_classes(stored if set(stored) <= given else [*stored, *left_out], options.classes)
+    named = _named_classes(options, stored, left_out)
     names = {} if options.classes else validated.inventory.class_names
     classes = [(category, names.get(category, name)) for category, name in named if category not in left_out]
     _check_external(validated, [category for category, _ in classes])
     return classes
+
+
+def _named_classes(options: ConvertOptions, stored: Sequence[str], left_out: Collection[str]) -> list[tuple[str, str]]:
+    """Returns (category, name) of every class that --classes may name, in label order."""
+    given = set(labels.class_names(options.classes)) if options.classes else set()
+    # Names in label order count every class, including those that are left out.
+    return labels.name_classes(stored if set(stored) <= given else [*stored, *left_out], options.classes)
 
 
 def _form(

@@ -2,11 +2,13 @@
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from carclf.convert import duplicates, folds, labels
 from carclf.convert.duplicates import Group
 from carclf.convert.options import ConvertOptions
+from carclf.convert.photos import Photo
 from carclf.convert.validated import Validated
 from carclf.data import manifest as manifests
 from carclf.errors import UserError
@@ -31,16 +33,33 @@ def choose_folds(
     if (fraction := options.first_files_fraction) is not None:
         chosen: Sequence[int | None] = folds.first_files_folds(ids=ids, labels=label, fraction=fraction)
         if 0 not in chosen:
-            raise UserError(
-                f"--split={options.split} holds out no photo, since no class of {options.input} has "
-                f"{math.ceil(1 / fraction)}: give a larger fraction."
-            )
+            raise _none_held_out(options, fraction)
     else:
         chosen = _stratified(options, ids=ids, labels_of=label, groups=grouped, categories=categories)
     result: list[int | None] = [None] * len(validated.photos)
     for index, fold in zip(training, chosen, strict=True):
         result[index] = fold
     return result
+
+
+def check_choice(options: ConvertOptions, photos: Sequence[Photo]) -> None:
+    """Checks whether the folds that are asked for can be chosen at all, if every photo can be used.
+
+    Raises:
+      UserError: as for `choose_folds`.
+    """
+    kept_folds(options)
+    fraction = options.first_files_fraction
+    counts = Counter(photo.category for photo in photos if photo.split == "train")
+    if fraction is not None and int(fraction * max(counts.values())) == 0:
+        raise _none_held_out(options, fraction)
+
+
+def _none_held_out(options: ConvertOptions, fraction: float) -> UserError:
+    return UserError(
+        f"--split={options.split} holds out no photo, since no class of {options.input} has "
+        f"{math.ceil(1 / fraction)}: give a larger fraction."
+    )
 
 
 def _stratified(

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -428,6 +429,33 @@ def test_a_folder_of_the_users_with_the_name_of_one_of_shards_is_left_alone(tmp_
     converted(source, tmp_path / "out")
     converted(source, tmp_path / "out", folds=3, overwrite=True)
     assert (tmp_path / "out" / "0123456789abcdef/mine.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"classes": "a,b"}, "--classes names 2 classes and there are 3, 0, 1, 2"),
+        ({"classes": "a,b", "min_photos_per_class": 4}, "--classes names 2 classes and there are 3, 0, 1, 2"),
+        ({"classes": "a,b,b"}, "--classes=a,b,b names a class twice or none"),
+        ({"keep_folds": "old", "folds": 2}, "--keep_folds=old has 3 folds and --folds=2"),
+        ({"split": "first_files:0.1"}, "--split=first_files:0.1 holds out no photo, since no class of"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_the_photos_are_read(tmp_path, monkeypatch, options, said):
+    monkeypatch.chdir(tmp_path)
+    converted(write_files(tmp_path / "cars", class_folders(9)), "old", folds=3, near_duplicates=False)
+    source = write_files(tmp_path / "in", class_folders(10))
+    monkeypatch.setattr(scan, "validate_photos", lambda *_: pytest.fail("photos are validated"))
+    with pytest.raises(UserError, match=re.escape(said)):
+        converted(source, "out", **options)
+
+
+def test_names_of_the_classes_that_are_left_once_bad_photos_are_left_out_are_taken(tmp_path):
+    source = write_files(tmp_path / "in", class_folders(9) | {"7/bad.jpg": b"x"})
+    assert converted(source, tmp_path / "out", classes="a,b,c", on_bad="skip").class_names == ("a", "b", "c")
+    source = write_files(tmp_path / "more", class_folders(9) | {"7/7.jpg": drawn(70)})
+    named = converted(source, tmp_path / "least", classes="a,b,c,d", min_photos_per_class=2)
+    assert named.class_names == ("a", "b", "c")
 
 
 def test_a_photo_that_changes_meanwhile_is_named(tmp_path, monkeypatch):
