@@ -138,10 +138,8 @@ def with_labels(table: Table, ids: int, wanted: Wanted) -> "Labelled | None":
             raise both_columns(table.shown, table.header[ids])
         return None if place is None else Labelled(table, place)
     others = [place for place in range(len(table.header)) if place != ids]
-    for rule in (_named_by_sample, _values_of_sample, _one_hot, _usual_name, _only_other):
-        if found := rule(table, others, wanted):
-            return found
-    return None
+    rules = (_named_by_sample, _values_of_sample, _flags_of_sample, _usual_words, _one_hot, _usual_name, _only_other)
+    return next((found for rule in rules if (found := rule(table, others, wanted))), None)
 
 
 def _named_by_sample(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
@@ -162,20 +160,35 @@ def _values_of_sample(table: Table, others: list[int], wanted: Wanted) -> "Label
     return Labelled(table, holding[0]) if len(holding) == 1 else None
 
 
-def _one_hot(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
-    """Finds columns of 0 and 1 of which each row has a 1: the sample's, else all that there are."""
+def _flags_of_sample(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+    """Finds the sample's columns if they hold 0 and 1 and each row has a 1."""
     places = [place for name in wanted.answers if (place := table.find(name)) in others and place is not None]
-    hot = [c for c in (places if len(places) > 1 else others) if _is_flag(table, c, constant=len(places) > 1)]
-    if len(hot) < 2 or (len(places) > 1 and len(hot) != len(places)):
+    if len(places) < 2 or not all(_is_flag(table, c, constant=True) for c in places):
         return None
+    return _from_flags(table, places, several=True)
+
+
+def _one_hot(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+    """Finds all columns of 0 and 1 if each row has exactly one 1."""
+    hot = [c for c in others if _is_flag(table, c)]
+    by_sample = sum(table.find(name) in others for name in wanted.answers) > 1
+    found = _from_flags(table, hot, several=False) if len(hot) > 1 and not by_sample else None
+    if found is None:
+        return None
+    names = named([table.header[c] for c in hot])
+    note = f"The labels of {table.shown} are its columns of 0 and 1 ({names}): --label_column=NAME takes another."
+    return dataclasses.replace(found, note=note)
+
+
+def _from_flags(table: Table, hot: Sequence[int], *, several: bool) -> "Labelled | None":
+    """Returns the table with a column that names the 1s of each row; None if a row has no 1, or more than it may."""
     sets = [[table.header[c] for c in hot if float(row[c] or 0)] for row in table.rows]
-    several = sum(len(one) > 1 for one in sets)
-    if not all(sets) or (several and len(places) < 2):
+    more = sum(len(one) > 1 for one in sets)
+    if not all(sets) or (more and not several):
         return None
     _check_told_apart(table, sets)
-    note = f"{several:,} rows of {table.shown} have several columns that are 1: the set of them is the class."
-    labelled = table.with_column(SET_OF, map(" ".join, sets))
-    return Labelled(labelled, len(table.header), note if several else "")
+    note = f"{more:,} rows of {table.shown} have several columns that are 1: the set of them is the class."
+    return Labelled(table.with_column(SET_OF, map(" ".join, sets)), len(table.header), note if more else "")
 
 
 def _check_told_apart(table: Table, sets: Sequence[Sequence[str]]) -> None:
@@ -195,10 +208,16 @@ def _check_told_apart(table: Table, sets: Sequence[Sequence[str]]) -> None:
             )
 
 
-def _is_flag(table: Table, column: int, *, constant: bool) -> bool:
+def _is_flag(table: Table, column: int, *, constant: bool = False) -> bool:
     """Returns whether a column holds 0 and 1, or only one of them if it may be constant."""
     values = set(table.values(column))
     return (constant or len(values) > 1) and (values <= {"0", "1"} or values <= {"0.0", "1.0"})
+
+
+def _usual_words(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+    """Finds a column with a usual name, unless it holds 0 and 1 and so may be one of several flags."""
+    found = _usual_name(table, others, wanted)
+    return None if found is None or _is_flag(table, found.label) else found
 
 
 def _usual_name(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":

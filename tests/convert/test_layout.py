@@ -281,6 +281,23 @@ def test_sets_of_columns_that_would_be_one_class_are_refused(tmp_path):
     assert train == {"0": "red car", "1": "red_car", "2": "red", "3": "car"}
 
 
+def test_columns_of_0_and_1_count_after_a_column_that_is_called_as_labels_are(tmp_path):
+    rows = [(n, ("cat", "dog", "fox")[n % 3], n % 2, 1 - n % 2) for n in range(6)]
+    files = numbered("x/{}.jpg", range(6))
+    named = files | {"info.csv": table("id,species,male,female", rows)}
+    assert set(listed(tmp_path / "named", named)[0].values()) == {"cat", "dog", "fox"}
+    flags = [(n, *(int(n % 3 == k) for k in range(3))) for n in range(6)]
+    train, _, inventory = listed(tmp_path / "flags", files | {"info.csv": table("id,target,rust,scab", flags)})
+    assert set(train.values()) == {"target", "rust", "scab"}
+    told = "(target, rust, scab): --label_column=NAME takes another."
+    assert f"The labels of info.csv are its columns of 0 and 1 {told}" in inventory.notes
+    table_of = {"info.csv": table("id,target,rust,scab,kind", [(*row, "xy"[row[0] > 2]) for row in flags])}
+    taken = listed(tmp_path / "other", files | table_of, label_column="kind")[0]  # as told
+    assert taken == {str(n): "xy"[n > 2] for n in range(6)}
+    both = files | {"info.csv": table("id,label,male,female", [(n, int(n > 2), n % 2, 1 - n % 2) for n in range(6)])}
+    assert listed(tmp_path / "both", both)[0] == {str(n): str(int(n > 2)) for n in range(6)}
+
+
 def test_a_list_without_header_leaves_the_folders_their_labels(tmp_path):
     files = classes("train/{name}/{n}.jpg") | {"anno.csv": b"0.jpg,39,1\n1.jpg,40,1\n2.jpg,1,2\n3.jpg,2,2\n"}
     train, _, inventory = listed(tmp_path, files)

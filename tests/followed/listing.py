@@ -127,6 +127,8 @@ REMARKS = {
     "children.py: ": HERE + "test_runs.py::test_one_fold_and_all_folds_have_folders_of_their_own",
     "command.py: the stage of that name": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
     "convert/archives.py: ": HERE + "test_inputs.py::test_names_of_another_code_page_are_read_with_another_encoding",
+    "convert/columns.py: ":
+        "tests/convert/test_layout.py::test_columns_of_0_and_1_count_after_a_column_that_is_called_as_labels_are",
     "convert/labels.py: correct the file": "tests/convert/test_labels.py::test_a_wrong_guess_of_the_id_column_is_named",
     "convert/layout.py: … gives every photo":
         HERE + "test_inputs.py::test_a_note_names_the_option_that_takes_another_column",
