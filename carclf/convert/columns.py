@@ -47,12 +47,14 @@ class Labelled:
       label: the column.
       note: about it, or "".
       sure: whether its name or its cells say that it holds labels.
+      rivals: other columns that are called as labels are, and divide the photos in another way.
     """
 
     table: Table
     label: int
     note: str = ""
     sure: bool = True
+    rivals: tuple[str, ...] = ()
 
 
 def id_column(table: Table, names: NamedPhoto, wanted: Wanted) -> int | None:
@@ -221,8 +223,17 @@ def _usual_words(table: Table, others: list[int], wanted: Wanted) -> "Labelled |
 
 
 def _usual_name(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
-    places = [place for name in LABEL_COLUMNS if (place := table.find(name)) in others]
-    return Labelled(table, places[0]) if places and places[0] is not None else None
+    places = [place for name in LABEL_COLUMNS if (place := table.find(name)) in others and place is not None]
+    if not places:
+        return None
+    rivals = [c for c in places[1:] if len(table.values(c)) > 1 and not _divide_alike(table, places[0], c)]
+    return Labelled(table, places[0], rivals=tuple(table.header[c] for c in rivals))
+
+
+def _divide_alike(table: Table, one: int, other: int) -> bool:
+    """Returns whether two columns put the same rows together, as a number and the name of a class do."""
+    pairs = {(row[one].strip(), row[other].strip()) for row in table.rows}
+    return len({first for first, _ in pairs}) == len({second for _, second in pairs}) == len(pairs)
 
 
 def _only_other(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":

@@ -44,6 +44,7 @@ class LabelFile:
       label_column: header of the column that the labels were read from; "" if there is none.
       groups: Id → what is kept in one fold (--group_column).
       sure: whether name or cells of the column of labels say what it is.
+      rivals: other columns that are called as labels are, and divide the photos in another way.
     """
 
     shown: str
@@ -54,6 +55,7 @@ class LabelFile:
     label_column: str = ""
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sure: bool = True
+    rivals: tuple[str, ...] = ()
 
     def advice(self) -> str:
         """Returns the end of an error about Ids: which column they were read from, and how to choose another."""

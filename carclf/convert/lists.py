@@ -57,15 +57,20 @@ def find_lists(tree: Tree, options: ConvertOptions, *, names: NamedPhoto, roles:
       findings: added to.
 
     Raises:
-      UserError: a list that counts cannot be read, or several could count.
+      UserError: a list that counts cannot be read, or several lists or columns could count.
     """
     sample, content = _sample(tree, options)
     finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), names, roles, findings)
     tests = _ids_of(sample) if sample else None
     if options.label_pattern or options.labels:
-        return Lists(finder.given() if options.labels else None, sample, content, tests)
+        given = finder.given() if options.labels else None
+        if given:
+            _check_only_column(given)
+        return Lists(given, sample, content, tests)
     found = finder.all_lists()
     labels = label_list(found, findings)
+    if labels:
+        _check_only_column(labels)
     _check_flags_used(options, labels)
     if sample is None and (alike := next((one for one in found if answers_everywhere_alike(one, labels)), None)):
         content = tree.read(alike.entry)
@@ -201,7 +206,22 @@ def _label_file(found: Labelled, ids: int, options: ConvertOptions) -> LabelFile
             f"{table.shown} has no column {options.group_column!r} for --group_column: its columns are "
             f"{', '.join(table.header)}."
         )
-    return dataclasses.replace(label_file(table, ids=ids, label=found.label, group=group), sure=found.sure)
+    labels = label_file(table, ids=ids, label=found.label, group=group)
+    return dataclasses.replace(labels, sure=found.sure, rivals=found.rivals)
+
+
+def _check_only_column(labels: LabelFile) -> None:
+    """Checks that one column alone may hold the labels.
+
+    Raises:
+      UserError: another one may, too, and gives other classes.
+    """
+    if labels.rivals:
+        columns = [labels.label_column, *labels.rivals]
+        raise UserError(
+            f"{labels.shown} has {len(columns)} columns that may hold the labels and that divide the photos in "
+            f"different ways ({named(columns)}): say which one counts with --label_column=NAME."
+        )
 
 
 def _has_no_header(table: Table, names: NamedPhoto) -> bool:

@@ -298,6 +298,23 @@ def test_columns_of_0_and_1_count_after_a_column_that_is_called_as_labels_are(tm
     assert listed(tmp_path / "both", both)[0] == {str(n): str(int(n > 2)) for n in range(6)}
 
 
+def test_of_two_columns_of_labels_that_differ_none_is_chosen(tmp_path):
+    rows = [(n, ("cat", "dog")[n % 2], ("manx", "pug", "rex", "chow")[n % 4], n % 2) for n in range(8)]
+    files = numbered("x/{}.jpg", range(8))
+    wide = files | {"pets.csv": table("image,species,breed,class_id", rows)}
+    said = r"2 columns that may hold the labels and that divide the photos in different ways \(class_id, breed\): say"
+    with pytest.raises(UserError, match=said):
+        listed(tmp_path / "a", wide)
+    assert len(set(listed(tmp_path / "a", wide, label_column="breed")[0].values())) == 4  # as told
+    sample = {"sample_submission.csv": table("image,breed", [(9, "pug")])}
+    assert len(set(listed(tmp_path / "b", wide | sample | empty("test/9.jpg"))[0].values())) == 4
+    beside = wide | {"train.csv": table("image,label", [(n, "ab"[n % 2]) for n in range(8)])}
+    assert set(listed(tmp_path / "c", beside)[0].values()) == {"a", "b"}
+    alike = [(n, f"c{n % 2}", n % 2, "all") for n in range(8)]
+    train = listed(tmp_path / "d", files | {"pets.csv": table("image,class_name,class_id,target", alike)})[0]
+    assert set(train.values()) == {"c0", "c1"}
+
+
 def test_a_list_without_header_leaves_the_folders_their_labels(tmp_path):
     files = classes("train/{name}/{n}.jpg") | {"anno.csv": b"0.jpg,39,1\n1.jpg,40,1\n2.jpg,1,2\n3.jpg,2,2\n"}
     train, _, inventory = listed(tmp_path, files)

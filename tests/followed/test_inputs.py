@@ -37,6 +37,7 @@ FLAT = empty("x/0.jpg", "x/1.jpg", "x/2.jpg", "x/3.jpg")
 TRAIN = {path.replace("x/", "train/"): b"" for path in FLAT}
 STYLES = b"id,season,year\n0,a,2011\n1,b,2011\n2,a,2011\n3,b,2012\n"
 DRIVEN = b"id,category,driver,year\n0,b,p,2011\n1,a,p,2012\n"
+BREEDS = b"image,species,breed\n0,cat,manx\n1,cat,rex\n2,dog,pug\n3,dog,pug\n"
 ONE_LIST = csv_of((f"{n}.jpg", "ab"[n % 2]) for n in range(4))
 OTHER_LIST = csv_of((f"{n}.jpg", "ba"[n % 2]) for n in range(4))
 SIZES = b"image,width\n0.jpg,640\n1.jpg,641\n2.jpg,640\n3.jpg,641\n"
@@ -100,6 +101,8 @@ CASES = [
          {"group_column": "driver"}, None, {"group_column": "year"}),
     Case("convert/listed.py: … and … put", FLAT | {"train.csv": DRIVEN, "val.csv": DRIVEN.replace(b"p", b"q")},
          {"group_column": "driver"}, FLAT | {"train.csv": DRIVEN, "val.csv": DRIVEN}),
+    Case("convert/lists.py: … has … columns that may hold", FLAT | {"train.csv": BREEDS}, {}, None,
+         {"label_column": "breed"}),
     Case("convert/lists.py: There is no file", FLAT | {LIST: ONE_LIST}, {"labels": "lists.csv"}, None,
          GIVEN),
     Case("convert/lists.py: The input holds",
