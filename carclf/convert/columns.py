@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 
+from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, named
 from carclf.convert.table import Table
 from carclf.errors import UserError
@@ -89,6 +90,32 @@ def id_column(table: Table, names: NamedPhoto, wanted: Wanted) -> int | None:
             "holds the Ids with --id_column=NAME."
         )
     return chosen
+
+
+def loose_id_column(table: Table, lookup: Lookup, wanted: Wanted) -> int | None:
+    """Returns the column whose cells mean most photos when case, folders of other machines and extensions do not count.
+
+    It is for a table of which no cell names a photo as written. A column counts if at least half of its first cells
+    mean one; None is returned if there is no such column.
+
+    Args:
+      table: the CSV.
+      lookup: finds all photos.
+      wanted: names that count first.
+    """
+    known = {name.lower() for name in table.header} & {*ID_COLUMNS, *LABEL_COLUMNS}
+    if wanted.id_column or not (known or wanted.label_column):
+        return None
+    label = _label_by_name(table, wanted)
+    best, most = None, 0
+    for column in range(len(table.header)):
+        cells = dict.fromkeys(row[column] for row in table.rows[:LOOK_AT])
+        if column == label or not _may_hold_ids(table, column):
+            continue
+        found, _ = lookup.match(cells, table.shown)
+        if len(found) > most and len(found) >= RIVAL_FRACTION * len(cells):
+            best, most = column, len(found)
+    return best
 
 
 def _label_by_name(table: Table, wanted: Wanted) -> int | None:
@@ -251,12 +278,12 @@ def _loose(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter not in " _-")
 
 
-def columns_of_list(table: Table, names: NamedPhoto, wanted: Wanted) -> "tuple[Labelled, int]":
+def columns_of_list(table: Table, lookup: Lookup, wanted: Wanted) -> "tuple[Labelled, int]":
     """Returns (table with its column of labels, column of Ids) of the CSV that the user gave as --labels.
 
     Args:
       table: the CSV.
-      names: finds the photo of a cell.
+      lookup: finds all photos.
       wanted: names that count first.
 
     Raises:
@@ -265,7 +292,9 @@ def columns_of_list(table: Table, names: NamedPhoto, wanted: Wanted) -> "tuple[L
     for flag in (wanted.id_column, wanted.label_column):
         if flag and table.find(flag) is None:
             raise UserError(f"{table.shown} has no column {flag!r}: its columns are {', '.join(table.header)}.")
-    ids = id_column(table, names, wanted)
+    ids = id_column(table, lookup.named, wanted)
+    if ids is None:
+        ids = loose_id_column(table, lookup, wanted)
     if ids is None or (wanted.label_column and table.find(wanted.label_column) == ids and not wanted.id_column):
         by_name = columns_by_name(table, id_column=wanted.id_column, label_column=wanted.label_column)
         ids = by_name[0]

@@ -45,7 +45,7 @@ def read_layout(tree: Tree, options: ConvertOptions, findings: Findings) -> Layo
     _note_other_files(tree, findings)
     roles = Roles(entry.path for entry in entries)
     lookup = Lookup(entries)
-    lists = find_lists(tree, options, names=lookup.named, roles=roles, findings=findings)
+    lists = find_lists(tree, options, lookup=lookup, roles=roles, findings=findings)
     return _Reading(tree, options, findings, entries, roles, lookup, lists).read()
 
 

@@ -8,8 +8,17 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from carclf.convert.columns import Labelled, NamedPhoto, Wanted, columns_of_list, id_column, with_labels
-from carclf.convert.labels import ID_COLUMNS, LabelFile, columns_by_name, label_file, named
+from carclf.convert.columns import (
+    Labelled,
+    NamedPhoto,
+    Wanted,
+    columns_of_list,
+    id_column,
+    loose_id_column,
+    with_labels,
+)
+from carclf.convert.id_lookup import Lookup
+from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, split_note, test_list
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings
@@ -46,13 +55,13 @@ class Lists:
     unlabelled: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
-def find_lists(tree: Tree, options: ConvertOptions, *, names: NamedPhoto, roles: Roles, findings: Findings) -> Lists:
+def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Roles, findings: Findings) -> Lists:
     """Returns the lists of an input.
 
     Args:
       tree: the files of the input.
       options: of the converter.
-      names: finds the photo of a cell.
+      lookup: finds all photos.
       roles: of the photos.
       findings: added to.
 
@@ -60,7 +69,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, names: NamedPhoto, roles:
       UserError: a list that counts cannot be read, or several lists or columns could count.
     """
     sample, content = _sample(tree, options)
-    finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), names, roles, findings)
+    finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), lookup, roles, findings)
     tests = _ids_of(sample) if sample else None
     if options.label_pattern or options.labels:
         given = finder.given() if options.labels else None
@@ -128,7 +137,7 @@ class _Finder:
     tree: Tree
     options: ConvertOptions
     wanted: Wanted
-    names: NamedPhoto
+    lookup: Lookup
     roles: Roles
     findings: Findings
     unlabelled: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -137,7 +146,7 @@ class _Finder:
         """Returns the list that --labels names."""
         path = self.options.labels
         table = read_table(file_bytes(path, "labels"), shown=os.path.basename(path))
-        found, ids = columns_of_list(table, self.names, self.wanted)
+        found, ids = columns_of_list(table, self.lookup, self.wanted)
         self._note(found, ids)
         return _label_file(found, ids, self.options)
 
@@ -162,21 +171,28 @@ class _Finder:
                 raise
             self.findings.notes.append(f"{entry.path} was left out: {error}")
             return None
-        if _has_no_header(table, self.names):
+        if _has_no_header(table, self.lookup.named):
             self.findings.notes.append(f"{entry.path} has no header and was left out.")
             return None
         ids = self._id_column(table)
         return None if ids is None else self._with_labels(entry, table, ids)
 
     def _id_column(self, table: Table) -> int | None:
-        ids = id_column(table, self.names, self.wanted)
-        if ids is None and LABEL_FILE.match(table.shown) and not self.wanted.id_column:  # Ids written otherwise
+        ids = id_column(table, self.lookup.named, self.wanted)
+        if ids is None:  # Ids written otherwise
+            ids = loose_id_column(table, self.lookup, self.wanted)
+        if ids is None and LABEL_FILE.match(table.shown) and not self.wanted.id_column:
             columns = columns_by_name(table, id_column="", label_column=self.wanted.label_column, with_labels=False)
             return columns[0]
+        if ids is None and (column := _label_beside_ids(table)):
+            self.findings.notes.append(
+                f"{table.shown} has the columns of a list of labels (such as {column}), but its Ids name no photo: it "
+                "was left out."
+            )
         return ids
 
     def _with_labels(self, entry: Entry, table: Table, ids: int) -> Listed | None:
-        role = _role(table, ids, self.names, self.roles)
+        role = _role(table, ids, self.lookup, self.roles)
         found = with_labels(table, ids, self.wanted)
         if found is None and role != TEST:
             columns = [name for place, name in enumerate(table.header) if place != ids]
@@ -194,7 +210,7 @@ class _Finder:
         return Listed(entry, found.table, _label_file(found, ids, self.options), role)
 
     def _note(self, found: Labelled, ids: int) -> None:
-        split = split_note(found.table, ids=ids, label=found.label, names=self.names, roles=self.roles)
+        split = split_note(found.table, ids=ids, label=found.label, names=self.lookup.named, roles=self.roles)
         self.findings.notes += filter(None, [found.note, split])
 
 
@@ -224,15 +240,25 @@ def _check_only_column(labels: LabelFile) -> None:
         )
 
 
+def _label_beside_ids(table: Table) -> str:
+    """Returns a column that is called as labels are if there is one of Ids, too, else ""."""
+    names = [name.lower() for name in table.header]
+    ids, labels = ([known for known in columns if known in names] for columns in (ID_COLUMNS, LABEL_COLUMNS))
+    return labels[0] if ids and labels else ""
+
+
 def _has_no_header(table: Table, names: NamedPhoto) -> bool:
     return any("." in cell and cell.lower() not in ID_COLUMNS and names(cell) for cell in table.header)
 
 
-def _role(table: Table, ids: int, names: NamedPhoto, roles: Roles) -> str:
+def _role(table: Table, ids: int, lookup: Lookup, roles: Roles) -> str:
     """Returns the role of a list: that of its name or its folder, else TEST if all of its photos have that."""
     if role := role_of_file(table.shown.rpartition("/")[2]) or roles.role(table.shown):
         return role
-    found = {roles.role(path) for row in table.rows if (path := names(row[ids]))}
+    cells = dict.fromkeys(row[ids] for row in table.rows)
+    found = {roles.role(path) for cell in cells if (path := lookup.named(cell))}
+    if not found:
+        found = {roles.role(entry.path) for entry in lookup.match(cells, table.shown)[0].values()}
     return TEST if found == {TEST} else ""
 
 

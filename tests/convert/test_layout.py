@@ -315,6 +315,37 @@ def test_of_two_columns_of_labels_that_differ_none_is_chosen(tmp_path):
     assert set(train.values()) == {"c0", "c1"}
 
 
+@pytest.mark.parametrize("name", ["annotations.csv", "metadata.csv", "labels.csv", "more/list.csv"])
+@pytest.mark.parametrize(
+    ("header", "written"),
+    [
+        ("path,label", "part{part}\\{n}.JPG"),
+        ("filepath,label", "/home/me/photos/part{part}/{n}.jpg"),
+        ("number,label,filepath", "D:\\photos\\part{part}\\{n}.png"),
+    ],
+)
+def test_a_list_of_any_name_counts_that_writes_its_ids_otherwise(tmp_path, name, header, written):
+    parts = [(n, 1 + n // 2) for n in range(4)]
+    rows = [(written.format(part=part, n=n), "ab"[n % 2]) for n, part in parts]
+    rows = [(number + 70, *reversed(row)) for number, row in enumerate(rows)] if "number" in header else rows
+    files = empty(*(f"part{part}/{n}.jpg" for n, part in parts)) | {name: table(header, rows)}
+    train, _, inventory = listed(tmp_path, files)
+    assert sorted(train.values()) == ["a", "a", "b", "b"]
+    assert any(note.startswith(f"4 Ids of {name} matched one photo only without regard") for note in inventory.notes)
+    (tmp_path / "given.csv").write_bytes(files.pop(name))
+    (tmp_path / "in" / name).unlink()
+    given = listed(tmp_path, files, labels=str(tmp_path / "given.csv"))[0]
+    assert given == train
+
+
+def test_a_list_that_names_other_photos_is_told(tmp_path):
+    other = {"other.csv": table("image,label", [(f"z{n}", "ab"[n % 2]) for n in range(4)])}
+    train, _, inventory = listed(tmp_path, classes("{name}/{n}.jpg") | other)
+    assert set(train.values()) == set(TWO)
+    said = "other.csv has the columns of a list of labels (such as label), but its Ids name no photo: it was left out."
+    assert said in inventory.notes
+
+
 def test_a_list_without_header_leaves_the_folders_their_labels(tmp_path):
     files = classes("train/{name}/{n}.jpg") | {"anno.csv": b"0.jpg,39,1\n1.jpg,40,1\n2.jpg,1,2\n3.jpg,2,2\n"}
     train, _, inventory = listed(tmp_path, files)
