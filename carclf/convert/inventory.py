@@ -136,16 +136,36 @@ def _why_none(tree: Tree, findings: Findings, tests: list[Photo]) -> str:
 
 def _external(tree: Tree, photos: list[Photo], options: ConvertOptions, findings: Findings) -> list[Photo]:
     findings.notes += tree.notes
-    entries = [entry for entry in tree.entries if is_photo(entry)]
+    entries = [entry for entry in tree.entries if is_photo(entry) and entry.path not in tree.records]
     extra = by_folder(entries, Roles(entry.path for entry in entries), split="extra", findings=findings)
-    foreign = sorted({p.category for p in extra} - {p.category for p in photos if p.split == "train"})
+    known = {photo.category for photo in photos if photo.split == "train"}
+    extra += _external_records(tree, known, findings)
+    foreign = sorted({photo.category for photo in extra} - known)
     if foreign:
         raise UserError(
-            f"--external={options.external} has class folders that the training photos lack ({named(foreign)}): rename "
-            "or remove them."
+            f"--external={options.external} has classes that the training photos lack ({named(foreign)}): rename or "
+            "remove them."
         )
     taken = {photo.id for photo in photos if photo.split == "train"}
     return [dataclasses.replace(p, id=f"external/{p.entry.path}") if p.id in taken else p for p in extra]
+
+
+def _external_records(tree: Tree, known: Collection[str], findings: Findings) -> list[Photo]:
+    """Returns the external photos in files of records, each with the label or the class name of its record."""
+    entries = [entry for entry in tree.entries if entry.path in tree.records]
+    unlabelled = [entry.path for entry in entries if not tree.records[entry.path].label]
+    times = Counter(tree.records[entry.path].id for entry in entries)
+    extra = []
+    for entry in entries:
+        record = tree.records[entry.path]
+        label, name = composed(record.label), composed(record.text or tree.class_names.get(record.label, ""))
+        if label:
+            photo_id = record.id if times[record.id] == 1 else entry.path
+            extra.append(Photo(photo_id, "extra", name if label not in known and name in known else label, entry))
+    if unlabelled:
+        count = counted(len(unlabelled), "external photo has", "external photos have")
+        findings.notes.append(f"{count} no label in the records, left out: {named(unlabelled)}.")
+    return extra
 
 
 def _with_refused(rejected: list[Rejection], trees: list[Tree], photos: list[Photo]) -> list[Rejection]:

@@ -562,7 +562,7 @@ def test_external_photos_are_trained_on_and_never_held_out(tmp_path):
 def test_external_photos_of_other_classes_are_refused(tmp_path):
     source = write_files(tmp_path / "cars", competition())
     external = write_files(tmp_path / "more", {"0/a.jpg": drawn(1), "truck/b.jpg": drawn(2)})
-    with pytest.raises(UserError, match=r"--external=.* has class folders that the training photos lack \(truck\)"):
+    with pytest.raises(UserError, match=r"--external=.* has classes that the training photos lack \(truck\)"):
         converted(source, tmp_path / "out", external=str(external))
 
 

@@ -62,6 +62,36 @@ def test_names_of_classes_and_words_as_labels(tmp_path):
     assert manifest.class_labels == ("rose", "tulip")
 
 
+@pytest.mark.parametrize("words", [False, True], ids=["labels", "names"])
+def test_external_records_have_the_classes_that_they_say(tmp_path, words):
+    own = {f"{NAMES[n % 2] if words else n % 2}/{n}.jpg": drawn(n) for n in range(6)}
+    texts = {"image/class/text": lambda n: NAMES[n % 2].encode()}
+    more = [
+        *photos(4, first=4, **texts),
+        *photos(1, first=8, id=lambda n: b"p4"),
+        *photos(1, first=9, **{"class": None}),
+    ]
+    write_files(tmp_path / "more", {"train/more.tfrec": tfrecord(more)})
+    manifest = made(tmp_path, own, external=str(tmp_path / "more"))
+    classes = {
+        photo: label
+        for photo, label, fold in zip(
+            *(manifest.read_ids("train")[c] for c in ("id", "class_name", "fold")), strict=True
+        )
+        if fold < 0
+    }
+    places = {"train/more/0/p4": 0, "p5": 1, "p6": 0, "p7": 1, "train/more/4/p4": 0}
+    assert classes == {photo: NAMES[kind] if words else str(kind) for photo, kind in places.items()}
+    (note,) = [note for note in manifest.source["notes"] if "external" in note]
+    assert note == "1 external photo has no label in the records, left out: train/more/5/p9."
+
+
+def test_external_records_of_other_classes_are_refused(tmp_path):
+    write_files(tmp_path / "more", {"more.tfrec": tfrecord(photos(2, first=4, **{"class": lambda n: n}))})
+    with pytest.raises(UserError, match=r"--external=.* has classes that the training photos lack \(4, 5\)"):
+        made(tmp_path, {f"{n % 2}/{n}.jpg": drawn(n) for n in range(6)}, external=str(tmp_path / "more"))
+
+
 @pytest.mark.parametrize(
     ("train", "val", "test"),
     [
