@@ -86,7 +86,8 @@ class _Reading:
             name = self._name_of_folders()
         used = {photo.entry.path for photo in (*train, *tests)}
         left = [entry.path for entry in self.entries if entry.path not in used]
-        self.findings.notes += left_out(left, self.roles, self.lists, splits=self._splits)
+        unlabelled = [path for path, photo in self.tree.records.items() if not photo.label]
+        self.findings.notes += left_out(left, self.roles, self.lists, splits=self._splits, unlabelled=unlabelled)
         self._check_classes(train)
         return Layout(name, [*train, *tests], self.lists)
 
@@ -196,6 +197,8 @@ class _Reading:
         return train, self._tests(train)
 
     def _by_folder(self) -> tuple[list[Photo], list[Photo]]:
+        if records := [entry for entry in self.entries if entry.path in self.tree.records]:
+            raise refusals.unlabelled_records(records, self.lists)  # the folders above them only number them
         apart = self._apart()
         entries = [entry for entry in self._candidates if entry.path not in apart]
         if pattern := self._usual_pattern(entries):

@@ -1,6 +1,6 @@
 """Says which photos of an input are left out, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from carclf.convert.labels import named
 from carclf.convert.lists import Lists
@@ -8,7 +8,9 @@ from carclf.convert.roles import ANNOTATION, TEST, Roles
 from carclf.wording import counted
 
 
-def left_out(paths: Sequence[str], roles: Roles, lists: Lists, *, splits: bool) -> list[str]:
+def left_out(
+    paths: Sequence[str], roles: Roles, lists: Lists, *, splits: bool, unlabelled: Collection[str] = ()
+) -> list[str]:
     """Returns a sentence for each reason why photos are left out.
 
     Args:
@@ -16,11 +18,21 @@ def left_out(paths: Sequence[str], roles: Roles, lists: Lists, *, splits: bool) 
       roles: of all photos.
       lists: of the input.
       splits: whether a folder is known to hold the training photos.
+      unlabelled: photos in files of records that give them no label.
     """
+    apart = set() if lists.labels else set(unlabelled)  # a list would give the labels
     by_role: dict[str, list[str]] = {}
+    without_label = []
     for path in paths:
-        by_role.setdefault(roles.role(path), []).append(path)
+        role = roles.role(path)
+        if path in apart and role not in (TEST, ANNOTATION):
+            without_label.append(path)
+        else:
+            by_role.setdefault(role, []).append(path)
     notes = []
+    if without_label:
+        count = counted(len(without_label), "photo has", "photos have")
+        notes.append(f"{count} no label in the records, left out: {named(without_label)}.")
     if left := by_role.pop(ANNOTATION, []):
         notes.append(f"{counted(len(left), 'photo')} in folders of annotations, left out: {named(left)}.")
     if (left := by_role.pop(TEST, [])) and lists.tests:

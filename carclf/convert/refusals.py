@@ -93,6 +93,19 @@ def flat_training(entries: Sequence[Entry], lists: Lists, *, beside: Sequence[st
     )
 
 
+def unlabelled_records(entries: Sequence[Entry], lists: Lists) -> UserError:
+    """Returns the error about photos in files of records, of which none has a label.
+
+    Args:
+      entries: the photos.
+      lists: of the input.
+    """
+    instead = "give --labels=CSV, or --label_pattern=REGEX if the paths of the photos hold the classes"
+    if lists.unlabelled:
+        instead = advice(entries, lists, folder="")
+    return UserError(f"The records give none of their photos a label (such as {entries[0].path}): {instead}.")
+
+
 def wrong_names(
     classes: Mapping[str, str], wrong: Mapping[str, str], lists: Lists, entries: Sequence[Entry]
 ) -> UserError:

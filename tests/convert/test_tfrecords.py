@@ -73,12 +73,9 @@ def test_external_records_have_the_classes_that_they_say(tmp_path, words):
     ]
     write_files(tmp_path / "more", {"train/more.tfrec": tfrecord(more)})
     manifest = made(tmp_path, own, external=str(tmp_path / "more"))
+    ids = manifest.read_ids("train")
     classes = {
-        photo: label
-        for photo, label, fold in zip(
-            *(manifest.read_ids("train")[c] for c in ("id", "class_name", "fold")), strict=True
-        )
-        if fold < 0
+        photo: label for photo, label, fold in zip(ids["id"], ids["class_name"], ids["fold"], strict=True) if fold < 0
     }
     places = {"train/more/0/p4": 0, "p5": 1, "p6": 0, "p7": 1, "train/more/4/p4": 0}
     assert classes == {photo: NAMES[kind] if words else str(kind) for photo, kind in places.items()}
@@ -184,7 +181,7 @@ def damaged(at):
         (tfrecord(photos())[:-300], r"damaged or cut off at record 6"),
         (gzip.compress(tfrecord(photos()))[:-300], r"train\.tfrec is damaged or cut off .*: download it again"),
         (b"<html>" * 10, r"train\.tfrec is no TFRecord file"),
-        (frame(b"\xff" * 30), r"train\.tfrec holds records that are no tf\.train\.Example"),
+        (frame(b"\xff" * 30), r"train\.tfrec holds records that are not tf\.train\.Example messages"),
         (
             tfrecord(photos(image=lambda n: bytes(100))),
             r"holds a record without a photo \(its features: class, id, image\)",
@@ -195,6 +192,30 @@ def damaged(at):
 def test_a_damaged_file_is_one_sentence(tmp_path, content, said):
     with pytest.raises(UserError, match=said):
         made(tmp_path, {"train.tfrec": content})
+
+
+@pytest.mark.parametrize(
+    ("files", "path"),
+    [
+        ({"train.tfrec": photos(6)[:4] + photos(2, first=4, **{"class": None})}, "train/train/4/p4"),
+        ({"train.tfrec": photos(4), "val.tfrec": photos(2, first=4, **{"class": None})}, "validation/val/0/p4"),
+    ],
+)
+def test_training_photos_without_a_label_are_told(tmp_path, files, path):
+    manifest = made(tmp_path, {name: tfrecord(records) for name, records in files.items()})
+    assert ids_of(manifest) == {f"p{n}": str(n % 2) for n in range(4)}
+    (note,) = [note for note in manifest.source["notes"] if "label" in note]
+    assert note.startswith(f"2 photos have no label in the records, left out: {path}, ")
+
+
+def test_records_without_any_label_are_refused_and_get_theirs_as_advised(tmp_path):
+    files = {name: tfrecord(photos(3, first=n, **{"class": None})) for name, n in (("a.tfrec", 0), ("b.tfrec", 3))}
+    said = r"The records give none of their photos a label \(such as a/0/p0\): give --labels=CSV, or --label_pattern"
+    with pytest.raises(UserError, match=said):
+        made(tmp_path, files)
+    assert set(ids_of(made(tmp_path / "named", files, label_pattern="^([ab])/")).values()) == {"a", "b"}
+    (tmp_path / "list.csv").write_bytes(csv_of(LABELLED.items()))
+    assert ids_of(made(tmp_path / "listed", files, labels=str(tmp_path / "list.csv"))) == LABELLED
 
 
 @settings(max_examples=100, deadline=None)

@@ -26,6 +26,8 @@ FOLLOWED = {
     "convert/existing.py: … holds a data set of other":
         CONVERTED + "test_other_options_are_refused_unless_told_to_overwrite",
     "convert/existing.py: … holds a damaged data set": OVERWRITTEN,
+    "convert/refusals.py: The records":
+        "tests/convert/test_tfrecords.py::test_records_without_any_label_are_refused_and_get_theirs_as_advised",
     "convert/shards.py: … changed while": CONVERTED + "test_a_photo_that_changes_meanwhile_is_named",
     "convert/shards.py: … could not be written": KILLED + "test_a_disk_that_fills_up_is_one_sentence_and_no_data_set",
     "convert/verify.py: ": OVERWRITTEN,
