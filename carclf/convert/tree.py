@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from carclf import storage
 from carclf.convert.archives import file_source, open_files
@@ -120,20 +120,37 @@ def _listed_file(tree: Tree, path: str, *, number: int, spool: str, zip_encoding
 
 
 def _add(tree: Tree, listed: Sequence[Entry], *, spool: str, zip_encoding: str) -> None:
-    """Adds the files of the outer source to the tree, and those of archives at its root in their places."""
+    """Adds the files of the outer source to the tree, and those of archives in it in their places.
+
+    An archive in a folder is opened if no photo lies in a folder, or if folders with photos lie beside it.
+    """
+    photos = [entry.path for entry in listed if is_photo(entry)]
+    packed = not any("/" in path for path in photos)
+    directly = {path.rpartition("/")[0] for path in photos}
     folders = {entry.path.split("/")[0] for entry in listed if "/" in entry.path}
     present = {entry.path for entry in listed}
-    deep = not any(is_photo(entry) for entry in listed)  # archives in folders are opened if they hold all photos
     for entry in listed:
-        stem = _stem(entry.path)
-        if not is_archive(entry.name) or ("/" in entry.path and not deep):
+        stem, folder = _stem(entry.path), entry.path.rpartition("/")[0]
+        if not is_archive(entry.name):
             tree.entries.append(entry)
         elif stem in present:
             tree.notes.append(f"{entry.path} was ignored: {stem} is the unpacked copy next to it.")
-        elif (copies := _stands_for(stem, folders)) and _photos_under(listed, copies):
+        elif (copies := _stands_for(stem, _beside(directly, folder) if folder else folders)) and _photos_under(
+            photos, copies
+        ):
             tree.notes.append(f"{entry.path} was ignored: {min(copies)}/ is the unpacked copy next to it.")
-        else:
+        elif not folder or packed:
             _expand(tree, entry, spool=spool, zip_encoding=zip_encoding)
+        elif folder not in directly and _beside(directly, folder):
+            _expand(tree, entry, spool=spool, zip_encoding=zip_encoding, present=present)
+        else:
+            tree.notes.append(f"{entry.path} was not opened: unpack it if its photos belong to the input.")
+
+
+def _beside(folders: Collection[str], folder: str) -> set[str]:
+    """Returns the folders directly in `folder` that lie above or are one of `folders`."""
+    inside = f"{folder}/"
+    return {inside + path.removeprefix(inside).split("/")[0] for path in folders if path.startswith(inside)}
 
 
 def is_photo(entry: Entry) -> bool:
@@ -169,26 +186,46 @@ def _stem(path: str) -> str:
 
 
 def _stands_for(stem: str, folders: set[str]) -> set[str]:
-    """Returns those of `folders` that, by name, hold the same files as the archive."""
-    role = role_of(stem)
-    return {name for name in folders if name.lower() == stem.lower() or (role == TEST and role_of(name) == TEST)}
+    """Returns those of `folders`, all in the folder of the archive, that by name hold the same files."""
+    role = role_of(stem.rpartition("/")[2])
+    return {
+        folder
+        for folder in folders
+        if folder.lower() == stem.lower() or (role == TEST and role_of(folder.rpartition("/")[2]) == TEST)
+    }
 
 
-def _photos_under(entries: Iterable[Entry], folders: set[str]) -> bool:
-    return any(entry.path.split("/")[0] in folders and is_photo(entry) for entry in entries)
+def _photos_under(photos: Iterable[str], folders: set[str]) -> bool:
+    return any(path.startswith(tuple(f"{folder}/" for folder in folders)) for path in photos)
 
 
-def _expand(tree: Tree, entry: Entry, *, spool: str, zip_encoding: str) -> None:
-    """Adds the files of a nested archive in its place: under its name, unless it contains train/ or test/ itself."""
+def _expand(tree: Tree, entry: Entry, *, spool: str, zip_encoding: str, present: Collection[str] = ()) -> None:
+    """Adds the files of a nested archive in its place: under its name, unless it contains train/ or test/ itself.
+
+    Args:
+      tree: added to.
+      entry: the archive.
+      spool: as for `open_tree`.
+      zip_encoding: as for `open_tree`.
+      present: if folders with photos lie beside the archive: all paths, to notice that it holds the same files.
+    """
     number = tree.next_source
     nested = file_source(tree.sources[0], entry.name, shown=entry.path, spool=spool)
     source, inner = open_files(nested, number=number, spool=spool, zip_encoding=zip_encoding, notes=tree.notes)
     inner = _readable(tree, inner, shown=lambda path: f"{entry.path}/{path}")
+    stem, folder = _stem(entry.path), f"{entry.path.rpartition('/')[0]}/"
+    name = stem.rpartition("/")[2]
+    photos = [e.path for e in inner if is_photo(e)]
+    if photos and present and all(folder + path in present for path in photos):
+        tree.notes.append(f"{entry.path} was ignored: its photos lie unpacked next to it.")
+        return
     tops = {e.path.split("/")[0] for e in inner if "/" in e.path}
-    flat = any("/" not in e.path for e in inner if is_photo(e))
-    stem = _stem(entry.path)
-    alone = len(inner) == 1 and inner[0].path.rpartition("/")[2] == stem  # train.csv.zip
-    prefix = "" if alone or (not flat and tops and all(map(role_of, tops))) else f"{stem}/"
+    flat = any("/" not in path for path in photos)
+    alone = len(inner) == 1 and inner[0].path.rpartition("/")[2] == name  # train.csv.zip
+    within = not flat and bool(tops) and all(map(role_of, tops))
+    prefix = "" if within else f"{stem}/"
+    if present and (within or (not flat and tops == {name})):  # car.zip with car/ in it
+        prefix = folder
     tree.sources.append(source)
     tree.entries += [dataclasses.replace(e, path=stem if alone else prefix + e.path) for e in inner]
     if not alone:

@@ -513,6 +513,40 @@ def test_archives_in_a_folder_that_holds_no_photo_are_opened(tmp_path):
     assert (manifest.class_names, manifest.photos("train"), manifest.photos("test")) == (("0", "1"), 4, 1)
 
 
+CLASS = {"e": {f"{n}.jpg": b"" for n in (4, 5)}}
+PACKED = {
+    "flat": ({"train/e.zip": zipped(CLASS["e"])}, []),
+    "with its folder": ({"train/e.zip": zipped({f"e/{name}": b"" for name in CLASS["e"]})}, []),
+    "and a copy of a folder": (
+        {"train/e.zip": zipped(CLASS["e"]), "train/c.zip": zipped({"0.jpg": b""})},
+        ["train/c.zip was ignored: train/c/ is the unpacked copy next to it."],
+    ),
+    "and a copy of all": (
+        {"train/e.zip": zipped(CLASS["e"]), "train/all.zip": zipped({"c/0.jpg": b"", "d/2.jpg": b""})},
+        ["train/all.zip was ignored: its photos lie unpacked next to it."],
+    ),
+    "and one beside single photos": (
+        {"train/e.zip": zipped(CLASS["e"]), "train/c/more.zip": zipped({"7.jpg": b""})},
+        ["train/c/more.zip was not opened: unpack it if its photos belong to the input."],
+    ),
+}
+
+
+@pytest.mark.parametrize(("archives", "notes"), PACKED.values(), ids=PACKED)
+def test_a_class_in_an_archive_beside_those_in_folders_is_read(tmp_path, archives, notes):
+    files = empty("train/c/0.jpg", "train/c/1.jpg", "train/d/2.jpg", "train/d/3.jpg")
+    train, _, inventory = listed(tmp_path, files | archives)
+    assert train == {"0.jpg": "c", "1.jpg": "c", "2.jpg": "d", "3.jpg": "d", "4.jpg": "e", "5.jpg": "e"}
+    assert [note for note in inventory.notes if ".zip" in note] == notes
+
+
+@pytest.mark.parametrize("stray", ["logo.png", "INSTALL"])
+def test_a_stray_file_at_the_root_keeps_no_archive_closed(tmp_path, stray):
+    archives = {f"train/{name}.zip": zipped({f"{name}{n}.jpg": b"" for n in range(2)}) for name in "ab"}
+    train, _, _ = listed(tmp_path, archives | empty(stray))
+    assert train == {"a0.jpg": "a", "a1.jpg": "a", "b0.jpg": "b", "b1.jpg": "b"}
+
+
 def test_class_folders_that_are_sizes_stay_classes(tmp_path):
     train, _, _ = listed(tmp_path, {f"{size}/{n}.jpg": b"" for size in ("100x100", "200x200") for n in range(2)})
     assert sorted(train.values()) == ["100x100"] * 2 + ["200x200"] * 2
