@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from carclf.convert.archives import file_source
-from carclf.convert.file_kinds import is_parquet, is_photo_name, is_record_file
+from carclf.convert.file_kinds import is_parquet, is_photo_name, is_record_file, stem_of_records
 from carclf.convert.labels import named
 from carclf.convert.roles import role_of, role_of_file
 from carclf.convert.sources import Entry, name_problem
@@ -76,7 +76,7 @@ def _photos_of(tree: "Tree", file: Entry, *, spool: str) -> Iterator[Entry]:
 
     source = file_source(tree.source_of(file), file.name, shown=file.path, spool=spool)
     read = parquet.photos_in if is_parquet(file.name) else tfrecords.photos_in
-    source, found, names = read(source, stem=_stem(file.path), spool=spool)
+    source, found, names = read(source, stem=stem_of_records(PurePosixPath(file.path).name), spool=spool)
     tree.class_names.update(names)
     number, ranges = tree.next_source, {}
     folder = _folder(file.path)
@@ -94,11 +94,7 @@ def _folder(path: str) -> str:
     folder, _, name = path.rpartition("/")
     known = any(map(role_of, folder.split("/")))
     role = "" if known else role_of_file(name)
-    return "/".join(part for part in (folder, role, _stem(path)) if part)
-
-
-def _stem(path: str) -> str:
-    return PurePosixPath(path).name.partition(".")[0]
+    return "/".join(part for part in (folder, role, stem_of_records(name)) if part)
 
 
 def _class_names(photos: Iterable[RecordPhoto]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a file is according to its name: an archive, a file of records, or one that is not read, and what to do then."""
 
+import re
 from pathlib import PurePosixPath
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
@@ -8,7 +9,7 @@ TEXTS = frozenset(
     ["readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile", "dockerfile"]
 )
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-RECORDS = (".tfrec", ".tfrecord", ".tfrecords")
+RECORDS = re.compile(r"\.tfrec(ord)?s?(?P<shard>-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)  # as TFDS numbers shards, too
 PARQUET = ".parquet"
 _UNPACK = "unpack it and give the folder"
 UNREAD = {  # ending → what to do with such a file
@@ -34,12 +35,19 @@ def is_archive(name: str) -> bool:
 
 def is_record_file(name: str) -> bool:
     """Returns whether a file's name is that of a TFRecord file, packed or not."""
-    return name.lower().removesuffix(".gz").endswith(RECORDS)
+    return bool(RECORDS.search(name))
 
 
 def is_parquet(name: str) -> bool:
     """Returns whether a file's name is that of a Parquet file."""
     return name.lower().endswith(PARQUET)
+
+
+def stem_of_records(name: str) -> str:
+    """Returns the name of a TFRecord or Parquet file without its ending, but with its shard, and without dots."""
+    found = RECORDS.search(name)
+    stem = name[: found.start()] + (found["shard"] or "") if found else name[: -len(PARQUET)]
+    return stem.replace(".", "-")  # what follows a dot would be the extension of an Id
 
 
 def holds_files(name: str) -> bool:

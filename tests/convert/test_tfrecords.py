@@ -96,6 +96,7 @@ def test_external_records_of_other_classes_are_refused(tmp_path):
         ("train.tfrecord", "validation.tfrecord", "test.tfrecord"),
         ("ld_train00-6.tfrec", "ld_val00-2.tfrec", "ld_test00-2.tfrec"),
         ("x-train-00000-of-00001.tfrecords", "x-valid-0.tfrecords", "x-test-0.tfrecords"),
+        ("x-train.tfrecord-00000-of-00001", "x-validation.TFRecord-00000-of-00001", "x-test.tfrecord-00000-of-00001"),
     ],
 )
 def test_splits_are_those_of_folders_or_files(tmp_path, train, val, test):
@@ -111,6 +112,23 @@ def test_records_without_labels_or_ids(tmp_path):
     manifest = made(tmp_path, files)
     assert ids_of(manifest) == {f"a-{n}": str(n % 2) for n in range(6)}
     assert sorted(ids_of(manifest, "test")) == ["p6", "p7", "p8"]
+
+
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        (["x.tfrecord-00000-of-00002", "x.tfrecord-00001-of-00002"], ["x-00000-of-00002", "x-00001-of-00002"]),
+        (["x.0.tfrecord", "x.1.tfrecord"], ["x-0", "x-1"]),
+        (["x.v2.tfrec.gz", "y.tfrecords-0-of-1.gz"], ["x-v2", "y-0-of-1"]),
+    ],
+)
+def test_photos_of_numbered_files_have_ids_of_their_own(tmp_path, names, stems):
+    pack = {True: gzip.compress, False: bytes}
+    raw = {name: tfrecord(photos(3, first=3 * n, id=None)) for n, name in enumerate(names)}
+    manifest = made(tmp_path, {name: pack[name.endswith(".gz")](content) for name, content in raw.items()})
+    assert ids_of(manifest) == {
+        f"{stem}-{n}": str((n + first) % 2) for stem, first in zip(stems, (0, 3), strict=True) for n in range(3)
+    }
 
 
 def test_ids_that_repeat_are_replaced_by_places(tmp_path):
