@@ -11,7 +11,7 @@ from carclf.convert.embedded import Embedded, RecordPhoto
 from carclf.convert.photo_bytes import is_photo_start
 from carclf.convert.sources import Source, open_window
 from carclf.convert.tfrecords import ID_FEATURES, LABEL_FEATURES, PHOTO_FEATURES
-from carclf.convert.zips import check_room
+from carclf.convert.zips import MAX_RATIO, RATIO_FREE_BYTES, check_room
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.files import replacing
@@ -28,7 +28,7 @@ def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Em
       spool: a folder for the file of the photos.
 
     Raises:
-      UserError: pyarrow is missing, the file is damaged, or no column holds photos.
+      UserError: pyarrow is missing, the file is damaged, its content is absurdly large, or no column holds photos.
     """
     try:
         import pyarrow
@@ -43,7 +43,10 @@ def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Em
             size = table.metadata.serialized_size + file.seek(0, os.SEEK_END)
             check_room(spool, size, shown=source.shown)
             path = os.path.join(spool, f"{hashlib.sha256(source.shown.encode()).hexdigest()[:24]}.photos")
-            found = _write_photos(table, path, stem=stem, shown=source.shown)
+            groups = range(table.metadata.num_row_groups)
+            unpacked_bytes = sum(table.metadata.row_group(group).total_byte_size for group in groups)
+            _check_ratio(unpacked_bytes, packed_bytes=size, shown=source.shown)
+            found = _write_photos(table, path, stem=stem, packed_bytes=size, shown=source.shown)
             names = _class_names(table.schema_arrow.metadata or {})
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -52,7 +55,20 @@ def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Em
     return Source(path, source.shown, True), found, names
 
 
-def _write_photos(table: Any, path: str, *, stem: str, shown: str) -> list[Embedded]:
+def _check_ratio(unpacked_bytes: int, *, packed_bytes: int, shown: str) -> None:
+    """Checks that a file does not unpack to an absurd size.
+
+    Raises:
+      UserError: it does.
+    """
+    if unpacked_bytes > RATIO_FREE_BYTES and unpacked_bytes > MAX_RATIO * packed_bytes:
+        raise UserError(
+            f"{shown} is compressed more than {MAX_RATIO}:1 and is not unpacked here: write its photos as files if you "
+            "trust it, and give their folder."
+        )
+
+
+def _write_photos(table: Any, path: str, *, stem: str, packed_bytes: int, shown: str) -> list[Embedded]:
     found: list[Embedded] = []
     start = 0
     with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
@@ -62,6 +78,7 @@ def _write_photos(table: Any, path: str, *, stem: str, shown: str) -> list[Embed
             label = _first(row, LABEL_FEATURES)
             found.append(Embedded(RecordPhoto(row_id, "" if label.startswith("-") else label), start, len(content)))
             start += file.write(content)
+            _check_ratio(start, packed_bytes=packed_bytes, shown=shown)
     return found
 
 

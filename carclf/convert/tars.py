@@ -8,7 +8,6 @@ import hashlib
 import lzma
 import os
 import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import IO, cast
 
 from carclf.convert.file_kinds import holds_files
 from carclf.convert.sources import CLUTTER, Entry, Source, clutter_folder, name_problem, open_window, size_problem
-from carclf.convert.zips import MAX_RATIO, RATIO_FREE_BYTES, check_room, normal_path
+from carclf.convert.zips import CHUNK_BYTES, MAX_RATIO, RATIO_FREE_BYTES, check_room, chunks_of, normal_path
 from carclf.errors import UserError
 from carclf.files import replacing
 
@@ -25,7 +24,6 @@ PACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {  # first bytes → wh
     b"BZh": lambda file: cast(IO[bytes], bz2.open(file)),  # noqa: SIM115 - the caller reads it
     b"\xfd7zXZ\0": lambda file: cast(IO[bytes], lzma.open(file)),  # noqa: SIM115 - the caller reads it
 }
-CHUNK_BYTES = 2**20
 HEAD_BYTES = 512
 _AT_MAGIC = 257  # Source: POSIX.1-1988, the ustar header
 
@@ -65,24 +63,17 @@ def unpacked(source: Source, *, spool: str) -> Source:
 def _unpack(content: IO[bytes], path: str, *, packed_bytes: int, shown: str) -> None:
     check_room(os.path.dirname(path), packed_bytes, shown=shown)
     written = 0
-    try:
-        with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
-            while chunk := content.read(CHUNK_BYTES):
-                written += len(chunk)
-                if written > RATIO_FREE_BYTES and written > MAX_RATIO * packed_bytes:
-                    raise UserError(
-                        f"{shown} is compressed more than {MAX_RATIO}:1 and is not unpacked here: unpack it if you "
-                        "trust it, and give the folder."
-                    )
-                if written % (64 * CHUNK_BYTES) == 0:
-                    check_room(os.path.dirname(path), 64 * CHUNK_BYTES, shown=shown)
-                file.write(chunk)
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        raise UserError(f"{shown} is damaged or cut off ({error}): download it again.") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise UserError(f"{shown} is damaged ({error}): download it again.") from None
+    with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
+        for chunk in chunks_of(content, shown=shown):
+            written += len(chunk)
+            if written > RATIO_FREE_BYTES and written > MAX_RATIO * packed_bytes:
+                raise UserError(
+                    f"{shown} is compressed more than {MAX_RATIO}:1 and is not unpacked here: unpack it if you trust "
+                    "it, and give the folder."
+                )
+            if written % (64 * CHUNK_BYTES) == 0:
+                check_room(os.path.dirname(path), 64 * CHUNK_BYTES, shown=shown)
+            file.write(chunk)
 
 
 def tar_source(source: Source, *, number: int) -> tuple[Source, list[Entry]]:

@@ -1,5 +1,6 @@
 """The members of zips: hostile ones are refused by name, and zips inside zips are read in place."""
 
+import lzma
 import os
 import shutil
 import stat
@@ -7,7 +8,9 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from carclf.convert.file_kinds import holds_files
 from carclf.convert.sources import CLUTTER, Entry, Source, clutter_folder, name_problem, size_problem
@@ -18,6 +21,7 @@ MAX_RATIO = 200  # deflate reaches about 1,000; photos are already compressed an
 RATIO_FREE_BYTES = 2**20  # small members may have any ratio: that of a flat PNG or BMP is high
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python unpacks
 OTHER_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 97: "WavPack", 98: "PPMd", 99: "AES encryption"}
+CHUNK_BYTES = 2**20
 SPARE_BYTES = 2**26  # left free when an archive is unpacked
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
@@ -92,10 +96,25 @@ def member_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: 
                 archive.open(info) as member,
                 open(temporary, "wb") as file,
             ):
-                shutil.copyfileobj(member, file, 2**20)
-        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError) as error:
+                file.writelines(chunks_of(member, shown=shown))
+        except (zipfile.BadZipFile, struct.error, NotImplementedError) as error:
             raise UserError(f"{shown} is damaged ({error}): download it again.") from None
     return Source(path, shown, True)
+
+
+def chunks_of(packed: IO[bytes], *, shown: str) -> Iterator[bytes]:
+    """Yields what a packed file unpacks to.
+
+    Raises:
+      UserError: it is damaged or cut off.
+    """
+    try:
+        while chunk := packed.read(CHUNK_BYTES):
+            yield chunk
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(f"{shown} is damaged or cut off ({error}): download it again.") from None
 
 
 def check_room(spool: str, size: int, *, shown: str) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 from carclf.errors import UserError
 
 DELIMITERS = ",;\t"
+MAX_BYTES = 2**30  # of a table that is unpacked
+MAX_RATIO = 200
+RATIO_FREE_BYTES = 2**26  # the same answer in every cell is compressed well
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +100,24 @@ def _unzipped(content: bytes, shown: str, advice: str) -> bytes:
         return content
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-            if len(names) != 1:
-                raise UserError(f"{shown} holds {len(names)} files instead of one CSV: {advice}.")
-            return archive.read(names[0])
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+            files = [info for info in archive.infolist() if not _is_no_file(info.filename)]
+            if len(files) != 1:
+                raise UserError(f"{shown} holds {len(files)} files instead of one CSV: {advice}.")
+            size = files[0].file_size
+            if size > MAX_BYTES or (size > RATIO_FREE_BYTES and size > MAX_RATIO * len(content)):
+                raise UserError(
+                    f"{shown} unpacks to {size / 1e6:,.0f} MB, more than such a list holds: unpack it if you trust it, "
+                    "and give the CSV."
+                )
+            return archive.read(files[0])
+    except UserError:
+        raise
+    except Exception as error:  # zlib and lzma have errors of their own
         raise UserError(f"{shown} cannot be unpacked ({error}): {advice}.") from None
+
+
+def _is_no_file(name: str) -> bool:
+    return name.endswith("/") or name.startswith("__MACOSX/")
 
 
 def _text(content: bytes, shown: str, advice: str) -> str:

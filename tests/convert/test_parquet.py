@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from carclf.convert import parquet as parquet_files
 from carclf.errors import UserError
 from tests.convert.inputs import converted, drawn, ids_of, write_files
 
@@ -54,6 +55,14 @@ def test_a_file_without_photos_is_one_sentence(tmp_path, content):
         raw, said = raw[:-9], r"train\.parquet cannot be read as Parquet"
     with pytest.raises(UserError, match=said):
         converted(write_files(tmp_path / "in", {"train.parquet": raw}), tmp_path / "out")
+
+
+@needs_pyarrow
+def test_a_file_that_unpacks_to_an_absurd_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_files, "RATIO_FREE_BYTES", 0)
+    monkeypatch.setattr(parquet_files, "MAX_RATIO", 0.1)
+    with pytest.raises(UserError, match=r"train\.parquet is compressed more than 0\.1:1 and is not unpacked here"):
+        converted(write_files(tmp_path / "in", {"train.parquet": parquet(range(3))}), tmp_path / "out")
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):

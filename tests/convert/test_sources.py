@@ -1,13 +1,16 @@
 """Archives are streamed, not extracted: hostile members are refused by name, and nothing leaves the output."""
 
+import bz2
 import contextlib
 import io
+import lzma
 import os
 import stat
 import struct
 import tarfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +22,8 @@ from carclf.convert import sources
 from carclf.convert.inventory import take_inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.sources import MAX_PHOTO_BYTES, Reader, Source, name_problem, open_archive
-from carclf.convert.tars import tar_source
-from carclf.convert.zips import archive_entries
+from carclf.convert.tars import tar_source, unpacked
+from carclf.convert.zips import archive_entries, member_source
 from carclf.errors import UserError
 from tests.convert.inputs import (
     class_folders,
@@ -259,6 +262,30 @@ def test_a_list_may_be_longer_than_a_photo(tmp_path, monkeypatch):
             reader.read(0, "long.csv")
         with pytest.raises(OSError, match=r"^larger than 0 MB$"):
             reader.read(0, "1.jpg")
+
+
+@pytest.mark.parametrize(
+    "error", [lzma.LZMAError("corrupt"), zlib.error("invalid"), OSError("invalid data"), EOFError("ended")], ids=repr
+)
+def test_whatever_says_that_an_archive_inside_is_damaged_it_is_one_sentence(tmp_path, monkeypatch, error):
+    inner = zipped(GOOD)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train.zip", inner)
+    (tmp_path / "in.tar.bz2").write_bytes(bz2.compress(b"content"))
+
+    def read(file, size=-1):
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
+    monkeypatch.setattr(bz2.BZ2File, "read", read)
+    outer, spool = Source(str(tmp_path / "in.zip"), "in.zip", True), str(tmp_path / "spool")
+    with (
+        open_archive(outer) as archive,
+        pytest.raises(UserError, match=rf"^in\.zip/train\.zip is damaged or cut off \({error}\): download it again\.$"),
+    ):
+        member_source(outer, archive, "train.zip", spool=spool)
+    with pytest.raises(UserError, match=rf"^in\.tar\.bz2 is damaged or cut off \({error}\): download it again\.$"):
+        unpacked(Source(str(tmp_path / "in.tar.bz2"), "in.tar.bz2", True), spool=spool)
 
 
 def test_what_is_no_zip_is_one_sentence(tmp_path):

@@ -53,6 +53,8 @@ FOLLOWED = {
         "tests/test_explore.py::test_a_recipe_is_drawn_into_a_folder_that_is_made",
     "flags.py: --…=… is not possible: ….":
         "tests/followed/test_options.py::test_the_values_that_an_error_names_are_taken",
+    "forms/sample_file.py: … unpacks to":
+        "tests/forms/test_sample_file.py::test_a_zip_that_unpacks_to_an_absurd_size_is_unpacked_by_the_user",
     "inference/metrics.py: ": AFRESH,
     "inference/pseudo_labels.py: No pseudo-labels":
         "tests/test_pseudo_labels.py::test_what_the_runs_dispute_is_left_out",
@@ -206,7 +208,8 @@ OUTSIDE = {
     "other photos": ("serving/app.py: ", "report/augmentation.py: ", "report/photo_table.py: "),
     "the name of a photo": ("convert/inventory.py: The Id",),
     "unpacking an archive with another program": (
-        "convert/sources.py: … is …, not a zip", "convert/tars.py: … is compressed",
+        "convert/parquet.py: … is compressed", "convert/sources.py: … is …, not a zip",
+        "convert/tars.py: … is compressed",
     ),
     "the rights to a file": (
         "convert/sources.py: … cannot be read (…): make", "convert/tree.py: … cannot be read",

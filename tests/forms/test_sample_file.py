@@ -1,12 +1,14 @@
 import io
+import lzma
 import zipfile
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carclf.errors import UserError
-from carclf.forms import read_sample, read_sample_file
+from carclf.forms import read_sample, read_sample_file, sample_file
 from carclf.forms.sample_file import Sample
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\0,;\t"\ufeff'), min_size=1)
@@ -44,6 +46,31 @@ def test_the_id_column_may_be_named():
 def test_a_zip_of_one_csv_is_that_csv(tmp_path):
     (tmp_path / "s.csv.zip").write_bytes(zipped(**{"s.csv": "Id\na\n", "__MACOSX/._s.csv": "x"}))
     assert read_sample_file(tmp_path / "s.csv.zip", what="sample", advice="give one").ids == ("a",)
+
+
+def test_a_zip_that_unpacks_to_an_absurd_size_is_unpacked_by_the_user(monkeypatch):
+    content = b"Id,Kind\n" + b"".join(b"%d,0\n" % number for number in range(99))
+    packed = zipped(**{"s.csv": content})
+    for name, value in (("MAX_BYTES", 400), ("RATIO_FREE_BYTES", 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(sample_file, name, value)
+            patch.setattr(sample_file, "MAX_RATIO", 0.5)
+            with pytest.raises(UserError, match=r"^s\.zip unpacks to 0 MB, more than such a list holds: unpack it"):
+                read_sample(packed, shown="s.zip")
+            assert len(read_sample(content, shown="s.csv").ids) == 99  # as advised
+    assert len(read_sample(packed, shown="s.zip").ids) == 99
+
+
+@pytest.mark.parametrize("error", [zlib.error("invalid block"), lzma.LZMAError("corrupt"), EOFError(), OSError("bz2")])
+def test_whatever_says_that_a_zip_is_damaged_it_is_one_sentence(monkeypatch, error):
+    packed = zipped(**{"s.csv": "Id\na\n"})
+
+    def read(archive, name):
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", read)
+    with pytest.raises(UserError, match=r"^s\.zip cannot be unpacked \(.*\): give another\.$"):
+        read_sample(packed, shown="s.zip", advice="give another")
 
 
 @pytest.mark.parametrize(
