@@ -31,7 +31,7 @@ def read_text(path: Path, *, what: str) -> str:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise UserError(f"The {what} {path} cannot be read ({reason}): give the path of a text file.") from None
-    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    encoding = encoding_of(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -42,3 +42,8 @@ def read_text(path: Path, *, what: str) -> str:
     if "\0" in text:
         raise UserError(f"The {what} {path} is not text (it holds a NUL byte): save it as UTF-8 text.")
     return text
+
+
+def encoding_of(content: bytes) -> str:
+    """Returns the encoding of a text according to its byte order mark, UTF-8 without one."""
+    return next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")

@@ -100,7 +100,7 @@ GROUND = {
     "advice": {"command", "device", "extras"},
     "stage_lists": {"command", "errors"},
     "recipe": {"errors", "framing"},
-    "forms": {"errors", "storage"},
+    "forms": {"errors", "storage", "text_file"},
     "metrics": {"errors", "forms"},
 }
 # The converter writes shards in the record format of the data room.

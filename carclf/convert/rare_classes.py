@@ -1,12 +1,11 @@
 """Classes with very few training photos: names them, and leaves them out on request."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
 
 from carclf.convert.photos import Photo
 from carclf.errors import UserError
+from carclf.forms import Sample
 from carclf.wording import counted
 
 NAMED = 5  # classes in a message
@@ -24,14 +23,14 @@ def reason(least: int) -> str:
     return f"its class has fewer than {least} training photos"
 
 
-def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: int, sample: bytes | None) -> None:
+def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: int, sample: Sample | None) -> None:
     """Checks that some classes remain, and that the sample submission has no column for one that is left out.
 
     Args:
       rare: what is left out.
       photos: all that can be used.
       least: the option.
-      sample: the bytes of the sample submission.
+      sample: the sample submission, or None.
 
     Raises:
       UserError: no class remains, or the sample submission has such a column.
@@ -42,8 +41,7 @@ def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: i
             f"--min_photos_per_class={least} leaves no class, since the largest has {max(counts.values())} training "
             "photos: give a smaller number."
         )
-    header = next(csv.reader(io.StringIO((sample or b"").decode("utf-8-sig", errors="replace"))), [])
-    columns = {name.strip() for name in header[1:]}
+    columns = {name.strip() for name in sample.header[1:]} if sample else set()
     if missing := [category for category in rare if category in columns]:
         raise UserError(
             f"--min_photos_per_class={least} would leave out {described({name: rare[name] for name in missing})}, for "

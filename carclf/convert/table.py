@@ -6,6 +6,8 @@ import io
 from collections.abc import Iterable
 
 from carclf.errors import UserError
+from carclf.forms.sample_file import unzipped
+from carclf.text_file import encoding_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +49,17 @@ def read_table(content: bytes, *, shown: str) -> Table:
     """Returns the table in a CSV; every cell stays the string it is.
 
     Args:
-      content: its bytes, UTF-8; separated by commas, semicolons or tabs.
+      content: its bytes, in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; separated by commas, semicolons or
+        tabs; or a zip with it.
       shown: its name in messages.
 
     Raises:
-      UserError: not UTF-8, not CSV, no rows, or a row of another length. Rows of empty cells do not count.
+      UserError: a damaged zip, not UTF-8, not CSV, no rows, or a row of another length. Rows of empty cells do not
+        count.
     """
+    content = unzipped(content, shown, "give the CSV in it")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding_of(content))
     except UnicodeDecodeError as error:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)

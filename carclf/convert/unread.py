@@ -6,6 +6,7 @@ from carclf.convert.file_kinds import what_to_do
 from carclf.convert.sources import Entry
 from carclf.convert.tree import Tree
 from carclf.errors import UserError
+from carclf.text_file import encoding_of
 
 MANY_COLUMNS = 100  # a list of photos has fewer
 _PIXEL_COLUMN = re.compile(r"pixels?[-_ ]?\d*", re.IGNORECASE)
@@ -27,8 +28,9 @@ def not_read(tree: Tree) -> str:
 
 def _holds_pixels(tree: Tree, entry: Entry) -> bool:
     try:
-        first = tree.read(entry)[:HEAD_BYTES].split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
+        head = tree.read(entry)[:HEAD_BYTES]
     except UserError:
         return False
+    first = head.decode(encoding_of(head), errors="replace").split("\n", 1)[0]
     header = re.split(r"[,;\t]", first.replace('"', "").strip())
     return len(header) > MANY_COLUMNS or any(_PIXEL_COLUMN.fullmatch(name) for name in header)

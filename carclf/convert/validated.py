@@ -50,7 +50,7 @@ class Validated:
         good = [(p, v) for p, v in pairs if not v.reason]
         usable = [p for p, _ in good]
         rare = rare_classes.rare_classes(usable, least=least)
-        rare_classes.check_left_out(rare, usable, least=least, sample=inventory.sample_submission)
+        rare_classes.check_left_out(rare, usable, least=least, sample=inventory.sample)
         small = [
             Rejection(
                 p.id, p.split, p.category, rare_classes.reason(least), _shown(shown[p.entry.source], p.entry.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from carclf.data.manifest import LabelPatch, Manifest
 from carclf.errors import UserError
 from carclf.storage import copies
+from carclf.text_file import encoding_of
 from carclf.wording import first_of
 
 COLUMNS = ("id", "class")
@@ -24,7 +25,7 @@ def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
 
     try:
         content = path.read_bytes()
-        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding=encoding_of(content))
     except (OSError, ValueError) as error:
         raise UserError(f"The label patch {path} cannot be read ({error}): give a CSV with id and class.") from None
     if missing := [name for name in COLUMNS if name not in frame]:

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from carclf.errors import UserError
+from carclf.text_file import encoding_of
 
 DELIMITERS = ",;\t"
 MAX_BYTES = 2**30  # of a table that is unpacked
@@ -49,7 +50,8 @@ def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str 
     """Returns the table in a CSV.
 
     Args:
-      content: the file, UTF-8 with or without a byte order mark, with commas, semicolons or tabs; or a zip with it.
+      content: the file, in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, with commas, semicolons or tabs; or a
+        zip with it.
       shown: its name in messages.
       id_column: the column of the Ids; "" takes the first.
       advice: the end of error messages.
@@ -57,7 +59,7 @@ def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str 
     Raises:
       UserError: it is not such a CSV, has no rows, lacks the column, has a column or an Id twice, or an Id is empty.
     """
-    text = _text(_unzipped(content, shown, advice), shown, advice)
+    text = _text(unzipped(content, shown, advice), shown, advice)
     delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
     header, *rows = _rows(text, delimiter, shown=shown, advice=advice)
     if id_column and id_column not in header:
@@ -94,8 +96,12 @@ def read_sample_file(path: Path, *, what: str, advice: str, id_column: str = "")
     return read_sample(content, shown=str(path), id_column=id_column, advice=advice)
 
 
-def _unzipped(content: bytes, shown: str, advice: str) -> bytes:
-    """Returns the content, or that of the only file in it if it is a zip."""
+def unzipped(content: bytes, shown: str, advice: str) -> bytes:
+    """Returns the content, or that of the only file in it if it is a zip.
+
+    Raises:
+      UserError: the zip is damaged, holds another number of files, or unpacks to an absurd size.
+    """
     if not content.startswith(b"PK\x03\x04"):
         return content
     try:
@@ -122,7 +128,7 @@ def _is_no_file(name: str) -> bool:
 
 def _text(content: bytes, shown: str, advice: str) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding_of(content))
     except UnicodeDecodeError as error:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV, or {advice}.") from None
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from carclf.convert.inventory import take_inventory
 from carclf.convert.labels import class_names, name_classes, order_categories, read_label_file
 from carclf.convert.options import ConvertOptions
+from carclf.convert.table import read_table
 from carclf.errors import UserError
 from tests.convert.inputs import converted, csv_of, drawn, ids_of, read_records, reasons, write_files
 
@@ -146,7 +148,7 @@ def test_whatever_a_label_file_holds_it_is_read_or_refused(content):
         ("Id,Category\n1.jpg,\n", "labels.csv line 2 has no label for 1.jpg"),
         ('Id,Category\n"1.jpg,a\n', "labels.csv is not CSV"),
         ("Id,Category\n1.jpg,\xe4\n".encode("latin-1"), r"labels.csv is not UTF-8 \(byte 18\)"),
-        ("Id,Category\n1.jpg,a\n".encode("utf-16"), "labels.csv is not UTF-8"),
+        ("Id,Category\n1.jpg,a\n".encode("utf-16")[:-1], "labels.csv is not UTF-8"),
     ],
 )
 def test_a_label_file_with_a_mistake_is_refused_by_name(content, said):
@@ -387,3 +389,25 @@ def test_another_order_of_the_classes_is_another_map(tmp_path):
         dict(zip(m.read_ids("train")["class_name"], m.read_ids("train")["label"], strict=True)) for m in manifests
     ]
     assert labels == [{"a": 0, "b": 1}, {"a": 1, "b": 0}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_list_is_read_from_a_zip_and_in_every_encoding_with_a_mark(tmp_path, encoding, packed):
+    content = "Id\tCategory\n1.jpg\tStraße\n2.jpg\tb\n".encode(encoding)
+    if packed:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("list.csv", content)
+        content = buffer.getvalue()
+    write_files(tmp_path, {"in/1.jpg": b"", "in/2.jpg": b"", "list.csv.zip": content})
+    options = ConvertOptions(
+        input=str(tmp_path / "in"), output=str(tmp_path / "out"), labels=str(tmp_path / "list.csv.zip")
+    )
+    photos = take_inventory(options, spool=str(tmp_path / "spool")).photos
+    assert {photo.id: photo.category for photo in photos} == {"1.jpg": "Straße", "2.jpg": "b"}
+
+
+def test_a_damaged_zip_of_a_list_is_one_sentence():
+    with pytest.raises(UserError, match=r"^train\.csv\.zip cannot be unpacked \(.*\): give the CSV in it\.$"):
+        read_table(b"PK\x03\x04", shown="train.csv.zip")

@@ -73,9 +73,11 @@ def test_test_photos_stay_and_a_column_of_the_sample_is_kept(tmp_path):
     assert manifest.photos("test") == 4
     assert [entry.category for entry in manifest.classes] == ["0", "1", "2"]
     rows = [(f"{number}.jpg", "0,0,0,0") for number in range(1000, 1004)]
-    (source / "sample-submission.csv").write_bytes(csv_of(rows, header="Id,0,1,2,7"))
-    with pytest.raises(UserError, match=r"would leave out 7 \(1\), for which the sample submission has a column"):
-        converted(source, tmp_path / "other", min_photos_per_class=2)
+    sample = csv_of(rows, header="Id,0,1,2,7")
+    for content in (sample, sample.replace(b",", b";")):
+        (source / "sample-submission.csv").write_bytes(content)
+        with pytest.raises(UserError, match=r"would leave out 7 \(1\), for which the sample submission has a column"):
+            converted(source, tmp_path / "other", min_photos_per_class=2)
     assert not (tmp_path / "other" / "dataset.json").exists()
 
 

@@ -86,6 +86,13 @@ def test_a_patch_is_identified_by_the_hash_of_its_bytes(dataset, tmp_path):
     assert apply_label_patch("", dataset) is dataset
 
 
+def test_a_patch_in_utf_16_is_read(dataset, tmp_path):
+    path = tmp_path / "patch.csv"
+    path.write_text("id,class\ntrain001.jpg,class 2\n", encoding="utf-16")
+    patched = apply_label_patch(str(path), dataset).read_ids("train").set_index("id")
+    assert patched.loc["train001.jpg", "label"] == 2
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -38,6 +38,12 @@ def test_any_ids_are_read_as_they_are(ids):
     assert read_sample("\n".join(["Id", *ids]).encode(), shown="s.csv").ids == tuple(ids)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_every_encoding_with_a_mark_is_read(encoding):
+    sample = read_sample("Id\tKind\nä\t0\n".encode(encoding), shown="s.csv")
+    assert (sample.header, sample.ids) == (("Id", "Kind"), ("ä",))
+
+
 def test_the_id_column_may_be_named():
     sample = read_sample(b"number,name\n0,a\n0,b\n", shown="s.csv", id_column="name")
     assert (sample.ids, sample.id_column) == (("a", "b"), "name")
