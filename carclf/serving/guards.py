@@ -40,6 +40,14 @@ def host_name(authority: str) -> str:
         return ""
 
 
+def _authority(origin: str) -> str:
+    """Returns host and port of an Origin header; "" if it has none or is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
 def check_same_origin(request: Request, *, allowed: Iterable[str]) -> None:
     """Checks that no page of another origin sent the request; programs other than browsers pass.
 
@@ -54,8 +62,9 @@ def check_same_origin(request: Request, *, allowed: Iterable[str]) -> None:
     if site is not None:
         same = site in ("same-origin", "none")
     elif origin is not None:  # browsers say no more over plain HTTP
-        named = host_name(urlsplit(origin).netloc)
-        same = urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower() or named in allowed
+        authority = _authority(origin)
+        own = authority.lower() == request.headers.get("host", "").lower()
+        same = bool(authority) and (own or host_name(authority) in allowed)
     else:
         same = True
     if not same:

@@ -150,6 +150,8 @@ def test_a_body_over_the_limit_is_answered_while_the_client_still_sends(port):
         ({"Sec_Fetch_Site": "same-site", "Origin": "http://localhost:1"}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": ""}, 403),
         ({"Origin": "http://localhost:1"}, 403),
         ({"Origin": "http://localhost:{port}", "Host": "localhost:{port}"}, 200),
     ],
