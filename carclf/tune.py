@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carclf import advice, preemption, runs, storage
-from carclf.command import parse_command_line, run_command
+from carclf.command import expand_flagfiles, given_names, parse_command_line, run_command
 from carclf.errors import UserError
 from carclf.extras import install_command
-from carclf.flags import identity_options, option, refuse, require_flags, result_options, to_dict
+from carclf.flags import identity_options, option, options_of, refuse, require_flags, result_options, to_dict
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def main(options: TuneOptions) -> None:
     space = read_space(options.space, base=base)
     manifest = load_manifest(options.data)
     metric = choose_metric(options.metric, manifest.form)
+    result = _Result(output, base, begins_with(sys.argv[1:]), manifest.fingerprint, metric.name)
     name = options.study or output.stem
     folder = runs.run_path(f"{name}_trials", runs=options.runs)
     study = open_study(
@@ -109,7 +110,6 @@ def main(options: TuneOptions) -> None:
     )
     print(f"Study {name}: {options.trials} trials of {options.epochs} epochs at most, in {folder}.")
     print("\n".join(f"  {parameter}" for parameter in space), flush=True)
-    result = _Result(output, base, base_arguments(sys.argv[1:]), manifest.fingerprint, metric.name)
     with preemption.watching(lambda: "the study keeps what has ended, and the same command starts the rest"):
         tally = search(
             study,
@@ -142,6 +142,40 @@ def base_arguments(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def begins_with(arguments: Sequence[str]) -> "Beginning":
+    """Returns what the flag file of the best trial begins with.
+
+    Args:
+      arguments: the command line of the search.
+
+    Raises:
+      UserError: the flag files on it are none that carclf.train takes.
+    """
+    found = base_arguments(arguments)
+    named = given_names(TuneOptions, expand_flagfiles(found))
+    known = options_of(TrainOptions)
+    if named <= set(known):
+        return Beginning(found, to_dict(parse_command_line(TrainOptions, found, description="")))
+    kept = {name for name in named & set(known) if not known[name].path and not known[name].changes_result}
+    return Beginning([], to_dict(TrainOptions()), frozenset(kept))
+
+
+@dataclasses.dataclass(frozen=True)
+class Beginning:
+    """What the flag file of the best trial begins with.
+
+    Attributes:
+      arguments: the flag files and stages of the command line; none if they give options of the search, which
+        carclf.train does not take.
+      options: what they give.
+      kept: other options that only flag files give which are left out, and that change no result.
+    """
+
+    arguments: list[str]
+    options: dict[str, Any]
+    kept: frozenset[str] = frozenset()
+
+
 def _local_storage(folder: Path) -> str:
     import sqlalchemy
 
@@ -156,7 +190,7 @@ class _Result:
 
     output: Path
     base: TrainOptions
-    base_arguments: list[str]
+    beginning: Beginning
     fingerprint: str
     metric: str
 
@@ -166,18 +200,19 @@ class _Result:
         from carclf.tuning.search import Tally, rounded
 
         best = study.best_trial
-        options: dict[str, Any] = result_options(self.base) | rounded(best.params)
-        base = to_dict(parse_command_line(TrainOptions, self.base_arguments, description=""))
+        begin, every = self.beginning, to_dict(self.base)
+        options: dict[str, Any] = {name: every[name] for name in sorted(begin.kept)}
+        options |= result_options(self.base) | rounded(best.params)
         write_flags(
             self.output,
-            base=self.base_arguments,
-            options={k: v for k, v in options.items() if k in best.params or v != base[k]},
+            base=begin.arguments,
+            options={k: v for k, v in options.items() if k in best.params or v != begin.options[k]},
             provenance=[
                 f"trial {best.number} of the study {study.study_name}, val_{self.metric} {best.value:.4f} on fold "
                 f"{self.base.val_fold}.",
                 f"The best of {Tally.of(study)}.",
                 f"Data set {self.fingerprint}.",
-                f"Changes of {' '.join(self.base_arguments) or 'the default options'}.",
+                f"Changes of {' '.join(begin.arguments) or 'the default options'}.",
             ],
         )
 

@@ -1,5 +1,6 @@
 """The search, from the command line to a stage that trains; what it refuses; how it survives a kill."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -161,3 +162,28 @@ def test_without_optuna_the_extra_is_named(home, monkeypatch):
 def test_the_base_is_found_among_the_arguments():
     arguments = ["--flagfile=a.flags", "--epochs=3", "--stage", "b0_112", "-flagfile", "b.flags"]
     assert tune.base_arguments(arguments) == ["--flagfile=a.flags", "--stage=b0_112", "--flagfile=b.flags"]
+
+
+def test_a_flag_file_may_hold_options_of_the_search(home, monkeypatch):
+    monkeypatch.chdir(home)
+    (home / "search.flags").write_text("--flagfile=base.flags\n--trials=3\n--study=mine\n--epochs=2\n")
+    arguments = ["--flagfile=search.flags", "--data=data", "--output=best.flags", "--dropout=0.3"]
+    options = parse_command_line(TuneOptions, arguments, description="")
+    study = optuna.create_study(study_name="mine", direction="maximize")
+    distributions = {"learning_rate": optuna.distributions.FloatDistribution(1e-4, 1.0)}
+    study.add_trial(optuna.create_trial(params={"learning_rate": 0.5}, distributions=distributions, value=0.75))
+    result = tune._Result(
+        Path("best.flags"), tune.trained_options(options), tune.begins_with(arguments), "f" * 8, "accuracy"
+    )
+    result.write(study)
+    written = options_of(Path("best.flags"))
+    shared = tune.trained_options(options)
+    assert written == dataclasses.replace(shared, run="best", data="", learning_rate=0.5)
+    assert "--trials" not in Path("best.flags").read_text()
+
+
+def test_a_flag_file_of_a_stage_stays_the_beginning(home, monkeypatch):
+    monkeypatch.chdir(home)
+    begin = tune.begins_with(["--flagfile=base.flags", "--data=data", "--trials=3"])
+    assert begin.arguments == ["--flagfile=base.flags"]
+    assert (begin.options["backbone"], begin.options["epochs"]) == ("tiny", TrainOptions().epochs)
