@@ -211,7 +211,7 @@ def _one_hot(table: Table, others: list[int], wanted: Wanted) -> "Labelled | Non
 
 def _from_flags(table: Table, hot: Sequence[int], *, several: bool) -> "Labelled | None":
     """Returns the table with a column that names the 1s of each row; None if a row has no 1, or more than it may."""
-    sets = [[table.header[c] for c in hot if float(row[c] or 0)] for row in table.rows]
+    sets = [[table.header[c] for c in hot if float(row[c].strip() or 0)] for row in table.rows]
     more = sum(len(one) > 1 for one in sets)
     if not all(sets) or (more and not several):
         return None

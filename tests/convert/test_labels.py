@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carclf.convert.columns import Wanted, with_labels
 from carclf.convert.inventory import take_inventory
 from carclf.convert.labels import class_names, name_classes, order_categories, read_label_file
 from carclf.convert.options import ConvertOptions
@@ -411,3 +412,9 @@ def test_a_list_is_read_from_a_zip_and_in_every_encoding_with_a_mark(tmp_path, e
 def test_a_damaged_zip_of_a_list_is_one_sentence():
     with pytest.raises(UserError, match=r"^train\.csv\.zip cannot be unpacked \(.*\): give the CSV in it\.$"):
         read_table(b"PK\x03\x04", shown="train.csv.zip")
+
+
+def test_a_blank_cell_of_one_hot_columns_is_0():
+    content = b"id,cat,dog\n1.jpg,1, \n2.jpg,,1\n3.jpg,0, 1 \n4.jpg,1,0\n"
+    found = with_labels(read_table(content, shown="train.csv"), 0, Wanted())
+    assert found.table.cells(found.label) == ["cat", "dog", "dog", "cat"]
