@@ -648,7 +648,7 @@ def test_a_class_that_does_not_exist_is_one_sentence_and_begins_no_run(fit, home
     with pytest.raises(UserError) as error_info:
         fit("misspelt", class_weights="clas 1:2")
     assert str(error_info.value) == (
-        "--class_weights names the class 'clas 1': did you mean 'class 1'? Known are class 0, class 1, class 2."
+        "--class_weights names the class 'clas 1': did you mean class 1? Known are class 0, class 1, class 2."
     )
     assert not (home / "misspelt").exists()
 

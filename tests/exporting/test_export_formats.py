@@ -234,11 +234,14 @@ def test_a_failed_export_keeps_the_existing_folder(run, dataset, tmp_path):
     def fail(saved_model, path):
         raise RuntimeError("converter")
 
+    earlier = ["README.md", "labels.txt", "model.onnx"]
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "kept").write_text("")
+    for name in earlier:
+        (tmp_path / "out" / name).write_text(name)
     with pytest.raises(RuntimeError, match="converter"):
         export(run, dataclasses.replace(FORMATS["onnx"], write=fail), output=tmp_path / "out", manifest=dataset)
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {name: name for name in earlier}
 
 
 @pytest.mark.parametrize("fit", RESIZE_MODES)

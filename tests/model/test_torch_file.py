@@ -64,7 +64,7 @@ def test_a_foreign_pickle_is_refused_and_not_run(place, tmp_path, monkeypatch):
     with open(tmp_path / "evil.pth", "wb") as file:
         for part in parts:
             pickle.dump(part, file, protocol=2)
-    with pytest.raises(UserError, match=r"is refused, since it asks for (posix\.mkdir|something that is no table)"):
+    with pytest.raises(UserError, match=r"is refused, since it asks for (posix\.mkdir|something that is not a table)"):
         read_torch_file(tmp_path / "evil.pth")
     assert not (tmp_path / "made_by_a_pickle").exists()
 
