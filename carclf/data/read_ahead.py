@@ -29,12 +29,14 @@ class _Block:
     """Photos that are read in one request.
 
     Attributes:
+      first: index of the first photo.
       start: of the first record in the shard's file, bytes.
       size: of all records, bytes.
       content: the records.
       left: indices of the photos that nobody has taken yet.
     """
 
+    first: int
     start: int
     size: int
     content: Future[bytes]
@@ -115,7 +117,8 @@ class ReadAhead:
         entry = self._entries[first]
         path = storage.join(self._manifest.directory, self._manifest.shards[entry["shard"]].file)
         start, size = int(entry["start"]), self._size(first, end)
-        return _Block(start, size, self._threads.submit(self._read, path, start, size), set(range(first, end)))
+        content = self._threads.submit(self._read, path, start, size)
+        return _Block(first, start, size, content, set(range(first, end)))
 
     def _size(self, first: int, end: int) -> int:
         return int(self._ends[end - 1] - self._entries["start"][first])
@@ -123,11 +126,9 @@ class ReadAhead:
     def _release(self, block: _Block, index: int) -> None:
         """Notes that a photo was taken, and forgets a block of which all were, unless everything is kept."""
         block.left.discard(index)
-        if not block.left and not self._keeps_all:
-            first = int(self._starts[np.searchsorted(self._starts, index, side="right") - 1])
-            if self._blocks.get(first) is block:
-                del self._blocks[first]
-                self._kept -= block.size
+        if not block.left and not self._keeps_all and self._blocks.get(block.first) is block:
+            del self._blocks[block.first]
+            self._kept -= block.size
 
 
 def block_starts(entries: np.ndarray, *, block_bytes: int) -> np.ndarray:

@@ -37,17 +37,15 @@ def remote(local):
 
 
 class Reads:
-    """Reads of a data set, counted, each answered when `allowed` is set."""
+    """Reads of a data set, noted; `begun` is set at the first."""
 
     def __init__(self):
         self.ranges: list[tuple[int, int]] = []
-        self.begun, self.allowed = threading.Event(), threading.Event()
-        self.allowed.set()
+        self.begun = threading.Event()
 
     def __call__(self, path: str, start: int, size: int) -> bytes:
         self.ranges.append((start, size))
         self.begun.set()
-        assert self.allowed.wait(30)
         return storage.read_range(path, start, size)
 
 
