@@ -11,6 +11,7 @@ from carclf.files import write_atomically
 from carclf.inference.metrics import wilson_interval
 
 SIGNIFICANT = 0.05
+LEFT_OUT = "## Tried and left out\n"  # the last section, written by hand
 HEAD = """# What wins accuracy, and what it costs
 
 `benchmarks/ledger.py` trains one row after the other on the same folds, and wrote this page. Each row repeats the row
@@ -23,13 +24,21 @@ COLUMNS = "| row | change | accuracy | 95 % | against | photos fixed, broken | p
 
 
 def write_page(path: Path, figures: Sequence[Mapping[str, Any]], *, note: str = "") -> None:
-    """Writes a table for each data set, backbone and size, after the note."""
+    """Writes a table for each data set, backbone and size, after the note; a last section written by hand is kept."""
     keys = ("data", "backbone", "image_size")
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for figure in figures:
         groups.setdefault(tuple(figure[key] for key in keys), []).append(figure)
     parts = [f"## {data}, {backbone}, {size} px\n\n{table(rows)}" for (data, backbone, size), rows in groups.items()]
+    parts += [left_out] if (left_out := by_hand(path)) else []
     write_atomically(path, (HEAD + f"{note}\n\n" * bool(note) + "\n".join(parts)).encode())
+
+
+def by_hand(path: Path) -> str:
+    """Returns what was tried and left out, from the page as it is, '' if there is no such section."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    _, title, section = text.partition(LEFT_OUT)
+    return title + section
 
 
 def table(figures: Sequence[Mapping[str, Any]]) -> str:

@@ -131,6 +131,19 @@ def test_what_is_measured_is_not_measured_again(modules, monkeypatch, tmp_path, 
     assert "\n\nTwo cores.\n\n## cars, mobilenet_v2, 128 px" in (tmp_path / "page.md").read_text()
 
 
+def test_what_was_left_out_is_written_by_hand_and_kept(modules, tmp_path):
+    _, page, _ = modules
+    path, section = tmp_path / "page.md", "## Tried and left out\n\nSomething that won nothing.\n"
+    page.write_page(path, [figure("notebook", "10")])
+    path.write_text(f"{path.read_text()}\n{section}")
+    page.write_page(path, [figure("notebook", "11")])
+    text = path.read_text()
+    assert "| 1.000 |" in text
+    assert text.endswith(f"|\n\n{section}")
+    page.write_page(path, [figure("notebook", "11")])
+    assert path.read_text() == text
+
+
 def test_a_row_that_is_not_there_is_named(modules):
     _, _, rows = modules
     with pytest.raises(UserError, match="there is no row 'notebok'; did you mean notebook"):
