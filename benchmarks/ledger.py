@@ -67,6 +67,10 @@ class Case:
         """What names the case in the figures."""
         return {**dataclasses.asdict(self), "data": self.data.name}
 
+    def scaled(self, factor: float, *, joined: str = "x") -> str:
+        """Returns the image size times the factor, in whole pixels."""
+        return joined.join(str(round(int(side) * factor)) for side in self.image_size.split("x"))
+
     def folder(self, work: Path) -> Path:
         """The folder of its runs and answers."""
         return work / self.data.name / f"{self.backbone}-{self.image_size}-fold{self.fold}-seed{self.seed}"
@@ -121,16 +125,25 @@ def measure(options: LedgerOptions, row: Row, case: Case, work: Path) -> dict[st
         if name == PROBE:
             probe(options, case, folder, seconds)
         else:
-            train(options, name, case, folder, seconds)
+            train(options, name, case, folder, seconds, sizes=row.sizes)
+    runs = make_soup(options, row, case, folder) if row.soup else ",".join(row.runs)
     answers = folder / f"{row.name}.csv"
-    views = row.views.format(larger=",".join(str(round(int(side) * 9 / 8)) for side in case.image_size.split("x")))
-    flags = [f"--run={','.join(row.runs)}", f"--runs={folder}", f"--data={case.data}", f"--tta={views}"]
+    views = row.views.format(larger=case.scaled(9 / 8, joined=","))
+    flags = [f"--run={runs}", f"--runs={folder}", f"--data={case.data}", f"--tta={views}"]
     run_python("-m", "carclf.predict", *flags, "--split=val", f"--output={answers}", f"--device={options.device}")
     right = correct(case.data, answers)
     return {"right": "".join(str(int(one)) for one in right), "seconds": round(sum(seconds.values()), 1)}
 
 
-def train(options: LedgerOptions, name: str, case: Case, folder: Path, seconds: dict[str, float]) -> None:
+def train(
+    options: LedgerOptions,
+    name: str,
+    case: Case,
+    folder: Path,
+    seconds: dict[str, float],
+    *,
+    sizes: str = "{size}",
+) -> None:
     """Trains the stage of a flag file after the stages that it starts from, and notes the seconds of each."""
     path = FLAG_FILES / f"{name}.flags"
     stage = parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
@@ -138,10 +151,19 @@ def train(options: LedgerOptions, name: str, case: Case, folder: Path, seconds: 
     if stage.init_from:
         train(options, stage.init_from, case, folder, seconds)
     own = [f"--flagfile={path}", f"--run={name}", f"--runs={folder}", f"--data={case.data}", f"--val_fold={case.fold}"]
-    shared = [f"--backbone={case.backbone}", f"--image_size={case.image_size}", f"--seed={case.seed}", "--cache=ram"]
+    image_size = sizes.format(size=case.image_size, smaller=case.scaled(2 / 3))
+    shared = [f"--backbone={case.backbone}", f"--image_size={image_size}", f"--seed={case.seed}", "--cache=ram"]
     weights = [] if stage.init_from else [f"--weights={options.weights}"]
     run_python("-m", "carclf.train", *own, *shared, *weights, f"--device={options.device}", "--notensorboard")
     seconds[name] = seconds_of(folder / name)
+
+
+def make_soup(options: LedgerOptions, row: Row, case: Case, folder: Path) -> str:
+    """Averages the weights of a row's runs, and returns the name of the run that holds them."""
+    name = f"{row.name}_averaged"
+    own = [f"--run={','.join(row.runs)}", f"--runs={folder}", f"--data={case.data}", f"--output={folder / name}"]
+    run_python("-m", "carclf.soup", *own, *row.soup, "--overwrite", f"--device={options.device}")
+    return name
 
 
 def probe(options: LedgerOptions, case: Case, folder: Path, seconds: dict[str, float]) -> None:

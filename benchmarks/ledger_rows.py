@@ -18,6 +18,8 @@ class Row:
       runs: flag files of stages/ledger whose runs answer, several as an ensemble; `PROBE` is a logistic regression.
       against: name of the row that it is compared with.
       views: of the prediction; {larger} stands for an eighth more pixels a side than in training.
+      sizes: of the images of its last stage; {smaller} stands for a third fewer pixels a side.
+      soup: options of carclf.soup, which makes one run of `runs`; by default they are an ensemble.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Row:
     runs: tuple[str, ...]
     against: str = ""
     views: str = "clean"
+    sizes: str = "{size}"
+    soup: tuple[str, ...] = ()
 
 
 ROWS = (
@@ -46,7 +50,33 @@ ROWS = (
     Row("batch_norm", "BatchNorm is trained, too", ("batch_norm",), against="higher"),
     Row("layers", "1e-3 for the head, 0.8 of the rate in each block below", ("layers",), against="milder"),
     Row("batch16", "16 photos per step instead of 32, so twice the steps", ("batch16",), against="milder"),
+    Row("longer", "twice the epochs", ("longer",), against="milder"),
+    Row("third", "a quarter of the epochs: about a third of the notebook's time", ("third",), against="notebook"),
+    Row("no_l2", "no l2 on the head's hidden layer", ("no_l2",), against="milder"),
+    Row("linear", "a linear head", ("linear",), against="milder"),
+    Row("attention", "a head of attention pooling", ("attention",), against="milder"),
     Row("smoothing", "smoothed labels", ("smoothing",), against="milder"),
+    Row("mixup", "mixup(0.2)", ("mixup",), against="milder"),
+    Row("cutmix", "cutmix of half of the photos", ("cutmix",), against="milder"),
+    Row("erase", "an erased box in half of the photos", ("erase",), against="milder"),
+    Row("trivial", "one operation of trivial in place of rotations and brightness", ("trivial",), against="milder"),
+    Row("growing", "images that grow by half", ("growing",), against="milder", sizes="{smaller}-{size}"),
+    Row("ema", "an exponential moving average of the weights", ("ema",), against="milder"),
+    Row("swa", "the mean of the last three epochs' weights", ("swa",), against="milder"),
+    Row(
+        "wise",
+        "a fifth of the weights from the head stage (WiSE-FT)",
+        ("milder",),
+        against="milder",
+        soup=("--method=wise", "--alphas=0.8"),
+    ),
+    Row(
+        "soup",
+        "the mean of the weights of cosine, milder and batch16",
+        ("cosine", "milder", "batch16"),
+        against="milder",
+        soup=("--method=uniform",),
+    ),
     Row("views", "the mean of each photo and its mirror image", ("milder",), against="milder", views="clean|flip"),
     Row(
         "larger",

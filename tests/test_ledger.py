@@ -46,6 +46,9 @@ def test_every_row_has_its_flag_files_and_every_file_a_row(modules):
     assert all(not row.against or row.against in names[:number] for number, row in enumerate(rows.ROWS))
 
 
+EPOCHS = {"head": 0, "longer": 2, "third": 1 / 4}  # of a row, in those of the notebook; of others 1
+
+
 def epochs_of(name: str) -> int:
     """Returns the epochs of a run after its head."""
     stage = options_of(name)
@@ -56,7 +59,7 @@ def test_a_row_trains_as_long_as_the_row_it_is_compared_with(modules):
     _, _, rows = modules
     for row in rows.ROWS:
         for name in set(row.runs) - {rows.PROBE}:
-            assert epochs_of(name) == (0 if row.name == "head" else epochs_of("notebook"))
+            assert epochs_of(name) == EPOCHS.get(row.name, 1) * epochs_of("notebook")
             assert options_of(name).batch_size == (16 if name == "batch16" else 32)
 
 
@@ -74,6 +77,16 @@ def test_a_row_changes_what_its_file_says():
     assert differing("higher", "milder") == {"learning_rate"}
     assert differing("batch_norm", "higher") == {"train_batch_norm"}
     assert differing("layers", "milder") == {"learning_rate", "lr_decay_by_block"}
+    for name in ("mixup", "cutmix", "erase", "trivial"):
+        assert differing(name, "milder") == {"augment"}
+    for name in ("linear", "attention"):
+        assert differing(name, "milder") == {"init_from", "head"}
+        assert differing(f"{name}_head", "regression_head") == {"head"}
+    assert differing("no_l2", "milder") == {"l2"}
+    assert differing("longer", "milder") == differing("third", "milder") == {"epochs"}
+    assert differing("ema", "milder") == {"ema_momentum"}
+    assert differing("swa", "milder") == {"swa_epochs"}
+    assert differing("growing", "milder") == set()  # its row has the sizes
     assert differing("half", "milder") == {"unfreeze", "epochs"}
     assert differing("chain", "milder") == {"init_from", "head_temperature", "epochs"}
 
@@ -82,13 +95,42 @@ def test_a_larger_view_has_an_eighth_more_pixels_a_side(modules, monkeypatch, tm
     ledger, _, rows = modules
     calls = []
     monkeypatch.setattr(ledger, "run_python", lambda *words: calls.append(words))
-    monkeypatch.setattr(ledger, "train", lambda *arguments: None)
+    monkeypatch.setattr(ledger, "train", lambda *arguments, **named: None)
     monkeypatch.setattr(ledger, "correct", lambda *arguments: [True])
     (row,) = rows.find_rows("larger")
     for size, views in (("128", "size(144)"), ("96x128", "size(108,144)")):
         case = ledger.Case(Path("cars"), "tiny", size, 0, 42)
         ledger.measure(ledger.LedgerOptions(data="cars"), row, case, tmp_path)
         assert f"--tta={views}" in calls.pop()
+
+
+def test_a_growing_row_ends_at_the_size_of_the_others(modules, monkeypatch, tmp_path):
+    ledger, _, rows = modules
+    calls = []
+    monkeypatch.setattr(ledger, "run_python", lambda *words: calls.append(words))
+    monkeypatch.setattr(ledger, "seconds_of", lambda directory: 1.0)
+    (row,) = rows.find_rows("growing")
+    for size, sizes in (("96", "64-96"), ("96x128", "64x85-96x128")):
+        case = ledger.Case(Path("cars"), "tiny", size, 0, 42)
+        ledger.train(ledger.LedgerOptions(data="cars"), "growing", case, tmp_path, {}, sizes=row.sizes)
+        assert f"--image_size={sizes}" in calls.pop()
+        assert f"--image_size={size}" in calls.pop(), "its head is trained at one size, once for all rows"
+
+
+def test_a_soup_is_one_run_of_all_its_row_names(modules, monkeypatch, tmp_path):
+    ledger, _, rows = modules
+    calls = []
+    monkeypatch.setattr(ledger, "run_python", lambda *words: calls.append(words))
+    monkeypatch.setattr(ledger, "train", lambda *arguments, **named: None)
+    monkeypatch.setattr(ledger, "correct", lambda *arguments: [True])
+    (row,) = rows.find_rows("soup")
+    ledger.measure(ledger.LedgerOptions(data="cars"), row, ledger.Case(Path("cars"), "tiny", "32", 0, 42), tmp_path)
+    (folder,) = tmp_path.glob("cars/*")
+    soup, predict = calls
+    assert soup[1] == "carclf.soup"
+    assert {"--run=cosine,milder,batch16", "--method=uniform", f"--output={folder / 'soup_averaged'}"} <= {*soup}
+    assert predict[1] == "carclf.predict"
+    assert "--run=soup_averaged" in predict
 
 
 def test_the_page_pools_folds_and_compares_the_same_photos(modules):
