@@ -3,9 +3,10 @@
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
+from carclf.convert.file_kinds import extension_of
 from carclf.convert.photos import Photo
 from carclf.wording import counted
 
@@ -22,12 +23,16 @@ COPY_NAMES: dict[str, re.Pattern[str]] = {
 MOST_COPIES = 100  # of one photo; a name that more photos share is no photo's
 
 
-def with_copies(photos: Sequence[Photo]) -> tuple[list[Photo], str]:
+def with_copies(photos: Sequence[Photo], *, unnamed: Collection[str] = ()) -> tuple[list[Photo], str]:
     """Returns (the photos, copies of one in a group of their own, a note or "").
 
     A photo that has a group keeps it.
+
+    Args:
+      photos: of the input.
+      unnamed: paths of photos without a name of their own, such as those in records without Ids.
     """
-    copies = _copies(photos)
+    copies = _copies(photos, unnamed=unnamed)
     group_of = {number: name for name, numbers in copies.items() for number in numbers}
     marked = [
         dataclasses.replace(photo, group=photo.group or group_of.get(number, "")) for number, photo in enumerate(photos)
@@ -39,7 +44,7 @@ def with_copies(photos: Sequence[Photo]) -> tuple[list[Photo], str]:
     return marked, f"{found} (first: {first}): those of one picture stay in one fold."
 
 
-def _copies(photos: Iterable[Photo]) -> dict[str, list[int]]:
+def _copies(photos: Iterable[Photo], *, unnamed: Collection[str]) -> dict[str, list[int]]:
     """Returns the numbers of the training photos of each picture that has several, by a name for the picture.
 
     Photos of an original's name belong to its copies. Names after which nothing tells the pictures of a class apart,
@@ -47,9 +52,9 @@ def _copies(photos: Iterable[Photo]) -> dict[str, list[int]]:
     """
     named, originals = collections.defaultdict(list), {}
     for number, photo in enumerate(photos):
-        if photo.split != "train":
+        if photo.split != "train" or photo.entry.path in unnamed:
             continue
-        stem = PurePosixPath(photo.entry.path).stem
+        stem = PurePosixPath(photo.entry.path).name.removesuffix(extension_of(photo.entry.path))
         original = original_of(stem)
         named[photo.category, original or stem].append(number)
         originals[number] = original

@@ -1,7 +1,8 @@
 """Photos inside files of records: TFRecords of others, and Parquet files; each photo lies there as it is."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,16 @@ class RecordPhoto:
     """What a record says of its photo.
 
     Attributes:
-      id: of the photo.
+      id: of the photo; "" if the record says none, until the photo is in the tree.
       label: of its class; "" if it has none.
       text: the name of its class; "" if it has none.
+      is_numbered: whether the Id is the record's number in its file.
     """
 
     id: str
     label: str
     text: str = ""
+    is_numbered: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ def expand_embedded(tree: "Tree", *, spool: str) -> list[Entry]:
         names = named([entry.path for entry in files])
         tree.notes.append(f"{len(files)} files of records were left out, since photos lie beside them: {names}.")
         return []
-    found = [entry for file in files for entry in _photos_of(tree, file, spool=spool)]
+    folders = _folders([file.path for file in files])
+    found = [entry for file in files for entry in _photos_of(tree, file, folder=folders[file.path], spool=spool)]
     tree.class_names.update(_class_names(tree.records.values()))
     tree.refused += [entry for entry in found if entry.problem]
     return [entry for entry in found if not entry.problem]
@@ -70,31 +74,50 @@ def _is_photo_in_folder(path: str) -> bool:
     return "/" in path and bool(PurePosixPath(path).suffix) and is_photo_name(path)
 
 
-def _photos_of(tree: "Tree", file: Entry, *, spool: str) -> Iterator[Entry]:
-    """Yields the photos in a file of records, under its folder, its role and its name; adds its source to the tree."""
+def _photos_of(tree: "Tree", file: Entry, *, folder: str, spool: str) -> Iterator[Entry]:
+    """Yields the photos in a file of records, in a folder of its own; adds its source to the tree."""
     from carclf.convert import parquet, tfrecords
 
     source = file_source(tree.source_of(file), file.name, shown=file.path, spool=spool)
     read = parquet.photos_in if is_parquet(file.name) else tfrecords.photos_in
-    source, found, names = read(source, stem=stem_of_records(PurePosixPath(file.path).name), spool=spool)
+    source, found, names = read(source, spool=spool)
     tree.class_names.update(names)
-    number, ranges = tree.next_source, {}
-    folder = _folder(file.path)
+    number, ranges, stem = tree.next_source, {}, stem_of_records(PurePosixPath(file.path).name)
     for place, embedded in enumerate(found):
-        name = f"{place}/{embedded.photo.id}"
+        photo = embedded.photo
+        if not photo.id:
+            photo = dataclasses.replace(photo, id=f"{stem}-{place}", is_numbered=True)
+        name = f"{place}/{photo.id}"
         path = f"{folder}/{name}"
         ranges[name] = (source.offset + embedded.start, embedded.size)
-        tree.records[path] = embedded.photo
+        tree.records[path] = photo
         yield Entry(path, number, name, embedded.size, name_problem(name))
     tree.sources.append(dataclasses.replace(source, is_zip=False, ranges=ranges))
 
 
-def _folder(path: str) -> str:
-    """Returns the folder in which the photos of a file lie: below its own folder, that of its role, and its name."""
-    folder, _, name = path.rpartition("/")
-    known = any(map(role_of, folder.split("/")))
-    role = "" if known else role_of_file(name)
-    return "/".join(part for part in (folder, role, stem_of_records(name)) if part)
+def _folders(paths: Sequence[str]) -> dict[str, str]:
+    """Returns path of a file → the folder in which its photos lie, one for each file.
+
+    It is called as the file without its ending, and lies below the file's own folder and that of its role. Files that
+    would share one, such as a.tfrec and a.tfrecord, have folders with their whole names.
+    """
+    usual = {}
+    for path in paths:
+        *folders, name = path.split("/")
+        role = "" if any(map(role_of, folders)) else role_of_file(name)
+        usual[path] = "/".join(filter(None, [*folders, role, stem_of_records(name)]))
+    times = Counter(usual.values())
+    # With the role, so that train.tfrec does not share the folder of train/train.tfrec again.
+    return {
+        path: folder if times[folder] == 1 else "/".join(filter(None, [_role(path), path]))
+        for path, folder in usual.items()
+    }
+
+
+def _role(path: str) -> str:
+    """Returns the role of a file of records: that of the outermost folder that has one, else that of its name."""
+    *folders, name = path.split("/")
+    return next(filter(None, map(role_of, folders)), "") or role_of_file(name)
 
 
 def _class_names(photos: Iterable[RecordPhoto]) -> dict[str, str]:

@@ -44,10 +44,15 @@ def is_parquet(name: str) -> bool:
 
 
 def stem_of_records(name: str) -> str:
-    """Returns the name of a TFRecord or Parquet file without its ending, but with its shard, and without dots."""
+    """Returns the name of a TFRecord or Parquet file without its ending, but with its shard."""
     found = RECORDS.search(name)
-    stem = name[: found.start()] + (found["shard"] or "") if found else name[: -len(PARQUET)]
-    return stem.replace(".", "-")  # what follows a dot would be the extension of an Id
+    return name[: found.start()] + (found["shard"] or "") if found else name[: -len(PARQUET)]
+
+
+def extension_of(path: str) -> str:
+    """Returns the extension of a file with its dot, or ""; x.v2-0, the Id of record 0 in x.v2.tfrec, has none."""
+    suffix = PurePosixPath(path).suffix
+    return "" if "-" in suffix else suffix
 
 
 def holds_files(name: str) -> bool:

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
-from carclf.convert.file_kinds import PHOTO_SUFFIXES
+from carclf.convert.file_kinds import PHOTO_SUFFIXES, extension_of
 from carclf.convert.labels import named
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
@@ -145,5 +145,5 @@ def keys_of(entry: Entry) -> set[str]:
     """Returns the Ids that may mean a file: its path and every end of the path, with and without extension."""
     parts = entry.path.split("/")
     tails = {"/".join(parts[start:]) for start in range(len(parts))}
-    suffix = PurePosixPath(entry.path).suffix
+    suffix = extension_of(entry.path)
     return tails | ({tail.removesuffix(suffix) for tail in tails} if suffix else set())

@@ -95,7 +95,8 @@ def _inventory_of(tree: Tree, options: ConvertOptions, how: Mapping[str, str]) -
     if not names and categories <= tree.class_names.keys():
         names, origin = {category: tree.class_names[category] for category in categories}, "the records"
     findings.notes += [f"The names of the classes are those of {origin}."] if names else []
-    ordered, copies = with_copies(_in_order(photos))
+    unnamed = {path for one in trees for path, record in one.records.items() if record.is_numbered}
+    ordered, copies = with_copies(_in_order(photos), unnamed=unnamed)
     findings.notes += [copies] if copies else []
     return Inventory(
         layout=layout.name,

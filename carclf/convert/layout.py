@@ -137,8 +137,8 @@ class _Reading:
 
     def _with_folders(self, train: list[Photo], labels: LabelFile) -> list[Photo]:
         """Returns the training photos after comparing the list with the class folders, if there are any."""
-        theirs = set(self._named_by(self.lists.tests))
-        candidates = [entry for entry in self._candidates if entry.path not in theirs]
+        elsewhere = {*self._named_by(self.lists.tests), *self.tree.records}  # the folders of records only number them
+        candidates = [entry for entry in self._candidates if entry.path not in elsewhere]
         try:
             classes = folder_classes(candidates, self.roles)
         except UserError:  # the list does not need them

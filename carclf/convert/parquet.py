@@ -19,12 +19,11 @@ from carclf.files import replacing
 ROWS_AT_ONCE = 64
 
 
-def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
+def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
     """Returns (a file of the photos one after the other, where they are, the names of the classes).
 
     Args:
       source: the Parquet file.
-      stem: what Ids start with where rows have none.
       spool: a folder for the file of the photos.
 
     Raises:
@@ -42,11 +41,12 @@ def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Em
             table = parquet.ParquetFile(file)
             size = table.metadata.serialized_size + file.seek(0, os.SEEK_END)
             check_room(spool, size, shown=source.shown)
-            path = os.path.join(spool, f"{hashlib.sha256(source.shown.encode()).hexdigest()[:24]}.photos")
+            place = f"{os.path.abspath(source.path)}/{source.offset}"  # --external may have a file of this name, too
+            path = os.path.join(spool, f"{hashlib.sha256(place.encode()).hexdigest()[:24]}.photos")
             groups = range(table.metadata.num_row_groups)
             unpacked_bytes = sum(table.metadata.row_group(group).total_byte_size for group in groups)
             _check_ratio(unpacked_bytes, packed_bytes=size, shown=source.shown)
-            found = _write_photos(table, path, stem=stem, packed_bytes=size, shown=source.shown)
+            found = _write_photos(table, path, packed_bytes=size, shown=source.shown)
             names = _class_names(table.schema_arrow.metadata or {})
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -68,13 +68,13 @@ def _check_ratio(unpacked_bytes: int, *, packed_bytes: int, shown: str) -> None:
         )
 
 
-def _write_photos(table: Any, path: str, *, stem: str, packed_bytes: int, shown: str) -> list[Embedded]:
+def _write_photos(table: Any, path: str, *, packed_bytes: int, shown: str) -> list[Embedded]:
     found: list[Embedded] = []
     start = 0
     with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
         for row in _rows(table):
             content, name = _photo(row, shown=shown)
-            row_id = name or _first(row, ID_FEATURES) or f"{stem}-{len(found)}"
+            row_id = name or _first(row, ID_FEATURES)
             label = _first(row, LABEL_FEATURES)
             found.append(Embedded(RecordPhoto(row_id, "" if label.startswith("-") else label), start, len(content)))
             start += file.write(content)

@@ -23,12 +23,11 @@ LABEL_FEATURES = (
 TEXT_FEATURES = ("image/class/text", "class_name", "class_text", "label_name", "label_text")
 
 
-def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
+def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
     """Returns (the unpacked file, its photos, no names of classes).
 
     Args:
       source: the TFRecord file, perhaps packed.
-      stem: what Ids start with where records have none.
       spool: a folder for packed files, created only if it is needed.
 
     Raises:
@@ -37,13 +36,13 @@ def photos_in(source: Source, *, stem: str, spool: str) -> tuple[Source, list[Em
     source = unpacked(source, spool=spool)
     found = []
     with open_window(source) as file:
-        for number, (start, record) in enumerate(examples.read_records(file, shown=source.shown)):
-            embedded = _embedded(record, shown=source.shown, otherwise=f"{stem}-{number}")
+        for start, record in examples.read_records(file, shown=source.shown):
+            embedded = _embedded(record, shown=source.shown)
             found.append(dataclasses.replace(embedded, start=start + embedded.start))
     return source, found, {}
 
 
-def _embedded(record: bytes, *, shown: str, otherwise: str) -> Embedded:
+def _embedded(record: bytes, *, shown: str) -> Embedded:
     try:
         features = examples.parse_example(record)
     except ValueError as error:
@@ -53,7 +52,7 @@ def _embedded(record: bytes, *, shown: str, otherwise: str) -> Embedded:
     start, end = _photo(record, features, shown=shown)
     text = _text(record, features, TEXT_FEATURES)
     photo = RecordPhoto(
-        id=_text(record, features, ID_FEATURES) or otherwise,
+        id=_text(record, features, ID_FEATURES),
         label=_label(record, features, shown=shown) or text,
         text=text,
     )

@@ -1,5 +1,6 @@
 """Parquet files of Hugging Face: photos, labels, the names of the classes; needs pyarrow."""
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -44,6 +45,17 @@ def test_photos_may_lie_in_a_column_of_their_own_and_have_no_names(tmp_path):
     content = parquet(range(6), image=None, encoded=drawn)
     manifest = converted(write_files(tmp_path / "in", {"train.parquet": content}), tmp_path / "out")
     assert list(ids_of(manifest)) == [f"train-{n}" for n in range(6)]
+
+
+@needs_pyarrow
+def test_files_of_one_name_keep_their_own_photos(tmp_path):
+    """The unpacked photos of each file lie in a file of their own."""
+    write_files(tmp_path / "more", {"train.parquet": parquet(range(6, 12))})
+    source = write_files(tmp_path / "in", {"train.parquet": parquet(range(6))})
+    manifest = converted(source, tmp_path / "out", external=str(tmp_path / "more"))
+    ids = manifest.read_ids("train")
+    hashes = dict(zip(ids["id"], ids["sha256"], strict=True))
+    assert hashes == {f"p{n}.jpg": hashlib.sha256(drawn(n)).hexdigest() for n in range(12)}
 
 
 @needs_pyarrow

@@ -118,8 +118,11 @@ def test_records_without_labels_or_ids(tmp_path):
     ("names", "stems"),
     [
         (["x.tfrecord-00000-of-00002", "x.tfrecord-00001-of-00002"], ["x-00000-of-00002", "x-00001-of-00002"]),
-        (["x.0.tfrecord", "x.1.tfrecord"], ["x-0", "x-1"]),
-        (["x.v2.tfrec.gz", "y.tfrecords-0-of-1.gz"], ["x-v2", "y-0-of-1"]),
+        (["x.0.tfrecord", "x.1.tfrecord"], ["x.0", "x.1"]),
+        (["x.v2.tfrec.gz", "y.tfrecords-0-of-1.gz"], ["x.v2", "y-0-of-1"]),
+        (["x.v2.tfrec", "x-v2.tfrec"], ["x.v2", "x-v2"]),
+        (["x.tfrec", "x.tfrecord"], ["x.tfrec/{}/x", "x.tfrecord/{}/x"]),
+        (["train.tfrec", "train/train.tfrec"], ["train/train.tfrec/{}/train", "train/train/train.tfrec/{}/train"]),
     ],
 )
 def test_photos_of_numbered_files_have_ids_of_their_own(tmp_path, names, stems):
@@ -127,8 +130,29 @@ def test_photos_of_numbered_files_have_ids_of_their_own(tmp_path, names, stems):
     raw = {name: tfrecord(photos(3, first=3 * n, id=None)) for n, name in enumerate(names)}
     manifest = made(tmp_path, {name: pack[name.endswith(".gz")](content) for name, content in raw.items()})
     assert ids_of(manifest) == {
-        f"{stem}-{n}": str((n + first) % 2) for stem, first in zip(stems, (0, 3), strict=True) for n in range(3)
+        f"{stem.format(n)}-{n}": str((n + first) % 2)
+        for stem, first in zip(stems, (0, 3), strict=True)
+        for n in range(3)
     }
+    ids = manifest.read_ids("train")
+    places = dict(zip(ids["id"], ids["source"], strict=True))
+    assert all(places[f"{stem.format(2)}-2"].startswith(f"{name}/2/") for stem, name in zip(stems, names, strict=True))
+
+
+def test_an_id_with_a_dot_names_one_record_alone(tmp_path):
+    files = {"x.v2.tfrec": tfrecord(photos(id=None)), "list.csv": csv_of((f"x.v2-{n}", n % 2) for n in range(6))}
+    assert ids_of(made(tmp_path / "named", files)) == {f"x.v2-{n}": str(n % 2) for n in range(6)}
+    files["list.csv"] = csv_of([("x", 0), ("y", 1)])
+    with pytest.raises(UserError, match=r"No photo has one of the 2 Ids .*\(such as x; a photo is x\.v2/0/x\.v2-0\)"):
+        made(tmp_path / "file", files, labels=str(tmp_path / "file" / "in" / "list.csv"))
+
+
+@pytest.mark.parametrize("name", ["fold0_aug.tfrec", "fold0_aug.v2.tfrec"])
+def test_records_without_ids_are_no_copies_by_the_name_of_their_file(tmp_path, name):
+    manifest = made(tmp_path, {name: tfrecord(photos(id=None))})
+    assert not [note for note in manifest.source["notes"] if "copies" in note]
+    own = made(tmp_path / "own", {name: tfrecord(photos(id=lambda n: b"p7_aug_%d" % n))})
+    assert [note for note in own.source["notes"] if note.startswith("6 photos are copies of 2 pictures by their names")]
 
 
 def test_ids_that_repeat_are_replaced_by_places(tmp_path):
