@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 # How a framework shows an error from a function that it called: class name, text, then its own traceback.
-_SHOWN = re.compile(r"\b(?:UserError|DamagedShardError|StorageError): ([^\n]+)")
+_SHOWN = re.compile(r"\b(?:UserError|DamagedShardError|DamagedFileError|StorageError): ([^\n]+)")
 
 # How systems, HDF5, TensorFlow and SQLite say that nothing more can be written.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", None))  # Windows has no quota
@@ -27,6 +27,15 @@ class UserError(Exception):
 
 class DamagedShardError(UserError):
     """A shard does not contain what its data set says; the message names the shard."""
+
+
+class DamagedFileError(UserError):
+    """An archive or a file of records cannot be read; the message names it first, then says what to do."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the file, in words: the message without what to do."""
+        return str(self).rpartition(": ")[0]
 
 
 class StorageError(UserError):

@@ -99,8 +99,8 @@ class PredictOptions(PredictionOptions):
     )
     on_bad: str = option(
         "prior",
-        "With --photos, what to do if an Id has no readable photo: prior answers with the frequency of each class in "
-        "training, fail writes nothing.",
+        "With --photos, what to do if an Id has no readable photo or an archive is damaged: prior answers with the "
+        "frequency of each class in training, fail writes nothing.",
         choices=("prior", "fail"),
         only_with=("--photos", lambda options: bool(options.photos)),
         group=RUNS,
@@ -304,6 +304,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
             metric=options.metric,
             decision=options.decision,
             spool=str(spool),
+            fails_on_bad=options.on_bad == "fail",
         )
 
         from carclf.device import select_device

@@ -7,10 +7,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from carclf.convert.archives import file_source
+from carclf.convert.damaged import OnDamaged
 from carclf.convert.file_kinds import is_parquet, is_photo_name, is_record_file, stem_of_records
 from carclf.convert.labels import named
 from carclf.convert.roles import role_of, role_of_file
 from carclf.convert.sources import Entry, name_problem
+from carclf.errors import DamagedFileError
 
 if TYPE_CHECKING:
     from carclf.convert.tree import Tree
@@ -42,7 +44,7 @@ class Embedded:
     size: int
 
 
-def expand_embedded(tree: "Tree", *, spool: str) -> list[Entry]:
+def expand_embedded(tree: "Tree", *, spool: str, on_damaged: OnDamaged) -> list[Entry]:
     """Returns the photos in the files of records, and removes these files from the tree.
 
     Where photos lie in folders beside them, the records are taken for the same photos, and are left out with a note.
@@ -50,6 +52,7 @@ def expand_embedded(tree: "Tree", *, spool: str) -> list[Entry]:
     Args:
       tree: added to: sources, what the records say, names of classes.
       spool: a folder for packed files, created only if it is needed.
+      on_damaged: what is done with a damaged file, or one without photos.
 
     Raises:
       UserError: a file is damaged, or holds no photos.
@@ -64,7 +67,12 @@ def expand_embedded(tree: "Tree", *, spool: str) -> list[Entry]:
         tree.notes.append(f"{len(files)} files of records were left out, since photos lie beside them: {names}.")
         return []
     folders = _folders([file.path for file in files])
-    found = [entry for file in files for entry in _photos_of(tree, file, folder=folders[file.path], spool=spool)]
+    found: list[Entry] = []
+    for file in files:
+        try:
+            found += _photos_of(tree, file, folder=folders[file.path], spool=spool)
+        except DamagedFileError as error:
+            on_damaged.handle(error, file, tree, beside=[*tree.entries, *files])
     tree.class_names.update(_class_names(tree.records.values()))
     tree.refused += [entry for entry in found if entry.problem]
     return [entry for entry in found if not entry.problem]

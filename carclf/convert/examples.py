@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, is_whole
-from carclf.errors import UserError
+from carclf.errors import DamagedFileError
 
 MAX_RECORD_BYTES = 2**28  # no photo comes near it
 Span = tuple[int, int]  # start and end in the record
@@ -27,7 +27,7 @@ def read_records(file: IO[bytes], *, shown: str) -> Iterator[tuple[int, bytes]]:
       shown: its name in messages.
 
     Raises:
-      UserError: it is damaged or cut off.
+      DamagedFileError: it is damaged or cut off.
     """
     start, number = 0, 0
     while head := file.read(HEAD_BYTES):
@@ -41,9 +41,9 @@ def read_records(file: IO[bytes], *, shown: str) -> Iterator[tuple[int, bytes]]:
         start, number = start + HEAD_BYTES + length + CHECKSUM_BYTES, number + 1
 
 
-def _damaged(shown: str, number: int) -> UserError:
+def _damaged(shown: str, number: int) -> DamagedFileError:
     what = f"damaged or cut off at record {number + 1}" if number else "no TFRecord file, or damaged at its start"
-    return UserError(f"{shown} is {what}: download it again.")
+    return DamagedFileError(f"{shown} is {what}: download it again.")
 
 
 def parse_example(record: bytes) -> dict[str, Values]:

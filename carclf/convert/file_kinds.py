@@ -33,6 +33,11 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVES)
 
 
+def stem_of_archive(path: str) -> str:
+    """Returns the path of an archive without its ending; any other path as it is."""
+    return next((path[: -len(ending)] for ending in ARCHIVES if path.lower().endswith(ending)), path)
+
+
 def is_record_file(name: str) -> bool:
     """Returns whether a file's name is that of a TFRecord file, packed or not."""
     return bool(RECORDS.search(name))

@@ -5,16 +5,19 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from carclf.convert.by_folder import by_folder
 from carclf.convert.class_maps import class_map
 from carclf.convert.copy_names import with_copies
+from carclf.convert.damaged import OnDamaged
+from carclf.convert.file_kinds import holds_files, stem_of_archive
 from carclf.convert.id_lookup import keys_of
 from carclf.convert.labels import named
 from carclf.convert.layout import read_layout
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, Photo, Rejection, composed
-from carclf.convert.roles import TEST, Roles, role_of
+from carclf.convert.roles import TEST, Roles, role_of, role_of_file
 from carclf.convert.sources import Entry, Source
 from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.convert.unread import not_read
@@ -70,12 +73,13 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
     Raises:
       UserError: nothing is there, the photos have no labels, or labels and photos contradict each other.
     """
-    how = {"spool": spool, "zip_encoding": options.zip_encoding}
+    on_damaged = OnDamaged(leaves_out=options.on_bad == "skip")
+    how: dict[str, Any] = {"spool": spool, "zip_encoding": options.zip_encoding, "on_damaged": on_damaged}
     with contextlib.closing(open_tree(options.input, first_source=0, flag="input", **how)) as tree:
         return _inventory_of(tree, options, how)
 
 
-def _inventory_of(tree: Tree, options: ConvertOptions, how: Mapping[str, str]) -> Inventory:
+def _inventory_of(tree: Tree, options: ConvertOptions, how: Mapping[str, Any]) -> Inventory:
     findings = Findings(notes=list(tree.notes))
     layout = read_layout(tree, options, findings)
     photos = layout.photos
@@ -191,7 +195,10 @@ def _with_refused(rejected: list[Rejection], trees: list[Tree], photos: list[Pho
 
 def _refused(entry: Entry, categories: set[str], *, external: bool) -> Rejection:
     *folders, name = entry.path.split("/")
-    if not external and TEST in {role_of(folder.removesuffix(".zip")) for folder in folders}:
+    roles = {role_of(stem_of_archive(folder)) for folder in folders}
+    if holds_files(name):
+        roles.add(role_of_file(stem_of_archive(name)))
+    if not external and TEST in roles:
         return Rejection(name, "test", "", entry.problem, entry.path)
     category = next((composed(folder) for folder in folders if composed(folder) in categories), "")
     return Rejection(name, "extra" if external else "train", category, entry.problem, entry.path)

@@ -84,8 +84,8 @@ class ConvertOptions(Options):
     )
     on_bad: str = option(
         "fail",
-        "What to do with unusable photos: fail stops the conversion, skip leaves them out and lists them in "
-        "rejected.csv.",
+        "What to do with unusable photos and damaged archives: fail stops the conversion, skip leaves them out and "
+        "lists them in rejected.csv.",
         choices=("fail", "skip"),
         group=_PHOTOS,
     )

@@ -12,7 +12,7 @@ from carclf.convert.photo_bytes import is_photo_start
 from carclf.convert.sources import Source, open_window
 from carclf.convert.tfrecords import ID_FEATURES, LABEL_FEATURES, PHOTO_FEATURES
 from carclf.convert.zips import MAX_RATIO, RATIO_FREE_BYTES, check_room
-from carclf.errors import UserError
+from carclf.errors import DamagedFileError, UserError
 from carclf.extras import install_command
 from carclf.files import replacing
 
@@ -51,7 +51,7 @@ def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], di
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise UserError(f"{source.shown} cannot be read as Parquet ({error}): download it again.") from None
+        raise DamagedFileError(f"{source.shown} cannot be read as Parquet ({error}): download it again.") from None
     return Source(path, source.shown, True), found, names
 
 
@@ -59,10 +59,10 @@ def _check_ratio(unpacked_bytes: int, *, packed_bytes: int, shown: str) -> None:
     """Checks that a file does not unpack to an absurd size.
 
     Raises:
-      UserError: it does.
+      DamagedFileError: it does.
     """
     if unpacked_bytes > RATIO_FREE_BYTES and unpacked_bytes > MAX_RATIO * packed_bytes:
-        raise UserError(
+        raise DamagedFileError(
             f"{shown} is compressed more than {MAX_RATIO}:1 and is not unpacked here: write its photos as files if you "
             "trust it, and give their folder."
         )
@@ -96,7 +96,7 @@ def _photo(row: dict[str, Any], *, shown: str) -> tuple[bytes, str]:
         if isinstance(content, bytes) and is_photo_start(content[:32]):
             path = str(cell.get("path") or "") if isinstance(cell, dict) else ""
             return content, path.replace("\\", "/").rpartition("/")[2]
-    raise UserError(
+    raise DamagedFileError(
         f"{shown} holds a row without a photo (its columns: {', '.join(sorted(row))}): give files whose rows hold "
         "encoded photos, or the photos themselves."
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 
-from carclf.errors import UserError
+from carclf.errors import DamagedFileError, UserError
 from carclf.storage.range_file import RangeFile
 
 MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
@@ -109,12 +109,12 @@ def open_window(source: Source) -> IO[bytes]:
     """Returns the file of a source, or the part of a file that it is.
 
     Raises:
-      UserError: it cannot be opened.
+      DamagedFileError: it cannot be opened.
     """
     try:
         file: IO[bytes] = open(source.path, "rb")  # noqa: SIM115 - the caller owns it
     except OSError as error:
-        raise UserError(
+        raise DamagedFileError(
             f"{source.shown} cannot be read ({error.strerror}): make it readable, or give a copy of it."
         ) from None
     return io.BufferedReader(_Window(file, source.offset, source.size)) if source.size >= 0 else file
@@ -124,7 +124,7 @@ def open_archive(source: Source) -> zipfile.ZipFile:
     """Returns the opened zip of a source.
 
     Raises:
-      UserError: it is damaged or not a zip.
+      DamagedFileError: it is damaged or not a zip.
     """
     file = open_window(source)
     try:
@@ -139,8 +139,8 @@ def open_archive(source: Source) -> zipfile.ZipFile:
         head = file.read(512)
         file.close()
         if kind := next((kind for at, magic, kind in OTHER_ARCHIVES if head[at : at + len(magic)] == magic), ""):
-            raise UserError(f"{source.shown} is {kind}, not a zip: unpack it and give the folder.") from None
-        raise UserError(f"{source.shown} cannot be read as a zip ({error}): download it again.") from None
+            raise DamagedFileError(f"{source.shown} is {kind}, not a zip: unpack it and give the folder.") from None
+        raise DamagedFileError(f"{source.shown} cannot be read as a zip ({error}): download it again.") from None
 
 
 class Reader:

@@ -16,7 +16,7 @@ from typing import IO, cast
 from carclf.convert.file_kinds import holds_files
 from carclf.convert.sources import CLUTTER, Entry, Source, clutter_folder, name_problem, open_window, size_problem
 from carclf.convert.zips import CHUNK_BYTES, MAX_RATIO, RATIO_FREE_BYTES, check_room, chunks_of, normal_path
-from carclf.errors import UserError
+from carclf.errors import DamagedFileError
 from carclf.files import replacing
 
 PACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {  # first bytes → what unpacks the rest
@@ -67,7 +67,7 @@ def _unpack(content: IO[bytes], path: str, *, packed_bytes: int, shown: str) -> 
         for chunk in chunks_of(content, shown=shown):
             written += len(chunk)
             if written > RATIO_FREE_BYTES and written > MAX_RATIO * packed_bytes:
-                raise UserError(
+                raise DamagedFileError(
                     f"{shown} is compressed more than {MAX_RATIO}:1 and is not unpacked here: unpack it if you trust "
                     "it, and give the folder."
                 )
@@ -84,7 +84,7 @@ def tar_source(source: Source, *, number: int) -> tuple[Source, list[Entry]]:
       number: of the source, for the entries.
 
     Raises:
-      UserError: it is damaged or cut off.
+      DamagedFileError: it is damaged or cut off.
     """
     with open_window(source) as file:
         end = file.seek(0, os.SEEK_END)
@@ -110,9 +110,9 @@ def _members(file: IO[bytes], shown: str) -> list[tarfile.TarInfo]:
             file.seek(archive.offset)
             whole = file.read(HEAD_BYTES) == bytes(HEAD_BYTES)
     except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError, MemoryError, RecursionError) as error:
-        raise UserError(f"{shown} cannot be read as a tar ({error}): download it again.") from None
+        raise DamagedFileError(f"{shown} cannot be read as a tar ({error}): download it again.") from None
     if not whole:
-        raise UserError(f"{shown} is damaged or cut off after {len(members):,} files: download it again.")
+        raise DamagedFileError(f"{shown} is damaged or cut off after {len(members):,} files: download it again.")
     return [member for member in members if not member.isdir()]
 
 

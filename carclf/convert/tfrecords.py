@@ -9,7 +9,7 @@ from carclf.convert.examples import Values
 from carclf.convert.photo_bytes import is_photo_start
 from carclf.convert.sources import Source, open_window
 from carclf.convert.tars import unpacked
-from carclf.errors import UserError
+from carclf.errors import DamagedFileError, UserError
 
 PHOTO_FEATURES = ("image/encoded", "image", "image_raw", "image_bytes", "encoded", "jpeg", "img", "picture", "photo")
 ID_FEATURES = (
@@ -31,7 +31,7 @@ def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], di
       spool: a folder for packed files, created only if it is needed.
 
     Raises:
-      UserError: the file is damaged, or a record holds no photo.
+      DamagedFileError: the file is damaged, or a record holds no photo.
     """
     source = unpacked(source, spool=spool)
     found = []
@@ -46,7 +46,7 @@ def _embedded(record: bytes, *, shown: str) -> Embedded:
     try:
         features = examples.parse_example(record)
     except ValueError as error:
-        raise UserError(
+        raise DamagedFileError(
             f"{shown} holds records that are not tf.train.Example messages ({error}): give other files."
         ) from None
     start, end = _photo(record, features, shown=shown)
@@ -66,7 +66,7 @@ def _photo(record: bytes, features: dict[str, Values], *, shown: str) -> tuple[i
         for value in features[name]:
             if isinstance(value, tuple) and is_photo_start(record[value[0] : value[0] + 32]):
                 return value
-    raise UserError(
+    raise DamagedFileError(
         f"{shown} holds a record without a photo (its features: {', '.join(sorted(features)) or 'none'}): give "
         "records with encoded photos, or the photos themselves."
     )

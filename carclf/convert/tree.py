@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from carclf import storage
 from carclf.convert.archives import file_source, open_files
 from carclf.convert.copies import largest_only, without_copies
+from carclf.convert.damaged import OnDamaged
 from carclf.convert.embedded import RecordPhoto, expand_embedded
-from carclf.convert.file_kinds import ARCHIVES, is_archive, is_parquet, is_photo_name, is_record_file
+from carclf.convert.file_kinds import is_archive, is_parquet, is_photo_name, is_record_file, stem_of_archive
 from carclf.convert.folders import folder_entries
 from carclf.convert.labels import named
 from carclf.convert.roles import TEST, TRAIN, role_of
 from carclf.convert.sources import Entry, Reader, Source
-from carclf.errors import UserError
+from carclf.errors import DamagedFileError, UserError
 from carclf.storage import copies
 from carclf.wording import counted
 
@@ -72,7 +73,15 @@ class Tree:
         return Reader(self.sources)
 
 
-def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encoding: str = "") -> Tree:
+def open_tree(
+    path: str,
+    *,
+    first_source: int,
+    spool: str,
+    flag: str,
+    zip_encoding: str = "",
+    on_damaged: OnDamaged = OnDamaged(),  # noqa: B008 - it is frozen
+) -> Tree:
     """Lists the input at `path`, reading directories only.
 
     Args:
@@ -81,6 +90,7 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
       spool: folder for archives that are deflated inside an archive; created only if there are any.
       flag: the flag that named the path, for messages.
       zip_encoding: of the names in zips that are not flagged as UTF-8; "" detects it.
+      on_damaged: what is done with a damaged archive, or file of records, inside the input.
 
     Raises:
       UserError: nothing is there, or an archive is damaged.
@@ -98,9 +108,9 @@ def open_tree(path: str, *, first_source: int, spool: str, flag: str, zip_encodi
         raise UserError(f"There is nothing at --{flag}={path}: give an existing folder or zip.")
     listed = _readable(tree, listed, shown=lambda path: path)
     listed = _without_wrapper(without_copies(listed, tree.notes))
-    _add(tree, listed, spool=spool, zip_encoding=zip_encoding)
+    _add(tree, listed, spool=spool, zip_encoding=zip_encoding, on_damaged=on_damaged)
     tree.entries = largest_only(_without_wrapper(tree.entries), tree.notes)
-    embedded = expand_embedded(tree, spool=spool)
+    embedded = expand_embedded(tree, spool=spool, on_damaged=on_damaged)
     tree.entries = [*tree.entries, *embedded]
     return tree
 
@@ -119,7 +129,7 @@ def _listed_file(tree: Tree, path: str, *, number: int, spool: str, zip_encoding
     return listed
 
 
-def _add(tree: Tree, listed: Sequence[Entry], *, spool: str, zip_encoding: str) -> None:
+def _add(tree: Tree, listed: Sequence[Entry], *, spool: str, zip_encoding: str, on_damaged: OnDamaged) -> None:
     """Adds the files of the outer source to the tree, and those of archives in it in their places.
 
     An archive in a folder is opened if no photo lies in a folder, or if folders with photos lie beside it.
@@ -130,7 +140,7 @@ def _add(tree: Tree, listed: Sequence[Entry], *, spool: str, zip_encoding: str) 
     folders = {entry.path.split("/")[0] for entry in listed if "/" in entry.path}
     present = {entry.path for entry in listed}
     for entry in listed:
-        stem, folder = _stem(entry.path), entry.path.rpartition("/")[0]
+        stem, folder = stem_of_archive(entry.path), entry.path.rpartition("/")[0]
         if not is_archive(entry.name):
             tree.entries.append(entry)
         elif stem in present:
@@ -139,10 +149,12 @@ def _add(tree: Tree, listed: Sequence[Entry], *, spool: str, zip_encoding: str) 
             photos, copies
         ):
             tree.notes.append(f"{entry.path} was ignored: {min(copies)}/ is the unpacked copy next to it.")
-        elif not folder or packed:
-            _expand(tree, entry, spool=spool, zip_encoding=zip_encoding)
-        elif folder not in directly and _beside(directly, folder):
-            _expand(tree, entry, spool=spool, zip_encoding=zip_encoding, present=present)
+        elif not folder or packed or (folder not in directly and _beside(directly, folder)):
+            try:
+                known = present if folder and not packed else ()
+                _expand(tree, entry, spool=spool, zip_encoding=zip_encoding, present=known)
+            except DamagedFileError as error:
+                on_damaged.handle(error, entry, tree, beside=listed)
         else:
             tree.notes.append(f"{entry.path} was not opened: unpack it if its photos belong to the input.")
 
@@ -180,11 +192,6 @@ def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str
     return [entry for entry in listed if not entry.problem]
 
 
-def _stem(path: str) -> str:
-    """Returns the path of an archive without its ending."""
-    return next((path[: -len(ending)] for ending in ARCHIVES if path.lower().endswith(ending)), path)
-
-
 def _stands_for(stem: str, folders: set[str]) -> set[str]:
     """Returns those of `folders`, all in the folder of the archive, that by name hold the same files."""
     role = role_of(stem.rpartition("/")[2])
@@ -213,7 +220,7 @@ def _expand(tree: Tree, entry: Entry, *, spool: str, zip_encoding: str, present:
     nested = file_source(tree.sources[0], entry.name, shown=entry.path, spool=spool)
     source, inner = open_files(nested, number=number, spool=spool, zip_encoding=zip_encoding, notes=tree.notes)
     inner = _readable(tree, inner, shown=lambda path: f"{entry.path}/{path}")
-    stem, folder = _stem(entry.path), f"{entry.path.rpartition('/')[0]}/"
+    stem, folder = stem_of_archive(entry.path), f"{entry.path.rpartition('/')[0]}/"
     name = stem.rpartition("/")[2]
     photos = [e.path for e in inner if is_photo(e)]
     if photos and present and all(folder + path in present for path in photos):

@@ -14,7 +14,7 @@ from typing import IO
 
 from carclf.convert.file_kinds import holds_files
 from carclf.convert.sources import CLUTTER, Entry, Source, clutter_folder, name_problem, size_problem
-from carclf.errors import UserError
+from carclf.errors import DamagedFileError, UserError
 from carclf.files import replacing
 
 MAX_RATIO = 200  # deflate reaches about 1,000; photos are already compressed and stay below 2
@@ -83,7 +83,7 @@ def member_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: 
             file.seek(outer.offset + info.header_offset)
             header = file.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-            raise UserError(f"{outer.shown} is damaged at {name}: download it again.")
+            raise DamagedFileError(f"{outer.shown} is damaged at {name}: download it again.")
         _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
         offset = outer.offset + info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
         return Source(outer.path, shown, True, offset, info.file_size)
@@ -98,7 +98,7 @@ def member_source(outer: Source, archive: zipfile.ZipFile, name: str, *, spool: 
             ):
                 file.writelines(chunks_of(member, shown=shown))
         except (zipfile.BadZipFile, struct.error, NotImplementedError) as error:
-            raise UserError(f"{shown} is damaged ({error}): download it again.") from None
+            raise DamagedFileError(f"{shown} is damaged ({error}): download it again.") from None
     return Source(path, shown, True)
 
 
@@ -106,7 +106,7 @@ def chunks_of(packed: IO[bytes], *, shown: str) -> Iterator[bytes]:
     """Yields what a packed file unpacks to.
 
     Raises:
-      UserError: it is damaged or cut off.
+      DamagedFileError: it is damaged or cut off.
     """
     try:
         while chunk := packed.read(CHUNK_BYTES):
@@ -114,7 +114,7 @@ def chunks_of(packed: IO[bytes], *, shown: str) -> Iterator[bytes]:
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise UserError(f"{shown} is damaged or cut off ({error}): download it again.") from None
+        raise DamagedFileError(f"{shown} is damaged or cut off ({error}): download it again.") from None
 
 
 def check_room(spool: str, size: int, *, shown: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from carclf.convert.damaged import OnDamaged
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.photos import ids_of
 from carclf.convert.roles import Roles
@@ -43,21 +44,26 @@ class PhotoList:
             raise UnusableError(error.strerror or str(error)) from None
 
 
-def list_photos(path: str, *, sample: Sample | None, spool: str) -> PhotoList:
+def list_photos(path: str, *, sample: Sample | None, spool: str, fails_on_bad: bool = False) -> PhotoList:
     """Returns the photos at a path: one for each Id of the sample, in its order, or all of them without a sample.
 
     Args:
       path: a folder, whose photos count at whatever depth, or an archive.
       sample: says the Ids; they are matched to files as in a conversion.
       spool: folder for archives that are deflated inside an archive.
+      fails_on_bad: whether a damaged archive among the photos ends the work; else it is left out with a note.
 
     Raises:
       UserError: nothing is there, there is no photo, or none has an Id of the sample.
     """
-    tree = open_tree(path, first_source=0, spool=spool, flag="photos")
+    on_damaged = OnDamaged(leaves_out=not fails_on_bad, value="prior")
+    tree = open_tree(path, first_source=0, spool=spool, flag="photos", on_damaged=on_damaged)
     photos = sorted((entry for entry in tree.entries if is_photo(entry)), key=lambda entry: entry.path)
     if not photos:
-        raise UserError(f"There is no photo in --photos={path}: give the folder or the zip of the photos to predict.")
+        why = f" ({printable(tree.refused[0].path)}: {tree.refused[0].problem})" if tree.refused else ""
+        raise UserError(
+            f"There is no photo in --photos={path}{why}: give the folder or the zip of the photos to predict."
+        )
     reader = Reader(tuple(tree.sources))
     notes = [*tree.notes, *_refused(tree)]
     if sample is None:

@@ -51,6 +51,7 @@ def plan_unseen_job(
     metric: str,
     decision: str,
     spool: str,
+    fails_on_bad: bool = False,
 ) -> UnseenJob:
     """Returns what to do.
 
@@ -64,6 +65,7 @@ def plan_unseen_job(
       metric: the value of `--metric`.
       decision: the value of `--decision`.
       spool: folder for archives that are deflated inside an archive.
+      fails_on_bad: as for `list_photos`.
 
     Raises:
       UserError: runs, data set, photos, sample, form and metric do not fit together.
@@ -75,7 +77,7 @@ def plan_unseen_job(
     plan = plan_form(own, sample, class_labels=labels, form=form, positive=positive)
     scored_by = metric_of(metric, members=members, form=plan.form)
     return UnseenJob(
-        photos=list_photos(photos, sample=sample, spool=spool),
+        photos=list_photos(photos, sample=sample, spool=spool, fails_on_bad=fails_on_bad),
         class_labels=labels,
         prior=counts / counts.sum(),
         plan=plan,

@@ -2,9 +2,11 @@
 
 import bz2
 import contextlib
+import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -363,6 +365,45 @@ def test_a_damaged_nested_zip_is_one_sentence(tmp_path):
     (tmp_path / "cars.zip").write_bytes(raw)
     with pytest.raises(UserError, match=r"cars\.zip/train\.zip is damaged .* download it again"):
         converted(tmp_path / "cars.zip", tmp_path / "out")
+
+
+CUT = zipped(GOOD)[:-40]
+BESIDE = {  # other files, the damaged one, its content, what is wrong with it, its split
+    "zip": (GOOD, "more.zip", CUT, "cannot be read as a zip (File is not a zip file)", "train"),
+    "7z": (GOOD, "more.zip", b"7z\xbc\xaf\x27\x1c" + bytes(100), "is a 7z archive, not a zip", "train"),
+    "packed": (GOOD, "more.tgz", gzip.compress(bytes(9))[:-4], "is damaged or cut off (Compressed file ended", "train"),
+    "test photos": ({"train.zip": zipped(GOOD)}, "test.zip", CUT, "cannot be read as a zip", "test"),
+}
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("kind", BESIDE)
+def test_a_damaged_archive_beside_photos_stops_or_is_left_out_as_told(tmp_path, capsys, kind, within):
+    good, name, content, problem, split = BESIDE[kind]
+    source = write_files(tmp_path / "in", good | {name: content})
+    if within:
+        source = write_zip(tmp_path / "in.zip", good | {name: content})
+    said = rf"{re.escape(name)} {re.escape(problem)}.*; to go on without it, remove it or give --on_bad=skip\.$"
+    with pytest.raises(UserError, match=said):
+        converted(source, tmp_path / "out")
+    assert len(ids_of(converted(source, tmp_path / "out", on_bad="skip"))) == len(GOOD)
+    assert f"Note: {name} and all photos in it were left out: it {problem}" in capsys.readouterr().err
+    (row,) = rejected(tmp_path / "out")
+    assert row["reason"].startswith(problem)
+    assert (row["source"], row["split"]) == (name, split)
+    if not within:
+        (source / name).unlink()
+        assert len(ids_of(converted(source, tmp_path / "less"))) == len(GOOD)
+
+
+def test_a_damaged_archive_with_nothing_beside_it_is_told_as_such(tmp_path):
+    source = write_files(tmp_path / "in", {"more.zip": CUT, "readme.txt": b""})
+    for on_bad in ("fail", "skip"):
+        with pytest.raises(UserError, match=r"^more\.zip cannot be read as a zip .*: download it again\.$"):
+            converted(source, tmp_path / "out", on_bad=on_bad)
+    write_files(source, {"other.zip": CUT})
+    with pytest.raises(UserError, match=r"no training photos; 2 were refused .*\(first: more\.zip: cannot be read as"):
+        converted(source, tmp_path / "out", on_bad="skip")
 
 
 def test_a_zip_three_levels_deep_is_named_and_not_opened(tmp_path, capsys):

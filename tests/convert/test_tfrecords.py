@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from carclf.convert.examples import parse_example
 from carclf.data.records import frame, serialize_example
 from carclf.errors import UserError
-from tests.convert.inputs import converted, csv_of, drawn, encoded, ids_of, opened, write_files, zipped
+from tests.convert.inputs import converted, csv_of, drawn, encoded, ids_of, opened, reasons, write_files, zipped
 
 NAMES = ["rose", "tulip"]
 
@@ -234,6 +234,14 @@ def damaged(at):
 def test_a_damaged_file_is_one_sentence(tmp_path, content, said):
     with pytest.raises(UserError, match=said):
         made(tmp_path, {"train.tfrec": content})
+
+
+def test_a_damaged_file_beside_others_is_left_out_if_told(tmp_path):
+    files = {"a.tfrec": tfrecord(photos()), "b.tfrec": tfrecord(photos(3, first=6))[:-300]}
+    with pytest.raises(UserError, match=r"b\.tfrec is damaged .*; to go on without it, remove it or give --on_b"):
+        made(tmp_path, files)
+    assert ids_of(made(tmp_path, files, on_bad="skip")) == LABELLED
+    assert reasons(tmp_path / "out") == {"b.tfrec": "is damaged or cut off at record 3"}
 
 
 @pytest.mark.parametrize(

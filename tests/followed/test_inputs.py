@@ -14,6 +14,7 @@ from carclf.convert.labels import columns_by_name, read_label_file
 from carclf.convert.options import ConvertOptions
 from carclf.convert.table import read_table
 from carclf.errors import UserError
+from carclf.inference.photo_list import list_photos
 from tests.convert.inputs import (
     Files,
     class_folders,
@@ -238,6 +239,20 @@ def test_classes_and_photos_that_cannot_be_used_are_left_out_as_advised(photos):
     with refused("convert/validated.py: … cannot be used"):
         converted(photos, "less")
     assert converted(photos, "less", on_bad="skip").class_count == 4
+
+
+def test_a_damaged_archive_is_left_out_or_removed_as_advised(photos):
+    write_files(photos, {"more.zip": b"x"})
+    with refused("convert/damaged.py: …; to go on without it"):
+        converted(photos, "out")
+    assert converted(photos, "out", on_bad="skip").class_count == 3
+    with refused("convert/damaged.py: …; to go on without it"):
+        list_photos(str(photos), sample=None, spool="", fails_on_bad=True)
+    left_out = list_photos(str(photos), sample=None, spool="")
+    assert left_out.notes[0].startswith("more.zip and all photos in it were left out: it cannot be read as a zip")
+    (photos / "more.zip").unlink()
+    assert converted(photos, "removed").class_count == 3
+    assert list_photos(str(photos), sample=None, spool="", fails_on_bad=True).ids == left_out.ids
 
 
 def test_photos_that_cannot_be_used_are_all_listed(tmp_path):
