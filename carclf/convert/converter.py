@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from carclf import preemption, storage
 from carclf.convert import dataset, duplicates, folds, labels, rare_classes, scan, shards
 from carclf.convert.duplicates import Group
+from carclf.convert.encoded_photos import folder_in
 from carclf.convert.existing import find_existing, finished
 from carclf.convert.fingerprint import byte_options, fingerprint_of
 from carclf.convert.fold_choice import check_choice, choose_folds
@@ -62,8 +63,12 @@ def convert(options: ConvertOptions) -> Manifest | None:
             local = not options.dry_run and not storage.is_remote(options.output)
             spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else str(scratch)
             inventory = _inventory(options, spool=spool)
-            with _workers(options, inventory) as workers:
-                return _convert(options, inventory, workers)
+            keeps = local and options.runner == "local"  # otherwise workers may be on other machines
+            with (
+                folder_in(options.output) if keeps else contextlib.nullcontext("") as kept,
+                _workers(options, inventory, kept=kept) as workers,
+            ):
+                return _convert(options, inventory, workers, kept=kept)
     except OSError as error:
         path = f" {error.filename}" if error.filename else ""
         raise UserError(
@@ -80,14 +85,14 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path) if path and not storage.is_remote(path) else path
 
 
-def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWorkers":
+def _workers(options: ConvertOptions, inventory: Inventory, *, kept: str) -> "Workers | BeamWorkers":
     """Returns what runs the passes over the photos: local processes or Apache Beam.
 
     Raises:
       UserError: Beam is requested but not installed, or cannot read its options.
     """
     count = worker_count(options.workers, photos=len(inventory.photos), photos_per_worker=scan.PHOTOS_PER_WORKER)
-    arguments = (inventory.sources, options.max_side, options.near_duplicates)
+    arguments = (inventory.sources, options.max_side, options.near_duplicates, kept)
     if options.runner == "local":
         return Workers(count, scan.prepare, *arguments)
     try:
@@ -101,7 +106,7 @@ def _workers(options: ConvertOptions, inventory: Inventory) -> "Workers | BeamWo
     return BeamWorkers(options.beam_options, count, folder=options.output, prepare=scan.prepare, arguments=arguments)
 
 
-def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
+def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool, *, kept: str) -> Manifest | None:
     existing = find_existing(options) if options.output else None
     if existing and (whole := finished(existing, options, inventory, workers)):
         return None if options.dry_run else whole
@@ -114,7 +119,7 @@ def _convert(options: ConvertOptions, inventory: Inventory, workers: Pool) -> Ma
         _rehearse(options, validated, workers)
         return None
     fingerprint = fingerprint_of(options, inventory, [check.source_sha256 for check in checks])
-    return _write(options, validated, fingerprint, workers)
+    return _write(options, validated, fingerprint, workers, kept=kept)
 
 
 def _check_early(options: ConvertOptions, inventory: Inventory) -> None:
@@ -244,7 +249,7 @@ def _form(
     return found.form
 
 
-def _write(options: ConvertOptions, validated: Validated, fingerprint: str, workers: Pool) -> Manifest:
+def _write(options: ConvertOptions, validated: Validated, fingerprint: str, workers: Pool, *, kept: str) -> Manifest:
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
     classes = _classes(options, validated)
     form = _form(options, validated.inventory, validated.photos, verbose=True)
@@ -255,6 +260,7 @@ def _write(options: ConvertOptions, validated: Validated, fingerprint: str, work
         directory,
         list(shards.plan_shards(records, folder=folder, seed=options.seed)),
         stored_bytes=sum(check.stored_bytes for check in validated.checks),
+        kept=kept,
         workers=workers,
     )
     lists_of = _lists(validated, groups, fold_of)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from carclf import storage
-from carclf.convert import shards
+from carclf.convert import encoded_photos, shards
 from carclf.convert.photos import Photo
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.shards import Plan, Record, Written
@@ -70,10 +70,13 @@ def build_record(
         stored_sha256=check.stored_sha256,
         height=check.height,
         width=check.width,
+        place=check.place,
     )
 
 
-def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, workers: Pool) -> list[Written]:
+def write_shards(
+    directory: str, plans: Sequence[Plan], *, stored_bytes: int, kept: str, workers: Pool
+) -> list[Written]:
     """Writes the shards of a data set; returns them in reading order, with the positions of their photos.
 
     Shards that an interrupted run finished are kept.
@@ -82,6 +85,7 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
       directory: the data set.
       plans: from `plan_shards`.
       stored_bytes: of all photos together, to check beforehand that the disk has room.
+      kept: folder of `carclf.convert.encoded_photos`, emptied if the shards need its room; or "".
       workers: prepared by `carclf.convert.scan.prepare`.
 
     Raises:
@@ -95,7 +99,10 @@ def write_shards(directory: str, plans: Sequence[Plan], *, stored_bytes: int, wo
         print(f"{len(finished)} of {len(plans)} shards are finished already and are kept", flush=True)
     records = sum(len(plan.records) for plan in plans)
     kept_bytes = sum(written.shard.bytes for written in finished.values())
-    check_space(directory, stored_bytes + RECORD_BYTES * records - kept_bytes)
+    needed = stored_bytes + RECORD_BYTES * records - kept_bytes
+    if kept and _free_bytes(directory) < needed + SPARE_BYTES:
+        encoded_photos.make_room(kept)
+    check_space(directory, needed)
     missing = [plan for plan in plans if plan.file not in finished]
     with Progress("Writing shards", total=sum(len(plan.records) for plan in missing)) as progress:
         for written in workers.map(shards.write_shard, ((directory, plan) for plan in missing)):
@@ -112,15 +119,18 @@ def check_space(directory: str, needed: int) -> None:
     """
     if storage.is_remote(directory):
         return
-    present = os.path.abspath(directory)
-    while not os.path.isdir(present):
-        present = os.path.dirname(present)
-    free = shutil.disk_usage(present).free
-    if free < needed + SPARE_BYTES:
+    if (free := _free_bytes(directory)) < needed + SPARE_BYTES:
         raise UserError(
             f"{directory} needs {(needed + SPARE_BYTES) / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: free some "
             "space, or choose another --output."
         )
+
+
+def _free_bytes(directory: str) -> int:
+    present = os.path.abspath(directory)
+    while not os.path.isdir(present):
+        present = os.path.dirname(present)
+    return shutil.disk_usage(present).free
 
 
 def ids_csv(

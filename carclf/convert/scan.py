@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from carclf.convert.encoded_photos import EncodedPhotos, Place
 from carclf.convert.near_duplicates import thumbnail_of
 from carclf.convert.photos import Photo
 from carclf.convert.sources import Reader, Source
-from carclf.data.validation import Stored, UnusableError, validate_photo
+from carclf.data.validation import ENCODED, Stored, UnusableError, validate_photo
 from carclf.progress import Progress
 from carclf.workers import Pool
 
@@ -31,6 +32,7 @@ class PhotoCheck:
       how: the way it is stored: one of `carclf.data.validation`'s KEPT, CORRECTED and ENCODED, or "".
       remark: what a person should look at, or "".
       thumbnail: grey and small, for the search of copies (`carclf.convert.near_duplicates`); or b"".
+      place: where the stored bytes are kept until they are written, if they were encoded.
     """
 
     source_sha256: bytes
@@ -42,20 +44,22 @@ class PhotoCheck:
     how: str = ""
     remark: str = ""
     thumbnail: bytes = b""
+    place: Place | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a worker knows: where the photos are, and how to store them."""
+    """What a worker knows: where the photos are, how to store them, and where it keeps those that it encodes."""
 
     reader: Reader
     max_side: int
     thumbnails: bool
+    encoded: EncodedPhotos
 
 
-def prepare(sources: tuple[Source, ...], max_side: int, thumbnails: bool) -> Context:
-    """Returns the state of a worker for this pass and the next."""
-    return Context(Reader(sources), max_side, thumbnails)
+def prepare(sources: tuple[Source, ...], max_side: int, thumbnails: bool, folder: str = "") -> Context:
+    """Returns the state of a worker for this pass and the next; in `folder` it keeps the photos that it encodes."""
+    return Context(Reader(sources), max_side, thumbnails, EncodedPhotos(folder))
 
 
 def hash_photos(workers: Pool, photos: Sequence[Photo]) -> list[bytes]:
@@ -112,6 +116,7 @@ def _validate_one(context: Context, source: int, name: str) -> PhotoCheck:
         how=stored.how,
         remark=stored.remark,
         thumbnail=_thumbnail(stored) if context.thumbnails else b"",
+        place=context.encoded.keep(stored.encoded) if stored.how == ENCODED else None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from carclf import storage
+from carclf.convert.encoded_photos import Place
 from carclf.convert.folds import order_key
 from carclf.convert.scan import Context
 from carclf.convert.verify import whole_shards
@@ -40,6 +41,7 @@ class Record:
       stored_sha256: digest of the bytes to store.
       height: as stored, pixels.
       width: as stored, pixels.
+      place: where the bytes to store are kept, or None.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Record:
     stored_sha256: bytes
     height: int
     width: int
+    place: Place | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +190,8 @@ def hash_file(path: str) -> tuple[int, str]:
 
 
 def _stored_bytes(context: Context, record: Record) -> bytes:
+    if (kept := context.encoded.read(record.place, record.stored_sha256)) is not None:
+        return kept
     try:
         raw = context.reader.read(record.source, record.name)
     except OSError:
