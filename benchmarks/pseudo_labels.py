@@ -1,7 +1,9 @@
 """Measures what pseudo-labels bring: it hides the labels of a third of the photos, and trains with and without them.
 
-The control knows the true labels of the very photos that got a pseudo-label.
-Example: python benchmarks/pseudo_labels.py --photos=photos --weights=mobilenet.h5 --image_size=96"""
+Pictures of one scene are hidden together, so that no held-out photo has a copy with a pseudo-label. The control knows
+the true labels of the very photos that got a pseudo-label. The hidden photos are predicted, too.
+Example: python benchmarks/pseudo_labels.py --photos=photos --weights=mobilenet.h5 --image_size=96
+--stages=mobilenet_v2_224_head,mobilenet_v2_224_all"""
 
 import dataclasses
 import json
@@ -12,17 +14,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from held_out import compare_right
 from measuring import run_python, scratch_folder
-from scipy.stats import binomtest
 
 from carclf.command import run_command
 from carclf.errors import UserError
 from carclf.flags import Options, option, same_option
+from carclf.inference.metrics import wilson_interval
 from carclf.predict import PredictOptions
+from carclf.stage_lists import runs_of_stages
 from carclf.train_options import TrainOptions
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
-HIDDEN_FRACTION = 1 / 3
+PARTS = 3  # one of them is hidden
+SHARED = ("backbone", "weights", "image_size", "batch_size")  # options of every run
+ALONE = ("unfreeze", "augment", "epochs")  # those that stages have themselves
 TEACHER, STUDENT, CONTROL = "without", "pseudo-labels", "true labels of the same photos"
 
 
@@ -36,12 +42,18 @@ class PseudoBenchmarkOptions(Options):
     unfreeze: str = same_option(TrainOptions, "unfreeze", default="head")
     augment: str = same_option(TrainOptions, "augment", default="flip")
     image_size: int = option(96, "Pixels per side.", low=1)
+    batch_size: int = option(32, "Photos per step.", low=1)
     epochs: int = option(4, "Number of epochs of every run.", low=1)
+    stages: str = option(
+        "",
+        "Train every run by these stages, one after the other, as in carclf.train; then --unfreeze, --augment and "
+        "--epochs are those of the stages.",
+    )
     tta: str = same_option(PredictOptions, "tta", default="clean|flip")
     pseudo_confidence: float = same_option(PredictOptions, "pseudo_confidence")
     folds: int = option(5, "Number of folds of the photos with labels.", low=2)
     evaluated: int = option(1, "Number of them that are held out in turn.", low=1)
-    seed: int = option(0, "Seed of the choice of hidden photos.", low=0)
+    seed: int = option(42, "Seed of the choice of hidden photos.", low=0)
     json: str = option("", "Also write the figures to this file.")
 
     def __post_init__(self) -> None:
@@ -54,8 +66,10 @@ class PseudoBenchmarkOptions(Options):
 def main(options: PseudoBenchmarkOptions) -> None:
     """Measures and prints."""
     with scratch_folder() as scratch:
-        truth = hide(Path(options.photos), scratch / "photos", seed=options.seed)
-        data = scratch / "data"
+        whole, data = scratch / "whole", scratch / "data"
+        run_python(str(TOOL), f"--input={options.photos}", f"--output={whole}", f"--folds={PARTS}",
+                   f"--seed={options.seed}")  # fmt: skip
+        truth = hide(Path(options.photos), whole, scratch / "photos")
         run_python(str(TOOL), f"--input={scratch / 'photos'}", f"--output={data}", f"--folds={options.folds}")
         found = [one_fold(options, data, scratch / f"fold{fold}", fold, truth) for fold in range(options.evaluated)]
     figures = pooled(found)
@@ -65,23 +79,26 @@ def main(options: PseudoBenchmarkOptions) -> None:
         Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def hide(source: Path, target: Path, *, seed: int) -> dict[str, str]:
-    """Copies the photos into train/ with train.csv, and a third of each class into test/; returns their classes."""
-    rng = np.random.default_rng(seed)
+def hide(source: Path, converted: Path, target: Path) -> dict[str, str]:
+    """Copies the photos into train/ with train.csv, and those of fold 0 into test/; returns the classes of these.
+
+    Args:
+      source: folder of class folders.
+      converted: the data set of these photos, whose folds keep pictures of one scene together.
+      target: folder to make.
+    """
     listed: list[tuple[str, str]] = []
     hidden: dict[str, str] = {}
     for split in ("train", "test"):
         (target / split).mkdir(parents=True)
-    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-        photos = sorted(folder.iterdir())
-        chosen = set(rng.permutation(len(photos))[: round(HIDDEN_FRACTION * len(photos))].tolist())
-        for number, photo in enumerate(photos):
-            name = f"{folder.name}__{photo.name}"
-            shutil.copyfile(photo, target / ("test" if number in chosen else "train") / name)
-            if number in chosen:
-                hidden[name] = folder.name
-            else:
-                listed.append((name, folder.name))
+    photos = pd.read_csv(converted / "ids-train.csv", dtype=str, keep_default_na=False)
+    for path, label, fold in photos[["source", "class_name", "fold"]].itertuples(index=False):
+        name = path.replace("/", "__")
+        shutil.copyfile(source / path, target / ("test" if fold == "0" else "train") / name)
+        if fold == "0":
+            hidden[name] = label
+        else:
+            listed.append((name, label))
     pd.DataFrame(listed, columns=["Id", "Category"]).to_csv(target / "train.csv", index=False)
     return hidden
 
@@ -91,19 +108,21 @@ def one_fold(
 ) -> dict[str, Any]:
     """Returns what the three runs say of the held-out photos, their seconds, and how right the pseudo-labels are."""
     pseudo, true = folder / "pseudo.csv", folder / "true.csv"
-    seconds = {TEACHER: train(options, data, folder / "teacher", fold)}
-    flags = {"run": folder / "teacher", "data": data, "output": folder / "submission.csv", "tta": options.tta,
+    runs, seconds = {}, {}
+    runs[TEACHER], seconds[TEACHER] = train(options, data, folder / "teacher", fold)
+    flags = {"run": runs[TEACHER], "data": data, "output": folder / "submission.csv", "tta": options.tta,
              "pseudo_labels": pseudo, "pseudo_confidence": options.pseudo_confidence, "device": "cpu"}  # fmt: skip
     run_python("-m", "carclf.predict", *(f"--{name}={value}" for name, value in flags.items()))
     right = with_true_labels(pseudo, true, truth)
-    seconds[STUDENT] = train(options, data, folder / "student", fold, pseudo_labels=pseudo)
-    seconds[CONTROL] = train(options, data, folder / "control", fold, pseudo_labels=true)
+    runs[STUDENT], seconds[STUDENT] = train(options, data, folder / "student", fold, pseudo_labels=pseudo)
+    runs[CONTROL], seconds[CONTROL] = train(options, data, folder / "control", fold, pseudo_labels=true)
     return {
         "seconds": seconds,
         "hidden": len(truth),
         "pseudo": len(right),
         "right": int(sum(right)),
-        "hits": hits(data, [folder / name for name in ("teacher", "student", "control")], fold),
+        "hits": [hits(data, runs[name], folds=[fold]) for name in (TEACHER, STUDENT, CONTROL)],
+        "hidden_hits": [hits(data, runs[name], truth=truth) for name in (TEACHER, STUDENT)],
     }
 
 
@@ -123,17 +142,23 @@ def with_true_labels(pseudo: Path, true: Path, truth: Mapping[str, str]) -> list
     return [predicted == known for predicted, known in zip(frame["class"], classes, strict=True)]
 
 
-def train(options: PseudoBenchmarkOptions, data: Path, directory: Path, fold: int, **changes: Path) -> float:
-    """Trains a run and returns its seconds."""
-    shared = ("backbone", "weights", "unfreeze", "augment", "image_size", "epochs")
-    flags = {name: getattr(options, name) for name in shared}
-    flags |= {"data": data, "run": directory, "val_fold": fold, "patience": 0, "device": "cpu", **changes}
+def train(
+    options: PseudoBenchmarkOptions, data: Path, directory: Path, fold: int, **changes: Path
+) -> tuple[Path, float]:
+    """Trains and returns the run, the last of several stages, and the seconds of all."""
+    names = SHARED if options.stages else SHARED + ALONE
+    flags = {name: getattr(options, name) for name in names}
+    flags |= {"data": data, "val_fold": fold, "patience": 0, "device": "cpu", **changes}
+    flags |= {"stages": options.stages, "runs": directory} if options.stages else {"run": directory}
     run_python("-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items()))
-    return float(json.loads((directory / "metrics.json").read_text())["train_seconds"])
+    runs = [directory / name for name in runs_of_stages(options.stages)] or [directory]
+    return runs[-1], sum(json.loads((run / "metrics.json").read_text())["train_seconds"] for run in runs)
 
 
-def hits(data: Path, directories: Sequence[Path], fold: int) -> list[list[int]]:
-    """Returns for each run which photos of the fold it gets right, in the order of their rows: 1 or 0."""
+def hits(
+    data: Path, directory: Path, *, folds: Sequence[int] = (), truth: Mapping[str, str] | None = None
+) -> list[int]:
+    """Returns which photos of the folds, or hidden ones with their classes, a run gets right, row by row: 1 or 0."""
     from carclf.data.manifest import load_manifest
     from carclf.device import select_device
     from carclf.runs import load_runs
@@ -144,39 +169,52 @@ def hits(data: Path, directories: Sequence[Path], fold: int) -> list[list[int]]:
     from carclf.inference.predictor import predict_runs
     from carclf.recipe import parse_views
 
-    predictions = predict_runs(
-        load_runs(",".join(map(str, directories)), runs=""), manifest=manifest, split="train", folds=[fold],
+    (found,) = predict_runs(
+        load_runs(str(directory), runs=""), manifest=manifest, split="train" if folds else "test", folds=folds or None,
         views=parse_views("clean"), batch_size=32, jit=device.jit,
     )  # fmt: skip
-    labels = labels_of(predictions[0], manifest)
-    return [(one.probabilities.argmax(axis=1) == labels).astype(int).tolist() for one in predictions]
+    if truth is None:
+        labels = labels_of(found, manifest)
+    else:
+        ids = manifest.read_ids("test")["id"].iloc[found.rows]
+        labels = np.array([manifest.class_names.index(truth[photo]) for photo in ids])
+    return (found.probabilities.argmax(axis=1) == labels).astype(int).tolist()
 
 
 def pooled(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns the figures of all folds together: accuracies, and photos fixed and broken against the first run."""
-    right = np.concatenate([np.array(fold["hits"]) for fold in found], axis=1).astype(bool)
     names = (TEACHER, STUDENT, CONTROL)
     return {
-        "photos": int(right.shape[1]),
-        "accuracy": dict(zip(names, right.mean(axis=1).tolist(), strict=True)),
-        "fixed": {name: int((right[n] & ~right[0]).sum()) for n, name in enumerate(names)},
-        "broken": {name: int((~right[n] & right[0]).sum()) for n, name in enumerate(names)},
+        "held_out": compared(names, [fold["hits"] for fold in found]),
+        "test": compared(names[:2], [fold["hidden_hits"] for fold in found]),
         "seconds": {name: sum(fold["seconds"][name] for fold in found) for name in names},
         **{name: sum(fold[name] for fold in found) for name in ("hidden", "pseudo", "right")},
     }
 
 
+def compared(names: Sequence[str], hits: Sequence[Sequence[Sequence[int]]]) -> dict[str, dict[str, Any]]:
+    """Returns how many photos of all folds each run gets right, and how many it fixed and broke against the first."""
+    right = np.concatenate([np.array(fold) for fold in hits], axis=1).astype(bool)
+    return {
+        name: {"photos": len(own), "right": int(own.sum()), **compare_right(own.tolist(), right[0].tolist())._asdict()}
+        for name, own in zip(names, right, strict=True)
+    }
+
+
 def report(figures: Mapping[str, Any]) -> str:
-    """Returns the table: accuracies on the held-out photos with McNemar's exact test, and the pseudo-labels' own."""
+    """Returns the tables: accuracies with Wilson's 95 % interval, McNemar's exact test, and the pseudo-labels' own."""
     lines = [
         f"{figures['pseudo']} of {figures['hidden']} hidden photos got a pseudo-label, and "
-        f"{figures['right'] / max(figures['pseudo'], 1):.1%} of these are right; {figures['photos']} held-out photos"
+        f"{figures['right'] / max(figures['pseudo'], 1):.1%} of these are right"
     ]
-    for name, accuracy in figures["accuracy"].items():
-        fixed, broken = figures["fixed"][name], figures["broken"][name]
-        p = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0
-        against = "" if name == TEACHER else f", +{fixed} −{broken} against without, p = {p:.2g}"
-        lines.append(f"{name:<32}{accuracy:.3f} in {figures['seconds'][name]:.1f} s{against}")
+    for title, key in (("held-out photos", "held_out"), ("hidden photos", "test")):
+        lines.append(f"{figures[key][TEACHER]['photos']} {title}:")
+        for name, own in figures[key].items():
+            low, high = wilson_interval(own["right"], own["photos"])
+            against = f", +{own['fixed']} −{own['broken']} against without, p = {own['p_value']:.2g}"
+            accuracy = f"{own['right'] / own['photos']:.3f} ({low:.3f}–{high:.3f})"
+            lines.append(f"  {name:<32}{accuracy}{'' if name == TEACHER else against}")
+    lines += [f"{name}: {seconds:.1f} s" for name, seconds in figures["seconds"].items()]
     return "\n".join(lines)
 
 

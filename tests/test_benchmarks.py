@@ -32,10 +32,14 @@ def load(monkeypatch):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Returns 3 class folders of 12 photos of noise, each class with its own colour."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    return draw_noise(tmp_path_factory.mktemp("photos"), count=12)
+
+
+def draw_noise(folder: Path, *, count: int) -> Path:
+    rng = np.random.default_rng(0)
     for label, colour in enumerate([(200, 60, 60), (60, 200, 60), (60, 60, 200)]):
-        (folder / f"class{label}").mkdir()
-        for number in range(12):
+        (folder / f"class{label}").mkdir(parents=True)
+        for number in range(count):
             pixels = rng.normal(colour, 40, (6, 8, 3)).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).resize((96, 72)).save(folder / f"class{label}" / f"{number}.jpg")
     return folder
@@ -201,24 +205,67 @@ def test_the_error_for_an_unknown_case_is_one_sentence():
     assert answer.stderr.startswith("Error: --cases=b9_999: there is no b9_999; choose of b0_224, b3_300")
 
 
-def test_pseudo_labels_are_compared_with_true_labels_of_the_same_photos(load, tmp_path):
+def test_pseudo_labels_are_compared_with_true_labels_of_the_same_photos(load):
     pseudo = load("pseudo_labels")
     fold = {"seconds": dict.fromkeys((pseudo.TEACHER, pseudo.STUDENT, pseudo.CONTROL), 2.0), "hidden": 30, "pseudo": 20,
-            "right": 18}  # fmt: skip
+            "right": 18, "hidden_hits": [[1, 0], [1, 1]]}  # fmt: skip
     figures = pseudo.pooled(
         [fold | {"hits": [[1, 0, 0], [1, 1, 0], [1, 1, 1]]}, fold | {"hits": [[1, 1], [0, 1], [1, 1]]}]
     )
     table = pseudo.report(figures)
-    assert "40 of 60 hidden photos got a pseudo-label, and 90.0% of these are right; 5 held-out photos" in table
-    assert "without                         0.600 in 4.0 s\n" in table
-    assert "pseudo-labels                   0.600 in 4.0 s, +1 −1 against without, p = 1" in table
-    assert "true labels of the same photos  1.000 in 4.0 s, +2 −0 against without, p = 0.5" in table
+    assert "40 of 60 hidden photos got a pseudo-label, and 90.0% of these are right\n5 held-out photos:\n" in table
+    assert "without                         0.600 (0.231–0.882)\n" in table
+    assert "pseudo-labels                   0.600 (0.231–0.882), +1 −1 against without, p = 1\n" in table
+    assert "true labels of the same photos  1.000 (0.566–1.000), +2 −0 against without, p = 0.5\n4 hidden" in table
+    assert "pseudo-labels                   1.000 (0.510–1.000), +2 −0 against without, p = 0.5\n" in table
+    assert table.endswith("true labels of the same photos: 4.0 s")
 
 
-def test_a_third_of_each_class_loses_its_labels(load, photos, tmp_path):
-    hidden = load("pseudo_labels").hide(photos, tmp_path / "photos", seed=0)
-    assert sorted(hidden.values()) == ["class0"] * 4 + ["class1"] * 4 + ["class2"] * 4
-    listed = (tmp_path / "photos" / "train.csv").read_text().splitlines()[1:]
-    assert len(listed) == 24
-    assert not {line.partition(",")[0] for line in listed} & hidden.keys()
-    assert {path.name for path in (tmp_path / "photos" / "test").iterdir()} == hidden.keys()
+def test_scenes_of_a_third_of_each_class_lose_their_labels(load, tmp_path):
+    source, converted = tmp_path / "photos", tmp_path / "data"
+    lines = ["id,label,class_name,fold,source"]
+    for number in range(12):
+        name = f"class{number % 2}/{number // 2}.jpg"
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(name.encode())
+        lines.append(f"{number},{number % 2},class{number % 2},{number // 2 % 3},{name}")
+    converted.mkdir()
+    (converted / "ids-train.csv").write_text("\n".join(lines) + "\n")
+    hidden = load("pseudo_labels").hide(source, converted, tmp_path / "hidden")
+    of_fold_0 = {f"class{label}__{number}.jpg": f"class{label}" for label in (0, 1) for number in (0, 3)}
+    assert hidden == of_fold_0
+    assert {path.name for path in (tmp_path / "hidden" / "test").iterdir()} == set(of_fold_0)
+    listed = (tmp_path / "hidden" / "train.csv").read_text().splitlines()
+    assert listed[:3] == ["Id,Category", "class0__1.jpg,class0", "class1__1.jpg,class1"]
+    assert len(listed) == 9
+    assert {path.name for path in (tmp_path / "hidden" / "train").iterdir()} == {
+        line.split(",")[0] for line in listed[1:]
+    }
+
+
+def test_runs_by_stages_are_the_last_of_them(load, tmp_path, monkeypatch):
+    pseudo, calls = load("pseudo_labels"), []
+    for name in ("mobilenet_v2_224_head", "mobilenet_v2_224_all"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text('{"train_seconds": 2.5}')
+    monkeypatch.setattr(pseudo, "run_python", lambda *words: calls.append(words))
+    options = pseudo.PseudoBenchmarkOptions(photos="photos", stages="mobilenet_v2_224_head,mobilenet_v2_224_all")
+    run, seconds = pseudo.train(options, Path("data"), tmp_path, 1, pseudo_labels=Path("pseudo.csv"))
+    assert (run, seconds) == (tmp_path / "mobilenet_v2_224_all", 5.0)
+    assert {f"--stages={options.stages}", f"--runs={tmp_path}", "--pseudo_labels=pseudo.csv"} < set(calls[0])
+    assert not any(word.startswith(("--epochs", "--augment", "--unfreeze", "--run=")) for word in calls[0])
+
+
+@pytest.mark.slow
+def test_pseudo_labels_are_made_and_trained_on(tmp_path):
+    photos = draw_noise(tmp_path / "photos", count=30)
+    flags = ("--backbone=tiny", "--image_size=32", "--epochs=8", "--batch_size=8", "--unfreeze=all", "--folds=2")
+    said, figures = run("pseudo_labels.py", photos, tmp_path, *flags, "--pseudo_confidence=0.34")
+    pooled = figures["pooled"]
+    assert 24 <= pooled["hidden"] <= 36
+    assert pooled["right"] > 0.8 * pooled["pseudo"] > 0  # the colour of a photo is its class
+    assert {name: own["photos"] for name, own in pooled["test"].items()} == dict.fromkeys(
+        ("without", "pseudo-labels"), pooled["hidden"]
+    )
+    assert pooled["held_out"]["pseudo-labels"]["photos"] in range(24, 37)
+    assert "hidden photos got a pseudo-label" in said
