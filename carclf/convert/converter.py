@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from carclf import preemption, storage
 from carclf.convert import dataset, duplicates, folds, labels, rare_classes, scan, shards
 from carclf.convert.duplicates import Group
-from carclf.convert.encoded_photos import folder_in
+from carclf.convert.encoded_photos import folder_in, room_in
 from carclf.convert.existing import find_existing, finished
 from carclf.convert.fingerprint import byte_options, fingerprint_of
 from carclf.convert.fold_choice import check_choice, choose_folds
@@ -92,7 +92,7 @@ def _workers(options: ConvertOptions, inventory: Inventory, *, kept: str) -> "Wo
       UserError: Beam is requested but not installed, or cannot read its options.
     """
     count = worker_count(options.workers, photos=len(inventory.photos), photos_per_worker=scan.PHOTOS_PER_WORKER)
-    arguments = (inventory.sources, options.max_side, options.near_duplicates, kept)
+    arguments = (inventory.sources, options.max_side, options.near_duplicates, kept, room_in(kept, processes=count))
     if options.runner == "local":
         return Workers(count, scan.prepare, *arguments)
     try:

@@ -230,7 +230,7 @@ def clean(manifest: Manifest) -> None:
     for name in storage.names_in(directory):
         path = storage.join(directory, name)
         older = SHARD_FOLDER.fullmatch(name) and name != kept and _holds_shards_alone(path)
-        if name in (SPOOL_FOLDER, BEAM_FOLDER) or older:
+        if name in (SPOOL_FOLDER, BEAM_FOLDER, encoded_photos.FOLDER) or older:
             storage.remove(path)
     _remove_temporaries(directory)
     _remove_temporaries(storage.join(directory, kept))

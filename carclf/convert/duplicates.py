@@ -5,16 +5,19 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from carclf import storage
 from carclf.convert import near_duplicates, turned_copies
+from carclf.convert.encoded_photos import Place
 from carclf.convert.linkage import Compare, Pair, alike_groups, picture_groups, scenes_among
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
 from carclf.convert.scan import Context, PhotoCheck
 from carclf.data.image_formats import UnusableError
+from carclf.data.validation import KEPT
 from carclf.progress import Progress
 from carclf.workers import Pool
 
@@ -27,11 +30,18 @@ PICTURES_KEPT = 4  # in memory by a worker, 0.7 MB each; hardly any is compared 
 LEAST_COMPARED = 3000  # pairs, in any data set
 PHOTOS_PER_COMPARISON = 4
 
-File = tuple[int, str, str]
-"""A photo's source, its name in there, and how it is stored."""
-
 Scored = tuple[np.ndarray, np.ndarray]
 """(pairs, scores): photos' indices, int64 [P, 2], rows ascending; float32 [P]."""
+
+
+class File(NamedTuple):
+    """A photo to compare: its source, its name in there, how it is stored, and where what is stored may be kept."""
+
+    source: int
+    name: str
+    how: str
+    place: Place | None
+    stored_sha256: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +88,13 @@ def find_groups(
 def _compare(workers: Pool, photos: Sequence[Photo], checks: Sequence[PhotoCheck], pairs: Sequence[Pair]) -> list[bool]:
     ordered = sorted(pairs)  # a task reads a photo once, so the pairs of one photo stand together
     files = {
-        photo: (photos[photo].entry.source, photos[photo].entry.name, checks[photo].how)
+        photo: File(
+            photos[photo].entry.source,
+            photos[photo].entry.name,
+            checks[photo].how,
+            checks[photo].place,
+            checks[photo].stored_sha256,
+        )
         for photo in {photo for pair in ordered for photo in pair}
     }
     entries = [(files[one], files[other]) for one, other in ordered]
@@ -94,13 +110,15 @@ def _compare(workers: Pool, photos: Sequence[Photo], checks: Sequence[PhotoCheck
 
 def _compare_task(context: Context, task: list[tuple[File, File]]) -> list[bool]:
     @functools.lru_cache(maxsize=PICTURES_KEPT)
-    def picture(source: int, name: str, how: str) -> Picture | None:
+    def picture(file: File) -> Picture | None:
         try:
-            return read_picture(context.reader.read(source, name), max_side=context.max_side, how=how)
+            if (kept := context.encoded.read(file.place, file.stored_sha256)) is not None:
+                return read_picture(kept, max_side=context.max_side, how=KEPT)
+            return read_picture(context.reader.read(file.source, file.name), max_side=context.max_side, how=file.how)
         except (OSError, ValueError, UnusableError):
             return None  # it has changed since its validation, which the next pass says by its name
 
-    pairs = ((picture(*one), picture(*other)) for one, other in task)
+    pairs = ((picture(one), picture(other)) for one, other in task)
     return [one is not None and other is not None and likeness(one, other) >= SAME_PICTURE for one, other in pairs]
 
 

@@ -57,9 +57,9 @@ class Context:
     encoded: EncodedPhotos
 
 
-def prepare(sources: tuple[Source, ...], max_side: int, thumbnails: bool, folder: str = "") -> Context:
-    """Returns the state of a worker for this pass and the next; in `folder` it keeps the photos that it encodes."""
-    return Context(Reader(sources), max_side, thumbnails, EncodedPhotos(folder))
+def prepare(sources: tuple[Source, ...], max_side: int, thumbnails: bool, folder: str = "", room: int = 0) -> Context:
+    """Returns the state of a worker for all passes; in `folder` it keeps photos that it encodes, up to `room` bytes."""
+    return Context(Reader(sources), max_side, thumbnails, EncodedPhotos(folder, room=room))
 
 
 def hash_photos(workers: Pool, photos: Sequence[Photo]) -> list[bytes]:

@@ -142,18 +142,27 @@ def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
     directory, plan = task
     path = storage.join(directory, plan.file)
     try:
-        with storage.temporary_file(path) as temporary:
-            with open(temporary, "wb") as file:
-                entries = index_shard(_written(file, context, plan))
-            size, sha256 = hash_file(temporary)
-            written = Written(Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256), entries)
-            storage.commit(temporary, path)
-        storage.write_atomic(path + RECEIPT, _receipt(written))
+        try:
+            return _write_shard(context, plan, path)
+        except OSError:
+            if not context.encoded.make_room():  # they only save time, and a quota may count them
+                raise
+            return _write_shard(context, plan, path)
     except OSError as error:
         raise UserError(
             f"{path} could not be written ({error.strerror or error}): free some space or choose another --output, "
             "then run the same command again; finished shards are kept."
         ) from None
+
+
+def _write_shard(context: Context, plan: Plan, path: str) -> Written:
+    with storage.temporary_file(path) as temporary:
+        with open(temporary, "wb") as file:
+            entries = index_shard(_written(file, context, plan))
+        size, sha256 = hash_file(temporary)
+        written = Written(Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256), entries)
+        storage.commit(temporary, path)
+    storage.write_atomic(path + RECEIPT, _receipt(written))
     return written
 
 
