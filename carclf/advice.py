@@ -11,6 +11,7 @@ from pathlib import Path
 from carclf.command import expand_flagfiles
 from carclf.device import tpu_present
 from carclf.extras import install_command
+from carclf.stage_lists import split_stages
 
 FEW_PHOTOS = 2_000  # with more, training all layers takes hours on a CPU
 VIEWS = "clean|flip"
@@ -150,7 +151,7 @@ def _batch_size(stage: str) -> int:
     """Returns the batch size of a stage, or of the first stage of several."""
     flags = expand_flagfiles([f"--stage={stage}"])
     several = [flag.removeprefix("--stages=") for flag in flags if flag.startswith("--stages=")]
-    return _batch_size(several[-1].split(",")[0]) if several else int(_last(flags, "--batch_size="))
+    return _batch_size(split_stages(several[-1])[0]) if several else int(_last(flags, "--batch_size="))
 
 
 def _last(arguments: Sequence[str], prefix: str) -> str:

@@ -310,7 +310,7 @@ def load_run(
 
     Args:
       *run: a folder that `carclf train` wrote, or its bare name inside `runs`; several runs are averaged. The folder of
-        `--val_fold=all` stands for the runs of all folds. A text with commas that is no folder names several runs.
+        `--val_fold=all` stands for the runs of all folds. A text with commas may name several, as in `--run`.
       views: the views of each photo to average, such as "clean|flip"; see `parse_views`.
       tta_mean: what to average over the views: "probabilities" or "logits".
       batch_size: photos per step of `predict`.
@@ -320,15 +320,11 @@ def load_run(
       UserError: there is no such run, or it has no weights yet; the runs have different classes; an unknown view.
     """
     from carclf.recipe import parse_views
-    from carclf.runs import load_runs, run_path
-    from carclf.storage import is_remote
+    from carclf.runs import load_runs, split_names
 
     _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
     _refuse(tta_mean not in ("probabilities", "logits"), f"tta_mean is {tta_mean!r}: give probabilities or logits.")
-    names: list[str] = []
-    for name in [os.fspath(each) for each in run]:
-        whole = "," in name and not is_remote(name) and run_path(name, runs=os.fspath(runs)).is_dir()
-        names += [name] if whole else filter(None, map(str.strip, name.split(",")))
+    names = [name for each in run for name in split_names(os.fspath(each), runs=os.fspath(runs))]
     loaded = load_runs(names, runs=os.fspath(runs))
     parsed = parse_views(views) if isinstance(views, str) else tuple(views)
     _require("tensorflow", "keras")

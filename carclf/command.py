@@ -17,6 +17,7 @@ from carclf import preemption
 from carclf.errors import Preempted, UserError, sentence_in
 from carclf.extras import install_command
 from carclf.flags import Option, check_urls, define_flags, from_flags, options_of, refuse_idle
+from carclf.path_lists import split_paths
 from carclf.preemption import PREEMPTED
 from carclf.storage import copies
 from carclf.streams import keep_writable
@@ -162,8 +163,13 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
 
 def _stages_beside(folder: Path, stages: str) -> str:
     """Returns the stages that a flag file in `folder` names; a file that is there comes with its path."""
-    names = [name.strip() for name in stages.split(",")]
-    return ",".join(str(folder / name) if name and (folder / name).is_file() else name for name in names)
+    names = split_paths(stages, lambda name: is_flag_file(str(folder / name)) or is_flag_file(name))
+    return ",".join(str(folder / name) if (folder / name).is_file() else name for name in names)
+
+
+def is_flag_file(path: str) -> bool:
+    """Returns whether a flag file is at this path, which ends with .flags."""
+    return path.endswith(FLAGS) and os.path.isfile(os.path.expanduser(path))
 
 
 def stage_files() -> dict[str, Path]:

@@ -3,13 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from carclf.command import expand_flagfiles, find_stage
+from carclf.command import expand_flagfiles, find_stage, is_flag_file
 from carclf.errors import UserError
+from carclf.path_lists import split_paths
 
 
 def split(text: str) -> list[str]:
     """Returns the parts of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def split_stages(text: str) -> list[str]:
+    """Returns the names of stages and the paths of flag files in a list with commas; a path may have commas."""
+    return split_paths(text, is_flag_file)
 
 
 def last_value(arguments: Sequence[str], name: str) -> str:
@@ -32,7 +38,7 @@ def stage_options(stages: str, *, within: Sequence[str] = ()) -> list[tuple[Path
       UserError: there is no such stage, or a schedule names itself.
     """
     found: list[tuple[Path, list[str]]] = []
-    for stage in split(stages):
+    for stage in split_stages(stages):
         path = find_stage(stage)
         if str(path) in within:
             raise UserError(f"The schedule {path} names itself: remove it from its --stages.")

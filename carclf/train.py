@@ -40,7 +40,7 @@ Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"
 def main(options: TrainOptions) -> int:
     """Trains and returns the exit code, which is also 0 if there was nothing left to do; `--plan` only plans."""
     if options.stages and not options.plan:
-        return train_stages(stage_lists.split(options.stages), sys.argv[1:])
+        return train_stages(stage_lists.split_stages(options.stages), sys.argv[1:])
     check_files(options)
     if options.plan:
         from carclf.planning.planner import make_plan

@@ -210,6 +210,8 @@ def test_a_run_in_a_folder_with_a_comma_is_one_run(tmp_path):
         carclf.load_run(tmp_path / "a,b" / "run")
     with pytest.raises(UserError, match="/c has no best"):
         carclf.load_run(f"{tmp_path}/c, {tmp_path}/d")  # a list, as --run has
+    with pytest.raises(UserError, match="a,b/run has no best"):
+        carclf.load_run(f"{tmp_path}/a,b/run,{tmp_path}/c")
 
 
 def test_a_data_set_is_opened_by_any_path(dataset, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from carclf import command
 from carclf.errors import UserError
-from carclf.stage_lists import runs_of_stages
+from carclf.stage_lists import runs_of_stages, split_stages
 
 
 def test_a_schedule_makes_the_runs_of_its_stages():
@@ -21,6 +21,18 @@ def test_a_run_has_the_name_in_its_stage_or_that_of_the_stage(tmp_path, monkeypa
     monkeypatch.setattr(command, "STAGE_FOLDERS", (tmp_path,))
     assert runs_of_stages("mine,three") == ["named", "two", "named"]
     assert runs_of_stages(str(tmp_path / "two.flags")) == ["two"]
+
+
+def test_a_flag_file_with_a_comma_in_its_path_is_one_stage(tmp_path, monkeypatch):
+    folder = tmp_path / "cars, old"
+    folder.mkdir()
+    (folder / "one,two.flags").write_text("--run=named\n")
+    (folder / "both.flags").write_text("--stages=one,two.flags,b0_112\n")
+    assert split_stages(f"b0_112,{folder}/one,two.flags, best") == ["b0_112", f"{folder}/one,two.flags", "best"]
+    assert runs_of_stages(f"{folder}/one,two.flags,b0_112") == ["named", "b0_112"]
+    assert runs_of_stages(f"{folder}/both.flags") == ["named", "b0_112"]
+    with pytest.raises(UserError, match=rf"^There is no flag file '{folder}/gone\.flags'"):
+        runs_of_stages(f"{folder}/gone.flags")
 
 
 def test_a_schedule_that_names_itself_is_refused(tmp_path, monkeypatch):

@@ -9,9 +9,8 @@ from carclf.convert.folders import folder_entries
 from carclf.convert.sources import Reader, Source
 from carclf.convert.tree import is_photo
 from carclf.errors import UserError
+from carclf.path_lists import split_paths
 from carclf.storage import copies
-
-MAX_COMMAS = 8  # in the name of a file
 
 
 def photo_files(names: str) -> list[Path]:
@@ -24,7 +23,7 @@ def photo_files(names: str) -> list[Path]:
       UserError: one does not exist, or there is none.
     """
     paths: list[Path] = []
-    for name in _split(names):
+    for name in split_paths(names, _exists):
         if not _exists(name):
             raise UserError(f"There is no photo {printable(name)}: give files or folders, separated by commas.")
         path = copies.local_path(name)
@@ -36,18 +35,6 @@ def photo_files(names: str) -> list[Path]:
     if not paths:
         raise UserError(f"--photo={printable(names)} has no photo: give files or folders, separated by commas.")
     return paths
-
-
-def _split(names: str) -> Iterator[str]:
-    """The names in a list with commas; what exists with a comma in its name is one, the longest of several."""
-    parts = names.split(",")
-    while parts:
-        ends = range(min(len(parts), 1 + MAX_COMMAS), 0, -1)
-        joined = ((end, ",".join(parts[:end]).strip()) for end in ends)
-        end, name = next(((e, n) for e, n in joined if n and _exists(n)), (1, parts[0].strip()))
-        if name:
-            yield name
-        parts = parts[end:]
 
 
 def _exists(name: str) -> bool:

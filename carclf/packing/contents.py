@@ -8,9 +8,10 @@ from pathlib import Path
 from carclf import runs
 from carclf.errors import UserError
 from carclf.model.backbones import find_backbone
+from carclf.path_lists import split_paths
 from carclf.runs import Member, Run
 from carclf.runs.weights_files import hash_file
-from carclf.stage_lists import last_value, split, stage_options
+from carclf.stage_lists import last_value, stage_options
 from carclf.train_options import TrainOptions
 
 RUNS, WEIGHTS, STAGES = "runs", "weights", "stages"
@@ -80,7 +81,8 @@ def collect(*, run: str, runs_folder: str, weights: str, stages: str, extras: Se
     """
     files: Files = {}
     names = [_add_member(member, files) for member in _members(run, runs_folder)]
-    brought = [_add_weights(Path(path), files) for path in split(weights)]
+    given = split_paths(weights, lambda path: os.path.exists(os.path.expanduser(path)))
+    brought = [_add_weights(Path(path), files) for path in given]
     packed = [_add_stage(path, options, files) for path, options in stage_options(stages)]
     _check_weights(packed, brought, runs=names, lite=LITE in extras)
     return Contents(files, names, brought, packed)
@@ -88,7 +90,7 @@ def collect(*, run: str, runs_folder: str, weights: str, stages: str, extras: Se
 
 def _members(run: str, runs_folder: str) -> list[Member]:
     """Returns the runs that `--run` names; the folder of a probe stands for the run in it."""
-    paths = [runs.run_path(name, runs=runs_folder) for name in split(run)]
+    paths = [runs.run_path(name, runs=runs_folder) for name in runs.split_names(run, runs=runs_folder)]
     if not paths:
         return []
     given = [path / PROBE_RUN if (path / PROBE_FILE).is_file() else path for path in paths]

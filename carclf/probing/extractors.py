@@ -1,6 +1,7 @@
 """Which backbones are probed: their names, sizes and weights, as text and by default."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from carclf.errors import UserError
@@ -9,6 +10,7 @@ from carclf.framing import parse_image_size
 from carclf.model.at_hand import backbones_at_hand
 from carclf.model.backbones import check_image_size, find_backbone
 from carclf.model.hub_preset import WEIGHTS_FILE
+from carclf.path_lists import split_paths
 from carclf.runs.weights_files import sha256_of
 
 NAMED_WEIGHTS = ("imagenet", "none")
@@ -60,11 +62,16 @@ def parse_extractors(text: str) -> list[Extractor]:
     Raises:
       UserError: a backbone or size is not possible, a file is missing, or two are the same.
     """
-    found = [_parse(part.strip()) for part in text.split(",") if part.strip()]
+    found = [_parse(part) for part in split_paths(text, _names_a_file)]
     names = [extractor.name for extractor in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"--backbones={text} names {min(twice)} twice: leave one out.")
     return found
+
+
+def _names_a_file(part: str) -> bool:
+    _, _, weights = part.partition("=")
+    return bool(weights) and os.path.exists(os.path.expanduser(weights))
 
 
 def _parse(part: str) -> Extractor:

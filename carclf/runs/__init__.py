@@ -27,6 +27,7 @@ from carclf.runs.run import (
     run_name,
     run_path,
     run_place,
+    split_names,
 )
 
 __all__ = [
@@ -56,4 +57,5 @@ __all__ = [
     "run_name",
     "run_path",
     "run_place",
+    "split_names",
 ]

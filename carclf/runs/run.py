@@ -14,6 +14,7 @@ from carclf.command import stage_files
 from carclf.errors import UserError
 from carclf.flags import from_dict
 from carclf.framing import Rendering
+from carclf.path_lists import split_paths
 from carclf.runs.run_files import FORMAT_VERSION as FORMAT_VERSION
 from carclf.runs.run_files import METRICS_FILE as METRICS_FILE
 from carclf.runs.run_files import read_metrics, read_stage
@@ -171,6 +172,15 @@ def run_place(name: str, *, runs: str) -> str:
     return name if os.sep in name or "/" in name else storage.join(runs, name)
 
 
+def split_names(names: str, *, runs: str) -> list[str]:
+    """Returns the names in a list with commas; a folder of a run that is there with commas in its name is one of them.
+
+    Raises:
+      StorageError: a store cannot be reached.
+    """
+    return split_paths(names, lambda name: storage.is_folder(os.path.expanduser(run_place(name, runs=runs))))
+
+
 def run_path(name: str, *, runs: str, whole: bool = False) -> Path:
     """Returns the folder of a run, of one at a URL the working copy (`carclf.storage.copies`).
 
@@ -227,13 +237,13 @@ def load_members(names: str | Sequence[str], *, runs: str) -> list[Member]:
     """Returns the named members; a folder of `--val_fold=all` stands for the runs of all folds.
 
     Args:
-      names: a comma-separated list, or the names, which may have commas.
+      names: a list with commas, as for `split_names`, or the names one by one.
       runs: the folder of bare names.
 
     Raises:
       UserError: one is missing, a run of `--val_fold=all` is unfinished, or two runs disagree on the classes.
     """
-    given = list(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
+    given = split_names(names, runs=runs) if isinstance(names, str) else names
     members = [_load_member(run_path(name, runs=runs)) for name in given]
     if not members:
         names = names if isinstance(names, str) else ",".join(names)

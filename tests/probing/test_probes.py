@@ -1,6 +1,7 @@
 """Probes judge each photo out of fold; ensembles and lists follow from their probabilities."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,14 @@ def test_an_ensemble_takes_what_raises_the_metric_of_the_mean():
 def test_extractors_of_a_text(text, found):
     assert parse_extractors(text) == found
     assert [extractor.name for extractor in parse_extractors("tiny@32x48,tiny@48")] == ["tiny@32x48", "tiny@48"]
+
+
+def test_weights_with_a_comma_in_their_path_are_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b.h5", "c.h5"):
+        Path(name).touch()
+    found = [(one.backbone, one.weights) for one in parse_extractors("tiny=a,b.h5,b0@64=c.h5,lite2")]
+    assert found == [("tiny", "a,b.h5"), ("efficientnet_b0", "c.h5"), ("efficientnet_lite2", "imagenet")]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from carclf import runs
+from carclf import runs, storage
 from carclf.errors import UserError
 from carclf.flags import to_dict
+from carclf.storage import copies
 from carclf.train_options import TrainOptions
 
 
@@ -91,6 +92,33 @@ def test_names_that_are_given_one_by_one_may_have_commas(tmp_path):
     make_run(tmp_path / "two, too")
     given = [str(tmp_path / "a,b" / "one"), "two, too"]
     assert [run.name for run in runs.load_runs(given, runs=str(tmp_path))] == ["one", "two, too"]
+
+
+def test_a_run_with_a_comma_in_its_path_is_one_of_a_list(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a,b/one", "two, too", "a", "folds,all/fold0", "folds,all/fold1"):
+        make_run(tmp_path / name, metrics={"val_accuracy": 0.9})
+    for text, names in {
+        f"{tmp_path}/a,b/one": ["one"],
+        f"a,{tmp_path}/a,b/one, two, too": ["a", "one", "two, too"],
+        "~/a,b/one,~/a": ["one", "a"],
+        "two, too,a": ["two, too", "a"],
+        "folds,all": ["folds,all/fold0", "folds,all/fold1"],
+    }.items():
+        assert [run.name for run in runs.load_runs(text, runs=str(tmp_path))] == names
+    with pytest.raises(UserError, match=rf"^There is no run folder {tmp_path}/a,b/gone: did you mean .*/a,b/one"):
+        runs.load_runs(f"{tmp_path}/a,b/gone", runs="runs")
+
+
+def test_a_run_at_a_url_with_a_comma_is_one(tmp_path):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    folder = f"memory://{tmp_path}"
+    for name in ("a,b", "c"):
+        content = (make_run(tmp_path / name) / runs.STAGE_FILE).read_bytes()
+        storage.write_atomic(f"{folder}/{name}/{runs.STAGE_FILE}", content)
+    for text, where in ((f"{folder}/c,{folder}/a,b", "runs"), ("c,a,b", folder)):
+        assert [run.name for run in runs.load_runs(text, runs=where)] == ["c", "a,b"]
+    copies._copies.forget()
 
 
 def test_runs_of_different_classes_are_not_averaged(tmp_path):
