@@ -153,6 +153,15 @@ def assert_same_history(one: Answer, other: Answer) -> None:
     pd.testing.assert_frame_equal(one.history[REPEATED], other.history[REPEATED], rtol=1e-6)
 
 
+# --- engine
+
+
+def test_an_engine_in_a_stage_that_keeps_no_features_is_said_to_be_idle(fit, one_step):
+    answer = fit("idle", engine="onnxruntime", **ONE_STEP)
+    assert "--engine=onnxruntime computes kept features alone, and this stage keeps none: Keras computes" in answer.said
+    assert "Engine:" not in one_step.said
+
+
 # --- find_lr
 
 

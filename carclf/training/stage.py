@@ -230,6 +230,16 @@ def describe_plan(stage: Stage) -> None:
         parse_unfreeze(options.unfreeze, find_backbone(options.backbone)), epochs=options.epochs
     ):
         print(f"{unfreezing[0].upper()}{unfreezing[1:]}.")
+    if note := _engine_note(stage):
+        print(note)
     if method := describe_method(stage.method, not_axis_aligned=stage.recipe.not_axis_aligned):
         print(method)
     print(f"Learning rate: {options.schedule} from {stage.schedule.at(0):.3g}.", flush=True)
+
+
+def _engine_note(stage: Stage) -> str:
+    """Returns that --engine, from a flag file or for all stages of several, computes nothing in this one; else ""."""
+    engine = stage.options.engine
+    if engine == TrainOptions.engine or stage.features is not None or stage.options.find_lr:
+        return ""
+    return f"Engine: --engine={engine} computes kept features alone, and this stage keeps none: Keras computes it."

@@ -185,7 +185,7 @@ PLAIN = (
     "convert/labels.py: --classes", "convert/labels.py: file of", "convert/layout.py: The class",
     "convert/layout.py: … of",
     "data/image_formats.py: ", "device.py: ", "extras.py: ", "model/separable.py: ", "packing/index.py: ",
-    "planning/planner.py: For", "storage/packages.py: ", "tuning/space.py: ",
+    "planning/planner.py: For", "storage/packages.py: ", "training/stage.py: ", "tuning/space.py: ",
 )  # fmt: skip
 
 # Why no test follows the advice → what the texts begin with.
