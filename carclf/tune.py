@@ -177,11 +177,10 @@ class Beginning:
 
 
 def _local_storage(folder: Path) -> str:
-    import sqlalchemy
+    from carclf.tuning.storage import sqlite_url
 
     folder.mkdir(parents=True, exist_ok=True)
-    database = str(folder.resolve() / "study.db")
-    return sqlalchemy.URL.create("sqlite", database=database).render_as_string(hide_password=False)
+    return sqlite_url(str(folder.resolve() / "study.db"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import optuna
 import sqlalchemy
 
 from carclf.errors import UserError
-from carclf.tuning.storage import LOCK_SECONDS, check_sqlite, damaged, shown_url, unusable
+from carclf.tuning.storage import LOCK_SECONDS, check_sqlite, damaged, read_url, shown_url, unusable
 
 RETRIES = 3  # of a trial whose process disappeared; a trial that always kills its machine must end at some point
 MISSED_BEATS = 3  # missing heartbeats after which a process counts as dead
@@ -46,6 +46,7 @@ def open_study(
       UserError: the storage cannot be used or is damaged, or the study has another identity.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # this module prints one line per trial itself
+    storage = read_url(storage)
     try:
         check_sqlite(storage)
         with without_experimental_warnings():
@@ -77,7 +78,7 @@ def _storage(url: str, *, heartbeat_seconds: int) -> optuna.storages.RDBStorage:
     for attempt in (1, 2, 3):
         try:
             return optuna.storages.RDBStorage(
-                url,
+                url.replace("{", "{{").replace("}", "}}"),  # for Optuna a template
                 engine_kwargs=waiting,
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=MISSED_BEATS * heartbeat_seconds,

@@ -37,7 +37,7 @@ from carclf.synthetic.dataset import check_output
 from carclf.train_options import TrainOptions
 from carclf.training.feature_plan import plan_features
 from carclf.tuning.outcome import check_output as check_flags
-from carclf.tuning.storage import check_sqlite
+from carclf.tuning.storage import check_sqlite, read_url
 from tests.convert.inputs import ConvertOptions, class_folders, drawn, write_files
 from tests.shown_commands import parse_shown
 from tests.tuning.formula import opened
@@ -188,6 +188,13 @@ def test_a_study_is_that_of_its_settings_or_another(tmp_path):
     with refused("tuning/study.py: "):
         opened("sqlite:///study.db", identity=identity | {"data": "e"})
     opened("sqlite:///study.db", identity=identity)
+    with refused("tuning/storage.py: The storage … has an @"):
+        opened("postgresql://ann:p@ss@host/cars", identity=identity)
+    assert read_url("postgresql://ann:p%40ss@host/cars") == "postgresql://ann:p%40ss@host/cars"
+    with refused("tuning/storage.py: The storage … has a ?"):
+        opened("sqlite:///what?.db", identity=identity)
+    opened("sqlite:///what%3F.db", identity=identity)
+    assert Path("what?.db").is_file()
     (tmp_path / "damaged.db").write_bytes(b"SQLite format 3\0" + bytes(100))
     with refused("tuning/storage.py: The storage … is damaged"):
         check_sqlite("sqlite:///damaged.db")

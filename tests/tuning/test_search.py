@@ -1,19 +1,23 @@
 """Trials of a study in one process and in several; pruned, failed and killed trials."""
 
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
 from carclf import preemption
 from carclf.errors import Preempted, UserError
+from carclf.tuning import storage
 from carclf.tuning.search import Tally, rounded, search
-from carclf.tuning.storage import shown_url
+from carclf.tuning.storage import read_url, shown_url, sqlite_url
 from carclf.tuning.trial import TrialFailedError, TrialPrunedError
 from tests.damage import refusal
 from tests.tuning.formula import SPACE, formula, opened
@@ -179,6 +183,7 @@ def test_another_data_set_or_space_is_refused(url):
         ("sqlite:////nowhere/at/all.db", "unable to open database file"),
         ("cars.db", "Could not parse SQLAlchemy URL"),
         ("orakel://somewhere/cars", "Can't load plugin"),
+        ("postgresql://host:first/cars", "invalid literal for int"),
     ],
 )
 def test_the_error_for_an_unusable_storage_is_one_sentence(storage, reason):
@@ -187,8 +192,34 @@ def test_the_error_for_an_unusable_storage_is_one_sentence(storage, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_a_password_is_never_printed():
-    assert shown_url("postgresql://ann:secret@host/cars") == "postgresql://ann:***@host/cars"
+@pytest.mark.parametrize("password", ["secret", "s:cret", "s@cret", "s/cret", "s?cr=et", "s%40cret", "s://cret"])
+@pytest.mark.parametrize("scheme", ["postgresql://", "postgresql:/", ""])
+def test_a_password_is_never_printed(scheme, password):
+    shown = shown_url(f"{scheme}ann:{password}@host/cars")
+    assert shown.endswith("***@host/cars")
+    assert "cret" not in shown
+
+
+@pytest.mark.parametrize("decodes", [True, False], ids=["SQLAlchemy 2.1", "2.0"])
+@pytest.mark.parametrize("name", ["plain.db", "a b.db", "what?.db", "50 %.db", "a%20b.db", "{x}.db", "c#d@e:f.db"])
+def test_a_study_is_a_file_of_any_name_with_any_sqlalchemy(tmp_path, monkeypatch, name, decodes):
+    """Until SQLAlchemy 2.0 the path in a URL stays encoded."""
+    if not decodes:
+        monkeypatch.setattr(storage, "_parsed", parsed_as_by_2_0)
+    url = read_url(sqlite_url(str(tmp_path / name)))
+    assert storage._sqlite_path(url) == str(tmp_path / name)
+    if decodes:
+        opened(url)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+    elif "?" in name:
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), uri=True)) as connection:
+            connection.execute("CREATE TABLE t (x)")
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def parsed_as_by_2_0(url: str) -> sqlalchemy.URL:
+    path, _, query = url.removeprefix("sqlite:///").partition("?")
+    return sqlalchemy.URL.create("sqlite", database=path, query={"uri": "true"} if query else {})
 
 
 def test_hyperband_prunes_no_trial_at_its_last_epoch(url):
