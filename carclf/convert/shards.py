@@ -24,6 +24,7 @@ RECORDS_PER_SHARD = 900  # about 75 MB at the competition's 80 kB
 SMALL_FOLD = 256  # larger folds have at least two shards, so that two readers can work in parallel
 FILE_NAMES = {"extra": "train-extra", "test": "test"}
 RECEIPT = ".receipt"  # suffix of a file next to a finished shard, until the data set is committed
+PLACED = ("height", "width", "label", "row")  # attributes of a record that its entry in the index has, too
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,7 +97,10 @@ class Written:
 
 
 def finished_shard(directory: str, plan: Plan) -> Written | None:
-    """Returns the finished shard of an interrupted run, or None if its receipt or its exact bytes are missing."""
+    """Returns the finished shard of an interrupted run; None without a receipt and exactly the planned records.
+
+    The records themselves are compared, since another version of carclf may have planned the shard of this name.
+    """
     path = storage.join(directory, plan.file)
     receipt = path + RECEIPT
     if storage.size_bytes(path) is None or storage.size_bytes(receipt) is None:
@@ -108,12 +112,32 @@ def finished_shard(directory: str, plan: Plan) -> Written | None:
     except (ValueError, TypeError, KeyError):
         return None
     expected = dataclasses.replace(shard, file=plan.file, split=plan.split, fold=plan.fold, count=len(plan.records))
-    whole = shard == expected and len(entries) == shard.count and hash_file(path) == (shard.bytes, shard.sha256)
-    return Written(shard, entries) if whole else None
+    if shard != expected or len(entries) != shard.count:
+        return None
+    with storage.open_binary(path) as file:
+        return Written(shard, entries) if _holds(file, plan.records, shard, entries) else None
+
+
+def _holds(file: IO[bytes], planned: Sequence[Record], shard: Shard, entries: np.ndarray) -> bool:
+    """Returns whether a file has the hash of the shard, and holds the planned records where its entries say."""
+    digest, at = hashlib.sha256(), 0
+    for record, entry in zip(planned, entries, strict=True):
+        start, size = int(entry["start"]), int(entry["bytes"])
+        if start != at + records.HEAD_BYTES or size < 0:
+            return False
+        framed = file.read(records.HEAD_BYTES + size + records.CHECKSUM_BYTES)
+        example = framed[records.HEAD_BYTES : -records.CHECKSUM_BYTES]
+        photo = example[entry["photo_start"] :][: entry["photo_bytes"]]
+        fields = (entry[name] for name in PLACED)
+        if example != _example(record, photo) or tuple(fields) != tuple(getattr(record, name) for name in PLACED):
+            return False
+        digest.update(framed)
+        at += len(framed)
+    return not file.read(1) and (at, digest.hexdigest()) == (shard.bytes, shard.sha256)
 
 
 def keep_whole_shards(manifest: Manifest, *, workers: int = 0) -> None:
-    """Writes the receipt of every shard that is what the data set says, so that `finished_shard` keeps it.
+    """Writes the receipt of every shard that is what the data set says: `finished_shard` keeps it if it is as planned.
 
     Without a whole index there is none, because nothing else says where the photos of a shard are.
 
@@ -170,18 +194,23 @@ def _written(file: IO[bytes], context: Context, plan: Plan) -> Iterator[tuple[by
     """Writes each record and yields its input for `index_shard`."""
     for record in plan.records:
         encoded = _stored_bytes(context, record)
-        example = records.build_example(
-            encoded=encoded,
-            height=record.height,
-            width=record.width,
-            filename=record.id,
-            sha256=record.stored_sha256.hex(),
-            label=record.label,
-            class_name=record.class_name,
-            row=record.row,
-        )
+        example = _example(record, encoded)
         file.write(records.frame(example))
-        yield example, encoded, {name: getattr(record, name) for name in ("height", "width", "label", "row")}
+        yield example, encoded, {name: getattr(record, name) for name in PLACED}
+
+
+def _example(record: Record, encoded: bytes) -> bytes:
+    """Returns the bytes of a record with its stored photo."""
+    return records.build_example(
+        encoded=encoded,
+        height=record.height,
+        width=record.width,
+        filename=record.id,
+        sha256=record.stored_sha256.hex(),
+        label=record.label,
+        class_name=record.class_name,
+        row=record.row,
+    )
 
 
 def _receipt(written: Written) -> bytes:

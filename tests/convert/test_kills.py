@@ -1,5 +1,6 @@
 """A converter killed at any moment leaves no readable half data set; run again, it converges to the same bytes."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from carclf import storage
-from carclf.convert import dataset, duplicates, scan, shards
+from carclf.convert import converter, dataset, duplicates, fold_choice, scan, shards
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
 from carclf.errors import Preempted, UserError
@@ -160,6 +161,57 @@ def test_finished_shards_are_kept_and_a_damaged_one_is_written_again(photos, tmp
     assert shards[0].stat().st_mtime_ns == kept
     assert shards[1].stat().st_mtime_ns != damaged
     assert not list((tmp_path / "out").rglob("*.receipt"))
+
+
+def test_finished_shards_of_other_folds_are_written_again(photos, tmp_path, monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    def of_another_version(*arguments, **keywords):
+        return [None if fold is None else 1 - fold for fold in fold_choice.choose_folds(*arguments, **keywords)]
+
+    options = {"input": str(photos), "folds": 2, "workers": 1}
+    ours = ConvertOptions(**options, output=str(tmp_path / "out"))
+    with monkeypatch.context() as patched:
+        patched.setattr(converter, "choose_folds", of_another_version)
+        patched.setattr(dataset, "write_list", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert(ours)
+    assert len(list((tmp_path / "out").rglob("*.receipt"))) == 3
+    capsys.readouterr()
+    convert(ours)
+    assert "1 of 3 shards are finished already and are kept" in capsys.readouterr().out  # that of the test photos
+    convert(ConvertOptions(**options, output=str(tmp_path / "whole")))
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+CHANGES = (
+    {"id": "other.jpg"}, {"row": 99}, {"label": 9}, {"class_name": "other"}, {"stored_sha256": bytes(32)},
+    {"height": 1}, {"width": 1},
+)  # fmt: skip
+
+
+def test_a_finished_shard_is_kept_with_the_planned_records_alone(photos, tmp_path, monkeypatch):
+    def looking(directory, plan):
+        first, *others = plan.records
+        changed = [(dataclasses.replace(first, **change), *others) for change in CHANGES]
+        changed += [(*others, first), others]
+        kept.append([original(directory, dataclasses.replace(plan, records=tuple(one))) for one in changed])
+        return original(directory, plan)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    options = ConvertOptions(input=str(photos), output=str(tmp_path / "out"), folds=2, workers=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(dataset, "write_list", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert(options)
+    original, kept = shards.finished_shard, []
+    monkeypatch.setattr(shards, "finished_shard", looking)
+    monkeypatch.setattr(shards, "write_shard", None)  # none is written again
+    convert(options)
+    assert kept == [[None] * (len(CHANGES) + 2)] * 3
 
 
 def test_an_old_data_set_stays_readable_until_the_new_one_is_committed(photos, tmp_path, monkeypatch):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from carclf.convert import converter
+from carclf.convert.fold_choice import choose_folds
 from carclf.convert.verify import verify
 from carclf.data.index import read_index
 from carclf.data.manifest import from_json, load_manifest
@@ -110,6 +112,20 @@ def test_a_shard_that_was_written_wrong_with_its_hash_is_written_again(made, out
     converted(source, output, overwrite=True)
     assert tree(output) == tree(whole)
     assert shard_files(output)[1].stat().st_mtime_ns == before
+
+
+def test_whole_shards_of_other_folds_are_not_kept(made, tmp_path, monkeypatch):
+    def of_another_version(*arguments, **keywords):
+        return [None if fold is None else 1 - fold for fold in choose_folds(*arguments, **keywords)]
+
+    output, (source, whole) = tmp_path / "out", made
+    with monkeypatch.context() as patched:
+        patched.setattr(converter, "choose_folds", of_another_version)
+        converted(source, output)
+    next(output.glob("*/rejected.csv")).unlink()
+    converted(source, output, overwrite=True)
+    verify(str(output), workers=1)
+    assert tree(output) == tree(whole)
 
 
 def test_a_copy_for_people_is_written_again_without_overwriting(made, output):
