@@ -238,9 +238,10 @@ def _check_told_apart(table: Table, sets: Sequence[Sequence[str]]) -> None:
 
 
 def _is_flag(table: Table, column: int, *, constant: bool = False) -> bool:
-    """Returns whether a column holds 0 and 1, or only one of them if it may be constant."""
-    values = set(table.values(column))
-    return (constant or len(values) > 1) and (values <= {"0", "1"} or values <= {"0.0", "1.0"})
+    """Returns whether a column holds 0 and 1, or only one of them if it may be constant; a blank cell is a 0."""
+    values, blank = set(table.values(column)), any(not cell.strip() for cell in table.cells(column))
+    varies = len(values) > 1 or (blank and not values <= {"0", "0.0"})
+    return (constant or varies) and (values <= {"0", "1"} or values <= {"0.0", "1.0"})
 
 
 def _usual_words(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":

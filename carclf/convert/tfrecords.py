@@ -50,12 +50,8 @@ def _embedded(record: bytes, *, shown: str) -> Embedded:
             f"{shown} holds records that are not tf.train.Example messages ({error}): give other files."
         ) from None
     start, end = _photo(record, features, shown=shown)
-    text = _text(record, features, TEXT_FEATURES)
-    photo = RecordPhoto(
-        id=_text(record, features, ID_FEATURES),
-        label=_label(record, features, shown=shown) or text,
-        text=text,
-    )
+    text, label = _text(record, features, TEXT_FEATURES), _label(record, features, shown=shown)
+    photo = RecordPhoto(id=_text(record, features, ID_FEATURES), label=text if label is None else label, text=text)
     return Embedded(photo, start, end - start)
 
 
@@ -91,16 +87,16 @@ def _word(record: bytes, value: object) -> str:
     return str(value)
 
 
-def _label(record: bytes, features: dict[str, Values], *, shown: str) -> str:
-    """Returns the label, also of a one-hot feature; "" without one, or if it is negative, as for test photos."""
+def _label(record: bytes, features: dict[str, Values], *, shown: str) -> str | None:
+    """Returns the label, also of a one-hot feature; "" if it is negative or NaN, as for test photos; None without one."""
     for name in LABEL_FEATURES:
         values = features.get(name)
         if not values:
             continue
         if len(values) == 1:
-            text = _word(record, values[0])
-            return "" if text.startswith("-") and not isinstance(values[0], tuple) else text
+            value = values[0]
+            return _word(record, value) if isinstance(value, tuple) or value >= 0 else ""
         if not isinstance(values[0], tuple) and sorted(map(float, values))[-2:] == [0.0, 1.0]:
             return str([float(value) for value in values].index(1.0))
         raise UserError(f"{shown} holds records with several labels in the feature {name!r}: give one for each photo.")
-    return ""
+    return None

@@ -294,6 +294,9 @@ def test_columns_of_0_and_1_count_after_a_column_that_is_called_as_labels_are(tm
     table_of = {"info.csv": table("id,target,rust,scab,kind", [(*row, "xy"[row[0] > 2]) for row in flags])}
     taken = listed(tmp_path / "other", files | table_of, label_column="kind")[0]  # as told
     assert taken == {str(n): "xy"[n > 2] for n in range(6)}
+    blank = [[cell or " " for cell in row] for row in flags[1:]]
+    train, _, _ = listed(tmp_path / "blank", files | {"info.csv": table("id,target,rust,scab", blank)})
+    assert train == {str(n): ("target", "rust", "scab")[n % 3] for n in range(1, 6)}
     both = files | {"info.csv": table("id,label,male,female", [(n, int(n > 2), n % 2, 1 - n % 2) for n in range(6)])}
     assert listed(tmp_path / "both", both)[0] == {str(n): str(int(n > 2)) for n in range(6)}
 
@@ -465,6 +468,23 @@ def test_a_map_names_the_classes_and_the_labels_stay(tmp_path, content):
     assert (manifest.class_labels, manifest.class_names) == (("0", "1"), ("Rust", "Scab"))
     named = converted(tmp_path / "in", tmp_path / "named", classes="a,b")
     assert named.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("folders", "content", "names"),
+    [
+        (("cat", "dog"), {"cat": 0, "dog": 1}, ("cat", "dog")),
+        (("cat", "dog"), {"cat": "120", "dog": "95.5"}, ("cat", "dog")),
+        (("cat", "dog"), {"0": "cat", "1": "dog"}, ("cat", "dog")),
+        (("cat", "dog"), {"cat": True, "dog": False}, ("cat", "dog")),
+        (("0", "1"), {"0": 120, "1": 95}, ("0", "1")),
+        (("0", "1"), {"cat": 0, "dog": 1}, ("cat", "dog")),
+        (("cat", "dog"), {"cat": "Felis", "dog": "Canis 2"}, ("Felis", "Canis 2")),
+    ],
+)
+def test_a_map_to_numbers_names_no_class(tmp_path, folders, content, names):
+    files = {f"{folders[n % 2]}/{n}.jpg": drawn(n) for n in range(4)} | {"map.json": json.dumps(content).encode()}
+    assert converted(write_files(tmp_path / "in", files), tmp_path / "out").class_names == names
 
 
 def test_a_group_stays_in_one_fold(tmp_path):

@@ -1,6 +1,7 @@
 """TFRecords of others: photos by their bytes, roles of features by name, splits by folder or file."""
 
 import gzip
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -112,6 +113,35 @@ def test_records_without_labels_or_ids(tmp_path):
     manifest = made(tmp_path, files)
     assert ids_of(manifest) == {f"a-{n}": str(n % 2) for n in range(6)}
     assert sorted(ids_of(manifest, "test")) == ["p6", "p7", "p8"]
+
+
+def float_example(name: str, value: float) -> bytes:
+    """Returns a tf.train.Example with one float, which may follow another one to add to it."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    feature = field(2, field(1, struct.pack("<f", value)))
+    return field(1, field(1, field(1, name.encode()) + field(2, feature)))
+
+
+@pytest.mark.parametrize("label", [-1, -1.0, float("nan")])
+def test_the_text_of_a_record_with_a_negative_label_is_no_class(tmp_path, label):
+    def records(count, first, label, text):
+        names = {"class": None, "image/class/text": text} | ({"image/class/label": label} if label else {})
+        return photos(count, first=first, **names)
+
+    train = records(6, 0, lambda n: n % 2, lambda n: NAMES[n % 2].encode())
+    if isinstance(label, int):
+        test = tfrecord(records(1, 6, lambda n: label, lambda n: b"unknown"))
+    else:
+        (record,) = records(1, 6, None, lambda n: b"unknown")
+        test = frame(serialize_example(record) + float_example("image/class/label", label))
+    manifest = made(tmp_path, {"a.tfrec": tfrecord(train), "b.tfrec": test})
+    assert (manifest.class_names, list(ids_of(manifest, "test"))) == (("rose", "tulip"), ["p6"])
+    own = {f"{n % 2}/{n}.jpg": drawn(n) for n in range(7, 13)}
+    external = made(tmp_path / "more", own, external=str(tmp_path / "in"))
+    assert "1 external photo has no label in the records, left out: b/0/p6." in external.source["notes"]
 
 
 @pytest.mark.parametrize(
