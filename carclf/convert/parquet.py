@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,8 +47,8 @@ def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], di
             groups = range(table.metadata.num_row_groups)
             unpacked_bytes = sum(table.metadata.row_group(group).total_byte_size for group in groups)
             _check_ratio(unpacked_bytes, packed_bytes=size, shown=source.shown)
-            found = _write_photos(table, path, packed_bytes=size, shown=source.shown)
-            names = _class_names(table.schema_arrow.metadata or {})
+            found, labels = _write_photos(table, path, packed_bytes=size, shown=source.shown)
+            names = _class_names(table.schema_arrow.metadata or {}, labels)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -68,18 +69,30 @@ def _check_ratio(unpacked_bytes: int, *, packed_bytes: int, shown: str) -> None:
         )
 
 
-def _write_photos(table: Any, path: str, *, packed_bytes: int, shown: str) -> list[Embedded]:
-    found: list[Embedded] = []
+def _write_photos(table: Any, path: str, *, packed_bytes: int, shown: str) -> tuple[list[Embedded], str]:
+    """Returns (the photos, the column of their labels or ""), after writing the photos one after the other."""
+    columns = table.schema_arrow.names
+    ids: dict[str, list[str]] = {name: [] for name in ID_FEATURES if name in columns}
+    labels: dict[str, list[str]] = {name: [] for name in LABEL_FEATURES if name in columns}
+    places: list[tuple[str, int, int]] = []
     start = 0
     with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
         for row in _rows(table):
             content, name = _photo(row, shown=shown)
-            row_id = name or _first(row, ID_FEATURES)
-            label = _first(row, LABEL_FEATURES)
-            found.append(Embedded(RecordPhoto(row_id, "" if label.startswith("-") else label), start, len(content)))
+            for column, cells in ids.items():
+                cells.append(_text(row[column]))
+            for column, cells in labels.items():
+                cells.append(_label(row[column]))
+            places.append((name, start, len(content)))
             start += file.write(content)
             _check_ratio(start, packed_bytes=packed_bytes, shown=shown)
-    return found
+    id_column, label_column = _first_filled(ids), _first_filled(labels)
+    nothing = [""] * len(places)
+    cells_of = zip(ids.get(id_column, nothing), labels.get(label_column, nothing), strict=True)
+    return [
+        Embedded(RecordPhoto(name or cell, label), start, size)
+        for (name, start, size), (cell, label) in zip(places, cells_of, strict=True)
+    ], label_column
 
 
 def _rows(table: Any) -> Iterator[dict[str, Any]]:
@@ -102,17 +115,27 @@ def _photo(row: dict[str, Any], *, shown: str) -> tuple[bytes, str]:
     )
 
 
-def _first(row: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Returns the first of these columns that a row fills with a text or a number, as a text."""
-    values = (row.get(name) for name in names)
-    return next((str(value) for value in values if isinstance(value, (str, int)) and str(value).strip()), "")
+def _first_filled(columns: dict[str, list[str]]) -> str:
+    """Returns the first column that has a text in any row, so that a file has one meaning; "" if there is none."""
+    return next((name for name, cells in columns.items() if any(cells)), "")
 
 
-def _class_names(metadata: dict[bytes, bytes]) -> dict[str, str]:
-    """Returns label → name from Hugging Face's description of the columns. Source: datasets, `ClassLabel`."""
+def _text(value: object) -> str:
+    """Returns a text or a number as a text: 3.0 is 3, as pandas writes whole numbers in a column with gaps."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else "" if math.isnan(value) else str(value)
+    return str(value).strip() if isinstance(value, (str, int)) else ""
+
+
+def _label(value: object) -> str:
+    """Returns a label as a text; "" if it is negative, as for test photos."""
+    return "" if isinstance(value, (int, float)) and value < 0 else _text(value)
+
+
+def _class_names(metadata: dict[bytes, bytes], column: str) -> dict[str, str]:
+    """Returns label → name from Hugging Face's description of a column. Source: datasets, `ClassLabel`."""
     try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = next(features[name]["names"] for name in LABEL_FEATURES if "names" in features.get(name, {}))
-    except (KeyError, ValueError, TypeError, StopIteration):
+        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
+    except (KeyError, ValueError, TypeError):
         return {}
     return {str(label): str(name) for label, name in enumerate(names)} if len(set(names)) == len(names) else {}

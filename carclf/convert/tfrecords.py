@@ -88,7 +88,7 @@ def _word(record: bytes, value: object) -> str:
 
 
 def _label(record: bytes, features: dict[str, Values], *, shown: str) -> str | None:
-    """Returns the label, also of a one-hot feature; "" if it is negative or NaN, as for test photos; None without one."""
+    """Returns the label, also of a one-hot feature; "" if it is negative, as for test photos, or NaN; None without."""
     for name in LABEL_FEATURES:
         values = features.get(name)
         if not values:

@@ -48,6 +48,49 @@ def test_photos_may_lie_in_a_column_of_their_own_and_have_no_names(tmp_path):
 
 
 @needs_pyarrow
+@pytest.mark.parametrize(
+    ("columns", "labels"),
+    [
+        ({"label": lambda n: float(n % 2) if n < 4 else None}, ["0", "1", "0", "1"]),  # as pandas writes gaps
+        ({"label": lambda n: float(n % 2) if n < 4 else float("nan")}, ["0", "1", "0", "1"]),
+        ({"label": lambda n: n % 2 if n < 4 else -1}, ["0", "1", "0", "1"]),
+        ({"label": lambda n: float(n % 2) if n < 4 else -1.0}, ["0", "1", "0", "1"]),
+        ({"label": lambda n: n % 2 + 0.5}, ["0.5", "1.5"] * 3),
+        ({"label": lambda n: ("-a", " b ")[n % 2]}, ["-a", "b"] * 3),
+        ({"label": lambda n: "ab"[n % 2] if n < 4 else " ", "species": lambda n: n}, ["a", "b", "a", "b"]),
+        ({"label": lambda n: None, "species": lambda n: "ab"[n % 2]}, ["a", "b"] * 3),
+    ],
+)
+def test_one_column_has_the_labels_of_all_rows(tmp_path, columns, labels):
+    files = {"train.parquet": parquet(range(6), **columns), "test.parquet": parquet(range(6, 7), label=None)}
+    manifest = converted(write_files(tmp_path / "in", files), tmp_path / "out")
+    ids = manifest.read_ids("train")
+    label_of = [manifest.class_labels[label] for label in ids["label"]]
+    assert dict(zip(ids["id"], label_of, strict=True)) == {f"p{n}.jpg": label for n, label in enumerate(labels)}
+
+
+@needs_pyarrow
+def test_the_names_are_those_of_the_column_of_labels(tmp_path):
+    content = parquet(range(6), **{"class": lambda n: 1 - n % 2})
+    manifest = converted(write_files(tmp_path / "in", {"train.parquet": content}), tmp_path / "out")
+    assert manifest.class_names == ("0", "1")
+
+
+@needs_pyarrow
+@pytest.mark.parametrize(
+    ("make", "ids"),
+    [
+        (lambda n: float(n) if n < 4 else None, ["0", "1", "2", "3", "train-4", "train-5"]),
+        (lambda n: None, [f"n{n}" for n in range(6)]),
+    ],
+)
+def test_one_column_has_the_ids_of_all_rows(tmp_path, make, ids):
+    content = parquet(range(6), image=drawn, id=make, name=lambda n: f"n{n}")
+    manifest = converted(write_files(tmp_path / "in", {"train.parquet": content}), tmp_path / "out")
+    assert list(ids_of(manifest)) == ids
+
+
+@needs_pyarrow
 def test_files_of_one_name_keep_their_own_photos(tmp_path):
     """The unpacked photos of each file lie in a file of their own."""
     write_files(tmp_path / "more", {"train.parquet": parquet(range(6, 12))})
