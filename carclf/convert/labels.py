@@ -111,7 +111,7 @@ def label_file(table: Table, *, ids: int, label: int | None, group: int | None =
     shown, advice = table.shown, _id_advice(table.header[ids], table.header)
     labels: dict[str, str] = {}
     repeated: dict[str, None] = {}
-    for number, row in enumerate(table.rows, start=2):
+    for number, row in zip(table.lines, table.rows, strict=True):
         if not row[ids]:
             raise UserError(f"{shown} line {number} has no Id in the column {table.header[ids]!r}: {advice}.")
         text = row[label].strip() if label is not None else ""

@@ -18,11 +18,13 @@ class Table:
       shown: its name in messages.
       header: the names of its columns, without spaces around them.
       rows: the cells of every row, as many as the header has.
+      lines: of the file, from 1; a row's is its last one if cells hold line breaks.
     """
 
     shown: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...]
 
     def cells(self, column: int) -> list[str]:
         """Returns the cells of a column."""
@@ -42,7 +44,7 @@ class Table:
     def with_column(self, name: str, cells: Iterable[str]) -> "Table":
         """Returns the table with one more column at its end."""
         rows = tuple((*row, cell) for row, cell in zip(self.rows, cells, strict=True))
-        return Table(self.shown, (*self.header, name), rows)
+        return Table(self.shown, (*self.header, name), rows, self.lines)
 
 
 def read_table(content: bytes, *, shown: str) -> Table:
@@ -64,14 +66,15 @@ def read_table(content: bytes, *, shown: str) -> Table:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        # Spreadsheets write rows of empty cells below a table.
+        rows = [(reader.line_num, tuple(row)) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f"{shown} is not CSV ({error}): correct the file.") from None
-    rows = [row for row in rows if any(map(str.strip, row))]  # spreadsheets write rows of empty cells below a table
     if len(rows) < 2:
         raise UserError(f"{shown} has no rows below its header: give a CSV with Ids.")
-    header = tuple(cell.strip() for cell in rows[0])
-    for number, row in enumerate(rows[1:], start=2):
+    header = tuple(cell.strip() for cell in rows[0][1])
+    for number, row in rows[1:]:
         if len(row) != len(header):
             raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells: correct the file.")
-    return Table(shown, header, tuple(map(tuple, rows[1:])))
+    return Table(shown, header, tuple(row for _, row in rows[1:]), tuple(number for number, _ in rows[1:]))

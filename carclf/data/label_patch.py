@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 from carclf.data.manifest import LabelPatch, Manifest
@@ -21,21 +24,20 @@ def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
     Raises:
       UserError: it cannot be read, lacks a column, or has an unknown id, an unknown class, or an id twice.
     """
-    import pandas as pd
-
     try:
         content = path.read_bytes()
-        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding=encoding_of(content))
-    except (OSError, ValueError) as error:
+        header, lines = _lines(content.decode(encoding_of(content)))
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"The label patch {path} cannot be read ({error}): give a CSV with id and class.") from None
-    if missing := [name for name in COLUMNS if name not in frame]:
+    if missing := [name for name in COLUMNS if name not in header]:
         raise UserError(f"The label patch {path} has no column {missing[0]!r}: it needs {' and '.join(COLUMNS)}.")
     photos = manifest.read_ids("train")
     rows = {name: row for row, name in enumerate(photos["id"])}
     known = {entry.category: entry.label for entry in manifest.classes}
     known |= {entry.name: entry.label for entry in manifest.classes}
     labels: dict[int, int] = {}
-    for line, (photo, name) in enumerate(zip(frame["id"], frame["class"], strict=True), start=2):
+    for line, row in lines:
+        photo, name = (row[column] for column in COLUMNS)
         if photo not in rows:
             raise UserError(f"{path}, line {line}: the data set has no training photo {photo!r}: remove the line.")
         if name not in known:
@@ -47,6 +49,21 @@ def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
         labels[rows[photo]] = known[name]
     own = photos["label"].tolist()
     return LabelPatch({row: label for row, label in labels.items() if label != own[row]}, content)
+
+
+def _lines(text: str) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
+    """Returns (the header, each row with the number of its line); rows of blank cells do not count.
+
+    Raises:
+      ValueError: there is no header, or a row is longer.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    (_, header), *rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))] or [(0, [])]
+    if not header:
+        raise ValueError("it is empty")
+    if longer := [line for line, row in rows if len(row) > len(header)]:
+        raise ValueError(f"line {longer[0]} has more cells than the header")
+    return header, [(line, dict(itertools.zip_longest(header, row, fillvalue=""))) for line, row in rows]
 
 
 def apply_label_patch(path: str, manifest: Manifest) -> Manifest:

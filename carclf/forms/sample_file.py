@@ -61,15 +61,15 @@ def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str 
     """
     text = _text(unzipped(content, shown, advice), shown, advice)
     delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
-    header, *rows = _rows(text, delimiter, shown=shown, advice=advice)
+    (_, header), *rows = _rows(text, delimiter, shown=shown, advice=advice)
     if id_column and id_column not in header:
         raise UserError(f"{shown} has no column {id_column!r}: its columns are {', '.join(header)}.")
     place = header.index(id_column) if id_column else 0
     return Sample(
         shown=shown,
         header=header,
-        rows=tuple(rows),
-        ids=_checked_ids([row[place] for row in rows], shown=shown, advice=advice),
+        rows=tuple(row for _, row in rows),
+        ids=_checked_ids([(number, row[place]) for number, row in rows], shown=shown, advice=advice),
         id_column=header[place],
         delimiter=delimiter,
     )
@@ -133,11 +133,11 @@ def _text(content: bytes, shown: str, advice: str) -> str:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV, or {advice}.") from None
 
 
-def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[str, ...]]:
-    """Returns the header and the rows, all of one length; lines without a cell do not count."""
+def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[int, tuple[str, ...]]]:
+    """Returns the header and the rows, all of one length, each with its line; rows of blank cells do not count."""
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        lines = [(reader.line_num, tuple(row)) for row in reader if row]
+        lines = [(reader.line_num, tuple(row)) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f"{shown} is not CSV ({error}): {advice}.") from None
     if len(lines) < 2:
@@ -151,15 +151,16 @@ def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[s
     for number, row in lines:
         if len(row) != len(header):
             raise UserError(f"{shown} line {number} has {len(row)} of {len(header)} cells: {advice}.")
-    return [row for _, row in lines]
+    return lines
 
 
-def _checked_ids(ids: list[str], *, shown: str, advice: str) -> tuple[str, ...]:
+def _checked_ids(ids: list[tuple[int, str]], *, shown: str, advice: str) -> tuple[str, ...]:
+    """Returns the Ids, after comparing them; they are given with their lines."""
     seen: set[str] = set()
-    for number, name in enumerate(ids, start=1):
+    for number, name in ids:
         if not name:
-            raise UserError(f"{shown} has no Id in row {number}: {advice}.")
+            raise UserError(f"{shown} line {number} has no Id: {advice}.")
         if name in seen:
             raise UserError(f"{shown} has the Id {name!r} twice: {advice}.")
         seen.add(name)
-    return tuple(ids)
+    return tuple(name for _, name in ids)

@@ -86,6 +86,11 @@ def test_a_patch_is_identified_by_the_hash_of_its_bytes(dataset, tmp_path):
     assert apply_label_patch("", dataset) is dataset
 
 
+def test_rows_of_blank_cells_do_not_count(dataset, tmp_path):
+    patched = apply_label_patch(patch(tmp_path, "id,class\n,\ntrain001.jpg,class 2\n , \n\n"), dataset)
+    assert patched.label_patch.labels == {1: 2}
+
+
 def test_a_patch_in_utf_16_is_read(dataset, tmp_path):
     path = tmp_path / "patch.csv"
     path.write_text("id,class\ntrain001.jpg,class 2\n", encoding="utf-16")
@@ -101,6 +106,10 @@ def test_a_patch_in_utf_16_is_read(dataset, tmp_path):
         ("id,class\ntrain001.jpg,Niva\n", r"line 2: there is no class 'Niva': write one of class 0, class 1, class 2"),
         ("id,class\ntrain001.jpg,\n", r"line 2: there is no class ''"),
         ("id,class\ntrain001.jpg,class 1\ntrain001.jpg,class 2\n", r"line 3: .* has an earlier line"),
+        ("\nid,class\n,\n\ntrain001.jpg,Niva\n", r"line 5: there is no class 'Niva'"),
+        ('id,why,class\ntrain001.jpg,"not\nsure",class 1\ntrain002.jpg,,Niva\n', r"line 4: there is no class 'Niva'"),
+        ("id,class\ntrain001.jpg,class 1,x\n", r"cannot be read \(line 2 has more cells than the header\)"),
+        ('id,class\ntrain001.jpg,"class 1\n', r"cannot be read \(unexpected end of data\)"),
         ("id,label\ntrain001.jpg,class 1\n", "no column 'class'"),
         ("", "cannot be read"),
     ],

@@ -44,6 +44,13 @@ def test_every_encoding_with_a_mark_is_read(encoding):
     assert (sample.header, sample.ids) == (("Id", "Kind"), ("ä",))
 
 
+@pytest.mark.parametrize("blank", ["", ";", " ;\t"])
+def test_blank_rows_do_not_count(blank):
+    lines = ["Id;Kind", "a;", blank, "b;0", blank, blank, ""]
+    sample = read_sample("\n".join(lines).encode(), shown="s.csv")
+    assert (sample.ids, sample.rows) == (("a", "b"), (("a", ""), ("b", "0")))
+
+
 def test_the_id_column_may_be_named():
     sample = read_sample(b"number,name\n0,a\n0,b\n", shown="s.csv", id_column="name")
     assert (sample.ids, sample.id_column) == (("a", "b"), "name")
@@ -87,7 +94,9 @@ def test_whatever_says_that_a_zip_is_damaged_it_is_one_sentence(monkeypatch, err
         (b"", "no rows"),
         (b"Id,Kind\na,0\nb\n", "line 3 has 1 of 2 cells"),
         (b"Id,Id\na,0\n", "the column 'Id' twice"),
-        (b"Id,Kind\n,0\n", "no Id in row 1"),
+        (b"Id,Kind\n,0\n", r"^s\.csv line 2 has no Id: give another\.$"),
+        (b'Id,Kind\n"a\nb",0\n , \n,0\n', r"^s\.csv line 5 has no Id: give another\.$"),
+        (b"Id,Kind\n,\n", "no rows below its header"),
         (b"Id,Kind\n\xff,0\n", "not UTF-8 .byte 8."),
         (b'Id,Kind\n"a,0\n', "is not CSV"),
         (zipped(a="", b=""), "holds 2 files instead of one CSV"),
