@@ -16,20 +16,29 @@ ROOM = 0.8  # the fraction of the free space that may be used
 
 
 class DecodedCache:
-    """Space for the pixels of every photo of a data set at its decoded size, without gaps or padding.
+    """Space for the pixels of photos of a data set at their decoded sizes, without gaps or padding.
 
     A photo in a file is compared with its checksum when a process reads it for the first time.
 
     Attributes:
-      bytes: of all photos together.
+      bytes: of all the space.
     """
 
-    def __init__(self, extents: np.ndarray, *, memory: np.ndarray, files: CacheFiles | None = None) -> None:
-        """Creates a cache in `memory`, uint8 [bytes], which is that of `files` if there are any."""
+    def __init__(
+        self, extents: np.ndarray, *, starts: np.ndarray, memory: np.ndarray, files: CacheFiles | None = None
+    ) -> None:
+        """Creates a cache in `memory`, uint8 [bytes], which is that of `files` if there are any.
+
+        Args:
+          extents: int [N, 2], (height, width) of the photos of the data set.
+          starts: int64 [N + 1], where the pixels of each photo start; one without space can be neither kept nor read.
+          memory: the space.
+          files: that hold it.
+        """
         self._extents, self._memory, self._files = extents, memory, files
         self._known = np.zeros(len(extents), np.bool_)  # written or compared by this process
-        self._starts = _starts(extents)
-        self.bytes = int(self._starts[-1])
+        self._starts = starts
+        self.bytes = int(starts[-1])
 
     def pixels(self, number: int) -> np.ndarray:
         """Returns a view of a photo's pixels, uint8 [h, w, 3]: to read if it is held, to write otherwise."""
@@ -74,21 +83,28 @@ def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: Dec
       UserError: the folder cannot be written.
     """
     extents = sizes.extents
-    starts = _starts(extents)
-    needed = int(_starts(extents[wanted])[-1])
+    sizes_bytes = extents.prod(axis=1) * 3
+    needed = int(sizes_bytes[wanted].sum())
     stem = os.path.join(where, f"decoded-{manifest.fingerprint[:16]}-{storage.sha256(extents.tobytes())[:16]}")
     try:
-        free = free_memory() if where == "ram" else _free_disk(where) + reserved_bytes(stem)
+        reserved = 0 if where == "ram" else min(needed, reserved_bytes(stem))
+        free = (free_memory() if where == "ram" else _free_disk(where)) + reserved
         place = "memory" if where == "ram" else where
         size = f"{len(wanted):,} decoded photos take {needed / 1e9:.2f} GB"
-        if needed > ROOM * free:
+        if needed - reserved > ROOM * (free - reserved):
             print(f"Cache: {size}, too much for the {free / 1e9:.1f} GB free in {place}: each epoch decodes again.")
             return None
         print(f"Cache: {size} of the {free / 1e9:.1f} GB free in {place}.")
         if where == "ram":
-            return DecodedCache(extents, memory=np.empty(starts[-1], np.uint8))
+            starts = _starts(np.where(np.isin(np.arange(len(extents)), wanted), sizes_bytes, 0))
+            try:
+                return DecodedCache(extents, starts=starts, memory=np.empty(starts[-1], np.uint8))
+            except MemoryError:  # a limit of its own, such as that of ulimit -v
+                print("Cache: this process may not take so much memory: each epoch decodes again.")
+                return None
+        starts = _starts(sizes_bytes)  # for all photos, so that runs that want others share the files
         files = CacheFiles(stem, starts, wanted=wanted)
-        return DecodedCache(extents, memory=files.pixels, files=files)
+        return DecodedCache(extents, starts=starts, memory=files.pixels, files=files)
     except OSError as error:
         raise _cannot_be_written(where, error) from None
 
@@ -97,8 +113,8 @@ def _cannot_be_written(where: str, error: OSError) -> UserError:
     return UserError(f"--cache={where} cannot be written ({error.strerror or error}): name another folder, or ram.")
 
 
-def _starts(extents: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(extents.prod(axis=1) * 3)])
+def _starts(sizes_bytes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes_bytes)])
 
 
 def _free_disk(folder: str) -> int:

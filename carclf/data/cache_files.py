@@ -110,9 +110,10 @@ class _Unsynced:
 def reserved_bytes(stem: str) -> int:
     """Returns how many bytes of the disk the files of an existing cache take."""
     try:
-        return 512 * os.stat(f"{stem}.bin").st_blocks
-    except (OSError, AttributeError):  # Windows does not tell
+        found = os.stat(f"{stem}.bin")
+    except OSError:
         return 0
+    return 512 * found.st_blocks if hasattr(found, "st_blocks") else found.st_size  # on Windows no file is sparse
 
 
 def _flush(array: np.memmap) -> None:

@@ -1,5 +1,6 @@
 """A cache of decoded photos in a folder: whatever happened to its files, training gets the decoded pixels."""
 
+import dataclasses
 import errno
 import os
 from pathlib import Path
@@ -111,8 +112,30 @@ def test_the_wanted_photos_have_their_space_and_no_others(dataset, sizes, opened
 def test_a_full_cache_is_not_counted_as_missing_space(dataset, sizes, opened, monkeypatch, capsys):
     loaded(dataset, sizes, opened())
     needed = 3 * int(sizes.extents[PHOTOS].prod(axis=1).sum())
-    monkeypatch.setattr("carclf.data.cache._free_disk", lambda folder: needed // 2)
+    assert "Cache: 24 decoded photos take 0.00 GB of the" in capsys.readouterr().out
+    monkeypatch.setattr("carclf.data.cache._free_disk", lambda folder: 0)
     assert opened() is not None
+    monkeypatch.setattr("carclf.data.cache.reserved_bytes", lambda stem: needed // 2)
+    assert opened() is None
+    assert "Cache: 24 decoded photos take 0.00 GB, too much for the 0.0 GB free in" in capsys.readouterr().out
+
+
+def test_in_memory_only_the_wanted_photos_have_space(dataset, sizes):
+    """The index has the test photos, too."""
+    wanted = np.array([1, 3, 4, 20])
+    cache = open_cache("ram", manifest=dataset, wanted=wanted, sizes=sizes)
+    assert cache.bytes == 3 * int(sizes.extents[wanted].prod(axis=1).sum())
+    photos = PhotoLoader(dataset, read_index(dataset)[wanted], numbers=wanted, sizes=sizes, cache=cache)
+    for _ in range(2):
+        canvas, _ = photos.load(np.arange(4))
+        np.testing.assert_array_equal(canvas, loaded(dataset, sizes, None)[wanted])
+
+
+def test_memory_that_the_process_may_not_take_is_no_cache_but_a_message(dataset, sizes, monkeypatch, capsys):
+    monkeypatch.setattr("carclf.data.cache.free_memory", lambda: 2**62)
+    huge = dataclasses.replace(sizes, extents=sizes.extents * 1_000_000)
+    assert open_cache("ram", manifest=dataset, wanted=PHOTOS, sizes=huge) is None
+    assert capsys.readouterr().out.endswith("may not take so much memory: each epoch decodes again.\n")
 
 
 @pytest.mark.parametrize(
