@@ -181,7 +181,7 @@ def specialist(
 ) -> Regression:
     """Returns the regression of two classes, fitted to their photos in the other folds."""
     fitted, _ = seen(known, photos, without, classes)
-    two = dataclasses.replace(fitted, target=fitted.target[:, classes])
+    two = dataclasses.replace(fitted, labels=(fitted.labels == classes[1]).astype(np.int64), class_count=2)
     return fit_regression(two, strength=strength)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carclf.data.batches import label_targets
 from carclf.errors import UserError
 from carclf.model.regression import FeatureSet, Regression
 from carclf.probing.photos import Photos
@@ -33,7 +32,7 @@ def noisy_photos(count: int = 120, classes: int = 4, folds: int = 4) -> tuple[Fe
     centres = rng.normal(0, 1.5, (classes, 6))
     centres[3] = centres[1] + 0.3
     views = [(centres[labels] + rng.normal(0, 1, (count, 6))).astype(np.float32) for _ in range(2)]
-    known = FeatureSet(views, label_targets(labels, class_count=classes), np.ones(count, np.float32))
+    known = FeatureSet(views, labels, classes, np.ones(count, np.float32))
     folds_of_photos = np.arange(count) // classes % folds
     return known, Photos([str(row) for row in range(count)], labels, folds_of_photos, classes)
 
@@ -41,8 +40,7 @@ def noisy_photos(count: int = 120, classes: int = 4, folds: int = 4) -> tuple[Fe
 def relabelled(known: FeatureSet, photos: Photos, rows: np.ndarray) -> tuple[FeatureSet, Photos]:
     """Returns the photos with other labels for those with True."""
     labels = np.where(rows, (photos.labels + 1) % photos.class_count, photos.labels)
-    target = label_targets(labels, class_count=photos.class_count)
-    return dataclasses.replace(known, target=target), dataclasses.replace(photos, labels=labels)
+    return dataclasses.replace(known, labels=labels), dataclasses.replace(photos, labels=labels)
 
 
 def test_labels_of_the_outer_fold_choose_nothing(specialists):
@@ -81,7 +79,7 @@ def test_every_photo_is_evaluated_once_and_each_way_has_its_answer(specialists):
 
 
 def test_a_specialist_decides_only_where_its_classes_are_the_likeliest(specialists):
-    known = FeatureSet([np.array([[1.0], [-1.0], [1.0], [1.0]], np.float32)], np.zeros((4, 3)), np.ones(4))
+    known = FeatureSet([np.array([[1.0], [-1.0], [1.0], [1.0]], np.float32)], np.zeros(4, np.int64), 3, np.ones(4))
     second = Regression(np.array([[-5.0, 5.0]]), np.zeros(2), 0.1)  # the second class if the feature is positive
     probabilities = np.array([[0.6, 0.1, 0.3], [0.4, 0.1, 0.5], [0.6, 0.3, 0.1], [0.0, 0.0, 0.0]])[:3]
     rows = np.array([True, True, True, False])

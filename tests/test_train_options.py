@@ -914,7 +914,7 @@ def test_the_regression_of_a_head_counts_pseudo_labels_by_their_confidence(fit, 
     with pytest.raises(EnoughError):
         fit("pseudo_regression", pseudo_labels=pseudo, unfreeze="head", overwrite=True)
     assert seen[0].weight.tolist() == [1.0] * 16 + [0.75] * 3
-    assert seen[0].target[16:].argmax(axis=1).tolist() == [0, 2, 1]
+    assert seen[0].labels[16:].tolist() == [0, 2, 1]
 
 
 def test_pseudo_labels_belong_to_a_run(fit, dataset, tmp_path, monkeypatch):

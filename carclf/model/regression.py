@@ -1,4 +1,7 @@
-"""Multinomial logistic regression on a frozen backbone's features, by L-BFGS; memory does not grow with the photos."""
+"""Multinomial logistic regression on a frozen backbone's features, by L-BFGS.
+
+Memory beyond the features grows by a label and a weight per photo: a block of photos at a time has probabilities.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -36,16 +39,18 @@ class Regression:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """Features of N photos with what they should be called.
+    """Features of N photos with their labels.
 
     Attributes:
       views: float32 [N, D] for each view of the photos; a file that is mapped into memory will do.
-      target: float32 [N, K], the label distribution of each photo.
+      labels: int [N], in 0..K−1.
+      class_count: K.
       weight: float32 [N], how much each photo counts.
     """
 
     views: Sequence[np.ndarray]
-    target: np.ndarray
+    labels: np.ndarray
+    class_count: int
     weight: np.ndarray
 
     @property
@@ -57,15 +62,15 @@ class FeatureSet:
         """Returns the photos with True in bool [N]: copied if they are few, otherwise the others count 0."""
         if sum(view.nbytes for view in self.views) <= GATHERED_BYTES:
             views = [np.asarray(view)[chosen] for view in self.views]
-            return FeatureSet(views, self.target[chosen], self.weight[chosen])
+            return FeatureSet(views, self.labels[chosen], self.class_count, self.weight[chosen])
         return dataclasses.replace(self, weight=np.where(chosen, self.weight, 0).astype(np.float32))
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields (features float32 [n, D], target [n, K], weight [n]), view by view."""
+        """Yields (features float32 [n, D], labels int [n], weight float32 [n]), view by view."""
         for start in range(0, len(self.weight), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             for view in self.views:
-                yield np.asarray(view[rows]), self.target[rows], self.weight[rows]
+                yield np.asarray(view[rows]), self.labels[rows], self.weight[rows]
 
 
 def fit_regression(
@@ -84,7 +89,7 @@ def fit_regression(
       ValueError: no photo counts.
     """
     mean, stddev = _standardisation(features)
-    shape = features.width + 1, features.target.shape[1]
+    shape = features.width + 1, features.class_count
     first = np.zeros(shape)
     if start is not None:
         first[:-1], first[-1] = start.kernel * stddev[:, None], start.bias + mean @ start.kernel
@@ -140,10 +145,13 @@ def _loss_and_gradient(
     kernel = scaled[:-1] / stddev[:, None]
     bias = scaled[-1] - mean @ kernel
     loss, total, gradient = 0.0, 0.0, np.zeros_like(scaled)
-    for block, target, weight in features.blocks():
+    for block, labels, weight in features.blocks():
         log_probabilities = _log_softmax(block @ kernel.astype(np.float32) + bias.astype(np.float32))
-        loss -= float(weight @ (target * log_probabilities).sum(axis=1))
-        error = (np.exp(log_probabilities) - target) * weight[:, None]
+        of_label = np.arange(len(labels)), labels
+        loss -= float(weight @ log_probabilities[of_label])
+        error = np.exp(log_probabilities)
+        error[of_label] -= 1
+        error *= weight[:, None]
         gradient[:-1] += (error.T @ block).T
         gradient[-1] += error.sum(axis=0)
         total += float(weight.sum())
@@ -156,8 +164,9 @@ def _loss_and_gradient(
 
 def _mean_cross_entropy(found: Regression, features: FeatureSet) -> float:
     loss = total = 0.0
-    for block, target, weight in features.blocks():
-        loss -= float(weight @ (target * _log_softmax(found.logits(block))).sum(axis=1))
+    for block, labels, weight in features.blocks():
+        log_probabilities = _log_softmax(found.logits(block))
+        loss -= float(weight @ log_probabilities[np.arange(len(labels)), labels])
         total += float(weight.sum())
     return loss / total
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from carclf.data.batches import label_targets
 from carclf.inference.ensemble import softmax
 from carclf.inference.ranking import RankedRow, ranked_row
 from carclf.metrics import Metric
-from carclf.model.regression import FeatureSet, Regression, choose_strength, fit_regression
+from carclf.model.regression import BLOCK_ROWS, FeatureSet, Regression, choose_strength, fit_regression
 from carclf.probing.extractors import Extractor
 from carclf.probing.kept import KeptFeatures
 from carclf.probing.photos import Photos
@@ -24,7 +23,7 @@ class Probe:
     Attributes:
       extractor: the backbone.
       regressions: by fold, each fitted without it.
-      probabilities: float64 [N, K], of each photo by the regression without its fold, mean over the views; NaN for
+      probabilities: float32 [N, K], of each photo by the regression without its fold, mean over the views; NaN for
         external photos.
       undrawn: the same of the undrawn view alone.
       seconds: of features and regressions.
@@ -44,20 +43,22 @@ def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> P
     started = time.perf_counter()
     known = labelled(features, photos)
     folds = sorted(set(photos.folds[photos.evaluated].tolist()))
-    probabilities = np.full((len(features.views), *known.target.shape), np.nan)
+    probabilities, undrawn = (np.full((len(known.labels), known.class_count), np.nan, np.float32) for _ in range(2))
     regressions = {}
     with Progress(f"Regressions on {extractor.name}", total=len(folds), unit="folds") as progress:
         for fold in folds:
             regressions[fold] = _without(fold, known, photos)
-            rows = photos.folds == fold
-            for number, view in enumerate(features.views):
-                probabilities[number, rows] = softmax(regressions[fold].logits(view[rows]))
+            rows = np.flatnonzero(photos.folds == fold)
+            for start in range(0, len(rows), BLOCK_ROWS):
+                block = rows[start : start + BLOCK_ROWS]
+                each = [softmax(regressions[fold].logits(view[block])) for view in features.views]
+                probabilities[block], undrawn[block] = np.mean(each, axis=0), each[0]
             progress.add()
     return Probe(
         extractor=extractor,
         regressions=regressions,
-        probabilities=probabilities.mean(axis=0),
-        undrawn=probabilities[0],
+        probabilities=probabilities,
+        undrawn=undrawn,
         seconds=features.seconds + time.perf_counter() - started,
         images_per_second=features.images_per_second,
     )
@@ -65,8 +66,7 @@ def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> P
 
 def labelled(features: KeptFeatures, photos: Photos) -> FeatureSet:
     """Returns the photos with their features and labels, each counting 1."""
-    target = label_targets(photos.labels, class_count=photos.class_count)
-    return FeatureSet(features.views, target, np.ones(len(photos.labels), np.float32))
+    return FeatureSet(features.views, photos.labels, photos.class_count, np.ones(len(photos.labels), np.float32))
 
 
 def _without(fold: int, known: FeatureSet, photos: Photos) -> Regression:
@@ -123,8 +123,12 @@ def greedy_ensemble(probes: Sequence[Probe], photos: Photos, metric: Metric) -> 
 
 
 def mean_of(probes: Sequence[Probe]) -> np.ndarray:
-    """Returns the mean of the probes' probabilities, float64 [N, K]."""
-    return np.mean([probe.probabilities for probe in probes], axis=0)
+    """Returns the mean of the probes' probabilities, float32 [N, K]."""
+    total = probes[0].probabilities.copy()
+    for probe in probes[1:]:
+        total += probe.probabilities
+    total /= len(probes)
+    return total
 
 
 def missed_by_all(probes: Sequence[Probe], photos: Photos) -> np.ndarray:

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 
-from carclf.data.batches import label_targets
 from carclf.data.index import photo_weights, read_index, select
 from carclf.model.head_start import start_head
 from carclf.model.regression import FeatureSet, choose_strength, fit_regression
@@ -35,12 +34,12 @@ def _labelled(stage: Stage, features: StageFeatures) -> tuple[FeatureSet, np.nda
     manifest, index = stage.manifest, read_index(stage.manifest)
     entries = index[select(manifest, index, features.train_shards)]
     labels, confidences = entries["label"], photo_weights(manifest, entries)
-    target = label_targets(labels, class_count=manifest.class_count)
     folds = np.concatenate(
         [np.full(shard.count, -1 if shard.fold is None else shard.fold) for shard in features.train_shards]
     )
     views = [_pooled(view) for view in features.training]
-    return FeatureSet(views, target, (stage.class_weights[labels] * confidences).astype(np.float32)), folds
+    weight = (stage.class_weights[labels] * confidences).astype(np.float32)
+    return FeatureSet(views, labels, manifest.class_count, weight), folds
 
 
 def _pooled(features: np.ndarray) -> np.ndarray:

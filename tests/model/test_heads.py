@@ -75,7 +75,7 @@ def test_it_begins_where_a_regression_ends(head):
     rng = np.random.default_rng(1)
     kernel = rng.normal(size=(means.shape[1], CLASSES))
     wanted = Regression(kernel - kernel.mean(axis=1, keepdims=True), rng.normal(size=CLASSES), 0.1)
-    start_head(model, wanted, FeatureSet([means], np.eye(CLASSES, dtype=np.float32), np.ones(3, np.float32)))
+    start_head(model, wanted, FeatureSet([means], np.arange(CLASSES), CLASSES, np.ones(3, np.float32)))
     np.testing.assert_allclose(numbers(model(images())), wanted.logits(means), atol=1e-3)
 
 

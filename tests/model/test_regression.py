@@ -1,5 +1,7 @@
 """The regression is scikit-learn's, and a head that starts from it says what it says."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from carclf.model import regression
 from carclf.model.classifier import build_classifier
 from carclf.model.head_start import start_head
 from carclf.model.regression import FeatureSet, Regression, choose_strength, fit_regression
+from tests.memory import peak_memory
 
 PHOTOS, WIDTH, CLASSES = 90, 12, 4
 
@@ -20,13 +23,13 @@ def features() -> FeatureSet:
     labels = rng.integers(CLASSES, size=PHOTOS)
     centres = rng.normal(size=(CLASSES, WIDTH))
     views = [(5 + centres[labels] + rng.normal(size=(PHOTOS, WIDTH))).astype(np.float32) for _ in range(2)]
-    return FeatureSet(views, np.eye(CLASSES, dtype=np.float32)[labels], np.ones(PHOTOS, np.float32))
+    return FeatureSet(views, labels, CLASSES, np.ones(PHOTOS, np.float32))
 
 
 def test_it_is_the_regression_of_scikit_learn(features, monkeypatch):
     monkeypatch.setattr(regression, "STOPPING", {"maxiter": 1000, "gtol": 1e-7, "ftol": 1e-12})
-    (view, _), labels = features.views, features.target.argmax(axis=1)
-    one = FeatureSet([view], features.target, features.weight)
+    (view, _), labels = features.views, features.labels
+    one = dataclasses.replace(features, views=[view])
     scaler = StandardScaler().fit(view)
     theirs = LogisticRegression(C=0.1, tol=1e-8, max_iter=1000).fit(scaler.transform(view), labels)
     ours = fit_regression(one, strength=0.1).logits(view)
@@ -38,6 +41,19 @@ def test_a_block_at_a_time_gives_the_same(features, monkeypatch):
     whole = fit_regression(features)
     monkeypatch.setattr(regression, "BLOCK_ROWS", 7)
     np.testing.assert_allclose(fit_regression(features).kernel, whole.kernel, atol=1e-4)
+
+
+def test_memory_does_not_grow_with_photos_times_classes(monkeypatch):
+    """A block of probabilities is much smaller than those of all photos, which would be 32 MB."""
+    monkeypatch.setattr(regression, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(regression, "STOPPING", {"maxiter": 2})
+    rng = np.random.default_rng(3)
+    views = [rng.normal(size=(8_000, 3)).astype(np.float32)]
+    many = FeatureSet(views, rng.integers(1_000, size=8_000), 1_000, np.ones(8_000, np.float32))
+    with peak_memory() as peak:
+        choose_strength(many, held_out=np.arange(8_000) % 4 == 0, strengths=[0.01])
+        fit_regression(many.rows(np.arange(8_000) > 0))
+    assert peak.bytes < 4e6
 
 
 def test_a_photo_of_weight_0_does_not_count(features, monkeypatch):
@@ -55,7 +71,7 @@ def test_the_strength_that_says_most_of_unseen_photos_is_chosen(features):
     for strength in regression.STRENGTHS:
         logits = fit_regression(features.rows(~held_out), strength=strength).logits(np.concatenate(features.views))
         log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-        losses[strength] = -(log * np.tile(features.target, (2, 1)))[np.tile(held_out, 2)].sum()
+        losses[strength] = -log[np.arange(2 * PHOTOS), np.tile(features.labels, 2)][np.tile(held_out, 2)].sum()
     assert choose_strength(features, held_out=held_out) == min(losses, key=losses.get)
     assert choose_strength(features, held_out=~held_out & held_out) == regression.USUAL_STRENGTH
 
@@ -71,8 +87,8 @@ def test_a_head_begins_where_the_regression_ends(head_width):
     photos = rng.uniform(0, 2, (20, pool.shape[-1])).astype(np.float32)
     kernel = rng.normal(size=(pool.shape[-1], CLASSES))
     wanted = Regression(kernel - kernel.mean(axis=1, keepdims=True), rng.normal(size=CLASSES), 0.1)
-    target = np.eye(CLASSES, dtype=np.float32)[rng.integers(CLASSES, size=20)]
-    start_head(classifier, wanted, FeatureSet([photos], target, np.ones(20, np.float32)))
+    labels = rng.integers(CLASSES, size=20)
+    start_head(classifier, wanted, FeatureSet([photos], labels, CLASSES, np.ones(20, np.float32)))
     head = keras.Model(pool, classifier.output)
     logits = keras.ops.convert_to_numpy(head(photos))
     np.testing.assert_allclose(logits, wanted.logits(photos), atol=1e-3)
@@ -91,7 +107,7 @@ def test_the_statistics_of_the_head_are_those_of_the_photos_that_count(features,
     views = [rng.uniform(0, 2, (PHOTOS, width)).astype(np.float32)]
     views[0][60:] += 100
     wanted = Regression(rng.normal(size=(width, CLASSES)), rng.normal(size=CLASSES), 0.1)
-    photos = FeatureSet(views, features.target, features.weight)
+    photos = dataclasses.replace(features, views=views)
     kernel = classifier.get_layer("head_dense").get_weights()
 
     def statistics():

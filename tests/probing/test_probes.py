@@ -39,7 +39,8 @@ def test_a_photo_is_judged_by_what_has_not_seen_its_fold(photos, features):
     rows, rest = photos.folds == 1, photos.folds != 1
     known = FeatureSet(
         [view[rest] for view in features.views],
-        np.eye(3, dtype=np.float32)[photos.labels[rest]],
+        photos.labels[rest],
+        3,
         np.ones(rest.sum(), np.float32),
     )
     strength = choose_strength(known, held_out=photos.folds[rest] == 0)
@@ -49,6 +50,15 @@ def test_a_photo_is_judged_by_what_has_not_seen_its_fold(photos, features):
     np.testing.assert_allclose(probe.probabilities[rows], np.mean(each, axis=0), atol=1e-6)
     assert np.isnan(probe.probabilities[photos.folds == -1]).all()
     assert probe.images_per_second == 160 / 4.0
+
+
+def test_probabilities_are_kept_once_for_each_photo_in_single_precision(photos, features, monkeypatch):
+    whole = probes.fit_probe(EXTRACTOR, features, photos)
+    assert whole.probabilities.dtype == whole.undrawn.dtype == probes.mean_of([whole, whole]).dtype == np.float32
+    monkeypatch.setattr(probes, "BLOCK_ROWS", 7)
+    blocks = probes.fit_probe(EXTRACTOR, features, photos)
+    np.testing.assert_allclose(blocks.probabilities, whole.probabilities, atol=1e-6)
+    np.testing.assert_allclose(blocks.undrawn, whole.undrawn, atol=1e-6)
 
 
 def test_labels_that_say_nothing_are_not_guessed(photos, features):
