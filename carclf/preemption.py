@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 from carclf.errors import Preempted
 from carclf.files import wait_for_writers
+from carclf.start_messages import write_last
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, so start the command again
 GRACE_SECONDS = 25.0  # Kubernetes, SLURM and Google's spot machines kill 30 seconds after SIGTERM
@@ -204,4 +205,4 @@ def _say() -> None:
     text = sentence()
     if sys.stdout is not None:
         sys.stdout.flush()
-    os.write(2, f"{text}\n".encode())
+    write_last(text)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import IO
 
@@ -14,6 +13,9 @@ START_MESSAGES = re.compile(
     rb"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate|Compiled cluster using XLA!"
     rb"|failed call to cuInit: .*\(303\)"  # there is no NVIDIA driver
 )
+
+
+_holding: list["_Held"] = []  # the innermost last
 
 
 @contextlib.contextmanager
@@ -27,23 +29,53 @@ def without_start_messages() -> Iterator[None]:
     except OSError:  # there is no standard error to filter
         yield
         return
-    with _held() as held:
+    with _file() as file:
         sys.stderr.flush()
-        os.dup2(held.fileno(), 2)
+        os.dup2(file.fileno(), 2)
+        held = _Held(file.fileno(), kept)
+        _holding.append(held)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)
+            _holding.remove(held)
+            held.pass_on()
             os.close(kept)
-            held.seek(0)
-            for line in held:
-                if not START_MESSAGES.search(line):
-                    os.write(2, line)
 
 
-def _held() -> IO[bytes]:
+def write_last(text: str) -> None:
+    """Writes a line to standard error, after all that is held back: for a process that ends without leaving a block."""
+    holding = list(_holding)
+    for held in reversed(holding):
+        held.pass_on()
+    os.write(holding[0].kept if holding else 2, f"{text}\n".encode())
+
+
+class _Held:
+    """What is held back.
+
+    Attributes:
+      file: descriptor of the file that has it.
+      kept: descriptor of where it belongs.
+    """
+
+    def __init__(self, file: int, kept: int) -> None:
+        self.file, self.kept = file, kept
+
+    def pass_on(self) -> None:
+        """Copies the lines that are no START_MESSAGES."""
+        os.lseek(self.file, 0, os.SEEK_SET)
+        content = os.read(self.file, os.fstat(self.file).st_size)
+        for line in content.splitlines(keepends=True):
+            if not START_MESSAGES.search(line):
+                os.write(self.kept, line)
+
+
+def _file() -> IO[bytes]:
     """Returns a file in memory, where the system has such files: a start must not need room on a disk."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("held"), "w+b")
+    import tempfile
+
     return tempfile.TemporaryFile()

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from carclf import preemption
+from carclf.control_groups import V2, control_groups
 from carclf.errors import UserError
 from carclf.scratch import scratch_folder
 
@@ -21,7 +22,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MOST_WORKERS = 1024  # the most that can be requested
-CGROUPS = Path("/sys/fs/cgroup")
 AHEAD = 3  # tasks in flight per worker: no worker waits, and memory does not grow with the number of tasks
 
 _state: Any = None  # what `prepare` returned in this process
@@ -112,22 +112,23 @@ class Workers:
 
 
 def usable_cores() -> int:
-    """Returns the number of CPU cores that this process may use: by its affinity, and by the quota of its container."""
+    """Returns the number of CPU cores that this process may use: by its affinity, and by quotas of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, quota_cores(CGROUPS) or cores)
+    return min([cores, *(quota for group in control_groups("cpu") if (quota := quota_cores(*group)))])
 
 
-def quota_cores(folder: Path) -> int | None:
-    """Returns the cores whose time this process may use by its control group, rounded up; None if all.
+def quota_cores(version: str, folder: Path) -> int | None:
+    """Returns the cores whose time a control group may use, rounded up; None if all.
 
     Args:
-      folder: where Linux shows the control groups; a container sees its own there.
+      version: one of `carclf.control_groups`.
+      folder: of the group.
     """
     try:
-        if (folder / "cpu.max").is_file():
+        if version == V2:
             quota, period = (folder / "cpu.max").read_text().split()
-        else:  # version 1
-            quota, period = ((folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         cores = math.ceil(int(quota) / int(period))
     except (OSError, ValueError, ZeroDivisionError):  # 'max', or no control groups
         return None

@@ -138,6 +138,27 @@ def test_a_call_that_cannot_look_is_ended_in_time_with_its_file_whole_and_its_lo
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.txt": "whole"}
 
 
+STARTING = """
+import os, time
+from carclf import preemption
+from carclf.start_messages import without_start_messages
+with preemption.watching(lambda: "the rest is saved"), without_start_messages():
+    os.write(2, b"cpu_feature_guard\\nno driver\\n")
+    with without_start_messages():
+        os.write(2, b"a warning\\n")
+        print("ready", flush=True)
+        time.sleep(600)
+"""
+
+
+def test_the_end_in_the_middle_of_a_framework_s_start_is_said():
+    with begin(STARTING, CARCLF_GRACE_SECONDS="0.2") as process:
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (75, "no driver\na warning\nStopped by SIGTERM: the rest is saved.\n")
+
+
 CHAIN = """
 import sys
 from carclf import preemption

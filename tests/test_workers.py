@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from carclf import workers
+from carclf import control_groups, workers
+from carclf.control_groups import V1, V2
 from carclf.errors import UserError
 from carclf.workers import Workers, usable_cores, worker_count
 
@@ -55,20 +56,26 @@ def test_a_killed_worker_is_one_sentence():
 
 
 @pytest.mark.parametrize(
-    ("files", "cores"),
+    ("version", "files", "cores"),
     [
-        ({"cpu.max": "150000 100000\n"}, 2),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({}, None),
+        (V2, {"job/cpu.max": "150000 100000\n"}, 2),
+        (V2, {"job/cpu.max": "max 100000\n"}, 8),
+        (V2, {"cpu.max": "150000 100000\n", "job/cpu.max": "300000 100000\n"}, 2),
+        (V1, {"job/cpu.cfs_quota_us": "50000\n", "job/cpu.cfs_period_us": "100000\n"}, 1),
+        (V1, {"cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "100000\n"}, 1),
+        (V1, {"job/cpu.cfs_quota_us": "-1\n", "job/cpu.cfs_period_us": "100000\n"}, 8),
+        (V1, {}, 8),
     ],
 )
-def test_the_quota_of_a_container_limits_the_cores(files, cores, tmp_path, monkeypatch):
+def test_the_quota_of_any_control_group_around_the_process_limits_the_cores(
+    version, files, cores, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(control_groups, "PROC", tmp_path)
+    (tmp_path / "cgroup").write_text("0::/job\n" if version == V2 else "4:cpu,cpuacct:/job\n0::/\n")
+    (tmp_path / "mountinfo").write_text(f"35 31 0:32 / {tmp_path / 'groups'} rw - {version} cgroup rw,cpu,cpuacct\n")
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert workers.quota_cores(tmp_path) == cores
-    monkeypatch.setattr(workers, "CGROUPS", tmp_path)
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
     monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: range(8), raising=False)
-    assert workers.usable_cores() == (cores or 8)
+    assert workers.usable_cores() == cores

@@ -6,14 +6,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from carclf.data import free_memory as module
+from carclf import control_groups
+from carclf.control_groups import V1, V2
 from carclf.data.free_memory import NAMES, free_memory
 
 OTHERS = "22 1 0:21 / /proc rw,nosuid shared:5 - proc proc rw\n31 23 0:28 / /sys rw - tmpfs tmpfs rw,mode=755\n"
 
 
 class Machine:
-    """Control groups in a folder, as /proc/self shows them."""
+    """Control groups in a folder, with the files by which /proc/self shows them."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self._kind, self._folder = kind, folder
@@ -22,9 +23,9 @@ class Machine:
     def join(self, path: str, root: str) -> None:
         """Says that this process is in a group; `root` is the group that is mounted."""
         (self._folder / "cgroup").write_text(
-            f"0::{path}\n" if self._kind == "cgroup2" else f"9:name=systemd:/\n4:cpuset,memory:{path}\n0::/\n"
+            f"0::{path}\n" if self._kind == V2 else f"9:name=systemd:/\n4:cpuset,memory:{path}\n0::/\n"
         )
-        options = "rw,nsdelegate" if self._kind == "cgroup2" else "rw,memory"
+        options = "rw,nsdelegate" if self._kind == V2 else "rw,memory"
         (self._folder / "mountinfo").write_text(
             f"{OTHERS}35 31 0:32 {root} {self._folder / 'mounted'} rw,relatime - {self._kind} cgroup {options}\n"
         )
@@ -38,9 +39,9 @@ class Machine:
         (folder / "memory.stat").write_text(f"anon 12\n{cached_name} {cached}\nslab 3\n")
 
 
-@pytest.fixture(params=["cgroup2", "cgroup"])
+@pytest.fixture(params=[V2, V1])
 def machine(request, tmp_path, monkeypatch) -> Machine:
-    monkeypatch.setattr(module, "PROC", tmp_path)
+    monkeypatch.setattr(control_groups, "PROC", tmp_path)
     return Machine(request.param, tmp_path)
 
 
@@ -81,5 +82,5 @@ def test_without_a_limit_it_is_that_of_the_machine(machine, limit, monkeypatch):
 
 
 def test_without_control_groups_it_is_that_of_the_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "PROC", tmp_path)
+    monkeypatch.setattr(control_groups, "PROC", tmp_path)
     assert 0 < free_memory() <= psutil.virtual_memory().total
