@@ -1,5 +1,7 @@
 """Compares what `carclf.train --plan` predicts with the wall time of its stages, of its prediction and of all of them.
 
+It also says how many cores the commands kept busy. If they are fewer in training than while the plan was timed, other
+programs have taken more of the machine since, and the real time says little about the prediction.
 Without --data it draws the demo's photos and converts them first.
 Example: python benchmarks/plan.py --budget=4m --json=plan.json"""
 
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import scratch_folder
+from measuring import busy_of_children, scratch_folder
 
 from carclf.command import run_command
 from carclf.errors import UserError
@@ -40,17 +42,22 @@ def main(options: PlanBenchmarkOptions) -> None:
     with scratch_folder() as scratch:
         data = Path(options.data).resolve() if options.data else draw(scratch, options.photos)
         plan = [f"--data={data}", f"--budget={options.budget}", *shlex.split(options.flags)]
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), busy_of_children()
         said = run(["carclf.train", "--plan", *plan], folder=scratch)[0]
-        planning = time.perf_counter() - started
+        planning, timed_busy = time.perf_counter() - started, busy_of_children() - busy
         train, predict = (
             shlex.split(line)[2:] for line in re.findall(r"^(?:Train|Then): (.*)$", said, flags=re.MULTILINE)
         )
         content = json.loads((scratch / "plans" / "plan.json").read_text(encoding="utf-8"))
+        busy = busy_of_children()
         real = stage_seconds(train, folder=scratch)
         started = time.perf_counter()
         run(predict, folder=scratch)
-        figures = compare(content, [*real, time.perf_counter() - started]) | {"planning_seconds": planning}
+        figures = compare(content, [*real, time.perf_counter() - started]) | {
+            "planning_seconds": planning,
+            "planning_cores": timed_busy / planning,
+        }
+        figures["real_cores"] = (busy_of_children() - busy) / figures["rows"][-1]["real_seconds"]
     print(table(figures))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -120,6 +127,9 @@ def table(figures: dict[str, Any]) -> str:
         f"in all off by {off:.1%} (at most {WITHIN:.0%}: {'reached' if off <= WITHIN else 'missed'}); "
         f"{total:.0f} s of a budget of {budget:.0f} s ({'kept' if total <= budget else 'exceeded'}); "
         f"planning itself took {figures['planning_seconds']:.0f} s"
+    )
+    lines.append(
+        f"cores that were busy with it: {figures['real_cores']:.2f}, while planning {figures['planning_cores']:.2f}"
     )
     return "\n".join(lines)
 

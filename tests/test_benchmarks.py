@@ -100,6 +100,21 @@ def test_a_probe_is_compared_with_bare_passes_and_with_fine_tuning(load):
     assert "features at 0.900 of the bare speed (wanted: 0.95); by processor seconds 0.950" in table
 
 
+def test_a_plan_is_compared_with_real_times_and_says_how_many_cores_were_busy(load):
+    plan = load("plan")
+    content = {
+        "budget_seconds": 240.0,
+        "stages": [{"stage": "head_96", "seconds": 60.0}, {"stage": "all_96", "seconds": 100.0}],
+        "prediction_seconds": 40.0,
+    }
+    measured = {"planning_seconds": 90.0, "planning_cores": 1.5, "real_cores": 0.75}
+    text = plan.table(plan.compare(content, [66.0, 110.0, 40.0]) | measured)
+    assert "head_96                       60 s    66 s                    +10.0%\n" in text
+    assert "in all off by 8.0% (at most 15%: reached); 216 s of a budget of 240 s (kept); planning itself" in text
+    assert text.endswith("cores that were busy with it: 0.75, while planning 1.50")
+    assert "off by 20.0% (at most 15%: missed)" in plan.table(plan.compare(content, [100.0, 100.0, 40.0]) | measured)
+
+
 def test_a_store_is_compared_with_a_local_disk(load):
     first = {
         "rates": {"local": [1000.0, 900.0, 1100.0], "remote": [850.0, 840.0, 890.0]},
