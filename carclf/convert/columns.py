@@ -1,6 +1,7 @@
 """Which columns of a CSV hold the Ids and the labels: found by what their cells say, then by their names."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,18 @@ FEW_ROWS = 20  # in fewer, even labels may all differ
 LIKE_LABELS = re.compile(r"label|class|categor|species|breed|type|kind|target|diagnos|tags?$|_id$", re.IGNORECASE)
 SET_OF = "the columns that are 1"
 NamedPhoto = Callable[[str], str]  # a cell → the path of the photo that it names, or ""
+
+
+class Columns(tuple[int, ...]):
+    """Columns of a table, in order, of which there may be thousands."""
+
+    @functools.cached_property
+    def _known(self) -> frozenset[int]:
+        return frozenset(self)
+
+    def __contains__(self, column: object) -> bool:
+        """Returns whether a column is one of them."""
+        return column in self._known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,17 +179,17 @@ def with_labels(table: Table, ids: int, wanted: Wanted) -> "Labelled | None":
         if place == ids:
             raise both_columns(table.shown, table.header[ids])
         return None if place is None else Labelled(table, place)
-    others = [place for place in range(len(table.header)) if place != ids]
+    others = Columns(place for place in range(len(table.header)) if place != ids)
     rules = (_named_by_sample, _values_of_sample, _flags_of_sample, _usual_words, _one_hot, _usual_name, _only_other)
     return next((found for rule in rules if (found := rule(table, others, wanted))), None)
 
 
-def _named_by_sample(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+def _named_by_sample(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     places = [place for name in wanted.answers if (place := table.find(name)) in others]
     return Labelled(table, places[0]) if len(places) == 1 and places[0] is not None else None
 
 
-def _values_of_sample(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+def _values_of_sample(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     """Finds the one column whose values are the sample's class columns, or among whose values its labels are."""
     columns = {_loose(name) for name in wanted.answers}
     fitting = [c for c in others if len(found := {_loose(v) for v in table.values(c)}) >= 2 and found <= columns]
@@ -189,7 +202,7 @@ def _values_of_sample(table: Table, others: list[int], wanted: Wanted) -> "Label
     return Labelled(table, holding[0]) if len(holding) == 1 else None
 
 
-def _flags_of_sample(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+def _flags_of_sample(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     """Finds the sample's columns if they hold 0 and 1 and each row has a 1."""
     places = [place for name in wanted.answers if (place := table.find(name)) in others and place is not None]
     if len(places) < 2 or not all(_is_flag(table, c, constant=True) for c in places):
@@ -197,7 +210,7 @@ def _flags_of_sample(table: Table, others: list[int], wanted: Wanted) -> "Labell
     return _from_flags(table, places, several=True)
 
 
-def _one_hot(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+def _one_hot(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     """Finds all columns of 0 and 1 if each row has exactly one 1."""
     hot = [c for c in others if _is_flag(table, c)]
     by_sample = sum(table.find(name) in others for name in wanted.answers) > 1
@@ -244,13 +257,13 @@ def _is_flag(table: Table, column: int, *, constant: bool = False) -> bool:
     return (constant or varies) and (values <= {"0", "1"} or values <= {"0.0", "1.0"})
 
 
-def _usual_words(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+def _usual_words(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     """Finds a column with a usual name, unless it holds 0 and 1 and so may be one of several flags."""
     found = _usual_name(table, others, wanted)
     return None if found is None or _is_flag(table, found.label) else found
 
 
-def _usual_name(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+def _usual_name(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     places = [place for name in LABEL_COLUMNS if (place := table.find(name)) in others and place is not None]
     if not places:
         return None
@@ -264,7 +277,7 @@ def _divide_alike(table: Table, one: int, other: int) -> bool:
     return len({first for first, _ in pairs}) == len({second for _, second in pairs}) == len(pairs)
 
 
-def _only_other(table: Table, others: list[int], wanted: Wanted) -> "Labelled | None":
+def _only_other(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     """Finds the other of two columns, unless each of its cells is different."""
     if len(others) != 1 or (len(table.rows) > FEW_ROWS and len(table.values(others[0])) == len(table.rows)):
         return None

@@ -63,6 +63,8 @@ def convert(options: ConvertOptions) -> Manifest | None:
             local = not options.dry_run and not storage.is_remote(options.output)
             spool = os.path.join(options.output, dataset.SPOOL_FOLDER) if local else str(scratch)
             inventory = _inventory(options, spool=spool)
+            if options.output and inventory.sample_submission is not None:
+                dataset.check_own_sample(options.output, inventory.sample_submission)
             keeps = local and options.runner == "local"  # otherwise workers may be on other machines
             with (
                 folder_in(options.output) if keeps else contextlib.nullcontext("") as kept,

@@ -13,7 +13,7 @@ from carclf.convert.photos import Photo
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.shards import Plan, Record, Written
 from carclf.data import index, lists
-from carclf.data.manifest import ID_SPLITS, MANIFEST_FILE, ListFile, Manifest
+from carclf.data.manifest import ID_SPLITS, MANIFEST_FILE, ListFile, Manifest, from_json, read_file
 from carclf.errors import UserError
 from carclf.progress import Progress
 from carclf.workers import Pool
@@ -207,10 +207,38 @@ def check_own_lists(directory: str) -> None:
         header = lists.to_csv(HEADERS[name], []) if name in HEADERS else None
         own = storage.read_bytes(path).startswith(header) if header else _is_of_older_set(path, directory)
         if not own:
-            raise UserError(
-                f"{path} is not from carclf, and a list of the data set has this name: move it elsewhere, or choose "
-                "another --output."
-            )
+            raise _not_from_carclf(path)
+
+
+def check_own_sample(directory: str, sample: bytes) -> None:
+    """Checks that the sample submission of a data set replaces no file of the user's beside an older data set.
+
+    Raises:
+      UserError: it does.
+    """
+    path = storage.join(directory, f"{SAMPLE_LIST}.csv")
+    if storage.size_bytes(path) is None or storage.read_bytes(path) == sample:
+        return
+    if not (_has_sample(directory) or _is_of_older_set(path, directory)):
+        raise _not_from_carclf(path)
+
+
+def _not_from_carclf(path: str) -> UserError:
+    return UserError(
+        f"{path} is not from carclf, and a list of the data set has this name: move it elsewhere, or choose another "
+        "--output."
+    )
+
+
+def _has_sample(directory: str) -> bool:
+    """Returns whether a folder holds a data set with a sample submission; not if it is too damaged to tell."""
+    path = storage.join(directory, MANIFEST_FILE)
+    with contextlib.suppress(UserError):
+        return (
+            storage.size_bytes(path) is not None
+            and SAMPLE_LIST in from_json(read_file(path), directory=directory).lists
+        )
+    return False
 
 
 def _is_of_older_set(path: str, directory: str) -> bool:

@@ -123,7 +123,7 @@ def answers_everywhere_alike(one: Listed, labels: LabelFile | None) -> bool:
     """Returns whether a list of test photos is a sample submission: its answers are named as labels, and all alike."""
     if one.role != TEST or labels is None:
         return False
-    answers = [name for name in one.table.header if name != one.labels.id_column]
+    places = [place for place, name in enumerate(one.table.header) if name != one.labels.id_column]
+    answers = [one.table.header[place] for place in places]
     named_so = labels.label_column in answers or (len(answers) > 1 and set(labels.labels.values()) <= set(answers))
-    places = [one.table.header.index(name) for name in answers]
     return named_so and all(len(one.table.values(place)) <= 1 for place in places)

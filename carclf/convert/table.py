@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 from collections.abc import Iterable
 
@@ -36,10 +37,18 @@ class Table:
 
     def find(self, name: str) -> int | None:
         """Returns the column of this name, else the only one that differs in letter case, or None."""
-        if name in self.header:
-            return self.header.index(name)
-        near = [place for place, other in enumerate(self.header) if other.casefold() == name.casefold()]
-        return near[0] if len(near) == 1 else None
+        exact, near = self._places
+        return exact.get(name, near.get(name.casefold()))
+
+    @functools.cached_property
+    def _places(self) -> tuple[dict[str, int], dict[str, int | None]]:
+        """Returns name → its first column, and name without regard to case → its only column, None for several."""
+        exact: dict[str, int] = {}
+        near: dict[str, int | None] = {}
+        for place, name in enumerate(self.header):
+            exact.setdefault(name, place)
+            near[name.casefold()] = None if name.casefold() in near else place
+        return exact, near
 
     def with_column(self, name: str, cells: Iterable[str]) -> "Table":
         """Returns the table with one more column at its end."""

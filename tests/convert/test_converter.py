@@ -413,6 +413,35 @@ def test_a_sample_beside_a_data_set_that_has_none_is_left_alone(tmp_path):
     assert (tmp_path / "out" / "sample-submission.csv").read_bytes() == b"mine"
 
 
+def test_a_sample_of_the_users_beside_a_data_set_is_not_replaced_by_another(tmp_path):
+    source, out = write_files(tmp_path / "in", competition(6, tests=2)), tmp_path / "out"
+    sample = (source / "sample-submission.csv").read_bytes()
+    (source / "sample-submission.csv").rename(tmp_path / "sample.csv")
+    converted(source, out)
+    write_files(out, {"sample-submission.csv": b"mine"})
+    for options in ({}, {"dry_run": True}):
+        said = rf"{out}/sample-submission\.csv is not from carclf, and a list of the data set has this name: move it"
+        with pytest.raises(UserError, match=said):
+            converted(source, out, overwrite=True, sample=str(tmp_path / "sample.csv"), **options)
+    assert (out / "sample-submission.csv").read_bytes() == b"mine"
+    (out / "sample-submission.csv").rename(tmp_path / "mine.csv")  # as advised
+    assert "sample-submission" in converted(source, out, overwrite=True, sample=str(tmp_path / "sample.csv")).lists
+    assert (out / "sample-submission.csv").read_bytes() == sample
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_sample_of_a_data_set_is_replaced_by_that_of_the_next(tmp_path, damaged):
+    source, out = write_files(tmp_path / "in", competition(6, tests=2)), tmp_path / "out"
+    converted(source, out)
+    if damaged:
+        (out / "dataset.json").write_bytes(b"{")
+    sample = (source / "sample-submission.csv").read_bytes() + b"\n"
+    (source / "sample-submission.csv").write_bytes(sample)
+    converted(source, out, overwrite=True)
+    assert (out / "sample-submission.csv").read_bytes() == sample
+    converted(source, out, overwrite=True, sample=str(out / "sample-submission.csv"))  # its own
+
+
 def test_the_list_of_a_conversion_that_failed_does_not_block_the_next_one(tmp_path):
     source = write_files(tmp_path / "in", class_folders(6) | {"0/bad.jpg": b"x"})
     for _ in range(2):

@@ -13,7 +13,7 @@ from carclf.convert.columns import Wanted, with_labels
 from carclf.convert.inventory import take_inventory
 from carclf.convert.labels import class_names, name_classes, order_categories, read_label_file
 from carclf.convert.options import ConvertOptions
-from carclf.convert.table import read_table
+from carclf.convert.table import Table, read_table
 from carclf.errors import UserError
 from tests.convert.inputs import converted, csv_of, drawn, ids_of, read_records, reasons, write_files
 
@@ -421,3 +421,22 @@ def test_a_blank_cell_of_one_hot_columns_is_0():
     content = b"id,cat,dog\n1.jpg,1, \n2.jpg,,1\n3.jpg,0, 1 \n4.jpg,1,0\n"
     found = with_labels(read_table(content, shown="train.csv"), 0, Wanted())
     assert found.table.cells(found.label) == ["cat", "dog", "dog", "cat"]
+
+
+class Counted(str):
+    """A name that counts how often it is compared without regard to case."""
+
+    times = 0
+
+    def casefold(self) -> str:
+        Counted.times += 1
+        return super().casefold()
+
+
+def test_a_column_of_thousands_is_found_without_a_look_at_each(monkeypatch):
+    monkeypatch.setattr(Counted, "times", 0)
+    table = Table("wide.csv", (*(Counted(f"Class {number}") for number in range(500)), "Same", "same", "a"), ())
+    names = [f"class {number}" for number in range(600)]
+    assert [table.find(name) for name in names] == [*range(500), *[None] * 100]
+    assert [table.find(name) for name in ("Same", "same", "SAME", "A")] == [500, 501, None, 502]
+    assert Counted.times <= 2 * 500

@@ -209,7 +209,7 @@ def test_a_study_is_a_file_of_any_name_with_any_sqlalchemy(tmp_path, monkeypatch
     url = read_url(sqlite_url(str(tmp_path / name)))
     assert storage._sqlite_path(url) == str(tmp_path / name)
     if decodes:
-        opened(url)
+        opened(sqlite_url(str(tmp_path / name)))
         assert [path.name for path in tmp_path.iterdir()] == [name]
     elif "?" in name:
         with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), uri=True)) as connection:
