@@ -145,7 +145,7 @@ def measure_speed(folder: Path, data: Path, *, options: PredictBenchmarkOptions)
 def ours(run: "Run", manifest: "Manifest", *, options: PredictBenchmarkOptions, jit: bool) -> tuple[Any, list[int]]:
     """Returns a function that predicts all test photos, and a list with an entry for each photo it has decoded."""
     from carclf.data import loader
-    from carclf.inference.predictor import predict_programs
+    from carclf.inference.dataset_predictions import predict_programs
     from carclf.inference.programs import build_programs
     from carclf.recipe import parse_views
 

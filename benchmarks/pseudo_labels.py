@@ -165,8 +165,8 @@ def hits(
 
     device, manifest = select_device("cpu", precision="float32"), load_manifest(str(data))
 
+    from carclf.inference.dataset_predictions import predict_runs
     from carclf.inference.evaluation import labels_of
-    from carclf.inference.predictor import predict_runs
     from carclf.recipe import parse_views
 
     (found,) = predict_runs(

@@ -80,7 +80,7 @@ class Device:
 
         return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
 
-    def whole_batch(self, batch_size: int) -> int:
+    def padded_batch_size(self, batch_size: int) -> int:
         """Returns the smallest number ≥ `batch_size` of photos that all replicas share evenly; padding fills it."""
         return -(-batch_size // self.replicas) * self.replicas
 

@@ -16,8 +16,8 @@ from carclf.wording import counted
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
+    from carclf.inference.dataset_predictions import Predictions
     from carclf.inference.metrics import Evaluation
-    from carclf.inference.predictor import Predictions
     from carclf.recipe import View
 
 DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out. Writes metrics.json, report.html and
@@ -74,10 +74,10 @@ def main(options: EvaluateOptions) -> None:
     print(device.describe(), flush=True)
 
     from carclf.engines.choice import plan_engines
+    from carclf.inference.dataset_predictions import mean_predictions, predict_held_out
     from carclf.inference.decisions import AUTO, fit_decision, wanted_decision
     from carclf.inference.ensemble import fit_run_weights
     from carclf.inference.evaluation import audit_predictions, evaluate_predictions, labels_of
-    from carclf.inference.predictor import mean_predictions, predict_held_out
     from carclf.inference.submission import default_form
 
     engines = plan_engines(options.engine, device)
@@ -88,7 +88,7 @@ def main(options: EvaluateOptions) -> None:
             folds=folds,
             views=views,
             tta_mean=options.tta_mean,
-            batch_size=device.whole_batch(options.batch_size),
+            batch_size=device.padded_batch_size(options.batch_size),
             jit=device.jit,
             engines=engines,
             keep_views=audited,

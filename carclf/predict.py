@@ -373,7 +373,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
         weights=weights,
         views=views,
         tta_mean=options.tta_mean,
-        batch_size=device.whole_batch(min(options.batch_size, len(paths))),
+        batch_size=device.padded_batch_size(min(options.batch_size, len(paths))),
         jit=device.jit,
         engines=plan_engines(options.engine, device),
         photos=len(paths),

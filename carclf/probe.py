@@ -143,7 +143,7 @@ def probed(
             manifest=manifest,
             views=list(VIEWS) if options.mirrored else ["undrawn"],
             fit=options.fit,
-            batch_size=device.whole_batch(options.batch_size),
+            batch_size=device.padded_batch_size(options.batch_size),
             jit=device.jit,
             engines=engines,
             directory=Path(options.output).expanduser() / "features",

@@ -298,8 +298,8 @@ def begin_run(stage: "Stage", opened: "OpenRun") -> runs.Run:
 
 def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
     """Evaluates the best weights, and writes the run's report and, last, its metrics.json."""
+    from carclf.inference.dataset_predictions import predict_split
     from carclf.inference.evaluation import evaluate_predictions
-    from carclf.inference.predictor import predict_photos
     from carclf.recipe import parse_views
     from carclf.report.run_files import write_report
     from carclf.runs.closing import CLEAN, close_run, with_evaluation
@@ -307,7 +307,7 @@ def finish_run(trainer: "Trainer", *, run: runs.Run, fit: "FitResult") -> None:
 
     stage, options = trainer.stage, trainer.stage.options
     with stage.device.scope():
-        predictions = predict_photos(
+        predictions = predict_split(
             photo_classifier=trainer.model,
             framing=stage.framing,
             manifest=stage.manifest,

@@ -67,7 +67,7 @@ def test_the_table_says_what_the_files_say(probed):
 
 
 def test_the_best_is_a_run_that_predicts_what_its_regression_says(probed, dataset):
-    from carclf.inference.predictor import predict_held_out
+    from carclf.inference.dataset_predictions import predict_held_out
     from carclf.recipe import parse_views
 
     options, output = probed

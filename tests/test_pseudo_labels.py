@@ -12,8 +12,8 @@ from carclf.data.pseudo_labels import apply_pseudo_labels, provenance_file
 from carclf.errors import UserError
 from carclf.inference import programs
 from carclf.inference.calibration import fit_temperature, tempered
+from carclf.inference.dataset_predictions import Predictions, predict_runs
 from carclf.inference.evaluation import labels_of
-from carclf.inference.predictor import Predictions, predict_runs
 from carclf.predict import PredictOptions
 from carclf.recipe import parse_views
 from carclf.runs.weights_files import sha256_of

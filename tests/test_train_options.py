@@ -29,7 +29,7 @@ from carclf.data.pipeline import training_batches
 from carclf.errors import Preempted, UserError, sentence_in
 from carclf.forms import Form
 from carclf.framing import Framing, Rendering
-from carclf.inference import predictor, programs
+from carclf.inference import dataset_predictions, programs
 from carclf.model import backbones
 from carclf.model.class_weights import balanced_class_weights
 from carclf.model.classifier import build_classifier
@@ -267,7 +267,7 @@ def test_a_growing_run_that_is_interrupted_ends_as_the_uninterrupted_one(grown, 
 MOMENTS = [
     (input_check, "check_input_contract"),
     (callbacks.TimingCallback, "on_train_batch_end"), (callbacks.BestWeights, "on_epoch_end"),
-    (predictor, "view_batches"), (run_files, "write_page"),
+    (dataset_predictions, "view_batches"), (run_files, "write_page"),
 ]  # fmt: skip
 
 
@@ -799,7 +799,7 @@ def test_stretched_photos_reach_training_prediction_and_the_check(fit, one_step,
     )
     for answer, stretch in ((stretched, True), (one_step, False)):
         run = runs.load_run(answer.directory)
-        (predicted,) = predictor.predict_runs(
+        (predicted,) = dataset_predictions.predict_runs(
             [run], manifest=dataset, split="train", folds=[0], views=parse_views("clean"), batch_size=4, jit=False
         )
         assert predicting[-1].get_layer("render").stretch is stretch

@@ -14,9 +14,9 @@ from carclf.data.pipeline import training_batches
 from carclf.data.view_batches import ViewSet
 from carclf.device import Device
 from carclf.framing import parse_image_size
+from carclf.inference.dataset_predictions import Predictions, predict_programs
 from carclf.inference.evaluation import labels_of
 from carclf.inference.metrics import FIGURES
-from carclf.inference.predictor import Predictions, predict_programs
 from carclf.inference.programs import Program, load_classifier
 from carclf.model.batch_norm import StatisticsPass
 from carclf.model.classifier import batch_norm_layers
@@ -100,7 +100,7 @@ class Averager:
 
     def __init__(self, plan: Plan, *, batch_size: int, device: Device) -> None:
         self.count, self.metric, self.rows = len(plan.ingredients), plan.metric, np.zeros(0, np.int64)
-        self._batch_size, self._device = device.whole_batch(batch_size), device
+        self._batch_size, self._device = device.padded_batch_size(batch_size), device
         networks: dict[tuple[int, int], Network] = {}
         scores: list[float] = []
         statistics = []

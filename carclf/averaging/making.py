@@ -11,9 +11,9 @@ from carclf.averaging.plan import Plan
 from carclf.device import Device
 from carclf.files import write_atomically
 from carclf.flags import to_dict
+from carclf.inference.dataset_predictions import Predictions
 from carclf.inference.evaluation import evaluate_predictions
 from carclf.inference.metrics import Evaluation
-from carclf.inference.predictor import Predictions
 from carclf.runs import Run
 from carclf.runs.closing import CLEAN, with_evaluation
 from carclf.runs.machine import describe_machine

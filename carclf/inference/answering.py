@@ -9,10 +9,10 @@ from carclf.data.manifest import Manifest
 from carclf.device import Device
 from carclf.engines.choice import Engines
 from carclf.inference.compatibility import load_labels
+from carclf.inference.dataset_predictions import Predictions, mean_predictions, predict_held_out, predict_members
 from carclf.inference.decisions import PLAIN, Decision, WantedDecision, fit_decision
 from carclf.inference.ensemble import fit_run_weights
 from carclf.inference.evaluation import labels_of
-from carclf.inference.predictor import Predictions, mean_predictions, predict_held_out, predict_members
 from carclf.inference.pseudo_labels import calibrating_temperature
 from carclf.recipe import View
 from carclf.runs import Member
@@ -89,7 +89,7 @@ def prediction_settings(
     return {
         "views": views,
         "tta_mean": tta_mean,
-        "batch_size": device.whole_batch(batch_size),
+        "batch_size": device.padded_batch_size(batch_size),
         "jit": device.jit,
         "engines": engines,
     }

@@ -10,10 +10,10 @@ import pandas as pd
 from carclf.data.manifest import Manifest
 from carclf.files import write_atomically
 from carclf.inference.audit import Audit, audit_views
+from carclf.inference.dataset_predictions import Predictions
 from carclf.inference.ensemble import softmax
 from carclf.inference.label_noise import likely_mislabels
 from carclf.inference.metrics import ACCURACY, Evaluation, evaluate
-from carclf.inference.predictor import Predictions
 from carclf.metrics import Metric
 from carclf.recipe import View
 

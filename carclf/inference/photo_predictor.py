@@ -12,8 +12,8 @@ from carclf.data.decoder import decode_for
 from carclf.data.validation import validate_image, validate_photo
 from carclf.engines.choice import Engines
 from carclf.framing import LEAST_DETAIL, Framing
-from carclf.inference.answerer import Answerer
 from carclf.inference.ensemble import ViewMean
+from carclf.inference.program_runner import ProgramRunner
 from carclf.inference.programs import Tensor, build_programs, to_numpy
 from carclf.recipe import View, parse_views
 from carclf.runs import Member, Run
@@ -119,14 +119,14 @@ class PhotoPredictor:
         self._tta_mean = tta_mean
         weights = np.ones(len(runs)) if run_weights is None else np.asarray(run_weights, np.float64)
         self._run_weights = weights / weights.sum()
-        self._answerers = [
-            [Answerer(program, engines=engines or Engines(), photos=photos) for program in programs]
+        self._runners = [
+            [ProgramRunner(program, engines=engines or Engines(), photos=photos) for program in programs]
             for programs in (build_programs(run, views=views, jit=jit) for run in runs)
         ]
         self.settings = dict.fromkeys(
-            DecodeSettings(run.max_side, answerer.program.view_set.framing)
-            for run, answerers in zip(self._runs, self._answerers, strict=True)
-            for answerer in answerers
+            DecodeSettings(run.max_side, runner.program.view_set.framing)
+            for run, runners in zip(self._runs, self._runners, strict=True)
+            for runner in runners
         )
 
     @classmethod
@@ -182,13 +182,13 @@ class PhotoPredictor:
         }
         on_device = {settings: _on_device(batch) for settings, batch in batches.items()}
         total = np.zeros((count, len(self.class_names)))
-        for run, answerers, weight in zip(self._runs, self._answerers, self._run_weights, strict=True):
+        for run, runners, weight in zip(self._runs, self._runners, self._run_weights, strict=True):
             mean = ViewMean(count, len(self.class_names), views=self._views, kind=self._tta_mean)
-            for answerer in answerers:
-                program = answerer.program
+            for runner in runners:
+                program = runner.program
                 settings = DecodeSettings(run.max_side, program.view_set.framing)
                 draws = _on_device(program.view_set.draw(row=rows, extent=batches[settings]["extent"]))
-                given = answerer.logits(on_device[settings], draws)
+                given = runner.logits(on_device[settings], draws)
                 for view, logits in zip(program.view_indices, given, strict=True):
                     mean.add(view, np.arange(count), to_numpy(logits)[:count])
             total += weight * mean.probabilities()

@@ -10,8 +10,8 @@ from carclf.data.manifest import Manifest
 from carclf.data.pseudo_labels import Provenance, Teacher, write_pseudo_labels
 from carclf.errors import UserError
 from carclf.inference.calibration import fit_temperature, tempered
+from carclf.inference.dataset_predictions import Predictions
 from carclf.inference.decisions import LEAST_PHOTOS
-from carclf.inference.predictor import Predictions
 from carclf.runs import Member, Run
 from carclf.runs.weights_files import verified_sha256
 

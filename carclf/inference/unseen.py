@@ -69,7 +69,7 @@ def predict_unseen(
             weights=weights,
             views=views,
             tta_mean=tta_mean,
-            batch_size=device.whole_batch(min(batch_size, len(job.photos.ids))),
+            batch_size=device.padded_batch_size(min(batch_size, len(job.photos.ids))),
             jit=device.jit,
             engines=engines,
             photos=len(job.photos.ids),

@@ -27,8 +27,8 @@ from carclf.training.ema import AverageWeights
 from carclf.training.failures import reporting_failures
 from carclf.training.fit_plan import Display, FitData, FitPlan, FitResult, Saving
 from carclf.training.hosts import check_same_step
+from carclf.training.monitoring import ProfileSteps, ProgressBar, TensorBoardScalars
 from carclf.training.phases import Phase
-from carclf.training.progress import ProfileSteps, Progress, TensorBoardScalars
 from carclf.training.stopping import StopWhenPreempted
 from carclf.training.swa import KeepEpochWeights
 
@@ -56,7 +56,7 @@ class _Callbacks:
     stopping: StopWithoutProgress | None
     saver: CheckpointSaver
     profile: ProfileSteps | None
-    progress: Progress
+    progress: ProgressBar
 
     def in_order(self) -> list[keras.callbacks.Callback]:
         """Returns the callbacks in use, in the order of the attributes."""
@@ -158,7 +158,7 @@ def _callbacks(
     if stopping:
         parts["patience"] = stopping
     board, steps = directory / runs.TENSORBOARD_FOLDER, display.profile_steps
-    progress = Progress(
+    progress = ProgressBar(
         position=position,
         batch_size=phase.batch_size,
         epochs=plan.epochs,

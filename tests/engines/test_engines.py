@@ -17,8 +17,8 @@ from carclf.engines.choice import Chosen, Engines, Work, fastest, plan_engines
 from carclf.engines.frozen import FrozenGraph, freeze
 from carclf.engines.table import ENGINES, Engine, Forward
 from carclf.errors import UserError
+from carclf.inference.dataset_predictions import predict_runs
 from carclf.inference.photo_predictor import PhotoPredictor
-from carclf.inference.predictor import predict_runs
 from carclf.model.classifier import batch_norm_layers, build_classifier
 from carclf.model.heads import HEADS
 from carclf.probing.extractors import Extractor

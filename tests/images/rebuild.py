@@ -35,7 +35,7 @@ QUICK_SUITE = (
     "tests/test_commands.py", "tests/test_end_to_end.py", "tests/test_public_api.py", "tests/test_notebooks.py",
     "tests/test_start_messages.py", "tests/convert/test_converter.py", "tests/convert/test_verify.py",
     "tests/data/test_cache.py", "tests/data/test_decoder.py", "tests/data/test_loader.py",
-    "tests/data/test_pipeline.py", "tests/inference/test_predictor.py", "tests/inference/test_submission.py",
+    "tests/data/test_pipeline.py", "tests/inference/test_dataset_predictions.py", "tests/inference/test_submission.py",
     "tests/inference/test_unseen.py", "tests/model/test_classifier.py", "tests/model/test_efficientnet_lite.py",
     "tests/model/test_render.py", "tests/packing/test_install.py", "tests/recipe", "tests/report", "tests/runs",
     "tests/training/test_checkpoints.py",

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from carclf.data.label_patch import apply_label_patch
+from carclf.inference.dataset_predictions import Predictions
 from carclf.inference.evaluation import evaluate_predictions, write_label_patch
-from carclf.inference.predictor import Predictions
 
 
 def evaluated(dataset):

@@ -10,8 +10,8 @@ from carclf.data.photos import read_photos
 from carclf.data.validation import UnusableError
 from carclf.framing import Framing
 from carclf.inference import programs
+from carclf.inference.dataset_predictions import mean_predictions, predict_runs
 from carclf.inference.photo_predictor import DecodeSettings, PhotoPredictor, as_batch, decode_photo
-from carclf.inference.predictor import mean_predictions, predict_runs
 from carclf.recipe import parse_views
 from tests.inference.made_runs import colour_classifier, make_run, render_not_compiled
 

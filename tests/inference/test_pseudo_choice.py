@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from carclf.errors import UserError
 from carclf.inference.calibration import tempered
+from carclf.inference.dataset_predictions import Predictions, concatenate_predictions, mean_predictions
 from carclf.inference.ensemble import ViewMean
-from carclf.inference.predictor import Predictions, concatenate_predictions, mean_predictions
 from carclf.inference.pseudo_labels import calibrating_temperature, choose_sure
 from carclf.recipe import parse_views
 

@@ -6,8 +6,8 @@ import pytest
 
 from carclf.training.checkpointing import Position
 from carclf.training.estimate import StageEstimate
+from carclf.training.monitoring import ProgressBar
 from carclf.training.phases import Phase
-from carclf.training.progress import Progress
 
 ONLY = Phase(
     image_size=(32, 32), batch_size=10, learning_rate=0.1, strength=1.0, first_epoch=0, end_epoch=4,
@@ -98,9 +98,9 @@ def test_the_line_comes_once_and_again_where_an_epoch_was_far_off():
 @pytest.mark.parametrize("verbose", [1, 2])
 def test_a_terminal_has_it_in_the_bar_and_a_file_gets_no_line_on_stdout(monkeypatch, capsys, verbose):
     clock = [0.0]
-    monkeypatch.setattr("carclf.training.progress.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("carclf.training.monitoring.time.perf_counter", lambda: clock[0])
     position = Position(steps_per_epoch=20)
-    shown = Progress(
+    shown = ProgressBar(
         position=position, batch_size=10, epochs=4, learning_rate_at=lambda step: 0.5,
         estimate=StageEstimate([ONLY], ONLY, val_photos=VAL_PHOTOS),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from carclf import device, runs, train
 from carclf.data.batches import HostSlice
 from carclf.data.pipeline import training_batches, validation_batches
 from carclf.framing import Framing
-from carclf.inference.predictor import Predictions, predict_runs
+from carclf.inference.dataset_predictions import Predictions, predict_runs
 from carclf.recipe import parse_recipe, parse_views
 from carclf.report import augmentation, run_files
 from carclf.train_options import TrainOptions
@@ -142,7 +142,7 @@ def test_weights_of_jax_load_on_tensorflow(lanes, dataset):
 
 @pytest.mark.parametrize(("asked", "devices", "filled"), [(32, 1, 32), (3, 8, 8), (8, 8, 8), (9, 8, 16)])
 def test_a_batch_is_filled_up_to_a_multiple_of_the_devices(asked, devices, filled):
-    assert dataclasses.replace(CPU, replicas=devices).whole_batch(asked) == filled
+    assert dataclasses.replace(CPU, replicas=devices).padded_batch_size(asked) == filled
 
 
 # --- several hosts

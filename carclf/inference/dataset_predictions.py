@@ -11,8 +11,8 @@ from carclf.data.manifest import Manifest
 from carclf.data.view_batches import ViewSet, view_batches
 from carclf.engines.choice import Engines
 from carclf.framing import Framing
-from carclf.inference.answerer import Answerer
 from carclf.inference.ensemble import DISPUTED, ViewMean
+from carclf.inference.program_runner import ProgramRunner
 from carclf.inference.programs import Program, build_programs, on_device, to_numpy
 from carclf.progress import Progress
 from carclf.recipe import View
@@ -36,7 +36,7 @@ class Predictions:
     agreed: np.ndarray | None = None
 
 
-def predict_photos(
+def predict_split(
     *,
     photo_classifier: keras.Model,
     framing: Framing,
@@ -191,15 +191,15 @@ def predict_programs(
     means = [ViewMean(len(rows), classes, views=views, kind=tta_mean) for _ in classifiers]
     kept = [np.zeros((len(views), len(rows), classes), np.float32) if keep_views else None for _ in classifiers]
     looks = len(views) * len(classifiers)
-    answerers = [
-        [Answerer(program, engines=engines or Engines(), photos=len(rows)) for program in programs]
+    runners = [
+        [ProgramRunner(program, engines=engines or Engines(), photos=len(rows)) for program in programs]
         for programs in classifiers
     ]
     with Progress(
         "Predicting", total=looks * len(rows), unit="photos" if looks == 1 else "views of photos"
     ) as progress:
         for number, view, row, logits in _view_logits(
-            answerers, manifest=manifest, split=split, folds=folds, batch_size=batch_size
+            runners, manifest=manifest, split=split, folds=folds, batch_size=batch_size
         ):
             real = row >= 0
             photo = np.searchsorted(rows, row[real])
@@ -212,7 +212,7 @@ def predict_programs(
 
 
 def _view_logits(
-    classifiers: Sequence[Sequence[Answerer]],
+    classifiers: Sequence[Sequence[ProgramRunner]],
     *,
     manifest: Manifest,
     split: str,
@@ -230,14 +230,14 @@ def _view_logits(
             split=split,
             folds=folds,
             batch_size=batch_size,
-            view_sets=[answerer.program.view_set for _, answerer in together],
+            view_sets=[runner.program.view_set for _, runner in together],
         )
         for batch in on_device(batches):
             photos = {"canvas": batch["canvas"], "extent": batch["extent"]}
             given = [
                 (number, view, logits)
-                for (number, answerer), draws in zip(together, batch["draws"], strict=True)
-                for view, logits in zip(answerer.program.view_indices, answerer.logits(photos, draws), strict=True)
+                for (number, runner), draws in zip(together, batch["draws"], strict=True)
+                for view, logits in zip(runner.program.view_indices, runner.logits(photos, draws), strict=True)
             ]
             row = to_numpy(batch["row"])
             for number, view, logits in given:  # the first wait for results
@@ -245,14 +245,14 @@ def _view_logits(
 
 
 def _decoded_alike(
-    classifiers: Sequence[Sequence[Answerer]], *, manifest: Manifest
-) -> Iterable[list[tuple[int, Answerer]]]:
+    classifiers: Sequence[Sequence[ProgramRunner]], *, manifest: Manifest
+) -> Iterable[list[tuple[int, ProgramRunner]]]:
     """Returns groups of (classifier, its program) that need the photos at the same sizes, so each is decoded once."""
-    groups: dict[bytes, list[tuple[int, Answerer]]] = {}
-    for number, answerers in enumerate(classifiers):
-        for answerer in answerers:
-            sizes = sizes_for(manifest, framing=answerer.program.view_set.framing)
-            groups.setdefault(sizes.key, []).append((number, answerer))
+    groups: dict[bytes, list[tuple[int, ProgramRunner]]] = {}
+    for number, runners in enumerate(classifiers):
+        for runner in runners:
+            sizes = sizes_for(manifest, framing=runner.program.view_set.framing)
+            groups.setdefault(sizes.key, []).append((number, runner))
     return groups.values()
 
 

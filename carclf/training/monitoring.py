@@ -36,7 +36,7 @@ SHOWN = {  # by the progress bar: name → key in the logs; `loss` excludes pena
 }
 
 
-class Progress(keras.callbacks.ProgbarLogger):
+class ProgressBar(keras.callbacks.ProgbarLogger):
     """Keras's progress bar, with images per second since the epoch's second step, the step's learning rate and an
     estimate of the minutes that the whole stage will still take.
 

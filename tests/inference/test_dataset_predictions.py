@@ -15,7 +15,7 @@ from carclf import runs
 from carclf.data import loader
 from carclf.data.decoder import decode
 from carclf.data.photos import read_photos
-from carclf.inference import predictor, programs
+from carclf.inference import dataset_predictions, programs
 from carclf.inference.ensemble import softmax
 from carclf.inference.programs import build_programs, load_classifier
 from carclf.model import photo_classifier
@@ -85,7 +85,7 @@ def test_any_number_of_photos_equals_a_plain_forward_pass(run, sets, views):
     programs = build_programs(run, views=parse_views(views), jit=False)  # one for all counts: tracing is slow
     expected = plain(run, sets[COUNTS[-1]], views=views)
     for count, manifest in sets.items():
-        (predicted,) = predictor.predict_programs(
+        (predicted,) = dataset_predictions.predict_programs(
             [programs], manifest=manifest, split="test", views=parse_views(views), batch_size=BATCH
         )
         assert predicted.rows.tolist() == list(range(count))
@@ -100,7 +100,7 @@ from carclf import runs
 from carclf.device import select_device
 device = select_device("cpu", cpu_devices=2)
 from carclf.data.manifest import load_manifest
-from carclf.inference import predictor
+from carclf.inference import dataset_predictions
 from carclf.inference.programs import build_programs
 from carclf.recipe import parse_views
 folder, sets, views, batch_size = json.loads(sys.argv[1])
@@ -108,7 +108,7 @@ views = parse_views(views)
 with device.scope():
     programs = build_programs(runs.load_run(Path(folder)), views=views, jit=device.jit)
     for directory in sets:
-        (predicted,) = predictor.predict_programs(
+        (predicted,) = dataset_predictions.predict_programs(
             [programs], manifest=load_manifest(directory), split="test", views=views, batch_size=batch_size
         )
         print(json.dumps([predicted.rows.tolist(), predicted.probabilities.tolist()]))
@@ -143,9 +143,13 @@ def test_a_photo_is_decoded_once_for_all_views_sizes_and_runs(run, dataset, tmp_
     monkeypatch.setattr(loader, "decode", lambda *a, **k: decoded.append(1) or decode(*a, **k))
     other = make_run(tmp_path / "other", dataset, seed=2, image_size="28")
     views = parse_views("clean|flip|size(30)")
-    both = predictor.predict_runs([run, other], manifest=dataset, split="test", views=views, batch_size=2, jit=False)
+    both = dataset_predictions.predict_runs(
+        [run, other], manifest=dataset, split="test", views=views, batch_size=2, jit=False
+    )
     assert len(decoded) == 5  # all these sizes have the same canvas
-    (alone,) = predictor.predict_runs([other], manifest=dataset, split="test", views=views, batch_size=5, jit=False)
+    (alone,) = dataset_predictions.predict_runs(
+        [other], manifest=dataset, split="test", views=views, batch_size=5, jit=False
+    )
     np.testing.assert_allclose(both[1].probabilities, alone.probabilities, atol=1e-6)
     assert abs(both[0].probabilities - both[1].probabilities).max() > 0.01
 
@@ -156,7 +160,7 @@ def test_shuffled_shards_give_the_same_rows(run, dataset, quick_classifiers):
 
     def predicted(manifest):
         how = {"manifest": manifest, "split": "train", "folds": [0, 1], "views": views, "batch_size": 3}
-        return predictor.predict_programs([programs], **how)[0]
+        return dataset_predictions.predict_programs([programs], **how)[0]
 
     straight, turned = predicted(dataset), predicted(reordered(dataset))
     np.testing.assert_array_equal(straight.rows, turned.rows)
@@ -181,13 +185,15 @@ def reordered(manifest):
 
 def test_a_photo_predicted_twice_or_never_is_an_error(run, dataset, monkeypatch, quick_classifiers):
     views = parse_views("clean")
-    batches = predictor.view_batches
+    batches = dataset_predictions.view_batches
     how = {"manifest": dataset, "split": "test", "views": views, "batch_size": 5}
     programs = build_programs(run, views=views, jit=False)
     for broken in (lambda data: data.concatenate(data), lambda data: data.take(0)):
-        monkeypatch.setattr(predictor, "view_batches", lambda broken=broken, **given: broken(batches(**given)))
+        monkeypatch.setattr(
+            dataset_predictions, "view_batches", lambda broken=broken, **given: broken(batches(**given))
+        )
         with pytest.raises(RuntimeError, match="5 photos were not predicted once in each of 1 views"):
-            predictor.predict_programs([programs], **how)
+            dataset_predictions.predict_programs([programs], **how)
 
 
 def test_all_folds_together_predict_each_photo_by_the_run_that_held_it_out(dataset, tmp_path, quick_classifiers):
@@ -195,10 +201,10 @@ def test_all_folds_together_predict_each_photo_by_the_run_that_held_it_out(datas
         make_run(tmp_path / "k" / f"fold{fold}", dataset, seed=fold, val_fold=fold)
     members = runs.load_members("k", runs=str(tmp_path))
     how = {"manifest": dataset, "views": parse_views("clean"), "batch_size": 4, "jit": False}
-    (together,) = predictor.predict_held_out(members, folds=[0, 1], keep_views=True, **how)
+    (together,) = dataset_predictions.predict_held_out(members, folds=[0, 1], keep_views=True, **how)
     assert together.rows.tolist() == list(range(16))
     for fold, run in enumerate(members[0].runs):
-        (alone,) = predictor.predict_runs([run], split="train", folds=[fold], **how)
+        (alone,) = dataset_predictions.predict_runs([run], split="train", folds=[fold], **how)
         own = np.isin(together.rows, alone.rows)
         np.testing.assert_allclose(together.probabilities[own], alone.probabilities, atol=1e-6)
     np.testing.assert_allclose(softmax(together.view_logits[0]), together.probabilities, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Batches of a program answered by Keras, or by an engine that takes over from it."""
+"""Runs a program batch by batch, by Keras or by an engine that takes over from it."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from carclf.inference.programs import Program, Tensor, to_numpy
 from carclf.model.photo_classifier import network_of
 
 
-class Answerer:
-    """Answers batches of a program, in one thread."""
+class ProgramRunner:
+    """Runs a program on batches, in one thread."""
 
     def __init__(self, program: Program, *, engines: Engines, photos: int) -> None:
         """A program that Keras computes at first.

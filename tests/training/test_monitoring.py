@@ -6,7 +6,7 @@ import tensorflow as tf
 from carclf.errors import UserError
 from carclf.train_options import TrainOptions, parse_profile_steps
 from carclf.training.checkpointing import Position
-from carclf.training.progress import ProfileSteps, Progress, TensorBoardScalars
+from carclf.training.monitoring import ProfileSteps, ProgressBar, TensorBoardScalars
 
 LOGS = {"accuracy": 0.5, "cross_entropy": 1.25, "loss": 9.0}
 VALIDATED = {"val_accuracy": 0.25, "val_cross_entropy": 2.5, "val_loss": 9.0, "learning_rate": 0.5, "seconds": 3.0}
@@ -15,10 +15,10 @@ VALIDATED = {"val_accuracy": 0.25, "val_cross_entropy": 2.5, "val_loss": 9.0, "l
 def run_epoch(monkeypatch, *, verbose: int, start_step: int = 0) -> None:
     """Runs epoch 3 of 7, with four steps of ten photos, at one second per step."""
     clock = iter(range(100))
-    monkeypatch.setattr("carclf.training.progress.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("carclf.training.monitoring.time.perf_counter", lambda: next(clock))
     position = Position(steps_per_epoch=4)
     position.move(2 * 4 + start_step)
-    progress = Progress(
+    progress = ProgressBar(
         position=position, batch_size=10, epochs=7, learning_rate_at=lambda step: 0.5 if step < 11 else 0.25
     )
     progress.set_params({"verbose": verbose, "epochs": 3, "steps": 4})
@@ -90,7 +90,7 @@ def test_each_epoch_is_a_point_of_every_curve_of_tensorboard(tmp_path):
 )
 def test_a_profile_holds_the_steps_that_were_asked_for(tmp_path, monkeypatch, capsys, first, last, recorded):
     events = []
-    monkeypatch.setattr("carclf.training.progress.keras.backend.backend", lambda: "tensorflow")
+    monkeypatch.setattr("carclf.training.monitoring.keras.backend.backend", lambda: "tensorflow")
     monkeypatch.setattr(tf.profiler.experimental, "start", lambda directory: events.append("start"))
     monkeypatch.setattr(tf.profiler.experimental, "stop", lambda: events.append("stop"))
     profile = ProfileSteps(tmp_path, first=first, last=last)
