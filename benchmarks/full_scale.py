@@ -110,7 +110,7 @@ def draw(folder: Path, train: list[tuple[str, int]], test: list[tuple[str, int]]
 
     from carclf.synthetic import dataset
     from carclf.synthetic.drawing import PHOTOS_PER_WORKER
-    from carclf.synthetic.kinds import KINDS
+    from carclf.synthetic.kinds import CAR_KINDS
     from carclf.workers import worker_count
 
     total = len(train) + len(test)
@@ -119,7 +119,7 @@ def draw(folder: Path, train: list[tuple[str, int]], test: list[tuple[str, int]]
         dataset.write_competition(
             folder,
             train=train,
-            test=[(name, number % len(KINDS)) for number, (name, _) in enumerate(test)],
+            test=[(name, number % len(CAR_KINDS)) for number, (name, _) in enumerate(test)],
             seed=42,
             size=(options.width, options.height),
             workers=worker_count(options.workers, photos=total, photos_per_worker=PHOTOS_PER_WORKER),

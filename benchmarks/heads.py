@@ -76,9 +76,9 @@ def regression(features: Path, data: Path) -> float:
     from sklearn.preprocessing import StandardScaler
 
     from carclf.data.manifest import load_manifest
-    from carclf.probing.photos import photos_of
+    from carclf.probing.photos import training_photos
 
-    photos = photos_of(load_manifest(str(data)))
+    photos = training_photos(load_manifest(str(data)))
     held_out = photos.folds == 0
     model = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=(0.001, 0.01, 0.1, 1.0), cv=3, max_iter=300))
     model.fit(np.load(features / "train-undrawn.npy"), photos.labels[~held_out])

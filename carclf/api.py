@@ -109,7 +109,7 @@ def training_batches(
         start_step=initial_epoch * steps,
         label_smoothing=label_smoothing,
         class_weights=parse_class_weights(
-            class_weights, dataset.class_names, counts=pipeline.class_counts(dataset, folds)
+            class_weights, dataset.class_names, counts=pipeline.photos_per_class(dataset, folds)
         ),
     )
 

@@ -12,8 +12,8 @@ from absl import flags
 
 from carclf.errors import UserError
 from carclf.schema import WrongTypeError, typed_fields
-from carclf.storage import is_remote, kind_of
-from carclf.tables import load, names_in
+from carclf.storage import backend_of, is_remote
+from carclf.tables import load, row_names
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Option:
     def known(self) -> tuple[str, ...]:
         """Its choices, or the names in its tables."""
         tables = (self.names,) if isinstance(self.names, str) else self.names
-        return self.choices or tuple(name for table in tables for name in names_in(table))
+        return self.choices or tuple(name for table in tables for name in row_names(table))
 
     @property
     def range(self) -> str:
@@ -254,7 +254,7 @@ def check_urls(options: Any) -> None:
     for name, known in options_of(type(options)).items():
         for value in getattr(options, name).split(",") if known.urls else []:
             if is_remote(value):
-                kind_of(value.strip())
+                backend_of(value.strip())
 
 
 def to_dict(options: Any) -> dict[str, Any]:

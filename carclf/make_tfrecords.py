@@ -22,10 +22,10 @@ def main(options: ConvertOptions) -> None:
     # of OpenBLAS, one for each core in each worker, would only take turns.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if options.verify:
-        from carclf.convert.verify import table, verify
+        from carclf.convert.verify import verified_table, verify
 
         manifest = verify(options.verify, workers=options.workers)
-        print(table(manifest))
+        print(verified_table(manifest))
         print(f"{options.verify} is whole: every hash, every count and every photo was checked.")
         return
     from carclf.convert.converter import convert

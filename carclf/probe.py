@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from carclf.metrics import Metric
     from carclf.probing.extractors import Extractor
     from carclf.probing.kept import KeptFeatures
-    from carclf.probing.photos import Photos
+    from carclf.probing.photos import TrainingPhotos
     from carclf.probing.probes import Probe
 
 DESCRIPTION = """Compares pretrained backbones on a data set: fits a logistic regression on the frozen features of each,
@@ -77,12 +77,12 @@ def main(options: ProbeOptions) -> None:
     print(device.describe(), flush=True)
 
     from carclf.engines.choice import plan_engines
-    from carclf.inference.ranking import table, table_line
-    from carclf.probing.photos import photos_of
+    from carclf.inference.ranking import ranking_line, ranking_table
+    from carclf.probing.photos import training_photos
     from carclf.probing.probes import greedy_ensemble, ranked, row_of
 
     engines = plan_engines(options.engine, device)
-    photos = photos_of(manifest)
+    photos = training_photos(manifest)
     kept: dict[str, KeptFeatures] = {}
     found: list[Probe] = []
     for extractor in extractors:
@@ -91,12 +91,12 @@ def main(options: ProbeOptions) -> None:
         )
         kept[extractor.name] = features
         found.append(probe)
-        print(table_line(row_of([probe], photos, metric)), flush=True)
+        print(ranking_line(row_of([probe], photos, metric)), flush=True)
     probes = ranked(found, photos, metric)
     members = greedy_ensemble(probes, photos, metric)
     rows = [row_of([probe], photos, metric) for probe in probes]
     ensemble = row_of(members, photos, metric) if len(members) > 1 else None
-    print(table(rows, ensemble, metric))
+    print(ranking_table(rows, ensemble, metric))
     missed = write_results(options, manifest, photos=photos, probes=probes, rows=rows, ensemble=ensemble, metric=metric)
     make_best(options, manifest, photos=photos, device=device, probe=probes[0],
               features=kept[probes[0].extractor.name], score=rows[0].score, metric=metric)  # fmt: skip
@@ -127,7 +127,7 @@ def probed(
     *,
     options: ProbeOptions,
     manifest: "Manifest",
-    photos: "Photos",
+    photos: "TrainingPhotos",
     device: "Device",
     engines: "Engines",
 ) -> "tuple[Probe, KeptFeatures]":
@@ -156,7 +156,7 @@ def write_results(
     options: ProbeOptions,
     manifest: "Manifest",
     *,
-    photos: "Photos",
+    photos: "TrainingPhotos",
     probes: "list[Probe]",
     rows: "list[RankedRow]",
     ensemble: "RankedRow | None",
@@ -198,7 +198,7 @@ def make_best(
     options: ProbeOptions,
     manifest: "Manifest",
     *,
-    photos: "Photos",
+    photos: "TrainingPhotos",
     device: "Device",
     probe: "Probe",
     features: "KeptFeatures",

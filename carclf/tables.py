@@ -10,7 +10,7 @@ from typing import Any
 PACKAGE = Path(__file__).parent
 
 
-def names_in(table: str) -> tuple[str, ...]:
+def row_names(table: str) -> tuple[str, ...]:
     """Returns the names in the table "module:TABLE" of this package: the keys of a dict, or the words of a tuple.
 
     A loaded module gives its current table, with any rows added to it. Other modules are read, not run: a table of
@@ -26,7 +26,7 @@ def names_in(table: str) -> tuple[str, ...]:
 
 @functools.cache
 def read_names(table: str) -> tuple[str, ...]:
-    """Returns the same as `names_in`, always from the module's source.
+    """Returns the same as `row_names`, always from the module's source.
 
     Raises:
       LookupError: the module assigns no literal to the table.

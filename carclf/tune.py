@@ -76,7 +76,7 @@ def main(options: TuneOptions) -> None:
     from carclf.metrics import choose_metric
 
     try:
-        from carclf.tuning.search import search
+        from carclf.tuning.search import run_trials
         from carclf.tuning.study import open_study
     except ModuleNotFoundError as error:
         if error.name not in ("optuna", "sqlalchemy"):
@@ -111,7 +111,7 @@ def main(options: TuneOptions) -> None:
     print(f"Study {name}: {options.trials} trials of {options.epochs} epochs at most, in {folder}.")
     print("\n".join(f"  {parameter}" for parameter in space), flush=True)
     with preemption.watching(lambda: "the study keeps what has ended, and the same command starts the rest"):
-        tally = search(
+        tally = run_trials(
             study,
             TrainTrial(base, folder, column=metric.column),
             space=space,

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from carclf.averaging.methods import Mean, Weights
-from carclf.averaging.plan import Plan
+from carclf.averaging.methods import WeightedMean, Weights
+from carclf.averaging.plan import SoupPlan
 from carclf.data.pipeline import training_batches
 from carclf.data.view_batches import ViewSet
 from carclf.device import Device
@@ -53,7 +53,7 @@ class Network:
         both = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
         return [keras.ops.convert_to_numpy(variable).copy() for variable in both]
 
-    def predict(self, plan: Plan, *, batch_size: int) -> Predictions:
+    def predict(self, plan: SoupPlan, *, batch_size: int) -> Predictions:
         """Returns the predictions of the held-out photos."""
         assert plan.fold is not None
         (predictions,) = predict_programs(
@@ -98,7 +98,7 @@ class Averager:
       rows: of the held-out photos in the split's ids, int64 [N]; none without a fold.
     """
 
-    def __init__(self, plan: Plan, *, batch_size: int, device: Device) -> None:
+    def __init__(self, plan: SoupPlan, *, batch_size: int, device: Device) -> None:
         self.count, self.metric, self.rows = len(plan.ingredients), plan.metric, np.zeros(0, np.int64)
         self._batch_size, self._device = device.padded_batch_size(batch_size), device
         networks: dict[tuple[int, int], Network] = {}
@@ -122,13 +122,13 @@ class Averager:
         self._network.load(self.plan.ingredients[number])
         return list(self._network.classifier.get_weights())
 
-    def measured(self, weights: Weights, *, shares: Sequence[float]) -> Mean:
+    def measured(self, weights: Weights, *, shares: Sequence[float]) -> WeightedMean:
         """Returns the mean with its statistics and, where photos are held out, its score, which is printed."""
         classifier = self._network.classifier
         classifier.set_weights(weights)
         if sum(share > 0 for share in shares) > 1:
             self._renewal.renew(batch[0] for batch in self._training_batches())
-        mean = Mean(tuple(shares), list(classifier.get_weights()))
+        mean = WeightedMean(tuple(shares), list(classifier.get_weights()))
         if self.plan.fold is None:
             return mean
         predictions = self._network.predict(self.plan, batch_size=self._batch_size)
@@ -142,12 +142,12 @@ class Averager:
             probabilities=predictions.probabilities,
         )
 
-    def save(self, mean: Mean, path: Path) -> None:
+    def save(self, mean: WeightedMean, path: Path) -> None:
         """Writes the weights of a mean."""
         self._network.classifier.set_weights(mean.weights)
         write_weights(path, weights_in_memory(self._network.classifier).getbuffer())
 
-    def _score(self, predictions: Predictions, plan: Plan) -> float:
+    def _score(self, predictions: Predictions, plan: SoupPlan) -> float:
         return plan.metric.compute(predictions.probabilities, labels_of(predictions, plan.manifest))
 
     def _described(self, shares: Sequence[float]) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from carclf import runs
 from carclf.averaging.averager import Averager
-from carclf.averaging.methods import Mean
-from carclf.averaging.plan import Plan
+from carclf.averaging.methods import WeightedMean
+from carclf.averaging.plan import SoupPlan
 from carclf.device import Device
 from carclf.files import write_atomically
 from carclf.flags import to_dict
@@ -25,7 +25,9 @@ HISTORY_HEADER = b"epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,secon
 PAGES = ("report.html", "history.png", "confusion.png", "augmentation.png")  # of a run that was here before
 
 
-def begin_soup(averager: Averager, tried: Sequence[Mean], *, device: Device, data: str, command: Sequence[str]) -> Run:
+def begin_soup(
+    averager: Averager, tried: Sequence[WeightedMean], *, device: Device, data: str, command: Sequence[str]
+) -> Run:
     """Writes the weights of the last mean that was tried, with all that a run has before its scores; returns the run.
 
     Args:
@@ -45,7 +47,7 @@ def begin_soup(averager: Averager, tried: Sequence[Mean], *, device: Device, dat
     return begin_run(plan.directory, stage, data=plan.manifest)
 
 
-def with_scores(run: Run, averager: Averager, soup: Mean, *, seconds: float) -> tuple[Run, Evaluation | None]:
+def with_scores(run: Run, averager: Averager, soup: WeightedMean, *, seconds: float) -> tuple[Run, Evaluation | None]:
     """Returns the run with the metrics that `close_run` writes, and its evaluation; None without held-out photos."""
     plan = averager.plan
     fit = {"best_epoch": None, "epochs": 0, "train_seconds": round(seconds, 3)}
@@ -57,7 +59,7 @@ def with_scores(run: Run, averager: Averager, soup: Mean, *, seconds: float) -> 
     return with_evaluation(run, evaluation.to_dict(), views=CLEAN, fit=fit), evaluation
 
 
-def _stage(plan: Plan, tried: Sequence[Mean], *, data: str, command: Sequence[str]) -> dict[str, Any]:
+def _stage(plan: SoupPlan, tried: Sequence[WeightedMean], *, data: str, command: Sequence[str]) -> dict[str, Any]:
     """Returns the content of stage.json but for the machine: the leader's settings, and what was averaged."""
     leader, manifest, patch = plan.leader, plan.manifest, plan.manifest.label_patch
     options = dataclasses.replace(

@@ -14,7 +14,7 @@ Weights = list[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Mean:
+class WeightedMean:
     """A weighted mean of the ingredients.
 
     Attributes:
@@ -41,11 +41,11 @@ class Measuring(Protocol):
     def weights_of(self, number: int) -> Weights:
         """Returns the weights of an ingredient."""
 
-    def measured(self, weights: Weights, *, shares: Sequence[float]) -> Mean:
+    def measured(self, weights: Weights, *, shares: Sequence[float]) -> WeightedMean:
         """Returns the mean with its statistics and, where photos are held out, its score."""
 
 
-def average_all(averager: Measuring, alphas: Sequence[float]) -> list[Mean]:
+def average_all(averager: Measuring, alphas: Sequence[float]) -> list[WeightedMean]:
     """Returns the mean of all ingredients, in equal shares."""
     mean = None
     for number in range(averager.count):
@@ -54,7 +54,7 @@ def average_all(averager: Measuring, alphas: Sequence[float]) -> list[Mean]:
     return [averager.measured(mean, shares=_equal(range(averager.count), averager.count))]
 
 
-def add_greedily(averager: Measuring, alphas: Sequence[float]) -> list[Mean]:
+def add_greedily(averager: Measuring, alphas: Sequence[float]) -> list[WeightedMean]:
     """Returns the means that were tried, the soup last: an ingredient stays if the score does not fall with it.
 
     Args:
@@ -76,7 +76,7 @@ def add_greedily(averager: Measuring, alphas: Sequence[float]) -> list[Mean]:
     return [*(trial for trial in tried if trial is not best), best]
 
 
-def interpolate_pair(averager: Measuring, alphas: Sequence[float]) -> list[Mean]:
+def interpolate_pair(averager: Measuring, alphas: Sequence[float]) -> list[WeightedMean]:
     """Returns the means of a parent and its child that were tried, the one with the best score last.
 
     Of equal scores the lower log loss decides, then the lower alpha.
@@ -112,7 +112,7 @@ def _equal(taken: Sequence[int], count: int) -> tuple[float, ...]:
     return tuple(1 / len(taken) if number in taken else 0.0 for number in range(count))
 
 
-def _rank(metric: Metric, mean: Mean) -> float:
+def _rank(metric: Metric, mean: WeightedMean) -> float:
     assert mean.score is not None
     return metric.rank(mean.score)
 
@@ -129,7 +129,7 @@ class Method:
 
     summary: str
     chooses: bool
-    average: Callable[[Measuring, Sequence[float]], list[Mean]]
+    average: Callable[[Measuring, Sequence[float]], list[WeightedMean]]
 
 
 METHODS: dict[str, Method] = {

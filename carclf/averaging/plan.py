@@ -15,7 +15,7 @@ from carclf.runs import Member, Run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
+class SoupPlan:
     """A soup to make.
 
     Attributes:
@@ -43,7 +43,7 @@ class Plan:
         """The ingredient whose settings the soup has: the child, or else the first one."""
         return self.ingredients[-1 if self.method == "wise" else 0]
 
-    def with_scores(self, scores: Sequence[float]) -> "Plan":
+    def with_scores(self, scores: Sequence[float]) -> "SoupPlan":
         """Returns the plan with the ingredients' own scores; for a greedy soup the best ingredient comes first."""
         pairs = list(zip(scores, self.ingredients, strict=False))
         if self.method == "greedy":
@@ -62,7 +62,7 @@ def plan_soup(
     metric: str,
     label_patch: str,
     runs_folder: str,
-) -> Plan:
+) -> SoupPlan:
     """Returns what to average.
 
     Args:
@@ -91,7 +91,7 @@ def plan_soup(
         )
     members = [Member(run.name, run.directory, (run,)) for run in ingredients]
     manifest = load_labels(label_patch, members=members, manifest=manifest)
-    return Plan(
+    return SoupPlan(
         method=method,
         directory=directory,
         ingredients=tuple(ingredients),

@@ -287,7 +287,7 @@ def _write(options: ConvertOptions, validated: Validated, fingerprint: str, work
     )
     storage.write_atomic(storage.join(directory, manifests.MANIFEST_FILE), manifests.to_json(manifest))
     dataset.copy_lists(manifest)
-    dataset.clean(manifest)
+    dataset.remove_leftovers(manifest)
     return manifest
 
 

@@ -11,7 +11,7 @@ from carclf import storage
 from carclf.convert import encoded_photos, shards
 from carclf.convert.photos import Photo
 from carclf.convert.scan import PhotoCheck
-from carclf.convert.shards import Plan, Record, Written
+from carclf.convert.shards import Record, ShardPlan, Written
 from carclf.data import index, lists
 from carclf.data.manifest import ID_SPLITS, MANIFEST_FILE, ListFile, Manifest, from_json, read_file
 from carclf.errors import UserError
@@ -75,7 +75,7 @@ def build_record(
 
 
 def write_shards(
-    directory: str, plans: Sequence[Plan], *, stored_bytes: int, kept: str, workers: Pool
+    directory: str, plans: Sequence[ShardPlan], *, stored_bytes: int, kept: str, workers: Pool
 ) -> list[Written]:
     """Writes the shards of a data set; returns them in reading order, with the positions of their photos.
 
@@ -251,7 +251,7 @@ def _is_of_older_set(path: str, directory: str) -> bool:
     return any(storage.read_bytes(copy) == content for copy in copies)
 
 
-def clean(manifest: Manifest) -> None:
+def remove_leftovers(manifest: Manifest) -> None:
     """Removes what a committed data set no longer needs: older shards, receipts, temporary files, unpacked archives."""
     directory = manifest.directory
     kept = manifest.fingerprint[:FOLDER_DIGITS]

@@ -172,8 +172,8 @@ def _merged(parts: Iterable[tuple[near_duplicates.Found, ...]], *, photos: int) 
     return near_duplicates.merge_pairs(similar, photos=photos), near_duplicates.merge_pairs(turned, photos=photos)
 
 
-def _search(index: near_duplicates.Index, shapes: np.ndarray, start: int) -> tuple[near_duplicates.Found, ...]:
-    return near_duplicates.search(index, start), turned_copies.search(index, shapes, start)
+def _search(index: near_duplicates.ThumbnailIndex, shapes: np.ndarray, start: int) -> tuple[near_duplicates.Found, ...]:
+    return near_duplicates.search_part(index, start), turned_copies.search_turned(index, shapes, start)
 
 
 def _search_task(state: object, task: tuple[str, int]) -> tuple[near_duplicates.Found, ...]:
@@ -182,7 +182,7 @@ def _search_task(state: object, task: tuple[str, int]) -> tuple[near_duplicates.
 
 
 @functools.lru_cache(maxsize=1)
-def _index(path: str) -> tuple[near_duplicates.Index, np.ndarray]:
+def _index(path: str) -> tuple[near_duplicates.ThumbnailIndex, np.ndarray]:
     with storage.open_binary(path) as file, np.load(file) as arrays:
         return near_duplicates.build_index(arrays["thumbnails"]), arrays["shapes"]
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import IO
 
-from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, is_whole
+from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, matches_checksum
 from carclf.errors import DamagedFileError
 
 MAX_RECORD_BYTES = 2**28  # no photo comes near it
@@ -32,10 +32,10 @@ def read_records(file: IO[bytes], *, shown: str) -> Iterator[tuple[int, bytes]]:
     start, number = 0, 0
     while head := file.read(HEAD_BYTES):
         length = _LENGTH.unpack(head[:8])[0] if len(head) == HEAD_BYTES else 0
-        if len(head) < HEAD_BYTES or not is_whole(head[:8], head[8:]) or length > MAX_RECORD_BYTES:
+        if len(head) < HEAD_BYTES or not matches_checksum(head[:8], head[8:]) or length > MAX_RECORD_BYTES:
             raise _damaged(shown, number)
         record, checksum = file.read(length), file.read(CHECKSUM_BYTES)
-        if len(record) < length or not is_whole(record, checksum):
+        if len(record) < length or not matches_checksum(record, checksum):
             raise _damaged(shown, number)
         yield start + HEAD_BYTES, record
         start, number = start + HEAD_BYTES + length + CHECKSUM_BYTES, number + 1

@@ -46,7 +46,7 @@ def finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, 
             return None
         if not options.dry_run:
             dataset.copy_lists(existing)
-            dataset.clean(existing)
+            dataset.remove_leftovers(existing)
         checked = ", every hash and every photo was checked" if options.overwrite and not options.dry_run else ""
         print(f"{options.output} holds this data set already{checked}: nothing to do.")
         return existing

@@ -41,7 +41,7 @@ def thumbnail_of(reduced: np.ndarray, *, height: int, width: int) -> bytes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Index:
+class ThumbnailIndex:
     """The index of all photos for the search for near-duplicates.
 
     Attributes:
@@ -72,24 +72,24 @@ def similar_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     index = build_index(thumbnails)
     starts = search_starts(len(thumbnails))
-    return merge_pairs([search(index, start) for start in starts], photos=len(thumbnails))
+    return merge_pairs([search_part(index, start) for start in starts], photos=len(thumbnails))
 
 
-def build_index(thumbnails: np.ndarray) -> Index:
+def build_index(thumbnails: np.ndarray) -> ThumbnailIndex:
     """Returns the index of `thumbnails`, uint8 [N, 256]."""
     thumbnails = thumbnails.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     hashes = np.concatenate([np.zeros(0, np.uint64), *(perceptual_hash(part) for part in _chunks(thumbnails))])
     orders = [np.random.default_rng(band).permutation(64) for band in range(BANDS)]
     bands = ((order, *_sorted(_permuted(hashes, order), band=band)) for band, order in enumerate(orders))
-    return Index(thumbnails, hashes, tuple(bands))
+    return ThumbnailIndex(thumbnails, hashes, tuple(bands))
 
 
 def search_starts(photos: int) -> range:
-    """Returns the starts of the parts in which `search` processes this many photos; a single photo has no duplicate."""
+    """Returns the starts of the parts that `search_part` takes for this many photos; a single one has no duplicate."""
     return range(0, photos if photos > 1 else 0, CHUNK)
 
 
-def search(index: Index, start: int) -> Found:
+def search_part(index: ThumbnailIndex, start: int) -> Found:
     """Returns the pairs of the CHUNK photos from `start` on; the parts are independent of each other."""
     photos = index.thumbnails[start : start + CHUNK]
     parts = [_window_hashes(photos[first : first + HASHED]) for first in range(0, len(photos), HASHED)]
@@ -165,7 +165,7 @@ def proposed(
     Args:
       queries: uint64 [n, 26], the window hashes of the photos `first`, `first` + 1, …
       hashes: uint64 [N], of all whole photos.
-      bands: of `Index`.
+      bands: of `ThumbnailIndex`.
       first: index of the first photo.
       max_distance: bits by which the hashes may differ.
     """

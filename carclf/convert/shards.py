@@ -59,7 +59,7 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """One shard to write: its path within the data set's folder, its split and fold, its records in order."""
 
     file: str
@@ -68,7 +68,7 @@ class Plan:
     records: tuple[Record, ...]
 
 
-def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: str, seed: int) -> Iterator[Plan]:
+def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: str, seed: int) -> Iterator[ShardPlan]:
     """Yields the shards in reading order, from (split, fold, record) of every photo.
 
     Sizes depend only on counts; within a fold the records are in the seed's random order.
@@ -85,7 +85,7 @@ def plan_shards(records: Sequence[tuple[str, int | None, Record]], *, folder: st
         for number in range(count):
             start, stop = (len(ordered) * n // count for n in (number, number + 1))
             file = f"{folder}/{name}-{number:05d}-of-{count:05d}.tfrecord"
-            yield Plan(file, split, fold, tuple(ordered[start:stop]))
+            yield ShardPlan(file, split, fold, tuple(ordered[start:stop]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def keep_whole_shards(manifest: Manifest, *, workers: int = 0) -> None:
             storage.write_atomic(path + RECEIPT, _receipt(Written(shard, entries)))
 
 
-def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
+def write_shard(context: Context, task: tuple[str, ShardPlan]) -> Written:
     """Writes one shard under a temporary name, hashes it as read from the disk, renames it and writes a receipt.
 
     Raises:
@@ -179,18 +179,18 @@ def write_shard(context: Context, task: tuple[str, Plan]) -> Written:
         ) from None
 
 
-def _write_shard(context: Context, plan: Plan, path: str) -> Written:
+def _write_shard(context: Context, plan: ShardPlan, path: str) -> Written:
     with storage.temporary_file(path) as temporary:
         with open(temporary, "wb") as file:
             entries = index_shard(_written(file, context, plan))
-        size, sha256 = hash_file(temporary)
+        size, sha256 = size_and_sha256(temporary)
         written = Written(Shard(plan.file, plan.split, plan.fold, len(plan.records), size, sha256), entries)
         storage.commit(temporary, path)
     storage.write_atomic(path + RECEIPT, _receipt(written))
     return written
 
 
-def _written(file: IO[bytes], context: Context, plan: Plan) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:
+def _written(file: IO[bytes], context: Context, plan: ShardPlan) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:
     """Writes each record and yields its input for `index_shard`."""
     for record in plan.records:
         encoded = _stored_bytes(context, record)
@@ -217,7 +217,7 @@ def _receipt(written: Written) -> bytes:
     return json.dumps({"shard": dataclasses.asdict(written.shard), "entries": written.entries.tolist()}).encode()
 
 
-def hash_file(path: str) -> tuple[int, str]:
+def size_and_sha256(path: str) -> tuple[int, str]:
     """Returns (size in bytes, SHA-256 in hexadecimal) of a file."""
     with storage.open_binary(path) as file:
         digest, size = hashlib.sha256(), 0

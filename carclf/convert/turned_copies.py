@@ -12,7 +12,7 @@ from carclf.convert.near_duplicates import (
     PAIRS,
     THUMBNAIL_SIDE,
     Found,
-    Index,
+    ThumbnailIndex,
     cosines,
     details,
     proposed,
@@ -26,7 +26,7 @@ MAX_DISTANCE = 8  # bits of 64; at 10, the next that occurs, there are four time
 MOST_PER_PHOTO = 4  # partners; in one studio very many photos look alike
 
 
-def search(index: Index, shapes: np.ndarray, start: int) -> Found:
+def search_turned(index: ThumbnailIndex, shapes: np.ndarray, start: int) -> Found:
     """Returns the pairs of a part of the photos of which one looks like the other turned.
 
     Args:

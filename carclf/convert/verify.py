@@ -24,7 +24,7 @@ AGAIN = "convert the photos again with --overwrite"
 
 
 @dataclasses.dataclass(frozen=True)
-class Photos:
+class ListedPhotos:
     """What the lists say about a split's photos, in row order: label [N], size [N, 2], sha256, id."""
 
     label: np.ndarray
@@ -110,7 +110,7 @@ def _verify_classes(manifest: Manifest) -> None:
             )
 
 
-def table(manifest: Manifest) -> str:
+def verified_table(manifest: Manifest) -> str:
     """Returns what was verified, one line per split and fold."""
     lines = [f"{'split':<8}{'fold':>5}{'shards':>8}{'photos':>9}{'MB':>9}"]
     parts: dict[tuple[str, int | None], list[Shard]] = {}
@@ -127,7 +127,7 @@ class _Expected:
     """What a data set says about itself: its manifest, its lists by split, its index."""
 
     manifest: Manifest
-    lists: dict[str, Photos]
+    lists: dict[str, ListedPhotos]
     index: np.ndarray
 
 
@@ -136,10 +136,10 @@ def _prepare(manifest: Manifest) -> _Expected:
     return _Expected(manifest, lists, read_index(manifest))
 
 
-def _photos(manifest: Manifest, split: str) -> Photos:
+def _photos(manifest: Manifest, split: str) -> ListedPhotos:
     ids = manifest.read_ids(split)
     size = ids[["height", "width"]].to_numpy(np.int64)
-    return Photos(ids["label"].to_numpy(np.int64), size, tuple(ids["sha256"]), tuple(ids["id"]))
+    return ListedPhotos(ids["label"].to_numpy(np.int64), size, tuple(ids["sha256"]), tuple(ids["id"]))
 
 
 def _verify_shard(expected: _Expected, shard: Shard) -> list[int]:
@@ -184,7 +184,7 @@ def _records(content: bytes, path: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _verify_record(
-    record: bytes, start: int, entry: np.void, photos: Photos, *, manifest: Manifest, where: str
+    record: bytes, start: int, entry: np.void, photos: ListedPhotos, *, manifest: Manifest, where: str
 ) -> None:
     """Builds the record that lists and index require from the stored photo, and compares the two."""
     row = int(entry["row"])
@@ -216,7 +216,7 @@ def _verify_record(
         )
 
 
-def _name_difference(record: bytes, row: int, photos: Photos, *, manifest: Manifest, where: str) -> None:
+def _name_difference(record: bytes, row: int, photos: ListedPhotos, *, manifest: Manifest, where: str) -> None:
     """Refuses a record that is not the expected one, and says how they differ.
 
     Raises:
@@ -228,7 +228,7 @@ def _name_difference(record: bytes, row: int, photos: Photos, *, manifest: Manif
     raise UserError(f"{where} is not the record that {manifest.index.file} and the lists describe: {AGAIN}.")
 
 
-def _differences(record: bytes, row: int, photos: Photos, *, manifest: Manifest) -> dict[str, tuple[Any, Any]]:
+def _differences(record: bytes, row: int, photos: ListedPhotos, *, manifest: Manifest) -> dict[str, tuple[Any, Any]]:
     """Returns what a record says and what it should say, by name; nothing of one that cannot be read."""
     import tensorflow as tf  # only needed to read a record that carclf did not write
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]

@@ -8,7 +8,7 @@ import numpy as np
 from carclf import storage
 from carclf.data.decoder import DecodeSizes, decode_sizes
 from carclf.data.manifest import PSEUDO, Manifest, Shard
-from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, is_whole
+from carclf.data.records import CHECKSUM_BYTES, HEAD_BYTES, matches_checksum
 from carclf.errors import DamagedShardError, UserError
 from carclf.framing import Framing
 
@@ -177,7 +177,7 @@ def read_photo(
             f"The shard {path} cannot be read ({error.strerror or error}): copy the data set again."
         ) from None
     record = content[:size]
-    if not is_whole(record, content[size:]):
+    if not matches_checksum(record, content[size:]):
         _, row = list_row(manifest, entry)
         raise DamagedShardError(
             f"The shard {path} is damaged at row {row} (its checksum differs): copy the data set again, or convert the "

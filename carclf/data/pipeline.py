@@ -134,7 +134,7 @@ def training_shards(manifest: Manifest, folds: Iterable[int]) -> list[Shard]:
     return [*manifest.shards_of("train", folds=folds), *manifest.shards_of("extra"), *manifest.shards_of(PSEUDO)]
 
 
-def class_counts(manifest: Manifest, folds: Iterable[int]) -> np.ndarray:
+def photos_per_class(manifest: Manifest, folds: Iterable[int]) -> np.ndarray:
     """Returns the number of photos of each class to train on, int64 [K]."""
     index = read_index(manifest)
     labels = index[select(manifest, index, training_shards(manifest, folds))]["label"]

@@ -102,7 +102,7 @@ def masked_crc(content: bytes) -> int:
     return int(((crc >> 15 | crc << 17) + _MASK_DELTA) & _WORD)
 
 
-def is_whole(record: bytes, checksum: bytes) -> bool:
+def matches_checksum(record: bytes, checksum: bytes) -> bool:
     """Returns whether the record matches its checksum, which follows it in the file."""
     return len(checksum) == CHECKSUM_BYTES and masked_crc(record) == _CHECKSUM.unpack(checksum)[0]
 

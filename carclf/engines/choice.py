@@ -28,7 +28,7 @@ FREEZING = 1.0  # how long freezing takes, in units of Keras's first batch, whic
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class EngineChoice:
     """What a trial chose for all networks that are alike.
 
     Attributes:
@@ -91,7 +91,7 @@ class Engines:
         self.candidates = dict(candidates or {})
         self.used: list[str] = []
         self.rehearsing = False
-        self._chosen: dict[Hashable, Chosen] = {}
+        self._chosen: dict[Hashable, EngineChoice] = {}
 
     def note(self, name: str) -> None:
         """Notes that an engine has answered."""
@@ -141,7 +141,7 @@ class Engines:
         name = self._chosen[alike].name if alike in self._chosen else self.asked
         return Taken(name, loaded[name], graph.by_keras) if name in loaded else None
 
-    def _worth_loading(self, work: Work, *, known: Chosen | None) -> list[str]:
+    def _worth_loading(self, work: Work, *, known: EngineChoice | None) -> list[str]:
         """Returns the engines to load: of `AUTO`, those whose loading is paid back by the images that are left."""
         if self.asked != AUTO:
             return list(self.candidates)
@@ -235,10 +235,10 @@ def agrees(apart: float, row: Engine) -> bool:
 
 def fastest(
     graph: FrozenGraph, loaded: Mapping[str, Forward], costs: Mapping[str, float], *, images: np.ndarray
-) -> Chosen:
+) -> EngineChoice:
     """Returns the fastest of Keras and the loaded engines, timed in turn on the same images; prints their rates."""
     if not loaded:
-        return Chosen(KERAS)
+        return EngineChoice(KERAS)
     images = images[:TRIAL_IMAGES]
     seconds = dict.fromkeys([KERAS, *loaded], float("inf"))
     forwards = {KERAS: graph.by_keras, **loaded}
@@ -254,4 +254,4 @@ def fastest(
         best = KERAS
     others = ", ".join(f"{ENGINES[name].title} {1 / seconds[name]:.0f}" for name in seconds if name != best)
     print(f"Engine: {ENGINES[best].title}, {1 / seconds[best]:.0f} images/s ({others}).", flush=True)
-    return Chosen(best, seconds[KERAS] - seconds[best], costs.get(best, 0.0))
+    return EngineChoice(best, seconds[KERAS] - seconds[best], costs.get(best, 0.0))

@@ -13,7 +13,7 @@ import jinja2
 from carclf import __version__
 from carclf.advice import command, run_argument
 from carclf.errors import UserError
-from carclf.exporting.checking import PAD_MODES, TOLERANCE, Change, Resizing
+from carclf.exporting.checking import PAD_MODES, TOLERANCE, Deviation, Resizing
 from carclf.exporting.formats import Format
 from carclf.framing import LEAST_DETAIL, RESIZE_MODES, parse_image_size
 from carclf.inference.metrics import FIGURES
@@ -58,9 +58,9 @@ def card_text(
     form: Format,
     folder: Path,
     resize: Resizing | None,
-    identical: Change,
-    full: Change,
-    larger: Change,
+    identical: Deviation,
+    full: Deviation,
+    larger: Deviation,
 ) -> str:
     """Returns the card as Markdown.
 
@@ -183,7 +183,7 @@ def _weakest(evaluation: Mapping[str, Any]) -> str:
     return ", ".join(f"{plain(score['name'])} (F1 {score['f1']:.2f})" for score in worst)
 
 
-def _agreement(form: Format, full: Change) -> str:
+def _agreement(form: Format, full: Deviation) -> str:
     accepted = (
         "The weights are rounded, so the difference on identical pixels is reported, but not limited."
         if form.quantized

@@ -25,7 +25,7 @@ PAD_MODES: dict[PaddingMode, Literal["edge", "symmetric", "constant"]] = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sample:
+class ValidationSample:
     """Validation photos.
 
     Attributes:
@@ -38,7 +38,7 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class Deviation:
     """How probabilities differ from those of the run.
 
     Attributes:
@@ -91,38 +91,38 @@ class Resizing:
         return np.pad(inside, [*pads, (0, 0)], mode=PAD_MODES[self.fill])
 
 
-def read_sample(manifest: Manifest, *, fold: int, photos: int) -> Sample:
+def read_validation_sample(manifest: Manifest, *, fold: int, photos: int) -> ValidationSample:
     """Returns at most this many photos of a fold, evenly spaced in its order."""
     listed = manifest.read_ids("train")
     rows = listed.index[listed["fold"] == fold].to_numpy()
     chosen = rows[np.linspace(0, len(rows) - 1, min(photos, len(rows))).round().astype(int)]
     found = read_photos(manifest, split="train", folds=[fold], rows=chosen.tolist())
-    return Sample([found[row] for row in chosen.tolist()], listed["label"].loc[chosen].to_numpy(np.int64))
+    return ValidationSample([found[row] for row in chosen.tolist()], listed["label"].loc[chosen].to_numpy(np.int64))
 
 
 def compare_on_identical_pixels(
-    predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None
-) -> Change:
+    predict: Predict, predictor: PhotoPredictor, sample: ValidationSample, *, resize: Resizing | None
+) -> Deviation:
     """Returns how the exported model differs from the run on the same pixels, decoded as in training and resized."""
     (settings,) = predictor.settings  # a single run has one framing
     pixels = [predictor.prepare(encoded)[settings] for encoded in sample.encoded]
     pixels = pixels if resize is None else [resize(photo) for photo in pixels]
     expected = predictor.predict_prepared([{settings: photo} for photo in pixels])
-    return compare(_each(predict, pixels), expected, sample.labels)
+    return deviation(_each(predict, pixels), expected, sample.labels)
 
 
 def compare_on_full_decoding(
-    predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None
-) -> Change:
+    predict: Predict, predictor: PhotoPredictor, sample: ValidationSample, *, resize: Resizing | None
+) -> Deviation:
     """Returns how the exported model on fully decoded photos differs from the run on photos it decodes itself."""
     pixels = [decode(encoded) for encoded in sample.encoded]
     pixels = pixels if resize is None else [resize(photo) for photo in pixels]
-    return compare(_each(predict, pixels), predictor.predict(sample.encoded), sample.labels)
+    return deviation(_each(predict, pixels), predictor.predict(sample.encoded), sample.labels)
 
 
 def compare_on_larger_photos(
-    predict: Predict, predictor: PhotoPredictor, sample: Sample, *, resize: Resizing | None
-) -> Change:
+    predict: Predict, predictor: PhotoPredictor, sample: ValidationSample, *, resize: Resizing | None
+) -> Deviation:
     """Returns how the exported model differs from the run on photos that conversion would reduce.
 
     They are the first photos of the sample, enlarged to twice the longest side that a stored photo has.
@@ -131,7 +131,7 @@ def compare_on_larger_photos(
     photos = [_enlarged(decode(encoded), longest=2 * settings.max_side + 1) for encoded in sample.encoded[:ENLARGED]]
     expected = predictor.predict_prepared([predictor.prepare(Image.fromarray(photo)) for photo in photos])
     photos = photos if resize is None else [resize(photo) for photo in photos]
-    return compare(_each(predict, photos), expected, sample.labels[:ENLARGED])
+    return deviation(_each(predict, photos), expected, sample.labels[:ENLARGED])
 
 
 def _enlarged(pixels: np.ndarray, *, longest: int) -> np.ndarray:
@@ -141,11 +141,11 @@ def _enlarged(pixels: np.ndarray, *, longest: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
-def compare(probabilities: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> Change:
+def deviation(probabilities: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> Deviation:
     """Returns how probabilities [N, K] differ from the run's `expected` [N, K]."""
     photos, likeliest = np.arange(len(labels)), expected.argmax(axis=1)
     difference = np.abs(probabilities - expected)
-    return Change(
+    return Deviation(
         photos=len(labels),
         mean=float(difference[photos, likeliest].mean()),
         largest=float(difference.max()),

@@ -11,12 +11,12 @@ from carclf.errors import UserError
 from carclf.exporting.card import card_text, evaluation_of, labels_text
 from carclf.exporting.checking import (
     TOLERANCE,
-    Change,
+    Deviation,
     Resizing,
     compare_on_full_decoding,
     compare_on_identical_pixels,
     compare_on_larger_photos,
-    read_sample,
+    read_validation_sample,
 )
 from carclf.exporting.folder import CARD_FILE, LABELS_FILE, new_folder
 from carclf.exporting.formats import Format, write_saved_model
@@ -40,9 +40,9 @@ class Exported:
 
     model: Path
     bytes: int
-    identical: Change
-    full: Change
-    larger: Change
+    identical: Deviation
+    full: Deviation
+    larger: Deviation
 
 
 def export_run(
@@ -64,7 +64,7 @@ def export_run(
         exported model gives other probabilities than the run. Then nothing is left behind.
     """
     evaluation_of(run)
-    sample = read_sample(manifest, fold=fold, photos=photos)
+    sample = read_validation_sample(manifest, fold=fold, photos=photos)
     classifier, framing = load_classifier(run)
     resize = None if form.any_size else resizing_for(run, framing)
     model = build_whole_photo_classifier(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from carclf.inference.answer_form import Plan
+from carclf.inference.answer_form import AnswerPlan
 from carclf.inference.decisions import Decision
 from carclf.inference.submission import write_probabilities, write_submission
 from carclf.storage import copies
@@ -15,7 +15,7 @@ def write_answers(
     decision: Decision,
     *,
     ids: Sequence[str],
-    plan: Plan,
+    plan: AnswerPlan,
     class_labels: Sequence[str],
     class_names: Sequence[str],
     output: str,

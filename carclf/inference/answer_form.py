@@ -12,7 +12,7 @@ from carclf.storage import copies
 ADVICE = "give the competition's own with --sample=FILE"
 
 
-class Plan(NamedTuple):
+class AnswerPlan(NamedTuple):
     """The form, the sample to follow or None, and notes, one sentence each."""
 
     form: Form
@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: str, positive: str) -> Plan:
+def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: str, positive: str) -> AnswerPlan:
     """Returns how to write the answers for photos of a data set.
 
     Args:
@@ -40,7 +40,7 @@ def plan_answers(manifest: Manifest, *, sample_file: str, held_out: bool, form: 
 
 def plan_form(
     own: Form | None, sample: Sample | None, *, class_labels: Sequence[str], form: str, positive: str
-) -> Plan:
+) -> AnswerPlan:
     """Returns how to write answers.
 
     Args:
@@ -55,13 +55,13 @@ def plan_form(
     """
     asked = form != "auto" or bool(positive)
     if own and not asked and (sample is None or _is_covered(own, sample)):
-        return Plan(own, sample)
+        return AnswerPlan(own, sample)
     if sample is None and not asked:
-        return Plan(default_form(), None)
+        return AnswerPlan(default_form(), None)
     shown = sample or _ids_only(own)
     labels = own.answer_columns[0] if own else default_form().answer_columns[0]
     found = recognise(shown, class_labels, form=form, positive=positive, label_column=labels)
-    return Plan(found.form, sample, found.notes)
+    return AnswerPlan(found.form, sample, found.notes)
 
 
 def given_sample(file: str, *, own: Form | None) -> Sample:

@@ -13,7 +13,7 @@ from carclf.recipe import View, parse_views
 CLEAN = parse_views("clean")[0]
 
 
-class Effect(NamedTuple):
+class ViewEffect(NamedTuple):
     """The effect of predicting with `name` instead of the clean view.
 
     Attributes:
@@ -43,8 +43,8 @@ class Audit(NamedTuple):
         as the mean of all.
     """
 
-    views: tuple[Effect, ...]
-    mean: Effect
+    views: tuple[ViewEffect, ...]
+    mean: ViewEffect
     view_count: int
     enough_views: int
 
@@ -112,7 +112,7 @@ def _predicted(
     return np.asarray(total).argmax(axis=1)
 
 
-def _effect(name: str, before: np.ndarray, after: np.ndarray) -> Effect:
+def _effect(name: str, before: np.ndarray, after: np.ndarray) -> ViewEffect:
     fixed, broken = int((~before & after).sum()), int((before & ~after).sum())
     p_value = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
-    return Effect(name, fixed, broken, p_value)
+    return ViewEffect(name, fixed, broken, p_value)

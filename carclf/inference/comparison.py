@@ -11,7 +11,7 @@ from carclf.forms import Form, kind_of, read_sample_file
 SHOWN_PAIRS = 10
 
 
-class Change(NamedTuple):
+class ChangedLabel(NamedTuple):
     """A photo with the label `before` in the older submission and `after` in the newer one."""
 
     id: str
@@ -66,18 +66,18 @@ def check_same_ids(older: Mapping[str, object], ids: Sequence[str], *, path: Pat
         )
 
 
-def changes(older: Mapping[str, str], newer: Mapping[str, str]) -> list[Change]:
+def changed_labels(older: Mapping[str, str], newer: Mapping[str, str]) -> list[ChangedLabel]:
     """Returns the photos with a changed label, the most frequent change first, then in the newer one's order."""
-    changed = [Change(name, older[name], label) for name, label in newer.items() if older[name] != label]
+    changed = [ChangedLabel(name, older[name], label) for name, label in newer.items() if older[name] != label]
     pairs = Counter((change.before, change.after) for change in changed)
     return sorted(changed, key=lambda change: (-pairs[change.before, change.after], change.before, change.after))
 
 
-def describe(changed: Sequence[Change], *, photos: int, names: Mapping[str, str]) -> str:
+def describe_changes(changed: Sequence[ChangedLabel], *, photos: int, names: Mapping[str, str]) -> str:
     """Returns the lines to print.
 
     Args:
-      changed: from `changes`.
+      changed: from `changed_labels`.
       photos: number of photos in the submissions.
       names: class names by label; a label without one is printed itself.
     """

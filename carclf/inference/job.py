@@ -8,7 +8,7 @@ import pandas as pd
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 from carclf.inference import comparison, submission
-from carclf.inference.answer_form import Plan, plan_answers
+from carclf.inference.answer_form import AnswerPlan, plan_answers
 from carclf.inference.compatibility import check_classes, held_out_folds, metric_of
 from carclf.inference.decisions import WantedDecision, plan_decision
 from carclf.runs import Member
@@ -33,7 +33,7 @@ class Job:
     split: str
     folds: Sequence[int]
     ids: pd.Series
-    plan: Plan
+    plan: AnswerPlan
     wanted: WantedDecision
     older: Mapping[str, Sequence[str]] | None
 

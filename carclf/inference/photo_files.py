@@ -53,7 +53,7 @@ def read_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes | OSError]]:
             yield path, error
 
 
-def table_line(path: Path, probabilities: np.ndarray, *, class_names: Sequence[str], top: int) -> str:
+def likeliest_line(path: Path, probabilities: np.ndarray, *, class_names: Sequence[str], top: int) -> str:
     """Returns a line with the file's name and its likeliest classes, such as 'car.jpg   Niva 97.1 %   2109 1.2 %'.
 
     Args:

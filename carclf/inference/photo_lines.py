@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carclf.data.validation import UnusableError
-from carclf.inference.photo_files import printable, read_files, table_line
+from carclf.inference.photo_files import likeliest_line, printable, read_files
 from carclf.inference.photo_predictor import PhotoPredictor, Prepared
 from carclf.progress import Progress
 
@@ -19,7 +19,7 @@ def print_classes(predictor: PhotoPredictor, paths: Sequence[Path], *, top: int,
         with Progress(f"Predicting {len(waiting)} photos"):
             predicted = predictor.predict_prepared([photo for _, photo in waiting])
         for (path, _), probabilities in zip(waiting, predicted, strict=True):
-            print(table_line(path, probabilities, class_names=predictor.class_names, top=top), flush=True)
+            print(likeliest_line(path, probabilities, class_names=predictor.class_names, top=top), flush=True)
         waiting.clear()
 
     for path, raw in read_files(paths):

@@ -16,7 +16,7 @@ from carclf.runs import Member, Run
 from carclf.runs.weights_files import verified_sha256
 
 
-class Chosen(NamedTuple):
+class SelectedPhotos(NamedTuple):
     """The photos that get a pseudo-label.
 
     Attributes:
@@ -36,7 +36,7 @@ class Chosen(NamedTuple):
 
 def choose_sure(
     probabilities: np.ndarray, agreed: np.ndarray, *, temperature: float, confidence: float, class_photos: Sequence[int]
-) -> Chosen:
+) -> SelectedPhotos:
     """Returns the photos whose calibrated confidence is high enough and on whose class all views and runs agree.
 
     Of each class at most its share of the training photos times the number of sure photos is kept, the surest first:
@@ -60,7 +60,7 @@ def choose_sure(
         own = np.flatnonzero(undisputed & (labels == label))
         kept += own[np.argsort(-confidences[own], kind="stable")][: most[label]].tolist()
     photos = np.array(sorted(kept), np.int64)
-    return Chosen(
+    return SelectedPhotos(
         photos,
         labels[photos],
         confidences[photos],

@@ -60,14 +60,14 @@ def ranked_row(
     )
 
 
-def table(rows: Sequence[RankedRow], ensemble: RankedRow | None, metric: Metric) -> str:
+def ranking_table(rows: Sequence[RankedRow], ensemble: RankedRow | None, metric: Metric) -> str:
     """Returns the printed table, the best first; the ensemble, if there is one, is its last line."""
     shown = [*rows, *([ensemble] if ensemble else [])]
     head = f"{metric.name[:8]:>8}  accuracy  95 % interval  {'seconds':>7}  images/s  probe"
-    return "\n".join([head, *map(table_line, shown)])
+    return "\n".join([head, *map(ranking_line, shown)])
 
 
-def table_line(row: RankedRow) -> str:
+def ranking_line(row: RankedRow) -> str:
     """Returns a row of the printed table."""
     interval = f"{row.low:.3f}–{row.high:.3f}"
     speed = f"{row.seconds:>7.0f}  {row.images_per_second:>8.1f}"

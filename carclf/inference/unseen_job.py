@@ -8,7 +8,7 @@ import numpy as np
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 from carclf.forms import Form
-from carclf.inference.answer_form import Plan, given_sample, plan_form
+from carclf.inference.answer_form import AnswerPlan, given_sample, plan_form
 from carclf.inference.compatibility import check_classes, metric_of
 from carclf.inference.decision_kinds import DECISIONS
 from carclf.inference.decisions import AUTO, PLAIN, WantedDecision, plan_decision, wanted_decision
@@ -35,7 +35,7 @@ class UnseenJob:
     photos: PhotoList
     class_labels: Sequence[str]
     prior: np.ndarray
-    plan: Plan
+    plan: AnswerPlan
     wanted: WantedDecision
     manifest: Manifest | None
 

@@ -12,11 +12,11 @@ from carclf.model.backbones import IMAGENET_MEAN, IMAGENET_STDDEV, Backbone
 
 PREFIX = "hub:"
 TokenPooling = Literal["mean", "both"]
-Mean = tuple[float, float, float]
+PerChannel = tuple[float, float, float]
 
-HALF: Mean = (0.5, 0.5, 0.5)
-CLIP_MEAN: Mean = (0.48145466, 0.4578275, 0.40821073)  # Source: openai/CLIP, clip.py, `_transform`
-CLIP_STDDEV: Mean = (0.26862954, 0.26130258, 0.27577711)
+HALF: PerChannel = (0.5, 0.5, 0.5)
+CLIP_MEAN: PerChannel = (0.48145466, 0.4578275, 0.40821073)  # Source: openai/CLIP, clip.py, `_transform`
+CLIP_STDDEV: PerChannel = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class Family:
     prefix_key: str = ""
     prefix: int = 0
     tokens: TokenPooling = "mean"
-    mean: Mean = IMAGENET_MEAN
-    stddev: Mean = IMAGENET_STDDEV
+    mean: PerChannel = IMAGENET_MEAN
+    stddev: PerChannel = IMAGENET_STDDEV
     aliases: tuple[str, ...] = ()
 
 

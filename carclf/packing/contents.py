@@ -10,7 +10,7 @@ from carclf.errors import UserError
 from carclf.model.backbones import find_backbone
 from carclf.path_lists import split_paths
 from carclf.runs import Member, Run
-from carclf.runs.weights_files import hash_file
+from carclf.runs.weights_files import hash_path
 from carclf.stage_lists import last_value, stage_options
 from carclf.train_options import TrainOptions
 
@@ -113,7 +113,7 @@ def _add_member(member: Member, files: Files) -> str:
 
 def _add_run(run: Run, inside: str, files: Files) -> None:
     weights = run.best_weights  # compared with its hash
-    paths = [weights, hash_file(weights), *(run.directory / name for name in RUN_FILES)]
+    paths = [weights, hash_path(weights), *(run.directory / name for name in RUN_FILES)]
     files.update({f"{inside}/{path.name}": path for path in paths if path.is_file()})
 
 

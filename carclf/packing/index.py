@@ -12,7 +12,7 @@ from carclf import preemption
 from carclf.children import run_module
 from carclf.errors import UserError
 from carclf.packing.target import PLATFORMS, Target
-from carclf.packing.wheel_plan import Candidate
+from carclf.packing.wheel_plan import Release
 from carclf.scratch import scratch_folder
 
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
@@ -34,7 +34,7 @@ class PipIndex:
     def __init__(self, target: Target) -> None:
         self._target = target
 
-    def newest(self, requirements: Sequence[str]) -> list[Candidate]:
+    def newest(self, requirements: Sequence[str]) -> list[Release]:
         """Returns the newest release that has a wheel for each requirement; nothing that it requires is asked for.
 
         Raises:
@@ -47,17 +47,17 @@ class PipIndex:
                 "install", "--dry-run", "--ignore-installed", f"--report={report}", f"--target={folder}/none",
                 *requirements,
             )  # fmt: skip
-            return [_candidate(entry) for entry in json.loads(report.read_text(encoding="utf-8"))["install"]]
+            return [_release(entry) for entry in json.loads(report.read_text(encoding="utf-8"))["install"]]
 
-    def download(self, candidates: Sequence[Candidate], folder: Path) -> None:
+    def download(self, releases: Sequence[Release], folder: Path) -> None:
         """Writes the wheels of releases into a folder, each compared with its hash.
 
         Raises:
           UserError: one is not there, or the index cannot be reached.
         """
-        if not candidates:
+        if not releases:
             return
-        lines = [f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in candidates]
+        lines = [f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in releases]
         with scratch_folder() as scratch:
             wanted = scratch / "wheels.txt"
             wanted.write_text("".join(lines), encoding="utf-8")
@@ -78,9 +78,9 @@ class PipIndex:
             raise _failure(answer.stderr)
 
 
-def _candidate(entry: dict[str, Any]) -> Candidate:
+def _release(entry: dict[str, Any]) -> Release:
     about = entry["metadata"]
-    return Candidate(
+    return Release(
         name=canonicalize_name(about["name"]),
         version=about["version"],
         requirements=about.get("requires_dist", ()),

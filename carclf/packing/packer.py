@@ -18,7 +18,7 @@ from carclf.packing.install import BACKENDS, FORMAT_VERSION, sha256_of
 from carclf.packing.own_wheel import OwnWheel, make_own_wheel
 from carclf.packing.readme import readme
 from carclf.packing.target import MACHINE, SYSTEM, TENSORFLOWS, Target, find_target, mounted_at
-from carclf.packing.wheel_plan import Candidate, plan_wheels
+from carclf.packing.wheel_plan import Release, plan_wheels
 from carclf.packing.writing import check_whole, new_folder, pack_in, write_files, write_pack_file
 from carclf.progress import Progress
 from carclf.stage_lists import split
@@ -131,7 +131,7 @@ def _about(own: OwnWheel, *, target: Target, extras: Sequence[str], place: str, 
     }
 
 
-def _packages(chosen: Sequence[Candidate], wheels: Path) -> list[dict[str, Any]]:
+def _packages(chosen: Sequence[Release], wheels: Path) -> list[dict[str, Any]]:
     """Returns the entries of the packed releases; any package in `stands_for` makes one needless."""
     files = {parse_wheel_filename(path.name)[0]: path.name for path in wheels.glob("*.whl")}
     return [

@@ -7,7 +7,7 @@ from carclf.advice import command
 from carclf.packing.contents import RUNS, STAGES, WEIGHTS, Contents, PackedStage
 from carclf.packing.install import PACK_FILE
 from carclf.packing.target import IMAGES, Target
-from carclf.packing.wheel_plan import Candidate
+from carclf.packing.wheel_plan import Release
 
 COMPETITION = "COMPETITION"  # stands for the name that nobody has given
 DATA, OUTPUT, SAMPLE = "data", "submission.csv", "sample_submission.csv"
@@ -56,7 +56,7 @@ def _train(stage: PackedStage, runs: Sequence[str], weights: list[str], *, place
 
 
 def readme(
-    contents: Contents, *, target: Target, packages: Sequence[Candidate], place: str, competition: str, version: str
+    contents: Contents, *, target: Target, packages: Sequence[Release], place: str, competition: str, version: str
 ) -> str:
     """Returns the text of README.md.
 

@@ -15,7 +15,7 @@ OWN = "carclf"
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
+class Release:
     """A release that the index offers.
 
     Attributes:
@@ -33,7 +33,7 @@ class Candidate:
 
 # Returns the newest release for each requirement, such as "onnx!=1.23.2,>=1.17", without what that requires; raises a
 # LookupError with the name of the first for which there is none.
-Index = Callable[[Sequence[str]], Sequence[Candidate]]
+ReleaseIndex = Callable[[Sequence[str]], Sequence[Release]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,9 @@ class _Demand:
     by: str
 
 
-def plan_wheels(requirements: Iterable[str], *, extras: Iterable[str], target: Target, index: Index) -> list[Candidate]:
+def plan_wheels(
+    requirements: Iterable[str], *, extras: Iterable[str], target: Target, index: ReleaseIndex
+) -> list[Release]:
     """Returns the releases that have to be brought, by name: the newest that fit each other and what is there.
 
     Args:
@@ -57,7 +59,7 @@ def plan_wheels(requirements: Iterable[str], *, extras: Iterable[str], target: T
       UserError: what is there does not fit carclf, or no release fits what is there.
     """
     roots = list(_applicable(requirements, extras=extras, target=target))
-    chosen: dict[str, Candidate] = {}
+    chosen: dict[str, Release] = {}
     excluded: dict[str, set[str]] = {}
     while True:
         demands, conflict = _walk(roots, chosen=chosen, target=target)
@@ -80,7 +82,7 @@ def plan_wheels(requirements: Iterable[str], *, extras: Iterable[str], target: T
         except LookupError as error:
             missing = canonicalize_name(str(error.args[0]))
             raise UserError(_none_fits(missing, target, because=_reason(demands.get(missing, ())))) from None
-        chosen.update({candidate.name: candidate for candidate in found})
+        chosen.update({release.name: release for release in found})
         for name in open_names:  # an index that answers something else would be asked for ever
             if name not in chosen or not _fits(demands[name], chosen[name].version):
                 raise UserError(_none_fits(name, target, because=_reason(demands[name])))
@@ -101,7 +103,7 @@ def _holds(marker: Marker, target: Target, extra: str) -> bool:
 
 
 def _walk(
-    roots: Sequence[Requirement], *, chosen: dict[str, Candidate], target: Target
+    roots: Sequence[Requirement], *, chosen: dict[str, Release], target: Target
 ) -> tuple[dict[str, list[_Demand]], _Demand | None]:
     """Returns the demands on each package that has to be brought, and one that what is there does not meet, if any."""
     demands: dict[str, list[_Demand]] = {}

@@ -67,7 +67,7 @@ class Timings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Photos:
+class PhotoCounts:
     """How many photos a stage and the prediction have: outside the validation fold, in it, and to predict."""
 
     train: int
@@ -112,7 +112,7 @@ def timing_of(
     )
 
 
-def stage_seconds(timing: Timing, photos: Photos, *, epochs: int, forward: Timing, chained: bool) -> float:
+def stage_seconds(timing: Timing, photos: PhotoCounts, *, epochs: int, forward: Timing, chained: bool) -> float:
     """Returns the seconds of a stage.
 
     Args:
@@ -134,7 +134,7 @@ def stage_seconds(timing: Timing, photos: Photos, *, epochs: int, forward: Timin
     return seconds + chained * photos.val * timing.val_seconds
 
 
-def prediction_seconds(timings: Timings, photos: Photos, *, forward: Timing, runs: int, views: int) -> float:
+def prediction_seconds(timings: Timings, photos: PhotoCounts, *, forward: Timing, runs: int, views: int) -> float:
     """Returns the seconds of the command that predicts the photos in these views by these runs."""
     each = timings.prediction.run_seconds + views * photos.predicted * forward.val_seconds
     return timings.prediction.start_seconds + runs * each

@@ -18,10 +18,10 @@ from carclf.framing import Framing, parse_image_size
 from carclf.planning import costs
 from carclf.planning.budget import parse_budget
 from carclf.planning.candidates import SCRATCH, STAGES, Candidate, candidates
-from carclf.planning.costs import Photos, Timings
+from carclf.planning.costs import PhotoCounts, Timings
 from carclf.planning.proposals import Proposal, best_proposal, smallest_budget
 from carclf.planning.sampling import sample_of
-from carclf.planning.table import commands, expectation, table, too_small
+from carclf.planning.table import commands, expectation, plan_table, too_small
 from carclf.planning.timing import Stopwatch, limit_seconds
 from carclf.planning.writing import PlannedStage, planned_stages, write_plan
 from carclf.runs.parent import check_batch, check_split
@@ -53,7 +53,7 @@ def make_plan(options: TrainOptions, arguments: Sequence[str]) -> None:
     data = load_manifest(options.data)
     check_split(data, val_fold=options.val_fold, parent=None)
     labelled = apply_pseudo_labels(options.pseudo_labels, apply_label_patch(options.label_patch, data))
-    photos = photos_of(labelled, val_fold=options.val_fold)
+    photos = photo_counts(labelled, val_fold=options.val_fold)
     timed_photos = photos.train - labelled.photos(PSEUDO)
     found = candidates(given, train_photos=timed_photos)
     check_candidates(found, given, train_photos=timed_photos)
@@ -63,7 +63,7 @@ def make_plan(options: TrainOptions, arguments: Sequence[str]) -> None:
     with preemption.watching(lambda: "nothing was written, and the same command starts again"):
         timings = time_here(found, given, data, options=options, budget_seconds=budget_seconds)
     proposal = propose(timings, photos, data, options=options)
-    write(proposal, timings, data, options=options, given=given)
+    write_and_print(proposal, timings, data, options=options, given=given)
 
 
 def given_options(arguments: Sequence[str], options: TrainOptions) -> dict[str, str]:
@@ -87,12 +87,12 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def photos_of(data: Manifest, *, val_fold: int) -> Photos:
+def photo_counts(data: Manifest, *, val_fold: int) -> PhotoCounts:
     """Returns how many photos stages and prediction have; without test photos the held-out ones are predicted."""
     folds = [fold for fold in data.folds if fold != val_fold]
     train = data.photos("train", folds) + data.photos("extra") + data.photos(PSEUDO)
     val = data.photos("train", [val_fold])
-    return Photos(train=train, val=val, predicted=data.photos("test") or val)
+    return PhotoCounts(train=train, val=val, predicted=data.photos("test") or val)
 
 
 def check_candidates(found: Sequence[Candidate], given: Mapping[str, str], *, train_photos: int) -> None:
@@ -136,7 +136,7 @@ def time_here(
         return Stopwatch(sample, given, scratch, limit_seconds(budget_seconds)).times(found)
 
 
-def propose(timings: Timings, photos: Photos, data: Manifest, *, options: TrainOptions) -> Proposal:
+def propose(timings: Timings, photos: PhotoCounts, data: Manifest, *, options: TrainOptions) -> Proposal:
     """Returns the best proposal.
 
     Raises:
@@ -149,7 +149,7 @@ def propose(timings: Timings, photos: Photos, data: Manifest, *, options: TrainO
     return proposal
 
 
-def write(
+def write_and_print(
     proposal: Proposal, timings: Timings, data: Manifest, *, options: TrainOptions, given: Mapping[str, str]
 ) -> None:
     """Writes flag files and timings, and prints the plan.
@@ -168,7 +168,7 @@ def write(
     content = content_of(proposal, stages, timings, budget_seconds=parse_budget(options.budget))
     write_atomically(folder / PLAN_FILE, (json.dumps(content, indent=1) + "\n").encode())
     print()
-    print(table(proposal, stages[0], budget_seconds=parse_budget(options.budget)))
+    print(plan_table(proposal, stages[0], budget_seconds=parse_budget(options.budget)))
     print(says)
     last = [fold[-1].run for fold in stages]
     has_test_photos = data.photos("test") > 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from carclf.planning import effects
 from carclf.planning.candidates import ALL, HEAD, HEAD_EPOCHS, SCRATCH, Candidate
-from carclf.planning.costs import Photos, Timing, Timings, prediction_seconds, stage_seconds
+from carclf.planning.costs import PhotoCounts, Timing, Timings, prediction_seconds, stage_seconds
 from carclf.planning.effects import Effect
 
 MARGIN = 0.1  # of the budget: what predictions of time are wrong by
@@ -54,7 +54,7 @@ class Proposal:
         return self.folds * sum(step.seconds for step in self.steps) + self.prediction_seconds
 
 
-def best_proposal(timings: Timings, photos: Photos, *, budget_seconds: float, folds: int) -> Proposal | None:
+def best_proposal(timings: Timings, photos: PhotoCounts, *, budget_seconds: float, folds: int) -> Proposal | None:
     """Returns the proposal with the least expected error that the budget has time for, with a margin; None if none.
 
     Of several that are expected to be as good it is the shortest. More time never makes the expectation worse.
@@ -73,7 +73,7 @@ def best_proposal(timings: Timings, photos: Photos, *, budget_seconds: float, fo
     return min(fitting, key=_rank, default=None)
 
 
-def smallest_budget(timings: Timings, photos: Photos) -> float:
+def smallest_budget(timings: Timings, photos: PhotoCounts) -> float:
     """Returns the seconds of the smallest budget that has time for anything; infinite if nothing was timed."""
     seconds = (proposal.seconds for proposal in proposals(timings, photos, folds=1))
     return min(seconds, default=math.inf) / (1 - MARGIN)
@@ -83,7 +83,7 @@ def _rank(proposal: Proposal) -> tuple[float, float, str]:
     return proposal.effect.ratio, proposal.seconds, repr(proposal)
 
 
-def proposals(timings: Timings, photos: Photos, *, folds: int) -> Iterator[Proposal]:
+def proposals(timings: Timings, photos: PhotoCounts, *, folds: int) -> Iterator[Proposal]:
     """Yields everything that can be done with what was timed."""
     for steps in chains(timings, photos):
         last = steps[-1].candidate
@@ -94,7 +94,7 @@ def proposals(timings: Timings, photos: Photos, *, folds: int) -> Iterator[Propo
                 yield Proposal(steps, count, views, seconds, effect_of(steps, folds=count, views=views))
 
 
-def chains(timings: Timings, photos: Photos) -> Iterator[tuple[Step, ...]]:
+def chains(timings: Timings, photos: PhotoCounts) -> Iterator[tuple[Step, ...]]:
     """Yields the stages of each chain: a head, a head and then every layer, or all from random weights.
 
     The last of these may be followed by the same at a larger size.
@@ -118,7 +118,7 @@ def chains(timings: Timings, photos: Photos) -> Iterator[tuple[Step, ...]]:
                 yield from _grown(timings, photos, both)
 
 
-def _grown(timings: Timings, photos: Photos, steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+def _grown(timings: Timings, photos: PhotoCounts, steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
     last = steps[-1].candidate
     for larger in timings.stages:
         known = larger.candidate
@@ -129,7 +129,7 @@ def _grown(timings: Timings, photos: Photos, steps: tuple[Step, ...]) -> Iterato
 
 
 def _step(
-    timings: Timings, photos: Photos, timing: Timing, epochs: int, *, chained: bool = False, grown: bool = False
+    timings: Timings, photos: PhotoCounts, timing: Timing, epochs: int, *, chained: bool = False, grown: bool = False
 ) -> Step:
     forward = _forward(timings, timing.candidate)
     seconds = stage_seconds(timing, photos, epochs=epochs, forward=forward, chained=chained)

@@ -19,7 +19,7 @@ from carclf.framing import Framing
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
+class TimingSample:
     """A data set to time on.
 
     Attributes:
@@ -35,7 +35,7 @@ class Sample:
 
 def sample_of(
     data: Manifest, directory: Path, *, val_fold: int, train_photos: int, val_photos: int, framings: Iterable[Framing]
-) -> Sample:
+) -> TimingSample:
     """Returns the data set itself if it has no more photos than that, else a copy of some of them in `directory`.
 
     The copy has the canvas of the whole data set in each framing, since it holds the photos that are the largest there.
@@ -53,13 +53,13 @@ def sample_of(
     trained = select(data, index, [*others, *data.shards_of("extra")])
     held_out = select(data, index, data.shards_of("train", folds=[val_fold]))
     if len(trained) <= train_photos and len(held_out) <= val_photos:
-        return Sample(data.directory, len(trained), len(held_out))
+        return TimingSample(data.directory, len(trained), len(held_out))
     largest = {number for framing in framings for number in _largest(index, framing)}
     chosen = np.array(sorted({*_spread(trained, train_photos), *_spread(held_out, val_photos), *largest}))
     directory.mkdir(parents=True)
     _write(data, index[chosen], directory)
     counts = (int(np.isin(chosen, numbers).sum()) for numbers in (trained, held_out))
-    return Sample(str(directory), *counts)
+    return TimingSample(str(directory), *counts)
 
 
 def _largest(index: np.ndarray, framing: Framing) -> list[int]:

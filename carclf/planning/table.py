@@ -11,7 +11,7 @@ from carclf.planning.proposals import MARGIN, Proposal
 from carclf.planning.writing import PlannedStage
 
 
-def table(proposal: Proposal, stages: Sequence[PlannedStage], *, budget_seconds: float) -> str:
+def plan_table(proposal: Proposal, stages: Sequence[PlannedStage], *, budget_seconds: float) -> str:
     """Returns a line for each stage of a fold, for the prediction and for all of it.
 
     Args:

@@ -14,7 +14,7 @@ from carclf.errors import UserError
 from carclf.flags import options_of
 from carclf.planning.candidates import STAGES, Candidate
 from carclf.planning.costs import PredictionTiming, Timing, Timings, timing_of
-from carclf.planning.sampling import Sample
+from carclf.planning.sampling import TimingSample
 from carclf.train_options import TrainOptions
 
 EPOCHS = 3  # the first compiles
@@ -38,7 +38,7 @@ class Stopwatch:
       limit_seconds: how long a candidate after the first may take, and all together before no other is begun.
     """
 
-    sample: Sample
+    sample: TimingSample
     given: Mapping[str, str]
     folder: Path
     limit_seconds: float

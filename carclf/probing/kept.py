@@ -20,7 +20,7 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.probing.extractors import Extractor
 from carclf.progress import Progress
 from carclf.recipe import parse_recipe
-from carclf.runs.weights_files import is_whole
+from carclf.runs.weights_files import is_intact
 from carclf.schema import typed
 from carclf.train_options import TrainOptions
 from carclf.training.engine_model import EngineModel
@@ -120,7 +120,7 @@ class Notes:
 def _notes(folder: Path, view: str) -> Notes | None:
     """Returns the notes of a view's features, after comparing their hash; None if they are missing or damaged."""
     arrays, notes = _files(folder, view)
-    if not notes.is_file() or not is_whole(arrays):
+    if not notes.is_file() or not is_intact(arrays):
         return None
     try:
         content = hashed_json.parse(notes.read_bytes())

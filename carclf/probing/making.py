@@ -19,7 +19,7 @@ from carclf.metrics import Metric
 from carclf.model.head_start import start_head
 from carclf.probing.extractors import Extractor
 from carclf.probing.kept import KeptFeatures
-from carclf.probing.photos import Photos
+from carclf.probing.photos import TrainingPhotos
 from carclf.probing.probes import Probe, labelled, mean_of, missed_by_all
 from carclf.runs.closing import CLEAN, close_run, with_evaluation
 from carclf.runs.opening import begin_run, open_run, prepare_folder
@@ -68,7 +68,13 @@ def head_options(
 
 
 def make_run(
-    probe: Probe, features: KeptFeatures, *, options: TrainOptions, manifest: Manifest, photos: Photos, device: Device
+    probe: Probe,
+    features: KeptFeatures,
+    *,
+    options: TrainOptions,
+    manifest: Manifest,
+    photos: TrainingPhotos,
+    device: Device,
 ) -> runs.Run:
     """Writes and returns a finished run: the backbone, and a head that says what the regression of its fold says."""
     directory, fold, started = Path(options.run), options.val_fold, time.perf_counter()
@@ -111,7 +117,7 @@ def write_flags(path: Path, options: TrainOptions, *, probe: Probe, score: float
     write_atomically(path, ("\n".join(lines) + "\n").encode())
 
 
-def missed_table(probes: Sequence[Probe], photos: Photos, class_names: Sequence[str]) -> pd.DataFrame:
+def missed_table(probes: Sequence[Probe], photos: TrainingPhotos, class_names: Sequence[str]) -> pd.DataFrame:
     """Returns the photos that no probe gets right, with the class that their mean takes for the likeliest."""
     rows, mean = missed_by_all(probes, photos), mean_of(probes)
     predicted = mean[rows].argmax(axis=1)

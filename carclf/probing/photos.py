@@ -11,7 +11,7 @@ from carclf.data.pipeline import training_shards
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Photos:
+class TrainingPhotos:
     """The training photos in the order of the features.
 
     Attributes:
@@ -32,12 +32,12 @@ class Photos:
         return self.folds >= 0
 
 
-def photos_of(manifest: Manifest) -> Photos:
+def training_photos(manifest: Manifest) -> TrainingPhotos:
     """Returns the training photos in the order in which their features are computed."""
     index = read_index(manifest)
     entries = index[select(manifest, index, training_shards(manifest, manifest.folds))]
     known = manifest.read_ids("train").iloc[entries["row"]]
-    return Photos(
+    return TrainingPhotos(
         ids=known["id"].tolist(),
         labels=known["label"].to_numpy(np.int64),
         folds=known["fold"].to_numpy(np.int64),

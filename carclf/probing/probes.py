@@ -12,7 +12,7 @@ from carclf.metrics import Metric
 from carclf.model.regression import BLOCK_ROWS, FeatureSet, Regression, choose_strength, fit_regression
 from carclf.probing.extractors import Extractor
 from carclf.probing.kept import KeptFeatures
-from carclf.probing.photos import Photos
+from carclf.probing.photos import TrainingPhotos
 from carclf.progress import Progress
 
 
@@ -38,7 +38,7 @@ class Probe:
     images_per_second: float
 
 
-def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> Probe:
+def fit_probe(extractor: Extractor, features: KeptFeatures, photos: TrainingPhotos) -> Probe:
     """Returns the probe of an extractor."""
     started = time.perf_counter()
     known = labelled(features, photos)
@@ -64,12 +64,12 @@ def fit_probe(extractor: Extractor, features: KeptFeatures, photos: Photos) -> P
     )
 
 
-def labelled(features: KeptFeatures, photos: Photos) -> FeatureSet:
+def labelled(features: KeptFeatures, photos: TrainingPhotos) -> FeatureSet:
     """Returns the photos with their features and labels, each counting 1."""
     return FeatureSet(features.views, photos.labels, photos.class_count, np.ones(len(photos.labels), np.float32))
 
 
-def _without(fold: int, known: FeatureSet, photos: Photos) -> Regression:
+def _without(fold: int, known: FeatureSet, photos: TrainingPhotos) -> Regression:
     """Returns the regression fitted without a fold; its strength is chosen on one of the other folds."""
     others = photos.folds != fold
     trained, their_folds = known.rows(others), photos.folds[others]
@@ -79,12 +79,12 @@ def _without(fold: int, known: FeatureSet, photos: Photos) -> Regression:
     return fit_regression(trained, strength=choose_strength(trained, held_out=their_folds == inner))
 
 
-def score(probabilities: np.ndarray, photos: Photos, metric: Metric) -> float:
+def score(probabilities: np.ndarray, photos: TrainingPhotos, metric: Metric) -> float:
     """Returns the metric of the evaluated photos."""
     return metric.compute(probabilities[photos.evaluated], photos.labels[photos.evaluated])
 
 
-def row_of(probes: Sequence[Probe], photos: Photos, metric: Metric) -> RankedRow:
+def row_of(probes: Sequence[Probe], photos: TrainingPhotos, metric: Metric) -> RankedRow:
     """Returns the figures of a probe, or of the mean of several."""
     return ranked_row(
         [probe.extractor.name for probe in probes],
@@ -96,12 +96,12 @@ def row_of(probes: Sequence[Probe], photos: Photos, metric: Metric) -> RankedRow
     )
 
 
-def ranked(probes: Sequence[Probe], photos: Photos, metric: Metric) -> list[Probe]:
+def ranked(probes: Sequence[Probe], photos: TrainingPhotos, metric: Metric) -> list[Probe]:
     """Returns the probes, the best first."""
     return sorted(probes, key=lambda probe: metric.rank(score(probe.probabilities, photos, metric)), reverse=True)
 
 
-def greedy_ensemble(probes: Sequence[Probe], photos: Photos, metric: Metric) -> list[Probe]:
+def greedy_ensemble(probes: Sequence[Probe], photos: TrainingPhotos, metric: Metric) -> list[Probe]:
     """Returns the best probe, and those that each raise the metric of the mean most, until none raises it.
 
     It chooses by the photos that it is evaluated on, so its metric is somewhat too good.
@@ -131,7 +131,7 @@ def mean_of(probes: Sequence[Probe]) -> np.ndarray:
     return total
 
 
-def missed_by_all(probes: Sequence[Probe], photos: Photos) -> np.ndarray:
+def missed_by_all(probes: Sequence[Probe], photos: TrainingPhotos) -> np.ndarray:
     """Returns the rows of the photos that no probe gets right, the one that the probes' mean is surest of first."""
     right = [probe.probabilities.argmax(axis=1) == photos.labels for probe in probes]
     rows = np.flatnonzero(photos.evaluated & ~np.any(right, axis=0))

@@ -46,7 +46,7 @@ class DrawSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Photo:
+class StoredPhoto:
     """A photo as it is stored: its row in the training split, and its pixels, uint8 [height, width, 3]."""
 
     row: int
@@ -117,7 +117,7 @@ def draw_catalogue(manifest: Manifest, *, folds: Iterable[int], settings: DrawSe
     )
 
 
-def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> list[Photo]:
+def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> list[StoredPhoto]:
     """Returns the first photos of `folds`, different classes first; fewer than `count` if there are not enough.
 
     Raises:
@@ -133,11 +133,11 @@ def training_photos(manifest: Manifest, *, folds: Iterable[int], count: int) -> 
         )
     rows = [int(row) for row in chosen.index]
     encoded = read_photos(manifest, split="train", folds=sorted(set(chosen["fold"])), rows=rows)
-    return [Photo(row, decode(encoded[row])) for row in rows]
+    return [StoredPhoto(row, decode(encoded[row])) for row in rows]
 
 
 def originals_and_draws(
-    photos: Sequence[Photo], *, recipe: Recipe, settings: DrawSettings, layer: Render
+    photos: Sequence[StoredPhoto], *, recipe: Recipe, settings: DrawSettings, layer: Render
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Returns the picture of each photo, and its draws, uint8 [n, draws, H, W, 3].
 
@@ -150,7 +150,7 @@ def originals_and_draws(
     return originals, _draws(paired, recipe=recipe, settings=settings, layer=layer)[: len(photos)]
 
 
-def _draws(photos: Sequence[Photo], *, recipe: Recipe, settings: DrawSettings, layer: Render) -> np.ndarray:
+def _draws(photos: Sequence[StoredPhoto], *, recipe: Recipe, settings: DrawSettings, layer: Render) -> np.ndarray:
     """Returns the photos as in the first epochs of training, uint8 [n, draws, H, W, 3].
 
     Training decodes a photo much larger than the image at a DCT ratio, so its pixels may be slightly smoother.

@@ -40,9 +40,9 @@ def print_changes(
     labels = [
         comparison.labels_in(answers, form=form, class_labels=manifest.class_labels) for answers in (older, newer)
     ]
-    changed = comparison.changes(*labels)
+    changed = comparison.changed_labels(*labels)
     names = dict(zip(manifest.class_labels, manifest.class_names, strict=True))
-    print(f"Against {older_file}, {comparison.describe(changed, photos=len(newer), names=names)}")
+    print(f"Against {older_file}, {comparison.describe_changes(changed, photos=len(newer), names=names)}")
     if form.kind != "label":
         mean = comparison.mean_difference(older, newer, form=form)
         print(f"The answers differ by {mean:.4f} on average (0: the same, 1: nothing in common).")
@@ -57,7 +57,7 @@ def print_changes(
 
 
 def _draw_sheet(
-    shown: Sequence[comparison.Change],
+    shown: Sequence[comparison.ChangedLabel],
     *,
     manifest: Manifest,
     split: str,

@@ -42,10 +42,10 @@ def write_weights(path: Path, content: bytes | memoryview) -> None:
 def remove_weights(path: Path) -> None:
     """Removes a weights file, if it is there, and its hash."""
     path.unlink(missing_ok=True)
-    hash_file(path).unlink(missing_ok=True)
+    hash_path(path).unlink(missing_ok=True)
 
 
-def hash_file(path: Path) -> Path:
+def hash_path(path: Path) -> Path:
     """Returns the path of the file that holds the hash of a weights file."""
     return path.with_name(f"{path.name}.sha256")
 
@@ -62,7 +62,7 @@ def stored_hashes(path: Path) -> tuple[str, ...] | None:
     A damaged file of hashes allows none.
     """
     try:
-        text = hash_file(path).read_text(encoding="utf-8")
+        text = hash_path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def stored_hashes(path: Path) -> tuple[str, ...] | None:
     return tuple(match[1] for match in found if match and match[2] == path.name)
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Returns whether a file that can be made again is there, and as it was written; notes one that was changed."""
     if not path.is_file():
         return False
@@ -116,4 +116,4 @@ def verified_sha256(path: Path, *, recorded: Mapping[str, str] | None = None) ->
 
 def _store(path: Path, *digests: str) -> None:
     lines = "".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(digests))
-    write_atomically(hash_file(path), lines.encode())
+    write_atomically(hash_path(path), lines.encode())

@@ -11,14 +11,33 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from carclf.scratch import scratch_folder
-from carclf.storage.kinds import LOCAL, is_remote, kind_of
+from carclf.storage.kinds import LOCAL, backend_of, is_remote
 from carclf.storage.range_file import RangeFile
 from carclf.storage.temporary import is_temporary, unused_name
 
 __all__ = [
-    "RangeReader", "commit", "is_folder", "is_remote", "is_temporary", "join", "kind_of", "make_folder", "names_in",
-    "open_binary", "parent", "read_bytes", "read_range", "remove", "sha256", "size_bytes", "sizes_of",
-    "sizes_under", "temporary_file", "upload", "write_atomic", "writing",
+    "RangeReader",
+    "backend_of",
+    "commit",
+    "is_folder",
+    "is_remote",
+    "is_temporary",
+    "join",
+    "make_folder",
+    "names_in",
+    "open_binary",
+    "parent",
+    "read_bytes",
+    "read_range",
+    "remove",
+    "sha256",
+    "size_bytes",
+    "sizes_of",
+    "sizes_under",
+    "temporary_file",
+    "upload",
+    "write_atomic",
+    "writing",
 ]  # fmt: skip
 
 
@@ -43,17 +62,17 @@ def is_folder(path: str) -> bool:
     Raises:
       StorageError: the store cannot be reached, as for every function here.
     """
-    return kind_of(path).is_folder(path)
+    return backend_of(path).is_folder(path)
 
 
 def size_bytes(path: str) -> int | None:
     """Returns the size of the file at `path` in bytes, or None if there is no file."""
-    return kind_of(path).size_bytes(path)
+    return backend_of(path).size_bytes(path)
 
 
 def names_in(folder: str) -> list[str]:
     """Returns the sorted names of files and folders directly in `folder`, or none if it does not exist."""
-    return sorted(kind_of(folder).names_in(folder))
+    return sorted(backend_of(folder).names_in(folder))
 
 
 def sizes_under(folder: str) -> dict[str, int]:
@@ -62,7 +81,7 @@ def sizes_under(folder: str) -> dict[str, int]:
     Paths have forward slashes and are sorted. Markers of folders are left out: empty objects that consoles and sync
     programs write under the name of a folder, with or without a slash at its end.
     """
-    found = kind_of(folder).sizes_under(folder)
+    found = backend_of(folder).sizes_under(folder)
     folders = {name[:at] for name in found for at, letter in enumerate(name) if letter == "/"} | {""}
     return {name: size for name, size in sorted(found.items()) if size or name.rstrip("/") not in folders}
 
@@ -98,7 +117,7 @@ def read_range(path: str, start: int, size: int) -> bytes:
     Raises:
       FileNotFoundError: there is no file.
     """
-    return kind_of(path).read_range(path, start, size)
+    return backend_of(path).read_range(path, start, size)
 
 
 class RangeReader:
@@ -133,17 +152,17 @@ def read_bytes(path: str) -> bytes:
     Raises:
       FileNotFoundError: there is none.
     """
-    return kind_of(path).read_bytes(path)
+    return backend_of(path).read_bytes(path)
 
 
 def make_folder(path: str) -> None:
     """Creates the folder `path` and its parents, unless it exists or the store has no folders."""
-    kind_of(path).make_folder(path)
+    backend_of(path).make_folder(path)
 
 
 def remove(path: str) -> None:
     """Removes the file `path`, or the folder with everything in it; a missing one is not an error."""
-    kind_of(path).remove(path)
+    backend_of(path).remove(path)
 
 
 @contextlib.contextmanager
@@ -179,7 +198,7 @@ def commit(temporary: str, path: str) -> None:
 
 def upload(local: str, path: str) -> None:
     """Copies a local file to `path`, where it appears in one step, as by `commit`."""
-    kind_of(path).upload(local, path)
+    backend_of(path).upload(local, path)
 
 
 @contextlib.contextmanager

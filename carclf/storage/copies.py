@@ -52,7 +52,7 @@ class WorkingCopies:
             raise UserError(f"{url} goes up with '..', which no store does: give the URL of the folder itself.")
         path = root / scheme / (NO_HOST + rest if rest.startswith("/") else rest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        storage.kind_of(url)  # refuses a scheme that is not known
+        storage.backend_of(url)  # refuses a scheme that is not known
         if fetched and not self._left_out.get(url, frozenset(without) | {""}) <= frozenset(without):
             self._fetch(url, path, without=without)
             self._left_out[url] = frozenset(without)

@@ -54,7 +54,7 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0]
 
 
-def kind_of(path: str) -> Storage:
+def backend_of(path: str) -> Storage:
     """Returns what carries out the calls for a path.
 
     Raises:
@@ -63,13 +63,13 @@ def kind_of(path: str) -> Storage:
     if not is_remote(path):
         return LOCAL
     try:
-        return _kind_of_scheme(scheme_of(path))
+        return _backend_of_scheme(scheme_of(path))
     except StorageError as error:
         raise StorageError(f"{path} cannot be reached: {error}") from None
 
 
 @functools.cache
-def _kind_of_scheme(scheme: str) -> Storage:
+def _backend_of_scheme(scheme: str) -> Storage:
     if scheme in BY_TENSORFLOW and importlib.util.find_spec("tensorflow"):
         from carclf.storage.gfile import TensorFlowFiles
 

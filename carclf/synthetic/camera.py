@@ -6,7 +6,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from carclf.synthetic.kinds import Kind
+from carclf.synthetic.kinds import CarKind
 
 Array = npt.NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class Camera:
         return bool(self.rotation[2, 0] < 0)
 
 
-def place_camera(rng: np.random.Generator, kind: Kind, *, width: float, height: float) -> Camera:
+def place_camera(rng: np.random.Generator, kind: CarKind, *, width: float, height: float) -> Camera:
     """Returns a camera that sees the whole car, from between the front and the rear quarter.
 
     Every kind of car fills about the same fraction of the frame's width, unless it would be too tall: the size and the
@@ -97,7 +97,7 @@ def place_camera(rng: np.random.Generator, kind: Kind, *, width: float, height: 
     return dataclasses.replace(camera, origin=position - scale * low, scale=scale)
 
 
-def _corners(kind: Kind) -> Array:
+def _corners(kind: CarKind) -> Array:
     body = [(x, y, z) for x, y in kind.outline for z in (-kind.width / 2, kind.width / 2)]
     road = [(x, 0.0, z) for x in kind.wheels for z in (-kind.width / 2, kind.width / 2)]
     x0, x1, y0, y1 = kind.cargo or (1.0, 1.0, 1.0, 1.0)

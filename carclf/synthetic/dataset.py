@@ -11,7 +11,7 @@ from typing import Any
 
 from carclf.errors import UserError
 from carclf.synthetic.drawing import draw_photos
-from carclf.synthetic.kinds import KINDS
+from carclf.synthetic.kinds import CAR_KINDS
 from carclf.synthetic.palette import generator
 
 DESCRIPTION_FILE = "sample.json"
@@ -34,7 +34,7 @@ def plan_photos(*, photos: int, seed: int) -> tuple[list[tuple[str, int]], list[
     rng = generator(seed, "plan")
     numbers = rng.choice(IDS[1] - IDS[0], photos + tests, replace=False) + IDS[0]
     ids = [f"{number}.jpg" for number in numbers.tolist()]
-    kinds = [rng.permutation([i % len(KINDS) for i in range(count)]).tolist() for count in (photos, tests)]
+    kinds = [rng.permutation([i % len(CAR_KINDS) for i in range(count)]).tolist() for count in (photos, tests)]
     train = sorted(zip(ids[:photos], kinds[0], strict=True), key=lambda photo: (photo[1], photo[0]))
     return train, list(zip(ids[photos:], kinds[1], strict=True))
 

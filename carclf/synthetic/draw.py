@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from carclf.synthetic.camera import place_camera
 from carclf.synthetic.car import draw_car
 from carclf.synthetic.finish import draw_finish
-from carclf.synthetic.kinds import KINDS
+from carclf.synthetic.kinds import CAR_KINDS
 from carclf.synthetic.palette import generator, pick
 from carclf.synthetic.scenery import GROUNDS, SKIES, draw_background, draw_occluder
 
@@ -24,10 +24,10 @@ QUALITIES = (82, 94)  # of the JPEG files: 30–90 kB at 640x480, as in adverts
 
 
 def draw_jpeg(*, kind: int, photo_id: str, seed: int, size: tuple[int, int]) -> bytes:
-    """Returns the JPEG bytes of the photo `photo_id` with a car of `KINDS[kind]`.
+    """Returns the JPEG bytes of the photo `photo_id` with a car of `CAR_KINDS[kind]`.
 
     Args:
-      kind: index into `KINDS`.
+      kind: index into `CAR_KINDS`.
       photo_id: the photo's Id; with the seed it determines the scene.
       seed: of the data set.
       size: (width, height) in pixels; one photo in twelve is upright instead.
@@ -45,7 +45,7 @@ def _upright(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]
 
 def _draw_scene(rng: np.random.Generator, *, number: int, size: tuple[int, int]) -> Image.Image:
     width, height = size[0] * OVERSAMPLING, size[1] * OVERSAMPLING
-    kind, sky = KINDS[number], pick(rng, SKIES, spread=0.12)
+    kind, sky = CAR_KINDS[number], pick(rng, SKIES, spread=0.12)
     camera = place_camera(rng, kind, width=width, height=height)
     ground = pick(rng, GROUNDS, spread=0.15)
     background = draw_background(rng, size=size, camera=camera, sky=sky, ground=ground, length=kind.length)

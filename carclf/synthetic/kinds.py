@@ -7,8 +7,8 @@ Line = tuple[Point, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One row of `KINDS`.
+class CarKind:
+    """One row of `CAR_KINDS`.
 
     Attributes:
       name: its common name.
@@ -67,8 +67,8 @@ _SALOON_FRONT: Line = (
 _SALOON_SCREEN = ((1.14, 0.91), (1.80, 1.38))
 _SALOON_DOOR_WINDOW: Line = ((1.42, 0.96), (1.90, 1.32), (2.26, 1.35), (2.26, 0.97))
 
-KINDS: tuple[Kind, ...] = (
-    Kind(
+CAR_KINDS: tuple[CarKind, ...] = (
+    CarKind(
         name="saloon",
         belt=0.92,
         outline=(
@@ -81,7 +81,7 @@ KINDS: tuple[Kind, ...] = (
         wheels=(0.80, 3.30),
         radius=0.30,
     ),
-    Kind(
+    CarKind(
         name="hatchback",
         belt=0.92,
         outline=(*_SALOON_FRONT, (3.26, 1.38), (3.70, 0.94), (3.78, 0.84), (3.82, 0.52), (3.76, 0.24)),
@@ -92,7 +92,7 @@ KINDS: tuple[Kind, ...] = (
         wheels=(0.80, 3.30),
         radius=0.30,
     ),
-    Kind(
+    CarKind(
         name="estate",
         belt=0.90,
         outline=(
@@ -111,7 +111,7 @@ KINDS: tuple[Kind, ...] = (
         radius=0.31,
         rails=True,
     ),
-    Kind(
+    CarKind(
         name="coupe",
         width=1.78,
         belt=0.82,
@@ -126,7 +126,7 @@ KINDS: tuple[Kind, ...] = (
         wheels=(0.86, 3.50),
         radius=0.33,
     ),
-    Kind(
+    CarKind(
         name="cabriolet",
         width=1.72,
         belt=0.83,
@@ -142,7 +142,7 @@ KINDS: tuple[Kind, ...] = (
         opening=(1.56, 2.92),
         seats=(2.12, 2.74),
     ),
-    Kind(
+    CarKind(
         name="off-roader",
         width=1.74,
         lean=0.12,
@@ -164,7 +164,7 @@ KINDS: tuple[Kind, ...] = (
         rails=True,
         spare_wheel=True,
     ),
-    Kind(
+    CarKind(
         name="pickup",
         width=1.80,
         lean=0.20,
@@ -181,7 +181,7 @@ KINDS: tuple[Kind, ...] = (
         radius=0.37,
         opening=(2.98, 4.88),
     ),
-    Kind(
+    CarKind(
         name="panel van",
         width=1.95,
         lean=0.08,
@@ -197,7 +197,7 @@ KINDS: tuple[Kind, ...] = (
         wheels=(0.88, 4.10),
         radius=0.33,
     ),
-    Kind(
+    CarKind(
         name="minibus",
         width=1.86,
         lean=0.10,
@@ -218,7 +218,7 @@ KINDS: tuple[Kind, ...] = (
         wheels=(0.92, 3.40),
         radius=0.31,
     ),
-    Kind(
+    CarKind(
         name="box truck",
         width=2.00,
         lean=0.10,

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from carclf.synthetic.camera import Array
-from carclf.synthetic.kinds import KINDS, Kind
+from carclf.synthetic.kinds import CAR_KINDS, CarKind
 
 # Heights at which the side darkens towards the sill, as fractions of the belt's height, and the tone below each: the
 # sheet metal there faces away from the sky.
@@ -29,7 +29,7 @@ class Profile:
       tail: (y, x) of the rear's contour.
     """
 
-    kind: Kind
+    kind: CarKind
     outline: Array
     bands: tuple[tuple[float, Array], ...]
     windows: tuple[tuple[Array, Array], ...]
@@ -49,10 +49,10 @@ class Profile:
         return np.stack([x, y, self.half_width(x, y) + out], 1)
 
 
-@functools.lru_cache(maxsize=len(KINDS))
+@functools.lru_cache(maxsize=len(CAR_KINDS))
 def profile_of(number: int) -> Profile:
-    """Returns the profile of `KINDS[number]`."""
-    kind = KINDS[number]
+    """Returns the profile of `CAR_KINDS[number]`."""
+    kind = CAR_KINDS[number]
     outline = rounded(np.array(kind.outline), closed=False, reach=BODY_REACH)
     bonnet, tail = kind.outline[3][1], kind.outline[-4][1]
     front = outline[: int(np.argmax(outline[:, 1] >= bonnet)) + 1]

@@ -18,7 +18,7 @@ from carclf.model.photo_classifier import build_photo_classifier
 from carclf.model.pooling import AttentionPooling
 from carclf.progress import Progress
 from carclf.recipe import Recipe, parse_recipe
-from carclf.runs.weights_files import is_whole
+from carclf.runs.weights_files import is_intact
 from carclf.training.engine_model import EngineModel
 from carclf.training.feature_files import Append, append_all, check_room, writing_features
 
@@ -125,7 +125,7 @@ def compute_features(
 
     def features(name: str, shards: Sequence[Shard], epoch: int | None, *, progress: Progress) -> np.ndarray:
         path, photos = directory / f"{name}.npy", counts[name]
-        if is_whole(path):
+        if is_intact(path):
             progress.add(photos)
             return np.load(path, mmap_mode="r")
         print(f"Features: the backbone looks at {photos:,} {name} photos.", flush=True)

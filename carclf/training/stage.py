@@ -10,7 +10,7 @@ import numpy as np
 from carclf import runs
 from carclf.data.index import sizes_for
 from carclf.data.manifest import Manifest
-from carclf.data.pipeline import class_counts, training_shards
+from carclf.data.pipeline import photos_per_class, training_shards
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, RenderMethod
 from carclf.metrics import Metric, choose_metric, grades_note
@@ -177,7 +177,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
         train_photos=train_photos,
         val_photos=manifest.photos("train", [options.val_fold]),
         class_weights=parse_class_weights(
-            options.class_weights, manifest.class_names, counts=class_counts(manifest, train_folds)
+            options.class_weights, manifest.class_names, counts=photos_per_class(manifest, train_folds)
         ),
         features=plan_features(options, recipe=recipe, begun=opened.begun),
         preset=_hub_preset(options, opened, phases),

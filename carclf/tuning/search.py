@@ -58,7 +58,7 @@ class Tally:
         return f"{self.settled} trials: {self.completed} completed, {self.pruned} pruned, {self.failed} failed"
 
 
-def search(
+def run_trials(
     study: optuna.Study,
     objective: Objective,
     *,

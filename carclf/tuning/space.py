@@ -21,8 +21,8 @@ head_width choice 64 128 256 512
 optimizer choice adam adamw
 augment choice none 'flip|rotate(5)|shift(0.05)|brightness(0.8,1.2)' notebook 'flip|randaugment(2,9)'
 """
-Kind = Literal["log", "linear", "choice"]
-KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+ParameterKind = Literal["log", "linear", "choice"]
+PARAMETER_KINDS: tuple[ParameterKind, ...] = typing.get_args(ParameterKind)
 USAGE = "write `learning_rate log 1e-5 1e-2`, `dropout linear 0.1 0.5` or `optimizer choice adam adamw`"
 # A search that changed these would compare results that are not comparable.
 FIXED_GROUPS = ("Data and run", "Device")
@@ -39,7 +39,7 @@ class Parameter:
     """
 
     name: str
-    kind: Kind
+    kind: ParameterKind
     values: tuple[Any, ...]
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ def parse_space(text: str, *, base: TrainOptions, where: str) -> tuple[Parameter
 def _parse_line(words: list[str], *, base: TrainOptions) -> Parameter:
     name, *rest = words
     _check_name(name)
-    kind = next((known for known in KINDS if rest and rest[0] == known), None)
+    kind = next((known for known in PARAMETER_KINDS if rest and rest[0] == known), None)
     if kind is None:
         raise UserError(f"{rest[0] if rest else 'nothing'} follows {name}: {USAGE}.")
     values = tuple(_value(name, text, base=base) for text in rest[1:])

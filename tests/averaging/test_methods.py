@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carclf.averaging.methods import METHODS, Mean, parse_alphas
+from carclf.averaging.methods import METHODS, WeightedMean, parse_alphas
 from carclf.errors import UserError
 from carclf.metrics import find_metric
 
@@ -25,7 +25,7 @@ class Formula:
 
     def measured(self, weights, *, shares):
         loss = self.losses(shares) if self.losses else 0.0
-        return Mean(tuple(shares), weights, score=self.score(weights[0]), log_loss=loss)
+        return WeightedMean(tuple(shares), weights, score=self.score(weights[0]), log_loss=loss)
 
 
 def soup_of(method, averager, alphas=(0.0, 0.5, 1.0)):

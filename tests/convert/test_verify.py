@@ -40,7 +40,7 @@ def first_shard(manifest) -> Path:
 
 def test_a_whole_data_set_is_verified_and_tabled(whole):
     manifest = verify.verify(whole.directory, workers=1)
-    assert verify.table(manifest).splitlines()[1].split() == ["train", "0", "2", "6", "0.0"]
+    assert verify.verified_table(manifest).splitlines()[1].split() == ["train", "0", "2", "6", "0.0"]
 
 
 def test_a_shard_cut_at_every_byte_is_refused_by_name_at_open(copy):

@@ -64,7 +64,7 @@ def test_the_photos_join_those_to_train_on_with_label_and_confidence(dataset, la
     assert dict(zip(added["row"].tolist(), added["label"].tolist(), strict=True)) == {24 + 1: 2, 24 + 3: 1, 24 + 4: 0}
     assert photo_weights(labelled, entries).tolist() == [1.0] * 16 + [0.75, 0.5, 1.0]
     assert len(set(entries["row"].tolist())) == 19  # draws belong to a row
-    assert pipeline.class_counts(labelled, [1, 2]).sum() == 19
+    assert pipeline.photos_per_class(labelled, [1, 2]).sum() == 19
 
 
 def test_the_rows_of_a_step_are_those_of_the_lists_that_the_photos_stand_in(labelled):

@@ -49,7 +49,7 @@ def test_a_file_of_frames_equals_the_one_that_tensorflow_writes(tmp_path):
 def test_a_changed_record_fails_its_checksum():
     content = bytes(range(100))
     checksum = records.frame(content)[-records.CHECKSUM_BYTES :]
-    assert records.is_whole(content, checksum)
-    assert not records.is_whole(content[:-1], checksum)
-    assert not records.is_whole(b"\1" + content[1:], checksum)
-    assert not records.is_whole(content, checksum[:3])
+    assert records.matches_checksum(content, checksum)
+    assert not records.matches_checksum(content[:-1], checksum)
+    assert not records.matches_checksum(b"\1" + content[1:], checksum)
+    assert not records.matches_checksum(content, checksum[:3])

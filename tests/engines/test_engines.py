@@ -13,7 +13,7 @@ from carclf.data.photos import read_photos
 from carclf.device import Device
 from carclf.engines import choice, switch
 from carclf.engines.agreement import TOLERANCE, feature_difference, probability_difference
-from carclf.engines.choice import Chosen, Engines, Work, fastest, plan_engines
+from carclf.engines.choice import EngineChoice, Engines, Work, fastest, plan_engines
 from carclf.engines.frozen import FrozenGraph, freeze
 from carclf.engines.table import ENGINES, Engine, Forward
 from carclf.errors import UserError
@@ -183,7 +183,7 @@ def ticking(monkeypatch):
     return ticks
 
 
-def trial(ticking, **seconds: float) -> Chosen:
+def trial(ticking, **seconds: float) -> EngineChoice:
     _, images, graph = frozen("tiny", 32, "linear")
     forwards = {name: ticking(graph.by_keras, each) for name, each in seconds.items()}
     timed = dataclasses.replace(graph, by_keras=forwards.pop("keras"))
@@ -198,7 +198,7 @@ def test_a_trial_takes_the_fastest_and_prints_the_rate_of_each(ticking, capsys):
 
 
 def test_an_engine_that_is_hardly_faster_does_not_take_over(ticking, capsys):
-    assert trial(ticking, keras=0.6, openvino=0.57) == Chosen("keras", 0.0, 0.0)
+    assert trial(ticking, keras=0.6, openvino=0.57) == EngineChoice("keras", 0.0, 0.0)
     assert capsys.readouterr().out == "Engine: Keras, 10 images/s (OpenVINO 11).\n"
 
 
@@ -215,7 +215,7 @@ def test_nothing_is_loaded_for_few_photos_and_costly_engines_only_for_many(monke
     candidates = {name: loading(name) for name in ("costly", "cheap")}
     classifier, images, graph = frozen("tiny", 32, "linear")
     monkeypatch.setattr(choice, "freeze", lambda network: graph)
-    monkeypatch.setattr(choice, "fastest", lambda *_, **__: Chosen("keras"))
+    monkeypatch.setattr(choice, "fastest", lambda *_, **__: EngineChoice("keras"))
     for left, expected in ((100, []), (1000, ["cheap"]), (10_000, ["cheap", "costly"])):
         loaded.clear()
         work = Work(
@@ -234,7 +234,7 @@ def test_auto_takes_over_after_a_trial_which_serves_all_networks_that_are_alike(
 ):
     trials = []
     monkeypatch.setattr(choice, "EXPECTED_SAVING", 1e9)
-    monkeypatch.setattr(choice, "fastest", lambda *_, **__: trials.append(1) or Chosen("fake", 1e9, 0.0))
+    monkeypatch.setattr(choice, "fastest", lambda *_, **__: trials.append(1) or EngineChoice("fake", 1e9, 0.0))
     monkeypatch.setattr(switch, "TIMED_BATCHES", 2)
     engines = Engines("auto", {"fake": FAKES["right"]})
     found = predict_runs([run, other], manifest=dataset, engines=engines, **HOW)

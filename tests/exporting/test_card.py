@@ -5,12 +5,12 @@ import json
 
 from carclf import runs
 from carclf.exporting.card import card_text
-from carclf.exporting.checking import Change
+from carclf.exporting.checking import Deviation
 from carclf.exporting.formats import FORMATS
 from carclf.runs.run_files import DataEntry, EvaluationEntry
 from tests.inference.made_runs import make_run
 
-SAME = Change(photos=4, mean=0.0, largest=0.0, same_class=4, accuracy=0.5, run_accuracy=0.5)
+SAME = Deviation(photos=4, mean=0.0, largest=0.0, same_class=4, accuracy=0.5, run_accuracy=0.5)
 
 
 def required(kind: type) -> set[str]:

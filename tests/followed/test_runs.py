@@ -12,7 +12,7 @@ from texts import refused
 
 from carclf import export, probe, runs, train
 from carclf.averaging.ingredients import check_ingredients, load_ingredients, load_pair
-from carclf.averaging.plan import Plan, plan_soup
+from carclf.averaging.plan import SoupPlan, plan_soup
 from carclf.command import parse_command_line
 from carclf.data.manifest import Manifest
 from carclf.errors import UserError
@@ -195,7 +195,7 @@ def test_files_that_options_name_are_given_where_they_are(dataset, tmp_path):
 def soup(dataset, tmp_path):
     """A function that plans a soup of these runs."""
 
-    def plan(run: str, *, method: str = "greedy", output: str = "", overwrite: bool = False) -> Plan:
+    def plan(run: str, *, method: str = "greedy", output: str = "", overwrite: bool = False) -> SoupPlan:
         where = {"manifest": dataset, "runs_folder": str(tmp_path / "runs")}
         given = {"method": method, "output": output or str(tmp_path / "soup"), "overwrite": overwrite}
         return plan_soup(run, metric="auto", label_patch="", **given, **where)

@@ -44,7 +44,7 @@ from carclf.recipe import parse_recipe, parse_views
 from carclf.recipe.chain import check_feature_views
 from carclf.runs.parent import check_batch
 from carclf.soup import SoupOptions
-from carclf.storage import kind_of
+from carclf.storage import backend_of
 from carclf.train import check_files
 from carclf.train_options import TrainOptions, parse_profile_steps
 from carclf.tune import TuneOptions
@@ -305,7 +305,7 @@ CASES = [
     Case("probing/extractors.py: --backbones=… names", parse_extractors, "tiny,tiny", "tiny"),
     Case("probing/extractors.py: The weights file", parse_extractors, "tiny=gone.h5", f"tiny={__file__}"),
     Case("averaging/methods.py: ", parse_alphas, "0,2", "0,0.25,0.5,0.75,1"),
-    Case("storage/kinds.py: nothing is read", kind_of, "memry://cars", "memory://cars"),
+    Case("storage/kinds.py: nothing is read", backend_of, "memry://cars", "memory://cars"),
     # Searches
     Case("tuning/space.py: … is given twice", space, "dropout linear 0.1 0.5\ndropout choice 0.3",
          "dropout linear 0.1 0.5"),

@@ -12,7 +12,7 @@ from PIL import Image
 from carclf.model.classifier import build_classifier
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.synthetic import draw
-from carclf.synthetic.kinds import KINDS
+from carclf.synthetic.kinds import CAR_KINDS
 from carclf.synthetic.palette import generator
 from carclf.training.features import build_head_model
 
@@ -23,7 +23,7 @@ PHOTOS, LOOKED_AT = 240, 48
 
 
 def photo(number: int) -> np.ndarray:
-    encoded = draw.draw_jpeg(kind=number % len(KINDS), photo_id=f"{number}.jpg", seed=5, size=PHOTO_SIZE)
+    encoded = draw.draw_jpeg(kind=number % len(CAR_KINDS), photo_id=f"{number}.jpg", seed=5, size=PHOTO_SIZE)
     return np.asarray(Image.open(io.BytesIO(encoded)).resize(IMAGE_SIZE[::-1]), np.float32)
 
 
@@ -36,7 +36,7 @@ def car_mask(number: int, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
                 patch.setattr(draw, "draw_car", lambda *_, **__: None)
             rng = generator(5, f"{number}.jpg")
             size = draw._upright(rng, PHOTO_SIZE)
-            scenes.append(np.asarray(draw._draw_scene(rng, number=number % len(KINDS), size=size), np.int64))
+            scenes.append(np.asarray(draw._draw_scene(rng, number=number % len(CAR_KINDS), size=size), np.int64))
     changed = np.abs(scenes[0] - scenes[1]).max(axis=-1) > 4
     return np.asarray(Image.fromarray(changed).resize(IMAGE_SIZE[::-1]))
 
@@ -46,7 +46,7 @@ def car_mask(number: int, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 def test_the_heat_lies_on_the_car(monkeypatch):
     keras.utils.set_random_seed(0)
     classifier = build_classifier(
-        backbone="mobilenet_v2", weights=str(WEIGHTS), class_count=len(KINDS), image_size=IMAGE_SIZE
+        backbone="mobilenet_v2", weights=str(WEIGHTS), class_count=len(CAR_KINDS), image_size=IMAGE_SIZE
     )
     images = np.stack([photo(number) for number in range(PHOTOS)])
     pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)
@@ -54,7 +54,7 @@ def test_the_heat_lies_on_the_car(monkeypatch):
     head.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     pooled.compile(jit_compile=False)
     features = pooled.predict(images, batch_size=16, verbose=0)
-    labels = np.arange(PHOTOS) % len(KINDS)
+    labels = np.arange(PHOTOS) % len(CAR_KINDS)
     head.fit(features, labels, epochs=40, verbose=0)
 
     grad_cam = build_grad_cam(classifier)

@@ -14,19 +14,22 @@ OLDER = {"a": "0", "b": "1", "c": "1", "d": "10"}
 
 def test_the_most_frequent_change_comes_first():
     newer = {"d": "10", "a": "1", "b": "0", "c": "0"}
-    changed = comparison.changes(OLDER, newer)
+    changed = comparison.changed_labels(OLDER, newer)
     assert changed == [("b", "1", "0"), ("c", "1", "0"), ("a", "0", "1")]
-    text = comparison.describe(changed, photos=4, names={"0": "2109", "1": "Niva"})
+    text = comparison.describe_changes(changed, photos=4, names={"0": "2109", "1": "Niva"})
     assert text.splitlines() == ["3 of 4 photos changed:", "  Niva → 2109: 2", "  2109 → Niva: 1"]
 
 
 def test_equal_submissions_say_so():
-    assert comparison.describe(comparison.changes(OLDER, OLDER), photos=4, names={}) == "0 of 4 photos changed."
+    assert (
+        comparison.describe_changes(comparison.changed_labels(OLDER, OLDER), photos=4, names={})
+        == "0 of 4 photos changed."
+    )
 
 
 def test_only_ten_kinds_of_change_are_listed():
     older, newer = ({str(n): f"{side}{n}" for n in range(13)} for side in "xy")
-    lines = comparison.describe(comparison.changes(older, newer), photos=13, names={}).splitlines()
+    lines = comparison.describe_changes(comparison.changed_labels(older, newer), photos=13, names={}).splitlines()
     assert len(lines) == 12
     assert lines[-1] == "  and 3 other pairs"
 
@@ -37,8 +40,8 @@ def test_a_label_that_is_no_class_is_printed_itself(tmp_path):
     older = comparison.read_submission(path, form=LABEL, class_labels=["0", "1"])
     assert older == {"007": ("NA",), "8": ("1",)}
     labels = comparison.labels_in(older, form=LABEL, class_labels=["0", "1"])
-    changed = comparison.changes(labels, {"007": "1", "8": "1"})
-    assert "NA → one: 1" in comparison.describe(changed, photos=2, names={"1": "one"})
+    changed = comparison.changed_labels(labels, {"007": "1", "8": "1"})
+    assert "NA → one: 1" in comparison.describe_changes(changed, photos=2, names={"1": "one"})
 
 
 def test_other_ids_are_refused_by_name():

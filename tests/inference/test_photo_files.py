@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from carclf.errors import UserError
-from carclf.inference.photo_files import photo_files, printable, read_files, table_line
+from carclf.inference.photo_files import likeliest_line, photo_files, printable, read_files
 
 
 def test_files_and_folders_come_in_the_given_order_files_of_a_folder_by_name(tmp_path):
@@ -67,7 +67,7 @@ def test_a_path_that_does_not_exist_is_refused(tmp_path):
 
 
 def test_a_line_names_the_likeliest_classes():
-    line = table_line(Path("car.jpg"), np.array([0.1, 0.7, 0.2]), class_names=["a", "b", "c"], top=2)
+    line = likeliest_line(Path("car.jpg"), np.array([0.1, 0.7, 0.2]), class_names=["a", "b", "c"], top=2)
     assert line == "car.jpg   b 70.0 %   c 20.0 %"
 
 

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 from carclf.pack import PackOptions, main
 from carclf.packing import packer
-from carclf.packing.wheel_plan import Candidate
+from carclf.packing.wheel_plan import Release
 
 RELEASES = {"simplejpeg": "1.9.0"}  # of the rest the lowest that is asked for
 
@@ -27,8 +27,7 @@ class Index:
         asked = [Requirement(line) for line in requirements]
         lowest = [next((part.version for part in one.specifier if part.operator == ">="), "1") for one in asked]
         return [
-            Candidate(one.name, RELEASES.get(one.name, low), (), "0" * 64)
-            for one, low in zip(asked, lowest, strict=True)
+            Release(one.name, RELEASES.get(one.name, low), (), "0" * 64) for one, low in zip(asked, lowest, strict=True)
         ]
 
     def download(self, candidates, folder):

@@ -9,7 +9,7 @@ from carclf.errors import UserError
 from carclf.packing.install import PYTHONS
 from carclf.packing.own_wheel import make_own_wheel
 from carclf.packing.target import IMAGES, Target, find_target, parse_packages
-from carclf.packing.wheel_plan import Candidate, plan_wheels
+from carclf.packing.wheel_plan import Release, plan_wheels
 
 # Releases of a small index, the newest first, with what they require.
 RELEASES = {
@@ -46,7 +46,7 @@ def newest(lines):
         fitting = [v for v in RELEASES.get(requirement.name, {}) if requirement.specifier.contains(v)]
         if not fitting:
             raise LookupError(requirement.name)
-        found.append(Candidate(requirement.name, fitting[0], RELEASES[requirement.name][fitting[0]], "0" * 64))
+        found.append(Release(requirement.name, fitting[0], RELEASES[requirement.name][fitting[0]], "0" * 64))
     return found
 
 
@@ -128,7 +128,7 @@ def test_markers_are_those_of_the_target():
         "win; sys_platform == 'win32'",
         "extra-less",
     ]
-    index = lambda names: [Candidate(Requirement(name).name, "1", (), "") for name in names]  # noqa: E731
+    index = lambda names: [Release(Requirement(name).name, "1", (), "") for name in names]  # noqa: E731
     for python, wanted in (("3.11", ["extra-less", "old"]), ("3.13", ["extra-less", "new"])):
         chosen = plan_wheels(lines, extras=[], target=Target("", python, {}), index=index)
         assert [one.name for one in chosen] == wanted
@@ -141,7 +141,7 @@ def test_two_demands_on_a_package_are_met_together():
         found = []
         for line in map(Requirement, lines):
             version = next(v for v in releases[line.name] if line.specifier.contains(v))
-            found.append(Candidate(line.name, version, releases[line.name][version], ""))
+            found.append(Release(line.name, version, releases[line.name][version], ""))
         return found
 
     chosen = plan_wheels(["a", "b", "c"], extras=[], target=Target("", "3.12", {}), index=index)
@@ -169,14 +169,14 @@ def test_what_fits_in_no_release_is_refused():
 
 def test_an_index_of_endless_releases_ends():
     def endless(lines):
-        return [Candidate("a", str(len(Requirement(lines[0]).specifier)), ["b>2"], "")]
+        return [Release("a", str(len(Requirement(lines[0]).specifier)), ["b>2"], "")]
 
     with pytest.raises(UserError, match=r"No wheel of a for Python 3.12 fits the image x \(b>2\)"):
         plan_wheels(["a"], extras=[], target=Target("x", "3.12", {"b": "1"}), index=endless)
 
 
 def test_an_index_that_answers_something_else_is_refused():
-    for answer in ([], [Candidate("a", "1", (), "")]):
+    for answer in ([], [Release("a", "1", (), "")]):
         with pytest.raises(UserError, match=r"No wheel of a for Python 3.12 fits .* \(carclf needs a>=2\)"):
             plan_wheels(["a>=2"], extras=[], target=Target("", "3.12", {}), index=lambda _, answer=answer: answer)
 

@@ -3,9 +3,9 @@
 from hypothesis import strategies as st
 
 from carclf.planning.candidates import ALL, HEAD, SCRATCH, Candidate
-from carclf.planning.costs import Photos, PredictionTiming, Timing, Timings
+from carclf.planning.costs import PhotoCounts, PredictionTiming, Timing, Timings
 
-PHOTOS = Photos(train=1440, val=160, predicted=400)
+PHOTOS = PhotoCounts(train=1440, val=160, predicted=400)
 
 
 def timing(

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from carclf.planning.candidates import ALL, HEAD, SCRATCH, Candidate
-from carclf.planning.costs import Photos, from_dict, prediction_seconds, stage_seconds, timing_of, to_dict
+from carclf.planning.costs import PhotoCounts, from_dict, prediction_seconds, stage_seconds, timing_of, to_dict
 from tests.planning.made_timings import PHOTOS, SCRATCH_TIMINGS, timing, timings_of
 
 CANDIDATE = Candidate("tiny", "none", "64", SCRATCH, 10)
@@ -32,12 +32,12 @@ def test_the_epochs_are_taken_apart(timed):
 
 
 def test_the_same_run_takes_as_long_as_it_took(timed):
-    same = Photos(train=25, val=5, predicted=1)
+    same = PhotoCounts(train=25, val=5, predicted=1)
     assert stage_seconds(timed, same, epochs=3, forward=timed, chained=False) == pytest.approx(30)
 
 
 def test_more_epochs_and_photos_take_longer(timed):
-    photos = Photos(train=99, val=15, predicted=1)
+    photos = PhotoCounts(train=99, val=15, predicted=1)
     epoch = 90 * 0.2 + 15 * 0.2 + 0.5
     expected = timed.once_seconds + 4 * epoch + 10 * 0.2  # ten more photos to evaluate at the end
     assert stage_seconds(timed, photos, epochs=4, forward=timed, chained=False) == pytest.approx(expected)
@@ -47,7 +47,7 @@ def test_more_epochs_and_photos_take_longer(timed):
 
 def test_a_head_stage_also_computes_the_features_of_what_was_not_timed():
     head, forward = timing(HEAD, 128, seconds=0.001), timing(ALL, 128, seconds=0.3)
-    photos = Photos(train=1600, val=200, predicted=1)
+    photos = PhotoCounts(train=1600, val=200, predicted=1)
     epochs = 4 * (1600 * head.train_seconds + 200 * head.val_seconds + 0.5)
     looked_at = 2 * (1600 - 160) + (200 - 64) + (200 - 64)
     expected = head.once_seconds + epochs + looked_at * forward.val_seconds

@@ -10,7 +10,7 @@ from carclf import command, train
 from carclf.errors import UserError
 from carclf.planning import planner
 from carclf.planning.candidates import SCRATCH
-from carclf.planning.costs import Photos, from_dict
+from carclf.planning.costs import PhotoCounts, from_dict
 from carclf.planning.proposals import best_proposal
 from carclf.planning.timing import Stopwatch
 from carclf.predict import PredictOptions
@@ -114,7 +114,7 @@ def test_labels_reach_the_stages_and_their_photos_are_counted(plan, stages_of, d
     assert {options.label_patch for options in stages.values()} == {"patch.csv"}
     assert {options.pseudo_labels for options in stages.values()} == {"pseudo.csv"}
     plan("--weights=none")
-    assert counted == [Photos(train=16 + 3, val=8, predicted=5), Photos(train=16, val=8, predicted=5)]
+    assert counted == [PhotoCounts(train=16 + 3, val=8, predicted=5), PhotoCounts(train=16, val=8, predicted=5)]
 
 
 def test_an_option_that_does_not_fit_the_epochs_of_a_planned_stage_is_refused_before_it_is_written(plan, tmp_path):

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from carclf.planning import effects
 from carclf.planning.candidates import ALL, HEAD, SCRATCH
-from carclf.planning.costs import Photos
+from carclf.planning.costs import PhotoCounts
 from carclf.planning.proposals import MARGIN, best_proposal, chains, effect_of, proposals, smallest_budget
 from tests.planning.made_timings import PHOTOS, PRETRAINED_TIMINGS, SCRATCH_TIMINGS, machines, timing, timings_of
 
-photos = st.builds(Photos, train=st.integers(32, 50_000), val=st.integers(1, 5_000), predicted=st.integers(1, 20_000))
+photos = st.builds(
+    PhotoCounts, train=st.integers(32, 50_000), val=st.integers(1, 5_000), predicted=st.integers(1, 20_000)
+)
 budgets = st.floats(1.0, 200_000.0)
 
 

@@ -9,7 +9,7 @@ from carclf import runs
 from carclf.errors import UserError
 from carclf.planning import timing
 from carclf.planning.candidates import SCRATCH, Candidate
-from carclf.planning.sampling import Sample
+from carclf.planning.sampling import TimingSample
 from carclf.planning.timing import Stopwatch
 
 CANDIDATES = [Candidate("tiny", "none", size, SCRATCH, 8) for size in ("32", "48", "64")]
@@ -50,7 +50,7 @@ def commands(monkeypatch):
 
 
 def stopwatch(folder, *, limit: float = 1000.0, **given: str) -> Stopwatch:
-    sample = Sample("data", train_photos=24, val_photos=6)
+    sample = TimingSample("data", train_photos=24, val_photos=6)
     return Stopwatch(sample, {"augment": "none", "val_fold": "2", **given}, folder, limit)
 
 

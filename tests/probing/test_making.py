@@ -9,7 +9,7 @@ from carclf import probe
 from carclf.model.regression import Regression
 from carclf.probing import making
 from carclf.probing.extractors import Extractor
-from carclf.probing.photos import Photos
+from carclf.probing.photos import TrainingPhotos
 
 
 @pytest.mark.parametrize(("features", "classes", "width"), [(1280, 10, 128), (1280, 196, 392), (40, 20_000, 128)])
@@ -28,7 +28,7 @@ def test_the_head_has_two_units_for_each_direction_that_the_regression_tells_apa
         probe.make_best(
             probe.ProbeOptions(data="data", output=str(tmp_path), val_fold=1),
             manifest=types.SimpleNamespace(class_count=classes),
-            photos=Photos(list("abc"), np.zeros(3, np.int64), np.array([0, 1, 1]), classes),
+            photos=TrainingPhotos(list("abc"), np.zeros(3, np.int64), np.array([0, 1, 1]), classes),
             device=None,
             probe=types.SimpleNamespace(extractor=Extractor("tiny", (32, 32), "none"), regressions={1: regression}),
             features=None,

@@ -14,17 +14,17 @@ from carclf.model.regression import FeatureSet, choose_strength, fit_regression
 from carclf.probing import extractors, probes
 from carclf.probing.extractors import Extractor, parse_extractors
 from carclf.probing.kept import KeptFeatures
-from carclf.probing.photos import Photos
+from carclf.probing.photos import TrainingPhotos
 
 ACCURACY = find_metric("accuracy")
 EXTRACTOR = Extractor("tiny", (32, 32), "none")
 
 
 @pytest.fixture(scope="module")
-def photos() -> Photos:
+def photos() -> TrainingPhotos:
     rng = np.random.default_rng(0)
     folds = np.repeat([0, 1, 2, -1], 20)
-    return Photos([f"{row}.jpg" for row in range(80)], rng.integers(3, size=80), folds, 3)
+    return TrainingPhotos([f"{row}.jpg" for row in range(80)], rng.integers(3, size=80), folds, 3)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def said(name: str, right: str) -> probes.Probe:
     return probes.Probe(Extractor(name, (1, 1)), {}, sure, sure, 1.0, 2.0)
 
 
-FOUR = Photos(list("abcd"), np.zeros(4, np.int64), np.array([0, 0, 1, 1]), 2)
+FOUR = TrainingPhotos(list("abcd"), np.zeros(4, np.int64), np.array([0, 0, 1, 1]), 2)
 
 
 def test_an_ensemble_takes_what_raises_the_metric_of_the_mean():

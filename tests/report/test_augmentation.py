@@ -18,7 +18,7 @@ from carclf.recipe import RECIPES, parse_recipe
 from carclf.report import augmentation
 from carclf.report.augmentation import (
     DrawSettings,
-    Photo,
+    StoredPhoto,
     draw_catalogue,
     draw_recipe,
     originals_and_draws,
@@ -160,7 +160,7 @@ def test_the_identity_shows_equal_pictures(dataset, tables, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_mixed_photos_are_shown_above_their_partner(count):
-    photos = [Photo(row, np.full((40 + row, 50, 3), 40 * row, np.uint8)) for row in range(count)]
+    photos = [StoredPhoto(row, np.full((40 + row, 50, 3), 40 * row, np.uint8)) for row in range(count)]
     originals, pictures = drawn(photos, "mixup(1)")
     assert len(originals) == len(pictures) == count
     for index, original in enumerate(originals):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from carclf import runs
 from carclf.flags import to_dict
-from carclf.inference.audit import Audit, Effect
+from carclf.inference.audit import Audit, ViewEffect
 from carclf.inference.confusion import Confusion
 from carclf.inference.metrics import evaluate
 from carclf.report import page, run_files
@@ -284,8 +284,8 @@ def test_options_are_compared_with_the_parents(tmp_path):
 
 def test_the_views_are_listed_with_what_they_fix_and_break(run):
     audit = Audit(
-        views=(Effect("flip", 5, 2, 0.453), Effect("zoom(1.1)", 1, 4, 0.375)),
-        mean=Effect("mean of 3 views", 6, 0, 0.03125),
+        views=(ViewEffect("flip", 5, 2, 0.453), ViewEffect("zoom(1.1)", 1, 4, 0.375)),
+        mean=ViewEffect("mean of 3 views", 6, 0, 0.03125),
         view_count=3,
         enough_views=2,
     )

@@ -13,7 +13,7 @@ from carclf import hashed_json, runs
 from carclf.errors import UserError
 from carclf.runs.closing import close_run
 from carclf.runs.run_files import read_metrics, read_stage
-from carclf.runs.weights_files import checked_file, hash_file, sha256_of, write_weights
+from carclf.runs.weights_files import checked_file, hash_path, sha256_of, write_weights
 from tests.damage import flips, refusal, with_new_entries, with_wrong_types
 from tests.inference.made_runs import make_run
 
@@ -103,7 +103,7 @@ def test_a_file_of_an_older_carclf_is_read_with_a_note(run, capsys):
         for key in (hashed_json.HASH_KEY, "files_sha256"):
             content.pop(key, None)
         (run.directory / name).write_text(json.dumps(content))
-    hash_file(run.directory / runs.BEST_WEIGHTS).unlink()
+    hash_path(run.directory / runs.BEST_WEIGHTS).unlink()
     old = runs.load_run(run.directory)
     assert old.best_weights.is_file()
     noted = [line.split(" is of an older")[0] for line in capsys.readouterr().err.splitlines()]
@@ -135,7 +135,7 @@ def test_changed_weights_are_named_before_they_are_loaded(run, finished):
 
 def test_the_weights_of_another_run_are_named(run, dataset, tmp_path):
     other = make_run(tmp_path / "other", dataset, seed=2)
-    for path in (run.directory / runs.BEST_WEIGHTS, hash_file(run.directory / runs.BEST_WEIGHTS)):
+    for path in (run.directory / runs.BEST_WEIGHTS, hash_path(run.directory / runs.BEST_WEIGHTS)):
         shutil.copyfile(other.directory / path.name, path)
     with pytest.raises(UserError, match="is not the file that the training wrote"):
         run.best_weights  # noqa: B018
@@ -155,14 +155,14 @@ def test_killed_while_weights_are_replaced_either_file_is_whole(tmp_path, monkey
             write_weights(path, b"new")
     assert checked_file(path).read_bytes() == b"old"
     write_weights(path, b"newer")
-    assert hash_file(path).read_text() == f"{sha256_of(path)}  best.weights.h5\n"
+    assert hash_path(path).read_text() == f"{sha256_of(path)}  best.weights.h5\n"
 
 
 def test_a_damaged_file_of_hashes_allows_no_weights(tmp_path):
     path = tmp_path / "best.weights.h5"
     write_weights(path, b"weights")
     for content in (b"", b"\xff", b"0" * 64 + b"  best.weights.h5\n", sha256_of(path).encode() + b"  other.h5\n"):
-        hash_file(path).write_bytes(content)
+        hash_path(path).write_bytes(content)
         with pytest.raises(UserError, match="is not the file that the training wrote"):
             checked_file(path)
 

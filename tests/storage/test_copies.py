@@ -111,7 +111,7 @@ def test_markers_of_folders_are_not_fetched(url, monkeypatch):
         def read_bytes(self, path):
             return b""
 
-    monkeypatch.setattr(storage, "kind_of", lambda path: Marked())
+    monkeypatch.setattr(storage, "backend_of", lambda path: Marked())
     assert storage.sizes_under(url) == {"cat/1.jpg": 1, "dog/2.jpg": 1, "empty": 0}
     path = local_path(url)
     found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
@@ -209,7 +209,7 @@ def test_an_upload_that_fails_is_an_error_and_leaves_the_old_file(url, monkeypat
 def test_texts_name_the_url(root, capsys, monkeypatch):
     known = copies._copies
     try:
-        monkeypatch.setattr(storage, "kind_of", lambda url: None)
+        monkeypatch.setattr(storage, "backend_of", lambda url: None)
         path = local_path(f"{root}/runs/b3", fetched=False)
         assert known.url_of(path / "stage.json") == f"{root}/runs/b3/stage.json"
         print(f"Report: {path / 'report.html'}, in {path.parent}.")

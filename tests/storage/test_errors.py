@@ -17,9 +17,9 @@ fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 
 @pytest.fixture(autouse=True)
 def _asked_again():
-    kinds._kind_of_scheme.cache_clear()
+    kinds._backend_of_scheme.cache_clear()
     yield
-    kinds._kind_of_scheme.cache_clear()
+    kinds._backend_of_scheme.cache_clear()
     remote._open_system.cache_clear()
 
 
@@ -72,7 +72,7 @@ def test_gs_is_read_by_tensorflow_where_it_is_installed(monkeypatch):
     from carclf.storage.gfile import TensorFlowFiles
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert isinstance(storage.kind_of("gs://cars/x"), TensorFlowFiles)
+    assert isinstance(storage.backend_of("gs://cars/x"), TensorFlowFiles)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from carclf.synthetic.camera import place_camera
 from carclf.synthetic.draw import draw_jpeg
-from carclf.synthetic.kinds import KINDS
+from carclf.synthetic.kinds import CAR_KINDS
 from carclf.synthetic.palette import generator
 from carclf.synthetic.profile import above, below, profile_of, rounded
 
@@ -40,7 +40,7 @@ def test_another_kind_changes_the_car_and_not_the_sky():
     assert np.median(change) < 12
 
 
-@pytest.mark.parametrize("kind", range(len(KINDS)), ids=[kind.name for kind in KINDS])
+@pytest.mark.parametrize("kind", range(len(CAR_KINDS)), ids=[kind.name for kind in CAR_KINDS])
 def test_photos_are_baseline_rgb_jpeg_of_the_size_or_upright(kind):
     sizes = set()
     for number in range(40):
@@ -60,10 +60,10 @@ def test_full_size_files_are_as_large_as_adverts():
     assert 30_000 < np.mean(sizes) < 90_000
 
 
-@pytest.mark.parametrize("number", range(len(KINDS)), ids=[kind.name for kind in KINDS])
+@pytest.mark.parametrize("number", range(len(CAR_KINDS)), ids=[kind.name for kind in CAR_KINDS])
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (640, 240)], ids=["wide", "upright", "strip"])
 def test_the_whole_car_stands_in_the_frame(number, size):
-    kind = KINDS[number]
+    kind = CAR_KINDS[number]
     body = profile_of(number).on_side(profile_of(number).outline)
     for photo in range(30):
         camera = place_camera(generator(1, str(photo)), kind, width=size[0], height=size[1])
@@ -73,13 +73,13 @@ def test_the_whole_car_stands_in_the_frame(number, size):
 
 
 def test_cars_face_both_ways_and_show_both_ends():
-    cameras = [place_camera(generator(1, str(n)), KINDS[0], width=640, height=480) for n in range(200)]
+    cameras = [place_camera(generator(1, str(n)), CAR_KINDS[0], width=640, height=480) for n in range(200)]
     assert 60 < sum(camera.mirror < 0 for camera in cameras) < 140
     assert 60 < sum(camera.shows_front for camera in cameras) < 140
 
 
 def test_ground_far_away_lands_on_the_horizon():
-    camera = place_camera(generator(1, "a"), KINDS[0], width=640, height=480)
+    camera = place_camera(generator(1, "a"), CAR_KINDS[0], width=640, height=480)
     away = -camera.rotation[2] * (1, 0, 1)  # the lens's direction, level
     far = camera.project(np.array([away / np.linalg.norm(away) * 1e7]))
     assert far[0, 1] == pytest.approx(camera.horizon, abs=1e-3 * 480 + np.sin(np.radians(3)) * 480)  # roll tilts it
@@ -87,13 +87,13 @@ def test_ground_far_away_lands_on_the_horizon():
 
 def test_the_nearer_end_is_the_one_that_shows():
     for number in range(20):
-        camera = place_camera(generator(1, str(number)), KINDS[0], width=640, height=480)
-        poles = np.array([[x, y, 0.0] for x in (0.0, KINDS[0].length) for y in (0.0, 1.0)])
+        camera = place_camera(generator(1, str(number)), CAR_KINDS[0], width=640, height=480)
+        poles = np.array([[x, y, 0.0] for x in (0.0, CAR_KINDS[0].length) for y in (0.0, 1.0)])
         nose, tail = np.linalg.norm(np.diff(camera.project(poles).reshape(2, 2, 2), axis=1), axis=2)[:, 0]
         assert (nose > tail) == camera.shows_front
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+@pytest.mark.parametrize("kind", CAR_KINDS, ids=[kind.name for kind in CAR_KINDS])
 def test_every_row_of_the_table_is_a_car(kind):
     xs, ys = zip(*kind.outline, strict=True)
     assert min(ys) == pytest.approx(min(kind.outline[0][1], kind.outline[-1][1]))
@@ -105,16 +105,16 @@ def test_every_row_of_the_table_is_a_car(kind):
 
 
 def test_names_are_ten_and_unique():
-    assert len({kind.name for kind in KINDS}) == len(KINDS) == 10
+    assert len({kind.name for kind in CAR_KINDS}) == len(CAR_KINDS) == 10
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(range(10), 2)))
 def test_no_two_kinds_share_a_silhouette(first, second):
     def heights(number: int) -> np.ndarray:
-        outline = np.array(KINDS[number].outline)
-        return np.interp(np.linspace(0.1, KINDS[number].length - 0.1, 60), outline[:, 0], outline[:, 1])
+        outline = np.array(CAR_KINDS[number].outline)
+        return np.interp(np.linspace(0.1, CAR_KINDS[number].length - 0.1, 60), outline[:, 0], outline[:, 1])
 
-    difference = np.abs(heights(first) - heights(second)) / KINDS[first].length
+    difference = np.abs(heights(first) - heights(second)) / CAR_KINDS[first].length
     assert difference.max() > 0.04
 
 

@@ -16,7 +16,7 @@ import sqlalchemy
 from carclf import preemption
 from carclf.errors import Preempted, UserError
 from carclf.tuning import storage
-from carclf.tuning.search import Tally, rounded, search
+from carclf.tuning.search import Tally, rounded, run_trials
 from carclf.tuning.storage import read_url, shown_url, sqlite_url
 from carclf.tuning.trial import TrialFailedError, TrialPrunedError
 from tests.damage import refusal
@@ -49,7 +49,7 @@ def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_pa
     for name in ("one", "two"):
         study = opened(f"sqlite:///{tmp_path}/{name}.db")
         best = []
-        tally = search(
+        tally = run_trials(
             study,
             formula,
             space=SPACE,
@@ -70,7 +70,7 @@ def test_the_best_of_all_trials_is_found_and_the_same_seed_finds_it_again(tmp_pa
 
 def test_a_metric_that_is_better_when_lower_is_minimised(url, capsys):
     study = opened(url, higher=False)
-    search(
+    run_trials(
         study, lambda number, values, report: 1.0 + number, space=SPACE, trials=3, seed=5, epochs=3, metric="log_loss"
     )
     assert (study.best_trial.number, study.best_value) == (0, 1.0)
@@ -78,9 +78,9 @@ def test_a_metric_that_is_better_when_lower_is_minimised(url, capsys):
 
 
 def test_a_finished_study_resumes_only_for_more_trials(url):
-    search(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3)
-    assert search(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3).settled == 2
-    assert search(opened(url), formula, space=SPACE, trials=3, seed=5, epochs=3).settled == 3
+    run_trials(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3)
+    assert run_trials(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3).settled == 2
+    assert run_trials(opened(url), formula, space=SPACE, trials=3, seed=5, epochs=3).settled == 3
 
 
 def test_a_trial_that_reports_less_than_the_others_is_pruned(url):
@@ -93,7 +93,7 @@ def test_a_trial_that_reports_less_than_the_others_is_pruned(url):
                 raise TrialPrunedError
         return 0.5
 
-    tally = search(study, objective, space=SPACE, trials=6, seed=5, epochs=3)
+    tally = run_trials(study, objective, space=SPACE, trials=6, seed=5, epochs=3)
     assert (tally.completed, tally.pruned) == (5, 1)
     assert [epoch for number, epoch in epochs if number == 5] == [1, 2]  # the first epoch never prunes
     assert study.get_trials()[5].intermediate_values == {1: 0.1, 2: 0.1}
@@ -110,7 +110,7 @@ def test_a_failed_trial_is_counted_with_its_reason_and_the_search_continues(url,
         return formula(number, values, report)
 
     study = opened(url)
-    tally = search(study, objective, space=SPACE, trials=3, seed=5, epochs=3)
+    tally = run_trials(study, objective, space=SPACE, trials=3, seed=5, epochs=3)
     assert (tally.completed, tally.failed) == (2, 1)
     assert study.get_trials()[1].user_attrs["reason"] == "The device ran out of memory"
     assert "Trial 1 failed: The device ran out of memory" in capsys.readouterr().err
@@ -124,7 +124,7 @@ def test_when_every_trial_fails_the_search_ends_with_the_reason(url):
         raise TrialFailedError("there is no backbone huge")
 
     with pytest.raises(UserError, match="The first 3 trials all failed, the last one with: there is no backbone huge"):
-        search(opened(url), objective, space=SPACE, trials=20, seed=5, epochs=3)
+        run_trials(opened(url), objective, space=SPACE, trials=20, seed=5, epochs=3)
     assert begun == [0, 1, 2]
 
 
@@ -138,8 +138,8 @@ def test_a_stopped_trial_is_restarted_with_its_values(url):
         return formula(number, values, report)
 
     with pytest.raises(KeyboardInterrupt):
-        search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
-    tally = search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
+        run_trials(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
+    tally = run_trials(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
     assert seen[2] == seen[1]
     assert (tally.settled, tally.completed) == (3, 3)
 
@@ -164,7 +164,7 @@ def test_a_trial_whose_process_was_killed_before_its_first_heartbeat_is_restarte
     study = opened(url)
     with pytest.warns(UserWarning, match="Heartbeat"):  # there is none, as intended
         study.ask()
-    assert search(study, formula, space=SPACE, trials=1, seed=5, epochs=3) == Tally(
+    assert run_trials(study, formula, space=SPACE, trials=1, seed=5, epochs=3) == Tally(
         completed=1, pruned=0, failed=0, running=0
     )
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "COMPLETE"]
@@ -233,7 +233,7 @@ def test_hyperband_prunes_no_trial_at_its_last_epoch(url):
                 raise TrialPrunedError
         return 0.5
 
-    search(study, objective, space=SPACE, trials=8, seed=5, epochs=3)
+    run_trials(study, objective, space=SPACE, trials=8, seed=5, epochs=3)
     assert pruned == []
 
 
@@ -248,8 +248,8 @@ def test_a_search_that_is_told_to_stop_restarts_its_trial_later(url):
         return formula(number, values, report)
 
     with preemption.watching(lambda: "x"), pytest.raises(Preempted):
-        search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
-    tally = search(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
+        run_trials(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
+    tally = run_trials(opened(url), objective, space=SPACE, trials=3, seed=5, epochs=3)
     assert seen[2] == seen[1]
     assert tally == Tally(completed=3, pruned=0, failed=0, running=0)
     assert len(seen) == 4
@@ -268,7 +268,7 @@ def test_a_process_that_comes_back_after_its_trial_was_restarted_makes_none_too_
                 report(1, 0.5)
         return 0.5
 
-    tally = search(away, objective, space=SPACE, trials=3, seed=5, epochs=3)
+    tally = run_trials(away, objective, space=SPACE, trials=3, seed=5, epochs=3)
     assert begun == [0]
     assert tally == Tally(completed=3, pruned=0, failed=0, running=0)
     assert "Trial 0: this process was away for so long that another one has restarted it." in capsys.readouterr().err
@@ -282,7 +282,7 @@ def take_over(url: str) -> None:
     other._storage.set_trial_state_values(frozen._trial_id, optuna.trial.TrialState.FAIL)
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)(other, frozen)
-    search(other, formula, space=SPACE, trials=3, seed=5, epochs=3)
+    run_trials(other, formula, space=SPACE, trials=3, seed=5, epochs=3)
 
 
 def test_two_processes_that_begin_the_last_trial_at_once_keep_one(url):
@@ -295,11 +295,11 @@ def test_two_processes_that_begin_the_last_trial_at_once_keep_one(url):
 
     def ask_too_late(*arguments, **keywords):  # after the tally, and before the trial
         if len(begun) == 1:
-            search(other, formula, space=SPACE, trials=2, seed=5, epochs=3)
+            run_trials(other, formula, space=SPACE, trials=2, seed=5, epochs=3)
         return ask(*arguments, **keywords)
 
     study.ask = ask_too_late
-    tally = search(study, objective, space=SPACE, trials=2, seed=5, epochs=3)
+    tally = run_trials(study, objective, space=SPACE, trials=2, seed=5, epochs=3)
     assert begun == [0]
     assert tally == Tally(completed=2, pruned=0, failed=0, running=0)
 
@@ -309,15 +309,15 @@ def test_a_full_disk_ends_the_search_and_fails_no_trial(url):
         raise UserError("The search stops: a file could not be written (No space left on device).")
 
     with pytest.raises(UserError, match="No space left"):
-        search(opened(url), objective, space=SPACE, trials=2, seed=5, epochs=3)
-    assert search(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3) == Tally(2, 0, 0, 0)
+        run_trials(opened(url), objective, space=SPACE, trials=2, seed=5, epochs=3)
+    assert run_trials(opened(url), formula, space=SPACE, trials=2, seed=5, epochs=3) == Tally(2, 0, 0, 0)
 
 
 def test_a_damaged_page_or_value_of_a_study_is_one_sentence(tmp_path):
     """Zeroes each page of a study's file in turn, and changes texts that Optuna parses."""
     path = tmp_path / "study.db"
     study = opened(f"sqlite:///{path}")
-    search(study, formula, space=SPACE, trials=2, seed=5, epochs=3)
+    run_trials(study, formula, space=SPACE, trials=2, seed=5, epochs=3)
     del study
     whole = path.read_bytes()
     sentence = rf"^The storage sqlite:///{path} (is damaged|cannot be used) \([^\n]+\): (restore a copy|give an SQLAl)"

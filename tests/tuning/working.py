@@ -3,7 +3,7 @@
 import sys
 import time
 
-from carclf.tuning.search import search
+from carclf.tuning.search import run_trials
 from tests.tuning.formula import SPACE, formula, opened
 
 
@@ -13,5 +13,5 @@ def endless(number, values, report):
 
 
 url, trials, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-tally = search(opened(url), endless if kind == "endless" else formula, space=SPACE, trials=trials, seed=5, epochs=3)
+tally = run_trials(opened(url), endless if kind == "endless" else formula, space=SPACE, trials=trials, seed=5, epochs=3)
 print(tally)
