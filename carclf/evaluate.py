@@ -15,9 +15,13 @@ from carclf.runs import Member
 from carclf.wording import counted
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from carclf.data.manifest import Manifest
+    from carclf.inference.audit import Audit
     from carclf.inference.dataset_predictions import Predictions
     from carclf.inference.metrics import Evaluation
+    from carclf.metrics import Metric
     from carclf.recipe import View
 
 DESCRIPTION = """Scores a run, or the mean of several, on the photos it held out. Writes metrics.json, report.html and
@@ -48,10 +52,75 @@ class EvaluateOptions(PredictionOptions):
         require_flags(self, *self.required)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluationPlan:
+    """What is evaluated, and how.
+
+    Attributes:
+      manifest: the data set, with the labels to score by.
+      folds: those that every run held out.
+      metric: the one that counts.
+      asked: the views of `--tta`.
+      views: these, and a clean one to compare with if they are to be audited.
+      weights: of the members, float64 [M]; None fits them.
+    """
+
+    manifest: "Manifest"
+    folds: list[int]
+    metric: "Metric"
+    asked: "tuple[View, ...]"
+    views: "tuple[View, ...]"
+    weights: "np.ndarray | None"
+
+    @property
+    def audits(self) -> bool:
+        """Whether there are views to compare with the clean one."""
+        return [view.name for view in self.asked] != ["clean"]
+
+
 def main(options: EvaluateOptions) -> None:
     """Evaluates and prints the summary."""
     members = runs.load_members(options.run, runs=options.runs)
+    plan = plan_evaluation(options, members)
 
+    from carclf.device import select_device
+
+    device = select_device(options.device, precision=members[0].runs[0].options.precision)
+    print(device.describe(), flush=True)
+
+    from carclf.engines.choice import plan_engines
+    from carclf.inference.dataset_predictions import mean_predictions, predict_held_out
+    from carclf.inference.evaluation import evaluate_predictions
+
+    engines = plan_engines(options.engine, device)
+    with device.scope():
+        predictions = predict_held_out(
+            members,
+            manifest=plan.manifest,
+            folds=plan.folds,
+            views=plan.views,
+            tta_mean=options.tta_mean,
+            batch_size=device.padded_batch_size(options.batch_size),
+            jit=device.jit,
+            engines=engines,
+            keep_views=plan.audits,
+        )
+    weights = run_weights(plan, predictions)
+    audit = audit_views(plan, predictions, run_weights=weights, tta_mean=options.tta_mean)
+    mean = mean_predictions(predictions, weights=weights)
+    evaluation = evaluate_predictions(mean, plan.manifest, metric=plan.metric, audit=audit)
+    print_summary(members, evaluation, plan=plan, predictions=predictions)
+    print_decision(mean, plan)
+    if len(members) == 1:
+        write_into_run(members[0], evaluation, plan=plan, engines=engines.used, options=options)
+
+
+def plan_evaluation(options: EvaluateOptions, members: list[Member]) -> EvaluationPlan:
+    """Returns what to do.
+
+    Raises:
+      UserError: runs, data set, metric, views and weights do not fit together.
+    """
     from carclf.data.manifest import load_manifest
     from carclf.inference.audit import with_clean
     from carclf.inference.compatibility import check_classes, held_out_folds, load_labels, metric_of
@@ -64,61 +133,61 @@ def main(options: EvaluateOptions) -> None:
     manifest = load_labels(options.label_patch, members=members, manifest=manifest)
     metric = metric_of(options.metric, members=members, form=manifest.form)
     asked = parse_views(options.tta)
-    audited = [view.name for view in asked] != ["clean"]
-    views = with_clean(asked) if audited else asked
     weights = parse_run_weights(options.run_weights, count=len(members))
+    plan = EvaluationPlan(manifest, folds, metric, asked, views=asked, weights=weights)
+    return dataclasses.replace(plan, views=with_clean(asked)) if plan.audits else plan
 
-    from carclf.device import select_device
 
-    device = select_device(options.device, precision=members[0].runs[0].options.precision)
-    print(device.describe(), flush=True)
-
-    from carclf.engines.choice import plan_engines
-    from carclf.inference.dataset_predictions import mean_predictions, predict_held_out
-    from carclf.inference.decisions import AUTO, fit_decision, wanted_decision
+def run_weights(plan: EvaluationPlan, predictions: "list[Predictions]") -> "np.ndarray":
+    """Returns the weights of the members; if they are fitted, to these predictions, it prints them."""
     from carclf.inference.ensemble import fit_run_weights
-    from carclf.inference.evaluation import audit_predictions, evaluate_predictions, labels_of
+    from carclf.inference.evaluation import labels_of
+
+    if plan.weights is not None:
+        return plan.weights
+    labels = labels_of(predictions[0], plan.manifest)
+    weights = fit_run_weights([p.probabilities for p in predictions], labels, metric=plan.metric)
+    print(f"Weights of the runs, fitted on these photos: {','.join(f'{weight:.3f}' for weight in weights)}.")
+    return weights
+
+
+def audit_views(
+    plan: EvaluationPlan, predictions: "list[Predictions]", *, run_weights: "np.ndarray", tta_mean: str
+) -> "Audit | None":
+    """Returns the effect of the views; None if the clean view is the only one."""
+    from carclf.inference.evaluation import audit_predictions
+
+    if not plan.audits:
+        return None
+    with Progress("Auditing the views"):
+        return audit_predictions(
+            predictions, plan.manifest, views=plan.views, run_weights=run_weights, tta_mean=tta_mean
+        )
+
+
+def print_decision(mean: "Predictions", plan: EvaluationPlan) -> None:
+    """Prints what the decision that carclf.predict would fit for the metric brings, if there is one."""
+    from carclf.inference.decisions import AUTO, fit_decision, wanted_decision
+    from carclf.inference.evaluation import labels_of
     from carclf.inference.submission import default_form
 
-    engines = plan_engines(options.engine, device)
-    with device.scope():
-        predictions = predict_held_out(
-            members,
-            manifest=manifest,
-            folds=folds,
-            views=views,
-            tta_mean=options.tta_mean,
-            batch_size=device.padded_batch_size(options.batch_size),
-            jit=device.jit,
-            engines=engines,
-            keep_views=audited,
-        )
-    if weights is None:
-        labels = labels_of(predictions[0], manifest)
-        weights = fit_run_weights([p.probabilities for p in predictions], labels, metric=metric)
-        print(f"Weights of the runs, fitted on these photos: {','.join(f'{weight:.3f}' for weight in weights)}.")
-    audit = None
-    if audited:
-        with Progress("Auditing the views"):
-            audit = audit_predictions(
-                predictions, manifest, views=views, run_weights=weights, tta_mean=options.tta_mean
-            )
-    mean = mean_predictions(predictions, weights=weights)
-    evaluation = evaluate_predictions(mean, manifest, metric=metric, audit=audit)
-    print_summary(members, evaluation, views=asked, folds=folds, predictions=predictions, manifest=manifest)
-    kind = wanted_decision(AUTO, metric=metric, form=manifest.form or default_form())
-    labels = labels_of(predictions[0], manifest)
-    decision = fit_decision(kind, mean.probabilities, labels, metric=metric, folds=len(folds))
+    kind = wanted_decision(AUTO, metric=plan.metric, form=plan.manifest.form or default_form())
+    labels = labels_of(mean, plan.manifest)
+    decision = fit_decision(kind, mean.probabilities, labels, metric=plan.metric, folds=len(plan.folds))
     if decision.said:
         print(decision.said)
-    if len(members) > 1:
-        return
-    if not is_finished(members[0]):
-        where = members[0].directory
+
+
+def write_into_run(
+    member: Member, evaluation: "Evaluation", *, plan: EvaluationPlan, engines: list[str], options: EvaluateOptions
+) -> None:
+    """Writes the evaluation into the folder of a finished run; of an unfinished one it says that nothing is written."""
+    if not is_finished(member):
+        where = member.directory
         print(f"The run {where} is not finished, so nothing is written there: what trains it evaluates it at its end.")
         return
-    with holding(members[0].directory, doing="writing to", option="--run"):
-        write_files(members[0], evaluation, views=asked, manifest=manifest, engines=engines.used, options=options)
+    with holding(member.directory, doing="writing to", option="--run"):
+        write_files(member, evaluation, plan=plan, engines=engines, options=options)
 
 
 def is_finished(member: Member) -> bool:
@@ -130,17 +199,15 @@ def print_summary(
     members: list[Member],
     evaluation: "Evaluation",
     *,
-    views: "tuple[View, ...]",
-    folds: list[int],
+    plan: EvaluationPlan,
     predictions: "list[Predictions]",
-    manifest: "Manifest",
 ) -> None:
     """Prints the figures that people look at first; for several runs, each one's, too."""
     from carclf.inference.evaluation import labels_of
     from carclf.metrics import find_metric, grades_note
 
-    metric = find_metric(evaluation.metric)
-    names = "|".join(view.name for view in views)
+    metric, manifest, folds = find_metric(evaluation.metric), plan.manifest, plan.folds
+    names = "|".join(view.name for view in plan.asked)
     held_out = f"fold {folds[0]}" if len(folds) == 1 else f"{len(folds)} of {len(manifest.folds)} folds, out of fold"
     if len(members) > 1:
         labels = labels_of(predictions[0], manifest)
@@ -162,8 +229,7 @@ def write_files(
     member: Member,
     evaluation: "Evaluation",
     *,
-    views: "tuple[View, ...]",
-    manifest: "Manifest",
+    plan: EvaluationPlan,
     engines: list[str],
     options: EvaluateOptions,
 ) -> None:
@@ -172,7 +238,7 @@ def write_files(
     from carclf.report.run_files import write_report
     from carclf.runs.closing import close_run, with_evaluation
 
-    names = "|".join(view.name for view in views)
+    manifest, names = plan.manifest, "|".join(view.name for view in plan.asked)
     if len(member.runs) == 1:
         run = with_evaluation(member.runs[0], evaluation.to_dict(), views=names, engines=engines)
         page = write_report(run, evaluation=evaluation, manifest=manifest, views=names, runs_folder=options.runs)

@@ -14,7 +14,9 @@ from carclf.scratch import scratch_folder
 from carclf.storage import copies
 
 if TYPE_CHECKING:
+    from carclf.device import Device
     from carclf.engines.choice import Engines
+    from carclf.inference.dataset_predictions import Predictions
     from carclf.inference.job import Job
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
@@ -170,49 +172,35 @@ def check_outputs(options: PredictOptions) -> None:
         require_parquet()
 
 
-def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
-    """Writes the submission and everything else that was asked for, and returns 0.
-
-    Raises:
-      UserError: something does not fit; nothing was written.
-    """
-    from carclf.data.manifest import load_manifest
-    from carclf.inference.compatibility import check_teachers
-    from carclf.inference.ensemble import FITTED, parse_run_weights
-    from carclf.inference.job import plan_job
-    from carclf.recipe import parse_views
-
-    views = parse_views(options.tta)
-    weights = parse_run_weights(options.run_weights, count=len(members))
-    check_outputs(options)
-    manifest = load_manifest(options.data)
-    if options.pseudo_labels:
-        check_teachers(members, manifest, runs_folder=options.runs)
-    job = plan_job(
-        manifest,
-        members=members,
-        held_out=options.split == "val",
-        needs_held_out=options.run_weights == FITTED or bool(options.pseudo_labels),
-        sample_file=options.sample,
-        form=options.form,
-        positive=options.positive,
-        metric=options.metric,
-        decision=options.decision,
-        older_file=options.compare,
-    )
-
+def choose_device(options: PredictOptions, members: Sequence[Member]) -> "tuple[Device, Engines]":
+    """Returns the device and the engines that may compute there. Keras may be imported only from here on."""
     from carclf.device import select_device
 
     device = select_device(options.device, precision=members[0].runs[0].options.precision)
 
     from carclf.engines.choice import plan_engines
 
-    engines = plan_engines(options.engine, device)
+    return device, plan_engines(options.engine, device)
+
+
+def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
+    """Writes the submission and everything else that was asked for, and returns 0.
+
+    Raises:
+      UserError: something does not fit; nothing was written.
+    """
+    from carclf.inference.ensemble import parse_run_weights
+    from carclf.recipe import parse_views
+
+    views = parse_views(options.tta)
+    weights = parse_run_weights(options.run_weights, count=len(members))
+    check_outputs(options)
+    job = plan_dataset_job(options, members)
+    device, engines = choose_device(options, members)
     print(*(device.describe(), *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
 
     from carclf.inference.answer_files import write_answers
     from carclf.inference.answering import predict_answers
-    from carclf.inference.pseudo_labels import write_sure
 
     predictions, decision, temperature = predict_answers(
         members,
@@ -240,20 +228,38 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         source=describe_source(members, views=len(views), engines=engines),
     )
     if job.older is not None:
-        compare(options, job, answers)
+        compare_with_older(options, job, answers)
     if temperature is not None:
-        print(
-            write_sure(
-                predictions,
-                copies.local_path(options.pseudo_labels, fetched=False),
-                members=members,
-                manifest=job.manifest,
-                views=options.tta,
-                confidence=options.pseudo_confidence,
-                temperature=temperature,
-            )
-        )
+        write_pseudo_labels(options, members, job, predictions, temperature=temperature)
     return 0
+
+
+def plan_dataset_job(options: PredictOptions, members: Sequence[Member]) -> "Job":
+    """Returns what to predict and how to write it.
+
+    Raises:
+      UserError: runs, data set and options do not fit together.
+    """
+    from carclf.data.manifest import load_manifest
+    from carclf.inference.compatibility import check_teachers
+    from carclf.inference.ensemble import FITTED
+    from carclf.inference.job import plan_job
+
+    manifest = load_manifest(options.data)
+    if options.pseudo_labels:
+        check_teachers(members, manifest, runs_folder=options.runs)
+    return plan_job(
+        manifest,
+        members=members,
+        held_out=options.split == "val",
+        needs_held_out=options.run_weights == FITTED or bool(options.pseudo_labels),
+        sample_file=options.sample,
+        form=options.form,
+        positive=options.positive,
+        metric=options.metric,
+        decision=options.decision,
+        older_file=options.compare,
+    )
 
 
 def describe_source(members: Sequence[Member], *, views: int, engines: "Engines") -> str:
@@ -262,7 +268,7 @@ def describe_source(members: Sequence[Member], *, views: int, engines: "Engines"
     return f"{views} views of {sum(len(member.runs) for member in members)} run(s){by}"
 
 
-def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[str]]) -> None:
+def compare_with_older(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[str]]) -> None:
     """Prints how these answers differ from those of `--compare`."""
     from carclf.report.changes import print_changes
 
@@ -275,6 +281,29 @@ def compare(options: PredictOptions, job: "Job", answers: Mapping[str, Sequence[
         split=job.split,
         older_file=options.compare,
         output=copies.local_path(options.output, fetched=False),
+    )
+
+
+def write_pseudo_labels(
+    options: PredictOptions, members: Sequence[Member], job: "Job", predictions: "Predictions", *, temperature: float
+) -> None:
+    """Writes the confident predictions to `--pseudo_labels`, and prints how many there are.
+
+    Raises:
+      UserError: no prediction is confident enough.
+    """
+    from carclf.inference.pseudo_labels import write_sure
+
+    print(
+        write_sure(
+            predictions,
+            copies.local_path(options.pseudo_labels, fetched=False),
+            members=members,
+            manifest=job.manifest,
+            views=options.tta,
+            confidence=options.pseudo_confidence,
+            temperature=temperature,
+        )
     )
 
 
@@ -306,14 +335,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
             spool=str(spool),
             fails_on_bad=options.on_bad == "fail",
         )
-
-        from carclf.device import select_device
-
-        device = select_device(options.device, precision=members[0].runs[0].options.precision)
-
-        from carclf.engines.choice import plan_engines
-
-        engines = plan_engines(options.engine, device)
+        device, engines = choose_device(options, members)
         print(*(device.describe(), *job.photos.notes, *job.plan.notes, *job.wanted.notes), sep="\n", flush=True)
 
         from carclf.inference.answer_files import write_answers
@@ -359,12 +381,8 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
     views = parse_views(options.tta)
     weights = parse_run_weights(options.run_weights, count=len(members))
     assert weights is not None  # the options refuse fitted weights here
+    device, engines = choose_device(options, members)
 
-    from carclf.device import select_device
-
-    device = select_device(options.device, precision=members[0].runs[0].options.precision)
-
-    from carclf.engines.choice import plan_engines
     from carclf.inference.photo_lines import print_classes
     from carclf.inference.photo_predictor import PhotoPredictor
 
@@ -375,7 +393,7 @@ def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
         tta_mean=options.tta_mean,
         batch_size=device.padded_batch_size(min(options.batch_size, len(paths))),
         jit=device.jit,
-        engines=plan_engines(options.engine, device),
+        engines=engines,
         photos=len(paths),
     )
     unread = print_classes(predictor, paths, top=options.top, batch_size=options.batch_size)

@@ -72,18 +72,14 @@ class TuneOptions(TrainOptions):
 
 def main(options: TuneOptions) -> None:
     """Searches until the study has all its trials."""
+    check_optuna()
+
     from carclf.data.manifest import load_manifest
     from carclf.metrics import choose_metric
-
-    try:
-        from carclf.tuning.search import run_trials
-        from carclf.tuning.study import open_study
-    except ModuleNotFoundError as error:
-        if error.name not in ("optuna", "sqlalchemy"):
-            raise
-        raise UserError(f"carclf.tune needs Optuna, which is not installed: {install_command('tune')}.") from None
     from carclf.tuning.outcome import check_output
+    from carclf.tuning.search import run_trials
     from carclf.tuning.space import read_space
+    from carclf.tuning.study import open_study
     from carclf.tuning.trial import TrainTrial
 
     output = Path(options.output).expanduser()
@@ -124,6 +120,20 @@ def main(options: TuneOptions) -> None:
     best = study.best_trial
     print(f"Study {name}: {tally}; the best is trial {best.number}, val_{metric.name} {best.value:.4f}.")
     print(*advice.after_search(output, options.data), sep="\n")
+
+
+def check_optuna() -> None:
+    """Checks that Optuna is installed.
+
+    Raises:
+      UserError: it is not.
+    """
+    try:
+        import carclf.tuning.search  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in ("optuna", "sqlalchemy"):
+            raise
+        raise UserError(f"carclf.tune needs Optuna, which is not installed: {install_command('tune')}.") from None
 
 
 def trained_options(options: TuneOptions) -> TrainOptions:

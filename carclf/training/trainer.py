@@ -5,6 +5,10 @@ import functools
 import gc
 import sys
 import time
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
 
 from carclf import preemption, runs
 from carclf.data.cache import DecodedCache
@@ -36,6 +40,23 @@ from carclf.training.stage_data import (
 )
 from carclf.training.stage_models import make_head, make_models
 from carclf.training.swa import average_last_epochs
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _FittedModel:
+    """What a phase fits, and the data for it.
+
+    Attributes:
+      model: the photo classifier, or the head alone on kept features; shares the variables of the classifier.
+      training_from: returns its training batches; the keyword `start_step` is the first step.
+      validation: its validation batches.
+      feature_seconds: how long the features took.
+    """
+
+    model: keras.Model
+    training_from: Callable[..., tf.data.Dataset]
+    validation: tf.data.Dataset
+    feature_seconds: float = 0.0
 
 
 class Trainer:
@@ -113,65 +134,85 @@ class Trainer:
         self, *, cache: DecodedCache | None, saving: Saving, handed_over: HandOver | None = None
     ) -> FitResult:
         """Trains the phase from what the previous one handed over, and returns the result."""
-        stage, classifier, model = self.stage, self.classifier, self.model
-        options, phase = stage.options, stage.phase
-        started = time.perf_counter()
-        if stage.features:
-            with reporting_failures(phase):
-                features = stage_features(stage, classifier, cache=cache, engines=self._engines)
-                if stage.features.regression:
-                    start_from_regression(stage, classifier, features)
-                train_data_from, val_data = feature_data(stage, features)
-                model = make_head(stage, classifier)
-        else:
-            train_data_from = functools.partial(training_data, stage, cache=cache)
-            val_data = validation_data(stage, cache=cache)
-        feature_seconds = time.perf_counter() - started if stage.features else 0.0
-        clock = InputClock()
+        fitted = self._fitted_model(cache)
         result = fit_phase(
-            model,
-            classifier=classifier,
-            data=FitData(
-                training_from=lambda step: stage.device.prefetched(clock.timed(train_data_from(start_step=step))),
-                validation=val_data,
-                input_clock=clock,
-                rows_of_step=functools.partial(_rows_of_step, stage),
-            ),
-            plan=FitPlan(
-                phase=phase,
-                epochs=options.epochs,
-                schedule=stage.schedule,
-                metric=stage.metric,
-                patience=options.patience,
-                averaged=options.ema_momentum > 0,
-                kept_epochs=options.swa_epochs,
-                starts_trained=stage.starts_trained,
-                head_temperature=stage.head_temperature,
-            ),
+            fitted.model,
+            classifier=self.classifier,
+            data=_fit_data(self.stage, fitted),
+            plan=_fit_plan(self.stage),
             saving=saving,
-            display=Display(
-                tensorboard=options.tensorboard,
-                profile_steps=parse_profile_steps(options.profile_steps),
-                verbose=1 if sys.stdout.isatty() else 2,
-                estimate=StageEstimate(stage.phases, phase, val_photos=stage.val_photos),
-            ),
+            display=_display(self.stage),
             handed_over=handed_over,
         )
         if cache is not None:
             cache.sync()  # another run of this process may open it next
-        result = dataclasses.replace(result, train_seconds=result.train_seconds + feature_seconds)
-        if options.swa_epochs and phase == stage.phases[-1]:
-            score = average_last_epochs(
-                stage,
-                model=model,
-                classifier=classifier,
-                batches=train_data_from(),
-                val_data=val_data,
-                best_score=result.best_score,
-            )
-            if score is not None:
-                return dataclasses.replace(result, best_epoch=None, best_score=score)
-        return result
+        result = dataclasses.replace(result, train_seconds=result.train_seconds + fitted.feature_seconds)
+        return self._average_at_the_end(result, fitted)
+
+    def _fitted_model(self, cache: DecodedCache | None) -> _FittedModel:
+        """Returns the model of the phase with its batches: of photos, or of the features that the stage keeps."""
+        stage = self.stage
+        if not stage.features:
+            photos_from = functools.partial(training_data, stage, cache=cache)
+            return _FittedModel(self.model, photos_from, validation_data(stage, cache=cache))
+        started = time.perf_counter()
+        with reporting_failures(stage.phase):
+            features = stage_features(stage, self.classifier, cache=cache, engines=self._engines)
+            if stage.features.regression:
+                start_from_regression(stage, self.classifier, features)
+            training_from, validation = feature_data(stage, features)
+            head = make_head(stage, self.classifier)
+        return _FittedModel(head, training_from, validation, feature_seconds=time.perf_counter() - started)
+
+    def _average_at_the_end(self, result: FitResult, fitted: _FittedModel) -> FitResult:
+        """Returns the result; after the last phase, with the average of the last epochs (SWA) if that is better."""
+        stage = self.stage
+        if not stage.options.swa_epochs or stage.phase != stage.phases[-1]:
+            return result
+        score = average_last_epochs(
+            stage,
+            model=fitted.model,
+            classifier=self.classifier,
+            batches=fitted.training_from(),
+            val_data=fitted.validation,
+            best_score=result.best_score,
+        )
+        return result if score is None else dataclasses.replace(result, best_epoch=None, best_score=score)
+
+
+def _fit_data(stage: Stage, fitted: _FittedModel) -> FitData:
+    clock = InputClock()
+    return FitData(
+        training_from=lambda step: stage.device.prefetched(clock.timed(fitted.training_from(start_step=step))),
+        validation=fitted.validation,
+        input_clock=clock,
+        rows_of_step=functools.partial(_rows_of_step, stage),
+    )
+
+
+def _fit_plan(stage: Stage) -> FitPlan:
+    options = stage.options
+    return FitPlan(
+        phase=stage.phase,
+        epochs=options.epochs,
+        schedule=stage.schedule,
+        metric=stage.metric,
+        patience=options.patience,
+        averaged=options.ema_momentum > 0,
+        kept_epochs=options.swa_epochs,
+        starts_trained=stage.starts_trained,
+        head_temperature=stage.head_temperature,
+    )
+
+
+def _display(stage: Stage) -> Display:
+    options = stage.options
+    return Display(
+        tensorboard=options.tensorboard,
+        profile_steps=parse_profile_steps(options.profile_steps),
+        verbose=1 if sys.stdout.isatty() else 2,
+        estimate=StageEstimate(stage.phases, stage.phase, val_photos=stage.val_photos),
+    )
 
 
 def _rows_of_step(stage: Stage, step: int) -> dict[str, list[int]]:
