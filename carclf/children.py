@@ -84,16 +84,25 @@ def run_module(module: str, *arguments: str) -> "subprocess.CompletedProcess[str
             command, stdin=lifeline, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             os.close(lifeline)
-            while True:
-                try:
-                    said, errors = process.communicate(timeout=POLL_SECONDS)
-                    return subprocess.CompletedProcess(command, process.returncode, said, errors)
-                except subprocess.TimeoutExpired:
-                    if preemption.noted():
-                        process.kill()
-                        preemption.check()
+            said, errors = _outputs(process)
+            return subprocess.CompletedProcess(command, process.returncode, said, errors)
     finally:
         os.close(ours)
+
+
+def _outputs(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Returns what a process printed to standard output and standard error, once it has ended.
+
+    Raises:
+      Preempted: SIGTERM arrived, and the process was ended.
+    """
+    while True:
+        try:
+            return process.communicate(timeout=POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if preemption.noted():
+                process.kill()
+                preemption.check()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from carclf.storage import copies
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
+    from carclf.exporting.run_export import Exported
 
 DESCRIPTION = """Exports a run as SavedModel, ONNX or LiteRT, from photos to probabilities, with a model card.
 
@@ -94,6 +95,12 @@ def main(options: ExportOptions) -> None:
             output=output,
             runs_folder=options.runs,
         )
+    print_checks(exported)
+    print(f"Export: {exported.model} ({exported.bytes / 1e6:.1f} MB), with labels.txt and README.md")
+
+
+def print_checks(exported: "Exported") -> None:
+    """Prints how far the exported model is from the run."""
     same, full, larger = exported.identical, exported.full, exported.larger
     print(f"Check: probabilities differ by at most {same.largest:.1e} on {same.photos} validation photos.")
     print(
@@ -102,7 +109,6 @@ def main(options: ExportOptions) -> None:
         f"Photos twice as long as any stored one: by {larger.mean:.1e} in the mean; {larger.same_class} of "
         f"{larger.photos} keep their class."
     )
-    print(f"Export: {exported.model} ({exported.bytes / 1e6:.1f} MB), with labels.txt and README.md")
 
 
 def find_data(run: runs.Run, *, data: str) -> "Manifest":

@@ -92,21 +92,26 @@ def _stage(plan: SoupPlan, tried: Sequence[WeightedMean], *, data: str, command:
             "stage": leader.stage.get("stage", leader.name),
             "val_accuracy": (leader.metrics or {}).get("val_accuracy"),
         },
-        "soup": {
-            "method": plan.method,
-            "command": list(command),
-            "ingredients": [
-                {
-                    "run": str(run.directory),
-                    "weights_sha256": verified_sha256(run.best_weights, recorded=run.recorded_hashes),
-                    "val_fold": run.options.val_fold,
-                    "share": share,
-                    "val_score": plan.scores[number] if plan.scores else None,
-                }
-                for number, (run, share) in enumerate(zip(plan.ingredients, tried[-1].shares, strict=True))
-            ],
-            "trials": [
-                {"shares": list(trial.shares), "val_score": trial.score} for trial in tried if trial.score is not None
-            ],
-        },
+        "soup": _soup(plan, tried, command=command),
+    }
+
+
+def _soup(plan: SoupPlan, tried: Sequence[WeightedMean], *, command: Sequence[str]) -> dict[str, Any]:
+    """Returns what stage.json says about the ingredients and the means that were tried."""
+    return {
+        "method": plan.method,
+        "command": list(command),
+        "ingredients": [
+            {
+                "run": str(run.directory),
+                "weights_sha256": verified_sha256(run.best_weights, recorded=run.recorded_hashes),
+                "val_fold": run.options.val_fold,
+                "share": share,
+                "val_score": plan.scores[number] if plan.scores else None,
+            }
+            for number, (run, share) in enumerate(zip(plan.ingredients, tried[-1].shares, strict=True))
+        ],
+        "trials": [
+            {"shares": list(trial.shares), "val_score": trial.score} for trial in tried if trial.score is not None
+        ],
     }

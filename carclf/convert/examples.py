@@ -55,16 +55,22 @@ def parse_example(record: bytes) -> dict[str, Values]:
     features: dict[str, Values] = {}
     for _, features_span in _fields(record, (0, len(record)), number=1):
         for _, entry in _fields(record, _span(features_span), number=1):
-            name = ""
-            values: Values = []
-            for field, value in _fields(record, _span(entry)):
-                start, end = _span(value)
-                if field == 1:
-                    name = record[start:end].decode()
-                elif field == 2:
-                    values = _values(record, (start, end))
+            name, values = _feature(record, _span(entry))
             features[name] = values
     return features
+
+
+def _feature(record: bytes, entry: Span) -> tuple[str, Values]:
+    """Returns the name of a feature and its values."""
+    name = ""
+    values: Values = []
+    for field, value in _fields(record, entry):
+        start, end = _span(value)
+        if field == 1:
+            name = record[start:end].decode()
+        elif field == 2:
+            values = _values(record, (start, end))
+    return name, values
 
 
 def _values(record: bytes, span: Span) -> Values:

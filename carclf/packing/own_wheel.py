@@ -64,16 +64,7 @@ def _files_of_clone(clone: Path) -> dict[str, bytes]:
     """Returns what setuptools would put into a wheel of the clone: path inside it → content."""
     setup = configparser.ConfigParser()
     setup.read(clone / "setup.cfg", encoding="utf-8")
-    folders = _mapping(setup["options"].get("package_dir", ""))
-    data = {name: patterns.split(",") for name, patterns in _mapping(_section_text(setup, "package_data")).items()}
-    files: dict[str, bytes] = {}
-    for package in setup["options"]["packages"].split():
-        folder = clone / folders.get(package, package.replace(".", "/"))
-        for pattern in ("*.py", *(pattern.strip() for pattern in data.get(package, ()))):
-            for path in sorted(folder.glob(pattern)):
-                if path.is_file():
-                    inside = path.relative_to(folder).as_posix()
-                    files[f"{package.replace('.', '/')}/{inside}"] = path.read_bytes()
+    files = {name: path.read_bytes() for name, path in _package_files(setup, clone)}
     about = f"{NAME}-{carclf.__version__}.dist-info"
     files[f"{about}/METADATA"] = _metadata(setup).encode()
     files[f"{about}/WHEEL"] = WHEEL
@@ -82,6 +73,17 @@ def _files_of_clone(clone: Path) -> dict[str, bytes]:
     files[f"{about}/entry_points.txt"] = f"[console_scripts]\n{scripts}\n".encode()
     files[f"{about}/licenses/LICENSE"] = (clone / "LICENSE").read_bytes()
     return files
+
+
+def _package_files(setup: configparser.ConfigParser, clone: Path) -> Iterator[tuple[str, Path]]:
+    """Yields (path inside the wheel, path) of the modules and the data of every package."""
+    folders = _mapping(setup["options"].get("package_dir", ""))
+    data = {name: patterns.split(",") for name, patterns in _mapping(_section_text(setup, "package_data")).items()}
+    for package in setup["options"]["packages"].split():
+        folder = clone / folders.get(package, package.replace(".", "/"))
+        patterns = ["*.py", *(pattern.strip() for pattern in data.get(package, ()))]
+        for path in (path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()):
+            yield f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}", path
 
 
 def _section_text(setup: configparser.ConfigParser, name: str) -> str:

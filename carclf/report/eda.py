@@ -1,7 +1,7 @@
 """The page of a data set: its content, and the findings to check before the first training."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ LISTED_PHOTOS = 50_000
 SIZES_LISTED = 8
 FOLD_CLASSES = 60  # with more classes, only the folds' totals are shown
 
+Issue = tuple[str, int, list[Group], list[Group]]
+"""(issue, number of groups, groups to picture, groups to list)."""
+
 SHAPES = {1 / 2: "1:2", 3 / 4: "3:4", 1: "1:1", 4 / 3: "4:3", 16 / 9: "16:9", 3: "3:1"}
 
 
@@ -81,10 +84,7 @@ def write_eda(
     samples, odd = _samples(photos, manifest.class_count), _odd_photos(photos)
     if remarked:
         odd.insert(0, (f"Remarked on by the converter ({len(remarked):,})", remarked[:REMARKED_PHOTOS]))
-    pictured = [*requested, *(number for numbers in samples.values() for number in numbers)]
-    pictured += [number for _, numbers in odd for number, _ in numbers]
-    pictured += [n for _, _, shown, _ in by_issue for group in shown for n in group.members[:MEMBERS_PICTURED]]
-    named = [n for _, _, *parts in by_issue for groups_here in parts for group in groups_here for n in group.members]
+    pictured = _pictured(requested, samples, odd, by_issue)
     write_html(
         path,
         "eda.html",
@@ -96,7 +96,7 @@ def write_eda(
             key=lambda finding: finding.good,
         ),
         pictures=_thumbnails(pictured, photos, manifest),
-        rows=photos.loc[sorted({*pictured, *named})].to_dict("index"),
+        rows=photos.loc[sorted({*pictured, *_named(by_issue)})].to_dict("index"),
         requested=requested,
         classes=_class_rows(photos, manifest, survey),
         samples=samples,
@@ -162,8 +162,25 @@ def _thumbnails(
     return {number: thumbnails[key] for number, key in zip(wanted.index.tolist(), keys, strict=True)}
 
 
-def _by_issue(groups: Sequence[Group]) -> list[tuple[str, int, list[Group], list[Group]]]:
-    """Returns (issue, number of groups, groups to picture, groups to list), with each group under its first issue."""
+def _pictured(
+    requested: Sequence[int],
+    samples: Mapping[int, Sequence[int]],
+    odd: Sequence[tuple[str, Sequence[tuple[int, str]]]],
+    by_issue: Sequence[Issue],
+) -> list[int]:
+    """Returns the numbers of all photos that the page shows."""
+    numbers = [*requested, *(number for sample in samples.values() for number in sample)]
+    numbers += [number for _, photos in odd for number, _ in photos]
+    return numbers + [n for _, _, shown, _ in by_issue for group in shown for n in group.members[:MEMBERS_PICTURED]]
+
+
+def _named(by_issue: Sequence[Issue]) -> list[int]:
+    """Returns the numbers of all photos in the groups that the page shows or lists."""
+    return [n for _, _, shown, listed in by_issue for group in (*shown, *listed) for n in group.members]
+
+
+def _by_issue(groups: Sequence[Group]) -> list[Issue]:
+    """Returns every issue that groups have, with each group under its first one."""
     issues: dict[str, list[Group]] = {DIFFERENT_LABELS: [], LEAK: [], "": [], SCENE: []}
     for group in groups:
         harmless = SCENE if group.kind == SCENE else ""

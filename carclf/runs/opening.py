@@ -170,13 +170,16 @@ def prepare_folder(opened: OpenRun) -> None:
         return
     empty_folder(directory)
     if opened.start is Start.COPY:
-        for folder in (directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER):
-            source = opened.source / folder.name
-            if source.is_dir():
-                folder.mkdir()
-                for path in sorted(source.iterdir()):
-                    if COPIED.fullmatch(path.name):
-                        shutil.copyfile(path, folder / path.name)  # without the file mode, which may be read-only
+        for name in (runs.CHECKPOINTS_FOLDER, runs.EPOCHS_FOLDER):
+            _copy_files(opened.source / name, directory / name)
+
+
+def _copy_files(source: Path, folder: Path) -> None:
+    """Copies the files of a resumed run, if there are any, into a new folder."""
+    if source.is_dir():
+        folder.mkdir()
+        for path in (path for path in sorted(source.iterdir()) if COPIED.fullmatch(path.name)):
+            shutil.copyfile(path, folder / path.name)  # without the file mode, which may be read-only
 
 
 def empty_folder(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """The competition's layout on disk: folders, or the zip of zips; complete under its final name, or missing."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -73,15 +74,13 @@ def write_competition(
     if partial.exists():  # left by an ended process with the same number
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
+    draw = functools.partial(draw_photos, seed=seed, size=size, workers=workers)
     try:
-        writer = _ZipWriter(partial) if zipped else _FolderWriter(partial)
-        with writer:
-            for name, photos, folder_of in (
-                ("train", train, lambda kind: f"train/{kind}"),
-                ("test", test, lambda kind: "test_upload"),
-            ):
-                with contextlib.closing(draw_photos(photos, seed=seed, size=size, workers=workers)) as drawn:
-                    writer.add_photos(name, _placed(drawn, photos, folder_of, on_photo))
+        with _ZipWriter(partial) if zipped else _FolderWriter(partial) as writer:
+            with contextlib.closing(draw(train)) as drawn:
+                writer.add_photos("train", _placed(drawn, train, lambda kind: f"train/{kind}", on_photo))
+            with contextlib.closing(draw(test)) as drawn:
+                writer.add_photos("test", _placed(drawn, test, lambda kind: "test_upload", on_photo))
             writer.add_text("train.csv", _csv(train))
             writer.add_text("sample-submission.csv", _csv((photo_id, 0) for photo_id, _ in test))
         (partial / SOLUTION_FILE).write_bytes(_csv(test).encode())
