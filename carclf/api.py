@@ -81,7 +81,7 @@ def training_batches(
     from carclf.recipe import parse_recipe
 
     parsed = parse_recipe(recipe) if isinstance(recipe, str) else recipe
-    framing = _framing(dataset, image_size, batch_size=batch_size, fit=fit)
+    framing = _framing(image_size, batch_size=batch_size, fit=fit)
     folds = [fold for fold in dataset.folds if fold != val_fold]
     dataset.shards_of("train", folds=[] if val_fold is None else [val_fold])  # refuses a fold that is not there
     steps = (dataset.photos("train", folds) + dataset.photos("extra")) // batch_size
@@ -139,7 +139,7 @@ def validation_batches(
     """
     from carclf.recipe import parse_recipe
 
-    framing = _framing(dataset, image_size, batch_size=batch_size, fit=fit)
+    framing = _framing(image_size, batch_size=batch_size, fit=fit)
     dataset.shards_of("train", folds=[val_fold])  # refuses a fold that is not there
     _require("tensorflow")
     _leave_gpus_to_jax()
@@ -185,7 +185,7 @@ def view_batches(
     views = parse_views(view) if isinstance(view, str) else (view,)
     _refuse(len(views) != 1, f"{view!r} is {len(views)} views: give one of carclf.parse_views({view!r}) at a time.")
     size = views[0].image_size or image_size
-    framing = _framing(dataset, size, batch_size=batch_size, fit=fit)
+    framing = _framing(size, batch_size=batch_size, fit=fit)
     _refuse(split not in ("train", "test"), f"There is no split {split!r}: choose train or test.")
     dataset.shards_of(split, folds=folds)  # refuses a fold that is not there
     _require("tensorflow")
@@ -385,7 +385,7 @@ def _pair(image_size: ImageSize) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _framing(dataset: Manifest, image_size: ImageSize, *, batch_size: int, fit: str) -> "Framing":
+def _framing(image_size: ImageSize, *, batch_size: int, fit: str) -> "Framing":
     from carclf.framing import RESIZE_MODES, Framing
 
     size = _pair(image_size)

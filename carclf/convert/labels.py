@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from carclf.convert.table import Table, read_table
+from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.text_file import read_text
 
@@ -76,26 +76,6 @@ def named(items: Sequence[str]) -> str:
     return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")
 
 
-def read_label_file(
-    content: bytes, *, shown: str, id_column: str = "", label_column: str = "", with_labels: bool = True
-) -> LabelFile:
-    """Reads a CSV whose columns are recognised by their names.
-
-    Args:
-      content: its bytes, UTF-8; separated by commas, semicolons or tabs.
-      shown: its name in messages.
-      id_column: header of the Ids; "" recognises one of ID_COLUMNS, or takes the first column that is not the label's.
-      label_column: header of the labels; "" recognises one of LABEL_COLUMNS, or takes the other of two.
-      with_labels: whether there must be a label column.
-
-    Raises:
-      UserError: not UTF-8, no rows, no such column, an empty Id, or an Id with two labels.
-    """
-    table = read_table(content, shown=shown)
-    ids, label = columns_by_name(table, id_column=id_column, label_column=label_column, with_labels=with_labels)
-    return label_file(table, ids=ids, label=label)
-
-
 def label_file(table: Table, *, ids: int, label: int | None, group: int | None = None) -> LabelFile:
     """Returns the Ids and the labels of a table.
 
@@ -147,8 +127,8 @@ def columns_by_name(
 
     Args:
       table: the CSV.
-      id_column: as for `read_label_file`.
-      label_column: as for `read_label_file`.
+      id_column: header of the Ids; "" recognises one of ID_COLUMNS, or takes the first column that is not the label's.
+      label_column: header of the labels; "" recognises one of LABEL_COLUMNS, or takes the other of two.
       with_labels: whether there must be a label column.
 
     Raises:

@@ -13,7 +13,6 @@ from typing import Any
 import google_crc32c
 
 FORMAT = b"JPEG"  # every stored photo is an upright RGB JPEG
-UNKNOWN_LABEL = -1  # of test photos
 
 INTEGER_FEATURES = ("image/height", "image/width", "image/class/label", "image/row")
 STRING_FEATURES = ("image/encoded", "image/format", "image/filename", "image/key/sha256", "image/class/text")

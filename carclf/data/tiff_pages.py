@@ -28,7 +28,7 @@ OTHER_COLOURS = {  # Source: TIFF 6.0, section 23; TIFF/EP; DNG 1.7
     32845: "colours as LogLuv",
     34892: "a camera's raw values",
 }
-NO_COMPRESSION, LZW, JPEG_IN_TIFF, DEFLATE = 1, 5, (6, 7), (8, 32946)
+NO_COMPRESSION, LZW, DEFLATE = 1, 5, (8, 32946)
 RARE_COMPRESSIONS = {  # Source: libtiff's tiff.h; none of them is in every build of Pillow's libtiff
     33003: "JPEG 2000",
     33005: "JPEG 2000",

@@ -30,9 +30,8 @@ class Family:
       parts: number of blocks after the stem, for unfreezing and layer-wise rates.
       size_key: the argument of the class for (height, width, 3); empty for a network whose learned positions are
         interpolated by `carclf.model.tokens.PatchTokens` instead.
-      prefix_key: the argument with the number of further tokens in front of those of patches.
-      prefix: number of tokens in front of those of patches, without these.
-      tokens: how a token in front gets into the feature map: not at all ("mean"), or beside each patch ("both").
+      tokens: how a token in front of those of the patches gets into the feature map: not at all ("mean"), or beside
+        each patch ("both").
       mean: of RGB in 0..1, that a preset without image_converter.json expects.
       stddev: likewise.
       aliases: other beginnings of preset names.
@@ -43,8 +42,6 @@ class Family:
     walk: str
     parts: int
     size_key: str = ""
-    prefix_key: str = ""
-    prefix: int = 0
     tokens: TokenPooling = "mean"
     mean: PerChannel = IMAGENET_MEAN
     stddev: PerChannel = IMAGENET_STDDEV
@@ -67,14 +64,12 @@ FAMILIES: dict[str, Family] = {
         stddev=(1.0, 1.0, 1.0),
     ),
     "swin": Family(network="SwinTransformerBackbone", walk="walk_swin", parts=4, size_key="image_shape"),
-    "vit": Family(network="ViTBackbone", walk="walk_vit", parts=12, prefix=1, tokens="both", mean=HALF, stddev=HALF),
-    "deit": Family(network="DeiTBackbone", walk="walk_deit", parts=12, prefix=2, tokens="both"),
+    "vit": Family(network="ViTBackbone", walk="walk_vit", parts=12, tokens="both", mean=HALF, stddev=HALF),
+    "deit": Family(network="DeiTBackbone", walk="walk_deit", parts=12, tokens="both"),
     "dinov2": Family(
         network="DINOV2Backbone",
         walk="walk_dinov2",
         parts=12,
-        prefix=1,
-        prefix_key="num_register_tokens",
         tokens="both",
     ),
     "dinov3": Family(
@@ -82,8 +77,6 @@ FAMILIES: dict[str, Family] = {
         walk="walk_dinov3",
         parts=12,
         size_key="image_shape",
-        prefix=1,
-        prefix_key="num_register_tokens",
         tokens="both",
     ),
     "siglip": Family(
@@ -100,7 +93,6 @@ FAMILIES: dict[str, Family] = {
         tower=_CLIP,
         walk="walk_clip",
         parts=12,
-        prefix=1,
         tokens="both",
         mean=CLIP_MEAN,
         stddev=CLIP_STDDEV,

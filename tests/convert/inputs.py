@@ -11,13 +11,24 @@ from PIL import Image
 
 from carclf import storage
 from carclf.convert.converter import convert
+from carclf.convert.labels import LabelFile, columns_by_name, label_file
 from carclf.convert.options import ConvertOptions
+from carclf.convert.table import read_table
 from carclf.data.manifest import Manifest
 from carclf.synthetic.draw import draw_jpeg
 
 SIZE = (64, 48)
 KINDS = 3
 Files = dict[str, bytes]
+
+
+def read_label_file(
+    content: bytes, *, shown: str, id_column: str = "", label_column: str = "", with_labels: bool = True
+) -> LabelFile:
+    """Returns the labels of a CSV whose columns are recognised by their names."""
+    table = read_table(content, shown=shown)
+    ids, label = columns_by_name(table, id_column=id_column, label_column=label_column, with_labels=with_labels)
+    return label_file(table, ids=ids, label=label)
 
 
 def drawn(number: int, *, size: tuple[int, int] = SIZE) -> bytes:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from carclf.convert.columns import Wanted, with_labels
 from carclf.convert.inventory import take_inventory
-from carclf.convert.labels import class_names, name_classes, order_categories, read_label_file
+from carclf.convert.labels import class_names, name_classes, order_categories
 from carclf.convert.options import ConvertOptions
 from carclf.convert.table import Table, read_table
 from carclf.errors import UserError
-from tests.convert.inputs import converted, csv_of, drawn, ids_of, read_records, reasons, write_files
+from tests.convert.inputs import converted, csv_of, drawn, ids_of, read_label_file, read_records, reasons, write_files
 
 LABELS = {"1.jpg": "a", "2.jpg": "b"}
 ANY_TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)

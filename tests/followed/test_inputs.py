@@ -10,7 +10,7 @@ import pytest
 from texts import refused
 
 from carclf.convert.inventory import Inventory, take_inventory
-from carclf.convert.labels import columns_by_name, read_label_file
+from carclf.convert.labels import columns_by_name
 from carclf.convert.options import ConvertOptions
 from carclf.convert.table import read_table
 from carclf.errors import UserError
@@ -22,6 +22,7 @@ from tests.convert.inputs import (
     converted,
     csv_of,
     drawn,
+    read_label_file,
     rejected,
     write_files,
     write_zip,

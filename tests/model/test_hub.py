@@ -76,6 +76,9 @@ def build(family, folder, size=None, **changes):
     return build_classifier(backbone=f"hub:{family}", **(arguments | changes))
 
 
+TOKENS_IN_FRONT = {"vit": 1, "deit": 2, "dinov2": 1, "dinov3": 1, "clip": 1}  # of those of patches
+
+
 def own_features(family, network, batch):
     """What KerasHub's network says of the batch: the means that a linear head sees."""
     row = FAMILIES[family]
@@ -92,7 +95,7 @@ def own_features(family, network, batch):
     out = numbers(out)
     if out.ndim == 4:
         return out.mean(axis=(1, 2))
-    first = row.prefix + (tower.num_register_tokens if row.prefix_key else 0)
+    first = TOKENS_IN_FRONT.get(family, 0) + getattr(tower, "num_register_tokens", 0)
     patches = out[:, first:].mean(axis=1)
     return np.concatenate([out[:, 0], patches], axis=1) if row.tokens == "both" else patches
 
