@@ -263,7 +263,7 @@ def plan_dataset_job(options: PredictOptions, members: Sequence[Member]) -> "Job
 
 
 def describe_source(members: Sequence[Member], *, views: int, engines: "Engines") -> str:
-    """Returns from what the answers are, such as '4 views of 2 run(s)', and by which engine if not by Keras alone."""
+    """Returns what made the answers, such as '4 views of 2 run(s)', with the engine unless that is Keras alone."""
     by = f" by {engines.describe()}" if engines.used not in ([], ["keras"]) else ""
     return f"{views} views of {sum(len(member.runs) for member in members)} run(s){by}"
 

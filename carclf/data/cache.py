@@ -46,7 +46,7 @@ class DecodedCache:
         return flat.reshape(*self._extents[number], 3)
 
     def holds(self, number: int) -> bool:
-        """Returns whether the pixels of a photo are here and whole."""
+        """Returns whether the pixels of a photo are here and intact."""
         if not self._known[number] and self._files is not None:
             self._known[number] = self._files.is_whole(number)
         return bool(self._known[number])
@@ -65,7 +65,7 @@ class DecodedCache:
         self._known[number] = True
 
     def sync(self) -> None:
-        """Brings the pixels to the disk if they are in a file; it then holds them for other processes, too."""
+        """Writes the pixels to disk if they are in a file, which then holds them for other processes, too."""
         if self._files is not None:
             self._files.sync()
 
@@ -74,7 +74,7 @@ def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: Dec
     """Returns a cache for the photos of a data set and prints its size in one line; None if there is no room.
 
     Args:
-      where: 'ram', or a folder, whose cache later runs on the same data, decoded at the same sizes, reuse.
+      where: 'ram', or a folder, whose cache is reused by later runs on the same data decoded at the same sizes.
       manifest: the data set.
       wanted: int [M], indices of the photos to hold.
       sizes: of all its photos.

@@ -68,7 +68,7 @@ class CacheFiles:
         self._unsynced.add(number, self._sum(number), int(self._starts[number + 1] - self._starts[number]))
 
     def sync(self) -> None:
-        """Brings all complete pixels to the disk, then their checksums; what does not fit is decoded again later."""
+        """Writes all complete pixels to disk, then their checksums; what does not fit is decoded again later."""
         self._unsynced.sync()
 
     def _sum(self, number: int) -> int:
@@ -77,7 +77,7 @@ class CacheFiles:
 
 
 class _Unsynced:
-    """The photos whose pixels the system may not have written yet; with the last missing one they are synced."""
+    """The photos whose pixels the system may not have written yet; the last missing one syncs them."""
 
     def __init__(self, pixels: np.memmap, sums: np.memmap, *, missing: int) -> None:
         self._pixels, self._sums, self._missing = pixels, sums, missing

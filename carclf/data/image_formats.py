@@ -6,7 +6,7 @@ import importlib
 from PIL import Image, features
 
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by Pillow alone, in every version that carclf supports
-_ADDED = {  # format → (module that teaches Pillow to read it, what to do if it is missing)
+_ADDED = {  # format → (module that lets Pillow read it, what to do if it is missing)
     "AVIF": ("", "AVIF is read by Pillow 11.3 and later: pip install --upgrade pillow"),
     "HEIF": ("pillow_heif", "HEIC is read with pillow-heif: pip install pillow-heif"),
     "JXL": ("pillow_jxl", "JPEG XL is read with pillow-jxl-plugin: pip install pillow-jxl-plugin"),
@@ -83,7 +83,7 @@ def recognise(raw: bytes) -> str:
 
 @functools.cache
 def _is_added(kind: str) -> bool:
-    """Returns whether Pillow reads the format, after loading the module that teaches it."""
+    """Returns whether Pillow reads the format, after loading the module that adds it."""
     if kind == "AVIF":
         return "avif" in features.modules and bool(features.check("avif"))
     try:

@@ -31,7 +31,7 @@ _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _AFTER_SCAN = re.compile(rb"\xff[\xd9\xc4\xcc\xda-\xdd\xe0-\xef\xfe]")
 _END = re.compile(rb"\xff\xd9")  # finds it in half the time of bytes.find
 _WHOLE = b"\x00\x3f\x00"  # in the scan header of a sequential frame. Source: T.81, table B.3
-_TOLD = FRAMES | {_SOS, _APP0, _APP1, _APP2, _APP14}
+_VISITED = FRAMES | {_SOS, _APP0, _APP1, _APP2, _APP14}
 # Luma factors (horizontal, vertical) that TurboJPEG supports with chroma of (1, 1). Source: its getSubsamp().
 _FAST_LUMA = ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1))
 
@@ -126,7 +126,7 @@ def read_header(raw: bytes) -> JpegHeader:
             at = start
             continue
         at = start + max(raw[start] << 8 | raw[start + 1], 2)
-        if marker in _TOLD:
+        if marker in _VISITED:
             _visit(walk, marker, start - 2, start + 2, at)
         if marker == _SOS:
             walk.has_scan = True

@@ -25,7 +25,7 @@ def open_loader(
       shards: of the photos.
       framing: image size and fit.
       cache: of decoded photos; None decodes again every epoch.
-      hosts: that share the photos; each then has few of those that follow each other in a shard.
+      hosts: number of hosts that share the photos; with several, each reads few neighbours in a shard.
     """
     index = read_index(manifest)
     numbers = select(manifest, index, shards)

@@ -44,8 +44,8 @@ class PhotoLoader:
           numbers: int [N], their indices in the whole index.
           sizes: of all photos of the whole index, so that every split has the same canvas.
           cache: of decoded photos; None decodes them again each time.
-          reads_blocks: whether `load` will be asked for the neighbours of a photo, too: an object store is then asked
-            for many photos at once.
+          reads_blocks: whether `load` will be asked for a photo's neighbours, too; one request to an object store then
+            fetches many photos.
         """
         self._manifest, self._entries, self._numbers = manifest, entries, numbers
         self._cache = cache
@@ -83,7 +83,7 @@ class PhotoLoader:
         Raises:
           DamagedShardError: a photo cannot be read.
         """
-        self.announce(indices)  # does nothing for those that were
+        self.announce(indices)  # does nothing for photos that were announced before
         canvas, used = self._canvases.take(len(indices))
         # The fewest parts that keep all threads busy with two batches in progress: each hand-over takes time in which
         # Python runs only one thread.

@@ -9,7 +9,7 @@ from PIL import Image
 
 
 class _Aside:
-    """Lets the first of several threads set the settings aside, and the last one put them back."""
+    """Sets the settings aside for the first of several threads, and restores them after the last."""
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
@@ -37,7 +37,7 @@ _ASIDE = _Aside()
 
 @contextlib.contextmanager
 def set_aside() -> Iterator[None]:
-    """Takes Pillow's limit and the process's warnings away for a while, however many threads do so at once.
+    """Lifts Pillow's limit and silences warnings inside this context, however many threads do so at once.
 
     The limit is replaced by `carclf.data.validation.MAX_PIXELS`, whose reason names the size. The warnings are about
     odd metadata, which is not stored.

@@ -50,11 +50,11 @@ class Provenance:
 
     Attributes:
       csv_sha256: hash of the CSV.
-      data_fingerprint: of the data set whose test photos they are of.
+      data_fingerprint: of the data set whose test photos they label.
       teachers: the runs that predicted them.
       views: names of the views that they were predicted in, joined by '|'.
-      confidence: the lowest that was accepted.
-      temperature: that calibrated the probabilities.
+      confidence: the lowest accepted one.
+      temperature: the one that calibrated the probabilities.
     """
 
     csv_sha256: str

@@ -1,4 +1,4 @@
-"""Reads photos from an object store before they are needed: it answers slowly, but many requests at a time.
+"""Reads photos from an object store before they are needed: a store answers slowly, but many requests at once.
 
 Photos that follow each other in a shard are read together. Training shuffles a photo among its neighbours
 (`carclf.data.order`), so the rest of such a block is soon needed, too.
@@ -33,7 +33,7 @@ class _Block:
       start: of the first record in the shard's file, bytes.
       size: of all records, bytes.
       content: the records.
-      left: indices of the photos that nobody has taken yet.
+      left: indices of the photos that have not been taken yet.
     """
 
     first: int
@@ -102,7 +102,7 @@ class ReadAhead:
                 self._release(block, index)
 
     def _block_of(self, index: int) -> _Block:
-        """Returns the block of a photo; where no room is left for it, one of that photo alone."""
+        """Returns the block of a photo; if there is no room for it, a block of that photo alone."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         first, end = self._starts[number : number + 2].tolist()
         block = self._blocks.get(first)
@@ -124,7 +124,7 @@ class ReadAhead:
         return int(self._ends[end - 1] - self._entries["start"][first])
 
     def _release(self, block: _Block, index: int) -> None:
-        """Notes that a photo was taken, and forgets a block of which all were, unless everything is kept."""
+        """Records that a photo was taken, and drops a block once all of its photos were, unless everything is kept."""
         block.left.discard(index)
         if not block.left and not self._keeps_all and self._blocks.get(block.first) is block:
             del self._blocks[block.first]

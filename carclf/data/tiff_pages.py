@@ -16,8 +16,19 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_BYTES, MAX_SAMPLE, PLANAR = 273, 274, 277, 279, 281, 284
 KIND, OLD_KIND, PREDICTOR, TILE_OFFSETS, SUB_DIRECTORIES, EXTRA, FORMAT = 254, 255, 317, 324, 330, 338, 339
 DNG_VERSION = 50706
-_TOLD = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_BYTES, MAX_SAMPLE}
-_TOLD |= {PLANAR, KIND, OLD_KIND, PREDICTOR, TILE_OFFSETS, SUB_DIRECTORIES, EXTRA, FORMAT, DNG_VERSION}
+_KNOWN_TAGS = {
+    WIDTH,
+    HEIGHT,
+    BITS,
+    COMPRESSION,
+    PHOTOMETRIC,
+    STRIP_OFFSETS,
+    ORIENTATION,
+    SAMPLES,
+    STRIP_BYTES,
+    MAX_SAMPLE,
+}
+_KNOWN_TAGS |= {PLANAR, KIND, OLD_KIND, PREDICTOR, TILE_OFFSETS, SUB_DIRECTORIES, EXTRA, FORMAT, DNG_VERSION}
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 OTHER_COLOURS = {  # Source: TIFF 6.0, section 23; TIFF/EP; DNG 1.7
     8: "colours as CIELAB",
@@ -173,7 +184,7 @@ def _directory(raw: bytes, at: int, order: str, big: bool) -> tuple[Tags, int]:
         tag, kind, number = struct.unpack_from(order + entry, raw, at)
         value_at = at + struct.calcsize(order + entry)
         at = value_at + inline
-        if tag in _TOLD and kind in _LETTERS and 0 < number <= MAX_VALUES:
+        if tag in _KNOWN_TAGS and kind in _LETTERS and 0 < number <= MAX_VALUES:
             values = f"{order}{number}{_LETTERS[kind]}"
             if struct.calcsize(values) > inline:
                 (value_at,) = struct.unpack_from(order + ("Q" if big else "I"), raw, value_at)

@@ -108,7 +108,7 @@ def prediction_batches(
       framing: image size and fit.
       batch_size: photos per batch.
       view: of each photo.
-      seed: of a view that draws.
+      seed: of a view that draws random numbers.
     """
     shards = manifest.shards_of(split, folds=folds)
     loader, entries = open_loader(manifest, shards, framing=framing, cache=None)

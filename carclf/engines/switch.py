@@ -25,7 +25,7 @@ class Switch:
         """A network that Keras computes.
 
         Args:
-          engines: that may take over.
+          engines: the ones that may take over.
           network: image float32 [B, H, W, 3] → float32 [B, …].
           images: how many are to be computed.
           difference: of the outputs of two engines (`carclf.engines.agreement`).
@@ -76,7 +76,7 @@ class Switch:
 
         Args:
           count: images in the batch, in all views.
-          seconds: that it took.
+          seconds: how long it took.
           images: returns those of one view, float32 [B, H, W, 3].
           expected: what Keras computed from them, float32 [B, …].
         """

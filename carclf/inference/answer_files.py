@@ -34,8 +34,8 @@ def write_answers(
       class_names: the K display names.
       output: the submission.
       probabilities_file: "" writes none.
-      source: from what the answers are, for the printed line.
-      prior_rows: those of photos that could not be read.
+      source: what made the answers, for the printed line.
+      prior_rows: rows of photos that could not be read.
 
     Raises:
       UserError: a file cannot be written, or the answers do not fit the sample.

@@ -1,4 +1,4 @@
-"""From runs to what is answered: the weighted mean of their probabilities, and the decision fitted for the metric."""
+"""From runs to answers: the weighted mean of their probabilities, and the decision fitted for the metric."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class Answered(NamedTuple):
     Attributes:
       predictions: the members' weighted mean.
       decision: fitted for the metric.
-      temperature: fitted for the confidence; None if it was not wanted.
+      temperature: fitted for the confidence; None if none was asked for.
     """
 
     predictions: Predictions
@@ -52,7 +52,7 @@ def predict_answers(
     Args:
       members: the runs.
       manifest: the data set.
-      folds: those that every member held out; may be empty if nothing is fitted and `held_out` is false.
+      folds: held out by every member; may be empty if nothing is fitted and `held_out` is false.
       held_out: whether to predict these folds instead of the test photos.
       views: of each photo.
       tta_mean: what the mean over the views is taken of.
@@ -61,7 +61,7 @@ def predict_answers(
       calibrated: whether to fit a temperature, too.
       batch_size: photos per step.
       device: where to predict.
-      engines: that may compute the networks there.
+      engines: the ones that may compute the networks there.
 
     Raises:
       UserError: weights are missing, too few photos are held out for a temperature, or as for `fit_decision`.

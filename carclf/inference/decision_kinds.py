@@ -13,7 +13,7 @@ CLIPS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2, 1e-1)  # lowest probabi
 GRID = 64  # places tried for a threshold
 MULTIPLES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)  # of a class's rarity
 OFFSETS = np.linspace(-1.0, 1.0, 21)  # tried on top of the offset of a class
-OWN_OFFSETS = 30  # with more classes, their rarity alone decides: fitting each would take minutes, and follow chance
+OWN_OFFSETS = 30  # with more classes, their rarity alone decides: fitting each would take minutes, and fit noise
 ROUNDS = 10  # over all thresholds or offsets, at most
 GAIN = 1e-9  # smaller improvements are rounding
 
@@ -27,7 +27,7 @@ class DecisionKind:
       metrics: the names of those that it improves.
       on_labels: whether it decides on the label; otherwise it changes the probabilities.
       automatic: whether it is fitted without being asked for.
-      on_prior: whether it decides also where only the frequency of each class is known: thresholds then choose the
+      on_prior: whether it also decides where only the frequency of each class is known: thresholds then choose the
         grade nearest to the mean, which is the best single guess. Otherwise that is the most frequent class.
       fit: parameters float64 [P] from probabilities float64 [N, K], labels int64 [N] and the metric.
       apply: (probabilities float64 [N, K], labels int64 [N]) from probabilities float64 [N, K] and parameters.
@@ -121,7 +121,7 @@ def _apply_offsets(probabilities: np.ndarray, parameters: np.ndarray) -> tuple[n
 def _ascend(
     start: np.ndarray, score: Callable[[np.ndarray], float], allowed: Callable[[np.ndarray, int], np.ndarray]
 ) -> np.ndarray:
-    """Returns the parameters that coordinate ascent reaches: one at a time, until a round brings nothing."""
+    """Returns the parameters that coordinate ascent reaches: one at a time, until a round improves nothing."""
     best, best_score = start.astype(np.float64), score(start)
     for _ in range(ROUNDS):
         before = best_score

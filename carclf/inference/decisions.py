@@ -1,4 +1,4 @@
-"""What a metric wants from probabilities beyond the likeliest class, fitted on held-out photos: no framework."""
+"""Decisions that are fitted on held-out photos, where a metric rewards more than the likeliest class: no framework."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from carclf.runs import Member
 AUTO, PLAIN = "auto", "plain"
 PARTS = 5  # of the held-out photos: each is decided on with parameters from the other four
 LEAST_PHOTOS = 20  # below, nothing is fitted
-LEAST_PHOTOS_FOR_OFFSETS = 200  # of one fold: a parameter for each class follows the chance of fewer
+LEAST_PHOTOS_FOR_OFFSETS = 200  # of one fold: with fewer, a parameter for each class fits noise
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """A fitted decision, or that none is made.
+    """A fitted decision, or none.
 
     Attributes:
       kind: a key of `DECISIONS`, or 'plain'.
       parameters: float64 [P].
-      said: what was fitted and what it brings, in a sentence; '' if nothing was.
+      said: what was fitted and how much it gains, in a sentence; '' if nothing was fitted.
     """
 
     kind: str = PLAIN
@@ -39,8 +39,8 @@ class Decision:
 
         Args:
           probabilities: [N, K].
-          prior_rows: whose probabilities are the frequencies of the classes, which no calibration improves; their label
-            is the most frequent class, except where the decision is one for them, too.
+          prior_rows: rows whose probabilities are the frequencies of the classes, which no calibration improves; their
+            label is the most frequent class, unless the decision also covers such rows.
         """
         likeliest = probabilities.argmax(axis=1)
         if self.kind == PLAIN:
@@ -57,7 +57,7 @@ class Decision:
 
 
 class WantedDecision(NamedTuple):
-    """What is to be fitted on held-out photos.
+    """What to fit on held-out photos.
 
     Attributes:
       kind: a key of `DECISIONS`, or 'plain'.

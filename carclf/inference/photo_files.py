@@ -16,8 +16,8 @@ from carclf.storage import copies
 def photo_files(names: str) -> list[Path]:
     """Returns the files of a comma-separated list of files and folders.
 
-    Of a folder, only files with the name of a photo count, in the order of their names, as in a conversion. A file that
-    is given itself counts with any name.
+    In a folder only files named like photos count, in the order of their names, as in a conversion. A file given by
+    itself counts whatever its name is.
 
     Raises:
       UserError: one does not exist, or there is none.
@@ -67,5 +67,5 @@ def likeliest_line(path: Path, probabilities: np.ndarray, *, class_names: Sequen
 
 
 def printable(text: str) -> str:
-    """Returns the text as one harmless line: signs that are not printable are replaced by their codes."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    """Returns the text as one harmless line: characters that are not printable are replaced by their codes."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

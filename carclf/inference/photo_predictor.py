@@ -84,7 +84,7 @@ class PhotoPredictor:
 
     Attributes:
       class_names: the K classes in the order of the columns.
-      settings: for each of which a photo is decoded once.
+      settings: a photo is decoded once for each.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class PhotoPredictor:
           tta_mean: 'probabilities' or 'logits': the values that the views' mean averages.
           batch_size: photos per step; smaller batches are padded, so that only one shape is compiled.
           jit: whether to compile with XLA (`Device.jit`).
-          engines: that may take over from Keras; None leaves all to Keras.
-          photos: how many will be predicted, as far as known, by which it is decided whether an engine pays.
+          engines: the ones that may take over from Keras; None leaves everything to Keras.
+          photos: how many will be predicted, as far as known; decides whether an engine pays off.
 
         Raises:
           UserError: weights are missing or cannot be loaded.

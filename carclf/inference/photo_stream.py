@@ -19,13 +19,13 @@ BATCHES_AHEAD = 2
 
 @dataclasses.dataclass
 class Pace:
-    """How long photos take: the first batch, which compiles, and all.
+    """How long photos take: those of the first batch, which compiles, and all.
 
     Attributes:
       photos: how many were predicted.
-      seconds: that they took.
-      first_photos: of them, those until the end of the first batch.
-      first_seconds: that these took.
+      seconds: how long they took.
+      first_photos: how many were predicted by the end of the first batch.
+      first_seconds: how long those took.
     """
 
     photos: int = 0
@@ -46,7 +46,7 @@ class Pace:
         return (self.seconds - self.first_seconds) / later if later else self.seconds / max(self.photos, 1)
 
     def expected_seconds(self, photos: int) -> float:
-        """Returns how long so many photos, more than these, would take."""
+        """Returns how long this many photos, more than were predicted, would take."""
         return self.seconds + (photos - self.photos) * self.later_seconds
 
 

@@ -17,8 +17,8 @@ class ProgramRunner:
 
         Args:
           program: the classifier with its views.
-          engines: that may take over.
-          photos: how many are to be predicted.
+          engines: the ones that may take over.
+          photos: how many will be predicted.
         """
         self.program = program
         self._engines = engines

@@ -1,4 +1,4 @@
-"""From photos that are in no data set to what is answered, whatever state the photos are in."""
+"""From photos that are in no data set to answers, even where photos are unreadable."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,9 +48,9 @@ def predict_unseen(
       weights: of the members, float64 [M].
       batch_size: photos per step.
       device: where to predict.
-      engines: that may compute the networks there.
-      fails_on_bad: whether an unreadable photo ends the work; else its probabilities are the classes' frequencies, and
-        it is named on stderr.
+      engines: the ones that may compute the networks there.
+      fails_on_bad: whether an unreadable photo is an error; otherwise its probabilities are the classes' frequencies,
+        and it is named on stderr.
 
     Raises:
       UserError: weights are missing, no photo can be read, or one cannot and `fails_on_bad`.

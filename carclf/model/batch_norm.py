@@ -10,7 +10,7 @@ import numpy as np
 from carclf.model.classifier import batch_norm_layers
 from carclf.model.weight_average import running_average
 
-STATISTICS_BATCHES = 50  # from which they are computed
+STATISTICS_BATCHES = 50  # number of batches that the statistics are computed from
 
 
 class StatisticsPass:
@@ -33,11 +33,11 @@ class StatisticsPass:
         self._forward.compile(jit_compile=jit)
 
     def renew(self, batches: Iterable[Any]) -> int:
-        """Computes the statistics for the model's present weights, and returns how many layers have new ones.
+        """Computes the statistics for the model's current weights, and returns how many layers have new ones.
 
         Args:
-          batches: the model's inputs, arrays or tensors of TensorFlow, all of one shape; at most STATISTICS_BATCHES of
-            them are read.
+          batches: the model's inputs, arrays or tensors of TensorFlow, all of one shape; at most STATISTICS_BATCHES are
+            read.
 
         Raises:
           ValueError: there is no batch. After this or any other error the statistics are unchanged.

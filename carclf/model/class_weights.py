@@ -64,7 +64,7 @@ def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Counts
 
 
 def check_class_weights(text: str) -> None:
-    """Checks that `text` is written as `parse_class_weights` wants it, whatever the classes.
+    """Checks that `parse_class_weights` can read `text`, whatever the classes.
 
     Raises:
       UserError: it is not.

@@ -103,7 +103,7 @@ def _scaled(width: int, factor: float) -> int:
 
 
 def set_torch_weights(network: keras.Model, tensors: Mapping[str, np.ndarray]) -> None:
-    """Sets every weight of the network from the tensors of the PyTorch port, whose classifier `_fc` finds no place.
+    """Sets every weight of the network from the tensors of the PyTorch port, without its classifier `_fc`.
 
     Raises:
       UserError: a tensor is missing, left over or of another shape; the network's values are then undefined.

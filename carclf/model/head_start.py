@@ -37,12 +37,12 @@ def start_head(classifier: keras.Model, regression: Regression, features: Featur
     stddev = np.sqrt(variance + norm.epsilon)
     dense.set_weights([kernel])
     norm.set_weights([np.ones_like(mean), np.zeros_like(mean), mean, variance])
-    # BatchNorm takes the mean away, which the last bias gives back: half of it, since a pair carries it twice.
+    # BatchNorm subtracts the mean, and the last bias adds it back: half of it, since a pair carries it twice.
     logits.set_weights([through * stddev[:, None], regression.bias + mean @ through / 2])
 
 
 def divide_logits(classifier: keras.Model, temperature: float) -> None:
-    """Divides the classifier's logits, which thereby name the same classes less surely; 1 changes nothing."""
+    """Divides the classifier's logits: it predicts the same classes with less confidence. 1 changes nothing."""
     if temperature != 1.0:
         logits = classifier.get_layer("logits")
         logits.set_weights([weights / temperature for weights in logits.get_weights()])
@@ -65,7 +65,7 @@ def _paired(kernel: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _statistics(features: FeatureSet, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and variance of the hidden units before BatchNorm, over the photos that count, float64 [W] each.
 
-    Each of them counts alike: BatchNorm, whose statistics these become, does not know of weights.
+    Every photo counts the same: BatchNorm, whose statistics these become, knows no weights.
     """
     count, sums = 0, np.zeros((2, kernel.shape[1]))
     for block, _, weight in features.blocks():

@@ -26,7 +26,7 @@ class Family:
     Attributes:
       network: the class in `keras_hub.models`, as a preset's config.json names it.
       tower: the attribute of a network of images and text that holds its image tower, with the class of each tower.
-      walk: the function of `carclf.model.hub` that runs the network.
+      walk: the function of `carclf.model.hub_walks` that applies the network.
       parts: number of blocks after the stem, for unfreezing and layer-wise rates.
       size_key: the argument of the class for (height, width, 3); empty for a network whose learned positions are
         interpolated by `carclf.model.tokens.PatchTokens` instead.

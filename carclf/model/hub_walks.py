@@ -45,7 +45,7 @@ def walk_layers(network: keras.Model, images: Tensor, **_: Any) -> Walk:
 
 
 def _stage_of(name: str) -> str:
-    """Returns the block that a layer's name tells: "block3" of block3a_dwconv, "stem" of stem_bn; else the name."""
+    """Returns the block in a layer's name ("block3" for block3a_dwconv, "stem" for stem_bn), or else the name."""
     for start in ("stem", "input", "top"):
         if name.startswith(start):
             return start

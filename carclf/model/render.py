@@ -48,7 +48,7 @@ def render(
       erase: float32 [B, 7], box and RGB; None erases nothing.
       image_size: (H, W) in pixels.
       fill: padding mode: the photo's `edge` pixel, its mirror image (`reflect`), or a `constant`.
-      fill_value: that constant, 0..255, before colour.
+      fill_value: the value of `constant`, 0..255, before colour.
       stretch: before colour, map each image's darkest value to 0 and its brightest to 255, as Keras's old
         ImageDataGenerator does silently when it changes the brightness.
       method: how to interpolate: `gather` the neighbours, or multiply `separable` matrices, which gives the same image

@@ -37,8 +37,8 @@ class KeptFeatures:
 
     Attributes:
       views: float32 [N, D] for each view, mapped from files, photos in the order of the shards.
-      seconds: that computing them took, also if an earlier command did it.
-      engines: that computed them, by their names in `carclf.engines.table.ENGINES`.
+      seconds: how long computing them took, even if an earlier command did it.
+      engines: the ones that computed them, by their names in `carclf.engines.table.ENGINES`.
     """
 
     views: Sequence[np.ndarray]
@@ -73,7 +73,7 @@ def keep_features(
       fit: the resize mode.
       batch_size: photos per step.
       jit: whether XLA compiles the step.
-      engines: that may take over from Keras.
+      engines: the ones that may take over from Keras.
       directory: the folder of all features.
 
     Raises:
@@ -109,8 +109,8 @@ class Notes:
     """What is noted of a view's features.
 
     Attributes:
-      seconds: that they took.
-      engines: that computed them; older files say none, and Keras did.
+      seconds: how long they took.
+      engines: the ones that computed them; older files name none, since Keras did.
     """
 
     seconds: float

@@ -29,7 +29,7 @@ def with_evaluation(
       evaluation: on its validation fold (`carclf.inference.metrics.Evaluation.to_dict`).
       views: names of the views, joined by '|'.
       fit: how the training ended, if it has just ended: best_epoch, epochs and train_seconds.
-      engines: that computed the evaluated probabilities, by their names in `carclf.engines.table.ENGINES`.
+      engines: the ones that computed the evaluated probabilities, by their names in `carclf.engines.table.ENGINES`.
     """
     metrics = dict(fit or run.metrics or {})
     if views == CLEAN:

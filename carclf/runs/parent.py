@@ -25,7 +25,7 @@ def load_parent(path: Path, *, data: str, network: Mapping[str, object]) -> runs
     Args:
       path: the parent's folder.
       data: the data set, for the command that trains a missing parent.
-      network: that of this stage (`network_options`).
+      network: options of this stage's network (`network_options`).
 
     Raises:
       UserError: it does not exist (the message names the command that trains it), is unfinished, or has another

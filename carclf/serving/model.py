@@ -72,7 +72,7 @@ class ServedModel:
         Args:
           runs: at least one, all with the same classes. The heat map comes from the first.
           jit: whether to compile with XLA (`Device.jit`).
-          engines: that may take over from Keras while the model warms up; heat maps stay with Keras.
+          engines: the ones that may take over from Keras while the model warms up; heat maps stay with Keras.
 
         Raises:
           UserError: weights are missing or cannot be loaded.

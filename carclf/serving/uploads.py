@@ -134,7 +134,7 @@ class _Upload:
     """A body.
 
     Attributes:
-      bytes: that have arrived.
+      bytes: how many have arrived.
       newest: when the newest of them arrived, seconds of the event loop.
       timeout: ends the upload; None before and after its bytes arrive.
       refusal: why it was ended, if that was not its own fault.

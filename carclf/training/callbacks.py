@@ -53,11 +53,11 @@ class TimingCallback(keras.callbacks.Callback):
         self._images_per_epoch = images_per_epoch
         self._learning_rate_at = learning_rate_at
         self._started = self._trained = 0.0
-        self._unwaited = 0.0  # reading of the input clock at which the current epoch had not waited yet
+        self._unwaited = 0.0  # reading of the input clock before the current epoch waited
         self._before = self._waited_before = 0.0  # seconds of the current epoch before it was interrupted
 
     def state(self) -> dict[str, Any]:
-        """Returns the seconds of every finished epoch, and those that the current one has taken and waited."""
+        """Returns the seconds of every finished epoch, and how long the current one has run and waited."""
         return {
             "seconds": self.seconds,
             "running": time.perf_counter() - self._started,
@@ -224,7 +224,7 @@ class BestWeights(keras.callbacks.Callback):
                 save_weights(self._classifier, self._path)
 
     def begin(self, logs: Mapping[str, Any]) -> None:
-        """Saves the weights before the first epoch, which `logs` validates; no average of them exists yet."""
+        """Saves the weights before the first epoch, whose validation gave `logs`; no average of them exists yet."""
         self._best = self._score(logs)
         save_weights(self._classifier, self._path)
 
@@ -267,7 +267,7 @@ class StopWithoutProgress(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def begin(self, logs: Mapping[str, Any]) -> None:
-        """Takes the weights before the first epoch, which `logs` validates, for the best so far."""
+        """Counts the weights before the first epoch, whose validation gave `logs`, as the best so far."""
         self._best = self._rank(logs)
 
     def _rank(self, logs: Mapping[str, Any]) -> float:

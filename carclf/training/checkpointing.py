@@ -29,7 +29,7 @@ class Position(keras.callbacks.Callback):
     """Counts the steps of the whole run, and ends an epoch that was resumed in the middle. Put it first.
 
     Keras cannot begin an epoch at a given step. The data stream starts there instead, and `fit` would read on into
-    the next epoch's data. So this callback stops the short epoch at its last batch, and takes the stop back in
+    the next epoch's data. So this callback stops the short epoch at its last batch, and undoes the stop in
     `on_epoch_end`, before later callbacks may set one of their own.
 
     Attributes:
@@ -70,7 +70,7 @@ class Position(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Takes back the stop of a short epoch."""
+        """Undoes the stop of a short epoch."""
         if self._short:
             self._short = self.model.stop_training = False
 
@@ -135,7 +135,7 @@ class CheckpointSaver(keras.callbacks.Callback):
       position: first in the list of callbacks.
       parts: the callbacks with a state, by its name in the checkpoint.
       save_every: steps; 0 saves at each epoch's last step only.
-      setting: what determines each bit besides the checkpoint: threads, device and the like.
+      setting: what determines the exact result besides the checkpoint: threads, device and the like.
       hand_over_epoch: the epoch, counted from 0, whose end is kept in `handed_over`; None keeps none.
 
     Attributes:
@@ -218,7 +218,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         preemption.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps what is handed over: after `fit`, any averages have replaced the weights."""
+        """Keeps what is handed over: at the end of `fit`, averages may replace the weights."""
         if epoch == self._hand_over_epoch:
             self.handed_over = HandOver(self._checkpoint(), self._folder)
 

@@ -1,4 +1,4 @@
-"""A backbone behind Render that computes features by Keras, or by an engine that takes over from it."""
+"""Computes features with a backbone behind Render: by Keras, or by an engine that takes over from it."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class EngineModel:
     """Batches of arrays to features, in one thread.
 
     Attributes:
-      width: of the last axis of the features.
+      width: size of the last axis of the features.
     """
 
     def __init__(self, model: keras.Model, *, engines: Engines, images: int, jit: bool) -> None:
@@ -25,8 +25,8 @@ class EngineModel:
 
         Args:
           model: from `build_photo_classifier`, of a network whose outputs are features [B, …].
-          engines: that may take over.
-          images: how many are to be computed.
+          engines: the ones that may take over.
+          images: how many will be computed.
           jit: whether XLA compiles it.
         """
         model.compile(jit_compile=jit)

@@ -22,8 +22,8 @@ def check_room(directory: Path, *, photos: int, photo_bytes: int, way_out: str) 
 
     Args:
       directory: folder of the files; it need not exist yet.
-      photos: that are missing, each view of a photo counted.
-      photo_bytes: of the features of a photo.
+      photos: number of missing photos, each view of a photo counted.
+      photo_bytes: size of the features of a photo.
       way_out: what else the user can do, as the end of a sentence.
 
     Raises:
@@ -43,10 +43,10 @@ def check_room(directory: Path, *, photos: int, photo_bytes: int, way_out: str) 
 def writing_features(path: Path, *, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[Append]:
     """Yields a function that appends features [B, …] to a new file, which becomes `path` with its hash at the end.
 
-    The function returns how many rows it has taken: those of padding, after the N-th of all, are left out.
+    The function returns the number of rows it has written: rows after the N-th are padding, and are left out.
 
-    The rows are written and not assigned to a mapped file: a page of that for which the disk has no room would end the
-    process with SIGBUS, and no reservation of space works on every file system.
+    Rows are written, not assigned to a memory map: on a full disk a write to mapped memory ends the process with
+    SIGBUS, and no way to reserve space works on every file system.
 
     Args:
       path: an .npy file.

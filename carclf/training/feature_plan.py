@@ -40,7 +40,7 @@ def plan_features(
     Args:
       options: of the stage.
       recipe: its augmentation.
-      begun: stage.json of the run that is resumed, which keeps what it was begun with.
+      begun: stage.json of the run that is resumed, whose plan it keeps.
     """
     if begun is not None:
         return _begun_with(options, begun)

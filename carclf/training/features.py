@@ -43,7 +43,7 @@ def _kept(classifier: keras.Model) -> keras.KerasTensor:
 
 
 def check_room_of_head(classifier: keras.Model, *, photos: Mapping[str, int], directory: Path) -> None:
-    """Checks that the disk has room for the features that are not there yet.
+    """Checks that the disk has room for the features that are still missing.
 
     Args:
       classifier: its backbone is frozen.

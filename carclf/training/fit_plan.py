@@ -102,7 +102,7 @@ class Saving:
       identity: what a checkpoint must share with this run (`carclf.runs.opening.identity_of`).
       every_steps: steps between two checkpoints; 0 saves at the end of each epoch only.
       resume: whether to resume from the folder's newest valid checkpoint.
-      setting: what determines each bit of the result besides a checkpoint.
+      setting: what determines the exact result besides a checkpoint.
       hosts: machines that train together.
     """
 

@@ -1,4 +1,4 @@
-"""Several hosts that train one run: host 0 writes it, and the others' files are thrown away."""
+"""Several hosts that train one run: host 0 writes it, and the other hosts' files are discarded."""
 
 import contextlib
 import dataclasses
@@ -16,10 +16,10 @@ from carclf.train_options import TrainOptions
 
 @contextlib.contextmanager
 def folder_of_host(options: TrainOptions, directory: Path) -> Iterator[tuple[TrainOptions, Path]]:
-    """Gives this host its options and its folder for the run, inside this context.
+    """Yields the options and the folder of the run for this host.
 
     Host 0 gets them unchanged. Every other host works in a temporary folder and prints nothing but errors. If the run
-    in `directory` is to be resumed, it starts from a copy of it, so that all hosts start at the same step.
+    in `directory` is resumed, it starts from a copy of it, so that all hosts start at the same step.
     """
     if options.host == 0:
         yield options, directory

@@ -13,7 +13,7 @@ from carclf.progress import Progress
 from carclf.recipe import parse_recipe
 from carclf.training.stage import Stage
 
-PHOTOS = 8  # that are measured
+PHOTOS = 8  # to measure
 TOLERANCE = 0.02  # as a share of the range: how far rounding may exceed it
 LEAST_SPAN = 0.02  # as a share of the range: even dim photos span it; images that were rescaled twice span 0.004
 

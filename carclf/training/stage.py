@@ -56,7 +56,7 @@ class Stage:
       features: what it keeps of the frozen backbone's output, or None if it trains on photos.
       preset: what a backbone of KerasHub is built from; None for any other.
       head_follows: whether the statistics of the head's BatchNorm follow the backbone within a part of an epoch.
-      head_softens: whether the backbone begins to learn under a head that was trained on it as it was.
+      head_softens: whether the backbone begins to learn under a head that was trained while it was frozen.
     """
 
     options: TrainOptions
@@ -108,7 +108,7 @@ class Stage:
 
     @property
     def starts_trained(self) -> bool:
-        """Whether the head says something before the first step: it has a parent, or starts from a regression."""
+        """Whether the head is trained before the first step: by a parent run, or by a regression."""
         return self.parent is not None or (self.features is not None and self.features.regression)
 
     @property
@@ -187,7 +187,7 @@ def plan_stage(options: TrainOptions, *, opened: OpenRun, manifest: Manifest, de
 
 
 def _knows(option: str, begun: Mapping[str, Any] | None) -> bool:
-    """Returns whether the run that is resumed, if any, was begun by a carclf with that option: others go on without."""
+    """Returns whether the run that is resumed, if any, was begun by a carclf with that option; others go without."""
     return begun is None or option in begun["options"]
 
 

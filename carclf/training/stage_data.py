@@ -60,9 +60,9 @@ class StageFeatures:
     """The features of a frozen backbone that a stage keeps.
 
     Attributes:
-      training: of the N training photos for each view, mapped from files: float32 [N, D], or for a head whose pooling
-        learns float16 [N, h, w, D] (`carclf.training.features.compute_features`).
-      validation: the same of the M undrawn validation photos, [M, …].
+      training: for each view those of the N training photos, mapped from files: float32 [N, D], or for a head whose
+        pooling learns float16 [N, h, w, D] (`carclf.training.features.compute_features`).
+      validation: those of the M undrawn validation photos, [M, …].
       train_shards: the shards of the training photos.
       val_shards: those of the validation photos.
     """
