@@ -14,7 +14,7 @@ from carclf import preemption
 from carclf.errors import Preempted
 
 POLL_SECONDS = 0.2
-# Runs the module named first, and ends with its standard input: what other packages write knows no lifeline.
+# Runs the module named first, and ends with its standard input: modules of other packages watch no lifeline.
 FOLLOWING = """import os, runpy, sys, threading
 
 def follow():

@@ -111,7 +111,7 @@ def select_device(
       precision: one of `PRECISIONS`; 'auto' is bfloat16 if the device has it, float16 on older GPUs, else float32.
       cpu_devices: number of devices to split the CPU into, to rehearse several replicas.
       hosts: the machines that train together; the others must call this, too.
-      onednn: what a resumed run was begun with (`carclf.onednn`); None for what starts afresh.
+      onednn: what a resumed run was begun with (`carclf.onednn`); None for a fresh start.
 
     Raises:
       UserError: the requested device is missing, or a package is not installed.

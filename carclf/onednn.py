@@ -16,7 +16,7 @@ def choose_onednn(begun_with: str | None = None) -> str:
     keeps what it was begun with.
 
     Args:
-      begun_with: the value that a resumed run was begun with; None for what starts afresh.
+      begun_with: the value that a resumed run was begun with; None for a fresh start.
     """
     wanted = begun_with if begun_with is not None else ON if _has_onednn() else LEFT_TO_TENSORFLOW
     if wanted != LEFT_TO_TENSORFLOW and "tensorflow" not in sys.modules:

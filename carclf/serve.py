@@ -133,7 +133,7 @@ def host_names(text: str) -> list[str]:
 
 
 def exposure(host: str) -> str:
-    """Returns a sentence about who can reach an address besides this machine; '' if nobody can."""
+    """Returns a sentence about who else can reach an address; '' if only this machine can."""
     from carclf.serving.guards import is_loopback
 
     if is_loopback(host):

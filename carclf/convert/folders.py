@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from carclf.convert.sources import CLUTTER, Entry, clutter_folder, name_problem
 from carclf.lock import LOCK_FILE
 
-# Files that mark a folder as a data set or a run of carclf, and the sign in them that tells them from other programs'.
+# Files that mark a folder as a data set or a run of carclf, and the content that other programs' files lack.
 OWN_FILES = ("dataset.json", "stage.json")
 OWN_SIGN = b'"format_version"'  # one of the first entries
 

@@ -21,7 +21,7 @@ MAX_DISTANCE = 10  # bits of 64 by which the hashes of a proposed pair may diffe
 MIN_CORRELATION = 0.94  # measured on 1,935 car photos: 98 % of cropped, brightened and recompressed copies are above it
 MIN_DETAIL = 16.0  # a filtered thumbnail with a smaller norm shows only noise
 CHUNK = 512  # photos at a time, which bounds memory
-HASHED = 64  # photos whose windows are hashed at a time, 40 kB each meanwhile
+HASHED = 64  # photos whose windows are hashed at a time, at 40 kB each
 PAIRS = 1024  # pairs at a time; those of one photo are contiguous
 
 

@@ -101,7 +101,7 @@ class _Unsynced:
     def _sync(self) -> None:
         with self._lock:
             taken, self._waiting, self._bytes = self._waiting, {}, 0
-        if taken:  # the lock is free: other threads decode meanwhile
+        if taken:  # the lock is free, so that other threads can decode
             _flush(self._pixels)
             self._sums[list(taken)] = list(taken.values())
             _flush(self._sums)

@@ -129,7 +129,7 @@ class Manifest:
       options: the converter's options that affect the bytes.
       source: the recognised layout of the input, and the numbers of photos read, stored and rejected.
       format_version: of the file.
-      form: of the answers that the competition wants; None in data sets without a sample, which want labels.
+      form: of the answers that the competition asks for; None without a sample submission, where they are labels.
       label_patch: corrected labels, which `read_ids` and `carclf.data.index.read_index` return in place of the original
         ones; not part of the file (`carclf.data.label_patch`).
       pseudo_labels: of test photos, which are then also in the split 'pseudo'; not part of the file

@@ -205,7 +205,7 @@ def _errors_named() -> Iterator[None]:
         yield
     except UnidentifiedImageError:
         raise UnusableError("damaged header") from None
-    except Image.DecompressionBombError as error:  # a program around this one has set Pillow's limit meanwhile
+    except Image.DecompressionBombError as error:  # the calling program has set Pillow's limit since
         raise UnusableError(f"too large: {error}") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise UnusableError(f"damaged: {error}") from None

@@ -21,7 +21,7 @@ AUTO, KERAS = "auto", "keras"
 CHOOSERS = ("auto",)  # values of --engine that are no row of ENGINES
 TRIAL_IMAGES = 16
 TRIAL_ROUNDS = 2
-LEAST_GAIN = 1.1  # an engine must be so many times as fast as Keras to take over
+LEAST_GAIN = 1.1  # how many times as fast as Keras an engine must be to take over
 EXPECTED_SAVING = 0.4  # of Keras's seconds by an engine, before a trial has measured it
 FURTHER_SAVING = 0.1  # by the choice among several engines
 FREEZING = 1.0  # how long freezing takes, in units of Keras's first batch, which compiles
@@ -44,7 +44,7 @@ class EngineChoice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is known when an engine is to be chosen.
+    """What is known when an engine is chosen.
 
     Attributes:
       left: images that are still to be computed.
@@ -81,8 +81,8 @@ class Engines:
     Attributes:
       asked: `AUTO`, or a key of `ENGINES`.
       candidates: the engines other than Keras that may be chosen; none if Keras computes everything.
-      used: the engines that have answered, by their names in `ENGINES`, in the order of their first answer.
-      rehearsing: whether what is computed are no photos; an engine that takes over is compared again on the first ones.
+      used: the engines that have computed anything, by their names in `ENGINES`, in the order of their first use.
+      rehearsing: whether the images are not photos; an engine that takes over is compared again on the first photos.
     """
 
     def __init__(self, asked: str = KERAS, candidates: Mapping[str, Engine] | None = None) -> None:
@@ -94,18 +94,18 @@ class Engines:
         self._chosen: dict[Hashable, EngineChoice] = {}
 
     def note(self, name: str) -> None:
-        """Notes that an engine has answered."""
+        """Records that an engine was used."""
         if name not in self.used:
             self.used.append(name)
 
     def describe(self) -> str:
-        """Returns the engines that have answered, such as 'Keras and OpenVINO'."""
+        """Returns the engines that were used, such as 'Keras and OpenVINO'."""
         return " and ".join(ENGINES[name].title for name in self.used)
 
     def load(
         self, network: keras.Model, work: Work, *, difference: Callable[[np.ndarray, np.ndarray], float]
     ) -> Taken | None:
-        """Returns the engine that takes over from Keras; None if Keras goes on.
+        """Returns the engine that takes over from Keras; None if Keras continues.
 
         Prints the rates of a trial. An engine that cannot run the network or disagrees with Keras is named on stderr.
 
@@ -142,7 +142,7 @@ class Engines:
         return Taken(name, loaded[name], graph.by_keras) if name in loaded else None
 
     def _worth_loading(self, work: Work, *, known: EngineChoice | None) -> list[str]:
-        """Returns the engines to load: of `AUTO`, those whose loading is paid back by the images that are left."""
+        """Returns the engines to load: of `AUTO`, those whose loading pays off on the images that are left."""
         if self.asked != AUTO:
             return list(self.candidates)
         if known is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-# Marks of functions that TensorFlow compiles as they are; what bears them stays a call, which ONNX does not have.
+# Marks of functions that TensorFlow compiles as they are; a marked function stays a call, which ONNX does not have.
 XLA_MARKS = ("_XlaMustCompile", "_noinline")
 
 
@@ -54,7 +54,7 @@ def freeze(network: keras.Model) -> FrozenGraph:
 
 
 def leave_out_xla(graph: Any) -> None:
-    """Takes the marks of XLA from the functions in a GraphDef: converters would leave their calls as they are.
+    """Removes the marks of XLA from the functions in a GraphDef: converters would leave their calls as they are.
 
     Keras marks every convolution in groups, such as those of ConvNeXt.
     """

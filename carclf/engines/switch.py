@@ -1,4 +1,4 @@
-"""A network that Keras computes at first, timed, and another engine from the moment on at which that pays."""
+"""A network that Keras computes at first, timed, and another engine once that pays off."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ class Switch:
         Args:
           engines: the ones that may take over.
           network: image float32 [B, H, W, 3] → float32 [B, …].
-          images: how many are to be computed.
+          images: how many will be computed.
           difference: of the outputs of two engines (`carclf.engines.agreement`).
         """
         self._taken: Taken | None = None
@@ -51,7 +51,7 @@ class Switch:
         """Returns the outputs of the engine that has taken over, float32 [B, …].
 
         If it took over while rehearsing, Keras computes the first photos, too.
-        Where they disagree, or the engine fails, Keras goes on.
+        Where they disagree, or the engine fails, Keras continues.
         """
         assert self._taken is not None
         name, forward, by_keras = self._taken
@@ -70,7 +70,7 @@ class Switch:
         return found
 
     def answered(self, count: int, seconds: float, *, images: Callable[[], np.ndarray], expected: np.ndarray) -> bool:
-        """Notes a batch that Keras has computed, after some of which an engine is chosen.
+        """Records a batch that Keras has computed; after a few of them an engine is chosen.
 
         Returns whether the engine was asked for and has taken over, so that this batch is its own, too.
 

@@ -19,7 +19,7 @@ class Engine:
 
     Attributes:
       title: its display name.
-      load: returns the network in this engine, on so many threads; None for Keras, which has it already.
+      load: returns the network in this engine, on a number of threads; None for Keras, which has it already.
       packages: modules that must be importable, with their names on pip; the extra has the name of the row.
       conversion: how long loading a frozen graph takes, in units of Keras's first batch, which compiles: an estimate.
     """

@@ -119,7 +119,7 @@ def card_text(
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=False,  # Markdown; text that may contain its signs goes through `plain`
+        autoescape=False,  # Markdown; text that may contain its markup goes through `plain`
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -129,7 +129,7 @@ def _template() -> jinja2.Template:
 
 
 def plain(text: str) -> str:
-    """Returns the text on one line, with every sign escaped that Markdown or HTML could read as markup."""
+    """Returns the text on one line, with every character escaped that Markdown or HTML could read as markup."""
     return re.sub(r"([\\`*_{}\[\]()<>#|!&~$])", r"\\\1", " ".join(text.split()))
 
 

@@ -61,7 +61,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         filled, replaced = scratch.path / "new", scratch.path / "old"
         filled.mkdir()
         yield filled
-        check_free(path, overwrite=True)  # files may have come meanwhile
+        check_free(path, overwrite=True)  # files may have appeared since
         if place.exists():
             os.rename(place, replaced)
         try:

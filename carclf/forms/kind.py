@@ -56,7 +56,7 @@ class FormKind:
         raise NotImplementedError
 
     def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
-        """Returns the label of the class that the cells of a photo speak for."""
+        """Returns the label of the class that the cells of a photo name as the likeliest."""
         raise NotImplementedError
 
     def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:

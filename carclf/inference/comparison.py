@@ -42,7 +42,7 @@ def read_submission(path: Path, *, form: Form, class_labels: Sequence[str]) -> d
 
 
 def labels_in(answers: Mapping[str, Sequence[str]], *, form: Form, class_labels: Sequence[str]) -> dict[str, str]:
-    """Returns the label that each answer speaks for, by Id."""
+    """Returns the label that each answer names as the likeliest, by Id."""
     kind = kind_of(form)
     return {name: kind.answer(form, cells, class_labels=class_labels) for name, cells in answers.items()}
 

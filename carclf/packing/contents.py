@@ -1,4 +1,4 @@
-"""What is packed besides wheels: runs, weights and stages, each by its path in the pack."""
+"""What is packed in addition to wheels: runs, weights and stages, each by its path in the pack."""
 
 import dataclasses
 import os

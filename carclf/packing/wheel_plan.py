@@ -83,7 +83,7 @@ def plan_wheels(
             missing = canonicalize_name(str(error.args[0]))
             raise UserError(_none_fits(missing, target, because=_reason(demands.get(missing, ())))) from None
         chosen.update({release.name: release for release in found})
-        for name in open_names:  # an index that answers something else would be asked for ever
+        for name in open_names:  # an index that answers something else would be asked forever
             if name not in chosen or not _fits(demands[name], chosen[name].version):
                 raise UserError(_none_fits(name, target, because=_reason(demands[name])))
 

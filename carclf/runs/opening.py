@@ -137,7 +137,7 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
 
 
 def written_alike(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
-    """Returns the options with the words of the run that they resume where both mean the same, such as b3's names.
+    """Returns the options, with the resumed run's words where both mean the same, such as other names of b3.
 
     The identity of its checkpoints is a hash of these words.
     """
@@ -148,7 +148,7 @@ def written_alike(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
 
 
 def as_begun(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
-    """Returns the options with the `--precision=auto` of the run that they resume, where they name what that chose."""
+    """Returns the options, with the resumed run's `--precision=auto` where they name what auto chose."""
     if run.options.precision == AUTO and options.precision == _precision_of(run):
         return dataclasses.replace(options, precision=AUTO)
     return options

@@ -12,7 +12,7 @@ from carclf.train_options import TrainOptions
 
 
 def network_options(options: TrainOptions) -> dict[str, object]:
-    """Returns the options that decide which weights fit, by name, those of equal networks equal however written."""
+    """Returns the options that decide which weights fit, by name: equal for equal networks, however written."""
     row = load("carclf.model.backbones:find_backbone")(options.backbone)
     hidden = load("carclf.model.heads:find_head")(options.head).hidden
     width = {"head_width": options.head_width} if hidden else {}

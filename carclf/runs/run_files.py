@@ -132,7 +132,7 @@ class ScoreEntry:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationEntry:
-    """Those figures of an evaluation in a metrics.json that are read again."""
+    """The figures of an evaluation in a metrics.json that are read again."""
 
     photos: int
     accuracy: float
@@ -148,7 +148,7 @@ class EvaluationEntry:
 
 @dataclasses.dataclass(frozen=True)
 class MetricsEntries:
-    """A metrics.json: what must be there, and what may be; the accuracy of a run that held nothing out is null."""
+    """A metrics.json: what must be there, and what may be; without held-out photos the accuracy is null."""
 
     val_accuracy: float | None
     metric: str = "accuracy"

@@ -23,7 +23,7 @@ LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 @contextlib.contextmanager
 def replacing_weights(path: Path) -> Iterator[Path]:
-    """Yields the path of an empty file to fill, which becomes `path` with its hash; killed, the old one stays whole."""
+    """Yields the path of an empty file to fill, which becomes `path` with its hash; a kill leaves the old one."""
     before = stored_hashes(path) or ()
     digest = ""
     with replacing(path) as temporary:
@@ -72,7 +72,7 @@ def stored_hashes(path: Path) -> tuple[str, ...] | None:
 
 
 def is_intact(path: Path) -> bool:
-    """Returns whether a file that can be made again is there, and as it was written; notes one that was changed."""
+    """Returns whether a file that can be made again is there and unchanged; prints a note about a changed one."""
     if not path.is_file():
         return False
     stored = stored_hashes(path)

@@ -55,7 +55,7 @@ def prepare(scheme: str) -> None:
     if not (package := PACKAGES.get(scheme)):
         return
     logging.getLogger(package.name).setLevel(logging.CRITICAL)  # gcsfs logs a stack trace of each error that it raises
-    # gcsfs asks what kind each bucket is, by gRPC: of a test server, which answers HTTP alone, in vain for a minute.
+    # gcsfs asks by gRPC what kind each bucket is; a test server, which speaks HTTP only, would make it wait a minute.
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 

@@ -135,7 +135,7 @@ class CheckpointSaver(keras.callbacks.Callback):
       position: first in the list of callbacks.
       parts: the callbacks with a state, by its name in the checkpoint.
       save_every: steps; 0 saves at each epoch's last step only.
-      setting: what determines the exact result besides the checkpoint: threads, device and the like.
+      setting: what determines the exact result besides the checkpoint: threads, device and so on.
       hand_over_epoch: the epoch, counted from 0, whose end is kept in `handed_over`; None keeps none.
 
     Attributes:

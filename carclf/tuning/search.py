@@ -125,7 +125,7 @@ def _restarted(study: optuna.Study) -> set[int]:
 
 
 def _run_one(study: optuna.Study, run: "_Runner") -> None:
-    """Runs a trial; one that another process has taken over meanwhile has no result here."""
+    """Runs a trial; it has no result here if another process took it over in the meantime."""
     try:
         with without_experimental_warnings():
             study.optimize(run, n_trials=1, catch=(TrialFailedError, _SurplusError))
