@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
     from carclf.probing.extractors import Extractor
     from carclf.probing.kept import KeptFeatures
-    from carclf.probing.photos import Photos
+    from carclf.probing.photos import TrainingPhotos
 
 GENERAL = "one regression of all classes"
 CHOSEN, EVERY = "specialists that win in inner folds", "a specialist for each worst pair"
@@ -81,7 +81,7 @@ def main(options: SpecialistOptions) -> None:
     """Measures and prints."""
     from carclf.data.manifest import load_manifest
     from carclf.probing.extractors import parse_extractors
-    from carclf.probing.photos import photos_of
+    from carclf.probing.photos import training_photos
     from carclf.probing.probes import labelled
 
     figures = []
@@ -92,7 +92,7 @@ def main(options: SpecialistOptions) -> None:
                 f"{folder} has {len(manifest.folds)} folds and specialists need {LEAST_FOLDS}: convert the photos "
                 "again with --folds=5 and --overwrite."
             )
-        photos = photos_of(manifest)
+        photos = training_photos(manifest)
         for extractor in parse_extractors(options.backbones):
             known = labelled(features_of(extractor, manifest, options), photos)
             found = measure(known, photos, most=options.pairs)
@@ -118,7 +118,7 @@ def features_of(extractor: "Extractor", manifest: "Manifest", options: Specialis
             manifest=manifest,
             views=list(VIEWS),
             fit=TrainOptions().fit,
-            batch_size=device.whole_batch(options.batch_size),
+            batch_size=device.padded_batch_size(options.batch_size),
             jit=device.jit,
             engines=plan_engines(options.engine, device),
             directory=Path(options.work) / "features",
@@ -127,7 +127,7 @@ def features_of(extractor: "Extractor", manifest: "Manifest", options: Specialis
     return kept
 
 
-def measure(known: FeatureSet, photos: "Photos", *, most: int) -> dict[str, Any]:
+def measure(known: FeatureSet, photos: "TrainingPhotos", *, most: int) -> dict[str, Any]:
     """Returns which evaluated photos are right, each predicted without its fold, and what the inner folds chose.
 
     Args:
@@ -160,13 +160,13 @@ def measure(known: FeatureSet, photos: "Photos", *, most: int) -> dict[str, Any]
     return {"right": right, "pairs": chosen}
 
 
-def folds_of(photos: "Photos") -> list[int]:
+def folds_of(photos: "TrainingPhotos") -> list[int]:
     """Returns the numbers of the folds, without that of external photos."""
     return sorted(set(photos.folds[photos.evaluated].tolist()))
 
 
 def general(
-    known: FeatureSet, photos: "Photos", without: frozenset[int], found: dict[frozenset[int], Regression]
+    known: FeatureSet, photos: "TrainingPhotos", without: frozenset[int], found: dict[frozenset[int], Regression]
 ) -> Regression:
     """Returns the regression of all classes without some folds, fitted once; another fold chooses its strength."""
     if without not in found:
@@ -178,7 +178,7 @@ def general(
 
 def specialist(
     known: FeatureSet,
-    photos: "Photos",
+    photos: "TrainingPhotos",
     classes: tuple[int, int],
     without: frozenset[int],
     *,
@@ -192,7 +192,7 @@ def specialist(
 
 
 def seen(
-    known: FeatureSet, photos: "Photos", without: frozenset[int], classes: Sequence[int] = ()
+    known: FeatureSet, photos: "TrainingPhotos", without: frozenset[int], classes: Sequence[int] = ()
 ) -> tuple[FeatureSet, np.ndarray]:
     """Returns the photos outside some folds and of some classes, and the fold of each: −2 if it counts 0."""
     chosen = ~np.isin(photos.folds, list(without))
@@ -236,7 +236,7 @@ def with_specialists(
 
 
 def choose_pairs(
-    known: FeatureSet, photos: "Photos", fold: int, regressions: dict[frozenset[int], Regression], *, most: int
+    known: FeatureSet, photos: "TrainingPhotos", fold: int, regressions: dict[frozenset[int], Regression], *, most: int
 ) -> list[Pair]:
     """Returns the pairs of classes that are confused most in the inner folds of a fold, most photos first."""
     inner = [other for other in folds_of(photos) if other != fold]
@@ -259,7 +259,11 @@ def worst_pairs(predicted: np.ndarray, labels: np.ndarray, *, most: int) -> list
 
 
 def choose_strength_of(
-    classes: tuple[int, int], known: FeatureSet, photos: "Photos", fold: int, probabilities: Mapping[int, np.ndarray]
+    classes: tuple[int, int],
+    known: FeatureSet,
+    photos: "TrainingPhotos",
+    fold: int,
+    probabilities: Mapping[int, np.ndarray],
 ) -> Pair:
     """Returns the specialist with the strength that wins most inner photos; of equal ones the smallest.
 

@@ -111,7 +111,7 @@ def select_device(
       precision: one of `PRECISIONS`; 'auto' is bfloat16 if the device has it, float16 on older GPUs, else float32.
       cpu_devices: number of devices to split the CPU into, to rehearse several replicas.
       hosts: the machines that train together; the others must call this, too.
-      onednn: what a resumed run was begun with (`carclf.onednn`); None for a fresh start.
+      onednn: what a resumed run was begun with (`carclf.onednn`); None for what starts afresh.
 
     Raises:
       UserError: the requested device is missing, or a package is not installed.
@@ -182,24 +182,6 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
             f"TensorFlow (pip uninstall tensorflow-cpu, then {install_command('gpu')}), or use --device=cpu."
         )
     kind = "gpu" if gpus and device != "cpu" else "cpu"
-    names = _set_up_tensorflow(kind, gpus=gpus, cpu_devices=cpu_devices)
-    if device == "mirrored" and len(names) < 2:
-        raise UserError(
-            f"--device=mirrored needs several devices and this machine shows {len(names)} {kind.upper()}: "
-            "use --device=auto, or rehearse on the CPU with --cpu_devices=2."
-        )
-    mirrored = len(names) > 1
-    policy = _policy(precision, kind, capability=_gpu_capability(gpus) if kind == "gpu" else None)
-    # jit_compile breaks under MirroredStrategy in Keras 3, and on a CPU XLA makes training many times slower.
-    jit = kind == "gpu" and not mirrored
-    strategy = tf.distribute.MirroredStrategy(names) if mirrored else None
-    return Device(kind=kind, backend="tensorflow", replicas=len(names), precision=policy, jit=jit, strategy=strategy)
-
-
-def _set_up_tensorflow(kind: str, *, gpus: list[Any], cpu_devices: int) -> list[str]:
-    """Starts TensorFlow with the devices of a kind, and returns their names."""
-    import tensorflow as tf
-
     if kind == "cpu":
         tf.config.set_visible_devices([], "GPU")
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -208,11 +190,21 @@ def _set_up_tensorflow(kind: str, *, gpus: list[Any], cpu_devices: int) -> list[
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
     names = [d.name for d in tf.config.list_logical_devices(kind.upper())]
+    if device == "mirrored" and len(names) < 2:
+        raise UserError(
+            f"--device=mirrored needs several devices and this machine shows {len(names)} {kind.upper()}: "
+            "use --device=auto, or rehearse on the CPU with --cpu_devices=2."
+        )
     if tf.__version__.startswith("2.20."):
         # It reports its first compilation; here that is held back.
         with tf.device("CPU:0"):
             tf.function(tf.identity, jit_compile=True)(0)
-    return names
+    mirrored = len(names) > 1
+    policy = _policy(precision, kind, capability=_gpu_capability(gpus) if kind == "gpu" else None)
+    # jit_compile breaks under MirroredStrategy in Keras 3, and on a CPU XLA makes training many times slower.
+    jit = kind == "gpu" and not mirrored
+    strategy = tf.distribute.MirroredStrategy(names) if mirrored else None
+    return Device(kind=kind, backend="tensorflow", replicas=len(names), precision=policy, jit=jit, strategy=strategy)
 
 
 def _gpu_capability(gpus: list[Any]) -> tuple[int, int]:

@@ -172,17 +172,6 @@ def check_outputs(options: PredictOptions) -> None:
         require_parquet()
 
 
-def choose_device(options: PredictOptions, members: Sequence[Member]) -> "tuple[Device, Engines]":
-    """Returns the device and the engines that may compute there. Keras may be imported only from here on."""
-    from carclf.device import select_device
-
-    device = select_device(options.device, precision=members[0].runs[0].options.precision)
-
-    from carclf.engines.choice import plan_engines
-
-    return device, plan_engines(options.engine, device)
-
-
 def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     """Writes the submission and everything else that was asked for, and returns 0.
 
@@ -260,6 +249,17 @@ def plan_dataset_job(options: PredictOptions, members: Sequence[Member]) -> "Job
         decision=options.decision,
         older_file=options.compare,
     )
+
+
+def choose_device(options: PredictOptions, members: Sequence[Member]) -> "tuple[Device, Engines]":
+    """Returns the device and the engines that may compute there. Keras may be imported only from here on."""
+    from carclf.device import select_device
+
+    device = select_device(options.device, precision=members[0].runs[0].options.precision)
+
+    from carclf.engines.choice import plan_engines
+
+    return device, plan_engines(options.engine, device)
 
 
 def describe_source(members: Sequence[Member], *, views: int, engines: "Engines") -> str:

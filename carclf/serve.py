@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from carclf import runs
 from carclf.command import run_command
@@ -14,9 +13,6 @@ from carclf.flags import Options, option, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
 from carclf.progress import Progress
 from carclf.train_options import TrainOptions
-
-if TYPE_CHECKING:
-    from carclf.device import Device
 
 DESCRIPTION = """Serves a web page that classifies photos, and POST /api/classify for programs, by default only on this
 machine.
@@ -59,14 +55,25 @@ class ServeOptions(Options):
 def main(options: ServeOptions) -> None:
     """Loads the runs, warms up and serves."""
     loaded = runs.load_runs(options.run, runs=options.runs)
-    check_packages()
+    if missing := [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]:
+        raise UserError(
+            f"The page needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
+            f"{install_command('serve')}."
+        )
 
     from carclf.serving.server import bind, run_server
 
     opened = bind(options.host, options.port)
     if warning := exposure(options.host):
         print(f"Warning: {warning}", file=sys.stderr)
-    device = one_device(options.device, precision=loaded[0].options.precision)
+
+    from carclf.device import select_device, take_one
+
+    found = select_device(options.device, precision=loaded[0].options.precision)
+    device = take_one(found) if found.replicas > 1 else found
+    print(device.describe(), flush=True)
+    if found.replicas > 1:
+        print(f"The server answers on one of {found.replicas} devices: few photos come at a time.", flush=True)
 
     # Keras may be imported only from here on, after its backend was chosen.
     from carclf.engines.choice import plan_engines
@@ -100,31 +107,6 @@ def main(options: ServeOptions) -> None:
     print("Stopped.")
 
 
-def check_packages() -> None:
-    """Checks that the packages of the server are installed.
-
-    Raises:
-      UserError: one is not.
-    """
-    if missing := [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]:
-        raise UserError(
-            f"The page needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
-            f"{install_command('serve')}."
-        )
-
-
-def one_device(name: str, *, precision: str) -> "Device":
-    """Returns one device of those that `--device` names, and prints which."""
-    from carclf.device import select_device, take_one
-
-    found = select_device(name, precision=precision)
-    device = take_one(found) if found.replicas > 1 else found
-    print(device.describe(), flush=True)
-    if found.replicas > 1:
-        print(f"The server answers on one of {found.replicas} devices: few photos come at a time.", flush=True)
-    return device
-
-
 def host_names(text: str) -> list[str]:
     """Returns the names in a list with commas; of an address the name alone counts."""
     from carclf.serving.guards import host_name
@@ -133,7 +115,7 @@ def host_names(text: str) -> list[str]:
 
 
 def exposure(host: str) -> str:
-    """Returns a sentence about who else can reach an address; '' if only this machine can."""
+    """Returns a sentence about who can reach an address besides this machine; '' if nobody can."""
     from carclf.serving.guards import is_loopback
 
     if is_loopback(host):

@@ -9,7 +9,7 @@ import pytest
 
 from carclf.errors import UserError
 from carclf.model.regression import FeatureSet, Regression
-from carclf.probing.photos import Photos
+from carclf.probing.photos import TrainingPhotos
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,7 +25,7 @@ def specialists(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def noisy_photos(count: int = 120, classes: int = 4, folds: int = 4) -> tuple[FeatureSet, Photos]:
+def noisy_photos(count: int = 120, classes: int = 4, folds: int = 4) -> tuple[FeatureSet, TrainingPhotos]:
     """Returns photos with two views of noisy features, in which the classes 1 and 3 are alike."""
     rng = np.random.default_rng(0)
     labels = np.arange(count) % classes
@@ -34,10 +34,10 @@ def noisy_photos(count: int = 120, classes: int = 4, folds: int = 4) -> tuple[Fe
     views = [(centres[labels] + rng.normal(0, 1, (count, 6))).astype(np.float32) for _ in range(2)]
     known = FeatureSet(views, labels, classes, np.ones(count, np.float32))
     folds_of_photos = np.arange(count) // classes % folds
-    return known, Photos([str(row) for row in range(count)], labels, folds_of_photos, classes)
+    return known, TrainingPhotos([str(row) for row in range(count)], labels, folds_of_photos, classes)
 
 
-def relabelled(known: FeatureSet, photos: Photos, rows: np.ndarray) -> tuple[FeatureSet, Photos]:
+def relabelled(known: FeatureSet, photos: TrainingPhotos, rows: np.ndarray) -> tuple[FeatureSet, TrainingPhotos]:
     """Returns the photos with other labels for those with True."""
     labels = np.where(rows, (photos.labels + 1) % photos.class_count, photos.labels)
     return dataclasses.replace(known, labels=labels), dataclasses.replace(photos, labels=labels)

@@ -96,7 +96,7 @@ class Written:
     entries: np.ndarray
 
 
-def finished_shard(directory: str, plan: Plan) -> Written | None:
+def finished_shard(directory: str, plan: ShardPlan) -> Written | None:
     """Returns the finished shard of an interrupted run; None without a receipt and exactly the planned records.
 
     The records themselves are compared, since another version of carclf may have planned the shard of this name.

@@ -12,7 +12,7 @@ from carclf.data.validation import UnusableError
 from carclf.errors import UserError
 from carclf.inference.photo_predictor import PhotoPredictor
 
-PhotoInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+Photo = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A path, the bytes of an image file, a Pillow image, or an array uint8 [H, W, 3] (also [H, W], [H, W, 1] or RGBA)."""
 
 CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -39,7 +39,7 @@ class Predictor:
     def __repr__(self) -> str:
         return f"<carclf.Predictor of {self._name}: {len(self.class_names)} classes>"
 
-    def __call__(self, photo: PhotoInput) -> np.ndarray:
+    def __call__(self, photo: Photo) -> np.ndarray:
         """Returns the probabilities of one photo, float64 [K], which sum to 1.
 
         The photo is turned upright, reduced and framed as in the training of the run. The first call compiles.
@@ -53,7 +53,7 @@ class Predictor:
         """
         return self._predict([self._prepared(photo, "The photo")], batch_size=1)[0]
 
-    def predict(self, photos: Iterable[PhotoInput]) -> np.ndarray:
+    def predict(self, photos: Iterable[Photo]) -> np.ndarray:
         """Returns the probabilities of N photos, float64 [N, K].
 
         Only one batch is in memory at a time, so an iterator over any number of photos will do.
@@ -72,7 +72,7 @@ class Predictor:
         batches = [self._predict(batch, batch_size=self._batch_size) for batch in self._batches(photos)]
         return np.concatenate([np.zeros((0, len(self.class_names))), *batches])
 
-    def _batches(self, photos: Iterable[PhotoInput]) -> Iterator[list[Any]]:
+    def _batches(self, photos: Iterable[Photo]) -> Iterator[list[Any]]:
         batch = []
         for number, photo in enumerate(photos):
             batch.append(self._prepared(photo, f"Photo number {number} of the list"))
@@ -82,7 +82,7 @@ class Predictor:
         if batch:
             yield batch
 
-    def _prepared(self, photo: PhotoInput, what: str) -> Any:
+    def _prepared(self, photo: Photo, what: str) -> Any:
         named = f"The photo {os.fspath(photo)}" if isinstance(photo, (str, os.PathLike)) else what
         try:
             return self._photo_predictor.prepare(readable_photo(photo))
@@ -94,7 +94,7 @@ class Predictor:
         return self._photo_predictor.predict_prepared(batch, batch_size=batch_size)
 
 
-def readable_photo(photo: PhotoInput) -> bytes | Image.Image:
+def readable_photo(photo: Photo) -> bytes | Image.Image:
     """Returns the photo as `PhotoPredictor` takes it: the bytes of a file, or an image.
 
     Raises:

@@ -10,7 +10,7 @@ WORD = re.compile(r"[^\s_]+[\s_]*|[\s_]+")
 
 
 def plain_text(text: str, *, length: int = NAME_LENGTH) -> str:
-    """Returns `text` as one short line for any font: '·' for unprintable characters, '…' for the middle of long text."""
+    """Returns `text` as one short line for any font: '·' for unprintable characters, '…' inside a long text."""
     line = "".join(sign if sign.isprintable() else "·" for sign in text)
     if len(line) <= length:
         return line

@@ -137,7 +137,7 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
 
 
 def written_alike(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
-    """Returns the options, with the resumed run's words where both mean the same, such as other names of b3.
+    """Returns the options with the words of the run that they resume where both mean the same, such as b3's names.
 
     The identity of its checkpoints is a hash of these words.
     """
@@ -148,7 +148,7 @@ def written_alike(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
 
 
 def as_begun(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
-    """Returns the options, with the resumed run's `--precision=auto` where they name what auto chose."""
+    """Returns the options with the `--precision=auto` of the run that they resume, where they name what that chose."""
     if run.options.precision == AUTO and options.precision == _precision_of(run):
         return dataclasses.replace(options, precision=AUTO)
     return options
@@ -170,16 +170,13 @@ def prepare_folder(opened: OpenRun) -> None:
         return
     empty_folder(directory)
     if opened.start is Start.COPY:
-        for name in (runs.CHECKPOINTS_FOLDER, runs.EPOCHS_FOLDER):
-            _copy_files(opened.source / name, directory / name)
-
-
-def _copy_files(source: Path, folder: Path) -> None:
-    """Copies the files of a resumed run, if there are any, into a new folder."""
-    if source.is_dir():
-        folder.mkdir()
-        for path in (path for path in sorted(source.iterdir()) if COPIED.fullmatch(path.name)):
-            shutil.copyfile(path, folder / path.name)  # without the file mode, which may be read-only
+        for folder in (directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER):
+            source = opened.source / folder.name
+            if source.is_dir():
+                folder.mkdir()
+                for path in sorted(source.iterdir()):
+                    if COPIED.fullmatch(path.name):
+                        shutil.copyfile(path, folder / path.name)  # without the file mode, which may be read-only
 
 
 def empty_folder(directory: Path) -> None:
