@@ -234,7 +234,7 @@ def write_files(
     options: EvaluateOptions,
 ) -> None:
     """Writes the report of a run, or out_of_fold.json for all folds, and the label patch."""
-    from carclf.inference.evaluation import write_label_patch
+    from carclf.inference.evaluation import corrections, write_label_patch
     from carclf.report.run_files import write_report
     from carclf.runs.closing import close_run, with_evaluation
 
@@ -250,8 +250,10 @@ def write_files(
         hashed_json.write(path, content)
         print(f"Figures: {path}")
     if evaluation.mistakes:
-        patch = write_label_patch(member.directory, evaluation)
+        patch = write_label_patch(member.directory, evaluation, manifest)
         print(describe_mistakes(evaluation, patch=patch, several_views=evaluation.audit is not None))
+        if corrected := corrections(manifest):
+            print(f"It keeps {counted(len(corrected), 'earlier correction')}: those of no mistake are its last lines.")
 
 
 def describe_mistakes(evaluation: "Evaluation", *, patch: Path, several_views: bool) -> str:

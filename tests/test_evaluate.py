@@ -148,3 +148,17 @@ def test_a_corrected_label_patch_is_one_to_train_with(said, home):
     assert len(read_label_patch(path, load_manifest(str(home / "data"))).labels) == 1
     views = re.search(r"--tta='(.*?)', it also tells likely mislabels", answer)[1]
     assert "it also tells" not in said(run="one", tta=views)
+
+
+def test_the_next_label_patch_keeps_the_corrections_that_photos_were_scored_by(said, home, tmp_path):
+    manifest = load_manifest(str(home / "data"))
+    own = manifest.read_ids("train")["class_name"]
+    corrected = {row: "class 0" if own[row] != "class 0" else "class 1" for row in (0, 30, 60)}
+    ids = manifest.read_ids("train")["id"]
+    text = "".join(f"{ids[row]},{name}\n" for row, name in corrected.items())
+    (tmp_path / "mine.csv").write_text(f"id,class\n{text}")
+    answer = said(run="two", label_patch=str(tmp_path / "mine.csv"))
+    assert "It keeps 3 earlier corrections: " in answer
+    path = home / "runs" / "two" / "label_patch.csv"
+    labels = read_label_patch(path, manifest).labels
+    assert {row: manifest.class_names[label] for row, label in labels.items()} == corrected

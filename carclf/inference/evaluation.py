@@ -1,7 +1,8 @@
 """Evaluates predictions of training photos."""
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,7 @@ from carclf.inference.metrics import ACCURACY, Evaluation, evaluate
 from carclf.metrics import Metric
 from carclf.recipe import View
 
-LABEL_PATCH = "label_patch.csv"
-NEW_LABEL_PATCH = "label_patch.new.csv"  # written if somebody may have edited the other
+LABEL_PATCH = "label_patch"  # .csv, or .new.csv, .new2.csv and so on where others may have been edited
 
 
 def evaluate_predictions(
@@ -63,25 +63,44 @@ def labels_of(predictions: Predictions, manifest: Manifest) -> np.ndarray:
     return manifest.read_ids("train")["label"].to_numpy(np.int64)[predictions.rows]
 
 
-def write_label_patch(directory: Path, evaluation: Evaluation) -> Path:
+def write_label_patch(directory: Path, evaluation: Evaluation, manifest: Manifest) -> Path:
     """Writes a CSV of likely mislabels and the most confident other mistakes, in which users can correct `class`.
 
     Returns its path.
 
-    Unedited, it changes nothing: `class` is the current label, with the predicted one in the next column. A file that
+    Unedited, it changes nothing: `class` is the current label, with the predicted one in the next column. The labels
+    that the data set's own patch corrects follow the mistakes, so that training with the file keeps them. A file that
     somebody may have edited is kept; then the new one has another name.
     """
-    rows = [
+    rows: list[tuple[str, str, str, float | None, str]] = [
         (mistake.id, mistake.true, mistake.predicted, mistake.probability, "yes" if mistake.likely_mislabel else "no")
         for mistake in evaluation.mistakes
     ]
+    listed = {mistake.id for mistake in evaluation.mistakes}
+    rows += [(name, label, "", None, "no") for name, label in corrections(manifest).items() if name not in listed]
     buffer = io.StringIO()
     pd.DataFrame(rows, columns=["id", "class", "predicted", "probability", "likely_mislabel"]).to_csv(
         buffer, index=False, lineterminator="\n", float_format="%.4f"
     )
     content = buffer.getvalue().encode("utf-8", errors="surrogateescape")
-    path = directory / LABEL_PATCH
-    if path.is_file() and path.read_bytes() != content:
-        path = directory / NEW_LABEL_PATCH
+    path = next(path for path in _patches(directory) if not path.exists() or _holds(path, content))
     write_atomically(path, content)
     return path
+
+
+def corrections(manifest: Manifest) -> dict[str, str]:
+    """Returns Id → class of the photos whose labels the data set's patch corrects, in the order of the photos."""
+    if manifest.label_patch is None:
+        return {}
+    photos = manifest.read_ids("train").iloc[sorted(manifest.label_patch.labels)]
+    return dict(zip(photos["id"], photos["class_name"], strict=True))
+
+
+def _patches(directory: Path) -> Iterator[Path]:
+    yield directory / f"{LABEL_PATCH}.csv"
+    for number in itertools.count(1):
+        yield directory / f"{LABEL_PATCH}.new{number if number > 1 else ''}.csv"
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
