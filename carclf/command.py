@@ -128,12 +128,19 @@ def given_names(options: type, arguments: Sequence[str]) -> set[str]:
     return {name for name in options_of(options) if values[name].present}
 
 
-def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -> list[str]:
+def expand_flagfiles(
+    arguments: Sequence[str], *, seen: tuple[Path, ...] = (), files: list[Path] | None = None
+) -> list[str]:
     """Returns the arguments with every `--flagfile=PATH` and `--stage=NAME` replaced in place by that file's lines.
 
     A later flag wins over an earlier one, so what follows a flag file on the command line overrides it. In a flag
     file, a relative path is looked up beside that file first, so a stage works from any folder and from an installed
     package. (absl's own expansion looks in the current folder only.)
+
+    Args:
+      arguments: of a command line or a flag file.
+      seen: the flag files around it, the outermost first.
+      files: gets the path of every flag file that is read.
 
     Raises:
       UserError: a file is missing or no text, includes itself, or has a line that is neither an option nor a comment.
@@ -153,7 +160,9 @@ def expand_flagfiles(arguments: Sequence[str], *, seen: tuple[Path, ...] = ()) -
             )
             if path.resolve() in seen:
                 raise UserError(f"The flag file {path} includes itself: remove its --flagfile line.")
-            result += expand_flagfiles(_flagfile_lines(path), seen=(*seen, path.resolve()))
+            if files is not None:
+                files.append(path.resolve())
+            result += expand_flagfiles(_flagfile_lines(path), seen=(*seen, path.resolve()), files=files)
         elif name == "stages" and separator and seen:
             result.append(f"--stages={_stages_beside(seen[-1].parent, value)}")
         else:

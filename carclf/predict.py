@@ -1,12 +1,14 @@
 """`python -m carclf.predict`: predicts the classes of the test photos, in the competition's format."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from carclf import runs
+from carclf import runs, storage
 from carclf.command import USAGE_ERROR, run_command
+from carclf.distinct_files import check_distinct
 from carclf.flags import option, options_of, refuse, require_flags
 from carclf.prediction_options import PREDICTION, RUNS, PredictionOptions
 from carclf.runs import Member
@@ -159,17 +161,43 @@ def main(options: PredictOptions) -> int:
 
 
 def check_outputs(options: PredictOptions) -> None:
-    """Checks that the files can be written, before anything is predicted.
+    """Checks that the files can be written and replace nothing that is read, before anything is predicted.
 
     Raises:
-      UserError: one cannot, or a package for it is missing.
+      UserError: one cannot or would, or a package for it is missing.
     """
     from carclf.inference.submission import check_writable, require_parquet
 
+    check_distinct(written=written_files(options), read=read_files(options))
     for path in filter(None, (options.output, options.probabilities, options.pseudo_labels)):
         check_writable(copies.local_path(path, fetched=False))
     if options.probabilities.lower().endswith(".parquet"):
         require_parquet()
+
+
+def written_files(options: PredictOptions) -> dict[str, str]:
+    """Returns what people call each file to write → its path or URL; "" is none."""
+    stem, _ = os.path.splitext(options.output)
+    compares, labels = bool(options.compare), options.pseudo_labels
+    return {
+        "--output": options.output,
+        "--probabilities": options.probabilities,
+        "--pseudo_labels": labels,
+        "the JSON file beside --pseudo_labels": f"{labels}.json" if labels else "",
+        "the list of --compare beside --output": f"{stem}.changes.csv" if compares else "",
+        "the picture of --compare beside --output": f"{stem}.changes.jpg" if compares else "",
+    }
+
+
+def read_files(options: PredictOptions) -> dict[str, str]:
+    """Returns what people call each file to read → its path or URL; "" is none."""
+    own = storage.join(options.data, "sample-submission.csv") if options.data else ""
+    return {
+        "the data set's own sample submission": own,
+        "--sample": options.sample,
+        "--compare": options.compare,
+        "--photos": options.photos,
+    }
 
 
 def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:

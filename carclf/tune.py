@@ -82,8 +82,9 @@ def main(options: TuneOptions) -> None:
     from carclf.tuning.study import open_study
     from carclf.tuning.trial import TrainTrial
 
-    output = Path(options.output).expanduser()
-    check_output(output)
+    output, read = Path(options.output).expanduser(), list[Path]()
+    expand_flagfiles(sys.argv[1:], files=read)
+    check_output(output, read=read)
     base = trained_options(options)
     space = read_space(options.space, base=base)
     manifest = load_manifest(options.data)

@@ -162,6 +162,37 @@ def test_a_sample_that_does_not_fit_is_refused_before_anything_is_predicted(
         answer(**changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "both"),
+    [
+        ({"compare": "./s.csv"}, "--compare and --output"),
+        ({"sample": "s.csv"}, "--sample and --output"),
+        ({"output": "data/sample-submission.csv"}, "the data set's own sample submission and --output"),
+        ({"probabilities": "out/../s.csv"}, "--output and --probabilities"),
+        ({"pseudo_labels": "s.csv"}, "--output and --pseudo_labels"),
+        ({"pseudo_labels": "link.csv"}, "--output and --pseudo_labels"),
+        ({"pseudo_labels": "s", "output": "s.json"}, "--output and the JSON file beside --pseudo_labels"),
+        ({"compare": "s.changes.csv"}, "--compare and the list of --compare beside --output"),
+        ({"compare": "old.csv", "probabilities": "s.changes.csv"}, "--probabilities and the list of --compare"),
+        ({"compare": "s3://a/s.csv", "output": "s3://a/s.csv"}, "--compare and --output"),
+        ({"photos": "s.csv"}, "--photos and --output"),
+    ],
+)
+def test_a_file_is_never_written_over_another_one_or_one_that_is_read(home, tmp_path, monkeypatch, changes, both):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "runs"):
+        Path(name).symlink_to(home / name)
+    Path("s.csv").write_text("mine")
+    Path("link.csv").symlink_to("s.csv")
+    options = {"data": "data", "runs": "runs", "run": "one", "output": "s.csv"} | changes
+    before = [(home / "data" / "sample-submission.csv").read_bytes(), b"mine"]
+    with pytest.raises(UserError, match=rf"would be both {both}.*: give each a file of its own[.]"):
+        predict.main(PredictOptions(**options))
+    assert [Path(name).read_bytes() for name in ("data/sample-submission.csv", "s.csv")] == before
+    own = {"output": "new.csv", "probabilities": "p.csv"}
+    predict.check_outputs(PredictOptions(**(options | own)))
+
+
 def test_the_form_is_refused_where_photos_are_only_shown():
     for name, value in (("positive", "5"), ("form", "probability")):
         with pytest.raises(UserError, match=f"--{name}={value} is not possible: --photo predicts without a data set"):

@@ -18,6 +18,7 @@ from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
 from carclf.train_options import TrainOptions
 from carclf.tune import TuneOptions
+from carclf.tuning.outcome import WRITTEN_BY
 from carclf.tuning.study import open_study
 from tests.conftest import write_dataset
 
@@ -149,6 +150,21 @@ def test_refusals(home, monkeypatch, flags, sentence):
     with pytest.raises(UserError, match=sentence):
         run_main(*flags)
     assert (home / "base.flags").read_text() == BASE
+
+
+@pytest.mark.parametrize("start", ["best.flags", "mine.flags"])
+def test_a_search_never_writes_a_flag_file_that_it_starts_from(home, monkeypatch, start):
+    monkeypatch.chdir(home)
+    before = f"# {WRITTEN_BY} 0.1\n--flagfile=base.flags\n"
+    (home / "best.flags").write_text(before)
+    (home / "mine.flags").write_text("--flagfile=best.flags\n--dropout=0.3\n")
+    flags = [f"--flagfile={start}", "--data=data", "--output=./best.flags", "--trials=1", "--space=none"]
+    monkeypatch.setattr(sys, "argv", ["carclf.tune", *flags])
+    with pytest.raises(UserError, match="is a flag file that this search starts from"):
+        run_main(*flags)
+    assert (home / "best.flags").read_text() == before
+    with pytest.raises(UserError, match="The file of --space"):  # the next check
+        run_main(*flags, "--output=best2.flags")
 
 
 def test_without_optuna_the_extra_is_named(home, monkeypatch):

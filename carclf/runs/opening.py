@@ -97,6 +97,8 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
         identity = identity_of(compared, data)
         parent = None
         if options.init_from:
+            if not options.find_lr:
+                check_other(directory, parent=find_parent(options))
             parent = load_parent(find_parent(options), data=options.data, network=network_options(options))
         yield OpenRun(
             directory=directory,
@@ -221,6 +223,19 @@ def find_parent(options: TrainOptions) -> Path:
         return path
     beside = copies.local_path(storage.join(storage.parent(options.resume_from.rstrip("/")), path.name))
     return beside if beside.is_dir() else path
+
+
+def check_other(directory: Path, *, parent: Path) -> None:
+    """Checks that a run does not start from itself: it would replace its parent, and could not be resumed.
+
+    Raises:
+      UserError: it would.
+    """
+    if directory.resolve() == parent.resolve():
+        raise UserError(
+            f"The run {directory} cannot start from itself, since its own training would replace it: train into "
+            "another --run."
+        )
 
 
 def where_it_stands(directory: Path) -> str:

@@ -1,7 +1,7 @@
 """Writes the best trial as a flag file with its provenance."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,25 @@ from carclf.files import write_atomically
 WRITTEN_BY = "# Written by carclf.tune"
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, *, read: Collection[Path] = ()) -> None:
     """Checks that the file may be written.
 
+    Args:
+      path: of the file.
+      read: resolved paths of the flag files that the search starts from.
+
     Raises:
-      UserError: its name does not end with .flags, or it exists and was not written by a search.
+      UserError: its name does not end with .flags, it exists and was not written by a search, or it is read.
     """
     if path.suffix != ".flags":
         raise UserError(f"--output={path} must end with .flags: a stage is named after its file.")
     if path.exists() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace"):
         raise UserError(f"--output={path} exists and was not written by carclf.tune: choose another file.")
+    if path.resolve() in read:
+        raise UserError(
+            f"--output={path} is a flag file that this search starts from, and would include itself: choose another "
+            "file."
+        )
 
 
 def write_flags(path: Path, *, base: Sequence[str], options: Mapping[str, Any], provenance: Sequence[str]) -> None:

@@ -44,6 +44,8 @@ FOLLOWED = {
     "device.py: --device=tpu needs": DEVICES,
     "device.py: --device=gpu was asked for": DEVICES,
     "device.py: --device=mirrored": DEVICES,
+    "distinct_files.py: ":
+        "tests/test_predict.py::test_a_file_is_never_written_over_another_one_or_one_that_is_read",
     "engines/choice.py: --engine=… is not possible":
         "tests/engines/test_engines.py::test_where_only_keras_can_compute_others_are_refused_and_auto_is_keras",
     "engines/choice.py: --engine=… needs":
@@ -58,7 +60,10 @@ FOLLOWED = {
     "inference/metrics.py: ": AFRESH,
     "inference/pseudo_labels.py: No pseudo-labels":
         "tests/test_pseudo_labels.py::test_what_the_runs_dispute_is_left_out",
-    "inference/run_predictor.py: predict takes": PREDICTED + "test_a_single_photo_is_not_taken_for_a_list",
+    "inference/run_predictor.py: predict takes a list of photos, and this is a single":
+        PREDICTED + "test_a_single_photo_is_not_taken_for_a_list",
+    "inference/run_predictor.py: predict takes a list of photos, and this is a table":
+        PREDICTED + "test_a_column_of_paths_is_a_list",
     "inference/run_predictor.py: … cannot be read": PREDICTED + "test_the_first_broken_file_of_a_list_is_named",
     "inference/submission.py: … has no column":
         "tests/inference/test_submission.py::test_a_sample_without_a_column_of_the_form_is_refused",
@@ -78,6 +83,7 @@ FOLLOWED = {
     "probe.py: A probe needs": "tests/test_probe.py::test_a_data_set_of_one_fold_is_converted_as_advised",
     "probing/extractors.py: No pretrained": "tests/probing/test_probes.py::test_the_default_is_what_is_on_the_machine",
     "report/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
+    "runs/opening.py: The run … cannot start": OPENED + "test_a_run_never_starts_from_itself",
     "runs/opening.py: The run … was started with": OPENED + "test_the_precision_that_auto_chose_resumes_a_run",
     "runs/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/run_files.py: … cannot be read": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
@@ -151,6 +157,8 @@ REMARKS = {
     "explore.py: ": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
     "forms/probabilities.py: ": HERE + "test_samples.py::test_a_form_is_recognised_as_advised",
     "inference/decisions.py: ": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
+    "inference/photo_list.py: ":
+        UNSEEN + "test_an_id_of_several_photos_is_settled_by_the_folder_that_the_error_names",
     "metrics/table.py: ": "tests/convert/test_labels.py::test_classes_are_named_and_ordered_as_told",
     "model/hub_preset.py: ": HERE + "test_places.py::test_a_preset_is_given_by_its_own_folder",
     "model/schedules.py: ": HERE + "test_values.py::test_what_the_error_asks_for_is_taken",
@@ -165,6 +173,7 @@ REMARKS = {
     "probing/making.py: ": "tests/test_probe.py::test_the_flag_file_is_a_head_stage_of_the_best",
     "report/findings.py: ": "tests/test_train_options.py::test_class_weights_reach_the_photos",
     "report/learning_rates.py: ": HERE + "test_options.py::test_the_values_that_an_error_names_are_taken",
+    "predict.py: the": "tests/test_predict.py::test_a_file_is_never_written_over_another_one_or_one_that_is_read",
     "runs/opening.py: or": HERE + "test_runs.py::test_an_unfinished_run_goes_on_with_what_it_was_begun_with",
     "runs/opening.py: step … is saved":
         "tests/test_train_options.py::test_a_run_with_pseudo_labels_that_is_interrupted_ends_as_the_uninterrupted_one",

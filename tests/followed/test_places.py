@@ -116,6 +116,10 @@ def test_outputs_are_files_or_folders_that_can_be_written(tmp_path):
         (tmp_path / "mine.flags").write_text("--epochs=3\n")
         check_flags(Path("mine.flags"))
     check_flags(Path("best.flags"))
+    read = [tmp_path.resolve() / "best.flags"]
+    with refused("tuning/outcome.py: --output=… is a flag file"):
+        check_flags(Path("best.flags"), read=read)
+    check_flags(Path("best2.flags"), read=read)
 
 
 def test_a_folder_is_locked_where_it_can_be_made(tmp_path):

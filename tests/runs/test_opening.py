@@ -355,6 +355,20 @@ def test_an_open_run_has_the_parent_that_fits(options, dataset):
         pass
 
 
+def test_a_run_never_starts_from_itself(options, dataset):
+    ours = dataclasses.replace(options, run="p", init_from="p", overwrite=True)
+    parent = begin(options, dataset, directory=Path(options.runs) / "p")
+    write_json(parent / runs.METRICS_FILE, {"val_accuracy": 0.5})
+    with (
+        pytest.raises(UserError, match=r"runs/p cannot start from itself, since .*: train into another --run[.]"),
+        open_run(parent, options=ours, data=dataset),
+    ):
+        pass
+    for directory, changes in ((parent.parent / "b", {}), (parent, {"find_lr": True})):
+        with open_run(directory, options=dataclasses.replace(ours, **changes), data=dataset) as run:
+            assert run.parent.directory == parent
+
+
 @pytest.mark.parametrize(("raised", "name"), [(Preempted, "SIGTERM"), (KeyboardInterrupt, "Ctrl-C")])
 @pytest.mark.parametrize("begun", [True, False])
 def test_an_interrupted_run_says_how_to_resume(options, dataset, monkeypatch, raised, name, begun):
