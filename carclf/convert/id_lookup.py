@@ -1,7 +1,7 @@
 """Finds the photo that an Id means: the one it names, else the only one that it can mean."""
 
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from carclf.convert.file_kinds import PHOTO_SUFFIXES, extension_of
@@ -11,11 +11,16 @@ from carclf.errors import UserError
 from carclf.wording import counted
 
 Rank = Callable[[Entry], int]
+Advice = Callable[[Sequence[Entry]], str]
 ONLY_EXACTLY = 9  # the rank from which on a photo must be named as it is
 
 
 def _equal(entry: Entry) -> int:
     return 0
+
+
+def _write_or_remove(found: Sequence[Entry]) -> str:
+    return "write the path, or remove one"
 
 
 class Lookup:
@@ -41,13 +46,14 @@ class Lookup:
         found = self._first.get(photo_id)
         return found.path if found else ""
 
-    def get(self, photo_id: str, shown: str, *, rank: Rank = _equal) -> Entry | None:
+    def get(self, photo_id: str, shown: str, *, rank: Rank = _equal, advice: Advice = _write_or_remove) -> Entry | None:
         """Returns the photo that an Id names exactly as written.
 
         Args:
           photo_id: the Id.
           shown: the name of its file in messages.
           rank: settles ties: of several photos the one of the lowest rank is meant.
+          advice: returns what to do where an Id names these photos.
 
         Raises:
           UserError: it names several.
@@ -62,11 +68,17 @@ class Lookup:
             found = [e for e in found if rank(e) == lowest]
         if len(found) > 1:
             paths = named([entry.path for entry in found])
-            raise UserError(f"{shown} names {photo_id} and there are {paths}: write the path, or remove one.")
+            raise UserError(f"{shown} names {photo_id} and there are {paths}: {advice(found)}.")
         return found[0]
 
     def match(
-        self, ids: Collection[str], shown: str, *, rank: Rank = _equal, taken: Collection[str] = ()
+        self,
+        ids: Collection[str],
+        shown: str,
+        *,
+        rank: Rank = _equal,
+        taken: Collection[str] = (),
+        advice: Advice = _write_or_remove,
     ) -> tuple[dict[str, Entry], str]:
         """Returns (Id → photo, a note or "").
 
@@ -75,11 +87,13 @@ class Lookup:
           shown: the name of that file in messages.
           rank: settles ties: of several photos the one of the lowest rank is meant; from ONLY_EXACTLY on, none loosely.
           taken: paths of photos that another file names.
+          advice: returns what to do where an Id names several photos.
 
         Raises:
           UserError: an Id names several photos.
         """
-        matches = {photo_id: entry for photo_id in ids if (entry := self.get(photo_id, shown, rank=rank))}
+        found = ((photo_id, self.get(photo_id, shown, rank=rank, advice=advice)) for photo_id in ids)
+        matches = {photo_id: entry for photo_id, entry in found if entry}
         missing = [photo_id for photo_id in ids if photo_id not in matches]
         if not missing:
             return matches, ""

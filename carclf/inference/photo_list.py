@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 
+from carclf import storage
+from carclf.convert.by_list import rank_for
 from carclf.convert.damaged import OnDamaged
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.photos import ids_of
-from carclf.convert.roles import Roles
+from carclf.convert.roles import ANNOTATION, TRAIN, Roles
 from carclf.convert.sources import Entry, Reader
 from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.data.validation import UnusableError
@@ -54,7 +56,7 @@ def list_photos(path: str, *, sample: Sample | None, spool: str, fails_on_bad: b
       fails_on_bad: whether a damaged archive among the photos ends the work; else it is left out with a note.
 
     Raises:
-      UserError: nothing is there, there is no photo, or none has an Id of the sample.
+      UserError: nothing is there, there is no photo, none has an Id of the sample, or an Id names several.
     """
     on_damaged = OnDamaged(leaves_out=not fails_on_bad, value="prior")
     tree = open_tree(path, first_source=0, spool=spool, flag="photos", on_damaged=on_damaged)
@@ -68,7 +70,7 @@ def list_photos(path: str, *, sample: Sample | None, spool: str, fails_on_bad: b
     notes = [*tree.notes, *_refused(tree)]
     if sample is None:
         return PhotoList(ids_of(photos, Roles(entry.path for entry in photos)), notes, photos, reader)
-    found, note = Lookup(photos).match(sample.ids, sample.shown)
+    found, note = _match(photos, sample, tree=tree)
     if not found:
         raise UserError(
             f"None of the {len(sample.ids):,} Ids in {sample.shown} (first: {sample.ids[0]}) names one of the "
@@ -76,6 +78,38 @@ def list_photos(path: str, *, sample: Sample | None, spool: str, fails_on_bad: b
             "photos."
         )
     return PhotoList(sample.ids, [*notes, *filter(None, [note])], [found.get(name) for name in sample.ids], reader)
+
+
+def _match(photos: Sequence[Entry], sample: Sample, *, tree: Tree) -> tuple[dict[str, Entry], str]:
+    """Returns (Id → photo, a note or "").
+
+    Beside other photos, those below a folder of training photos are meant only by their whole path: the photo of an Id
+    that is missing is not the training photo of that name.
+
+    Raises:
+      UserError: an Id names several photos.
+    """
+    roles = Roles(entry.path for entry in photos)
+    training = {entry.path: entry for entry in photos if roles.role(entry.path) == TRAIN}
+    if all(roles.role(entry.path) in (TRAIN, ANNOTATION) for entry in photos):
+        training = {}
+    exactly = {name: training[name] for name in sample.ids if name in training}
+    found, note = Lookup(entry for entry in photos if entry.path not in training).match(
+        [name for name in sample.ids if name not in exactly],
+        sample.shown,
+        rank=rank_for("test", roles),
+        advice=lambda several: _other_folder(several[0], tree),
+    )
+    return exactly | found, note
+
+
+def _other_folder(photo: Entry, tree: Tree) -> str:
+    """Returns the advice where several photos have one Id, of which this is the first."""
+    source = tree.source_of(photo)
+    if source.is_zip or source.ranges is not None:
+        return "unpack them, and give the folder of the photos to predict alone with --photos=FOLDER"
+    folder = storage.join(source.path, storage.parent(photo.name))
+    return f"give the folder of the photos to predict alone, such as --photos={folder}"
 
 
 def _refused(tree: Tree) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from carclf import device, predict, runs
 from carclf.data.manifest import load_manifest
 from carclf.data.photos import read_photos
 from carclf.errors import UserError
+from carclf.forms import read_sample
 from carclf.inference import photo_stream, programs, unseen_job
 from carclf.inference.photo_list import list_photos
 from carclf.inference.unseen import time_line
@@ -216,6 +218,47 @@ def test_a_run_of_an_older_version_needs_the_data_set(answer, home, tmp_path):
         answer(run=str(directory))
     submission, _, _ = answer(run=str(directory), data=str(home / "data"))
     assert len(submission) == PHOTOS
+
+
+def paths_of(folder, files, ids):
+    """Returns what `list_photos` finds for each Id: the path of a file, or None."""
+    for path in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"")
+    sample = read_sample("\n".join(["Id,Category", *(f"{name},0" for name in ids)]).encode(), shown="sample.csv")
+    found = list_photos(str(folder), sample=sample, spool="")
+    return [entry and entry.path for entry in found._entries]
+
+
+@pytest.mark.parametrize(
+    ("files", "ids", "expected"),
+    [
+        (["train/a/1.jpg", "test/1.jpg"], ["1"], ["test/1.jpg"]),
+        (["train/1.jpg", "images/1.jpg"], ["1.jpg"], ["images/1.jpg"]),
+        (["train/a/1.jpg", "test/2.jpg"], ["1", "2"], [None, "test/2.jpg"]),
+        (["train/a/1.JPG", "test/2.jpg"], ["1.jpg", "2"], [None, "test/2.jpg"]),
+        (["train/a/1.jpg", "test/2.jpg"], ["train/a/1.jpg", "2"], ["train/a/1.jpg", "test/2.jpg"]),
+        (["val/1.jpg", "test/2.jpg"], ["1", "2"], ["val/1.jpg", "test/2.jpg"]),
+        (["train/a/1.jpg", "train/annotations/1.png"], ["1.jpg"], ["train/a/1.jpg"]),
+        (["test/1.jpg", "test/annotations/1.png"], ["1"], ["test/1.jpg"]),
+    ],
+)
+def test_a_training_photo_is_never_taken_for_the_photo_of_an_id(tmp_path, files, ids, expected):
+    assert paths_of(tmp_path, files, ids) == expected
+
+
+def test_an_id_of_several_photos_is_settled_by_the_folder_that_the_error_names(tmp_path):
+    files = ["comp/test_a/1.jpg", "comp/test_b/1.jpg"]
+    with pytest.raises(UserError, match=r"sample.csv names 1 and there are .* alone, such as --photos=") as caught:
+        paths_of(tmp_path, files, ["1"])
+    advised = str(caught.value).rpartition("--photos=")[2].removesuffix(".")
+    assert paths_of(Path(advised), [], ["1"]) == ["1.jpg"]
+    with zipfile.ZipFile(tmp_path / "comp.zip", "w") as archive:
+        for path in files:
+            archive.writestr(path, b"")
+    sample = read_sample(b"Id,Category\n1,0\n", shown="sample.csv")
+    with pytest.raises(UserError, match=r": unpack them, and give the folder .* with --photos=FOLDER[.]$"):
+        list_photos(str(tmp_path / "comp.zip"), sample=sample, spool=str(tmp_path))
 
 
 def test_few_photos_are_in_memory_at_once(home, monkeypatch):
