@@ -309,8 +309,9 @@ def load_run(
     file, a Pillow image, or an array uint8 [H, W, 3].
 
     Args:
-      *run: a folder that `carclf train` wrote, or its bare name inside `runs`; several runs are averaged. The folder of
-        `--val_fold=all` stands for the runs of all folds. A text with commas may name several, as in `--run`.
+      *run: a folder that `carclf train` wrote, or its bare name inside `runs`; several are averaged with equal weights.
+        The folder of `--val_fold=all` stands for the mean of the runs of all folds. A text with commas may name
+        several, as in `--run`.
       views: the views of each photo to average, such as "clean|flip"; see `parse_views`.
       tta_mean: what to average over the views: "probabilities" or "logits".
       batch_size: photos per step of `predict`.
@@ -320,12 +321,12 @@ def load_run(
       UserError: there is no such run, or it has no weights yet; the runs have different classes; an unknown view.
     """
     from carclf.recipe import parse_views
-    from carclf.runs import load_runs, split_names
+    from carclf.runs import load_members, split_names
 
     _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
     _refuse(tta_mean not in ("probabilities", "logits"), f"tta_mean is {tta_mean!r}: give probabilities or logits.")
     names = [name for each in run for name in split_names(os.fspath(each), runs=os.fspath(runs))]
-    loaded = load_runs(names, runs=os.fspath(runs))
+    members = load_members(names, runs=os.fspath(runs))
     parsed = parse_views(views) if isinstance(views, str) else tuple(views)
     _require("tensorflow", "keras")
     _leave_gpus_to_jax()
@@ -334,7 +335,9 @@ def load_run(
     from carclf.inference.run_predictor import Predictor
     from carclf.model.compile import platform
 
-    predictor = PhotoPredictor(loaded, views=parsed, tta_mean=tta_mean, batch_size=batch_size, jit=platform() != "cpu")
+    predictor = PhotoPredictor.of_members(
+        members, views=parsed, tta_mean=tta_mean, batch_size=batch_size, jit=platform() != "cpu"
+    )
     return Predictor(predictor, name=",".join(names), batch_size=batch_size)
 
 

@@ -54,7 +54,7 @@ class ServeOptions(Options):
 
 def main(options: ServeOptions) -> None:
     """Loads the runs, warms up and serves."""
-    loaded = runs.load_runs(options.run, runs=options.runs)
+    members = runs.load_members(options.run, runs=options.runs)
     if missing := [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]:
         raise UserError(
             f"The page needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
@@ -69,7 +69,7 @@ def main(options: ServeOptions) -> None:
 
     from carclf.device import select_device, take_one
 
-    found = select_device(options.device, precision=loaded[0].options.precision)
+    found = select_device(options.device, precision=members[0].runs[0].options.precision)
     device = take_one(found) if found.replicas > 1 else found
     print(device.describe(), flush=True)
     if found.replicas > 1:
@@ -83,10 +83,10 @@ def main(options: ServeOptions) -> None:
     engines = plan_engines(options.engine, device)
     started = time.perf_counter()
     with Progress("Loading and warming up"):
-        model = ServedModel(loaded, jit=device.jit, engines=engines)
+        model = ServedModel(members, jit=device.jit, engines=engines)
         model.warm_up()
     seconds = time.perf_counter() - started
-    name = " + ".join(run.name for run in loaded)
+    name = " + ".join(member.name for member in members)
     app = build_app(
         model,
         name=name,

@@ -130,18 +130,21 @@ class PhotoPredictor:
         )
 
     @classmethod
-    def of_members(cls, members: Sequence[Member], *, weights: Sequence[float] | np.ndarray, **how: Any) -> Self:
+    def of_members(
+        cls, members: Sequence[Member], *, weights: Sequence[float] | np.ndarray | None = None, **how: Any
+    ) -> Self:
         """Returns the predictor of the weighted mean of members, each the mean of its runs.
 
         Args:
           members: from `carclf.runs.load_members`.
-          weights: of the members, float [M].
+          weights: of the members, float [M]; None means equal weights.
           **how: the other arguments of the class.
 
         Raises:
           UserError: weights are missing or cannot be loaded.
         """
-        each = [w / len(member.runs) for member, w in zip(members, weights, strict=True) for _ in member.runs]
+        given = np.ones(len(members)) if weights is None else weights
+        each = [w / len(member.runs) for member, w in zip(members, given, strict=True) for _ in member.runs]
         return cls([run for member in members for run in member.runs], run_weights=each, **how)
 
     def prepare(self, photo: bytes | Image.Image) -> Prepared:

@@ -16,6 +16,7 @@ Photo = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A path, the bytes of an image file, a Pillow image, or an array uint8 [H, W, 3] (also [H, W], [H, W, 1] or RGBA)."""
 
 CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+NUMBERS = "biufc"  # the kinds of dtypes of NumPy that hold numbers
 
 
 class Predictor:
@@ -59,16 +60,13 @@ class Predictor:
         Only one batch is in memory at a time, so an iterator over any number of photos will do.
 
         Args:
-          photos: each as for one photo; kinds may be mixed. An array uint8 [N, H, W, 3] is N photos.
+          photos: each as for one photo; kinds may be mixed. A column of paths, such as table["path"], is a list, too,
+            and an array uint8 [N, H, W, 3] is N photos.
 
         Raises:
-          UserError: one cannot be read (the first that cannot is named), or they are a single photo.
+          UserError: one cannot be read (the first that cannot is named), or they are a single photo or a whole table.
         """
-        if isinstance(photos, (str, os.PathLike, bytes, Image.Image)) or getattr(photos, "ndim", 4) != 4:
-            raise UserError(
-                "predict takes a list of photos, and this is a single photo: put it into a list, or call "
-                "predictor(photo)."
-            )
+        check_list(photos)
         batches = [self._predict(batch, batch_size=self._batch_size) for batch in self._batches(photos)]
         return np.concatenate([np.zeros((0, len(self.class_names))), *batches])
 
@@ -94,6 +92,23 @@ class Predictor:
         return self._photo_predictor.predict_prepared(batch, batch_size=batch_size)
 
 
+def check_list(photos: Iterable[Photo]) -> None:
+    """Checks that these are several photos.
+
+    Raises:
+      UserError: they are a single one, or a table.
+    """
+    axes = getattr(photos, "ndim", None)
+    if axes in (2, 3) and np.asarray(photos).dtype.kind not in NUMBERS:
+        raise UserError(
+            "predict takes a list of photos, and this is a table: give the one column of paths, such as table['path']."
+        )
+    if isinstance(photos, (str, os.PathLike, bytes, Image.Image)) or axes in (0, 2, 3):
+        raise UserError(
+            "predict takes a list of photos, and this is a single photo: put it into a list, or call predictor(photo)."
+        )
+
+
 def readable_photo(photo: Photo) -> bytes | Image.Image:
     """Returns the photo as `PhotoPredictor` takes it: the bytes of a file, or an image.
 
@@ -102,7 +117,10 @@ def readable_photo(photo: Photo) -> bytes | Image.Image:
       UnusableError: an array of another dtype or shape, or something that is no photo.
     """
     if isinstance(photo, (str, os.PathLike)):
-        return Path(photo).expanduser().read_bytes()
+        try:
+            return Path(photo).expanduser().read_bytes()
+        except (ValueError, RuntimeError) as error:  # a null character; ~ of nobody
+            raise UnusableError(str(error)) from None
     if isinstance(photo, (bytes, bytearray, memoryview)):
         return bytes(photo)
     if isinstance(photo, Image.Image):
@@ -113,7 +131,7 @@ def readable_photo(photo: Photo) -> bytes | Image.Image:
 
 
 def _image_of(pixels: np.ndarray) -> Image.Image:
-    channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in CHANNELS or not pixels.size:
         raise UnusableError(f"{pixels.dtype} {list(pixels.shape)} is not an array of pixels uint8 [H, W, 3] in 0..255")
     return Image.fromarray(pixels.reshape(pixels.shape[:2]) if channels == 1 else np.ascontiguousarray(pixels))

@@ -15,7 +15,7 @@ from carclf.inference.programs import Program, load_classifier, to_numpy
 from carclf.model.grad_cam import build_grad_cam, heat_map
 from carclf.model.photo_classifier import build_photo_classifier
 from carclf.recipe.geometry import fitting
-from carclf.runs import Run
+from carclf.runs import Member, Run
 
 EXPECTED_PHOTOS = 2000  # that a server answers in its life: whether an engine pays
 BATCH_SIZES = (1, 4, 8)  # batches are padded to one of these sizes, so that nothing is compiled after the start
@@ -66,22 +66,23 @@ class ServedModel:
       class_names: the K classes in the order of the probabilities.
     """
 
-    def __init__(self, runs: Sequence[Run], *, jit: bool, engines: Engines | None = None) -> None:
+    def __init__(self, members: Sequence[Member], *, jit: bool, engines: Engines | None = None) -> None:
         """Loads the weights; `warm_up` compiles.
 
         Args:
-          runs: at least one, all with the same classes. The heat map comes from the first.
+          members: at least one, from `carclf.runs.load_members`; they weigh the same. The heat map comes from the
+            first run.
           jit: whether to compile with XLA (`Device.jit`).
           engines: the ones that may take over from Keras while the model warms up; heat maps stay with Keras.
 
         Raises:
           UserError: weights are missing or cannot be loaded.
         """
-        self.class_names = runs[0].class_names
+        self._run = members[0].runs[0]
+        self.class_names = self._run.class_names
         self._engines = engines or Engines()
-        self._predictor = PhotoPredictor(runs, jit=jit, engines=self._engines, photos=EXPECTED_PHOTOS)
-        self._run = runs[0]
-        self._grad_cam = _grad_cam_program(runs[0], jit=jit)
+        self._predictor = PhotoPredictor.of_members(members, jit=jit, engines=self._engines, photos=EXPECTED_PHOTOS)
+        self._grad_cam = _grad_cam_program(self._run, jit=jit)
 
     def warm_up(self) -> None:
         """Compiles everything that answering needs, and chooses the engines."""

@@ -24,6 +24,7 @@ from carclf.model.heads import HEADS
 from carclf.probing.extractors import Extractor
 from carclf.probing.kept import keep_features
 from carclf.recipe import parse_views
+from carclf.runs import Member
 from carclf.serving import model as serving_model
 from carclf.serving.model import ServedModel, Task
 from tests.inference.made_runs import make_run, render_not_compiled
@@ -271,7 +272,7 @@ def test_a_server_answers_by_an_engine_if_that_agrees_on_its_first_photos_too(
 ):
     monkeypatch.setattr(serving_model, "BATCH_SIZES", (1, 2))
     engines = Engines("fake", {"fake": FAKES["right"] if engine == "right" else DECEITFUL})
-    model = ServedModel([run], jit=False, engines=engines)
+    model = ServedModel([Member(run.name, run.directory, (run,))], jit=False, engines=engines)
     model.warm_up()
     assert engines.used == ["fake"]
     photos = [model.prepare(raw) for raw in read_photos(dataset, split="test", rows=range(4)).values()]

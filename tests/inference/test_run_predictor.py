@@ -3,14 +3,17 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 import carclf
+from carclf import runs
 from carclf.data import to_rgb, validation
 from carclf.data.photos import read_photos
 from carclf.inference import programs
 from carclf.inference.photo_predictor import PhotoPredictor
+from carclf.serving import model as serving_model
 from tests.inference.made_runs import colour_classifier, make_run
 
 
@@ -163,10 +166,43 @@ def test_a_lazily_opened_damaged_image_is_a_sentence(predictor, photos):
         predictor(image)
 
 
-@pytest.mark.parametrize("one", ["car.jpg", b"bytes", Image.new("RGB", (4, 4)), np.zeros((4, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "one",
+    ["car.jpg", b"bytes", Image.new("RGB", (4, 4)), *(np.zeros(shape, np.uint8) for shape in ((4, 4, 3), (4, 4), ()))],
+)
 def test_a_single_photo_is_not_taken_for_a_list(predictor, one):
     with pytest.raises(carclf.UserError, match="call predictor"):
         predictor.predict(one)
+
+
+def test_a_column_of_paths_is_a_list(predictor, photos, tmp_path):
+    paths = [tmp_path / f"{row}.jpg" for row in range(2)]
+    for path, raw in zip(paths, photos, strict=False):
+        path.write_bytes(raw)
+    expected = predictor.predict(paths)
+    table = pd.DataFrame({"path": list(map(str, paths))})
+    for column in (table["path"], table["path"].to_numpy(), np.array(table["path"].tolist()), np.array(paths)):
+        np.testing.assert_array_equal(predictor.predict(column), expected)
+    for whole in (table, table.to_numpy()):
+        with pytest.raises(carclf.UserError, match=r"this is a table: give the one column of paths, such as table\["):
+            predictor.predict(whole)
+
+
+@pytest.mark.parametrize(
+    ("photo", "reason"),
+    [
+        (np.array(3, np.uint8), r"uint8 \[\] is not an array of pixels"),
+        (np.uint8(3), r"uint8 \[\] is not an array of pixels"),
+        (np.array("car.jpg"), r"<U7 \[\] is not an array of pixels"),
+        (np.zeros(3, np.uint8), r"uint8 \[3\] is not an array of pixels"),
+        ("car\0.jpg", "null"),
+    ],
+)
+def test_what_is_no_photo_is_named_by_its_place_in_the_list(predictor, photo, reason):
+    with pytest.raises(carclf.UserError, match=rf"cannot be read \(.*{reason}.*\): give another file, or leave it out"):
+        predictor.predict([photo])
+    with pytest.raises(carclf.UserError, match=rf"cannot be read \(.*{reason}"):
+        predictor(photo)
 
 
 def test_a_single_photo_in_a_list_is_predicted_as_it_is_alone(predictor, photos):
@@ -181,3 +217,21 @@ def test_several_runs_in_several_views_are_averaged(run, dataset, photos):
     np.testing.assert_allclose(both.predict(photos), expected, atol=1e-6)
     apart = [carclf.load_run(one.directory, views="clean|flip").predict(photos) for one in (run, other)]
     assert not np.allclose(apart[0], apart[1], atol=1e-3)
+
+
+def test_the_runs_of_all_folds_weigh_as_much_as_one_run_as_in_the_command(run, dataset, photos):
+    folder = run.directory.parent
+    for fold in (0, 1, 2):
+        make_run(folder / "kfold" / f"fold{fold}", dataset, seed=3 + fold, val_fold=fold)
+    members = runs.load_members("kfold,one", runs=str(folder))
+    folds, one = (
+        np.mean([PhotoPredictor([each]).predict(photos) for each in member.runs], axis=0) for member in members
+    )
+    expected = (folds + one) / 2
+    assert not np.allclose(expected, (3 * folds + one) / 4, atol=1e-3)
+    np.testing.assert_allclose(carclf.load_run("kfold", "one", runs=folder).predict(photos), expected, atol=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving_model, "_grad_cam_program", lambda *_, **__: None)
+        served = serving_model.ServedModel(members, jit=False)
+    answers = served.answer([serving_model.Task(served.prepare(raw), with_heat=False) for raw in photos[:4]])
+    np.testing.assert_allclose([answer.probabilities for answer in answers], expected[:4], atol=1e-6)

@@ -16,6 +16,7 @@ from carclf.data.photos import read_photos
 from carclf.errors import UserError
 from carclf.model import photo_classifier
 from carclf.model.render import Render
+from carclf.runs import Member
 from carclf.serving import model as served
 from carclf.serving.app import build_app
 from carclf.serving.guards import SECURITY_HEADERS, is_loopback
@@ -49,7 +50,7 @@ def run(dataset, tmp_path_factory):
 def model(run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(served, "BATCH_SIZES", (1, 8))  # one less to compile
-        made = ServedModel([run], jit=False)
+        made = ServedModel([Member(run.name, run.directory, (run,))], jit=False)
         made.warm_up()
         yield made
 
