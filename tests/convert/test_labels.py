@@ -435,7 +435,7 @@ class Counted(str):
 
 def test_a_column_of_thousands_is_found_without_a_look_at_each(monkeypatch):
     monkeypatch.setattr(Counted, "times", 0)
-    table = Table("wide.csv", (*(Counted(f"Class {number}") for number in range(500)), "Same", "same", "a"), ())
+    table = Table("wide.csv", (*(Counted(f"Class {number}") for number in range(500)), "Same", "same", "a"), (), ())
     names = [f"class {number}" for number in range(600)]
     assert [table.find(name) for name in names] == [*range(500), *[None] * 100]
     assert [table.find(name) for name in ("Same", "same", "SAME", "A")] == [500, 501, None, 502]
