@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 # How a framework shows an error from a function that it called: class name, text, then its own traceback.
-_SHOWN = re.compile(r"\b(?:UserError|DamagedShardError|DamagedFileError|StorageError): ([^\n]+)")
+_SHOWN = re.compile(r"\b(?:UserError|DamagedShardError|DamagedFileError|StorageError|RangesIgnoredError): ([^\n]+)")
 
 # How systems, HDF5, TensorFlow and SQLite say that nothing more can be written.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", None))  # Windows has no quota
@@ -40,6 +40,10 @@ class DamagedFileError(UserError):
 
 class StorageError(UserError):
     """What lies at a URL cannot be read or written; the message names the URL, the reason and what to do."""
+
+
+class RangesIgnoredError(StorageError):
+    """A server sends whole files where parts are asked for; the message names the URL and what to do."""
 
 
 class Preempted(BaseException):

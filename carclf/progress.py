@@ -34,6 +34,7 @@ class Progress:
         self._over = threading.Event()
         self._shown = False
         self._stream: TextIO | None = None
+        self._copied = False
         self._bar: Any = None
         self._thread = threading.Thread(target=self._report_regularly, daemon=True)
 
@@ -41,6 +42,7 @@ class Progress:
         preemption.check()
         self._started = self._first_ended = time.monotonic()
         self._stream = _own_stderr()
+        self._copied = self._stream not in (sys.stderr, sys.__stderr__)
         if self._stream is None:
             return self
         self._thread.start()
@@ -62,7 +64,7 @@ class Progress:
             self._bar.close()
         if self._shown and error is None:
             self._write(self.last_line())
-        if stream is not sys.stderr:
+        if self._copied:  # sys.stderr may be another stream by now
             stream.close()
 
     def add(self, count: int = 1) -> None:

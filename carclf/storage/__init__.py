@@ -34,6 +34,7 @@ __all__ = [
     "size_bytes",
     "sizes_of",
     "sizes_under",
+    "stream",
     "temporary_file",
     "upload",
     "write_atomic",
@@ -116,6 +117,7 @@ def read_range(path: str, start: int, size: int) -> bytes:
 
     Raises:
       FileNotFoundError: there is no file.
+      RangesIgnoredError: its server sends whole files only.
     """
     return backend_of(path).read_range(path, start, size)
 
@@ -153,6 +155,15 @@ def read_bytes(path: str) -> bytes:
       FileNotFoundError: there is none.
     """
     return backend_of(path).read_bytes(path)
+
+
+def stream(path: str) -> Iterator[bytes]:
+    """Yields the content of the file at `path` from its start, some MB at a time, as one request.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    return backend_of(path).stream(path)
 
 
 def make_folder(path: str) -> None:

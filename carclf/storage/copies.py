@@ -11,13 +11,14 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from carclf import files, storage
-from carclf.errors import Preempted, StorageError, UserError
+from carclf.errors import Preempted, RangesIgnoredError, StorageError, UserError
 from carclf.lock import LOCK_FILE
 from carclf.progress import Progress
 from carclf.scratch import Scratch
@@ -26,6 +27,10 @@ BLOCK_BYTES = 8 * 2**20  # of a file that is fetched in parts
 READERS = 32  # blocks at a time
 SPARE_BYTES = 2**26  # left free on the disk
 NO_HOST = "%"  # in place of the missing host of a URL such as memory:///cars
+QUERY = "%3F"  # begins the folder of a file whose URL has a query
+QUERY_DIGITS = 16  # of the query's hash, in the folder's name
+
+WITH_QUERIES = ("http://", "https://")
 
 Stamp = tuple[int, int]
 """Size in bytes, and time of the last change in nanoseconds."""
@@ -34,23 +39,31 @@ Stamp = tuple[int, int]
 class WorkingCopies:
     """The working copies of a process.
 
-    Their paths are those of the URLs: s3://cars/runs is ROOT/s3/cars/runs.
+    Their paths are those of the URLs: s3://cars/runs is ROOT/s3/cars/runs. The query of a web address is replaced by a
+    folder: https://host/a.zip?key=1 is ROOT/https/host/%3F0123456789abcdef/a.zip.
     """
 
     def __init__(self) -> None:
         self._scratch: Scratch
         self._root: Path | None = None  # of `_scratch`
         self._shown = ""  # the root, also after the working copies are removed: errors are printed last
+        self._queries: dict[str, str] = {}  # folder in place of a query → the query
         self._left_out: dict[str, frozenset[str]] = {}  # URL that was fetched → the folders that were not
         self._stored: dict[Path, Stamp] = {}  # files that the store has, too, as they were then
 
     def local_path(self, url: str, *, without: Collection[str], fetched: bool) -> Path:
         """Returns the path of the working copy of a URL; see the function of this name."""
-        root, url = self._open(), url.rstrip("/")
-        scheme, _, rest = url.partition("://")
+        address, mark, query = url.partition("?") if url.startswith(WITH_QUERIES) else (url, "", "")
+        root, address = self._open(), address.rstrip("/")
+        url = url if mark else address
+        scheme, _, rest = address.partition("://")
         if ".." in rest.split("/"):
-            raise UserError(f"{url} goes up with '..', which no store does: give the URL of the folder itself.")
+            raise UserError(f"{address} goes up with '..', which no store does: give the URL of the folder itself.")
         path = root / scheme / (NO_HOST + rest if rest.startswith("/") else rest)
+        if mark:
+            folder = QUERY + storage.sha256(query.encode())[:QUERY_DIGITS]
+            self._queries[folder] = query
+            path = path.parent / folder / path.name
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.backend_of(url)  # refuses a scheme that is not known
         if fetched and not self._left_out.get(url, frozenset(without) | {""}) <= frozenset(without):
@@ -62,14 +75,17 @@ class WorkingCopies:
         """Returns the URL of a file in a working copy; None for any other."""
         if self._root is None or not path.is_relative_to(self._root):
             return None
-        scheme, *rest = path.relative_to(self._root).parts
-        return f"{scheme}://{'/'.join(rest)}".replace(f"://{NO_HOST}/", ":///")
+        scheme, *parts = path.relative_to(self._root).parts
+        query = "".join(f"?{self._queries[part]}" for part in parts if part in self._queries)
+        rest = "/".join(part for part in parts if part not in self._queries)
+        return f"{scheme}://{rest}{query}".replace(f"://{NO_HOST}/", ":///")
 
     def named(self, text: str) -> str:
-        """Returns the text with the URL in place of the path of each working copy."""
+        """Returns the text with the URL in place of the path of each working copy; without its query, often a key."""
         if not self._shown:
             return text
-        return re.sub(rf"{re.escape(self._shown)}/([\w+.-]+)/({NO_HOST}(?=/))?", r"\1://", text)
+        text = re.sub(rf"{re.escape(self._shown)}/([\w+.-]+)/({NO_HOST}(?=/))?", r"\1://", text)
+        return re.sub(rf"{QUERY}[0-9a-f]{{{QUERY_DIGITS}}}/", "", text)
 
     def follow(self, path: Path) -> None:
         """Uploads a file that was written in a working copy, after removing from the store what is gone here."""
@@ -215,21 +231,66 @@ def _is_left_out(name: str, without: Collection[str]) -> bool:
 
 
 def _fetch_blocks(blocks: Sequence[tuple[str, Path, int, int]], progress: Progress) -> None:
+    fetch = _Fetch()
     with ThreadPoolExecutor(READERS, thread_name_prefix="fetch") as threads:
-        tasks = [threads.submit(_fetch_block, *block) for block in blocks]
+        tasks = [threads.submit(fetch.block, *block) for block in blocks]
         try:
             for task in tasks:
                 task.result()
                 progress.add()
         finally:
+            fetch.stopped.set()
             for task in tasks:
                 task.cancel()
 
 
-def _fetch_block(url: str, path: Path, start: int, size: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A web server may not say how long a file is.
-    content = storage.read_range(url, start, min(BLOCK_BYTES, size - start)) if size else storage.read_bytes(url)
+class _Fetch:
+    """What the threads of one fetch share."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._streamed: dict[str, int] = {}  # URL of a file that has no parts → the block whose thread fetches it
+
+    def block(self, url: str, path: Path, start: int, size: int) -> None:
+        """Writes one block of a file; the whole file if its size is not known, or if its server has no parts of it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not size:  # a web server may not say how long a file is
+            self._stream(url, path)
+        elif url not in self._streamed:
+            expected = min(BLOCK_BYTES, size - start)
+            try:
+                content = storage.read_range(url, start, expected)
+            except RangesIgnoredError:
+                if self._streamed.setdefault(url, start) == start:
+                    _check_size(url, self._stream(url, path), size)
+                return
+            _check_size(url, len(content), expected)
+            _write(path, start, content)
+
+    def _stream(self, url: str, path: Path) -> int:
+        """Writes a file as it arrives; returns its size in bytes, or that of what arrived before the fetch stopped."""
+        with open(path, "wb") as file:
+            for content in storage.stream(url):
+                file.write(content)
+                if self.stopped.is_set():
+                    break
+            return file.tell()
+
+
+def _check_size(url: str, found: int, expected: int) -> None:
+    """Checks that as many bytes arrived as the store had said.
+
+    Raises:
+      StorageError: it were others.
+    """
+    if found != expected:
+        raise StorageError(
+            f"{url} changed while it was fetched, or was cut off ({found:,} of {expected:,} bytes arrived): run the "
+            "same command again."
+        )
+
+
+def _write(path: Path, start: int, content: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:
         os.lseek(handle, start, os.SEEK_SET)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from carclf.errors import StorageError
+from carclf.storage.range_file import STREAM_BYTES
 from carclf.storage.temporary import unused_name
 
 
@@ -53,6 +54,12 @@ class TensorFlowFiles:
                 return b""
             file.seek(start)
             return bytes(file.read(size))
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """Yields a whole object."""
+        with _named(path, "read"), _gfile().GFile(path, "rb") as file:
+            while content := file.read(STREAM_BYTES):
+                yield bytes(content)
 
     def make_folder(self, path: str) -> None:
         """Creates a folder."""

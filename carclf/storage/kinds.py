@@ -3,6 +3,7 @@
 import difflib
 import functools
 import importlib.util
+from collections.abc import Iterator
 from typing import Protocol
 
 from carclf.errors import StorageError
@@ -29,6 +30,9 @@ class Storage(Protocol):
 
     def read_range(self, path: str, start: int, size: int) -> bytes:
         """Returns a part of a file; raises FileNotFoundError."""
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """Yields a whole file from its start, some MB at a time; raises FileNotFoundError."""
 
     def make_folder(self, path: str) -> None:
         """Creates a folder and its parents."""

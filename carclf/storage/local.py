@@ -3,9 +3,11 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from carclf import files
+from carclf.storage.range_file import STREAM_BYTES
 
 
 class LocalDisk:
@@ -41,6 +43,12 @@ class LocalDisk:
         with open(path, "rb") as file:
             file.seek(start)
             return file.read(size)
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """Yields a whole file."""
+        with open(path, "rb") as file:
+            while content := file.read(STREAM_BYTES):
+                yield content
 
     def make_folder(self, path: str) -> None:
         """Creates a folder and its parents."""

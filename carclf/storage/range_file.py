@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import IO, cast
 
 BUFFER_BYTES = 8 * 2**20  # a request takes as long as the transfer of some MB
+STREAM_BYTES = 2**20  # of a file that is read from its start to its end, at a time
 
 
 class RangeFile(io.RawIOBase):

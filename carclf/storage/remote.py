@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from carclf.errors import StorageError, UserError
+from carclf.storage import web
 from carclf.storage.packages import Package
+from carclf.storage.range_file import STREAM_BYTES
 from carclf.storage.temporary import unused_name
 
 LONGEST_REASON = 200  # characters; some libraries quote whole answers of a server
@@ -65,8 +67,13 @@ class Fsspec:
         """Returns a part of a file."""
         try:
             with self._reaching(path, "read") as (system, name):
+                if web.is_web(system):
+                    return web.read_range(system, name, start, size)
                 if system.async_impl:
-                    return bytes(system.cat_file(name, start=start, end=start + size))
+                    content = bytes(system.cat_file(name, start=start, end=start + size))
+                    if len(content) > size:
+                        raise web.ranges_ignored(path)
+                    return content
                 with system.open(name, "rb", cache_type="none") as file:  # by default it reads some MB ahead
                     file.seek(start)
                     return bytes(file.read(size))
@@ -74,6 +81,14 @@ class Fsspec:
             if start >= (self.size_bytes(path) or 0):  # stores refuse a range behind the end
                 return b""
             raise
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """Yields a whole file."""
+        with self._reaching(path, "read") as (system, name):
+            whole = {"block_size": 0} if web.is_web(system) else {}  # otherwise it would be read in parts
+            with system.open(name, "rb", **whole) as file:
+                while content := file.read(STREAM_BYTES):
+                    yield bytes(content)
 
     def make_folder(self, path: str) -> None:
         """Creates a folder; object stores have none, and their packages would create a bucket."""

@@ -99,6 +99,10 @@ FOLLOWED = {
         "tests/serving/test_web_page.py::test_a_photo_gets_the_probabilities_of_the_run",
     "storage/copies.py: … goes up":
         "tests/storage/test_copies.py::test_a_url_that_goes_up_is_refused_and_taken_as_advised",
+    "storage/copies.py: … changed while":
+        "tests/storage/test_copies.py::test_a_file_that_changes_while_it_is_fetched_is_named_and_fetched_again_as_advised",
+    "storage/web.py: … cannot be read in parts":
+        "tests/storage/test_web.py::test_a_part_that_cannot_be_had_is_one_sentence_and_the_file_is_downloaded_as_advised",
     "storage/copies.py: … holds an object":
         "tests/storage/test_copies.py::test_an_object_with_another_name_is_fetched_as_advised",
     "synthetic/dataset.py: --output=… is missing": "tests/synthetic/test_dataset.py::test_other_content_is_refused",

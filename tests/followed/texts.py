@@ -13,7 +13,7 @@ from carclf.errors import UserError
 from carclf.packing.install import Refusal
 
 PACKAGE = Path(__file__).parent.parent.parent / "carclf"
-ERRORS = {"UserError", "StorageError", "DamagedShardError", "DamagedFileError", "Refusal"}
+ERRORS = {"UserError", "StorageError", "RangesIgnoredError", "DamagedShardError", "DamagedFileError", "Refusal"}
 SHOWN = "…"  # in place of a value
 
 

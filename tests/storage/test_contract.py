@@ -45,7 +45,8 @@ def test_nothing_is_there(folder):
     assert storage.sizes_of(folder, ["x", "y/z"]) == [None, None]
     storage.remove(path)
     storage.remove(folder)
-    for read in (storage.read_bytes, storage.open_binary, lambda name: storage.read_range(name, 0, 1)):
+    range_of, stream_of = (lambda name: storage.read_range(name, 0, 1)), (lambda name: list(storage.stream(name)))
+    for read in (storage.read_bytes, storage.open_binary, range_of, stream_of):
         with pytest.raises(FileNotFoundError):
             read(path)
 
@@ -72,6 +73,11 @@ def test_ranges_end_with_the_file(filled, start, size):
     path = storage.join(filled, "photos")
     for read in (storage.read_range, storage.RangeReader()):
         assert read(path, start, size) == CONTENT[start : start + size]
+
+
+def test_a_stream_is_the_whole_file(filled):
+    assert b"".join(storage.stream(storage.join(filled, "photos"))) == CONTENT
+    assert list(storage.stream(storage.join(filled, "a/one"))) == []
 
 
 def test_a_file_object_reads_anywhere(filled):

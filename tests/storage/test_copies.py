@@ -1,17 +1,19 @@
 """Working copies: what is at a URL is fetched once, what is written is uploaded in its order, texts name URLs."""
 
+import io
 import sys
 
 import pytest
 
 from carclf import files, storage
 from carclf.command import parse_command_line
-from carclf.errors import Preempted, StorageError, UserError
+from carclf.errors import Preempted, RangesIgnoredError, StorageError, UserError
 from carclf.flags import check_urls
+from carclf.progress import Progress
 from carclf.storage import copies
 from carclf.storage.copies import finishing, local_path
 
-pytest.importorskip("fsspec", reason="fsspec is not installed")
+fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 
 
 @pytest.fixture
@@ -22,6 +24,16 @@ def url(tmp_path):
         storage.write_atomic(f"{folder}/{name}", bytes(range(size % 256)))
     yield folder
     copies._copies.forget()
+
+
+def test_a_stream_in_place_of_stderr_stays_open(url, monkeypatch):
+    """As in a notebook: the first working copy wraps it while its work is reported."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    replacement = sys.stderr
+    with Progress("Listing the photos"):
+        local_path(url)
+    assert sys.stderr is not replacement
+    assert not replacement.closed
 
 
 def test_a_local_path_is_itself(tmp_path, monkeypatch):
@@ -50,19 +62,58 @@ def test_a_file_is_fetched_in_blocks(url, size, monkeypatch):
     assert local_path(f"{url}/file").read_bytes() == bytes(range(size))
 
 
+def test_a_file_that_cannot_be_read_in_parts_is_read_once_as_a_whole(url, monkeypatch):
+    def whole_only(place, start, size):
+        if start:
+            raise RangesIgnoredError(f"{place} cannot be read in parts")
+        return storage.read_bytes(place)[:size]
+
+    monkeypatch.setattr(copies, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(storage, "read_range", whole_only)
+    stream, streamed = storage.stream, []
+    monkeypatch.setattr(storage, "stream", lambda place: (streamed.append(place.removeprefix(url)), stream(place))[1])
+    path = local_path(url)
+    for name in ("stage.json", "best.weights.h5", "checkpoints/step-1.npz"):
+        assert (path / name).read_bytes() == storage.read_bytes(f"{url}/{name}")
+    assert sorted(streamed) == ["/best.weights.h5", "/checkpoints/step-1.npz", "/stage.json"]
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_named_and_fetched_again_as_advised(url, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "size_bytes", lambda path: 9)
+        with pytest.raises(
+            StorageError,
+            match=r"/stage\.json changed while it was fetched, or was cut off \(5 of 9 bytes arrived\): run the same",
+        ):
+            local_path(f"{url}/stage.json")
+    assert local_path(f"{url}/stage.json").read_bytes() == bytes(range(5))
+
+
+def test_more_bytes_than_were_asked_for_are_refused(url, monkeypatch):
+    """Also of a store: some that speak S3's protocol ignore ranges."""
+    system = fsspec.filesystem("memory")
+    monkeypatch.setattr(type(system), "async_impl", True)
+    monkeypatch.setattr(type(system), "cat_file", lambda self, path, start=None, end=None: bytes(range(5)))
+    with pytest.raises(
+        RangesIgnoredError, match=r"/stage\.json cannot be read in parts, because its server sends whole"
+    ):
+        storage.read_range(f"{url}/stage.json", 1, 2)
+
+
 def test_half_of_what_was_fetched_never_replaces_the_whole_in_the_store(url, monkeypatch):
     before, read = storage.sizes_under(url), storage.read_range
 
     def told_to_stop(place, start, size):
-        if place.endswith("step-1.npz"):
+        if place.endswith("best.weights.h5") and start:
             raise Preempted("stopped")
-        return read(place, start, size)[:3]
+        return read(place, start, size)
 
     def stopped():
         with finishing():
             local_path(url)
 
     monkeypatch.setattr(storage, "read_range", told_to_stop)
+    monkeypatch.setattr(copies, "BLOCK_BYTES", 8)
     with pytest.raises(Preempted):
         stopped()
     assert storage.sizes_under(url) == before
@@ -108,8 +159,8 @@ def test_markers_of_folders_are_not_fetched(url, monkeypatch):
         def read_range(self, path, start, size):
             return b"x"
 
-        def read_bytes(self, path):
-            return b""
+        def stream(self, path):
+            return iter(())
 
     monkeypatch.setattr(storage, "backend_of", lambda path: Marked())
     assert storage.sizes_under(url) == {"cat/1.jpg": 1, "dog/2.jpg": 1, "empty": 0}
@@ -203,6 +254,25 @@ def test_an_upload_that_fails_is_an_error_and_leaves_the_old_file(url, monkeypat
     with pytest.raises(StorageError, match=r"^memory://.*/stage\.json could not be written"):
         files.write_atomically(path / "stage.json", b"new")
     assert storage.read_bytes(f"{url}/stage.json") == bytes(range(5))
+
+
+def test_the_query_of_a_web_address_is_a_folder_of_its_working_copy(monkeypatch):
+    known = copies._copies
+    try:
+        monkeypatch.setattr(storage, "backend_of", lambda url: None)
+        path, other = (
+            local_path(f"https://host/a/x.parquet{query}", fetched=False) for query in ("?n=1", "?n=2&m=/../b/")
+        )
+        assert path.name == other.name == "x.parquet"
+        assert path != other != local_path("https://host/a/x.parquet", fetched=False)
+        assert [known.url_of(one) for one in (path, other)] == [
+            "https://host/a/x.parquet?n=1", "https://host/a/x.parquet?n=2&m=/../b/"
+        ]  # fmt: skip
+        assert known.named(f"Error: {path} is damaged") == "Error: https://host/a/x.parquet is damaged"
+        assert local_path("https://host?n=1", fetched=False).name == "host"
+        assert local_path("s3://cars/x?n=1", fetched=False).name == "x?n=1"
+    finally:
+        known.forget()
 
 
 @pytest.mark.parametrize("root", ["s3://cars", "memory:///cars", "abfs://photos@account.dfs.core.windows.net"])
