@@ -26,6 +26,7 @@ from carclf.text_file import read_text
 FRAMEWORKS = ("tensorflow", "keras", "jax")
 # New objects until Python looks for cyclic garbage, instead of 700: importing and tracing make millions that stay.
 COLLECT_AFTER = 20_000
+CHECKED = "CARCLF_CHECKED"  # of the environment: what started this command has checked which options change something
 USAGE_ERROR = 2  # absl's default is 1, which we reserve for unexpected errors
 NUMBERS: dict[type, str] = {int: "INTEGER", float: "NUMBER"}  # as --help shows them
 WIDEST_NAMES = 60  # characters of names that --help shows next to a flag; longer lists go below it
@@ -42,7 +43,8 @@ def run_command(main: Callable[[Any], int | None], options: type, *, description
       options: the frozen dataclass of its options (`carclf.flags.Options`).
       description: the beginning of `--help`; its last line is an example.
     """
-    is_child = preemption.LIFELINE in os.environ  # its parent has checked what it passes on
+    # Whoever starts a child has checked what it passes on.
+    is_child = os.environ.pop(CHECKED, "") != "" or preemption.LIFELINE in os.environ
     preemption.begin()
     keep_writable()
     gc.set_threshold(COLLECT_AFTER)

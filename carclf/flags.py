@@ -92,6 +92,10 @@ class Option:
             words = f"in {'(' if self.low is None else '['}{lowest}, {highest}{')' if self.high is None else ']'}"
         return ", or ".join([words, *self.words])
 
+    def is_idle(self, options: Any) -> bool:
+        """Returns whether it changes nothing with the other options as they are."""
+        return self.only_with is not None and not self.only_with[1](options)
+
     def same(self, one: object, other: object) -> bool:
         """Returns whether two possible values mean the same."""
         if one == other or not self.meaning:
@@ -325,9 +329,8 @@ def refuse_idle(options: Sequence[Options], *, given: Collection[str]) -> None:
     for name, known in options_of(type(options[0])).items():
         value = getattr(options[0], name)
         if known.only_with and name in given and value != known.default:
-            words, holds = known.only_with
-            idle = not any(one.is_shared or holds(one) for one in options)
-            refuse(idle, name, value, f"it changes nothing without {words}")
+            idle = not any(one.is_shared or not known.is_idle(one) for one in options)
+            refuse(idle, name, value, f"it changes nothing without {known.only_with[0]}")
 
 
 def require_flags(options: Any, *names: str) -> None:

@@ -96,6 +96,19 @@ def test_the_best_trial_is_written_as_a_stage_that_says_where_it_comes_from(home
     assert {item.name for item in trial.iterdir()} == {"stage.json", "history.csv", "metrics.json", "log.txt"}
 
 
+def test_a_stage_is_searched_where_some_of_its_options_change_nothing(home):
+    idle = "--warmup_epochs=0\n--lr_decay=0.8\n--head_temperature=1\n--render=auto\n"
+    (home / "base.flags").write_text(f"--flagfile={ROOT}/stages/best_base.flags\n{BASE}{idle}")
+    with begin(home, "--trials=1", "--epochs=1", "--space=") as process:
+        answer, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, answer
+    (best,) = trials_of(home)
+    assert {"learning_rate", "head_width"} < best.params.keys()
+    assert "lr_decay" not in best.params
+    written = options_of(home / "stages" / "best.flags")
+    assert (written.schedule, written.lr_decay, written.head_temperature) == ("cosine", 0.8, 1.0)
+
+
 def trainer_of(process: subprocess.Popen[str]) -> psutil.Process | None:
     children = psutil.Process(process.pid).children()
     return next((child for child in children if "spawn_main" in " ".join(child.cmdline())), None)

@@ -47,13 +47,15 @@ class Parameter:
 
 
 def read_space(path: str, *, base: TrainOptions) -> tuple[Parameter, ...]:
-    """Returns the space in a file, or `DEFAULT_SPACE` if `path` is empty.
+    """Returns the space in a file; if `path` is empty, `DEFAULT_SPACE` without what changes nothing in the base.
 
     Raises:
       UserError: there is no such text file, or as for `parse_space`.
     """
     if not path:
-        return parse_space(DEFAULT_SPACE, base=base, where="the default space")
+        known = options_of(TrainOptions)
+        space = parse_space(DEFAULT_SPACE, base=base, where="the default space")
+        return tuple(parameter for parameter in space if not known[parameter.name].is_idle(base))
     text = read_text(Path(path).expanduser(), what="file of --space")
     return parse_space(text, base=base, where=path)
 

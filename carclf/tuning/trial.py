@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from carclf import preemption, runs
+from carclf.command import CHECKED
 from carclf.errors import UserError, full_disk
 from carclf.flags import changed_options
 from carclf.runs.run_files import read_metrics
@@ -98,6 +99,7 @@ def _train(arguments: list[str], log: Path) -> None:
     with open(log, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    os.environ[CHECKED] = "by the search"  # its stage may set options that change nothing with some values
     sys.argv = ["carclf.train", *arguments]
     runpy.run_module("carclf.train", run_name="__main__")
 

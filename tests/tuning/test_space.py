@@ -1,5 +1,7 @@
 """What a search space may say, and the sentence for everything else."""
 
+import dataclasses
+
 import pytest
 
 from carclf.errors import UserError
@@ -47,6 +49,27 @@ def test_the_default_space_searches_what_the_notebook_did_and_more():
     names = [parameter.name for parameter in read_space("", base=BASE)]
     assert names == ["learning_rate", "lr_decay", "l2", "dropout", "head_width", "optimizer", "augment"]
     assert read_space("", base=BASE) == parse(DEFAULT_SPACE)
+
+
+@pytest.mark.parametrize(
+    ("base", "idle"),
+    [
+        ({"schedule": "cosine"}, {"lr_decay"}),
+        ({"schedule": "plateau"}, set()),
+        ({"head": "linear"}, {"l2", "head_width"}),
+    ],
+    ids=str,
+)
+def test_the_default_space_leaves_out_what_changes_nothing_in_the_stage(base, idle):
+    everything = {parameter.name for parameter in read_space("", base=BASE)}
+    searched = {parameter.name for parameter in read_space("", base=dataclasses.replace(BASE, **base))}
+    assert searched == everything - idle
+
+
+def test_a_space_of_the_users_is_searched_as_it_is(tmp_path):
+    (tmp_path / "cars.space").write_text("schedule choice cosine exponential\nlr_decay linear 0.7 1.0\n")
+    space = read_space(str(tmp_path / "cars.space"), base=dataclasses.replace(BASE, schedule="cosine"))
+    assert [parameter.name for parameter in space] == ["schedule", "lr_decay"]
 
 
 @pytest.mark.parametrize(
