@@ -210,7 +210,7 @@ def _train_in(directory: Path, options: TrainOptions) -> int:
 def train_run(options: TrainOptions, *, directory: Path) -> None:
     """Opens the run's folder, trains, and closes it with the scores of the best weights; `--find_lr` only measures."""
     from carclf.metrics import choose_metric
-    from carclf.runs.opening import open_run
+    from carclf.runs.opening import check_precision, open_run
 
     preemption.check()
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
@@ -231,6 +231,7 @@ def train_run(options: TrainOptions, *, directory: Path) -> None:
             onednn=opened.onednn,
         )
         print(device.describe(), flush=True)
+        check_precision(opened, device.precision)
         preemption.check()
 
         # Keras may be imported only from here on, after its backend was chosen.
@@ -281,7 +282,7 @@ def begin_run(stage: "Stage", opened: "OpenRun") -> runs.Run:
 
     opening.prepare_folder(opened)
     if opened.start is opening.Start.RESUME:
-        return opening.resumed_run(opened, precision=stage.device.precision)
+        return runs.load_run(opened.directory)
     options = stage.options
     settings = augmentation.DrawSettings(
         image_size=stage.phases[-1].image_size,

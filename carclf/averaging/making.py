@@ -16,13 +16,13 @@ from carclf.inference.evaluation import evaluate_predictions
 from carclf.inference.metrics import Evaluation
 from carclf.runs import Run
 from carclf.runs.closing import CLEAN, with_evaluation
+from carclf.runs.emptying import empty_folder
 from carclf.runs.machine import describe_machine
-from carclf.runs.opening import begin_run, empty_folder
+from carclf.runs.opening import begin_run
 from carclf.runs.weights_files import verified_sha256
 from carclf.train_options import ALL_FOLDS
 
 HISTORY_HEADER = b"epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds\n"  # no epoch follows
-PAGES = ("report.html", "history.png", "confusion.png", "augmentation.png")  # of a run that was here before
 
 
 def begin_soup(
@@ -39,8 +39,6 @@ def begin_soup(
     """
     plan = averager.plan
     empty_folder(plan.directory)
-    for name in PAGES:
-        (plan.directory / name).unlink(missing_ok=True)
     write_atomically(plan.directory / runs.HISTORY_FILE, HISTORY_HEADER)
     averager.save(tried[-1], plan.directory / runs.BEST_WEIGHTS)
     stage = _stage(plan, tried, data=data, command=command) | describe_machine(device)

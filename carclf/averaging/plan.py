@@ -12,6 +12,7 @@ from carclf.errors import UserError
 from carclf.inference.compatibility import load_labels, metric_of
 from carclf.metrics import Metric
 from carclf.runs import Member, Run
+from carclf.runs.emptying import check_emptied
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,11 +107,13 @@ def check_output(directory: Path, *, ingredients: list[Run], runs_folder: str, o
     """Checks that the soup may be written into this folder.
 
     Raises:
-      UserError: it holds another run, the runs of all folds, or a run that the soup is made of or descends from.
+      UserError: it holds another run, the runs of all folds, a run that the soup is made of or descends from, or no run
+        but files that one would replace.
     """
     if runs.fold_paths(directory):
         raise UserError(f"The folder {directory} holds a run for each fold: choose another --output.")
     if not (directory / runs.STAGE_FILE).is_file():
+        check_emptied(directory)
         return
     needed = [one for run in ingredients for one in (*runs.parent_runs(run, runs=runs_folder), run)]
     if directory.resolve() in [run.directory.resolve() for run in needed]:

@@ -5,7 +5,6 @@ import dataclasses
 import enum
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,22 +17,13 @@ from carclf.flags import identity_options, options_of, result_options, to_dict
 from carclf.lock import holding
 from carclf.runs.checkpoint import checkpoint_folder, stored_checkpoints
 from carclf.runs.data_set import DataSet
+from carclf.runs.emptying import COPIED, FILES, PAGES, check_emptied, empty_folder
 from carclf.runs.parent import check_split, load_parent, network_options
-from carclf.runs.weights_files import remove_weights
 from carclf.storage import copies
 from carclf.train_options import TrainOptions
 
 AUTO = "auto"  # of --precision
 AFRESH = "in another --run, or here with --overwrite"  # where a command with other options can train
-
-# Excludes temporary files that a kill left behind.
-COPIED = re.compile(r"(step-\d+\.(npz|json)|(best|epoch)-\d+\.weights\.h5(\.sha256)?)")
-
-FOLDERS = (runs.CHECKPOINTS_FOLDER, runs.EPOCHS_FOLDER, runs.FEATURES_FOLDER, runs.TENSORBOARD_FOLDER)
-FILES = (  # in the order in which they are removed
-    runs.METRICS_FILE, runs.STAGE_FILE, runs.BEST_WEIGHTS, runs.LAST_WEIGHTS, runs.HISTORY_FILE, runs.APPLIED_LABELS,
-    runs.APPLIED_PSEUDO_LABELS, f"{runs.APPLIED_PSEUDO_LABELS}.json",
-)  # fmt: skip
 
 
 class Start(enum.Enum):
@@ -86,15 +76,17 @@ def open_run(directory: Path, *, options: TrainOptions, data: DataSet) -> Iterat
       data: the data set.
 
     Raises:
-      UserError: another process holds the folder, the run to resume is of another stage, or the parent does not fit.
+      UserError: another process holds the folder, it holds no run but files that one would replace, the run to resume
+        is of another stage, or the parent does not fit.
     """
     with holding(directory, doing="training in", option="--run"):
         start = Start.FRESH if options.find_lr else decide_start(directory, options=options, data=data)
+        if not options.find_lr:
+            check_emptied(directory)
         source = copies.local_path(options.resume_from) if start is Start.COPY else directory
         begun = None if start is Start.FRESH else runs.load_run(source)
-        options = options if begun is None else written_alike(options, run=begun)
-        compared = as_begun(options, run=begun) if begun and start is Start.RESUME else options
-        identity = identity_of(compared, data)
+        options = options if begun is None else as_begun(written_alike(options, run=begun), run=begun)
+        identity = identity_of(options, data)
         parent = None
         if options.init_from:
             if not options.find_lr:
@@ -134,7 +126,7 @@ def decide_start(directory: Path, *, options: TrainOptions, data: DataSet) -> St
         raise UserError(
             f"The run {lost.directory} of --resume_from is finished: copy it to {directory} instead of resuming it."
         )
-    _check_same_stage(lost, options=options, data=data, overwritable=False)
+    _check_same_stage(lost, options=as_begun(options, run=lost), data=data, overwritable=False)
     return Start.COPY
 
 
@@ -151,42 +143,34 @@ def written_alike(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
 
 def as_begun(options: TrainOptions, *, run: runs.Run) -> TrainOptions:
     """Returns the options with the `--precision=auto` of the run that they resume, where they name what that chose."""
-    if run.options.precision == AUTO and options.precision == _precision_of(run):
+    if run.options.precision == AUTO and options.precision == _precision_of(run.stage):
         return dataclasses.replace(options, precision=AUTO)
     return options
 
 
-def _precision_of(run: runs.Run) -> str:
-    """Returns the Keras dtype policy that a run was begun with."""
-    return str((run.stage.get("device") or {}).get("precision", "float32"))
+def _precision_of(stage: Mapping[str, Any]) -> str:
+    """Returns the Keras dtype policy that a run was begun with, from its stage.json."""
+    return str((stage.get("device") or {}).get("precision", "float32"))
 
 
 def prepare_folder(opened: OpenRun) -> None:
     """Empties or fills the run's folder, depending on its start; `begin_run` writes the new files."""
     directory = opened.directory
     directory.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
+    for name in (*PAGES, *FILES):
         for path in directory.glob(f".{name}.*"):  # what a killed process was writing
             path.unlink(missing_ok=True)
     if opened.start is Start.RESUME:
         return
     empty_folder(directory)
     if opened.start is Start.COPY:
-        for folder in (directory / runs.CHECKPOINTS_FOLDER, directory / runs.EPOCHS_FOLDER):
-            source = opened.source / folder.name
+        for name, copied in COPIED.items():
+            source, folder = opened.source / name, directory / name
             if source.is_dir():
                 folder.mkdir()
                 for path in sorted(source.iterdir()):
-                    if COPIED.fullmatch(path.name):
+                    if copied.fullmatch(path.name):  # no temporary file that a kill left behind
                         shutil.copyfile(path, folder / path.name)  # without the file mode, which may be read-only
-
-
-def empty_folder(directory: Path) -> None:
-    """Removes the run in a folder; a kill leaves a finished run, an unfinished one that starts at step 0, or none."""
-    for name in FOLDERS:
-        shutil.rmtree(directory / name, ignore_errors=True)
-    for name in FILES:
-        remove_weights(directory / name)
 
 
 def begin_run(directory: Path, stage: Mapping[str, Any], *, data: DataSet) -> runs.Run:
@@ -201,19 +185,23 @@ def begin_run(directory: Path, stage: Mapping[str, Any], *, data: DataSet) -> ru
     return runs.load_run(directory)
 
 
-def resumed_run(opened: OpenRun, *, precision: str) -> runs.Run:
-    """Returns the run as it was started.
+def check_precision(opened: OpenRun, precision: str) -> None:
+    """Checks that a run is resumed with the precision that it was started with; others have other variables.
+
+    Args:
+      opened: the run; one that starts fresh takes any precision.
+      precision: the Keras dtype policy of this device.
 
     Raises:
-      UserError: it was started with a precision other than this device's, with different variables and results.
+      UserError: it was started with another one.
     """
-    run = runs.load_run(opened.directory)
-    if (started := _precision_of(run)) != precision:
-        raise UserError(
-            f"The run {run.directory} was started with {started} and this device takes {precision}: add "
-            f"--precision={started} to resume it, or --overwrite to start it again."
-        )
-    return run
+    if opened.begun is None or (started := _precision_of(opened.begun)) == precision:
+        return
+    way_out = "--overwrite to start it again" if opened.start is Start.RESUME else "leave --resume_from out"
+    raise UserError(
+        f"The run {opened.source} was started with {started} and this device takes {precision}: add "
+        f"--precision={started} to resume it, or {way_out}."
+    )
 
 
 def find_parent(options: TrainOptions) -> Path:

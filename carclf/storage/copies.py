@@ -90,13 +90,13 @@ class WorkingCopies:
     def follow(self, path: Path) -> None:
         """Uploads a file that was written in a working copy, after removing from the store what is gone here."""
         if url := self.url_of(path):
-            self._remove_gone()
+            self.remove_gone()
             storage.upload(str(path), url)
             self._stored[path] = _stamp(path)
 
     def finish(self) -> None:
         """Uploads what changed in working copies and was not written by `carclf.files`, such as TensorBoard's files."""
-        self._remove_gone()
+        self.remove_gone()
         for path in sorted(self._root.rglob("*") if self._root else []):
             if path.is_file() and not path.name.startswith(".") and self._stored.get(path) != _stamp(path):
                 storage.upload(str(path), str(self.url_of(path)))
@@ -149,7 +149,7 @@ class WorkingCopies:
                 f"{free / 1e9:.1f} GB are free: free some space, or name another folder in TMPDIR."
             )
 
-    def _remove_gone(self) -> None:
+    def remove_gone(self) -> None:
         """Removes from the store what is gone here; JSON first, because it marks what is complete."""
         gone = [path for path in self._stored if not path.exists()]
         for path in sorted(gone, key=lambda path: (path.suffix != ".json", path)):
@@ -190,6 +190,15 @@ def local_path(path: str, *, without: Collection[str] = (), fetched: bool = True
     if not storage.is_remote(path):
         return Path(path).expanduser()
     return _copies.local_path(path, without=without, fetched=fetched)
+
+
+def remove_gone() -> None:
+    """Removes from the stores what is gone in working copies, without waiting for the next file that is written there.
+
+    Raises:
+      UserError: a store cannot be reached.
+    """
+    _copies.remove_gone()
 
 
 @contextlib.contextmanager

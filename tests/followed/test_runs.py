@@ -21,6 +21,7 @@ from carclf.exporting.folder import check_free
 from carclf.inference.compatibility import check_classes, check_teachers, held_out_folds, load_labels
 from carclf.probe import ProbeOptions
 from carclf.runs import opening
+from carclf.runs.emptying import check_emptied
 from carclf.runs.parent import check_chain, check_split, load_parent, network_options
 from carclf.runs.run import advice_on_missing
 from carclf.train_options import ALL_FOLDS, TrainOptions
@@ -178,6 +179,17 @@ def test_one_fold_and_all_folds_have_folders_of_their_own(made, dataset, tmp_pat
     assert "is finished (val_accuracy 0.5000): --overwrite trains it again." in capsys.readouterr().out
     train.train_one_stage(dataclasses.replace(done, overwrite=True))
     assert started == ["fold", "two", "done"]
+
+
+def test_a_folder_that_holds_no_run_is_left_to_its_owner(tmp_path):
+    page = tmp_path / "project" / "report.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    with refused("runs/emptying.py: The folder … holds no run, but"):
+        check_emptied(page.parent)
+    check_emptied(tmp_path / "another")
+    page.rename(tmp_path / page.name)
+    check_emptied(page.parent)
 
 
 def test_files_that_options_name_are_given_where_they_are(dataset, tmp_path):

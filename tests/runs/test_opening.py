@@ -175,26 +175,47 @@ def test_other_data_are_refused(options, dataset, field):
         decide(options, dataset)
 
 
-def test_another_precision_is_refused(options, dataset):
-    run = opened(begin(options, dataset), Start.RESUME)
-    assert opening.resumed_run(run, precision="float32").options == options
-    with pytest.raises(UserError, match="started with float32 and this device takes mixed_float16: add"):
-        opening.resumed_run(run, precision="mixed_float16")
+def with_precision(directory: Path, precision: str) -> Path:
+    """Lets the run in a folder have been begun with this precision."""
+    stage = json.loads((directory / runs.STAGE_FILE).read_text())
+    stage["device"]["precision"] = precision
+    write_json(directory / runs.STAGE_FILE, stage)
+    return directory
 
 
-def test_the_precision_that_auto_chose_resumes_a_run(options, dataset):
+@pytest.mark.parametrize(
+    ("copied", "way_out"), [(False, "--overwrite to start it again"), (True, "leave --resume_from out")]
+)
+def test_another_precision_is_refused(options, dataset, tmp_path, copied, way_out):
+    directory = with_precision(begin(options, dataset), "mixed_float16")
+    ours = dataclasses.replace(options, run="b", resume_from=str(directory)) if copied else options
+    with open_run(tmp_path / "runs" / ours.run, options=ours, data=dataset) as run:
+        opening.check_precision(run, "mixed_float16")
+        said = f"The run {directory} was started with mixed_float16 and this device takes float32: add "
+        with pytest.raises(UserError, match=f"{said}--precision=mixed_float16 to resume it, or {way_out}\\."):
+            opening.check_precision(run, "float32")
+    fresh = dataclasses.replace(options, overwrite=True)
+    with open_run(directory, options=fresh, data=dataset) as run:
+        opening.check_precision(run, "float32")
+
+
+def test_the_precision_that_auto_chose_resumes_a_run(options, dataset, tmp_path):
     directory = begin(options, dataset, steps=())
+    begun_as = opening.identity_of(options, dataset)
+    checkpoint_folder(directory, identity=begun_as).write(
+        Checkpoint(step=4, arrays={"model 0": np.zeros(2, np.float32)}, state={})
+    )
     named = dataclasses.replace(options, precision="mixed_float16")
     with pytest.raises(UserError, match="started with --precision=auto and this command has --precision=mixed_float16"):
         decide(named, dataset)
-    stage = json.loads((directory / runs.STAGE_FILE).read_text())
-    stage["device"]["precision"] = "mixed_float16"
-    write_json(directory / runs.STAGE_FILE, stage)
-    with pytest.raises(UserError, match=r"this device takes float32: add --precision=mixed_float16 to resume it"):
-        opening.resumed_run(opened(directory, Start.RESUME), precision="float32")
-    with open_run(directory, options=named, data=dataset) as run:
-        assert (run.start, run.identity) == (Start.RESUME, opening.identity_of(options, dataset))
-        assert opening.resumed_run(run, precision="mixed_float16").options == options
+    with_precision(directory, "mixed_float16")
+    copied = dataclasses.replace(named, run="b", resume_from=str(directory))
+    for ours, start in ((named, Start.RESUME), (copied, Start.COPY)):
+        with open_run(tmp_path / "runs" / ours.run, options=ours, data=dataset) as run:
+            opening.check_precision(run, "mixed_float16")
+            assert (run.start, run.step, run.identity) == (start, 4, begun_as)
+            # The stage.json of a copy must fit the checkpoints that are copied.
+            assert opening.identity_of(run.options, dataset) == begun_as
 
 
 def test_starting_fresh_empties_the_folder_of_what_we_wrote_there(options, dataset):
