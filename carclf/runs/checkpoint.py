@@ -69,6 +69,9 @@ class CheckpointFolder:
       identity: what a checkpoint must share with this run, by the names in `IDENTITY_REASONS`.
       arrays: name, shape and dtype of the arrays in a checkpoint of this run, in order.
       best_weights: the run's best.weights.h5, which each checkpoint copies.
+
+    Attributes:
+      skipped: the JSON file of each checkpoint that `newest` could not load, and why.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class CheckpointFolder:
         self._best_weights = best_weights
         self._best: dict[str, Any] | None = None  # epoch, file and sha256 of the current copy
         self._kept: list[set[str]] = []  # the files of each generation, the newest first
+        self.skipped: dict[Path, str] = {}
 
     def newest_step(self) -> int:
         """Returns the step of this run's newest complete checkpoint without reading its arrays; 0 if there is none."""
@@ -100,6 +104,7 @@ class CheckpointFolder:
                 checkpoint, content = self._read(path)
             except InvalidCheckpointError as error:
                 print(f"Skipped the checkpoint {path}: {error}.", flush=True)
+                self.skipped[path] = str(error)
                 continue
             self._best = content["best"]
             self._kept = [self._files(checkpoint.step, self._best)]

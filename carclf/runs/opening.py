@@ -197,10 +197,10 @@ def check_precision(opened: OpenRun, precision: str) -> None:
     """
     if opened.begun is None or (started := _precision_of(opened.begun)) == precision:
         return
-    way_out = "--overwrite to start it again" if opened.start is Start.RESUME else "leave --resume_from out"
+    way_out = "or --overwrite to start it again" if opened.start is Start.RESUME else "or leave --resume_from out"
     raise UserError(
         f"The run {opened.source} was started with {started} and this device takes {precision}: add "
-        f"--precision={started} to resume it, or {way_out}."
+        f"--precision={started} to resume it, {way_out}."
     )
 
 

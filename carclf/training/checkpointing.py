@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import keras
 import numpy as np
@@ -162,9 +162,19 @@ class CheckpointSaver(keras.callbacks.Callback):
         self.handed_over: HandOver | None = None
         self.saved_step = 0
 
-    def resume(self) -> int:
-        """Restores the newest valid checkpoint and returns its step; 0 if there is none."""
+    def resume(self, *, step: int = 0, after: int = 0) -> int:
+        """Restores the newest valid checkpoint and returns its step; 0 if there is none.
+
+        Args:
+          step: of the newest checkpoint whose files are whole, for which the model was made; 0 if there is none.
+          after: the last step of the phases before the model's.
+
+        Raises:
+          UserError: no checkpoint fits the model, although there is a whole one.
+        """
         checkpoint = self._folder.newest()
+        if step and (checkpoint is None or checkpoint.step <= after):
+            self._refuse(has_older=checkpoint is not None)
         if checkpoint is None:
             print(f"No valid checkpoint in {self._folder.directory}: starting at step 0.", flush=True)
             return 0
@@ -176,6 +186,19 @@ class CheckpointSaver(keras.callbacks.Callback):
         print(f"Resuming from step {checkpoint.step} (epoch {epoch}) of {self._folder.directory}.", flush=True)
         self._compare_setting(checkpoint.state["setting"])
         return checkpoint.step
+
+    def _refuse(self, *, has_older: bool) -> NoReturn:
+        """Refuses a whole checkpoint that was skipped, since those of a run from step 0 would replace it."""
+        path, reason = next(iter(self._folder.skipped.items()))
+        if has_older:
+            raise UserError(
+                f"The checkpoint {path} cannot be loaded ({reason}), and the one before it has another image size: "
+                f"remove {path.name}, and the same command resumes from that one."
+            )
+        raise UserError(
+            f"The checkpoint {path} does not fit this model ({reason}): resume with the versions of carclf and Keras "
+            "that the run's stage.json names, or start again with --overwrite and without --resume_from."
+        )
 
     def take_over(self, handed_over: HandOver, *, step: int) -> int:
         """Restores what another model has handed over, and returns `step`, the first one of an epoch."""

@@ -104,6 +104,7 @@ class Saving:
       resume: whether to resume from the folder's newest valid checkpoint.
       setting: what determines the exact result besides a checkpoint.
       hosts: machines that train together.
+      step: of the newest whole checkpoint, for which the phase was chosen; 0 if there is none.
     """
 
     directory: Path
@@ -112,6 +113,7 @@ class Saving:
     resume: bool
     setting: Mapping[str, Any]
     hosts: int = 1
+    step: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

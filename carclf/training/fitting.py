@@ -90,16 +90,18 @@ def fit_phase(
       handed_over: the state at the end of the previous phase; it takes precedence over any checkpoint.
 
     Raises:
-      UserError: the loss is not finite, the device is out of memory, or the disk is full.
+      UserError: the loss is not finite, the device is out of memory, the disk is full, or a whole checkpoint does not
+        fit the model.
       DamagedShardError: a photo cannot be read.
       Preempted: SIGTERM has arrived, and the last step is saved.
     """
     phase = plan.phase
     callbacks = _callbacks(model, classifier=classifier, data=data, plan=plan, saving=saving, display=display)
+    before = phase.first_epoch * phase.steps_per_epoch  # as many steps as the phase counts before its own
     if handed_over:
-        start_step = callbacks.saver.take_over(handed_over, step=phase.first_epoch * phase.steps_per_epoch)
+        start_step = callbacks.saver.take_over(handed_over, step=before)
     else:
-        start_step = callbacks.saver.resume() if saving.resume else 0
+        start_step = callbacks.saver.resume(step=saving.step, after=before) if saving.resume else 0
     if saving.hosts > 1:
         check_same_step(start_step)
     with reporting_failures(phase), contextlib.closing(callbacks.progress):

@@ -235,4 +235,5 @@ def _saving(stage: Stage, opened: OpenRun) -> Saving:
         resume=opened.start is not Start.FRESH,
         setting=setting_of(stage.device),
         hosts=stage.device.hosts,
+        step=opened.step,
     )

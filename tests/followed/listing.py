@@ -109,7 +109,12 @@ FOLLOWED = {
     "synthetic/dataset.py: --output=… has": "tests/synthetic/test_dataset.py::test_other_content_is_refused",
     "training/callbacks.py: The loss became": AFRESH,
     "training/checkpointing.py: The weights became": AFRESH,
-    "training/checkpointing.py: The checkpoint":
+    "training/checkpointing.py: The checkpoint … cannot be loaded":
+        "tests/training/test_checkpoints.py::test_a_phase_is_not_resumed_from_the_checkpoint_of_another",
+    "training/checkpointing.py: The checkpoint … does not fit":
+        "tests/training/test_checkpoints.py::"
+        "test_whole_checkpoints_that_do_not_fit_are_not_replaced_by_those_of_a_new_start",
+    "training/checkpointing.py: The checkpoint of step":
         FULL + "test_a_training_on_a_disk_that_fills_up_at_each_of_its_files_resumes_to_the_same_run",
     "training/failures.py: The device ran": OPENED + "test_another_stage_is_refused_with_the_option_that_differs",
     "training/feature_files.py: The features of":

@@ -82,6 +82,8 @@ def train(
     identity: dict[str, str] = IDENTITY,
     setting: dict[str, Any] = SETTING,
     source: Callable[[int], tf.data.Dataset] = data_from,
+    phase: Phase = PHASE,
+    step: int = 0,
 ) -> tuple[keras.Model, FitResult]:
     """Trains the stage; returns the model and how the stage ended."""
     directory.mkdir(exist_ok=True)
@@ -97,7 +99,7 @@ def train(
             rows_of_step=lambda step: {"train": [10 * step, 10 * step + 1]},
         ),
         plan=FitPlan(
-            phase=PHASE,
+            phase=phase,
             epochs=EPOCHS,
             schedule=build_schedule("constant", learning_rate=0.1, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS),
             patience=patience,
@@ -109,6 +111,7 @@ def train(
             every_steps=every_steps,
             resume=resume,
             setting=setting,
+            step=step,
         ),
         display=Display(verbose=0),
     )

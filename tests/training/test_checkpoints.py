@@ -1,5 +1,6 @@
 """What a checkpoint contains, which one is loaded, and that resuming from any step ends as if uninterrupted."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -251,6 +252,33 @@ def test_a_checkpoint_of_another_model_is_skipped_by_name(copy, capsys):
         "it has model 0: dense/kernel (float32 4x8) where this model has model 0: dense/kernel (float32 4x9)" in said[0]
     )
     assert "starting at step 0" in said[2]
+
+
+def test_whole_checkpoints_that_do_not_fit_are_not_replaced_by_those_of_a_new_start(copy):
+    before = {path.name: path.read_bytes() for path in (copy / "checkpoints").iterdir()}
+    said = (
+        r"The checkpoint .*step-00000012.json does not fit this model \(it has model 0: .*4x9\)\): resume with the "
+        r"versions of carclf and Keras that the run's stage.json names, or start again with --overwrite"
+    )
+    with pytest.raises(UserError, match=said):
+        small.train(copy, model=small.small_model(width=9), step=12)
+    assert {path.name: path.read_bytes() for path in (copy / "checkpoints").iterdir()} == before
+    small.train(copy, model=small.small_model(width=9), resume=False, step=12)
+    assert checkpoint.stored_checkpoints(copy / "checkpoints")[0].stem == f"step-{LAST_STEP:08d}"
+
+
+def test_a_phase_is_not_resumed_from_the_checkpoint_of_another(copy, golden, capsys):
+    """The model of a later image size has random weights until a checkpoint is restored."""
+    damage(copy / "checkpoints", "huge")
+    last = dataclasses.replace(small.PHASE, first_epoch=2)
+    with pytest.raises(
+        UserError, match=r"step-00000012.json cannot be loaded .*another image size: remove step-00000012.json, and"
+    ):
+        small.train(copy, phase=last, step=12)
+    (copy / "checkpoints" / "step-00000012.json").unlink()
+    _, result = small.train(copy, step=10)  # which belongs to the phase before
+    assert "Resuming from step 10" in capsys.readouterr().out
+    assert_same_run(copy, result, *golden)
 
 
 def test_another_optimizer_is_another_model(copy, capsys):
