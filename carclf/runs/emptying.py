@@ -6,7 +6,7 @@ from pathlib import Path
 
 from carclf import runs
 from carclf.errors import UserError
-from carclf.runs.weights_files import hash_file, remove_weights
+from carclf.runs.weights_files import hash_path, remove_weights
 from carclf.storage import copies
 
 # In the order in which they are removed: what is left after a kill is a whole run, an unfinished one, or none.
@@ -63,7 +63,7 @@ def _foreign(directory: Path, name: str) -> Path | None:
     if name in PAGES:
         return path
     if name in (runs.BEST_WEIGHTS, runs.LAST_WEIGHTS):
-        return None if hash_file(path).is_file() else path
+        return None if hash_path(path).is_file() else path
     return path if name == runs.HISTORY_FILE and not _is_own_history(path) else None
 
 
