@@ -5,16 +5,15 @@ import glob
 import importlib.util
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
-from carclf.command import expand_flagfiles
 from carclf.device import tpu_present
 from carclf.extras import install_command
-from carclf.stage_lists import split_stages
+from carclf.stage_lists import last_value, stage_options
 
 FEW_PHOTOS = 2_000  # with more, training all layers takes hours on a CPU
 VIEWS = "clean|flip"
+TPU_DEVICES = 8  # as many photos are shared evenly by the cores of any TPU machine: there are 1, 4 or 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +60,18 @@ def is_downloaded(weights_file: str) -> bool:
 
 def accelerator_present() -> bool:
     """Returns whether this machine has a TPU or a visible NVIDIA GPU, without importing any framework."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
-    return tpu_present() or (not hidden and bool(glob.glob("/dev/nvidia[0-9]*")))
+    return accelerator_count() > 0
+
+
+def accelerator_count() -> int:
+    """Returns the number of visible NVIDIA GPUs, TPU_DEVICES for a TPU, else 0, without importing any framework."""
+    if tpu_present():
+        return TPU_DEVICES
+    gpus = len(glob.glob("/dev/nvidia[0-9]*"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return gpus
+    return min(gpus, len([part for part in visible.split(",") if part.strip() not in ("", "-1")]))
 
 
 def after_conversion(data: str, *, train_photos: int) -> list[str]:
@@ -70,7 +79,8 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
 
     On an accelerator the stages are a head and then all layers of a large network; on a CPU, the head of a small one.
     Without their weights it is the network whose weights are a package, if that is installed (with many photos and no
-    accelerator only its head); else a tiny network from scratch, which needs none.
+    accelerator only its head); else a tiny network from scratch, which needs none. The batch is one that the photos
+    fill and the devices share evenly; photos that are fewer than the devices are trained on by the CPU.
 
     Args:
       data: the folder of the data set.
@@ -83,11 +93,16 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
         ]
 
     def train(stage: FirstStage) -> str:
-        batch = _batch_size(stage.name)
-        smaller = [f"--batch_size={train_photos}"] if train_photos < batch else []  # an epoch has only whole batches
-        return command("train", f"--stage={stage.name}", f"--data={data}", *smaller)
+        batches = [int(last_value(options, "batch_size")) for _, options in stage_options(stage.name)]
+        fits = all(batch <= train_photos and batch % devices == 0 for batch in batches)  # an epoch has whole batches
+        batch = min(max(batches), train_photos) // devices * devices
+        other = [] if fits else [f"--batch_size={batch}"]
+        return command("train", f"--stage={stage.name}", f"--data={data}", *other, *on_cpu)
 
-    accelerated = accelerator_present()
+    accelerators = accelerator_count()
+    accelerated = 0 < accelerators <= train_photos
+    devices = accelerators if accelerated else 1
+    on_cpu = ["--device=cpu"] if accelerators and not accelerated else []
     on_accelerator = ON_TPU if tpu_present() else ON_GPU
     best = on_accelerator if accelerated else SMALL
     if best.at_hand:
@@ -145,14 +160,3 @@ def argument(name: str, value: object) -> str:
 def command(name: str, *arguments: str) -> str:
     """Returns the line that runs a command, quoted for a shell."""
     return shlex.join(["python", "-m", f"carclf.{name}", *arguments])
-
-
-def _batch_size(stage: str) -> int:
-    """Returns the batch size of a stage, or of the first stage of several."""
-    flags = expand_flagfiles([f"--stage={stage}"])
-    several = [flag.removeprefix("--stages=") for flag in flags if flag.startswith("--stages=")]
-    return _batch_size(split_stages(several[-1])[0]) if several else int(_last(flags, "--batch_size="))
-
-
-def _last(arguments: Sequence[str], prefix: str) -> str:
-    return next(argument.removeprefix(prefix) for argument in reversed(arguments) if argument.startswith(prefix))

@@ -6,6 +6,7 @@ import gc
 import glob
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,17 @@ def select_device(
       onednn: what a resumed run was begun with (`carclf.onednn`); None for what starts afresh.
 
     Raises:
-      UserError: the requested device is missing, or a package is not installed.
+      UserError: the requested device is missing or no CPU to split, or a package is not installed.
     """
     backend = os.environ.get("KERAS_BACKEND") or ("jax" if _wants_tpu(device) else "tensorflow")
     os.environ["KERAS_BACKEND"] = backend
+    if backend == "tensorflow" and device == "auto" and tpu_present():
+        print(
+            "Warning: This machine has a TPU, which KERAS_BACKEND=tensorflow cannot use: unset KERAS_BACKEND to "
+            "compute on it.",
+            file=sys.stderr,
+            flush=True,
+        )
     _require("tensorflow", why="decodes the photos on every device")
     _require("keras", why="holds the models")
     if backend not in ("tensorflow", "jax"):
@@ -182,6 +190,7 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
             f"TensorFlow (pip uninstall tensorflow-cpu, then {install_command('gpu')}), or use --device=cpu."
         )
     kind = "gpu" if gpus and device != "cpu" else "cpu"
+    _check_cpu_devices(cpu_devices, device=device, kind=kind)
     if kind == "cpu":
         tf.config.set_visible_devices([], "GPU")
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -193,7 +202,7 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
     if device == "mirrored" and len(names) < 2:
         raise UserError(
             f"--device=mirrored needs several devices and this machine shows {len(names)} {kind.upper()}: "
-            "use --device=auto, or rehearse on the CPU with --cpu_devices=2."
+            "use --device=auto, or rehearse on the CPU with --device=cpu --cpu_devices=2."
         )
     if tf.__version__.startswith("2.20."):
         # It reports its first compilation; here that is held back.
@@ -205,6 +214,19 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
     jit = kind == "gpu" and not mirrored
     strategy = tf.distribute.MirroredStrategy(names) if mirrored else None
     return Device(kind=kind, backend="tensorflow", replicas=len(names), precision=policy, jit=jit, strategy=strategy)
+
+
+def _check_cpu_devices(cpu_devices: int, *, device: str, kind: str) -> None:
+    """Checks that it is a CPU that shall be split.
+
+    Raises:
+      UserError: it is not.
+    """
+    if cpu_devices > 1 and kind != "cpu":
+        raise UserError(
+            f"--cpu_devices={cpu_devices} is not possible: --device={device} is this machine's {kind.upper()}, and "
+            "only a CPU is split; add --device=cpu, or leave --cpu_devices out."
+        )
 
 
 def _gpu_capability(gpus: list[Any]) -> tuple[int, int]:
@@ -240,14 +262,23 @@ def _jax_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) 
             f"--device={device} was asked for and JAX sees only {devices[0].platform.upper()}: choose a runtime with a "
             f"{device.upper()}, pip install 'jax[{'tpu' if device == 'tpu' else 'cuda12'}]', or use --device=auto."
         )
+    _check_cpu_devices(cpu_devices, device=device, kind=kind)
     if device == "mirrored" and len(devices) < 2:
         raise UserError("--device=mirrored needs several devices and JAX shows one: use --device=auto.")
     if len(devices) > 1:
         _share_batches(devices)
     if kind != "cpu":
         _keep_programs()
-    policy = _policy(precision, kind, capability=BFLOAT16_CAPABILITY)
+    policy = _policy(precision, kind, capability=_jax_capability(devices))
     return Device(kind=kind, backend="jax", replicas=len(devices), precision=policy, jit=True, hosts=hosts.count)
+
+
+def _jax_capability(devices: list[Any]) -> tuple[int, ...]:
+    """Returns the least capability of NVIDIA GPUs; that of bfloat16 for other devices, which do not say theirs."""
+    try:
+        return min(tuple(int(part) for part in one.compute_capability.split(".")) for one in devices)
+    except (AttributeError, ValueError):
+        return BFLOAT16_CAPABILITY
 
 
 def _why_no_tpu() -> str | None:
@@ -327,7 +358,7 @@ def _share_batches(devices: list[Any]) -> None:
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names, auto_shard_dataset=False))
 
 
-def _policy(precision: str, kind: str, *, capability: tuple[int, int] | None) -> str:
+def _policy(precision: str, kind: str, *, capability: tuple[int, ...] | None) -> str:
     if precision != "auto":
         return precision
     if kind == "cpu":

@@ -14,6 +14,8 @@ from carclf.command import parse_command_line
 from carclf.convert.summary import summary
 from carclf.model.at_hand import DOWNLOADS
 from carclf.model.backbones import BACKBONES
+from carclf.recipe import parse_recipe
+from carclf.runs.parent import check_batch
 from carclf.train_options import TrainOptions
 from tests.commands import open_door
 from tests.convert.inputs import class_folders, converted, drawn, write_files
@@ -29,11 +31,14 @@ def next_line(said: str) -> list[str]:
 def machine(monkeypatch, tmp_path):
     """Returns a function that sets whether there is an accelerator, and which weights Keras has downloaded."""
 
-    def made(*, accelerator: bool, tpu: bool = False, weights: tuple[str, ...] = (), package: bool = False) -> None:
+    def made(
+        *, accelerator: bool, tpu: bool = False, gpus: int = 1, weights: tuple[str, ...] = (), package: bool = False
+    ) -> None:
         module = "carclf" if package else "a_module_that_nobody_has"
         for name in ("PACKAGED", "PACKAGED_HEAD"):
             monkeypatch.setattr(advice, name, dataclasses.replace(getattr(advice, name), weights_module=module))
-        monkeypatch.setattr(advice, "accelerator_present", lambda: accelerator)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr(advice.glob, "glob", lambda pattern: ["x"] * (gpus if accelerator and not tpu else 0))
         monkeypatch.setattr(advice, "tpu_present", lambda: tpu)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
         for name in weights:
@@ -130,12 +135,48 @@ def test_a_suggested_stage_has_the_weights_that_it_names():
             assert DOWNLOADS[options.backbone] == stage.weights_file
 
 
-@pytest.mark.parametrize(("hidden", "files", "present"), [("0", ["x"], True), ("-1", ["x"], False), ("0", [], False)])
+@pytest.mark.parametrize(
+    ("gpus", "tpu", "photos", "added"),
+    [
+        (1, False, 31, ["--batch_size=31"]),
+        (2, False, 31, ["--batch_size=30"]),
+        (2, False, 32, []),
+        (3, False, 900, ["--batch_size=30"]),
+        (4, False, 3, None),
+        (0, True, 64, []),
+        (0, True, 40, ["--batch_size=40"]),  # the second stage has batches of 64
+        (0, True, 13, ["--batch_size=8"]),
+        (0, True, 7, None),
+    ],
+)
+def test_the_batch_is_one_that_the_photos_fill_and_the_devices_share(machine, gpus, tpu, photos, added):
+    stage = ON_TPU if tpu else ON_GPU
+    machine(accelerator=True, tpu=tpu, gpus=gpus, weights=(stage.weights_file, SMALL.weights_file))
+    (line,) = after_conversion("data", train_photos=photos)
+    if added is None:
+        assert line.endswith(f" --stage={SMALL.name} --data=data --batch_size={photos} --device=cpu")
+        return
+    assert line.split(" --data=data")[1].split() == added
+    schedule = parse_command_line(TrainOptions, [f"--stage={stage.name}"], description="").stages
+    for name in schedule.split(","):
+        options = parse_command_line(TrainOptions, [f"--stage={name}", *added], description="")
+        mixes = parse_recipe(options.augment).mixes
+        check_batch(
+            batch_size=options.batch_size, replicas=8 if tpu else gpus, mixes=mixes,
+            steps=photos // options.batch_size, train_photos=photos,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hidden", "files", "present"),
+    [("0", ["x"], 1), ("-1", ["x"], 0), ("", ["x"], 0), ("0", [], 0), ("0,2", ["x"] * 4, 2)],
+)
 def test_a_gpu_is_present_unless_it_is_hidden(monkeypatch, hidden, files, present):
     monkeypatch.setattr(advice, "tpu_present", lambda: False)
     monkeypatch.setattr(advice.glob, "glob", lambda pattern: files)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert advice.accelerator_present() == present
+    assert advice.accelerator_count() == present
+    assert advice.accelerator_present() == bool(present)
 
 
 def test_names_are_quoted_and_a_bare_run_is_a_path():

@@ -50,6 +50,7 @@ except UserError as error:
             FORKED,
             "Device: 2 CPUs, Keras on tensorflow, float32, training step not compiled",
         ),
+        ("'cpu', cpu_devices=2", FORKED, "Device: 2 CPUs, Keras on tensorflow"),
         ("'auto'", {"KERAS_BACKEND": "jax"}, "Device: 1 CPU, Keras on jax, float32, training step compiled by XLA."),
         ("'auto', cpu_devices=2", {"KERAS_BACKEND": "jax"}, "Device: 2 CPUs, Keras on jax"),
         ("'cpu', precision='mixed_bfloat16'", FORKED, "mixed_bfloat16"),
@@ -63,7 +64,12 @@ def test_the_choice_is_said_in_one_line(arguments, environment, said):
     ("arguments", "environment", "said"),
     [
         ("'gpu'", FORKED, "refused: --device=gpu was asked for and TensorFlow sees no GPU"),
-        ("'mirrored'", FORKED, "refused: --device=mirrored needs several devices and this machine shows 1 CPU"),
+        (
+            "'mirrored'",
+            FORKED,
+            "refused: --device=mirrored needs several devices and this machine shows 1 CPU: use --device=auto, or "
+            "rehearse on the CPU with --device=cpu --cpu_devices=2.",
+        ),
         (
             "'tpu'",
             {},
@@ -93,6 +99,46 @@ def test_a_missing_backend_names_the_extra(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     with pytest.raises(UserError, match=r"tensorflow is not installed.*pip install -e \S+\[cpu\]"):
         device.select_device("auto")
+
+
+GPU_HERE = """
+import types
+import jax, tensorflow as tf
+from carclf import device
+from carclf.errors import UserError
+
+tf.config.list_physical_devices = lambda kind: ["a GPU"]
+jax.devices = lambda: [types.SimpleNamespace(platform="gpu", id=0, compute_capability=capability)]
+for capability in ("7.5", "9.0", "12.0", "gfx90a"):
+    print(device._jax_device("auto", cpu_devices=1, precision="auto", hosts=device.Hosts()).precision)
+for choose in (device._tensorflow_device, device._jax_device):
+    try:
+        choose("auto", cpu_devices=2, precision="auto", hosts=device.Hosts())
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_on_a_gpu_no_cpu_is_split_and_jax_computes_in_what_the_gpu_has():
+    assert commands.run_program(GPU_HERE, folder=ROOT).stdout.splitlines() == [
+        "mixed_float16", "mixed_bfloat16", "mixed_bfloat16", "mixed_bfloat16",
+        *["--cpu_devices=2 is not possible: --device=auto is this machine's GPU, and only a CPU is split; add "
+          "--device=cpu, or leave --cpu_devices out."] * 2,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("backend", "flag", "said"),
+    [("tensorflow", "auto", True), ("tensorflow", "cpu", False), ("", "auto", False), ("jax", "auto", False)],
+)
+def test_a_tpu_that_the_backend_cannot_use_is_said(backend, flag, said, monkeypatch, capsys):
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setenv("TPU_NAME", "local")
+    with pytest.raises(UserError, match="tensorflow is not installed"):
+        device.select_device(flag)
+    warning = "Warning: This machine has a TPU, which KERAS_BACKEND=tensorflow cannot use: unset KERAS_BACKEND"
+    assert capsys.readouterr().err == (f"{warning} to compute on it.\n" if said else "")
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,9 @@ def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Counts
     """Returns the weight of each class, float64 [K], by label.
 
     Args:
-      text: `none` (1 for all), `balanced`, or `name:weight,name:weight`; other classes get weight 1. Explicit weights
-        are not normalised: if their mean over the photos is not 1, it acts like another learning rate.
+      text: `none` (1 for all), `balanced`, or `name:weight,name:weight`; other classes get weight 1. A name may have
+        commas. Explicit weights are not normalised: if their mean over the photos is not 1, it acts like another
+        learning rate.
       class_names: by label.
       counts: training photos of each class, for `balanced`.
 
@@ -75,12 +76,32 @@ def check_class_weights(text: str) -> None:
 
 def _parse_items(text: str) -> dict[str, float]:
     weights: dict[str, float] = {}
-    for item in text.split(","):
+    for item in _items(text):
         name, weight = _parse_item(item.strip())
         if name in weights:
             raise UserError(f"--class_weights names {name!r} twice: leave one out.")
         weights[name] = weight
     return weights
+
+
+def _items(text: str) -> list[str]:
+    """Returns the parts between those commas that follow a colon and a number: others belong to the name of a class."""
+    items: list[str] = []
+    begun: list[str] = []
+    for part in text.split(","):
+        begun.append(part)
+        if ":" in part and _is_number(part.rpartition(":")[2]):
+            items.append(",".join(begun))
+            begun = []
+    return [*items, ",".join(begun)] if begun else items
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_item(item: str) -> tuple[str, float]:

@@ -46,6 +46,7 @@ FOLLOWED = {
     "device.py: --device=mirrored": DEVICES,
     "distinct_files.py: ":
         "tests/test_predict.py::test_a_file_is_never_written_over_another_one_or_one_that_is_read",
+    "device.py: --cpu_devices": DEVICES,
     "engines/choice.py: --engine=… is not possible":
         "tests/engines/test_engines.py::test_where_only_keras_can_compute_others_are_refused_and_auto_is_keras",
     "engines/choice.py: --engine=… needs":

@@ -7,6 +7,7 @@ from carclf.errors import UserError
 from carclf.model.class_weights import balanced_class_weights, parse_class_weights
 
 NAMES = ("Lada 2107", "Lada Niva", "VW: Passat")
+WITH_COMMAS = ("VW: Passat, 2107, blue", "Niva, red", "Niva")
 COUNTS = (10, 20, 70)
 
 
@@ -51,6 +52,23 @@ def test_valid_texts(text, expected):
 def test_other_texts_are_refused(text, message):
     with pytest.raises(UserError, match=message):
         parse_class_weights(text, NAMES, counts=COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("VW: Passat, 2107, blue:2", [2, 1, 1]),
+        ("Niva:0.5, VW: Passat, 2107, blue: 2e0 ,Niva:3", "names 'Niva' twice"),
+        (" Niva : .5, VW: Passat, 2107, blue: 2e0 ", [2, 1, 0.5]),
+        ("VW: Passat, 2107:2", "names the class 'VW: Passat, 2107': did you mean VW: Passat, 2107, blue"),
+    ],
+)
+def test_a_class_may_have_commas_in_its_name(text, expected):
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=expected):
+            parse_class_weights(text, WITH_COMMAS, counts=COUNTS)
+    else:
+        np.testing.assert_allclose(parse_class_weights(text, WITH_COMMAS, counts=COUNTS), expected)
 
 
 def test_of_many_classes_the_first_are_named():
