@@ -1,6 +1,7 @@
 """Every "Next:" line is a command that works as printed, on the data set that it is printed for."""
 
 import dataclasses
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -111,7 +112,26 @@ def test_one_photo_is_held_out_and_leaves_nothing_to_train_on(tmp_path):
     assert any(re.search(r"--stage=.* --batch_size=[1-3]$", line) for line in more)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "efficientnet_b3"])
+FAMILIES = {  # by the beginning of the row's name: the module whose function fetches
+    "efficientnet_b": "efficientnet", "efficientnet_v2": "efficientnet_v2", "convnext": "convnext",
+    "xception": "xception", "mobilenet_v2": "mobilenet_v2", "resnet50_v2": "resnet",
+}  # fmt: skip
+
+
+def test_every_download_of_keras_has_its_file():
+    rows = [row.name for row in BACKBONES.values() if row.has_imagenet_weights and not row.weights_package]
+    assert list(DOWNLOADS) == rows
+
+
+@pytest.mark.parametrize("name", [name for name in DOWNLOADS if name.startswith(("efficientnet", "convnext"))])
+def test_a_file_of_a_family_begins_with_the_name_that_keras_gives_the_network(name):
+    builder = getattr(keras.applications, BACKBONES[name].builder.split(":")[1])
+    assert DOWNLOADS[name] == f"{inspect.signature(builder).parameters['name'].default}_notop.h5"
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", "efficientnet_b0", "efficientnet_v2_b0", "convnext_tiny", "xception", "resnet50_v2"]
+)
 def test_the_weights_file_is_the_one_that_keras_would_fetch(name, monkeypatch):
     asked = []
 
@@ -120,7 +140,7 @@ def test_the_weights_file_is_the_one_that_keras_would_fetch(name, monkeypatch):
         raise ConnectionError
 
     row = BACKBONES[name]
-    module = {"MobileNetV2": "mobilenet_v2"}.get(row.builder.split(":")[1], "efficientnet")
+    module = next(module for beginning, module in FAMILIES.items() if name.startswith(beginning))
     monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", get_file)
     with pytest.raises(ConnectionError):
         getattr(keras.applications, row.builder.split(":")[1])(include_top=False, input_shape=(224, 224, 3))

@@ -120,6 +120,19 @@ def texts_of_the_source() -> list[str]:
     return plain + filled
 
 
+def test_the_paths_that_may_be_urls_are_those_of_the_program():
+    options = [
+        node.target.id
+        for path in (ROOT / "carclf").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(node.value, ast.Call)
+        and any(word.arg == "urls" for word in node.value.keywords)
+    ]  # fmt: skip
+    assert len(options) > 20
+    rows = [line for line in page("storage.md").splitlines() if line.startswith("| `--")]
+    assert {name for name in options if not any(f"`--{name}`" in row for row in rows)} == set()
+
+
 def test_the_error_sentences_are_those_of_the_program():
     quoted = re.findall(r"^\| `(.*?)` \| ", page("troubleshooting.md"), flags=re.MULTILINE)
     assert len(quoted) > 20

@@ -55,9 +55,10 @@ class Phase:
 def plan_phases(options: TrainOptions, *, train_photos: int) -> list[Phase]:
     """Returns the phases of a stage, in order.
 
-    Sizes and the strength of the augmentation rise evenly from the first phase to the last. Epochs are divided evenly;
-    a later size never gets fewer than an earlier one. With `scale_batch`, a phase uses the largest multiple of the
-    batch size that has no more pixels than a batch at the last size, and the rate from `scaled_learning_rate`.
+    Sizes and the strength of the augmentation rise evenly from the first phase to the last. Epochs are divided as
+    evenly as whole ones allow: their numbers differ by at most one, and none is larger than that of the last size. With
+    `scale_batch`, a phase uses the largest multiple of the batch size that has no more pixels than a batch at the last
+    size, and the rate from `scaled_learning_rate`.
 
     Source: Tan & Le 2021, "EfficientNetV2: Smaller Models and Faster Training", section 4.2 and algorithm 1.
     """

@@ -44,6 +44,15 @@ def test_each_size_has_its_share_of_epochs_and_a_batch_of_no_more_pixels_than_th
     )
 
 
+@pytest.mark.parametrize("count", range(1, 8))
+def test_epochs_are_divided_as_evenly_as_whole_ones_allow(count):
+    for epochs in range(1, 30):
+        shares = [phase.end_epoch - phase.first_epoch for phase in plan(epochs=epochs, size_count=count)]
+        assert sum(shares) == epochs
+        assert max(shares) - min(shares) <= 1
+        assert shares[-1] == max(shares)
+
+
 def test_batch_and_rate_may_stay_and_no_epoch_is_without_a_step():
     assert {(phase.batch_size, phase.learning_rate) for phase in plan(scale_batch=False)} == {(8, 1e-3)}
     assert [phase.batch_size for phase in plan(photos=20)] == [16, 16, 8, 8]
