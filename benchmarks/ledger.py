@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,13 @@ def main(options: LedgerOptions) -> None:
     work, started = Path(options.work), time.monotonic()
     figures = read_figures(work)
     for row, case in plan(options):
-        if any(figure["row"] == row.name and case.key.items() <= figure.items() for figure in figures):
+        if is_measured(row, case, figures):
             continue
         if options.minutes and time.monotonic() - started > options.minutes * 60:
             print("The time is over: the same command measures what is missing.")
             break
         figures.append({"row": row.name, **case.key, **measure(options, row, case, work)})
-        write_atomically(work / "figures.json", (json.dumps(figures, indent=1) + "\n").encode())
+        write_figures(work, figures)
         print(describe(figures[-1]), flush=True)
     if options.output:
         write_page(Path(options.output), figures, note=options.note)
@@ -99,16 +99,31 @@ def read_figures(work: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
+def write_figures(work: Path, figures: Sequence[Mapping[str, Any]]) -> None:
+    """Keeps what was measured for the next call."""
+    write_atomically(work / "figures.json", (json.dumps(figures, indent=1) + "\n").encode())
+
+
+def is_measured(row: Row, case: Case, figures: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns whether a row is measured with a case."""
+    return any(figure["row"] == row.name and case.key.items() <= figure.items() for figure in figures)
+
+
 def plan(options: LedgerOptions) -> Iterator[tuple[Row, Case]]:
     """Yields every row with every case: all rows on the first fold, then on the next."""
     rows = find_rows(options.rows) if options.rows else ROWS
-    sets = [Path(name) for name in options.data.split(",")]
+    for case in cases(options):
+        for row in rows:
+            yield row, case
+
+
+def cases(options: LedgerOptions) -> Iterator[Case]:
+    """Yields every data set with the first fold, then with the next, and so on for each seed."""
     for seed in range(42, 42 + options.seeds):
         for fold in range(options.folds):
-            for data in sets:
+            for data in map(Path, options.data.split(",")):
                 load_manifest(str(data))  # a folder that is no data set is refused before the first training
-                for row in rows:
-                    yield row, Case(data, options.backbone, options.image_size, fold, seed)
+                yield Case(data, options.backbone, options.image_size, fold, seed)
 
 
 def measure(options: LedgerOptions, row: Row, case: Case, work: Path) -> dict[str, Any]:
@@ -127,12 +142,16 @@ def measure(options: LedgerOptions, row: Row, case: Case, work: Path) -> dict[st
         else:
             train(options, name, case, folder, seconds, sizes=row.sizes)
     runs = make_soup(options, row, case, folder) if row.soup else ",".join(row.runs)
+    return {"right": predict(options, row, runs, case, folder), "seconds": round(sum(seconds.values()), 1)}
+
+
+def predict(options: LedgerOptions, row: Row, runs: str, case: Case, folder: Path) -> str:
+    """Predicts the held-out photos with a row's runs, names separated by commas; returns `right` of `measure`."""
     answers = folder / f"{row.name}.csv"
     views = row.views.format(larger=case.scaled(9 / 8, joined=","))
     flags = [f"--run={runs}", f"--runs={folder}", f"--data={case.data}", f"--tta={views}"]
     run_python("-m", "carclf.predict", *flags, "--split=val", f"--output={answers}", f"--device={options.device}")
-    right = correct(case.data, answers)
-    return {"right": "".join(str(int(one)) for one in right), "seconds": round(sum(seconds.values()), 1)}
+    return "".join(str(int(one)) for one in correct(case.data, answers))
 
 
 def train(
@@ -145,17 +164,22 @@ def train(
     sizes: str = "{size}",
 ) -> None:
     """Trains the stage of a flag file after the stages that it starts from, and notes the seconds of each."""
-    path = FLAG_FILES / f"{name}.flags"
-    stage = parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
+    flags = stage_flags(name, case, folder, sizes=sizes)
+    stage = parse_command_line(TrainOptions, flags, description="")
     assert stage is not None, "a flag file asks for no help"
     if stage.init_from:
         train(options, stage.init_from, case, folder, seconds)
-    own = [f"--flagfile={path}", f"--run={name}", f"--runs={folder}", f"--data={case.data}", f"--val_fold={case.fold}"]
+    weights = [] if stage.init_from else [f"--weights={options.weights}"]
+    run_python("-m", "carclf.train", *flags, f"--run={name}", *weights, f"--device={options.device}")
+    seconds[name] = seconds_of(folder / name)
+
+
+def stage_flags(name: str, case: Case, folder: Path, *, sizes: str = "{size}") -> list[str]:
+    """Returns the flags of a stage, except its run's name, its device, and the weights if it has no parent."""
+    own = [f"--flagfile={FLAG_FILES / name}.flags", f"--runs={folder}", f"--data={case.data}", "--notensorboard"]
     image_size = sizes.format(size=case.image_size, smaller=case.scaled(2 / 3))
     shared = [f"--backbone={case.backbone}", f"--image_size={image_size}", f"--seed={case.seed}", "--cache=ram"]
-    weights = [] if stage.init_from else [f"--weights={options.weights}"]
-    run_python("-m", "carclf.train", *own, *shared, *weights, f"--device={options.device}", "--notensorboard")
-    seconds[name] = seconds_of(folder / name)
+    return [*own, *shared, f"--val_fold={case.fold}"]
 
 
 def make_soup(options: LedgerOptions, row: Row, case: Case, folder: Path) -> str:

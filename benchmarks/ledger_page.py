@@ -41,18 +41,18 @@ def by_hand(path: Path) -> str:
     return title + section
 
 
-def table(figures: Sequence[Mapping[str, Any]]) -> str:
+def table(figures: Sequence[Mapping[str, Any]], *, rows: Sequence[Row] = ROWS) -> str:
     """Returns the rows of one data set, backbone and size."""
-    measured = {row.name: [one for one in figures if one["row"] == row.name] for row in ROWS}
+    measured = {row.name: [one for one in figures if one["row"] == row.name] for row in rows}
     photos = max(sum(len(one["right"]) for one in cases) for cases in measured.values())
     folds = sorted({one["fold"] for one in figures})
     said = f"{photos} held-out photos, folds {', '.join(map(str, folds))}.\n\n"
-    return said + COLUMNS + "".join(lines(measured))
+    return said + COLUMNS + "".join(lines(measured, rows))
 
 
-def lines(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+def lines(measured: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[Row]) -> Iterator[str]:
     """Yields the line of each row that was measured."""
-    for row in ROWS:
+    for row in rows:
         if cases := measured[row.name]:
             right = "".join(one["right"] for one in cases)
             low, high = wilson_interval(right.count("1"), len(right))

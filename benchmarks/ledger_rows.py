@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 
 from carclf.errors import UserError
 
@@ -97,13 +98,13 @@ ROWS = (
 )
 
 
-def find_rows(names: str) -> tuple[Row, ...]:
+def find_rows(names: str, *, among: Sequence[Row] = ROWS) -> tuple[Row, ...]:
     """Returns the rows of these names, separated by commas.
 
     Raises:
       UserError: there is no such row.
     """
-    known = {row.name: row for row in ROWS}
+    known = {row.name: row for row in among}
     for name in names.split(","):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

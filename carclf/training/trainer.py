@@ -64,6 +64,7 @@ class Trainer:
 
     Args:
       stage: in the phase where it starts or resumes.
+      batches: returns the training batches of photos; called as `training_data` is, and in place of it.
 
     Attributes:
       stage: in the phase that is trained.
@@ -75,8 +76,9 @@ class Trainer:
         engine that is to compute them cannot.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *, batches: Callable[..., tf.data.Dataset] = training_data) -> None:
         self.stage = stage
+        self._batches = batches
         self._engines = plan_engines(stage.options.engine, stage.device) if stage.features else Engines()
         self.classifier, self.model = make_models(stage)
         check_input(stage, self.classifier)
@@ -153,7 +155,7 @@ class Trainer:
         """Returns the model of the phase with its batches: of photos, or of the features that the stage keeps."""
         stage = self.stage
         if not stage.features:
-            photos_from = functools.partial(training_data, stage, cache=cache)
+            photos_from = functools.partial(self._batches, stage, cache=cache)
             return _FittedModel(self.model, photos_from, validation_data(stage, cache=cache))
         started = time.perf_counter()
         with reporting_failures(stage.phase):
