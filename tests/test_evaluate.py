@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from carclf import device, evaluate, runs
+from carclf import device, evaluate, hashed_json, runs
 from carclf.data.label_patch import read_label_patch
 from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
 from carclf.evaluate import EvaluateOptions
 from carclf.inference import programs
 from carclf.lock import holding
+from carclf.metrics import find_metric
 from carclf.report import run_files
 from tests.conftest import write_dataset
 from tests.inference.made_runs import colour_classifier, make_run
@@ -162,3 +163,16 @@ def test_the_next_label_patch_keeps_the_corrections_that_photos_were_scored_by(s
     path = home / "runs" / "two" / "label_patch.csv"
     labels = read_label_patch(path, manifest).labels
     assert {row: manifest.class_names[label] for row, label in labels.items()} == corrected
+
+
+def test_the_history_has_the_metric_that_was_trained_whatever_scores_the_evaluation(said, home, monkeypatch):
+    run = make_run(home / "runs" / "followed", load_manifest(str(home / "data")), metric="macro_f1")
+    stage = hashed_json.parse((run.directory / runs.STAGE_FILE).read_bytes())
+    hashed_json.take_hash(stage)
+    hashed_json.write(run.directory / runs.STAGE_FILE, stage | {"metric": "macro_f1"})
+    drawn, pages = [], []
+    monkeypatch.setattr(run_files, "draw_history", lambda *_, **given: drawn.append(given["metric"]))
+    monkeypatch.setattr(run_files, "write_page", lambda **given: pages.append(given["run"].followed_metric))
+    answer = said(run="followed", metric="log_loss")
+    assert "Log loss " in answer
+    assert (drawn, pages) == ([find_metric("macro_f1").title], ["macro_f1"])

@@ -78,7 +78,7 @@ def card_text(
       UserError: the run was never evaluated.
     """
     evaluation = evaluation_of(run)
-    metric = find_metric(evaluation.get("metric", "accuracy"))  # older runs do not name it
+    chosen_by = find_metric(run.followed_metric)
     height, width = parse_image_size(run.options.image_size)
     sides = "h, w" if resize is None else ", ".join(map(str, resize.photo_size))
     return _template().render(
@@ -92,7 +92,7 @@ def card_text(
         carclf_version=__version__,
         evaluation=evaluation,
         figures=_figures(evaluation),
-        chosen_by="accuracy" if metric.name == "accuracy" else metric.title,
+        chosen_by="accuracy" if chosen_by.name == "accuracy" else chosen_by.title,
         accuracy=f"{evaluation['accuracy']:.3f}",
         percent=f"{evaluation['accuracy']:.1%}".replace("%", " %"),
         percent_interval=f"{100 * evaluation['accuracy_low']:.1f}–{100 * evaluation['accuracy_high']:.1f} %",

@@ -61,6 +61,7 @@ def write_page(
         metrics=metrics,
         evaluation=evaluation,
         metric=find_metric(evaluation.metric),
+        followed=find_metric(run.followed_metric),
         figures=[
             (FIGURES[name], value)
             for name, value in evaluation.metrics.items()

@@ -35,7 +35,7 @@ def write_report(run: runs.Run, *, evaluation: Evaluation, manifest: Manifest, v
     """
     history = read_history(run)
     with Progress("Drawing history and confusion"):
-        metric = find_metric(evaluation.metric).title
+        metric = find_metric(run.followed_metric).title
         draw_history(history, path=run.directory / "history.png", title=run.name, metric=metric)
         _draw_mistaken(evaluation, path=run.directory / "confusion.png", name=run.name)
     page = run.directory / "report.html"

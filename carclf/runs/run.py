@@ -102,6 +102,11 @@ class Run:
         return dict((self.metrics or {}).get("files_sha256") or {})
 
     @property
+    def followed_metric(self) -> str:
+        """The name of the metric that chose its weights; an evaluation may have another."""
+        return str(self.stage.get("metric", "accuracy"))  # older runs do not name it
+
+    @property
     def score(self) -> str:
         """The metric that counts with its value on the validation photos, such as 'val_accuracy 0.9120'; '' before."""
         if self.metrics is None:
