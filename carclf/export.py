@@ -63,10 +63,11 @@ def main(options: ExportOptions) -> None:
     if others:
         raise UserError(f"An export holds one run, and --run={options.run} names {1 + len(others)}: name one of them.")
 
-    from carclf.exporting.folder import check_free
+    from carclf.exporting.folder import check_free, put_back
     from carclf.inference.compatibility import check_classes, held_out_folds, load_labels
 
     output = copies.local_path(options.output)
+    put_back(output)
     check_free(output, overwrite=options.overwrite)
     manifest = find_data(run, data=options.data)
     check_classes([run], manifest)
@@ -106,7 +107,7 @@ def print_checks(exported: "Exported") -> None:
     print(
         f"Full decoding: by {full.mean:.1e} in the mean; {full.same_class} of {full.photos} photos keep their class; "
         f"accuracy {full.accuracy:.3f} (the run: {full.run_accuracy:.3f}).\n"
-        f"Photos twice as long as any stored one: by {larger.mean:.1e} in the mean; {larger.same_class} of "
+        f"Photos enlarged to {larger.longest} pixels: by {larger.mean:.1e} in the mean; {larger.same_class} of "
         f"{larger.photos} keep their class."
     )
 

@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PREFIX = "carclf-tmp-"  # of the names in TMPDIR
@@ -23,18 +23,21 @@ class Scratch:
       path: the folder.
     """
 
-    def __init__(self, *, within: Path | None = None, prefix: str = PREFIX) -> None:
+    def __init__(
+        self, *, within: Path | None = None, prefix: str = PREFIX, rescue: Callable[[Path], None] | None = None
+    ) -> None:
         """Makes the folder, after removing those of the same prefix whose processes are gone.
 
         Args:
           within: where; None is TMPDIR.
           prefix: of its name.
+          rescue: as for `remove_abandoned`.
 
         Raises:
           OSError: it cannot be made.
         """
         parent = Path(within or tempfile.gettempdir())
-        remove_abandoned(parent, prefix=prefix)
+        remove_abandoned(parent, prefix=prefix, rescue=rescue)
         self._process = os.getpid()
         for _ in range(TRIES):
             path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -65,20 +68,28 @@ def scratch_folder(*, within: Path | None = None, prefix: str = PREFIX) -> Itera
         scratch.remove()
 
 
-def remove_abandoned(parent: Path, *, prefix: str) -> None:
-    """Removes the folders in `parent` that killed processes of this user left; where there are no locks, none."""
+def remove_abandoned(parent: Path, *, prefix: str, rescue: Callable[[Path], None] | None = None) -> None:
+    """Removes the folders in `parent` that killed processes of this user left; where there are no locks, none.
+
+    Args:
+      parent: the folder.
+      prefix: of their names.
+      rescue: called with each of them before it is removed; after an OSError it stays.
+    """
     with contextlib.suppress(OSError):
         for entry in [entry for entry in os.scandir(parent) if entry.name.startswith(prefix)]:
             with contextlib.suppress(OSError):
-                _remove_if_abandoned(Path(entry.path))
+                _remove_if_abandoned(Path(entry.path), rescue)
 
 
-def _remove_if_abandoned(path: Path) -> None:
+def _remove_if_abandoned(path: Path, rescue: Callable[[Path], None] | None) -> None:
     handle, locked = _lock(path)
     if handle is None:
         return
     try:
         if locked and os.fstat(handle).st_uid == os.getuid():
+            if rescue:
+                rescue(path)
             shutil.rmtree(path, ignore_errors=True)
     finally:
         os.close(handle)

@@ -1,5 +1,6 @@
 """The export command refuses bad flags before any heavy import."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from carclf import hashed_json
 from carclf.errors import UserError
 from carclf.export import ExportOptions
-from carclf.exporting.folder import check_free, new_folder
+from carclf.exporting.folder import check_free, new_folder, put_back
 from tests.commands import without_progress
 from tests.inference.made_runs import make_run
 
@@ -135,3 +136,34 @@ def test_a_missing_run_is_one_sentence(home):
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         ExportOptions(**{"run": "one", "output": "out", **options})
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_export_that_is_interrupted_between_two_renames_leaves_the_old_one(tmp_path, monkeypatch, error):
+    out, rename = write_export(tmp_path / "out"), os.rename
+
+    def fails(old, new):
+        if "new" in Path(old).name:
+            raise error
+        rename(old, new)
+
+    monkeypatch.setattr("os.rename", fails)
+    with pytest.raises((KeyboardInterrupt, OSError, UserError)), new_folder(out) as folder:
+        (folder / "model").write_text("")
+    assert (out / "README.md").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_export_that_a_kill_took_away_is_put_back(tmp_path):
+    for name in ("out", "out.b"):  # the one name begins as the other
+        held = tmp_path / f".carclf-tmp-{name}.abcdefgh" / "old"
+        held.mkdir(parents=True)
+        write_export(held / name)
+    put_back(tmp_path / "out")
+    for name in ("out", "out.b"):
+        assert (tmp_path / name / "README.md").read_text() == "old"
+    held.mkdir(parents=True)
+    write_export(held / "out.b", model="model.tflite")
+    put_back(tmp_path / "out.b")  # something is in its place
+    assert sorted(path.name for path in (tmp_path / "out.b").iterdir()) == ["README.md", "labels.txt", "model.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.b"]

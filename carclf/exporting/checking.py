@@ -1,6 +1,7 @@
 """Compares the predictions of an exported file with the run's, on photos that the run never trained on."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,6 +11,7 @@ from PIL import Image
 from carclf.data.decoder import decode
 from carclf.data.manifest import Manifest
 from carclf.data.photos import read_photos
+from carclf.data.validation import MAX_PIXELS
 from carclf.exporting.formats import Predict
 from carclf.framing import RESIZE_MODES, PaddingMode
 from carclf.inference.photo_predictor import PhotoPredictor
@@ -48,6 +50,7 @@ class Deviation:
       same_class: number of photos with the same likeliest class.
       accuracy: fraction of photos with the right likeliest class.
       run_accuracy: the same for the run itself.
+      longest: longest side of an enlarged photo in pixels; 0 where none was enlarged.
     """
 
     photos: int
@@ -56,6 +59,7 @@ class Deviation:
     same_class: int
     accuracy: float
     run_accuracy: float
+    longest: int = 0
 
     @property
     def within_tolerance(self) -> bool:
@@ -125,19 +129,26 @@ def compare_on_larger_photos(
 ) -> Deviation:
     """Returns how the exported model differs from the run on photos that conversion would reduce.
 
-    They are the first photos of the sample, enlarged to twice the longest side that a stored photo has.
+    They are the first photos of the sample, enlarged to twice the longest side that a stored photo has, or to as many
+    pixels as a photo may have.
     """
     (settings,) = predictor.settings
-    photos = [_enlarged(decode(encoded), longest=2 * settings.max_side + 1) for encoded in sample.encoded[:ENLARGED]]
+    photos = enlarged_photos(sample, max_side=settings.max_side)
+    longest = max(max(photo.shape) for photo in photos)
     expected = predictor.predict_prepared([predictor.prepare(Image.fromarray(photo)) for photo in photos])
     photos = photos if resize is None else [resize(photo) for photo in photos]
-    return deviation(_each(predict, photos), expected, sample.labels[:ENLARGED])
+    return dataclasses.replace(deviation(_each(predict, photos), expected, sample.labels[:ENLARGED]), longest=longest)
+
+
+def enlarged_photos(sample: ValidationSample, *, max_side: int) -> list[np.ndarray]:
+    """Returns the first photos of the sample, uint8 [h, w, 3], twice as long as `max_side` or as large as possible."""
+    return [_enlarged(decode(encoded), longest=2 * max_side + 1) for encoded in sample.encoded[:ENLARGED]]
 
 
 def _enlarged(pixels: np.ndarray, *, longest: int) -> np.ndarray:
     height, width, _ = pixels.shape
-    scale = longest / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    scale = min(longest / max(height, width), math.sqrt(MAX_PIXELS / (height * width)))
+    size = (max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6)))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from carclf.convert.sources import CLUTTER
 from carclf.errors import UserError, full_disk
-from carclf.scratch import PREFIX, Scratch
+from carclf.scratch import PREFIX, Scratch, remove_abandoned
 
 CARD_FILE = "README.md"
 LABELS_FILE = "labels.txt"
 EXPORTED = frozenset((CARD_FILE, LABELS_FILE))
+OLD = "old"  # the folder in a scratch folder that holds what is replaced
 MODEL_FILES = frozenset(("saved_model", "model.onnx", "model.tflite"))
 
 
@@ -43,6 +44,19 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise UserError(f"The folder {path} exists: choose another --output, or add --overwrite to replace it.")
 
 
+def put_back(path: Path) -> None:
+    """Puts back the folder that a process took from `path` to replace it, if it was killed before it did."""
+    place = path.resolve()
+    remove_abandoned(place.parent, prefix=f".{PREFIX}{place.name}.", rescue=_put_back)
+
+
+def _put_back(scratch: Path) -> None:
+    """Puts back what a scratch folder holds, unless something else is in its place."""
+    for old in (scratch / OLD).glob("*"):
+        if not (scratch.parent / old.name).exists():
+            os.rename(old, scratch.parent / old.name)
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder to fill, which replaces `path` at the end; after an error nothing is left of it.
@@ -54,21 +68,21 @@ def new_folder(path: Path) -> Iterator[Path]:
     place = path.resolve()  # of a link, the folder is replaced
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Scratch(within=place.parent, prefix=f".{PREFIX}{place.name}.")
+        scratch = Scratch(within=place.parent, prefix=f".{PREFIX}{place.name}.", rescue=_put_back)
     except OSError as error:
         raise UserError(f"{path} could not be written ({error.strerror}): give another --output.") from None
     try:
-        filled, replaced = scratch.path / "new", scratch.path / "old"
+        filled, replaced = scratch.path / "new", scratch.path / OLD / place.name
         filled.mkdir()
+        replaced.parent.mkdir()
         yield filled
         check_free(path, overwrite=True)  # files may have appeared since
-        if place.exists():
-            os.rename(place, replaced)
         try:
+            if place.exists():
+                os.rename(place, replaced)
             os.rename(filled, place)
-        except OSError:
-            if replaced.exists():
-                os.rename(replaced, place)
+        except BaseException:
+            _put_back(scratch.path)
             raise
     except Exception as error:
         if full := full_disk(error, path=str(path)):  # libraries name the temporary folder, if any

@@ -1,11 +1,17 @@
 """The card of a run that has only what the files of every version have."""
 
 import dataclasses
+import io
 import json
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from carclf import runs
+from carclf.data.validation import MAX_PIXELS
 from carclf.exporting.card import card_text
-from carclf.exporting.checking import Deviation
+from carclf.exporting.checking import Deviation, ValidationSample, enlarged_photos
 from carclf.exporting.formats import FORMATS
 from carclf.runs.run_files import DataEntry, EvaluationEntry
 from tests.inference.made_runs import make_run
@@ -34,3 +40,16 @@ def test_a_run_without_anything_that_may_be_missing_has_a_card(dataset, tmp_path
     assert f"\nPhotos at most {run.max_side} pixels long.\n" in text
     assert "| accuracy | 95 % interval |\n" in text
     assert "weakest" not in text
+    assert "weights were chosen by their accuracy on these photos" in text  # macro_f1 is what the evaluation had
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "max_side", "expected"),
+    [(96, 64, 320, (641, 427)), (5000, 5000, 5000, (7071, 7071)), (300, 4000, 4000, (600, 8001))],
+)
+def test_photos_are_enlarged_to_what_a_photo_may_have(height, width, max_side, expected):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "JPEG")
+    (photo,) = enlarged_photos(ValidationSample([buffer.getvalue()], np.zeros(1, np.int64)), max_side=max_side)
+    assert photo.shape == (*expected, 3)
+    assert photo.shape[0] * photo.shape[1] <= MAX_PIXELS
