@@ -78,38 +78,40 @@ def audit_views(
       run_weights: float [M], summing to 1.
       tta_mean: 'probabilities' or 'logits': the values that the views' mean averages.
     """
-    right = np.array([_predicted([logits[v : v + 1] for logits in view_logits], [1.0], run_weights, tta_mean) == labels
-                      for v in range(len(views))])  # fmt: skip
-    counted = [index for index, view in enumerate(views) if view.weight > 0]
-    weights = np.array([views[index].weight for index in counted])
-    by_count = [
-        _predicted([logits[counted[:n]] for logits in view_logits], weights[:n], run_weights, tta_mean)
-        for n in range(1, len(counted) + 1)
-    ]
+    photos, classes = view_logits[0].shape[1:]
+    sums = np.zeros((len(view_logits), photos, classes))  # of the values of each run, views weighted
+    right, by_count = [], []
+    total = 0.0
+    for index, view in enumerate(views):  # one at a time: all views of many photos fill the memory
+        alone = np.zeros((photos, classes))
+        for run, logits in enumerate(view_logits):
+            values = logits[index].astype(np.float64) if tta_mean == "logits" else softmax(logits[index])
+            alone += run_weights[run] * _probabilities(values, tta_mean)
+            sums[run] += view.weight * values
+        right.append(alone.argmax(axis=1) == labels)
+        if view.weight > 0:
+            total += view.weight
+            mean = np.zeros((photos, classes))
+            for run_sum, run_weight in zip(sums, run_weights, strict=True):
+                mean += run_weight * _probabilities(run_sum / total, tta_mean)
+            by_count.append(mean.argmax(axis=1))
     final = by_count[-1]
     differing = [n for n, predicted in enumerate(by_count, start=1) if (predicted != final).any()]
     clean = right[[view.name for view in views].index(CLEAN.name)]
-    name = f"mean of {len(counted)} views" if len(counted) > 1 else "the view"
+    name = f"mean of {len(by_count)} views" if len(by_count) > 1 else "the view"
     return Audit(
         views=tuple(
             _effect(view.name, clean, right[index]) for index, view in enumerate(views) if view.name != CLEAN.name
         ),
         mean=_effect(name, clean, final == labels),
-        view_count=len(counted),
+        view_count=len(by_count),
         enough_views=max(differing, default=0) + 1,
     )
 
 
-def _predicted(
-    view_logits: Sequence[np.ndarray], weights: Sequence[float] | np.ndarray, run_weights: np.ndarray, tta_mean: str
-) -> np.ndarray:
-    """Returns int64 [N], the classes predicted by the runs' mean of these views."""
-    total = 0.0
-    for logits, run_weight in zip(view_logits, run_weights, strict=True):
-        values = logits.astype(np.float64) if tta_mean == "logits" else softmax(logits)
-        mean = np.tensordot(np.asarray(weights) / np.sum(weights), values, axes=1)
-        total = total + run_weight * (softmax(mean) if tta_mean == "logits" else mean)
-    return np.asarray(total).argmax(axis=1)
+def _probabilities(values: np.ndarray, tta_mean: str) -> np.ndarray:
+    """Returns the probabilities float64 [N, K] of what the views' mean averages."""
+    return softmax(values) if tta_mean == "logits" else values
 
 
 def _effect(name: str, before: np.ndarray, after: np.ndarray) -> ViewEffect:

@@ -12,7 +12,6 @@ from carclf.data.manifest import Manifest
 from carclf.files import write_atomically
 from carclf.inference.audit import Audit, audit_views
 from carclf.inference.dataset_predictions import Predictions
-from carclf.inference.ensemble import softmax
 from carclf.inference.label_noise import likely_mislabels
 from carclf.inference.metrics import ACCURACY, Evaluation, evaluate
 from carclf.metrics import Metric
@@ -30,13 +29,10 @@ def evaluate_predictions(
     """
     photos = manifest.read_ids("train").iloc[predictions.rows]
     labels = photos["label"].to_numpy(np.int64)
-    views = predictions.view_logits
     return evaluate(
         probabilities=predictions.probabilities,
         labels=labels,
-        mislabelled=likely_mislabels(
-            predictions.probabilities, labels, view_probabilities=None if views is None else softmax(views)
-        ),
+        mislabelled=likely_mislabels(predictions.probabilities, labels, view_scores=predictions.view_logits),
         ids=photos["id"].tolist(),
         class_names=manifest.class_names,
         metric=metric,

@@ -74,24 +74,22 @@ def fit_label_noise(probabilities: np.ndarray, labels: np.ndarray) -> LabelNoise
     return LabelNoise(temperature=float(np.exp(found.x)), noise=noise_at(found.x)[0])
 
 
-def likely_mislabels(
-    probabilities: np.ndarray, labels: np.ndarray, *, view_probabilities: np.ndarray | None
-) -> np.ndarray:
+def likely_mislabels(probabilities: np.ndarray, labels: np.ndarray, *, view_scores: np.ndarray | None) -> np.ndarray:
     """Returns bool [N]: whether each photo's label is likely wrong, by the rule of this module.
 
     Args:
       probabilities: float [N, K], the mean of the views, each row summing to 1.
       labels: int [N].
-      view_probabilities: float [V, N, K], of each view; with None or fewer than `MIN_VIEWS` no label is likely wrong.
+      view_scores: float [V, N, K], of each view; with None or fewer than `MIN_VIEWS` no label is likely wrong.
     """
-    if view_probabilities is None or len(view_probabilities) < MIN_VIEWS:
+    if view_scores is None or len(view_scores) < MIN_VIEWS:
         return np.zeros(len(labels), bool)
     fitted = fit_label_noise(probabilities, labels)
     calibrated = tempered(probabilities, fitted.temperature)
     photos, predicted, confidence = np.arange(len(labels)), calibrated.argmax(axis=1), calibrated.max(axis=1)
     drawn = fitted.noise / probabilities.shape[1]
     posterior = drawn / np.maximum(drawn + (1 - fitted.noise) * calibrated[photos, labels], MIN_PROBABILITY)
-    agreed = (view_probabilities.argmax(axis=2) == predicted).all(axis=0)
+    agreed = (view_scores.argmax(axis=2) == predicted).all(axis=0)
     suspected = (predicted != labels) & agreed & (posterior > MIN_POSTERIOR) & (confidence > MIN_CONFIDENCE)
     earned = _earned_accuracy(confidence, predicted == labels) >= MIN_ACCURACY
     return np.asarray(suspected & earned)

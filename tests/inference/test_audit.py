@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from carclf.inference import audit as audits
 from carclf.inference.audit import audit_views, with_clean
+from carclf.inference.ensemble import softmax
 from carclf.recipe import parse_views
 
 LABELS = np.zeros(6, np.int64)
@@ -64,3 +66,21 @@ def test_weights_of_views_and_runs_count():
     other = audit_views([first, second], LABELS, run_weights=np.array([0.2, 0.8]), **how)
     assert (one.mean.broken, one.enough_views) == (6, 2)
     assert (other.mean.fixed, other.mean.broken, other.enough_views) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("tta_mean", ["probabilities", "logits"])
+def test_only_one_view_is_computed_at_a_time_and_each_once(monkeypatch, tta_mean):
+    rng, shapes = np.random.default_rng(0), []
+    views = with_clean(parse_views("flip*2|zoom(1.1)|vflip"))
+    logits = [rng.normal(size=(4, 6, 3)) for _ in range(2)]
+    weights = np.array([0.3, 0.7])
+    monkeypatch.setattr(audits, "softmax", lambda values: shapes.append(values.shape) or softmax(values))
+    found = audits.audit_views(logits, LABELS, views=views, run_weights=weights, tta_mean=tta_mean)
+    assert set(shapes) == {(6, 3)}
+    assert len(shapes) == 2 * 4 * (1 if tta_mean == "probabilities" else 2) - (tta_mean == "logits") * 2
+    values = [softmax(one) if tta_mean == "probabilities" else one for one in logits]
+    each = [np.average(one[:3], axis=0, weights=[2, 1, 1]) for one in values]
+    mean = sum(w * (softmax(one) if tta_mean == "logits" else one) for w, one in zip(weights, each, strict=True))
+    clean = sum(w * softmax(one[3]) for w, one in zip(weights, logits, strict=True)).argmax(axis=1) == LABELS
+    right = mean.argmax(axis=1) == LABELS
+    assert (found.mean.fixed, found.mean.broken) == ((~clean & right).sum(), (clean & ~right).sum())

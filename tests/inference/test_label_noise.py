@@ -36,7 +36,7 @@ def planted(truth: np.ndarray, *, share: float, seed: int = 1) -> tuple[np.ndarr
 def test_planted_mislabels_under_a_good_model_are_found(share, sureness, seed):
     mean, views, truth = predicted(photos=900, margin=6.0, sureness=sureness, seed=seed)
     labels, wrong = planted(truth, share=share, seed=seed)
-    found = likely_mislabels(mean, labels, view_probabilities=views)
+    found = likely_mislabels(mean, labels, view_scores=views)
     assert (found & wrong).sum() >= 0.9 * wrong.sum()  # recall
     assert (found & wrong).sum() >= 0.9 * found.sum()  # precision
 
@@ -47,7 +47,7 @@ def test_a_poor_model_calls_few_labels_wrong_however_sure_it_is(sureness, seed):
     mean, views, truth = predicted(photos=200, margin=1.2, sureness=sureness, seed=seed)
     mistakes = mean.argmax(axis=1) != truth
     assert 0.35 < 1 - mistakes.mean() < 0.6
-    found = likely_mislabels(mean, truth, view_probabilities=views)
+    found = likely_mislabels(mean, truth, view_scores=views)
     assert found.sum() <= 0.02 * mistakes.sum()
 
 
@@ -56,7 +56,7 @@ def test_honest_mistakes_of_a_fair_model_are_not_called_mislabels(seed):
     mean, views, truth = predicted(photos=900, margin=3.0, sureness=2.0, seed=seed)
     mistakes = mean.argmax(axis=1) != truth
     assert 0.03 < mistakes.mean() < 0.25
-    assert likely_mislabels(mean, truth, view_probabilities=views).sum() <= 0.1 * mistakes.sum()
+    assert likely_mislabels(mean, truth, view_scores=views).sum() <= 0.1 * mistakes.sum()
 
 
 def test_confidence_that_is_wrong_half_of_the_time_is_no_evidence():
@@ -64,18 +64,18 @@ def test_confidence_that_is_wrong_half_of_the_time_is_no_evidence():
     truth = rng.integers(0, CLASSES, 400)
     seen = np.where(rng.random(400) < 0.45, truth, (truth + 1) % CLASSES)
     views = softmax(8 * np.eye(CLASSES)[seen] + rng.normal(size=(VIEWS, 400, CLASSES)))
-    assert not likely_mislabels(views.mean(axis=0), truth, view_probabilities=views).any()
+    assert not likely_mislabels(views.mean(axis=0), truth, view_scores=views).any()
 
 
 def test_one_view_is_not_enough_and_a_view_that_disagrees_clears_a_label():
     mean, views, truth = predicted(photos=600, margin=6.0)
     labels, _ = planted(truth, share=0.05)
-    assert not likely_mislabels(mean, labels, view_probabilities=None).any()
-    assert not likely_mislabels(mean, labels, view_probabilities=views[:1]).any()
-    found = likely_mislabels(mean, labels, view_probabilities=views)
+    assert not likely_mislabels(mean, labels, view_scores=None).any()
+    assert not likely_mislabels(mean, labels, view_scores=views[:1]).any()
+    found = likely_mislabels(mean, labels, view_scores=views)
     cleared = int(np.flatnonzero(found)[0])
     views[2, cleared] = np.eye(CLASSES)[labels[cleared]]
-    again = likely_mislabels(mean, labels, view_probabilities=views)
+    again = likely_mislabels(mean, labels, view_scores=views)
     assert np.flatnonzero(found != again).tolist() == [cleared]
 
 
@@ -93,7 +93,7 @@ def test_the_share_of_drawn_labels_and_the_temperature_are_found_together():
 def test_every_likely_mislabel_is_listed_before_the_other_mistakes():
     mean, views, truth = predicted(photos=900, margin=6.0)
     labels, _ = planted(truth, share=0.1)
-    found = likely_mislabels(mean, labels, view_probabilities=views)
+    found = likely_mislabels(mean, labels, view_scores=views)
     mistakes = evaluate(
         probabilities=mean, labels=labels, ids=[str(row) for row in range(900)],
         class_names=[str(k) for k in range(CLASSES)], mislabelled=found,
