@@ -25,6 +25,7 @@ Example: python -m carclf.explore --data=data/cars --augment='flip|rotate(10)|cu
 Example: python -m carclf.explore --data=data/cars --output=eda.html"""
 
 EVERY_OPERATION = "all"
+_AUGMENT = ("--augment", lambda options: bool(options.augment.strip()))  # what an option of the picture needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,32 +61,42 @@ class ExploreOptions(Options):
         "Number of photos to draw, of different classes; with --augment=all only one is drawn.",
         low=1,
         high=32,
+        only_with=_AUGMENT,
         group="Augmentation",
     )
     draws: int = option(
-        8, "Augmented versions of each photo: those of the first epochs.", low=1, high=32, group="Augmentation"
+        8,
+        "Augmented versions of each photo: those of the first epochs.",
+        low=1,
+        high=32,
+        only_with=_AUGMENT,
+        group="Augmentation",
     )
     seed: int = same_option(
         TrainOptions,
         "seed",
         help="Seed of the random draws; training with the same seed has the same draws.",
+        only_with=_AUGMENT,
         group="Augmentation",
     )
     image_size: str = option(
         "224",
         "Size of a drawn image in pixels: 300, or HEIGHTxWIDTH such as 384x512.",
         check="carclf.framing:parse_image_size",
+        only_with=_AUGMENT,
         group="Images",
     )
-    fit: str = same_option(TrainOptions, "fit")
-    fill: PaddingMode = same_option(TrainOptions, "fill")
+    fit: str = same_option(TrainOptions, "fit", only_with=_AUGMENT)
+    fill: PaddingMode = same_option(TrainOptions, "fill", only_with=_AUGMENT)
 
     def __post_init__(self) -> None:
         """Checks each option, then the rules between options."""
         super().__post_init__()
         require_flags(self, *self.required)
         draws = bool(self.augment.strip())
-        refuse(draws and bool(self.show), "show", self.show, "it is for the page, which --augment does not write")
+        for name in ("show", "workers"):
+            value = getattr(self, name)
+            refuse(draws and bool(value), name, value, "it is for the page, which --augment does not write")
         if self.output:
             suffixes = (".png", ".jpg", ".svg", ".pdf") if draws else (".html",)
             named = self.output.lower().endswith(suffixes)

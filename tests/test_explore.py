@@ -108,6 +108,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, dataset):
             {"output": "a.html", "augment": "flip"},
             "--output=a.html is not possible: --augment draws a picture, so .*png",
         ),
+        ({"workers": 2, "augment": "flip"}, "--workers=2 is not possible: it is for the page"),
         ({"show": "1.jpg", "augment": "flip"}, "--show=1.jpg is not possible: it is for the page"),
         ({"workers": -1}, "--workers=-1 is not possible"),
         ({"photos": 0}, "--photos=0 is not possible"),

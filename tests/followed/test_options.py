@@ -85,6 +85,12 @@ NEEDED = {
     "train-lr_floor": ("--lr_floor=0.1", "--schedule=cosine"),
     "train-lr_decay_by_block": ("--unfreeze=head --lr_decay_by_block=0.7", "--unfreeze=all"),
     "train-coordinator": ("--coordinator=a:1", "--num_hosts=2"),
+    "explore-photos": ("--photos=5", "--augment=flip"),
+    "explore-draws": ("--draws=9", "--augment=flip"),
+    "explore-seed": ("--seed=7", "--augment=flip"),
+    "explore-image_size": ("--image_size=64", "--augment=flip"),
+    "explore-fit": ("--fit=crop", "--augment=flip"),
+    "explore-fill": ("--fill=reflect", "--augment=flip"),
     "predict-on_bad": ("--data=d --on_bad=fail", "--photos=p"),
     "predict-pseudo_confidence": ("--data=d --pseudo_confidence=0.9", "--pseudo_labels=l.csv"),
     "predict-top": ("--data=d --top=5", "--photo=a.jpg --data="),
@@ -105,7 +111,7 @@ def test_every_option_that_needs_another_is_followed():
 def check_given(command: str, flags: str) -> None:
     """Parses and checks a command line as the command does."""
     options, arguments = class_of(command), flags.split()
-    required = {"train": ["--data=d"], "predict": ["--run=r"]}[command]
+    required = {"train": ["--data=d"], "explore": ["--data=d"], "predict": ["--run=r"]}[command]
     parsed = parse_command_line(options, [*required, *arguments], description="")
     refuse_idle([parsed], given=given_names(options, arguments))
 
