@@ -146,7 +146,7 @@ def write_probabilities(
 ) -> None:
     """Writes one row per photo: its Id, the probability of every class, the top class and its margin over the second.
 
-    A class with the name of another column gets the prefix "class ".
+    A class with the name of another column gets the prefix "class ", as often as it takes to be the only one.
 
     Args:
       output: the file, .csv or .parquet, replaced only by a complete one.
@@ -163,11 +163,9 @@ def write_probabilities(
     order = _checked_order(ids, probabilities, order=order)
     index = {name: number for number, name in enumerate(ids)}
     probabilities = probabilities[[index[name] for name in order]]
-    taken = (id_name, *EXTRA_COLUMNS)
+    names = _column_names(class_names, taken=(id_name, *EXTRA_COLUMNS))
     columns: dict[str, list[str] | np.ndarray] = {id_name: order}
-    columns |= {
-        f"class {name}" if name in taken else name: probabilities[:, k].round(7) for k, name in enumerate(class_names)
-    }
+    columns |= {name: probabilities[:, k].round(7) for k, name in enumerate(names)}
     frame = pd.DataFrame(columns)
     ordered = np.sort(probabilities, axis=1)
     margin = ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1]
@@ -178,6 +176,20 @@ def write_probabilities(
         _write(frame.to_parquet(index=False), output)
     else:
         write_table(frame, output)
+
+
+def _column_names(class_names: Sequence[str], *, taken: Sequence[str]) -> list[str]:
+    """Returns a name for the column of each class that no other column has."""
+    used = {*taken, *class_names}
+    names = []
+    for name in class_names:
+        column = name
+        if name in taken:
+            while column in used:
+                column = f"class {column}"
+            used.add(column)
+        names.append(column)
+    return names
 
 
 def require_parquet() -> None:

@@ -30,8 +30,8 @@ def bind(host: str, port: int) -> socket.socket:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(address)
             closed_on_error.pop_all()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, UnicodeError) as error:  # the latter for a name with an empty or a long part
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise UserError(
             f"The server cannot listen on {host}:{port} ({reason}): give another --port, or another --host."
         ) from None

@@ -196,3 +196,17 @@ def test_killed_while_writing_leaves_the_old_file_whole(tmp_path):
     answer = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=Path(__file__).parents[2])
     assert answer.returncode == -9
     assert path.read_text() == "old"
+
+
+def test_classes_that_are_called_as_other_columns_keep_columns_of_their_own(tmp_path):
+    submission.write_probabilities(
+        output=tmp_path / "p.csv",
+        ids=["a"],
+        probabilities=np.array([[0.1, 0.2, 0.3, 0.4]]),
+        class_names=["Id", "class Id", "class class Id", "margin"],
+    )
+    frame = pd.read_csv(tmp_path / "p.csv")
+    assert frame.columns.tolist() == [
+        "Id", "class class class Id", "class Id", "class class Id", "class margin", "top_class", "margin",
+    ]  # fmt: skip
+    assert frame.iloc[0, 1:5].tolist() == [0.1, 0.2, 0.3, 0.4]

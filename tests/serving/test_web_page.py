@@ -182,6 +182,9 @@ def test_another_host_name_is_refused(port):
 def test_the_error_for_a_port_in_use_is_one_sentence(port):
     with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port} .*: give another --port"):
         bind("127.0.0.1", port)
+    for name in ("a..b", f"{'a' * 64}.example"):
+        with pytest.raises(UserError, match=f"cannot listen on {name}:0 .*: give another --port, or another --host"):
+            bind(name, 0)
 
 
 @pytest.fixture(scope="module")
