@@ -9,7 +9,7 @@ from pathlib import Path
 
 from carclf.device import tpu_present
 from carclf.extras import install_command
-from carclf.stage_lists import last_value, stage_options
+from carclf.stage_lists import last_value, listed_stages
 
 FEW_PHOTOS = 2_000  # with more, training all layers takes hours on a CPU
 VIEWS = "clean|flip"
@@ -93,7 +93,7 @@ def after_conversion(data: str, *, train_photos: int) -> list[str]:
         ]
 
     def train(stage: FirstStage) -> str:
-        batches = [int(last_value(options, "batch_size")) for _, options in stage_options(stage.name)]
+        batches = [int(last_value(one.options, "batch_size")) for one in listed_stages(stage.name)]
         fits = all(batch <= train_photos and batch % devices == 0 for batch in batches)  # an epoch has whole batches
         batch = min(max(batches), train_photos) // devices * devices
         other = [] if fits else [f"--batch_size={batch}"]
@@ -147,7 +147,7 @@ def adds_hashes(run: Path) -> str:
     return f"{command('evaluate', f'--run={run_argument(run)}', '--data=DIR')} adds one"
 
 
-def run_argument(run: Path) -> str:
+def run_argument(run: Path | str) -> str:
     """Returns the argument of `--run` for a folder: a bare name would be looked up in --runs."""
     return str(run) if os.sep in str(run) else f".{os.sep}{run}"
 

@@ -217,6 +217,7 @@ def make_best(
         val_fold=options.val_fold,
         directions=min(probe.regressions[options.val_fold].kernel.shape),
         train_photos=int((photos.folds != options.val_fold).sum()),
+        replicas=device.replicas,
         fit=options.fit,
     )
     run = make_run(probe, features, options=stage, manifest=manifest, photos=photos, device=device)

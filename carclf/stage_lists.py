@@ -1,5 +1,6 @@
 """What a list of stages, as in `--stages`, makes: schedules such as `best` are the stages in them. No framework."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,31 +28,70 @@ def last_value(arguments: Sequence[str], name: str) -> str:
     return values[-1] if values else ""
 
 
-def stage_options(stages: str, *, within: Sequence[str] = ()) -> list[tuple[Path, list[str]]]:
-    """Returns each stage's flag file, and the options in it and in the files that it includes.
+@dataclasses.dataclass(frozen=True)
+class ListedStage:
+    """A stage in a list of stages, or in a schedule there.
+
+    Attributes:
+      name: as it is written there.
+      path: its flag file.
+      options: those in it and in the files that it includes.
+      shared: those of the schedules that name it, the innermost first.
+    """
+
+    name: str
+    path: Path
+    options: list[str]
+    shared: list[str]
+
+    @property
+    def run(self) -> str:
+        """The name or folder of its run."""
+        return last_value([*self.options, *self.shared], "run") or "run"
+
+
+def listed_stages(stages: str, *, within: Sequence[Path] = (), shared: Sequence[str] = ()) -> list[ListedStage]:
+    """Returns the stages of a list in training order; in place of a schedule, its stages.
 
     Args:
-      stages: names or paths of flag files, separated by commas; a schedule is its stages.
+      stages: names or paths of flag files, separated by commas.
       within: the schedules that name them.
+      shared: what these say for all their stages.
 
     Raises:
       UserError: there is no such stage, or a schedule names itself.
     """
-    found: list[tuple[Path, list[str]]] = []
-    for stage in split_stages(stages):
-        path = find_stage(stage)
-        if str(path) in within:
+    found: list[ListedStage] = []
+    for name in split_stages(stages):
+        path = find_stage(name)
+        if path.resolve() in within:
             raise UserError(f"The schedule {path} names itself: remove it from its --stages.")
         options = expand_flagfiles([f"--flagfile={path}"])
-        parts = last_value(options, "stages")
-        found += stage_options(parts, within=[*within, str(path)]) if parts else [(path, options)]
+        if parts := last_value(options, "stages"):
+            inner = [*without_stages(options), *shared]
+            found += listed_stages(parts, within=[*within, path.resolve()], shared=inner)
+        else:
+            found.append(ListedStage(name, path, options, list(shared)))
     return found
+
+
+def without_stages(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments without any `--stages`."""
+    kept: list[str] = []
+    pending = list(arguments)
+    while pending:
+        argument = pending.pop(0)
+        if argument.lstrip("-") == "stages":  # written as two words
+            pending = pending[1:]
+        elif not argument.lstrip("-").startswith("stages="):
+            kept.append(argument)
+    return kept
 
 
 def runs_of_stages(stages: str) -> list[str]:
     """Returns the names of the runs that `carclf.train --stages` makes, in its order.
 
     Raises:
-      UserError: as for `stage_options`.
+      UserError: as for `listed_stages`.
     """
-    return [last_value(options, "run") or path.stem for path, options in stage_options(stages)]
+    return [stage.run for stage in listed_stages(stages)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carclf import advice, lease, preemption, runs, stage_lists, storage
 from carclf.children import run_child
-from carclf.command import expand_flagfiles, find_stage, given_names, parse_command_line, run_command
+from carclf.command import expand_flagfiles, given_names, parse_command_line, run_command
 from carclf.data.label_patch import apply_label_patch
 from carclf.data.manifest import load_manifest
 from carclf.data.pseudo_labels import apply_pseudo_labels
@@ -79,14 +79,19 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
     A process of its own gives each stage its own memory.
 
     Args:
-      stages: names of flag files.
+      stages: names of flag files; a schedule stands for its stages.
       arguments: the command line; everything in it but `--stages` overrides the options of every stage.
 
     Raises:
       UserError: one of the stages is known to fail; none was started.
     """
-    shared = _without_stages(expand_flagfiles(arguments))
-    commands = {stage: [f"--flagfile={find_stage(stage)}", *shared] for stage in stages}
+    given = stage_lists.without_stages(expand_flagfiles(arguments))
+    commands: dict[str, list[str]] = {}
+    for one in stage_lists.listed_stages(",".join(stages)):
+        command = [f"--flagfile={one.path}", *one.shared, *given]
+        known = commands.setdefault(one.name, command)
+        if known != command:  # by another schedule, with other options
+            commands[f"{one.name} ({len(commands) + 1})"] = command
     planned: dict[str, TrainOptions] = {}
     for stage, command in commands.items():
         try:
@@ -130,7 +135,7 @@ def train_all_folds(options: TrainOptions, arguments: Sequence[str]) -> int:
             own.append(f"--resume_from={lost if storage.is_folder(lost) else ''}")
         commands[str(fold)] = [*shared, *own]
     code = train_each("fold", commands)
-    if not code:
+    if not code and not options.find_lr:
         print(*advice.after_all_folds(copies.local_path(place, fetched=False), options.data), sep="\n")
     return code
 
@@ -157,18 +162,6 @@ def train_each(what: str, commands: Mapping[str, Sequence[str]]) -> int:
             )
             return code if code > 0 else 1
     return 0
-
-
-def _without_stages(arguments: Sequence[str]) -> list[str]:
-    kept: list[str] = []
-    pending = list(arguments)
-    while pending:
-        argument = pending.pop(0)
-        if argument.lstrip("-") == "stages":  # written as two words
-            pending = pending[1:]
-        elif not argument.lstrip("-").startswith("stages="):
-            kept.append(argument)
-    return kept
 
 
 def train_one_stage(options: TrainOptions) -> int:

@@ -69,3 +69,11 @@ def test_all_is_a_word_and_no_number():
     assert options_of(["--val_fold=all"]).val_fold == ALL_FOLDS
     with pytest.raises(UserError, match="val_fold"):
         options_of([f"--val_fold={ALL_FOLDS}"])
+
+
+def test_a_range_test_of_every_fold_is_no_run_to_evaluate(commands, dataset, tmp_path, monkeypatch, capsys):
+    for flags, advised in ((["--find_lr"], False), ([], True)):
+        arguments = [f"--data={dataset.directory}", f"--runs={tmp_path}", "--val_fold=all", *flags]
+        monkeypatch.setattr(train.sys, "argv", ["train", *arguments])
+        assert train.main(options_of(arguments)) == 0
+        assert ("carclf.evaluate" in capsys.readouterr().out) == advised

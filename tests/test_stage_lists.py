@@ -13,14 +13,14 @@ def test_a_schedule_makes_the_runs_of_its_stages():
     assert runs_of_stages("") == []
 
 
-def test_a_run_has_the_name_in_its_stage_or_that_of_the_stage(tmp_path, monkeypatch):
+def test_a_run_has_the_name_in_its_stage_or_that_of_a_training_without_one(tmp_path, monkeypatch):
     (tmp_path / "one.flags").write_text("--run=other\n--run=named\n")
     (tmp_path / "two.flags").write_text("--epochs=3\n")
     (tmp_path / "three.flags").write_text("--flagfile=one.flags\n--seed=1\n")
     (tmp_path / "mine.flags").write_text("--stages=one,two\n")
     monkeypatch.setattr(command, "STAGE_FOLDERS", (tmp_path,))
-    assert runs_of_stages("mine,three") == ["named", "two", "named"]
-    assert runs_of_stages(str(tmp_path / "two.flags")) == ["two"]
+    assert runs_of_stages("mine,three") == ["named", "run", "named"]
+    assert runs_of_stages(str(tmp_path / "two.flags")) == ["run"]
 
 
 def test_a_flag_file_with_a_comma_in_its_path_is_one_stage(tmp_path, monkeypatch):

@@ -185,6 +185,37 @@ def test_a_finished_run_counts_as_it_is_unless_it_is_trained_again(started, stag
     assert list(started("--stages=first,second", "--data=cars", "--overwrite")) == ["first", "second"]
 
 
+def test_a_schedule_in_a_list_is_the_stages_in_it(started, stage_files):
+    tiny = "--backbone=tiny --weights=none"
+    stage_files(
+        head=f"--run=head {tiny} --unfreeze=head", whole=f"--run=whole {tiny} --init_from=head",
+        both="--stages=head,whole --epochs=7 --seed=3", last=f"--run=last {tiny} --init_from=whole",
+    )  # fmt: skip
+    stages = started("--stages=both,last", "--data=cars", "--seed=5")
+    assert list(stages) == ["head", "whole", "last"]
+    assert [options.epochs for options in stages.values()] == [7, 7, TrainOptions.epochs]
+    assert {options.seed for options in stages.values()} == {5}
+
+
+def test_a_schedule_that_names_itself_starts_nothing(started, stage_files):
+    stage_files(a="--stages=a.flags", b="--stages=c", c="--stages=b")
+    for name, named in (("a", "a"), ("b", "c")):
+        with pytest.raises(UserError, match=rf"The schedule .*{named}\.flags names itself: remove it from its"):
+            started(f"--flagfile={name}.flags", "--data=cars")
+
+
+def test_stages_have_folders_of_their_own(started, stage_files):
+    tiny = "--backbone=tiny --weights=none"
+    stage_files(one=f"--run=one {tiny}", two=f"--run=two {tiny}", three=tiny, four=tiny)
+    said = "Stage {}: runs/{} is the folder of a stage before it, too: give each stage a --run of its own"
+    for flags, last, folder in (
+        (["--stages=one,two", "--run=mine", "--overwrite"], "two", "mine"), (["--stages=three,four"], "four", "run")
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said.format(last, folder)):
+            started(*flags, "--data=cars")
+    assert list(started("--stages=one,two,three", "--data=cars")) == ["one", "two", "three"]
+
+
 def test_an_option_for_all_stages_counts_if_it_changes_one_of_them(started, stage_files):
     tiny = "--backbone=tiny --weights=none"
     stage_files(head=f"--run=head {tiny} --unfreeze=head", whole=f"--run=whole {tiny} --init_from=head")

@@ -20,6 +20,7 @@ from carclf.runs.emptying import empty_folder
 from carclf.runs.machine import describe_machine
 from carclf.runs.opening import begin_run
 from carclf.runs.weights_files import verified_sha256
+from carclf.storage import copies
 from carclf.train_options import ALL_FOLDS
 
 HISTORY_HEADER = b"epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds\n"  # no epoch follows
@@ -63,9 +64,9 @@ def _stage(plan: SoupPlan, tried: Sequence[WeightedMean], *, data: str, command:
     options = dataclasses.replace(
         leader.options,
         data=data,
-        run=str(plan.directory),
+        run=copies.place_of(plan.directory),
         runs=plan.runs_folder,
-        init_from=str(leader.directory),
+        init_from=copies.place_of(leader.directory),
         val_fold=ALL_FOLDS if plan.fold is None else plan.fold,
     )
     val_photos = 0 if plan.fold is None else manifest.photos("train", [plan.fold])
@@ -86,7 +87,7 @@ def _stage(plan: SoupPlan, tried: Sequence[WeightedMean], *, data: str, command:
         "metric": plan.metric.name,
         **({"preset": leader.stage["preset"]} if "preset" in leader.stage else {}),
         "parent": {
-            "run": str(leader.directory),
+            "run": copies.place_of(leader.directory),
             "stage": leader.stage.get("stage", leader.name),
             "val_accuracy": (leader.metrics or {}).get("val_accuracy"),
         },
@@ -101,7 +102,7 @@ def _soup(plan: SoupPlan, tried: Sequence[WeightedMean], *, command: Sequence[st
         "command": list(command),
         "ingredients": [
             {
-                "run": str(run.directory),
+                "run": copies.place_of(run.directory),
                 "weights_sha256": verified_sha256(run.best_weights, recorded=run.recorded_hashes),
                 "val_fold": run.options.val_fold,
                 "share": share,

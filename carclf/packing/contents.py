@@ -11,7 +11,7 @@ from carclf.model.backbones import find_backbone
 from carclf.path_lists import split_paths
 from carclf.runs import Member, Run
 from carclf.runs.weights_files import hash_path
-from carclf.stage_lists import last_value, stage_options
+from carclf.stage_lists import ListedStage, last_value, listed_stages
 from carclf.train_options import TrainOptions
 
 RUNS, WEIGHTS, STAGES = "runs", "weights", "stages"
@@ -83,7 +83,7 @@ def collect(*, run: str, runs_folder: str, weights: str, stages: str, extras: Se
     names = [_add_member(member, files) for member in _members(run, runs_folder)]
     given = split_paths(weights, lambda path: os.path.exists(os.path.expanduser(path)))
     brought = [_add_weights(Path(path), files) for path in given]
-    packed = [_add_stage(path, options, files) for path, options in stage_options(stages)]
+    packed = [_add_stage(stage, files) for stage in listed_stages(stages)]
     _check_weights(packed, brought, runs=names, lite=LITE in extras)
     return Contents(files, names, brought, packed)
 
@@ -139,8 +139,9 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _add_stage(path: Path, options: Sequence[str], files: Files) -> PackedStage:
+def _add_stage(stage: ListedStage, files: Files) -> PackedStage:
     """Adds the flag file of a stage, with all that it includes, and returns the stage."""
+    path, options = stage.path, stage.options
     content = "\n".join([f"# {path.name} with all that it includes.", *options, ""]).encode()
     if files.setdefault(f"{STAGES}/{path.name}", content) != content:
         raise UserError(f"Two of --stages are called {path.stem}: rename the file of one.")
@@ -148,7 +149,7 @@ def _add_stage(path: Path, options: Sequence[str], files: Files) -> PackedStage:
     init_from = last_value(options, "init_from")
     return PackedStage(
         path.stem,
-        run=Path(last_value(options, "run") or path.stem).name,
+        run=Path(last_value(options, "run") or "run").name,  # its command does not name the schedule
         init_from=Path(init_from).name if init_from else "",
         wants_weights=not init_from and weights != "none",
         is_lite=bool(find_backbone(last_value(options, "backbone") or TrainOptions.backbone).weights_package),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 
+from carclf.flags import refuse
 from carclf.framing import parse_image_size
 from carclf.model.at_hand import backbones_at_hand
 from carclf.model.backbones import Backbone, find_backbone
@@ -92,6 +93,8 @@ def _networks(given: Mapping[str, str]) -> Iterable[tuple[Backbone, str]]:
         return [(row, given.get("weights", "imagenet" if row.has_imagenet_weights else "none"))]
     if given.get("weights") == "none":
         return [(find_backbone("tiny"), "none")]
+    weights = given.get("weights", "imagenet")
+    refuse(weights != "imagenet", "weights", weights, "--plan takes a file with the --backbone that it belongs to")
     at_hand: Sequence[Backbone] = backbones_at_hand()
     return [(row, "imagenet") for row in at_hand] or [(find_backbone("tiny"), "none")]
 

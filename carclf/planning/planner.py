@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def time_here(
     """
     fast = found[0].part == SCRATCH or (advice.accelerator_present() and options.device != "cpu")
     train_photos, val_photos = FAST_PHOTOS if fast else SLOW_PHOTOS
+    train_photos = max(train_photos, 2 * max(one.batch_size for one in found))  # a stage needs a whole batch
     framings = {Framing(parse_image_size(one.image_size), options.fit) for one in found}
     with scratch_folder() as scratch:
         sample = sample_of(
@@ -140,12 +142,18 @@ def propose(timings: Timings, photos: PhotoCounts, data: Manifest, *, options: T
     """Returns the best proposal.
 
     Raises:
-      UserError: the budget is too small for any.
+      UserError: the budget is too small for any, or there is none.
     """
     budget_seconds = parse_budget(options.budget)
     proposal = best_proposal(timings, photos, budget_seconds=budget_seconds, folds=len(data.folds))
     if proposal is None:
-        raise UserError(too_small(options.budget, smallest_budget(timings, photos)))
+        smallest_seconds = smallest_budget(timings, photos)
+        if math.isinf(smallest_seconds):
+            raise UserError(
+                "Nothing can be planned, since no chain of stages was timed as a whole: give a longer --budget, or "
+                "name a smaller --backbone or --image_size."
+            )
+        raise UserError(too_small(options.budget, smallest_seconds))
     return proposal
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from carclf import advice
+from carclf import advice, storage
 from carclf.planning.budget import in_minutes, write_budget
 from carclf.planning.candidates import SCRATCH
 from carclf.planning.effects import SOURCE, Effect
@@ -67,7 +67,7 @@ def commands(
       data: the data set.
       has_test_photos: whether there is something to predict.
     """
-    members = ",".join(advice.run_argument(Path(runs) / name) for name in last)
+    members = ",".join(advice.run_argument(storage.join(runs, name)) for name in last)
     after = "predict" if has_test_photos else "evaluate"
     return [
         f"Train: {advice.command('train', f'--flagfile={chain}', f'--data={data}')}",

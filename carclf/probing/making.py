@@ -30,12 +30,20 @@ from carclf.training.stage import plan_stage
 from carclf.training.stage_models import make_models
 
 EPOCHS, LEARNING_RATE = 20, 1e-4  # of the head stage, which stops when it gains nothing
-LEAST_WIDTH = 128
+LEAST_WIDTH, LARGEST_BATCH = 128, 32
 MISSED_COLUMNS = ("id", "class", "predicted", "probability")
 
 
 def head_options(
-    extractor: Extractor, *, data: str, run: Path, val_fold: int, directions: int, train_photos: int, fit: str
+    extractor: Extractor,
+    *,
+    data: str,
+    run: Path,
+    val_fold: int,
+    directions: int,
+    train_photos: int,
+    fit: str,
+    replicas: int = 1,
 ) -> TrainOptions:
     """Returns the options of a head stage on the extractor's backbone, whose head can say all that a regression says.
 
@@ -48,6 +56,7 @@ def head_options(
         carry each.
       train_photos: photos outside the fold; a batch has no more.
       fit: the resize mode.
+      replicas: devices that share a batch evenly.
     """
     return TrainOptions(
         data=data,
@@ -60,7 +69,7 @@ def head_options(
         augment="flip",
         unfreeze="head",
         head_width=max(LEAST_WIDTH, 2 * directions),
-        batch_size=min(32, train_photos),
+        batch_size=max(min(LARGEST_BATCH, train_photos) // replicas, 1) * replicas,
         epochs=EPOCHS,
         learning_rate=LEARNING_RATE,
         overwrite=True,

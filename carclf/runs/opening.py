@@ -205,12 +205,19 @@ def check_precision(opened: OpenRun, precision: str) -> None:
 
 
 def find_parent(options: TrainOptions) -> Path:
-    """Returns the folder of --init_from; if it is not among the runs, the one beside the run of --resume_from."""
+    """Returns the folder of --init_from; if it is not among the runs, the one beside the run of --resume_from.
+
+    A run of all folds lies beside its parents in the folder of all folds.
+    """
     path = runs.run_path(options.init_from, runs=options.runs)
     if not options.resume_from or path.is_dir():
         return path
-    beside = copies.local_path(storage.join(storage.parent(options.resume_from.rstrip("/")), path.name))
-    return beside if beside.is_dir() else path
+    lost = options.resume_from.rstrip("/")
+    places = [storage.join(storage.parent(lost), path.name)]
+    if runs.FOLD_FOLDER.fullmatch(lost.rpartition("/")[2]):
+        places.insert(0, storage.join(storage.parent(storage.parent(lost)), runs.run_name(path)))
+    found = (copies.local_path(place) for place in places if place != lost)
+    return next((beside for beside in found if beside.is_dir()), path)
 
 
 def check_other(directory: Path, *, parent: Path) -> None:
@@ -265,7 +272,7 @@ def identity_of(options: TrainOptions, data: DataSet) -> dict[str, str]:
 
 
 def _check_same_stage(run: runs.Run, *, options: TrainOptions, data: DataSet, overwritable: bool) -> None:
-    started, ours, known = comparable_options(run.options), comparable_options(options), options_of(TrainOptions)
+    started, ours, known = _named_options(run.options), _named_options(options), options_of(TrainOptions)
     way_out = "or another --run; --overwrite starts it again" if overwritable else "or leave --resume_from out"
     what = f"The unfinished run {run.directory} was started with"
     for name, value in ours.items():
@@ -290,6 +297,15 @@ def _check_same_stage(run: runs.Run, *, options: TrainOptions, data: DataSet, ov
                 f"{what} another content of --{name}={getattr(options, name)} than it has now ({run.directory} holds "
                 f"a copy): use the former to resume it, {way_out}."
             )
+
+
+def _named_options(options: TrainOptions) -> dict[str, Any]:
+    """Returns the options to compare; a parent of --val_fold=all has the name of its folder, too, in front.
+
+    The identity of a checkpoint has only the last part of that name, since older ones have.
+    """
+    parent = runs.run_name(Path(options.init_from)) if options.init_from else ""
+    return comparable_options(options) | {"init_from": parent}
 
 
 def _flag(name: str, value: object) -> str:

@@ -50,22 +50,28 @@ def _check_same_network(path: Path, parent: Mapping[str, object], network: Mappi
 
 
 def check_chain(stages: Mapping[str, TrainOptions]) -> None:
-    """Checks that each of these stages can start from its parent: an existing run, or an earlier stage.
+    """Checks that each stage has its own folder and can start from its parent: an existing run, or an earlier stage.
 
     Args:
       stages: their options by name, in training order.
 
     Raises:
-      UserError: as for `load_parent`, with the name of the stage.
+      UserError: as for `load_parent`, with the name of the stage; or two stages have one folder.
     """
     made: dict[Path, TrainOptions] = {}
     for name, options in stages.items():
+        path = runs.run_path(options.run or "run", runs=options.runs)
         try:
+            if path in made:
+                raise UserError(
+                    f"{path} is the folder of a stage before it, too: give each stage a --run of its own, in its flag "
+                    "file, and none for all."
+                )
             if options.init_from:
                 _check_parent(options, made=made)
         except UserError as error:
             raise UserError(f"Stage {name}: {error}") from None
-        made[runs.run_path(options.run or "run", runs=options.runs)] = options
+        made[path] = options
 
 
 def _check_parent(options: TrainOptions, *, made: Mapping[Path, TrainOptions]) -> None:

@@ -206,6 +206,8 @@ def load_run(directory: Path) -> Run:
     stage_file = directory / STAGE_FILE
     if not directory.is_dir():
         raise UserError(f"There is no run folder {directory}: {advice_on_missing(directory)}")
+    if not stage_file.is_file() and (folds := fold_paths(directory)):
+        raise UserError(f"The folder {directory} holds a run for each fold: name one of them, such as {folds[0]}.")
     if not stage_file.is_file():
         raise UserError(
             f"The folder {directory} is not a run, since it has no {STAGE_FILE}: {advice_on_missing(directory)}"

@@ -192,6 +192,11 @@ def local_path(path: str, *, without: Collection[str] = (), fetched: bool = True
     return _copies.local_path(path, without=without, fetched=fetched)
 
 
+def place_of(path: Path) -> str:
+    """Returns the URL of what is in a working copy, and any other path as it is."""
+    return _copies.url_of(path) or str(path)
+
+
 def remove_gone() -> None:
     """Removes from the stores what is gone in working copies, without waiting for the next file that is written there.
 

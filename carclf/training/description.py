@@ -6,6 +6,7 @@ from typing import Any
 from carclf import runs
 from carclf.flags import to_dict
 from carclf.runs.machine import describe_machine
+from carclf.storage import copies
 from carclf.training.stage import Stage
 
 
@@ -37,7 +38,7 @@ def describe_stage(stage: Stage) -> dict[str, Any]:
         "features": dataclasses.asdict(stage.features) if stage.features else None,
         **({"preset": dataclasses.asdict(stage.preset)} if stage.preset else {}),
         "parent": {
-            "run": str(parent.directory),
+            "run": copies.place_of(parent.directory),
             "stage": parent.stage["stage"],
             "val_accuracy": (parent.metrics or {})["val_accuracy"],
         }

@@ -49,7 +49,8 @@ class Sweep:
         if end < LEAST_STEPS // 2 or loss[0] - loss.min() < LEAST_FALL * loss[0]:
             return None
         slopes = [self._slope(loss[:end], index) for index in range(end)]
-        return float(self.learning_rate[int(np.argmin(slopes))])
+        steepest = int(np.argmin(slopes))
+        return float(self.learning_rate[steepest]) if slopes[steepest] < 0 else None
 
     def _slope(self, loss: np.ndarray, index: int) -> float:
         """Returns the slope of the loss over the decade around a rate: a steep fall over a few batches is noise."""

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 import multiprocessing
 import os
 import runpy
@@ -60,7 +61,7 @@ class TrainTrial:
           report: called after each epoch.
 
         Raises:
-          TrialFailedError: the trainer ended without a result: refused options, no memory, a crash.
+          TrialFailedError: the trainer ended without a finite result: refused options, no memory, a crash.
           TrialPrunedError: `report` returned True.
           UserError: the disk is full.
           Preempted: SIGTERM has arrived; the trainer is gone, with what it had reached.
@@ -109,6 +110,7 @@ def _follow(process: multiprocessing.process.BaseProcess, history: Path, report:
 
     Raises:
       TrialPrunedError: `report` returned True while the process was running.
+      TrialFailedError: an epoch has no finite metric.
       Preempted: SIGTERM has arrived.
     """
     reported = 0
@@ -129,7 +131,10 @@ def _epochs(history: Path, column: str) -> list[tuple[int, float]]:
         text = history.read_text(encoding="utf-8")  # replaced atomically after each epoch
     except FileNotFoundError:
         return []
-    return [(int(row["epoch"]), float(row[column])) for row in csv.DictReader(text.splitlines())]
+    rows = list(csv.DictReader(text.splitlines()))
+    if lost := next((row["epoch"] for row in rows if not row[column] or not math.isfinite(float(row[column]))), None):
+        raise TrialFailedError(f"{column} is not finite after epoch {lost}")
+    return [(int(row["epoch"]), float(row[column])) for row in rows]
 
 
 def _end(process: multiprocessing.process.BaseProcess, *, at_once: bool) -> None:

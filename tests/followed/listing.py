@@ -80,12 +80,18 @@ FOLLOWED = {
     "model/weights.py: There is no weights file": LOADED,
     "packing/writing.py: The pack cannot take":
         "tests/followed/test_packs.py::test_a_folder_that_holds_something_else_is_kept_or_removed",
+    "planning/candidates.py: ": "tests/planning/test_candidates.py::test_a_file_of_weights_belongs_to_a_backbone",
+    "planning/planner.py: Nothing can":
+        "tests/planning/test_planner.py::test_where_no_chain_was_timed_that_is_said",
     "planning/planner.py: …": "tests/planning/test_planner.py::test_the_advice_on_a_small_budget_works",
     "probe.py: A probe needs": "tests/test_probe.py::test_a_data_set_of_one_fold_is_converted_as_advised",
     "probing/extractors.py: No pretrained": "tests/probing/test_probes.py::test_the_default_is_what_is_on_the_machine",
     "report/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/opening.py: The run … cannot start": OPENED + "test_a_run_never_starts_from_itself",
     "runs/opening.py: The run … was started with": OPENED + "test_the_precision_that_auto_chose_resumes_a_run",
+    "runs/parent.py: … is the folder": "tests/test_stages.py::test_stages_have_folders_of_their_own",
+    "runs/run.py: The folder … holds a run":
+        "tests/runs/test_run.py::test_a_folder_of_all_folds_is_named_with_one_of_its_runs",
     "runs/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/run_files.py: … cannot be read": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/weights_files.py: ": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",

@@ -32,7 +32,7 @@ from carclf.report.eda import _numbers
 from carclf.report.photo_table import photo_table
 from carclf.serve import exposure
 from carclf.serving.server import bind
-from carclf.stage_lists import stage_options
+from carclf.stage_lists import listed_stages
 from carclf.synthetic.dataset import check_output
 from carclf.train_options import TrainOptions
 from carclf.training.feature_plan import plan_features
@@ -59,9 +59,9 @@ def test_lines_of_flag_files_are_options_and_files_do_not_name_themselves(tmp_pa
     assert expand_flagfiles(["--flagfile=base.flags"]) == ["--epochs=3"]
     (tmp_path / "all.flags").write_text("--stages=base.flags,all.flags\n")
     with refused("stage_lists.py: "):
-        stage_options("all.flags")
+        listed_stages("all.flags")
     (tmp_path / "all.flags").write_text("--stages=base.flags\n")
-    assert [path.name for path, _ in stage_options("all.flags")] == ["base.flags"]
+    assert [stage.path.name for stage in listed_stages("all.flags")] == ["base.flags"]
 
 
 def test_a_data_set_is_made_by_the_command_that_is_printed(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from carclf.command import parse_command_line, stage_files
+from carclf.errors import UserError
 from carclf.model import at_hand
 from carclf.model.backbones import BACKBONES, check_image_size
 from carclf.planning.candidates import ALL, HEAD, HEAD_EPOCHS, SCRATCH, STAGES, candidates, sizes_of
@@ -64,3 +65,11 @@ def test_the_stages_behind_a_plan_train_what_their_part_says():
     assert (stages[HEAD].unfreeze, stages[ALL].unfreeze, stages[SCRATCH].unfreeze) == ("head", "all", "all")
     assert stages[HEAD].epochs == HEAD_EPOCHS
     assert stages[SCRATCH].weights == "none"
+
+
+def test_a_file_of_weights_belongs_to_a_backbone(here):
+    here("efficientnet_lite0")
+    with pytest.raises(UserError, match=r"--weights=b0\.h5 is not possible: --plan takes a file with the --backbone"):
+        candidates({"weights": "b0.h5"}, train_photos=1000)
+    assert candidates({"weights": "b0.h5", "backbone": "b0"}, train_photos=1000)[0].weights == "b0.h5"
+    assert candidates({"weights": "imagenet"}, train_photos=1000)[0].backbone == "efficientnet_lite0"

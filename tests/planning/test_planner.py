@@ -3,15 +3,18 @@
 import json
 import shlex
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from carclf import command, train
 from carclf.errors import UserError
 from carclf.planning import planner
-from carclf.planning.candidates import SCRATCH
+from carclf.planning.candidates import SCRATCH, candidates
 from carclf.planning.costs import PhotoCounts, from_dict
 from carclf.planning.proposals import best_proposal
+from carclf.planning.table import commands as commands_of
 from carclf.planning.timing import Stopwatch
 from carclf.predict import PredictOptions
 from carclf.train_options import TrainOptions
@@ -205,3 +208,28 @@ def test_a_plan_is_timed_trained_and_predicted_by_the_printed_commands(dataset, 
     assert all((tmp_path / "runs" / stage["run"] / "metrics.json").is_file() for stage in written["stages"])
     commands.open_door(*shlex.split(predict)[2:], "--device=cpu", folder=tmp_path, seconds=900)
     assert (tmp_path / "submission.csv").is_file()
+
+
+def test_enough_photos_are_timed_for_whole_batches(dataset, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(planner, "sample_of", lambda *_, train_photos, **__: taken.append(train_photos))
+    monkeypatch.setattr(Stopwatch, "times", lambda self, candidates: SCRATCH_TIMINGS)
+    for batch_size in (8, 256):
+        given = {"backbone": "efficientnet_lite0", "weights": "imagenet", "image_size": "64"}
+        found = candidates(given | {"batch_size": str(batch_size)}, train_photos=1000)
+        planner.time_here(found, given, dataset, options=TrainOptions(device="cpu"), budget_seconds=60.0)
+    assert taken == [planner.SLOW_PHOTOS[0], 512]
+
+
+def test_where_no_chain_was_timed_that_is_said(plan):
+    with pytest.raises(UserError, match="Nothing can be planned, since no chain of stages was timed as a whole"):
+        plan("--weights=none", timings=timings_of())
+    assert "Train: " in plan("--weights=none", "--image_size=48")
+
+
+def test_the_runs_of_a_store_are_named_by_their_urls():
+    stage = SimpleNamespace(views="clean")
+    last = commands_of(stage, Path("chain.flags"), ["a", "b"], runs="s3://b/runs", data="d", has_test_photos=True)
+    assert "--run=s3://b/runs/a,s3://b/runs/b" in last[1]
+    here = commands_of(stage, Path("chain.flags"), ["a"], runs="runs", data="d", has_test_photos=True)
+    assert "--run=runs/a " in here[1]

@@ -165,6 +165,19 @@ def test_a_run_is_resumed_under_every_name_of_its_backbone_and_size(options, dat
         decide(dataclasses.replace(ours, image_size="224-300"), dataset)
 
 
+def test_a_parent_of_all_folds_has_the_name_of_its_folder(options, dataset):
+    begun = dataclasses.replace(options, init_from="runs/cvA/fold1")
+    begin(begun, dataset)
+    assert decide(dataclasses.replace(begun, init_from="/lost/cvA/fold1"), dataset) is Start.RESUME
+    other = dataclasses.replace(begun, init_from="runs/cvB/fold1")
+    with pytest.raises(
+        UserError, match="started with --init_from=cvA/fold1 and this command has --init_from=cvB/fold1"
+    ):
+        decide(other, dataset)
+    # An older checkpoint has only the last part.
+    assert opening.identity_of(begun, dataset) == opening.identity_of(other, dataset)
+
+
 @pytest.mark.parametrize("field", ["fingerprint", "class_map_sha256"])
 def test_other_data_are_refused(options, dataset, field):
     directory = begin(options, dataset)
@@ -319,6 +332,12 @@ def test_a_parent_may_lie_beside_the_lost_run(options, tmp_path):
     (tmp_path / "lost" / "p").mkdir(parents=True)
     ours = dataclasses.replace(options, init_from="p", resume_from=str(tmp_path / "lost" / "a"))
     assert opening.find_parent(ours) == tmp_path / "lost" / "p"
+    (tmp_path / "lost" / "cvA" / "fold1").mkdir(parents=True)
+    fold = dataclasses.replace(options, init_from="x/cvA/fold1", resume_from=str(tmp_path / "lost" / "cvB" / "fold1"))
+    assert opening.find_parent(fold) == tmp_path / "lost" / "cvA" / "fold1"
+    (tmp_path / "lost" / "cvB" / "fold1").mkdir(parents=True)  # the run itself
+    shutil.rmtree(tmp_path / "lost" / "cvA")
+    assert opening.find_parent(fold) == Path("x/cvA/fold1")
     (Path(options.runs) / "p").mkdir(parents=True)
     assert opening.find_parent(ours) == Path(options.runs) / "p"
 

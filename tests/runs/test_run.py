@@ -127,3 +127,10 @@ def test_runs_of_different_classes_are_not_averaged(tmp_path):
     make_run(tmp_path / "b", data=data)
     with pytest.raises(UserError, match=r"trained on different classes \(2 and 3\)"):
         runs.load_runs("a,b", runs=str(tmp_path))
+
+
+def test_a_folder_of_all_folds_is_named_with_one_of_its_runs(tmp_path):
+    make_run(tmp_path / "cv" / "fold1")
+    with pytest.raises(UserError, match=r"cv holds a run for each fold: name one of them, such as .*cv/fold1\.$"):
+        runs.load_run(tmp_path / "cv")
+    assert runs.load_run(tmp_path / "cv" / "fold1").name == "cv/fold1"

@@ -316,3 +316,8 @@ def test_a_url_that_nobody_reads_is_refused_before_any_work(flag, named):
     check_urls(parse_command_line(TrainOptions, ["--run=a,memory://b"], description=""))
     with pytest.raises(StorageError, match=f"^{named} cannot be reached: nothing is read by the scheme s4://"):
         check_urls(parse_command_line(TrainOptions, [flag], description=""))
+
+
+def test_a_working_copy_is_known_by_its_url(url, tmp_path):
+    assert copies.place_of(local_path(url)) == url
+    assert copies.place_of(tmp_path) == str(tmp_path)

@@ -46,6 +46,9 @@ def test_the_suggestion_lies_where_the_loss_falls_most_steeply():
     assert 4e-4 < suggestion < 1e-2  # the inflection is at 1e-3; smoothing moves it up a little
 
 
-@pytest.mark.parametrize("loss", [np.linspace(1, 5, 100), np.ones(100), np.linspace(5, 1, 10)])
+EARLY = np.concatenate([np.linspace(2, 1, 12), np.full(188, 50.0)])  # it falls within the first half decade alone
+
+
+@pytest.mark.parametrize("loss", [np.linspace(1, 5, 100), np.ones(100), np.linspace(5, 1, 10), EARLY])
 def test_no_fall_no_suggestion(loss):
     assert Sweep(np.geomspace(LOWEST, HIGHEST, len(loss)), loss).suggestion() is None

@@ -38,6 +38,13 @@ def test_every_epoch_is_reported_once(process):
     assert seen == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
+@pytest.mark.parametrize("value", ["", "nan", "inf"])  # pandas writes NaN as an empty field
+def test_a_trial_without_a_finite_metric_fails(process, value):
+    process.history.write_text(f"epoch,val_score\n1,0.5\n2,{value}\n")
+    with pytest.raises(TrialFailedError, match="val_score is not finite after epoch 2"):
+        trial._epochs(process.history, "val_score")
+
+
 def test_a_pruned_trial_ends_at_once_and_a_finished_one_counts(process):
     with pytest.raises(TrialPrunedError):
         trial._follow(process, process.history, lambda epoch, value: epoch == 2, column="val_score")
