@@ -138,9 +138,15 @@ def test_another_metric_stands_before_the_accuracy_and_has_a_chart(run):
     plain = make_evaluation()
     scored = dataclasses.replace(plain, metric="log_loss", score=0.25)
     history = make_history().assign(score=0.1, val_score=0.2)
+    run = dataclasses.replace(run, stage={**run.stage, "metric": "log_loss"})
     text = Page(page_text(run, evaluation=scored, history=history)).text
     assert text.index("Log loss, the metric that counts 0.2500") < text.index("Accuracy on the 10 photos")
     assert "b3_512: Log loss 0.2500" in text
+    charts = text[text.index("during the epoch.") :]
+    assert charts.index("Log loss") < charts.index("Accuracy")
+    other = dataclasses.replace(plain, metric="qwk", score=0.5)  # the curve is that of the metric that was trained
+    text = Page(page_text(run, evaluation=other, history=history)).text
+    assert "Quadratic weighted kappa, the metric that counts" in text
     charts = text[text.index("during the epoch.") :]
     assert charts.index("Log loss") < charts.index("Accuracy")
     assert "the metric that counts" not in Page(page_text(run, evaluation=plain)).text
