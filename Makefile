@@ -31,7 +31,7 @@ $(VENV)/.demo: $(METADATA) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(METADATA) | $(VENV)/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,export,openvino,serve,tune,bench,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cpu,jax,demo,export,openvino,parquet,serve,tune,bench,dev]'
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'keras-hub>=0.32' regex tokenizers
 	@touch $@ $(VENV)/.demo
 

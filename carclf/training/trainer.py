@@ -64,7 +64,7 @@ class Trainer:
 
     Args:
       stage: in the phase where it starts or resumes.
-      batches: returns the training batches of photos; called as `training_data` is, and in place of it.
+      batches: returns the training batches of photos; called as `training_data` is, which is the default.
 
     Attributes:
       stage: in the phase that is trained.
@@ -76,9 +76,9 @@ class Trainer:
         engine that is to compute them cannot.
     """
 
-    def __init__(self, stage: Stage, *, batches: Callable[..., tf.data.Dataset] = training_data) -> None:
+    def __init__(self, stage: Stage, *, batches: Callable[..., tf.data.Dataset] | None = None) -> None:
         self.stage = stage
-        self._batches = batches
+        self._batches = batches or training_data
         self._engines = plan_engines(stage.options.engine, stage.device) if stage.features else Engines()
         self.classifier, self.model = make_models(stage)
         check_input(stage, self.classifier)
