@@ -54,16 +54,16 @@ def test_the_default_space_searches_what_the_notebook_did_and_more():
 @pytest.mark.parametrize(
     ("base", "idle"),
     [
-        ({"schedule": "cosine"}, {"lr_decay"}),
-        ({"schedule": "plateau"}, set()),
-        ({"head": "linear"}, {"l2", "head_width"}),
+        ({"schedule": "cosine"}, ["lr_decay"]),
+        ({"schedule": "plateau"}, []),
+        ({"head": "linear"}, ["head_width", "l2"]),  # no set, whose text differs from process to process
     ],
     ids=str,
 )
 def test_the_default_space_leaves_out_what_changes_nothing_in_the_stage(base, idle):
     everything = {parameter.name for parameter in read_space("", base=BASE)}
     searched = {parameter.name for parameter in read_space("", base=dataclasses.replace(BASE, **base))}
-    assert searched == everything - idle
+    assert searched == everything - set(idle)
 
 
 def test_a_space_of_the_users_is_searched_as_it_is(tmp_path):
