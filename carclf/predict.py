@@ -191,7 +191,9 @@ def written_files(options: PredictOptions) -> dict[str, str]:
 
 def read_files(options: PredictOptions) -> dict[str, str]:
     """Returns what people call each file to read → its path or URL; "" is none."""
-    own = storage.join(options.data, "sample-submission.csv") if options.data else ""
+    from carclf.data.manifest import SAMPLE_LIST
+
+    own = storage.join(options.data, f"{SAMPLE_LIST}.csv") if options.data else ""
     return {
         "the data set's own sample submission": own,
         "--sample": options.sample,

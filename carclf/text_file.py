@@ -1,6 +1,8 @@
-"""Reads a text file that a person wrote, whatever editor saved it."""
+"""Reads text files and CSVs that a person wrote, whatever editor saved them."""
 
 import codecs
+import csv
+import io
 import os
 from pathlib import Path
 
@@ -42,6 +44,18 @@ def read_text(path: Path, *, what: str) -> str:
     if "\0" in text:
         raise UserError(f"The {what} {path} is not text (it holds a NUL byte): save it as UTF-8 text.")
     return text
+
+
+def csv_lines(text: str, *, delimiter: str = ",") -> list[tuple[int, tuple[str, ...]]]:
+    """Returns the rows of a CSV, each with its line, from 1: the last one if its cells hold line breaks.
+
+    Rows of blank cells do not count: spreadsheets write them below a table.
+
+    Raises:
+      csv.Error: it is no CSV.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return [(reader.line_num, tuple(row)) for row in reader if any(map(str.strip, row))]
 
 
 def encoding_of(content: bytes) -> str:

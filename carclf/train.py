@@ -40,7 +40,7 @@ Example: python -m carclf.train --flagfile=stages/b3_512.flags --data=data/cars"
 def main(options: TrainOptions) -> int:
     """Trains and returns the exit code, which is also 0 if there was nothing left to do; `--plan` only plans."""
     if options.stages and not options.plan:
-        return train_stages(stage_lists.split_stages(options.stages), sys.argv[1:])
+        return train_stages(options.stages, sys.argv[1:])
     check_files(options)
     if options.plan:
         from carclf.planning.planner import make_plan
@@ -73,13 +73,13 @@ def check_files(options: TrainOptions) -> None:
             raise UserError(f"--{name}={path} is not there: give the path of an existing file.")
 
 
-def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
+def train_stages(stages: str, arguments: Sequence[str]) -> int:
     """Trains each stage in its own process, until one fails; returns the exit code of that one, or 0.
 
     A process of its own gives each stage its own memory.
 
     Args:
-      stages: names of flag files; a schedule stands for its stages.
+      stages: a list as for `carclf.stage_lists.listed_stages`.
       arguments: the command line; everything in it but `--stages` overrides the options of every stage.
 
     Raises:
@@ -87,7 +87,7 @@ def train_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
     """
     given = stage_lists.without_stages(expand_flagfiles(arguments))
     commands: dict[str, list[str]] = {}
-    for one in stage_lists.listed_stages(",".join(stages)):
+    for one in stage_lists.listed_stages(stages):
         command = [f"--flagfile={one.path}", *one.shared, *given]
         known = commands.setdefault(one.name, command)
         if known != command:  # by another schedule, with other options

@@ -324,7 +324,7 @@ def _lists(
     }
     if validated.inventory.sample_submission is not None:
         tests = sum(photo.split == "test" for photo in validated.photos)
-        content[dataset.SAMPLE_LIST] = (validated.inventory.sample_submission, tests)
+        content[manifests.SAMPLE_LIST] = (validated.inventory.sample_submission, tests)
     return content
 
 

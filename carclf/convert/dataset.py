@@ -13,7 +13,7 @@ from carclf.convert.photos import Photo
 from carclf.convert.scan import PhotoCheck
 from carclf.convert.shards import Record, ShardPlan, Written
 from carclf.data import index, lists
-from carclf.data.manifest import ID_SPLITS, MANIFEST_FILE, ListFile, Manifest, from_json, read_file
+from carclf.data.manifest import ID_SPLITS, MANIFEST_FILE, SAMPLE_LIST, ListFile, Manifest, from_json, read_file
 from carclf.errors import UserError
 from carclf.progress import Progress
 from carclf.workers import Pool
@@ -26,7 +26,6 @@ SHARD_FOLDER = re.compile(rf"[0-9a-f]{{{FOLDER_DIGITS}}}")
 SHARD_FILE = re.compile(rf".+\.tfrecord({re.escape(shards.RECEIPT)})?|[a-z-]+\.csv|{re.escape(INDEX_FILE)}")
 RECORD_BYTES = 512  # of a record without its photo: names, hashes, framing
 SPARE_BYTES = 64 * 2**20  # for lists, receipts and the file system's own needs
-SAMPLE_LIST = "sample-submission"
 HEADERS = {  # list beside dataset.json → the columns that carclf gives it
     "rejected": lists.REJECTED_COLUMNS,
     "remarks": lists.REMARK_COLUMNS,

@@ -3,12 +3,11 @@
 import csv
 import dataclasses
 import functools
-import io
 from collections.abc import Iterable
 
 from carclf.errors import UserError
 from carclf.forms.sample_file import unzipped
-from carclf.text_file import encoding_of
+from carclf.text_file import csv_lines, encoding_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +74,7 @@ def read_table(content: bytes, *, shown: str) -> Table:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        # Spreadsheets write rows of empty cells below a table.
-        rows = [(reader.line_num, tuple(row)) for row in reader if any(map(str.strip, row))]
+        rows = csv_lines(text, delimiter=delimiter)
     except csv.Error as error:
         raise UserError(f"{shown} is not CSV ({error}): correct the file.") from None
     if len(rows) < 2:

@@ -88,13 +88,14 @@ def open_cache(where: str, *, manifest: Manifest, wanted: np.ndarray, sizes: Dec
     stem = os.path.join(where, f"decoded-{manifest.fingerprint[:16]}-{storage.sha256(extents.tobytes())[:16]}")
     try:
         reserved = 0 if where == "ram" else min(needed, reserved_bytes(stem))
-        free = (free_memory() if where == "ram" else _free_disk(where)) + reserved
+        free = free_memory() if where == "ram" else _free_disk(where)
         place = "memory" if where == "ram" else where
         size = f"{len(wanted):,} decoded photos take {needed / 1e9:.2f} GB"
-        if needed - reserved > ROOM * (free - reserved):
-            print(f"Cache: {size}, too much for the {free / 1e9:.1f} GB free in {place}: each epoch decodes again.")
+        shown = f"the {(free + reserved) / 1e9:.1f} GB free in {place}"
+        if needed - reserved > ROOM * free:
+            print(f"Cache: {size}, too much for {shown}: each epoch decodes again.")
             return None
-        print(f"Cache: {size} of the {free / 1e9:.1f} GB free in {place}.")
+        print(f"Cache: {size} of {shown}.")
         if where == "ram":
             starts = _starts(np.where(np.isin(np.arange(len(extents)), wanted), sizes_bytes, 0))
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from carclf.data.manifest import LabelPatch, Manifest
 from carclf.errors import UserError
 from carclf.storage import copies
-from carclf.text_file import encoding_of
+from carclf.text_file import csv_lines, encoding_of
 from carclf.wording import first_of
 
 COLUMNS = ("id", "class")
@@ -52,13 +51,12 @@ def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
 
 
 def _lines(text: str) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
-    """Returns (the header, each row with the number of its line); rows of blank cells do not count.
+    """Returns (the header, each row with its line).
 
     Raises:
       ValueError: there is no header, or a row is longer.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    (_, header), *rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))] or [(0, [])]
+    (_, header), *rows = csv_lines(text) or [(0, ())]
     if not header:
         raise ValueError("it is empty")
     if longer := [line for line, row in rows if len(row) > len(header)]:

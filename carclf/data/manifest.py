@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 2
 MANIFEST_FILE = "dataset.json"
+SAMPLE_LIST = "sample-submission"  # the name of the list, and of its file beside dataset.json
 PSEUDO = "pseudo"  # the split of the test photos that have pseudo-labels; its shards are those of the test photos
 OUTSIDE = ("directory", "label_patch", "pseudo_labels")  # attributes of a manifest that are not in the file
 
@@ -190,7 +191,7 @@ class Manifest:
     @property
     def sample_submission(self) -> str | None:
         """The path of the sample submission, or None if the input had none."""
-        entry = self.lists.get("sample-submission")
+        entry = self.lists.get(SAMPLE_LIST)
         return storage.join(self.directory, entry.file) if entry else None
 
     def photos(self, split: str, folds: Iterable[int] | None = None) -> int:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from carclf.errors import UserError
-from carclf.text_file import encoding_of
+from carclf.text_file import csv_lines, encoding_of
 
 DELIMITERS = ",;\t"
 MAX_BYTES = 2**30  # of a table that is unpacked
@@ -136,8 +136,7 @@ def _text(content: bytes, shown: str, advice: str) -> str:
 def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[int, tuple[str, ...]]]:
     """Returns the header and the rows, all of one length, each with its line; rows of blank cells do not count."""
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        lines = [(reader.line_num, tuple(row)) for row in reader if any(map(str.strip, row))]
+        lines = csv_lines(text, delimiter=delimiter)
     except csv.Error as error:
         raise UserError(f"{shown} is not CSV ({error}): {advice}.") from None
     if len(lines) < 2:

@@ -16,29 +16,9 @@ from carclf.storage.range_file import RangeFile
 from carclf.storage.temporary import is_temporary, unused_name
 
 __all__ = [
-    "RangeReader",
-    "backend_of",
-    "commit",
-    "is_folder",
-    "is_remote",
-    "is_temporary",
-    "join",
-    "make_folder",
-    "names_in",
-    "open_binary",
-    "parent",
-    "read_bytes",
-    "read_range",
-    "remove",
-    "sha256",
-    "size_bytes",
-    "sizes_of",
-    "sizes_under",
-    "stream",
-    "temporary_file",
-    "upload",
-    "write_atomic",
-    "writing",
+    "RangeReader", "backend_of", "commit", "is_folder", "is_remote", "is_temporary", "join", "make_folder", "names_in",
+    "open_binary", "parent", "read_bytes", "read_range", "remove", "sha256", "size_bytes", "sizes_of",
+    "sizes_under", "stream", "temporary_file", "upload", "write_atomic", "writing",
 ]  # fmt: skip
 
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from carclf.errors import RangesIgnoredError
 
-WEB = ("http", "https")
-PARTIAL, BEHIND_THE_END = 206, 416  # Source: RFC 9110, 15.3.7 and 15.5.17
+PARTIAL, NOT_FOUND, BEHIND_THE_END = 206, 404, 416  # Source: RFC 9110, 15.3.7, 15.5.5 and 15.5.17
 
 
 def is_web(system: Any) -> bool:
@@ -23,6 +22,7 @@ def read_range(system: Any, url: str, start: int, size: int) -> bytes:
       size: of the part, bytes.
 
     Raises:
+      FileNotFoundError: there is no file.
       RangesIgnoredError: the server sends the whole file, and the part is not its start.
     """
     from fsspec.asyn import sync
@@ -37,7 +37,9 @@ async def _read_range(system: Any, url: str, start: int, size: int) -> bytes:
     async with session.get(system.encode_url(url), **options) as answer:
         if answer.status == BEHIND_THE_END:
             return b""
-        system._raise_not_found_for_status(answer, url)
+        if answer.status == NOT_FOUND:
+            raise FileNotFoundError(url)
+        answer.raise_for_status()
         if answer.status != PARTIAL and start:  # the rest of the answer is not read
             raise ranges_ignored(url)
         content = bytearray()
