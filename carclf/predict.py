@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from carclf.device import Device
     from carclf.engines.choice import Engines
     from carclf.inference.dataset_predictions import Predictions
+    from carclf.inference.decisions import Decision
+    from carclf.inference.held_out import HeldOut
     from carclf.inference.job import Job
 
 DESCRIPTION = """Predicts the test photos with a run, or the mean of several, and writes submission.csv.
@@ -29,8 +31,9 @@ Example: python -m carclf.predict --run=runs/b3_512 --data=data/cars --tta='rand
 
 DATA_SET_ONLY = (  # not with --photo
     "data", "output", "split", "sample", "form", "positive", "metric", "decision", "probabilities", "pseudo_labels",
-    "compare", "photos",
+    "uncertain", "compare", "photos",
 )  # fmt: skip
+CALIBRATED = ("pseudo_labels", "uncertain")  # files with confidences that are calibrated on held-out photos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +89,14 @@ class PredictOptions(PredictionOptions):
         only_with=("--pseudo_labels", lambda options: bool(options.pseudo_labels)),
         group=PREDICTION,
     )
+    uncertain: str = option(
+        "",
+        "Also write every answer to this CSV file, the least certain first and each with the second likeliest class, "
+        "and a picture of the first photos beside it.",
+        group=RUNS,
+        path=True,
+        urls=True,
+    )
     compare: str = option(
         "",
         "Older submission to compare with: list and draw the photos whose answer changed, in files beside --output.",
@@ -138,7 +149,7 @@ class PredictOptions(PredictionOptions):
             refuse(self.run_weights == "fitted", "run_weights", self.run_weights, "--photo has nothing to fit on")
             return
         if self.photos:
-            for name in ("compare", "pseudo_labels"):
+            for name in ("compare", "pseudo_labels", "uncertain"):
                 refuse(
                     bool(getattr(self, name)), name, getattr(self, name), "--photos answers for photos of no data set"
                 )
@@ -147,6 +158,8 @@ class PredictOptions(PredictionOptions):
         require_flags(self, "run", "output", *(() if self.photos else ("data",)))
         predicts_val = bool(self.pseudo_labels) and self.split != "test"
         refuse(predicts_val, "pseudo_labels", self.pseudo_labels, "only test photos get pseudo-labels")
+        listed = not self.uncertain or self.uncertain.lower().endswith(".csv")
+        refuse(not listed, "uncertain", self.uncertain, "it must end with .csv, and a picture is written beside it")
         kinds = (".csv", ".parquet")
         named = not self.probabilities or self.probabilities.lower().endswith(kinds)
         refuse(not named, "probabilities", self.probabilities, f"it must end with {' or '.join(kinds)}")
@@ -169,7 +182,7 @@ def check_outputs(options: PredictOptions) -> None:
     from carclf.inference.submission import check_writable, require_parquet
 
     check_distinct(written=written_files(options), read=read_files(options))
-    for path in filter(None, (options.output, options.probabilities, options.pseudo_labels)):
+    for path in filter(None, (options.output, options.probabilities, options.pseudo_labels, options.uncertain)):
         check_writable(copies.local_path(path, fetched=False))
     if options.probabilities.lower().endswith(".parquet"):
         require_parquet()
@@ -178,12 +191,14 @@ def check_outputs(options: PredictOptions) -> None:
 def written_files(options: PredictOptions) -> dict[str, str]:
     """Returns what people call each file to write → its path or URL; "" is none."""
     stem, _ = os.path.splitext(options.output)
-    compares, labels = bool(options.compare), options.pseudo_labels
+    compares, labels, uncertain = bool(options.compare), options.pseudo_labels, options.uncertain
     return {
         "--output": options.output,
         "--probabilities": options.probabilities,
         "--pseudo_labels": labels,
         "the JSON file beside --pseudo_labels": f"{labels}.json" if labels else "",
+        "--uncertain": uncertain,
+        "the picture beside --uncertain": f"{os.path.splitext(uncertain)[0]}.jpg" if uncertain else "",
         "the list of --compare beside --output": f"{stem}.changes.csv" if compares else "",
         "the picture of --compare beside --output": f"{stem}.changes.jpg" if compares else "",
     }
@@ -221,7 +236,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     from carclf.inference.answer_files import write_answers
     from carclf.inference.answering import predict_answers
 
-    predictions, decision, temperature = predict_answers(
+    predictions, decision, held_out = predict_answers(
         members,
         manifest=job.manifest,
         folds=job.folds,
@@ -230,7 +245,7 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
         tta_mean=options.tta_mean,
         weights=weights,
         wanted=job.wanted,
-        calibrated=bool(options.pseudo_labels),
+        calibrated_for=next((f"--{name}" for name in CALIBRATED if getattr(options, name)), ""),
         batch_size=options.batch_size,
         device=device,
         engines=engines,
@@ -248,8 +263,8 @@ def predict_dataset(options: PredictOptions, members: Sequence[Member]) -> int:
     )
     if job.older is not None:
         compare_with_older(options, job, answers)
-    if temperature is not None:
-        write_pseudo_labels(options, members, job, predictions, temperature=temperature)
+    if held_out is not None:
+        write_calibrated(options, members, job, predictions, decision=decision, held_out=held_out)
     return 0
 
 
@@ -271,7 +286,7 @@ def plan_dataset_job(options: PredictOptions, members: Sequence[Member]) -> "Job
         manifest,
         members=members,
         held_out=options.split == "val",
-        needs_held_out=options.run_weights == FITTED or bool(options.pseudo_labels),
+        needs_held_out=options.run_weights == FITTED or any(getattr(options, name) for name in CALIBRATED),
         sample_file=options.sample,
         form=options.form,
         positive=options.positive,
@@ -314,27 +329,47 @@ def compare_with_older(options: PredictOptions, job: "Job", answers: Mapping[str
     )
 
 
-def write_pseudo_labels(
-    options: PredictOptions, members: Sequence[Member], job: "Job", predictions: "Predictions", *, temperature: float
+def write_calibrated(
+    options: PredictOptions,
+    members: Sequence[Member],
+    job: "Job",
+    predictions: "Predictions",
+    *,
+    decision: "Decision",
+    held_out: "HeldOut",
 ) -> None:
-    """Writes the confident predictions to `--pseudo_labels`, and prints how many there are.
+    """Writes `--uncertain` and `--pseudo_labels`, and prints what is in them.
 
     Raises:
-      UserError: no prediction is confident enough.
+      UserError: no prediction is confident enough for a pseudo-label, or a file cannot be written.
     """
-    from carclf.inference.pseudo_labels import write_sure
+    if options.uncertain:
+        from carclf.report.uncertain import write_uncertain
 
-    print(
-        write_sure(
-            predictions,
-            copies.local_path(options.pseudo_labels, fetched=False),
-            members=members,
+        write_uncertain(
+            predictions.probabilities,
+            decision.apply(predictions.probabilities)[1],
+            held_out,
+            ids=job.ids.loc[predictions.rows].tolist(),
+            id_name=job.plan.form.id_name,
             manifest=job.manifest,
-            views=options.tta,
-            confidence=options.pseudo_confidence,
-            temperature=temperature,
+            split=job.split,
+            path=copies.local_path(options.uncertain, fetched=False),
         )
-    )
+    if options.pseudo_labels:
+        from carclf.inference.pseudo_labels import write_sure
+
+        print(
+            write_sure(
+                predictions,
+                copies.local_path(options.pseudo_labels, fetched=False),
+                members=members,
+                manifest=job.manifest,
+                views=options.tta,
+                confidence=options.pseudo_confidence,
+                temperature=held_out.temperature,
+            )
+        )
 
 
 def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:

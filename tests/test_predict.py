@@ -162,6 +162,27 @@ def test_a_sample_that_does_not_fit_is_refused_before_anything_is_predicted(
         answer(**changes)
 
 
+def test_the_least_certain_answers_are_listed_first_with_their_photos(answer, home, tmp_path):
+    submission, probabilities, said = answer(uncertain=str(tmp_path / "u.csv"))
+    table = pd.read_csv(tmp_path / "u.csv", dtype={"class": str, "second": str})
+    assert list(table.columns) == ["Id", "class", "second", "margin", "held_out", "right"]
+    assert table["margin"].is_monotonic_increasing
+    written = submission.set_index("Id")["Category"]
+    names = dict(zip(CLASSES, load_manifest(str(home / "data")).class_names, strict=True))
+    answered = dict(zip(table["Id"], table["class"], strict=True))
+    assert answered == {name: names[label] for name, label in written.items()}
+    ranked = dict(zip(submission["Id"], np.argsort(-probabilities, axis=1), strict=True))
+    assert table["second"].tolist() == [names[CLASSES[ranked[name][1]]] for name in table["Id"]]
+    assert (tmp_path / "u.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert f"Uncertain: {tmp_path / 'u.csv'}, {tmp_path / 'u.jpg'} (of 5 answers about " in said
+
+
+def test_confidences_are_calibrated_on_photos_that_the_runs_held_out(answer, tmp_path):
+    with pytest.raises(UserError, match=r"held out fold 0 and .* fold 1, so no photos are new to both"):
+        answer(run="one,other", uncertain=str(tmp_path / "u.csv"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "both"),
     [
@@ -172,6 +193,8 @@ def test_a_sample_that_does_not_fit_is_refused_before_anything_is_predicted(
         ({"pseudo_labels": "s.csv"}, "--output and --pseudo_labels"),
         ({"pseudo_labels": "link.csv"}, "--output and --pseudo_labels"),
         ({"pseudo_labels": "s", "output": "s.json"}, "--output and the JSON file beside --pseudo_labels"),
+        ({"uncertain": "s.csv"}, "--output and --uncertain"),
+        ({"uncertain": "s.csv", "output": "s.jpg"}, "--output and the picture beside --uncertain"),
         ({"compare": "s.changes.csv"}, "--compare and the list of --compare beside --output"),
         ({"compare": "old.csv", "probabilities": "s.changes.csv"}, "--probabilities and the list of --compare"),
         ({"compare": "s3://a/s.csv", "output": "s3://a/s.csv"}, "--compare and --output"),

@@ -13,7 +13,7 @@ from carclf.inference.dataset_predictions import Predictions, mean_predictions, 
 from carclf.inference.decisions import PLAIN, Decision, WantedDecision, fit_decision
 from carclf.inference.ensemble import fit_run_weights
 from carclf.inference.evaluation import labels_of
-from carclf.inference.pseudo_labels import calibrating_temperature
+from carclf.inference.held_out import HeldOut, calibrate_on
 from carclf.recipe import View
 from carclf.runs import Member
 
@@ -24,12 +24,12 @@ class Answered(NamedTuple):
     Attributes:
       predictions: the members' weighted mean.
       decision: fitted for the metric.
-      temperature: fitted for the confidence; None if none was asked for.
+      held_out: photos that calibrate the confidence; None if none were asked for.
     """
 
     predictions: Predictions
     decision: Decision
-    temperature: float | None
+    held_out: HeldOut | None
 
 
 def predict_answers(
@@ -42,7 +42,7 @@ def predict_answers(
     tta_mean: str,
     weights: np.ndarray | None,
     wanted: WantedDecision,
-    calibrated: bool = False,
+    calibrated_for: str = "",
     batch_size: int,
     device: Device,
     engines: Engines,
@@ -58,28 +58,28 @@ def predict_answers(
       tta_mean: what the mean over the views is taken of.
       weights: of the members, float64 [M]; None fits them.
       wanted: the decision to fit.
-      calibrated: whether to fit a temperature, too.
+      calibrated_for: the option that needs calibrated confidences, such as '--pseudo_labels'; "" for none.
       batch_size: photos per step.
       device: where to predict.
       engines: the ones that may compute the networks there.
 
     Raises:
-      UserError: weights are missing, too few photos are held out for a temperature, or as for `fit_decision`.
+      UserError: weights are missing, too few photos are held out to calibrate on, or as for `fit_decision`.
     """
     how = prediction_settings(views=views, tta_mean=tta_mean, batch_size=batch_size, device=device, engines=engines)
-    decision, temperature = Decision(), None
+    decision, calibration = Decision(), None
     with device.scope():
-        if held_out or weights is None or wanted.kind != PLAIN or calibrated:
+        if held_out or weights is None or wanted.kind != PLAIN or calibrated_for:
             predictions, weights, decision = fit_on_held_out(
                 members, manifest=manifest, folds=folds, weights=weights, wanted=wanted, how=how
             )
             mean = mean_predictions(predictions, weights=weights)
-            if calibrated:
+            if calibrated_for:
                 labels = labels_of(mean, load_labels("", members=members, manifest=manifest))
-                temperature = calibrating_temperature(mean.probabilities, labels)
+                calibration = calibrate_on(mean.probabilities, labels, asked_by=calibrated_for)
         if not held_out:
             mean = mean_predictions(predict_members(members, manifest=manifest, split="test", **how), weights=weights)
-    return Answered(mean, decision, temperature)
+    return Answered(mean, decision, calibration)
 
 
 def prediction_settings(

@@ -57,7 +57,7 @@ def plan_job(
       manifest: the data set.
       members: the runs.
       held_out: whether to predict the photos that the runs held out, not the test photos.
-      needs_held_out: whether weights of the runs or the calibration of pseudo-labels are fitted on held-out photos.
+      needs_held_out: whether weights of the runs or calibrated confidences are fitted on held-out photos.
       sample_file: the value of `--sample`.
       form: the value of `--form`.
       positive: the value of `--positive`.

@@ -9,9 +9,8 @@ import numpy as np
 from carclf.data.manifest import Manifest
 from carclf.data.pseudo_labels import Provenance, Teacher, write_pseudo_labels
 from carclf.errors import UserError
-from carclf.inference.calibration import fit_temperature, tempered
+from carclf.inference.calibration import tempered
 from carclf.inference.dataset_predictions import Predictions
-from carclf.inference.decisions import LEAST_PHOTOS
 from carclf.runs import Member, Run
 from carclf.runs.weights_files import verified_sha256
 
@@ -67,20 +66,6 @@ def choose_sure(
         disputed=int((sure & ~undisputed).sum()),
         surplus=int(undisputed.sum()) - len(photos),
     )
-
-
-def calibrating_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the temperature for probabilities float64 [N, K] of held-out photos with labels int64 [N].
-
-    Raises:
-      UserError: there are too few photos.
-    """
-    if len(labels) < LEAST_PHOTOS:
-        raise UserError(
-            f"--pseudo_labels calibrates the confidence on held-out photos and needs {LEAST_PHOTOS} of them, but there "
-            f"are {len(labels)}: train with larger folds, or with --val_fold=all."
-        )
-    return fit_temperature(probabilities, labels)
 
 
 def write_sure(

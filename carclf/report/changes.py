@@ -5,15 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from carclf.data.decoder import decode
 from carclf.data.manifest import Manifest
-from carclf.data.photos import read_photos
 from carclf.forms import Form
 from carclf.inference import comparison, submission
+from carclf.report.contact_sheets import SHEET_PHOTOS, draw_photos_of
 from carclf.report.names import short_names
-from carclf.report.photo_tables import draw_contact_sheet
-
-SHEET_PHOTOS = 60  # at most, on a contact sheet
 
 
 def print_changes(
@@ -52,30 +48,12 @@ def print_changes(
     submission.write_table(pd.DataFrame(changed, columns=["Id", "before", "after"]), table)
     shown = changed[:SHEET_PHOTOS]
     title = f"{len(shown)} of {len(changed)} changed photos: {older_file} → {output}"
-    _draw_sheet(shown, manifest=manifest, split=split, names=names, path=sheet, title=title)
+    captions = {
+        change.id: f"{change.id}\n{_short_change(names.get(change.before, change.before), names[change.after])}"
+        for change in shown
+    }
+    draw_photos_of(captions, manifest=manifest, split=split, path=sheet, title=title)
     print(f"Changes: {table}, {sheet}")
-
-
-def _draw_sheet(
-    shown: Sequence[comparison.ChangedLabel],
-    *,
-    manifest: Manifest,
-    split: str,
-    names: Mapping[str, str],
-    path: Path,
-    title: str,
-) -> None:
-    rows = {name: row for row, name in enumerate(manifest.read_ids(split)["id"])}
-    encoded = read_photos(manifest, split=split, rows=[rows[change.id] for change in shown])
-    draw_contact_sheet(
-        [decode(encoded[rows[change.id]]) for change in shown],
-        [
-            f"{change.id}\n{_short_change(names.get(change.before, change.before), names[change.after])}"
-            for change in shown
-        ],
-        path=path,
-        title=title,
-    )
 
 
 def _short_change(before: str, after: str) -> str:

@@ -19,8 +19,8 @@ from carclf.errors import UserError
 from carclf.exporting.folder import new_folder
 from carclf.framing import Framing
 from carclf.inference.decisions import LEAST_PHOTOS
+from carclf.inference.held_out import calibrate_on
 from carclf.inference.job import _ids
-from carclf.inference.pseudo_labels import calibrating_temperature
 from carclf.inference.submission import check_ids, check_writable
 from carclf.make_tfrecords import main as convert
 from carclf.model.backbones import find_backbone
@@ -169,9 +169,9 @@ def test_a_size_is_one_that_patches_fill():
 def test_a_temperature_takes_more_photos():
     labels = np.arange(LEAST_PHOTOS) % 2
     probabilities = np.eye(2)[labels] * 0.8 + 0.1
-    with refused("inference/pseudo_labels.py: --pseudo_labels calibrates"):
-        calibrating_temperature(probabilities[1:], labels[1:])
-    assert calibrating_temperature(probabilities, labels) > 0
+    with refused("inference/held_out.py: … calibrates"):
+        calibrate_on(probabilities[1:], labels[1:], asked_by="--uncertain")
+    assert calibrate_on(probabilities, labels, asked_by="--uncertain").temperature > 0
 
 
 def test_a_server_takes_another_port():

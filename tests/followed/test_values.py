@@ -294,6 +294,8 @@ CASES = [
          "--photos=p --output=s.csv --run_weights=fitted", "--photos=p --output=s.csv --run_weights=1"),
     Case("predict.py: --pseudo_labels", PREDICT, "--data=d --output=s.csv --split=val --pseudo_labels=l.csv",
          "--data=d --output=s.csv --pseudo_labels=l.csv"),
+    Case("predict.py: --uncertain", PREDICT, "--data=d --output=s.csv --uncertain=u.jpg",
+         "--data=d --output=s.csv --uncertain=u.csv"),
     Case("predict.py: --probabilities", PREDICT, "--data=d --output=s.csv --probabilities=p.txt",
          "--data=d --output=s.csv --probabilities=p.parquet"),
     Case("tune.py: --…=… is not possible", TUNE, "--find_lr", ""),

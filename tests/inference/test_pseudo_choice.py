@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carclf.errors import UserError
 from carclf.inference.calibration import tempered
 from carclf.inference.dataset_predictions import Predictions, concatenate_predictions, mean_predictions
 from carclf.inference.ensemble import ViewMean
-from carclf.inference.pseudo_labels import calibrating_temperature, choose_sure
+from carclf.inference.pseudo_labels import choose_sure
 from carclf.recipe import parse_views
 
 
@@ -73,9 +72,3 @@ def test_runs_agree_where_all_of_their_views_do():
     joined = concatenate_predictions([predictions([2, 0], [1, -1]), predictions([1], [0])])
     assert joined.agreed.tolist() == [-1, 0, 1]
     assert mean_predictions([Predictions(np.arange(2), np.full((2, 2), 0.5))]).agreed is None
-
-
-def test_a_temperature_needs_photos():
-    with pytest.raises(UserError, match=r"needs 20 of them, but there are 19: train with larger folds"):
-        calibrating_temperature(np.full((19, 2), 0.5), np.zeros(19, int))
-    assert calibrating_temperature(np.tile([0.9, 0.1], (20, 1)), np.arange(20) % 2) > 5  # sure, and half right
