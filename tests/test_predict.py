@@ -174,7 +174,8 @@ def test_the_least_certain_answers_are_listed_first_with_their_photos(answer, ho
     ranked = dict(zip(submission["Id"], np.argsort(-probabilities, axis=1), strict=True))
     assert table["second"].tolist() == [names[CLASSES[ranked[name][1]]] for name in table["Id"]]
     assert (tmp_path / "u.jpg").read_bytes()[:2] == b"\xff\xd8"
-    assert f"Uncertain: {tmp_path / 'u.csv'}, {tmp_path / 'u.jpg'} (of 5 answers about " in said
+    assert f"Uncertain: {tmp_path / 'u.csv'}, {tmp_path / 'u.jpg'} (about " in said
+    assert " of 5 answers are likely wrong, half of these among the first " in said
 
 
 def test_confidences_are_calibrated_on_photos_that_the_runs_held_out(answer, tmp_path):

@@ -102,7 +102,7 @@ def draw_contact_sheet(photos: Sequence[np.ndarray], captions: Sequence[str], *,
         )
         axes.imshow(_letterboxed(photo, aspect=inner_wide / inner_high), aspect="auto")
         axes.set_axis_off()
-        lines = [plain_text(line, length=32) for line in caption.splitlines()[:CAPTION_LINES]]
+        lines = [plain_text(line, length=30) for line in caption.splitlines()[:CAPTION_LINES]]
         write("\n".join(lines), left=left, top=top + inner_high + GAP_INCHES / 2, points=7)
     save_figure(figure, path)
 

@@ -50,6 +50,6 @@ def write_uncertain(
     title = f"The {len(shown)} least certain of {len(table)} answers"
     draw_photos_of(captions, manifest=manifest, split=split, path=sheet, title=title)
     print(
-        f"Uncertain: {path}, {sheet} (of {len(table)} answers about {found.wrong.sum():.0f} are likely wrong, half of "
-        f"them among the first {half})"
+        f"Uncertain: {path}, {sheet} (about {found.wrong.sum():.0f} of {len(table)} answers are likely wrong, half of "
+        f"these among the first {half})"
     )
