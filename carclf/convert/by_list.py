@@ -1,6 +1,7 @@
 """The rule of lists: a CSV gives the label of each photo, wherever the photos lie."""
 
 import dataclasses
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
@@ -16,6 +17,8 @@ RANKS = {  # split → role of a photo → which of several photos of one Id is 
     "train": {TRAIN: 0, VALIDATION: 1, "": 2, ANNOTATION: ONLY_EXACTLY, TEST: ONLY_EXACTLY + 1},
     "test": {TEST: 0, "": 1, ANNOTATION: ONLY_EXACTLY, VALIDATION: ONLY_EXACTLY + 1, TRAIN: ONLY_EXACTLY + 2},
 }
+NUMBERS = re.compile(r"([ ,;]+[-\d.]+)+")
+BY_FOLDER = "give --label_pattern='([^/]+)/[^/]+$' to go by the folders"
 
 
 def rank_for(split: str, roles: Roles) -> Rank:
@@ -69,17 +72,30 @@ def by_label(
     return list(photos.values())
 
 
-def none_named(labels: LabelFile, entries: Sequence[Entry]) -> UserError:
-    """Returns the error about a list that names none of the photos."""
+def none_named(labels: LabelFile, entries: Sequence[Entry], *, by_folder: bool = False) -> UserError:
+    """Returns the error about a list that names none of the photos.
+
+    Args:
+      labels: the list.
+      entries: the photos.
+      by_folder: whether the folders above them could be their classes.
+    """
     example, present = next(iter(labels.labels)), entries[0].path
+    instead = f"; or {BY_FOLDER}" if by_folder else ""
     return UserError(
         f"No photo has one of the {len(labels.labels):,} Ids in the column {labels.id_column!r} of {labels.shown} "
-        f"(such as {example}; a photo is {present}): {labels.advice()}."
+        f"(such as {example}; a photo is {present}): {labels.advice()}{instead}."
     )
 
 
 def with_folders(
-    listed: list[Photo], classes: Mapping[str, str], others: Sequence[Photo], *, labels: LabelFile, findings: Findings
+    listed: list[Photo],
+    classes: Mapping[str, str],
+    others: Sequence[Photo],
+    *,
+    labels: LabelFile,
+    by_flag: bool,
+    findings: Findings,
 ) -> list[Photo]:
     """Returns the listed photos, and those of class folders that the list does not name if both agree.
 
@@ -88,23 +104,31 @@ def with_folders(
       classes: path → class folder, of the photos that lie in one.
       others: the photos of class folders that the list does not name.
       labels: the list.
+      by_flag: whether --label_column names its labels.
       findings: added to.
 
     Raises:
-      UserError: some photos lie in another class's folder than the list says.
+      UserError: the list names no photo, or some photos lie in another class's folder than it says.
     """
     if not listed:
-        return list(others)
+        raise none_named(labels, [photo.entry for photo in others], by_folder=True)
     inside = [photo for photo in listed if photo.entry.path in classes]
     wrong = [photo for photo in inside if classes[photo.entry.path] != photo.category]
     if not inside:
         return listed
+    if len(inside) == len(listed) and all(_begins_with(photo.category, classes[photo.entry.path]) for photo in listed):
+        findings.notes.append(
+            f"The labels of {labels.shown} begin with the folder above the photo (such as {listed[0].category}): the "
+            "folders are the classes."
+        )
+        return [*(dataclasses.replace(photo, category=classes[photo.entry.path]) for photo in listed), *others]
     if _all_folders_contradict(inside, classes):
-        if not labels.sure:
+        few = len(inside) < len(others) and not {photo.category for photo in inside}.isdisjoint(classes.values())
+        if not labels.sure or (few and not by_flag):
             raise UserError(
                 f"{labels.shown} and the folders above the photos give different labels (such as "
                 f"{wrong[0].entry.path}: {wrong[0].category}): give --label_column={labels.label_column} to go by the "
-                "list, or --label_pattern='([^/]+)/[^/]+$' to go by the folders."
+                f"list, or {BY_FOLDER}."
             )
         findings.notes.append(
             f"The labels are those of {labels.shown}: the folders above the photos are not its classes (such as "
@@ -123,6 +147,11 @@ def with_folders(
         count = counted(len(others), "photo is", "photos are")
         findings.notes.append(f"{count} not in {labels.shown}, labelled by folder: {names}.")
     return [*listed, *others]
+
+
+def _begins_with(label: str, folder: str) -> bool:
+    """Returns whether a label is the folder's name and numbers, as of boxes."""
+    return NUMBERS.fullmatch(label.removeprefix(folder)) is not None and label.startswith(folder)
 
 
 def _all_folders_contradict(photos: Sequence[Photo], classes: Mapping[str, str]) -> bool:

@@ -1,26 +1,44 @@
-"""JSON files that name the classes, such as label_num_to_disease_map.json."""
+"""Files that name the classes, such as label_num_to_disease_map.json, or a CSV with a row for each class."""
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from carclf.convert.table import Table
 from carclf.convert.tree import Tree
 from carclf.errors import UserError
 
 MAX_BYTES = 2**20  # of a map
+CODE, LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
 
 
-def class_map(tree: Tree, categories: Collection[str]) -> tuple[dict[str, str], str]:
+def names_classes(table: Table, folders: Collection[str]) -> bool:
+    """Returns whether a CSV has one row for each class, not for each photo.
+
+    One of its columns then holds all class folders, and neither that one nor another repeats itself.
+
+    Args:
+      table: the CSV.
+      folders: the names of the class folders.
+    """
+    every = [set(table.values(column)) for column in range(len(table.header))]
+    single = [cells for cells in every if len(cells) == len(table.rows)]
+    return len(folders) > 1 and len(single) >= min(2, len(every)) and any(cells >= {*folders} for cells in single)
+
+
+def class_map(tree: Tree, categories: Collection[str], tables: Sequence[Table] = ()) -> tuple[dict[str, str], str]:
     """Returns (category → name, the file), from a JSON object at the root that maps each label to a name of its own.
 
     An object from name to label is turned round. Names that are all numbers are none, but labels or counts beside the
-    classes, as in Keras's class_indices.json. Both are empty if there is no map.
+    classes, as in Keras's class_indices.json. A CSV names classes that are numbers or codes. Both are empty if there is
+    no map.
 
     Args:
       tree: the files of the input.
       categories: the labels of the training photos.
+      tables: CSVs that name no photos.
     """
     for entry in tree.entries:
         if "/" in entry.path or not entry.path.lower().endswith(".json") or entry.size > MAX_BYTES:
@@ -33,7 +51,24 @@ def class_map(tree: Tree, categories: Collection[str]) -> tuple[dict[str, str], 
             names = {category: pairs[category] for category in categories if category in pairs}
             if len(names) == len(categories) and _are_names(names.values()):
                 return ({}, "") if all(label == name for label, name in names.items()) else (names, entry.path)
+    if all(CODE.search(category) for category in categories):
+        for table in tables:
+            if names := _names_in(table, categories):
+                return names, table.shown
     return {}, ""
+
+
+def _names_in(table: Table, categories: Collection[str]) -> dict[str, str]:
+    """Returns category → name from the first two columns that have both for each class; else none."""
+    columns = [[cell.strip() for cell in table.cells(column)] for column in range(len(table.header))]
+    for labels in columns:
+        if len(set(labels)) < len(labels) or not {*categories} <= set(labels):
+            continue
+        for texts in columns:
+            names = {label: name for label, name in zip(labels, texts, strict=True) if label in categories}
+            if texts is not labels and all(map(LETTER.search, names.values())) and _are_names(names.values()):
+                return names
+    return {}
 
 
 def _are_names(texts: Collection[str]) -> bool:

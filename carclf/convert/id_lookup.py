@@ -33,10 +33,10 @@ class Lookup:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         """Indexes the photos."""
-        self._entries = list(entries)
+        self.entries = list(entries)
         self._first: dict[str, Entry] = {}
         self._further: dict[str, list[Entry]] = {}  # of few keys, and a list for every key would double the memory
-        for entry in self._entries:
+        for entry in self.entries:
             for key in keys_of(entry):
                 if self._first.setdefault(key, entry) is not entry:
                     self._further.setdefault(key, []).append(entry)
@@ -98,7 +98,7 @@ class Lookup:
         if not missing:
             return matches, ""
         gone = {entry.path for entry in matches.values()} | set(taken)
-        near = [e for e in self._entries if e.path not in gone and rank(e) < ONLY_EXACTLY]
+        near = [e for e in self.entries if e.path not in gone and rank(e) < ONLY_EXACTLY]
         loosely = _match_loosely(missing, near, common=_common_folders(ids))
         note = ""
         if loosely:

@@ -95,7 +95,7 @@ def _inventory_of(tree: Tree, options: ConvertOptions, how: Mapping[str, Any]) -
         photos += _external(trees[1], photos, options, findings)
     categories = {photo.category for photo in photos if photo.split == "train"}
     findings.notes += _twins(categories)
-    names, origin = class_map(tree, categories)
+    names, origin = class_map(tree, categories, layout.lists.class_tables)
     if not names and categories <= tree.class_names.keys():
         names, origin = {category: tree.class_names[category] for category in categories}, "the records"
     findings.notes += [f"The names of the classes are those of {origin}."] if names else []

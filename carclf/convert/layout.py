@@ -151,7 +151,8 @@ class _Reading:
             Photo(photo_id, "train", classes[entry.path], entry)
             for photo_id, entry in zip(self._ids_of(others), others, strict=True)
         ]
-        return with_folders(train, classes, unlisted, labels=labels, findings=self.findings)
+        by_flag = bool(self.options.label_column)
+        return with_folders(train, classes, unlisted, labels=labels, by_flag=by_flag, findings=self.findings)
 
     def _named_by(self, labels: LabelFile | None) -> list[str]:
         """Returns the paths of the photos that a list of test photos names exactly."""

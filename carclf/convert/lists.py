@@ -4,10 +4,12 @@ A list is recognised by its content, a column whose cells name photos, not by it
 """
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
 
+from carclf.convert.class_maps import names_classes
 from carclf.convert.columns import (
     Labelled,
     NamedPhoto,
@@ -21,8 +23,8 @@ from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, split_note, test_list
 from carclf.convert.options import ConvertOptions
-from carclf.convert.photos import Findings
-from carclf.convert.roles import TEST, Roles, role_of_file
+from carclf.convert.photos import Findings, composed
+from carclf.convert.roles import ANNOTATION, TEST, Roles, role_of_file
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table, read_table
 from carclf.convert.tree import Tree
@@ -46,6 +48,7 @@ class Lists:
       content: the bytes of the sample submission, or None.
       tests: the Ids of the test photos: the sample's, else those of a list of test photos; None if there is none.
       unlabelled: CSV → its columns, of those that name photos but are not known to hold labels.
+      class_tables: CSVs that name no photos, but perhaps the classes.
     """
 
     labels: LabelFile | None = None
@@ -53,6 +56,7 @@ class Lists:
     content: bytes | None = None
     tests: LabelFile | None = None
     unlabelled: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    class_tables: Sequence[Table] = ()
 
 
 def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Roles, findings: Findings) -> Lists:
@@ -86,7 +90,8 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
         sample = read_sample(content, shown=alike.entry.path)
         findings.notes.append(f"{alike.entry.path} is the sample submission: its answers are all alike.")
         tests = _ids_of(sample)
-    return Lists(labels, sample, content, tests or test_list(found, findings), finder.unlabelled)
+    tests = tests or test_list(found, findings)
+    return Lists(labels, sample, content, tests, finder.unlabelled, finder.class_tables)
 
 
 def file_bytes(path: str, flag: str) -> bytes:
@@ -141,6 +146,7 @@ class _Finder:
     roles: Roles
     findings: Findings
     unlabelled: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    class_tables: list[Table] = dataclasses.field(default_factory=list)
 
     def given(self) -> LabelFile:
         """Returns the list that --labels names."""
@@ -174,8 +180,22 @@ class _Finder:
         if _has_no_header(table, self.lookup.named):
             self.findings.notes.append(f"{entry.path} has no header and was left out.")
             return None
+        if names_classes(table, self._class_folders):
+            self.findings.notes.append(f"{entry.path} has a row for each class folder, and is no list of photos.")
+            self.class_tables.append(table)
+            return None
         ids = self._id_column(table)
-        return None if ids is None else self._with_labels(entry, table, ids)
+        if ids is None:
+            self.class_tables.append(table)
+            return None
+        return self._with_labels(entry, table, ids)
+
+    @functools.cached_property
+    def _class_folders(self) -> set[str]:
+        """The names of the folders directly above photos that may be training photos."""
+        paths = [entry.path for entry in self.lookup.entries]
+        below = [self.roles.below(path) for path in paths if self.roles.role(path) not in (TEST, ANNOTATION)]
+        return {composed(folders[-1]) for folders in below if folders}
 
     def _id_column(self, table: Table) -> int | None:
         ids = id_column(table, self.lookup.named, self.wanted)

@@ -337,7 +337,10 @@ OTHER_PHOTOS = {
     "one more": lambda files: files.update({"train/0/new.jpg": drawn(30)}),
     "one less": lambda files: files.pop("train.csv") and files.pop("train/0/0.jpg"),
     "another label": lambda files: files.update(
-        {"train/1/0.jpg": files.pop("train/0/0.jpg"), "train.csv": b"Id,C\na,b\n"}
+        {
+            "train/1/0.jpg": files.pop("train/0/0.jpg"),
+            "train.csv": files["train.csv"].replace(b"\n0.jpg,0\n", b"\n0.jpg,1\n"),
+        }
     ),
     "a test photo": lambda files: files.update({"test_upload/1000.jpg": drawn(31)}),
     "another sample": lambda files: files.update({"sample-submission.csv": files["sample-submission.csv"] + b"\n"}),

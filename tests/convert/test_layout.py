@@ -349,6 +349,60 @@ def test_a_list_that_names_other_photos_is_told(tmp_path):
     assert said in inventory.notes
 
 
+@pytest.mark.parametrize(
+    ("folders", "header", "rows", "names"),
+    [
+        (("cat", "dog"), "class_id,class_name", [(0, "cat"), (2, "dog")], {}),  # 0 and 2 are photos, too
+        (("cat", "dog"), "name", [("dog",), ("cat",)], {}),
+        (
+            ("00", "01"),
+            "ClassId,Name",
+            [("00", "Stop"), ("01", "Yield"), ("02", "Turn")],
+            {"00": "Stop", "01": "Yield"},
+        ),
+        (
+            ("n01", "n02"),
+            "order,wnid,words",
+            [(7, "n01", "red fox"), (3, "n02", "fox")],
+            {"n01": "red fox", "n02": "fox"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["classes.csv", "labels.csv", "train.csv"])
+def test_a_row_for_each_class_folder_is_no_list_of_photos(tmp_path, name, folders, header, rows, names):
+    files = empty(*(f"train/{folder}/{2 * k + i}.jpg" for k, folder in enumerate(folders) for i in range(2)))
+    train, _, inventory = listed(tmp_path, files | {name: table(header, rows)})
+    assert sorted(train.values()) == sorted(2 * folders)
+    assert inventory.class_names == names
+    assert f"{name} has a row for each class folder, and is no list of photos." in inventory.notes
+
+
+def test_a_list_of_labels_that_names_no_photo_is_refused_and_the_advice_works(tmp_path):
+    files = classes("train/{name}/{n}.jpg") | {"train.csv": table("patient,grade", [("z0", 0), ("z1", 1), ("z2", 1)])}
+    with pytest.raises(UserError, match=r"No photo has one of the 3 Ids .* of train\.csv .*; or give --label_pattern"):
+        listed(tmp_path, files)
+    assert set(listed(tmp_path, files, label_pattern="([^/]+)/[^/]+$")[0].values()) == set(TWO)
+
+
+def test_a_list_of_few_photos_that_contradicts_their_class_folders_is_asked_about(tmp_path):
+    rows = [(0, "dog"), (1, "dog"), (5, "cat"), (6, "cat")]
+    files = classes("{name}/{n}.jpg", each=5) | {"list.csv": table("image,label", rows)}
+    with pytest.raises(UserError, match=r"list\.csv and the folders .* different labels .*: give --label_column=label"):
+        listed(tmp_path, files)
+    assert listed(tmp_path, files, label_column="label")[0] == {str(n): name for n, name in rows}
+    by_folder = listed(tmp_path, files, label_pattern="([^/]+)/[^/]+$")[0]
+    assert sorted(by_folder.values()) == ["cat"] * 5 + ["dog"] * 5
+
+
+def test_labels_that_begin_with_the_folder_and_go_on_with_boxes_are_those_of_the_folders(tmp_path):
+    rows = [(n, f"{TWO[n // 2]} {n} 2 33 44") for n in range(4)]
+    files = classes("train/{name}/{n}.jpg") | {"boxes.csv": table("ImageId,PredictionString", rows)}
+    train, _, inventory = listed(tmp_path, files)
+    assert train == {"0": "cat", "1": "cat", "2": "dog", "3": "dog"}
+    said = "The labels of boxes.csv begin with the folder above the photo (such as cat 0 2 33 44): the folders are the "
+    assert f"{said}classes." in inventory.notes
+
+
 def test_a_list_without_header_leaves_the_folders_their_labels(tmp_path):
     files = classes("train/{name}/{n}.jpg") | {"anno.csv": b"0.jpg,39,1\n1.jpg,40,1\n2.jpg,1,2\n3.jpg,2,2\n"}
     train, _, inventory = listed(tmp_path, files)
