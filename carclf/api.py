@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from carclf.data.manifest import Manifest, load_manifest
+from carclf.device import check_backend
 from carclf.errors import UserError
 from carclf.extras import install_command
+from carclf.storage import is_remote
 
 if TYPE_CHECKING:
     import keras
@@ -37,7 +39,8 @@ def open_dataset(directory: str | os.PathLike[str]) -> Manifest:
     Raises:
       UserError: the folder holds no data set, or one of its shards is missing or has the wrong size.
     """
-    return load_manifest(os.path.expanduser(os.fspath(directory)))
+    path = os.path.expanduser(os.fspath(directory))
+    return load_manifest(path if is_remote(path) else os.path.abspath(path))  # the program may change its folder later
 
 
 def training_batches(
@@ -329,6 +332,7 @@ def load_run(
     members = load_members(names, runs=os.fspath(runs))
     parsed = parse_views(views) if isinstance(views, str) else tuple(views)
     _require("tensorflow", "keras")
+    check_backend(_backend())
     _leave_gpus_to_jax()
 
     from carclf.inference.photo_predictor import PhotoPredictor
@@ -408,11 +412,15 @@ def _require(*packages: str) -> None:
             raise ModuleNotFoundError(f"{package} is not installed: {install_command('cpu')}", name=package)
 
 
+def _backend() -> str:
+    """Returns the backend of Keras, or the one that it will have once it is imported."""
+    keras = sys.modules.get("keras")
+    return keras.backend.backend() if keras else os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
 def _leave_gpus_to_jax() -> None:
     """Hides the GPUs from TensorFlow, which would take their memory, if Keras runs on JAX."""
-    keras = sys.modules.get("keras")
-    backend = keras.backend.backend() if keras else os.environ.get("KERAS_BACKEND", "")
-    if backend != "jax":
+    if _backend() != "jax":
         return
     import tensorflow as tf
 

@@ -128,8 +128,7 @@ def select_device(
         )
     _require("tensorflow", why="decodes the photos on every device")
     _require("keras", why="holds the models")
-    if backend not in ("tensorflow", "jax"):
-        raise UserError(f"KERAS_BACKEND={backend} is not supported: unset it, or set it to tensorflow or jax.")
+    check_backend(backend)
     if backend == "jax":
         _require("jax", why="is the backend for TPUs")
     choose = _tensorflow_device if backend == "tensorflow" else _jax_device
@@ -145,6 +144,16 @@ def select_device(
         keras.config.set_dtype_policy(chosen.precision)
     gc.freeze()  # a million objects that stay: looking for garbage among them again and again takes seconds
     return dataclasses.replace(chosen, onednn=kernels) if chosen.kind == "cpu" else chosen
+
+
+def check_backend(backend: str) -> None:
+    """Checks that carclf works with this Keras backend.
+
+    Raises:
+      UserError: it does not.
+    """
+    if backend not in ("tensorflow", "jax"):
+        raise UserError(f"KERAS_BACKEND={backend} is not supported: unset it, or set it to tensorflow or jax.")
 
 
 def tpu_present() -> bool:

@@ -193,7 +193,7 @@ def test_view_batches_show_their_view(dataset):
         (lambda d: carclf.load_run("no_such_run"), "no run folder runs/no_such_run"),
         (lambda d: carclf.load_run(), "names no run"),
         (lambda d: carclf.load_run("a", tta_mean="mode"), "probabilities or logits"),
-        (lambda d: carclf.open_dataset("no/such/folder"), "no folder no/such/folder"),
+        (lambda d: carclf.open_dataset("no/such/folder"), f"no folder {os.getcwd()}/no/such/folder"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(call, said, dataset):
@@ -222,6 +222,35 @@ def test_a_data_set_is_opened_by_any_path(dataset, monkeypatch):
     assert opened == dataset
     assert repr(opened) == f"<data set {folder}: 24 training and 5 test photos, 3 classes, 3 folds>"
     assert carclf.open_dataset(f"~/{folder.name}").class_names == ("class 0", "class 1", "class 2")
+
+
+def test_a_data_set_of_a_relative_path_is_read_from_any_folder(dataset, monkeypatch, tmp_path):
+    folder = Path(dataset.directory)
+    monkeypatch.chdir(folder.parent)
+    opened = carclf.open_dataset(folder.name)
+    batches = carclf.training_batches(opened, image_size=32, batch_size=6)
+    monkeypatch.chdir(tmp_path)
+    assert len(opened.read_ids("test")) == 5
+    assert len(arrays(batches)) == 2 * 8
+    assert carclf.open_dataset(folder) == opened
+
+
+@pytest.mark.parametrize("backend", ["numpy", "openvino"])
+def test_a_backend_that_computes_no_run_is_refused_before_it_is_imported(backend, tmp_path):
+    make_run(tmp_path / "a")
+    program = f"import carclf; carclf.load_run({str(tmp_path / 'a')!r})"
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert answer.stderr.splitlines()[-1] == (
+        f"carclf.errors.UserError: KERAS_BACKEND={backend} is not supported: unset it, or set it to tensorflow or jax."
+    )
+
+
+def test_the_backend_that_a_program_has_imported_counts(tmp_path, monkeypatch):
+    make_run(tmp_path / "a")
+    monkeypatch.setattr("keras.backend.backend", lambda: "numpy")
+    with pytest.raises(UserError, match="KERAS_BACKEND=numpy is not supported"):
+        carclf.load_run(tmp_path / "a")
 
 
 def test_a_classifier_takes_the_size_its_weights_were_made_for():

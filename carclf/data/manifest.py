@@ -236,11 +236,16 @@ class Manifest:
         """Returns the bytes of one of the CSVs, or of the index.
 
         Raises:
-          UserError: it is missing or its hash differs.
+          UserError: it is missing or its hash differs, or the whole data set is gone.
         """
         path = storage.join(self.directory, entry.file)
         content = read_file(path) if storage.size_bytes(path) is not None else b""
         if hashlib.sha256(content).hexdigest() != entry.sha256:
+            if not storage.is_folder(self.directory):
+                raise UserError(
+                    f"The folder of the data set {self.directory} is gone: bring it back, or open the data set where "
+                    "it is now."
+                )
             state = "was changed" if content else "is missing"
             raise UserError(f"{path} {state} since the conversion: convert the photos again with --overwrite.")
         return content

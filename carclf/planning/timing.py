@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from carclf import runs
+from carclf import preemption, runs
 from carclf.children import run_child
 from carclf.errors import UserError
 from carclf.flags import options_of
@@ -147,11 +147,18 @@ class Stopwatch:
     def _run(
         self, module: str, arguments: Sequence[str], log: Path, *, limit_seconds: float | None
     ) -> tuple[int, float]:
-        """Runs a command and returns its exit code and its seconds."""
+        """Runs a command and returns its exit code and its seconds.
+
+        Raises:
+          Preempted: SIGTERM has arrived; how the command ended says nothing then.
+        """
+        preemption.check()
         started = time.monotonic()
         command = [sys.executable, "-m", module, *arguments]
         code = run_child(command, what="timing", output=log, limit_seconds=limit_seconds)
-        return code, time.monotonic() - started
+        seconds = time.monotonic() - started
+        (preemption.check_soon if code == preemption.PREEMPTED else preemption.check)()
+        return code, seconds
 
 
 def limit_seconds(budget_seconds: float) -> float:

@@ -24,6 +24,17 @@ def file(small, tmp_path):
     return tmp_path / "set" / "dataset.json"
 
 
+def test_a_data_set_whose_folder_is_gone_says_so_and_is_read_once_it_is_back(file):
+    folder, elsewhere = str(file.parent), str(file.parent.with_name("moved"))
+    opened = load_manifest(folder)
+    os.rename(folder, elsewhere)
+    with pytest.raises(UserError, match=rf"The folder of the data set {folder} is gone: bring it back, or open the"):
+        opened.read_ids("test")
+    assert len(load_manifest(elsewhere).read_ids("test")) == 1
+    os.rename(elsewhere, folder)
+    assert len(opened.read_ids("test")) == 1
+
+
 def test_a_flipped_bit_at_any_byte_is_named(file):
     with open(file, "r+b") as opened:  # opening takes longer than all the rest
         for number, changed in enumerate(flips(opened.read())):

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from carclf import runs
-from carclf.errors import UserError
+from carclf import preemption, runs
+from carclf.errors import Preempted, UserError
 from carclf.planning import timing
 from carclf.planning.candidates import SCRATCH, Candidate
 from carclf.planning.sampling import TimingSample
@@ -115,6 +115,33 @@ def test_the_reason_is_told_if_nothing_can_be_timed(commands, tmp_path):
     ends |= dict.fromkeys(("32", "48", "64"), (2, "Error: --weights=b3.h5 is not there: give the path."))
     with pytest.raises(UserError, match=r"Nothing can be planned: --weights=b3.h5 is not there: give the path"):
         stopwatch(tmp_path).times(CANDIDATES)
+
+
+@pytest.mark.parametrize("last", ["32", "48", "carclf.predict", "carclf.planning.starting"])
+@pytest.mark.parametrize("code", [preemption.PREEMPTED, 1, -signal.SIGKILL, 0])
+def test_a_candidate_that_is_told_to_stop_has_not_failed(commands, tmp_path, monkeypatch, last, code):
+    started, ends, _ = commands
+    ends[last] = (code, "Error: Stopped by SIGTERM: the run has no checkpoint yet.")
+    run_child = timing.run_child
+
+    def told(command, **how):
+        ended = run_child(command, **how)
+        if f"--image_size={last}" in command or last in command:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return ended
+
+    monkeypatch.setattr(timing, "run_child", told)
+    with preemption.watching(lambda: "nothing was written"), pytest.raises(Preempted) as stopped:
+        stopwatch(tmp_path).times(CANDIDATES)
+    assert str(stopped.value) == "Stopped by SIGTERM: nothing was written."
+    assert last in started[-1] or f"--image_size={last}" in started[-1]
+
+
+def test_a_candidate_that_alone_is_told_to_stop_has_failed(commands, tmp_path, monkeypatch):
+    _, ends, _ = commands
+    ends["48"] = (preemption.PREEMPTED, "Error: Stopped by SIGTERM: the run has no checkpoint yet.")
+    monkeypatch.setattr(timing.preemption, "check_soon", preemption.check)  # here the clock stands still
+    assert [one.candidate.image_size for one in stopwatch(tmp_path).times(CANDIDATES).stages] == ["32"]
 
 
 def test_a_device_that_is_not_there_is_told_first(commands, tmp_path):
