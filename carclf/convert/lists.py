@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from carclf.convert.class_maps import names_classes
 from carclf.convert.columns import (
     Labelled,
-    NamedPhoto,
     Wanted,
     columns_of_list,
     id_column,
     loose_id_column,
     with_labels,
 )
+from carclf.convert.headers import lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, split_note, test_list
@@ -72,7 +72,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
     Raises:
       UserError: a list that counts cannot be read, or several lists or columns could count.
     """
-    sample, content = _sample(tree, options)
+    sample, content = _sample(tree, options, lookup, findings)
     finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), lookup, roles, findings)
     tests = _ids_of(sample) if sample else None
     if options.label_pattern or options.labels:
@@ -106,7 +106,9 @@ def file_bytes(path: str, flag: str) -> bytes:
     return file.read_bytes()
 
 
-def _sample(tree: Tree, options: ConvertOptions) -> tuple[Sample | None, bytes | None]:
+def _sample(
+    tree: Tree, options: ConvertOptions, lookup: Lookup, findings: Findings
+) -> tuple[Sample | None, bytes | None]:
     """Returns the sample submission that a flag names or that lies at the root, and its bytes."""
     flag = "sample" if options.sample else "test_csv" if options.test_csv else ""
     if flag:
@@ -121,9 +123,12 @@ def _sample(tree: Tree, options: ConvertOptions) -> tuple[Sample | None, bytes |
         if not found:
             return None, None
         content, shown = tree.read(found[0]), found[0].path
-    sample = read_sample(content, shown=shown)
+    has_header = not lacks_header(read_table(content, shown=shown), lookup.named)
+    if not has_header:
+        findings.notes.append(f"{shown} has no header, so that a submission has none.")
+    sample = read_sample(content, shown=shown, has_header=has_header)
     if options.id_column in sample.header[1:]:
-        sample = read_sample(content, shown=shown, id_column=options.id_column)
+        sample = read_sample(content, shown=shown, has_header=has_header, id_column=options.id_column)
     return sample, content
 
 
@@ -177,7 +182,7 @@ class _Finder:
                 raise
             self.findings.notes.append(f"{entry.path} was left out: {error}")
             return None
-        if _has_no_header(table, self.lookup.named):
+        if lacks_header(table, self.lookup.named):
             self.findings.notes.append(f"{entry.path} has no header and was left out.")
             return None
         if names_classes(table, self._class_folders):
@@ -265,10 +270,6 @@ def _label_beside_ids(table: Table) -> str:
     names = [name.lower() for name in table.header]
     ids, labels = ([known for known in columns if known in names] for columns in (ID_COLUMNS, LABEL_COLUMNS))
     return labels[0] if ids and labels else ""
-
-
-def _has_no_header(table: Table, names: NamedPhoto) -> bool:
-    return any("." in cell and cell.lower() not in ID_COLUMNS and names(cell) for cell in table.header)
 
 
 def _role(table: Table, ids: int, lookup: Lookup, roles: Roles) -> str:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable
 
 from carclf.errors import UserError
-from carclf.forms.sample_file import unzipped
+from carclf.forms.sample_file import numbered_columns, unzipped
 from carclf.text_file import csv_lines, encoding_of
 
 
@@ -48,6 +48,10 @@ class Table:
             exact.setdefault(name, place)
             near[name.casefold()] = None if name.casefold() in near else place
         return exact, near
+
+    def without_header(self) -> "Table":
+        """Returns the table whose first line is a row, too; its columns are numbered."""
+        return Table(self.shown, numbered_columns(len(self.header)), (self.header, *self.rows), (1, *self.lines))
 
     def with_column(self, name: str, cells: Iterable[str]) -> "Table":
         """Returns the table with one more column at its end."""

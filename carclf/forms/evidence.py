@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from carclf.errors import UserError
 from carclf.forms.form import Form
@@ -49,14 +49,15 @@ class Evidence:
         """The sample's name in messages."""
         return self.sample.shown
 
-    def form(self, kind: str, *, columns: Sequence[str] = (), **details: object) -> Form:
+    def form(self, kind: str, *, columns: Sequence[str] = (), **details: Any) -> Form:
         """Returns a form of that kind on these columns, by default on the column of answers; new ones come last."""
         answers = tuple(columns) or (self.answer,)
         own, chosen = set(self.sample.header), set(answers)
         header = (*self.sample.header, *(name for name in answers if name not in own))
         id_column = "" if self.sample.id_column == header[0] else self.sample.id_column
         ordered = tuple(name for name in header if name in chosen)
-        return Form(kind=kind, header=header, answer_columns=ordered, id_column=id_column, **details)  # type: ignore[arg-type]
+        own_layout: dict[str, Any] = {"header": header, "id_column": id_column, "has_header": self.sample.has_header}
+        return Form(kind=kind, answer_columns=ordered, **own_layout, **details)
 
 
 def gather(sample: Sample, classes: Sequence[str], *, positive: str, k: int, label_column: str) -> Evidence:

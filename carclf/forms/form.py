@@ -17,6 +17,7 @@ class Form:
       k: for `ranking`, how many labels a cell holds.
       separator: for `ranking`, what separates them.
       id_column: the column of the Ids; "" is the first.
+      has_header: whether the submission's first line is `header`.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Form:
     k: int = 0
     separator: str = " "
     id_column: str = ""
+    has_header: bool = True
 
     @property
     def id_name(self) -> str:
@@ -37,8 +39,9 @@ class Form:
         """Returns the form in a few words, such as 'ranking(5), the column Id'."""
         details = {"ranking": f"({self.k})", "probability": f" of {self.positive}"}.get(self.kind, "")
         count = len(self.answer_columns)
-        columns = f"the column {self.answer_columns[0]}" if count == 1 else f"{count} columns"
-        return f"{self.kind}{details}, {columns}"
+        column = f"the column {self.answer_columns[0]}" if self.has_header else self.answer_columns[0]
+        columns = column if count == 1 else f"{count} columns"
+        return f"{self.kind}{details}, {columns}{'' if self.has_header else ', without a header'}"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the form ready for JSON."""

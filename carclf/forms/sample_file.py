@@ -27,6 +27,7 @@ class Sample:
       ids: the cells of the Id column, each once.
       id_column: the name of that column.
       delimiter: what separates its cells.
+      has_header: whether the names of the columns are its first line; else they are those of `numbered_columns`.
     """
 
     shown: str
@@ -35,6 +36,7 @@ class Sample:
     ids: tuple[str, ...]
     id_column: str
     delimiter: str = ","
+    has_header: bool = True
 
     def cells(self, column: str) -> tuple[str, ...]:
         """Returns the cells of a column, from the first row on."""
@@ -46,7 +48,14 @@ class Sample:
         return {name: place for place, name in enumerate(self.header)}
 
 
-def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str = "correct the file") -> Sample:
+def numbered_columns(count: int) -> tuple[str, ...]:
+    """Returns the names of the columns of a table without a header: column 1, column 2, and so on."""
+    return tuple(f"column {number}" for number in range(1, count + 1))
+
+
+def read_sample(
+    content: bytes, *, shown: str, id_column: str = "", has_header: bool = True, advice: str = "correct the file"
+) -> Sample:
     """Returns the table in a CSV.
 
     Args:
@@ -54,6 +63,7 @@ def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str 
         zip with it.
       shown: its name in messages.
       id_column: the column of the Ids; "" takes the first.
+      has_header: whether its first line names the columns.
       advice: the end of error messages.
 
     Raises:
@@ -61,7 +71,7 @@ def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str 
     """
     text = _text(unzipped(content, shown, advice), shown, advice)
     delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
-    (_, header), *rows = _rows(text, delimiter, shown=shown, advice=advice)
+    (_, header), *rows = _rows(text, delimiter, has_header=has_header, shown=shown, advice=advice)
     if id_column and id_column not in header:
         raise UserError(f"{shown} has no column {id_column!r}: its columns are {', '.join(header)}.")
     place = header.index(id_column) if id_column else 0
@@ -72,10 +82,11 @@ def read_sample(content: bytes, *, shown: str, id_column: str = "", advice: str 
         ids=_checked_ids([(number, row[place]) for number, row in rows], shown=shown, advice=advice),
         id_column=header[place],
         delimiter=delimiter,
+        has_header=has_header,
     )
 
 
-def read_sample_file(path: Path, *, what: str, advice: str, id_column: str = "") -> Sample:
+def read_sample_file(path: Path, *, what: str, advice: str, id_column: str = "", has_header: bool = True) -> Sample:
     """Returns the table in a file.
 
     Args:
@@ -83,6 +94,7 @@ def read_sample_file(path: Path, *, what: str, advice: str, id_column: str = "")
       what: its name in the message if it is not there.
       advice: the end of error messages.
       id_column: the column of the Ids; "" takes the first.
+      has_header: whether its first line names the columns.
 
     Raises:
       UserError: there is no such file, or as for `read_sample`.
@@ -93,7 +105,7 @@ def read_sample_file(path: Path, *, what: str, advice: str, id_column: str = "")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): {advice}.") from None
-    return read_sample(content, shown=str(path), id_column=id_column, advice=advice)
+    return read_sample(content, shown=str(path), id_column=id_column, has_header=has_header, advice=advice)
 
 
 def unzipped(content: bytes, shown: str, advice: str) -> bytes:
@@ -133,12 +145,14 @@ def _text(content: bytes, shown: str, advice: str) -> str:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV, or {advice}.") from None
 
 
-def _rows(text: str, delimiter: str, *, shown: str, advice: str) -> list[tuple[int, tuple[str, ...]]]:
+def _rows(text: str, delimiter: str, *, has_header: bool, shown: str, advice: str) -> list[tuple[int, tuple[str, ...]]]:
     """Returns the header and the rows, all of one length, each with its line; rows of blank cells do not count."""
     try:
         lines = csv_lines(text, delimiter=delimiter)
     except csv.Error as error:
         raise UserError(f"{shown} is not CSV ({error}): {advice}.") from None
+    if lines and not has_header:
+        lines = [(0, numbered_columns(len(lines[0][1]))), *lines]
     if len(lines) < 2:
         raise UserError(f"{shown} has no rows below its header: {advice}.")
     header = lines[0][1]

@@ -1,7 +1,7 @@
 """Which form a prediction is written in: the data set's own, or that of the sample it is asked to follow."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from carclf import storage
 from carclf.data.manifest import Manifest
@@ -74,7 +74,7 @@ def given_sample(file: str, *, own: Form | None) -> Sample:
     Raises:
       UserError: there is no such file, or it cannot be read.
     """
-    return read_sample_file(copies.local_path(file), what="sample submission", advice=ADVICE, id_column=_id_column(own))
+    return read_sample_file(copies.local_path(file), what="sample submission", advice=ADVICE, **_layout_of(own))
 
 
 def _own_sample(manifest: Manifest, *, held_out: bool) -> Sample | None:
@@ -83,11 +83,11 @@ def _own_sample(manifest: Manifest, *, held_out: bool) -> Sample | None:
         return None
     if storage.size_bytes(path) is None:  # one sentence for a file that was removed
         return read_sample_file(copies.local_path(path), what="sample submission", advice=ADVICE)
-    return read_sample(storage.read_bytes(path), shown=path, id_column=_id_column(manifest.form), advice=ADVICE)
+    return read_sample(storage.read_bytes(path), shown=path, advice=ADVICE, **_layout_of(manifest.form))
 
 
-def _id_column(form: Form | None) -> str:
-    return form.id_column if form else ""
+def _layout_of(form: Form | None) -> dict[str, Any]:
+    return {"id_column": form.id_column, "has_header": form.has_header} if form else {}
 
 
 def _is_covered(form: Form, sample: Sample) -> bool:
@@ -98,5 +98,6 @@ def _is_covered(form: Form, sample: Sample) -> bool:
 
 def _ids_only(form: Form | None) -> Sample:
     """Returns a sample without rows that has a column of Ids alone."""
-    name = form.id_name if form else default_form().id_name
-    return Sample(shown="The data set", header=(name,), rows=(), ids=(), id_column=name)
+    form = form or default_form()
+    name = form.id_name
+    return Sample("The data set", header=(name,), rows=(), ids=(), id_column=name, has_header=form.has_header)

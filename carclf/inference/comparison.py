@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from carclf.errors import UserError
 from carclf.forms import Form, kind_of, read_sample_file
@@ -26,8 +26,8 @@ def read_submission(path: Path, *, form: Form, class_labels: Sequence[str]) -> d
       UserError: it is missing or no CSV, lacks a column of the form, or has a cell that is no answer of the form.
     """
     advice = "give a submission of this form with --compare=FILE"
-    id_column = form.id_column
-    older = read_sample_file(path, what="submission", advice=advice, id_column=id_column)
+    own_layout: dict[str, Any] = {"id_column": form.id_column, "has_header": form.has_header}
+    older = read_sample_file(path, what="submission", advice=advice, **own_layout)
     if missing := [name for name in form.answer_columns if name not in older.header]:
         raise UserError(f"{path} has no column {missing[0]!r}, which this submission has: {advice}.")
     columns = [older.cells(name) for name in form.answer_columns]

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from carclf import storage
 from carclf.convert.by_list import rank_for
 from carclf.convert.damaged import OnDamaged
+from carclf.convert.headers import lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.photos import ids_of
 from carclf.convert.roles import ANNOTATION, TRAIN, Roles
 from carclf.convert.sources import Entry, Reader
+from carclf.convert.table import Table
 from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.data.validation import UnusableError
 from carclf.errors import UserError
@@ -56,7 +58,8 @@ def list_photos(path: str, *, sample: Sample | None, spool: str, fails_on_bad: b
       fails_on_bad: whether a damaged archive among the photos ends the work; else it is left out with a note.
 
     Raises:
-      UserError: nothing is there, there is no photo, none has an Id of the sample, or an Id names several.
+      UserError: nothing is there, there is no photo, none has an Id of the sample, an Id names several, or the sample
+        has an Id where its header should be.
     """
     on_damaged = OnDamaged(leaves_out=not fails_on_bad, value="prior")
     tree = open_tree(path, first_source=0, spool=spool, flag="photos", on_damaged=on_damaged)
@@ -70,6 +73,7 @@ def list_photos(path: str, *, sample: Sample | None, spool: str, fails_on_bad: b
     notes = [*tree.notes, *_refused(tree)]
     if sample is None:
         return PhotoList(ids_of(photos, Roles(entry.path for entry in photos)), notes, photos, reader)
+    _check_header(sample, photos)
     found, note = _match(photos, sample, tree=tree)
     if not found:
         raise UserError(
@@ -78,6 +82,15 @@ def list_photos(path: str, *, sample: Sample | None, spool: str, fails_on_bad: b
             "photos."
         )
     return PhotoList(sample.ids, [*notes, *filter(None, [note])], [found.get(name) for name in sample.ids], reader)
+
+
+def _check_header(sample: Sample, photos: Sequence[Entry]) -> None:
+    table = Table(sample.shown, sample.header, sample.rows, ())
+    if sample.has_header and lacks_header(table, Lookup(photos).named):
+        raise UserError(
+            f"{sample.shown} has no header: add a first line such as Id,Category, and take that line out of the "
+            "submission."
+        )
 
 
 def _match(photos: Sequence[Entry], sample: Sample, *, tree: Tree) -> tuple[dict[str, Entry], str]:

@@ -58,7 +58,7 @@ def write_submission(
     answers = {name: by_id[name] for name in order}
     check_answers(answers, form=form, class_labels=class_labels)
     header, rows = _rows(answers, form=form, sample=sample)
-    write_rows([header, *rows], output, delimiter=sample.delimiter if sample else ",")
+    write_rows([*([header] if form.has_header else []), *rows], output, delimiter=sample.delimiter if sample else ",")
     return answers
 
 

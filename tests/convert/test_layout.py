@@ -6,8 +6,11 @@ import pytest
 
 from carclf.convert.inventory import take_inventory
 from carclf.convert.options import ConvertOptions
+from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
-from tests.convert.inputs import converted, csv_of, drawn, write_files, write_zip, zipped
+from carclf.forms import Form
+from carclf.schema import typed
+from tests.convert.inputs import converted, csv_of, drawn, ids_of, write_files, write_zip, zipped
 
 
 def listed(tmp_path, files, **options):
@@ -513,6 +516,18 @@ def test_the_form_is_kept_and_a_flag_decides_it(tmp_path):
     assert made["label"].fingerprint != made["probability"].fingerprint
     assert json.loads((tmp_path / "label" / "dataset.json").read_text())["form"]["header"] == ["id", "label"]
     assert (tmp_path / "label" / "sample-submission.csv").read_bytes() == sample
+
+
+def test_a_sample_without_header_keeps_its_first_photo_and_its_form(tmp_path):
+    source = write_files(tmp_path / "in", small(("a", "b")) | {"sample_submit.tsv": b"20.jpg\ta\n21.jpg\ta\n"})
+    manifest = converted(source, tmp_path / "out")
+    assert list(ids_of(manifest, "test")) == ["20.jpg", "21.jpg"]
+    assert (manifest.form.answer_columns, manifest.form.has_header) == (("column 2",), False)
+    assert load_manifest(str(tmp_path / "out")).form == manifest.form
+    assert "sample_submit.tsv has no header, so that a submission has none." in manifest.source["notes"]
+    old = json.loads((tmp_path / "out" / "dataset.json").read_text())["form"]
+    del old["has_header"]  # as older versions wrote it
+    assert typed(old, Form, at="form").has_header
 
 
 @pytest.mark.parametrize("content", [{"0": "Rust", "1": "Scab"}, {"Rust": 0, "Scab": 1}])

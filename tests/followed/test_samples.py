@@ -1,5 +1,6 @@
 """Samples, submissions and lists of photos that are refused, and what the error advises, done."""
 
+import contextlib
 import io
 import zipfile
 from pathlib import Path
@@ -162,6 +163,10 @@ def test_photos_are_given_as_files_folders_or_archives(tmp_path):
         list_photos(str(tmp_path / "empty"), sample=None, spool="")
     with refused("inference/photo_list.py: None of the"):
         list_photos(str(tmp_path / "photos"), sample=read_sample(b"Id\n7\n", shown="s.csv"), spool="")
+    for sample, taken in ((b"1.jpg,a\n2.jpg,a\n", False), (b"Id,Category\n1.jpg,a\n2.jpg,a\n", True)):
+        read = read_sample(sample, shown="s.csv")
+        with contextlib.nullcontext() if taken else refused("inference/photo_list.py: … has no header"):
+            assert list_photos(str(tmp_path / "photos"), sample=read, spool="").ids == ("1.jpg", "2.jpg")
     (tmp_path / "right").mkdir()
     (tmp_path / "right" / "7.jpg").touch()
     for folder, sample in (("photos", None), ("right", read_sample(b"Id\n7\n", shown="s.csv"))):

@@ -56,6 +56,13 @@ def test_the_id_column_may_be_named():
     assert (sample.ids, sample.id_column) == (("a", "b"), "name")
 
 
+def test_a_table_without_header_is_read_from_its_first_line():
+    sample = read_sample(b"a.jpg;0\nb.jpg;1\n", shown="s.csv", has_header=False)
+    rows = (("a.jpg", "0"), ("b.jpg", "1"))
+    assert sample == Sample("s.csv", ("column 1", "column 2"), rows, ("a.jpg", "b.jpg"), "column 1", ";", False)
+    assert read_sample(b"a.jpg\n", shown="s.csv", has_header=False).ids == ("a.jpg",)
+
+
 def test_a_zip_of_one_csv_is_that_csv(tmp_path):
     (tmp_path / "s.csv.zip").write_bytes(zipped(**{"s.csv": "Id\na\n", "__MACOSX/._s.csv": "x"}))
     assert read_sample_file(tmp_path / "s.csv.zip", what="sample", advice="give one").ids == ("a",)

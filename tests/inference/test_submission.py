@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from carclf.errors import UserError
 from carclf.forms import Form, Sample, read_sample
 from carclf.inference import submission
+from carclf.inference.answer_form import given_sample, plan_form
+from carclf.inference.comparison import read_submission
 
 IDS = ["00012.jpg", "7.jpg", "NA", "ü, 1.jpg"]
 PROBABILITIES = np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [1.0, 0.0]])
@@ -100,6 +102,19 @@ def test_a_sample_of_ids_gets_the_columns_of_the_form(tmp_path):
     sample = Sample("s.csv", ("id",), (("NA",), ("7.jpg",)), ("NA", "7.jpg"), "id")
     write(tmp_path / "s.csv", form=Form("label", ("id", "label"), ("label",)), sample=sample, **TWO)
     assert (tmp_path / "s.csv").read_text().splitlines() == ["id,label", "NA,0", "7.jpg,10"]
+
+
+def test_the_answers_for_a_sample_without_header_have_none(tmp_path):
+    (tmp_path / "s.tsv").write_text("NA\t0\n7.jpg\t0\n")
+    own = Form("label", ("column 1", "column 2"), ("column 2",), has_header=False)
+    plan = plan_form(own, given_sample(str(tmp_path / "s.tsv"), own=own), class_labels=LABELS, form="auto", positive="")
+    written = write(tmp_path / "out.csv", form=plan.form, sample=plan.sample, **TWO)
+    assert (tmp_path / "out.csv").read_text() == "NA\t0\n7.jpg\t10\n"
+    assert read_submission(tmp_path / "out.csv", form=plan.form, class_labels=LABELS) == written
+    assert plan.form.describe() == "label, column 2, without a header"
+    asked = plan_form(own, None, class_labels=LABELS, form="ranking(2)", positive="")
+    write(tmp_path / "fold.csv", form=asked.form, **TWO)
+    assert (tmp_path / "fold.csv").read_text() == "7.jpg,10 0\nNA,0 10\n"
 
 
 def test_a_label_that_was_decided_on_is_written(tmp_path):
