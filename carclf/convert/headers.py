@@ -3,7 +3,20 @@
 from carclf.convert.columns import LOOK_AT, RIVAL_FRACTION, NamedPhoto
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS
 from carclf.convert.table import Table
+from carclf.errors import UserError
 from carclf.forms.evidence import number_in
+
+ADD_ONE = "add a first line with the names of its columns, such as id,label"
+
+
+def check_header(table: Table, names: NamedPhoto) -> None:
+    """Checks that the first line of a list names its columns.
+
+    Raises:
+      UserError: it is a row.
+    """
+    if lacks_header(table, names):
+        raise UserError(f"{table.shown} has no header (it begins with {','.join(table.header[:3])}): {ADD_ONE}.")
 
 
 def lacks_header(table: Table, names: NamedPhoto) -> bool:

@@ -18,7 +18,7 @@ from carclf.convert.columns import (
     loose_id_column,
     with_labels,
 )
-from carclf.convert.headers import lacks_header
+from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, split_note, test_list
@@ -49,6 +49,7 @@ class Lists:
       tests: the Ids of the test photos: the sample's, else those of a list of test photos; None if there is none.
       unlabelled: CSV → its columns, of those that name photos but are not known to hold labels.
       class_tables: CSVs that name no photos, but perhaps the classes.
+      headless: CSVs that name photos in their first line already.
     """
 
     labels: LabelFile | None = None
@@ -57,6 +58,7 @@ class Lists:
     tests: LabelFile | None = None
     unlabelled: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     class_tables: Sequence[Table] = ()
+    headless: Sequence[str] = ()
 
 
 def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Roles, findings: Findings) -> Lists:
@@ -91,7 +93,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
         findings.notes.append(f"{alike.entry.path} is the sample submission: its answers are all alike.")
         tests = _ids_of(sample)
     tests = tests or test_list(found, findings)
-    return Lists(labels, sample, content, tests, finder.unlabelled, finder.class_tables)
+    return Lists(labels, sample, content, tests, finder.unlabelled, finder.class_tables, finder.headless)
 
 
 def file_bytes(path: str, flag: str) -> bytes:
@@ -152,11 +154,13 @@ class _Finder:
     findings: Findings
     unlabelled: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     class_tables: list[Table] = dataclasses.field(default_factory=list)
+    headless: list[str] = dataclasses.field(default_factory=list)
 
     def given(self) -> LabelFile:
         """Returns the list that --labels names."""
         path = self.options.labels
         table = read_table(file_bytes(path, "labels"), shown=os.path.basename(path))
+        check_header(table, self.lookup.named)
         found, ids = columns_of_list(table, self.lookup, self.wanted)
         self._note(found, ids)
         return _label_file(found, ids, self.options)
@@ -183,6 +187,7 @@ class _Finder:
             self.findings.notes.append(f"{entry.path} was left out: {error}")
             return None
         if lacks_header(table, self.lookup.named):
+            self.headless.append(entry.path)
             self.findings.notes.append(f"{entry.path} has no header and was left out.")
             return None
         if names_classes(table, self._class_folders):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from carclf.advice import argument
 from carclf.convert.by_name import likely_pattern
+from carclf.convert.headers import ADD_ONE
 from carclf.convert.labels import named
 from carclf.convert.lists import Lists
 from carclf.convert.photos import Photo
@@ -25,6 +26,8 @@ def advice(entries: Sequence[Entry], lists: Lists, *, folder: str) -> str:
     """
     for shown, columns in lists.unlabelled.items():
         return f"say which column of {shown} holds the labels with --label_column=NAME ({named(columns)})"
+    if lists.headless:
+        return f"{ADD_ONE}, to {lists.headless[0]}"
     pattern, words = likely_pattern(entries)
     if pattern:
         names = f"if the names of the photos hold the classes ({named(words)})"
@@ -74,7 +77,7 @@ def flat_training(entries: Sequence[Entry], lists: Lists, *, beside: Sequence[st
       beside: the folders beside it that hold photos, too.
     """
     where = f"The photos of train/ (such as {entries[0].path}) lie in no class folders"
-    if lists.unlabelled:
+    if lists.unlabelled or lists.headless:
         return UserError(f"{where}: {advice(entries, lists, folder='')}.")
     where = f"The photos of train/ lie in {NO_CLASSES}"
     if beside:
@@ -101,7 +104,7 @@ def unlabelled_records(entries: Sequence[Entry], lists: Lists) -> UserError:
       lists: of the input.
     """
     instead = "give --labels=CSV, or --label_pattern=REGEX if the paths of the photos hold the classes"
-    if lists.unlabelled:
+    if lists.unlabelled or lists.headless:
         instead = advice(entries, lists, folder="")
     return UserError(f"The records give none of their photos a label (such as {entries[0].path}): {instead}.")
 

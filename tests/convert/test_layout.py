@@ -413,6 +413,22 @@ def test_a_list_without_header_leaves_the_folders_their_labels(tmp_path):
     assert "anno.csv has no header and was left out." in inventory.notes
 
 
+@pytest.mark.parametrize("name", ["{}.jpg", "{}"])
+@pytest.mark.parametrize("folder", ["train", "images"])
+def test_a_list_without_header_is_told_where_it_is_needed_and_read_with_one(tmp_path, folder, name):
+    rows = "".join(f"{name.format(n)},{'ab'[n % 2]}\n" for n in range(4))
+    files = numbered(folder + "/{}.jpg", range(4)) | {"train.csv": rows.encode()}
+    said = "add a first line with the names of its columns, such as id,label"
+    with pytest.raises(UserError, match=rf"(lie in no class folders|images is none).*: {said}, to train\.csv\.$"):
+        listed(tmp_path, files)
+    given = {"labels": str(tmp_path / "in" / "train.csv")}
+    with pytest.raises(UserError, match=rf"^train\.csv has no header \(it begins with {name.format(0)},a\): {said}\.$"):
+        listed(tmp_path, files, **given)
+    files["train.csv"] = b"id,label\n" + files["train.csv"]  # as told
+    right = {name.format(n): "ab"[n % 2] for n in range(4)}
+    assert (listed(tmp_path, files)[0], listed(tmp_path, files, **given)[0]) == (right, right)
+
+
 def test_flags_reach_lists_of_any_name_and_a_missing_column_is_told(tmp_path):
     rows = [(n, "x", "ab"[n % 2]) for n in range(4)]
     files = numbered("x/{}.jpg", range(4)) | {"meta.csv": table("number,season,kind", rows)}
