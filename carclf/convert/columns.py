@@ -267,25 +267,31 @@ def _usual_name(table: Table, others: Columns, wanted: Wanted) -> "Labelled | No
     places = [place for name in LABEL_COLUMNS if (place := table.find(name)) in others and place is not None]
     if not places:
         return None
-    rivals = [c for c in places[1:] if len(table.values(c)) > 1 and not _divide_alike(table, places[0], c)]
+    cells = {c: [cell.strip() for cell in table.cells(c)] for c in places}
+    rivals = [c for c in places[1:] if len(table.values(c)) > 1 and not divide_alike(cells[places[0]], cells[c])]
     return Labelled(table, places[0], rivals=tuple(table.header[c] for c in rivals))
 
 
-def _divide_alike(table: Table, one: int, other: int) -> bool:
+def divide_alike(one: Sequence[str], other: Sequence[str]) -> bool:
     """Returns whether two columns put the same rows together, as a number and the name of a class do."""
-    pairs = {(row[one].strip(), row[other].strip()) for row in table.rows}
+    pairs = set(zip(one, other, strict=True))
     return len({first for first, _ in pairs}) == len({second for _, second in pairs}) == len(pairs)
 
 
 def _only_other(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
     """Finds the other of two columns, unless each of its cells is different."""
-    if len(others) != 1 or (len(table.rows) > FEW_ROWS and len(table.values(others[0])) == len(table.rows)):
+    if len(others) != 1 or not may_hold_labels(table, others[0]):
         return None
     name = table.header[others[0]]
     if LIKE_LABELS.search(name):
         return Labelled(table, others[0])
     note = f"The labels are those of the column {name!r} of {table.shown}, the only one beside the Ids."
     return Labelled(table, others[0], note, sure=False)
+
+
+def may_hold_labels(table: Table, column: int) -> bool:
+    """Returns whether labels may be in a column: its cells are not all different, or they are few."""
+    return len(table.rows) <= FEW_ROWS or len(table.values(column)) < len(table.rows)
 
 
 def _loose(text: str) -> str:

@@ -216,6 +216,8 @@ class _Reading:
             wrong |= {path: path.split("/")[-2] for path in held}
         if wrong:
             raise refusals.wrong_names(classes, wrong, self.lists, entries)
+        if doubtful := next((one for one in self.lists.unlabelled if one.doubts(classes)), None):
+            raise refusals.beside_list(doubtful, classes)
         return train, self._tests(train)
 
     def _apart(self) -> set[str]:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from carclf.convert.class_maps import names_classes
 from carclf.convert.columns import (
@@ -28,6 +28,7 @@ from carclf.convert.roles import ANNOTATION, TEST, Roles, role_of_file
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table, read_table
 from carclf.convert.tree import Tree
+from carclf.convert.unlabelled import Unlabelled
 from carclf.errors import UserError
 from carclf.forms import Sample, read_sample
 from carclf.storage import copies
@@ -47,7 +48,7 @@ class Lists:
       sample: the sample submission, or None.
       content: the bytes of the sample submission, or None.
       tests: the Ids of the test photos: the sample's, else those of a list of test photos; None if there is none.
-      unlabelled: CSV → its columns, of those that name photos but are not known to hold labels.
+      unlabelled: the CSVs that name photos but are not known to hold labels; the one of most photos comes first.
       class_tables: CSVs that name no photos, but perhaps the classes.
       headless: CSVs that name photos in their first line already.
     """
@@ -56,7 +57,7 @@ class Lists:
     sample: Sample | None = None
     content: bytes | None = None
     tests: LabelFile | None = None
-    unlabelled: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    unlabelled: Sequence[Unlabelled] = ()
     class_tables: Sequence[Table] = ()
     headless: Sequence[str] = ()
 
@@ -93,7 +94,8 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
         findings.notes.append(f"{alike.entry.path} is the sample submission: its answers are all alike.")
         tests = _ids_of(sample)
     tests = tests or test_list(found, findings)
-    return Lists(labels, sample, content, tests, finder.unlabelled, finder.class_tables, finder.headless)
+    unlabelled = sorted(finder.unlabelled, key=lambda one: -one.photos)
+    return Lists(labels, sample, content, tests, unlabelled, finder.class_tables, finder.headless)
 
 
 def file_bytes(path: str, flag: str) -> bytes:
@@ -152,7 +154,7 @@ class _Finder:
     lookup: Lookup
     roles: Roles
     findings: Findings
-    unlabelled: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    unlabelled: list[Unlabelled] = dataclasses.field(default_factory=list)
     class_tables: list[Table] = dataclasses.field(default_factory=list)
     headless: list[str] = dataclasses.field(default_factory=list)
 
@@ -225,11 +227,11 @@ class _Finder:
         role = _role(table, ids, self.lookup, self.roles)
         found = with_labels(table, ids, self.wanted)
         if found is None and role != TEST:
-            columns = [name for place, name in enumerate(table.header) if place != ids]
-            self.unlabelled[table.shown] = columns
+            one = Unlabelled(table, ids, _paths(table, ids, self.lookup))
+            self.unlabelled.append(one)
             self.findings.notes.append(
-                f"{table.shown} names photos, but none of its columns is known to hold labels ({named(columns)}): it "
-                "was left out; --label_column=NAME takes one."
+                f"{table.shown} names photos, but none of its columns is known to hold labels ({named(one.columns)}): "
+                "it was left out; --label_column=NAME takes one."
             )
             return None
         if found is None:
@@ -281,11 +283,17 @@ def _role(table: Table, ids: int, lookup: Lookup, roles: Roles) -> str:
     """Returns the role of a list: that of its name or its folder, else TEST if all of its photos have that."""
     if role := role_of_file(table.shown.rpartition("/")[2]) or roles.role(table.shown):
         return role
-    cells = dict.fromkeys(row[ids] for row in table.rows)
-    found = {roles.role(path) for cell in cells if (path := lookup.named(cell))}
-    if not found:
-        found = {roles.role(entry.path) for entry in lookup.match(cells, table.shown)[0].values()}
+    found = {roles.role(path) for path in _paths(table, ids, lookup) if path}
     return TEST if found == {TEST} else ""
+
+
+def _paths(table: Table, ids: int, lookup: Lookup) -> list[str]:
+    """Returns the photo of each row, or ""; Ids are taken loosely if none names a photo as written."""
+    cells = table.cells(ids)
+    if any(found := [lookup.named(cell) for cell in cells]):
+        return found
+    matches, _ = lookup.match(dict.fromkeys(cells), table.shown)
+    return [matches[cell].path if cell in matches else "" for cell in cells]
 
 
 def _check_flags_used(options: ConvertOptions, labels: LabelFile | None) -> None:

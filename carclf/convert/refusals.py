@@ -8,8 +8,9 @@ from carclf.convert.by_name import likely_pattern
 from carclf.convert.headers import ADD_ONE
 from carclf.convert.labels import named
 from carclf.convert.lists import Lists
-from carclf.convert.photos import Photo
+from carclf.convert.photos import Photo, composed
 from carclf.convert.sources import Entry
+from carclf.convert.unlabelled import Unlabelled
 from carclf.errors import UserError
 from carclf.wording import counted
 
@@ -24,8 +25,8 @@ def advice(entries: Sequence[Entry], lists: Lists, *, folder: str) -> str:
       lists: of the input.
       folder: which folder to give.
     """
-    for shown, columns in lists.unlabelled.items():
-        return f"say which column of {shown} holds the labels with --label_column=NAME ({named(columns)})"
+    if lists.unlabelled:
+        return _say_which(lists.unlabelled[0])
     if lists.headless:
         return f"{ADD_ONE}, to {lists.headless[0]}"
     pattern, words = likely_pattern(entries)
@@ -36,6 +37,31 @@ def advice(entries: Sequence[Entry], lists: Lists, *, folder: str) -> str:
         f"give {folder}, a CSV of labels with --labels=CSV, or --label_pattern=REGEX if the names of the photos hold "
         "the classes"
     )
+
+
+def _say_which(one: Unlabelled) -> str:
+    return f"say which column of {one.table.shown} holds the labels with --label_column=NAME ({named(one.columns)})"
+
+
+def beside_list(one: Unlabelled, classes: Mapping[str, str]) -> UserError:
+    """Returns the error about folders that may be no classes, since a list of the photos may hold the labels.
+
+    Args:
+      one: the list.
+      classes: path of a photo → the folder that would be its class.
+    """
+    path, name = next(iter(classes.items()))
+    return UserError(
+        f"The folders above the photos (such as {path}: {name}) would be the classes, and {one.table.shown} names the "
+        f"photos and does not divide them so: {_say_which(one)}, or give {folder_pattern(path, name)} to go by the "
+        "folders."
+    )
+
+
+def folder_pattern(path: str, name: str) -> str:
+    """Returns the argument that reads the classes from the folders at the depth of one above a photo."""
+    folders = [composed(folder) for folder in path.split("/")]
+    return f"--label_pattern='([^/]+){'/[^/]+' * (folders[::-1].index(name))}$'"
 
 
 def one_class(photos: Sequence[Photo], lists: Lists, *, source: str, refused: Sequence[Entry] = ()) -> UserError:

@@ -442,6 +442,42 @@ def test_flags_reach_lists_of_any_name_and_a_missing_column_is_told(tmp_path):
         listed(tmp_path, files, label_column="kind", group_column="driver")
 
 
+PARTS = empty(*(f"part_{1 + n // 2}/images/{n}.jpg" for n in range(4)))
+
+
+@pytest.mark.parametrize("name", ["entries.csv", "part_1/entries.csv"])
+def test_folders_that_only_store_photos_are_no_classes_beside_a_list(tmp_path, name):
+    rows = [(f"{n}.jpg", n // 2, f"{n % 2} found", 50) for n in range(4)]
+    files = PARTS | {"boxes.csv": table("Image,Finding Label,x,y", [("0.jpg", "a", 11, 12), ("0.jpg", "b", 13, 14)])}
+    files[name] = table("Image,Patient ID,Finding Labels,Age", rows)
+    said = (
+        rf"{name} names the photos and does not divide them so: say which column of {name} holds the labels with "
+        r"--label_column=NAME \(Finding Labels, Patient ID, Age\), or give "
+        r"--label_pattern='\(\[\^/\]\+\)/\[\^/\]\+/\[\^/\]\+\$' to go by the folders"
+    )
+    with pytest.raises(UserError, match=said):
+        listed(tmp_path, files)
+    told = listed(tmp_path, files, label_column="Finding Labels")[0]
+    assert told == {f"{n}.jpg": f"{n % 2} found" for n in range(4)}
+    told = listed(tmp_path, files, label_pattern="([^/]+)/[^/]+/[^/]+$")[0]
+    assert told == {f"{n}.jpg": f"part_{1 + n // 2}" for n in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("image,sort,width,height", lambda n: (f"{n}.jpg", TWO[n // 2], 640, 480 + n % 2)),
+        ("image,number,width,height", lambda n: (f"{n}.jpg", 7 + n // 2, 640, 480 + n % 2)),
+        ("image,width,height,depth", lambda n: (f"{n}.jpg", 640, 480, 3)),
+        ("image,width,height,depth", lambda n: (f"{n // 2}.jpg", 640, 480, n + 10)),
+    ],
+    ids=["a column of the folders", "a column of their numbers", "nothing that divides photos", "half of the photos"],
+)
+def test_class_folders_stay_classes_beside_a_list_that_does_not_doubt_them(tmp_path, header, row):
+    files = classes("{name}/{n}.jpg") | {"info.csv": table(header, [row(n) for n in range(4)])}
+    assert listed(tmp_path, files)[0] == {f"{n}.jpg": TWO[n // 2] for n in range(4)}
+
+
 NAMES = [f"{word}.{n}.jpg" for word in TWO for n in range(3)]
 
 
