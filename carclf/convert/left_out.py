@@ -34,7 +34,8 @@ def left_out(
         count = counted(len(without_label), "photo has", "photos have")
         notes.append(f"{count} no label in the records, left out: {named(without_label)}.")
     if left := by_role.pop(ANNOTATION, []):
-        notes.append(f"{counted(len(left), 'photo')} in folders of annotations, left out: {named(left)}.")
+        are = counted(len(left), "photo is an annotation such as a mask", "photos are annotations such as masks")
+        notes.append(f"{are}, left out: {named(left)}.")
     if (left := by_role.pop(TEST, [])) and lists.tests:
         notes.append(f"{_are(left)} not in {lists.tests.shown}, left out: {named(left)}.")
     if lists.labels and (left := [path for found in by_role.values() for path in found]):

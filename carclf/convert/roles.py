@@ -4,6 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
+from carclf.convert.masks import masks_among
+
 TRAIN, VALIDATION, TEST, ANNOTATION = "train", "validation", "test", "annotation"
 _FORMATS = r"jpe?g|png|tiff?|tf_?rec(ord)?s?"
 _KINDS = r"images?|photos?|pictures|imgs?|upload|data|set|dataset|dir|folder|split|stg|stage|v"
@@ -33,11 +35,13 @@ class Roles:
     """The roles of all photos of an input.
 
     A folder has the role of its name, such as `train_images`. Folders side by side that differ only in that word, such
-    as `seg_train` and `seg_test`, have roles, too. The outermost folder with a role decides; annotations always do.
+    as `seg_train` and `seg_test`, have roles, too. The outermost folder with a role decides; annotations always do, and
+    so does a photo that is the mask of another one.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
         """Learns the folders of these files."""
+        paths = list(paths)
         self._below: dict[str, set[str]] = defaultdict(set)
         for folder in {path.rpartition("/")[0] for path in paths}:
             while folder:
@@ -45,10 +49,11 @@ class Roles:
                 self._below[folder].add(name)
         self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._pairs = {folder: _paired(names) for folder, names in self._below.items()}
+        self._masks = masks_among(paths, self._below)
 
     def role(self, path: str) -> str:
         """Returns the role of a photo, or ""."""
-        return self._look(path)[0]
+        return ANNOTATION if path in self._masks else self._look(path)[0]
 
     def below(self, path: str) -> tuple[str, ...]:
         """Returns the folders above a photo that lie below the folder that gives it its role."""

@@ -56,6 +56,11 @@ FOLDERS = {
     ),
     "loose photos in the wrapper": (classes("data/{name}/{n}.jpg") | empty("data/example.jpg"), []),
     "annotations": (classes("images/{name}/{n}.jpg") | classes("annotations/{name}/{n}.png"), []),
+    "masks beside their photos": (
+        classes("{name}/{n}.jpg") | classes("{name}/{n}_mask.png") | empty("dog/3_mask_1.png"), [],
+    ),
+    "masks in each class folder": (classes("{name}/images/{n}.jpg") | classes("{name}/masks/{n}.png"), []),
+    "masks of all classes": (classes("train/{name}/{n}.jpg") | classes("Masks/{name}/{n}_segmentation.png"), []),
     "twice": (classes("{name}/{n}.jpg") | classes("all/{name}/{n}.jpg"), []),
     "twice, in a wrapper": (classes("all/{name}/{n}.jpg") | classes("all/all/{name}/{n}.jpg"), []),
     "other sizes": (classes("jpeg-64x64/{name}/{n}.jpg") | classes("jpeg-512x512/{name}/{n}.jpg"), []),
@@ -79,8 +84,12 @@ REFUSED = {
     ),
     "the class's own folder": (numbered("{}.jpg", range(3)), "3 photos lie in no class folder, left out"),
     "images and masks": (
-        numbered("images/{}.jpg", range(3)) | numbered("masks/{}.png", range(3)),
+        numbered("images/{}.jpg", range(3)) | numbered("masks/{}.png", range(3, 6)),
         r"would be the classes, and images, masks are none .*: give the folder directly above the class folders",
+    ),
+    "images and their masks": (
+        numbered("images/{}.jpg", range(3)) | numbered("masks/{}.png", range(3)),
+        r"would be the classes, and images is none .*: give the folder directly above the class folders",
     ),
     "a test set among the classes": (
         classes("photos/{name}/{n}.jpg") | empty("own_testset/x/7.jpg", "final-test/final-test/8.jpg"),
@@ -133,6 +142,25 @@ def test_what_has_no_classes_is_refused_with_what_to_give_instead(tmp_path, name
     files, said = REFUSED[name]
     with pytest.raises(UserError, match=said):
         listed(tmp_path, files)
+
+
+def test_masks_do_not_make_ids_ambiguous_and_are_told(tmp_path):
+    files = numbered("train/images/{}.png", range(4)) | numbered("train/masks/{}.png", range(4))
+    files |= empty("test/images/9.png", "test/masks/9.png")
+    files["train.csv"] = table("id,label", [(n, "ab"[n % 2]) for n in range(4)])
+    files["sample_submission.csv"] = table("id,label", [(9, "a")])
+    train, tests, inventory = listed(tmp_path, files)
+    assert (train, tests) == ({str(n): "ab"[n % 2] for n in range(4)}, ["9"])
+    assert {photo.entry.path.split("/")[1] for photo in inventory.photos} == {"images"}
+    assert any(note.startswith("5 photos are annotations such as masks, left out: ") for note in inventory.notes)
+
+
+def test_photos_of_people_with_masks_are_no_masks(tmp_path):
+    kinds = ("with_mask", "without_mask", "mask", "masks", "no mask")
+    files = empty(*(f"{kind}/{n}.jpg" for kind in kinds for n in range(2)))
+    assert set(listed(tmp_path / "a", files | empty("mask/a_mask.jpg"), label_pattern="(.+)/")[0].values()) == {*kinds}
+    both = empty("x/a.jpg", "x/a_mask.jpg") | {"list.csv": table("image,label", [("a", "bare"), ("a_mask", "masked")])}
+    assert listed(tmp_path / "b", both)[0] == {"a": "bare", "a_mask": "masked"}
 
 
 def test_the_folder_above_is_proposed_where_a_class_folder_was_given(tmp_path):
