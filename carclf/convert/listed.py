@@ -5,12 +5,13 @@ import re
 from collections.abc import Sequence
 
 from carclf.convert.columns import NamedPhoto
-from carclf.convert.labels import LabelFile, named
+from carclf.convert.labels import LABEL_COLUMNS, LabelFile, named
 from carclf.convert.photos import Findings
-from carclf.convert.roles import TEST, VALIDATION, Roles, role_of
+from carclf.convert.roles import TEST, VALIDATION, Roles, role_of, role_of_file
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table
 from carclf.errors import UserError
+from carclf.forms.evidence import is_fraction
 from carclf.wording import counted
 
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "data_split", "usage")
@@ -127,3 +128,35 @@ def answers_everywhere_alike(one: Listed, labels: LabelFile | None) -> bool:
     answers = [one.table.header[place] for place in places]
     named_so = labels.label_column in answers or (len(answers) > 1 and set(labels.labels.values()) <= set(answers))
     return named_so and all(len(one.table.values(place)) <= 1 for place in places)
+
+
+def check_no_answers(found: Sequence[Listed], labels: LabelFile | None, *, tests: int) -> None:
+    """Checks that no list is a sample submission of another name, which only the user can tell.
+
+    Args:
+      found: the lists.
+      labels: those of the training photos, or None.
+      tests: the photos in folders of test photos.
+
+    Raises:
+      UserError: a list that is not called test names all test photos, and has a column of answers.
+    """
+    for one in found:
+        called_test = any(role_of_file(part) == TEST for part in one.entry.path.split("/"))
+        if one.role != TEST or called_test or len(one.labels.labels) != tests:
+            continue
+        if answers := [name for place, name in enumerate(one.table.header) if _may_answer(one, place, labels)]:
+            raise UserError(
+                f"{one.entry.path} names the test photos and may hold answers ({named(answers)}), and no CSV is called "
+                "as sample submissions are: give it as --sample=CSV if it is one, else remove it."
+            )
+
+
+def _may_answer(one: Listed, column: int, labels: LabelFile | None) -> bool:
+    """Returns whether a column of a list of test photos is called as labels are, or holds labels or fractions."""
+    name, cells = one.table.header[column], one.table.values(column)
+    if name == one.labels.id_column:
+        return False
+    known = {*labels.labels.values()} if labels else set()
+    as_labels = name.lower() in LABEL_COLUMNS or (labels is not None and name == labels.label_column)
+    return as_labels or (bool(cells) and ({*cells} <= known or all(map(is_fraction, cells))))

@@ -21,7 +21,15 @@ from carclf.convert.columns import (
 from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
-from carclf.convert.listed import LABEL_FILE, Listed, answers_everywhere_alike, label_list, split_note, test_list
+from carclf.convert.listed import (
+    LABEL_FILE,
+    Listed,
+    answers_everywhere_alike,
+    check_no_answers,
+    label_list,
+    split_note,
+    test_list,
+)
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, composed
 from carclf.convert.roles import ANNOTATION, TEST, Roles, role_of_file
@@ -33,8 +41,12 @@ from carclf.errors import UserError
 from carclf.forms import Sample, read_sample
 from carclf.storage import copies
 
-SAMPLE_FILE = re.compile(
-    r"sample[-_ ]?(sub|solution|entry)|sub(mission)?[-_ ]?(sample|format|example|template)|^submission", re.IGNORECASE
+SAMPLE_FILES = (  # an earlier pattern counts first
+    re.compile(
+        r"sample[-_ ]?(sub|solution|entry)|sub(mission)?[-_ ]?(sample|format|example|template)|^submission",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(example|random|baseline|dummy)[-_ ]?(sub|solution|entry)|^submit", re.IGNORECASE),
 )
 MOST_IN_FOLDERS = 50  # lists in folders are looked at if there are not more
 
@@ -93,6 +105,8 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
         sample = read_sample(content, shown=alike.entry.path)
         findings.notes.append(f"{alike.entry.path} is the sample submission: its answers are all alike.")
         tests = _ids_of(sample)
+    if sample is None:
+        check_no_answers(found, labels, tests=sum(roles.role(entry.path) == TEST for entry in lookup.entries))
     tests = tests or test_list(found, findings)
     unlabelled = sorted(finder.unlabelled, key=lambda one: -one.photos)
     return Lists(labels, sample, content, tests, unlabelled, finder.class_tables, finder.headless)
@@ -119,8 +133,10 @@ def _sample(
         path = str(getattr(options, flag))
         content, shown = file_bytes(path, flag), os.path.basename(path)
     else:
-        every = [e for e in tree.entries if _is_csv(e) and SAMPLE_FILE.search(e.path.rpartition("/")[2])]
-        found = [entry for entry in every if "/" not in entry.path] or every
+        every = [entry for entry in tree.entries if _is_csv(entry)]
+        so_called = ([e for e in every if pattern.search(_name(e))] for pattern in SAMPLE_FILES)
+        named_so = next(filter(None, so_called), [])
+        found = [entry for entry in named_so if "/" not in entry.path] or named_so
         if len(found) > 1:
             names = named([entry.path for entry in found])
             raise UserError(f"The input holds {names} side by side: say which one counts with --sample=CSV.")
@@ -138,6 +154,10 @@ def _sample(
 
 def _ids_of(sample: Sample) -> LabelFile:
     return LabelFile(sample.shown, dict.fromkeys(sample.ids, ""), (), sample.id_column, sample.header)
+
+
+def _name(entry: Entry) -> str:
+    return entry.path.rpartition("/")[2]
 
 
 def _is_csv(entry: Entry) -> bool:
@@ -169,7 +189,7 @@ class _Finder:
 
     def all_lists(self) -> list[Listed]:
         """Returns the lists at the root of the input, and those in folders if none at the root has labels."""
-        files = [e for e in self.tree.entries if _is_csv(e) and not SAMPLE_FILE.search(e.path.rpartition("/")[2])]
+        files = [e for e in self.tree.entries if _is_csv(e) and not any(p.search(_name(e)) for p in SAMPLE_FILES)]
         found = self._read_all([entry for entry in files if "/" not in entry.path])
         deeper = [entry for entry in files if "/" in entry.path]
         if not any(one.has_labels for one in found) and len(deeper) <= MOST_IN_FOLDERS:

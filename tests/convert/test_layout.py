@@ -598,6 +598,39 @@ def test_the_form_is_kept_and_a_flag_decides_it(tmp_path):
     assert (tmp_path / "label" / "sample-submission.csv").read_bytes() == sample
 
 
+@pytest.mark.parametrize("name", ["example_submission.csv", "random_submission.csv", "submit_example.csv"])
+def test_a_sample_of_another_usual_name_decides_order_and_form(tmp_path, name):
+    sample = {name: b"id,label\n21,0.2\n20,0.9\n"}
+    _, tests, inventory = listed(tmp_path, small() | sample)
+    assert (set(tests), inventory.sample.ids) == ({"20", "21"}, ("21", "20"))
+    _, tests, inventory = listed(tmp_path, small() | {"sample_submission.csv": b"id,label\n20,0\n21,1\n"})
+    assert inventory.sample.shown == "sample_submission.csv"  # it is the one that counts of the two
+
+
+@pytest.mark.parametrize("answers", ["label\n21,0.9\n20,0.2\n", "p0,p1\n21,0.9,0.1\n20,0.2,0.8\n", "x\n20,a\n21,b\n"])
+def test_a_csv_of_test_photos_that_may_hold_answers_is_asked_about(tmp_path, answers):
+    files = small(("a", "b")) | {"baseline.csv": f"id,{answers}".encode()}
+    with pytest.raises(
+        UserError, match=r"^baseline\.csv names the test photos and may hold answers \((label|p0, p1|x)\)"
+    ):
+        listed(tmp_path / "asked", files)
+    given = tmp_path / "asked" / "in" / "baseline.csv"
+    assert listed(tmp_path / "asked", files, sample=str(given))[2].sample.ids[0] in ("20", "21")
+    given.unlink()
+    assert listed(tmp_path / "asked", small(("a", "b")))[2].sample is None  # both as told
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"Test.csv": b"id,label\n20,1\n21,0\n"}, {"info.csv": b"id,site\n20,s1\n21,s2\n"},
+        {"some.csv": b"id,label\n20,1\n21,0\n", "test/22.jpg": b""}, {"test/y.csv": b"id,label\n20,1\n21,0\n"},
+    ],
+)  # fmt: skip
+def test_other_lists_of_test_photos_are_no_samples(tmp_path, other):
+    assert listed(tmp_path, small() | other)[2].sample is None
+
+
 def test_a_sample_without_header_keeps_its_first_photo_and_its_form(tmp_path):
     source = write_files(tmp_path / "in", small(("a", "b")) | {"sample_submit.tsv": b"20.jpg\ta\n21.jpg\ta\n"})
     manifest = converted(source, tmp_path / "out")

@@ -21,6 +21,8 @@ FOLLOWED = {
         "tests/convert/test_layout.py::test_row_numbers_that_name_photos_too_are_asked_about",
     "convert/columns.py: … has 1 in":
         "tests/convert/test_layout.py::test_sets_of_columns_that_would_be_one_class_are_refused",
+    "convert/listed.py: … names the test photos":
+        "tests/convert/test_layout.py::test_a_csv_of_test_photos_that_may_hold_answers_is_asked_about",
     "convert/headers.py: … has no header":
         "tests/convert/test_layout.py::test_a_list_without_header_is_told_where_it_is_needed_and_read_with_one",
     "convert/converter.py: The conversion stopped": KILLED + "test_a_disk_that_refuses_the_commit_is_one_sentence",
