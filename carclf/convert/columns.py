@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import PurePosixPath
 
+from carclf.convert.file_kinds import PHOTO_SUFFIXES
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, named
+from carclf.convert.roles import TRAIN, VALIDATION, Roles
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.forms import Sample
@@ -51,6 +54,11 @@ class Wanted:
         """The sample's columns that are not its Ids."""
         return tuple(name for name in self.sample.header if name != self.sample.id_column) if self.sample else ()
 
+    def of_table(self, table: Table) -> "Wanted":
+        """Returns what is said about a table: --id_column may name a column that only the sample has."""
+        of_sample = self.sample is not None and self.id_column in self.sample.header
+        return dataclasses.replace(self, id_column="") if of_sample and table.find(self.id_column) is None else self
+
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
@@ -71,13 +79,44 @@ class Labelled:
     rivals: tuple[str, ...] = ()
 
 
-def id_column(table: Table, names: NamedPhoto, wanted: Wanted) -> int | None:
+def id_column_of_sample(table: Table, lookup: Lookup, roles: Roles, wanted: str) -> int:
+    """Returns the column of a sample's Ids: the first one, unless another that cannot hold answers names the photos.
+
+    Args:
+      table: the sample.
+      lookup: finds all photos.
+      roles: of the photos; no training photo is meant.
+      wanted: --id_column, which counts if the sample has it.
+
+    Raises:
+      UserError: two columns name photos, and not the same in each row.
+    """
+    if wanted and (place := table.find(wanted)) is not None:
+        return place
+    others = [c for c, name in enumerate(table.header) if c and (name.lower() in ID_COLUMNS or _are_files(table, c))]
+    if not others:
+        return 0
+    tests = Lookup(entry for entry in lookup.entries if roles.role(entry.path) not in (TRAIN, VALIDATION))
+    found = id_column(table, tests.named, Wanted(), among=[0, *others])
+    if found is None:
+        return loose_id_column(table, tests, Wanted(), among=[0, *others]) or 0
+    return found if _disagree(table, 0, found, tests.named) else 0
+
+
+def _are_files(table: Table, column: int) -> bool:
+    """Returns whether all cells of a column have the extension of a photo, as no answers have."""
+    suffixes = {PurePosixPath(value).suffix.lower() for value in table.values(column)}
+    return bool(suffixes) and suffixes <= PHOTO_SUFFIXES - {""}
+
+
+def id_column(table: Table, names: NamedPhoto, wanted: Wanted, *, among: Collection[int] | None = None) -> int | None:
     """Returns the column whose cells name most photos, or None if no cell names one.
 
     Args:
       table: the CSV.
       names: finds the photo of a cell.
       wanted: names that count first.
+      among: the columns that may be it; None for all.
 
     Raises:
       UserError: two columns name photos, and not the same in each row.
@@ -85,7 +124,9 @@ def id_column(table: Table, names: NamedPhoto, wanted: Wanted) -> int | None:
     if wanted.id_column:
         return table.find(wanted.id_column)
     label = _label_by_name(table, wanted)
-    counts = [0 if c == label else _photos_named(table, c, names) for c in range(len(table.header))]
+    columns = range(len(table.header))
+    may = {*(columns if among is None else among)} - {label}
+    counts = [_photos_named(table, c, names) if c in may else 0 for c in columns]
     own = table.find(wanted.sample.id_column) if wanted.sample else None
     if own is not None and counts[own] and counts[own] >= RIVAL_FRACTION * max(counts):
         return own
@@ -105,7 +146,9 @@ def id_column(table: Table, names: NamedPhoto, wanted: Wanted) -> int | None:
     return chosen
 
 
-def loose_id_column(table: Table, lookup: Lookup, wanted: Wanted) -> int | None:
+def loose_id_column(
+    table: Table, lookup: Lookup, wanted: Wanted, *, among: Collection[int] | None = None
+) -> int | None:
     """Returns the column whose cells mean most photos when case, folders of other machines and extensions do not count.
 
     It is for a table of which no cell names a photo as written. A column counts if at least half of its first cells
@@ -115,13 +158,14 @@ def loose_id_column(table: Table, lookup: Lookup, wanted: Wanted) -> int | None:
       table: the CSV.
       lookup: finds all photos.
       wanted: names that count first.
+      among: the columns that may be it; None for all.
     """
     known = {name.lower() for name in table.header} & {*ID_COLUMNS, *LABEL_COLUMNS}
     if wanted.id_column or not (known or wanted.label_column):
         return None
     label = _label_by_name(table, wanted)
     best, most = None, 0
-    for column in range(len(table.header)):
+    for column in range(len(table.header)) if among is None else among:
         cells = dict.fromkeys(row[column] for row in table.rows[:LOOK_AT])
         if column == label or not _may_hold_ids(table, column):
             continue

@@ -15,6 +15,7 @@ from carclf.convert.columns import (
     Wanted,
     columns_of_list,
     id_column,
+    id_column_of_sample,
     loose_id_column,
     with_labels,
 )
@@ -87,7 +88,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
     Raises:
       UserError: a list that counts cannot be read, or several lists or columns could count.
     """
-    sample, content = _sample(tree, options, lookup, findings)
+    sample, content = _sample(tree, options, lookup, roles, findings)
     finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), lookup, roles, findings)
     tests = _ids_of(sample) if sample else None
     if options.label_pattern or options.labels:
@@ -102,7 +103,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
     _check_flags_used(options, labels)
     if sample is None and (alike := next((one for one in found if answers_everywhere_alike(one, labels)), None)):
         content = tree.read(alike.entry)
-        sample = read_sample(content, shown=alike.entry.path)
+        sample = read_sample(content, shown=alike.entry.path, id_column=alike.labels.id_column)
         findings.notes.append(f"{alike.entry.path} is the sample submission: its answers are all alike.")
         tests = _ids_of(sample)
     if sample is None:
@@ -125,7 +126,7 @@ def file_bytes(path: str, flag: str) -> bytes:
 
 
 def _sample(
-    tree: Tree, options: ConvertOptions, lookup: Lookup, findings: Findings
+    tree: Tree, options: ConvertOptions, lookup: Lookup, roles: Roles, findings: Findings
 ) -> tuple[Sample | None, bytes | None]:
     """Returns the sample submission that a flag names or that lies at the root, and its bytes."""
     flag = "sample" if options.sample else "test_csv" if options.test_csv else ""
@@ -143,13 +144,13 @@ def _sample(
         if not found:
             return None, None
         content, shown = tree.read(found[0]), found[0].path
-    has_header = not lacks_header(read_table(content, shown=shown), lookup.named)
+    table = read_table(content, shown=shown)
+    has_header = not lacks_header(table, lookup.named)
     if not has_header:
+        table = table.without_header()
         findings.notes.append(f"{shown} has no header, so that a submission has none.")
-    sample = read_sample(content, shown=shown, has_header=has_header)
-    if options.id_column in sample.header[1:]:
-        sample = read_sample(content, shown=shown, has_header=has_header, id_column=options.id_column)
-    return sample, content
+    ids = table.header[id_column_of_sample(table, lookup, roles, options.id_column)]
+    return read_sample(content, shown=shown, has_header=has_header, id_column=ids), content
 
 
 def _ids_of(sample: Sample) -> LabelFile:
@@ -183,7 +184,7 @@ class _Finder:
         path = self.options.labels
         table = read_table(file_bytes(path, "labels"), shown=os.path.basename(path))
         check_header(table, self.lookup.named)
-        found, ids = columns_of_list(table, self.lookup, self.wanted)
+        found, ids = columns_of_list(table, self.lookup, self.wanted.of_table(table))
         self._note(found, ids)
         return _label_file(found, ids, self.options)
 
@@ -230,11 +231,12 @@ class _Finder:
         return {composed(folders[-1]) for folders in below if folders}
 
     def _id_column(self, table: Table) -> int | None:
-        ids = id_column(table, self.lookup.named, self.wanted)
+        wanted = self.wanted.of_table(table)
+        ids = id_column(table, self.lookup.named, wanted)
         if ids is None:  # Ids written otherwise
-            ids = loose_id_column(table, self.lookup, self.wanted)
-        if ids is None and LABEL_FILE.match(table.shown) and not self.wanted.id_column:
-            columns = columns_by_name(table, id_column="", label_column=self.wanted.label_column, with_labels=False)
+            ids = loose_id_column(table, self.lookup, wanted)
+        if ids is None and LABEL_FILE.match(table.shown) and not wanted.id_column:
+            columns = columns_by_name(table, id_column="", label_column=wanted.label_column, with_labels=False)
             return columns[0]
         if ids is None and (column := _label_beside_ids(table)):
             self.findings.notes.append(

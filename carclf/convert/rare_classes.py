@@ -41,7 +41,7 @@ def check_left_out(rare: Mapping[str, int], photos: Sequence[Photo], *, least: i
             f"--min_photos_per_class={least} leaves no class, since the largest has {max(counts.values())} training "
             "photos: give a smaller number."
         )
-    columns = {name.strip() for name in sample.header[1:]} if sample else set()
+    columns = {name.strip() for name in sample.header if name != sample.id_column} if sample else set()
     if missing := [category for category in rare if category in columns]:
         raise UserError(
             f"--min_photos_per_class={least} would leave out {described({name: rare[name] for name in missing})}, for "

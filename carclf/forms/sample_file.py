@@ -72,9 +72,10 @@ def read_sample(
     text = _text(unzipped(content, shown, advice), shown, advice)
     delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
     (_, header), *rows = _rows(text, delimiter, has_header=has_header, shown=shown, advice=advice)
-    if id_column and id_column not in header:
+    names = [name.strip() for name in header]
+    if id_column and id_column.strip() not in names:
         raise UserError(f"{shown} has no column {id_column!r}: its columns are {', '.join(header)}.")
-    place = header.index(id_column) if id_column else 0
+    place = names.index(id_column.strip()) if id_column else 0
     return Sample(
         shown=shown,
         header=header,

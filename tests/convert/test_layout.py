@@ -598,6 +598,39 @@ def test_the_form_is_kept_and_a_flag_decides_it(tmp_path):
     assert (tmp_path / "label" / "sample-submission.csv").read_bytes() == sample
 
 
+SWAPPED = [(0, "3.jpg", "a"), (1, "2.jpg", "b"), (2, "1.jpg", "a"), (3, "0.jpg", "b")]
+
+
+@pytest.mark.parametrize("first", ["id", "", "x"])
+@pytest.mark.parametrize("written", ["t{}", "./test/t{}.jpg"])
+def test_the_ids_of_a_sample_are_in_the_column_that_names_photos(tmp_path, first, written):
+    files = small(("a", "b"), tests=0) | numbered("test/t{}.jpg", range(4))
+    rows = [(n, written.format(3 - n), "a") for n in range(4)]
+    _, tests, inventory = listed(tmp_path, files | {"sample_submission.csv": table(f"{first},image,label", rows)})
+    assert set(tests) == {written.format(n) for n in range(4)}
+    assert (inventory.sample.id_column, inventory.sample.ids[0]) == ("image", written.format(3))
+
+
+def test_two_columns_of_a_sample_that_name_other_photos_are_asked_about(tmp_path):
+    files = small(("a", "b"), tests=0) | numbered("test/{}.jpg", range(4))
+    files["train.csv"] = table("image,label", [(f"train/{n}.jpg", "ab"[n % 2]) for n in range(6)])
+    sample = {"sample_submission.csv": table("id,image,label", SWAPPED)}
+    said = (
+        r"^sample_submission\.csv has two columns that name photos, but not the same ones in each row, 'id' and 'image'"
+    )
+    with pytest.raises(UserError, match=said):
+        listed(tmp_path, files | sample)
+    for column, of_zero in (("id", "0"), ("image", "0.jpg")):  # as told
+        photos = listed(tmp_path, files, id_column=column)[2].photos
+        assert [p.id for p in photos if p.entry.path == "test/0.jpg"] == [of_zero]
+        assert sum(p.split == "train" for p in photos) == 6
+
+
+def test_answers_that_name_photos_are_no_ids(tmp_path):
+    sample = {"sample_submission.csv": b"id,predicted\n20,0\n21,1\n"}
+    assert listed(tmp_path, small() | sample)[2].sample.id_column == "id"
+
+
 @pytest.mark.parametrize("name", ["example_submission.csv", "random_submission.csv", "submit_example.csv"])
 def test_a_sample_of_another_usual_name_decides_order_and_form(tmp_path, name):
     sample = {name: b"id,label\n21,0.2\n20,0.9\n"}
