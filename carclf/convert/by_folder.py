@@ -1,6 +1,7 @@
 """The rule of folders: the class is the folder directly above the photo, at whatever depth."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from carclf.convert.labels import named
 from carclf.convert.photos import Findings, Photo, composed, ids_of
@@ -10,6 +11,10 @@ from carclf.errors import UserError
 from carclf.wording import counted
 
 NO_CLASSES = frozenset(("images", "imgs", "photos", "pictures", "annotations", "masks", "jpg", "jpeg", "jpegs", "png"))
+_VARIANT = re.compile(  # a folder that holds the classes of the folders beside it once more
+    r"(colou?rs?|gr[ae]y([-_ ]?scale)?|rgb|bw|segmented|raw|originals?|augmented|aug|cropped|resized|(pre)?processed)"
+    r"([-_ ]?(images?|photos?|data))?|(batch|fold|part|session|set|split)[-_ ]?(\d+|[a-z])"
+)
 Folders = dict[str, tuple[str, ...]]  # path of a photo → the folders above it that count
 
 
@@ -44,14 +49,53 @@ def by_folder(entries: Sequence[Entry], roles: Roles, *, split: str, findings: F
 
 def _note_several(classes: Mapping[str, str], roles: Roles, findings: Findings) -> None:
     """Notes that class folders of the same names lie in several folders, such as color/ and grayscale/."""
-    above: dict[str, set[tuple[str, ...]]] = {}
-    for path, name in classes.items():
-        folders = tuple(map(composed, roles.below(path)))
-        above.setdefault(name, set()).add(folders[: folders.index(name)] if name in folders else folders)
-    several = {folders for found in above.values() if len(found) > 1 for folders in found}
+    several = {folders for found in _above(classes, roles).values() if len(found) > 1 for folders in found}
     if several:
         names = named(sorted("/".join(folders) or "." for folders in several))
         findings.notes.append(f"Class folders of the same names lie in {names}: the photos of all of them were taken.")
+
+
+def _above(classes: Mapping[str, str], roles: Roles) -> dict[str, set[tuple[str, ...]]]:
+    """Returns class → the folders that its folders lie in."""
+    above: dict[str, set[tuple[str, ...]]] = {}
+    for path, name in classes.items():
+        above.setdefault(name, set()).add(_outside(path, name, roles))
+    return above
+
+
+def _outside(path: str, name: str, roles: Roles) -> tuple[str, ...]:
+    """Returns the folders above the class folder of a photo."""
+    folders = tuple(map(composed, roles.below(path)))
+    return folders[: len(folders) - 1 - folders[::-1].index(name)] if name in folders else folders
+
+
+def merged(classes: Mapping[str, str], roles: Roles) -> dict[str, list[str]]:
+    """Returns class → the folders that its folders lie in, of classes that may be several, as 000/01/ and 001/01/ are.
+
+    Folders such as color/ and grayscale/, and folders of the same photos, hold the same classes.
+
+    Args:
+      classes: path of a photo → its class.
+      roles: of the photos.
+    """
+    several = {name: found for name, found in _above(classes, roles).items() if len(found) > 1}
+    names = {folder for found in several.values() for folders in found for folder in folders}
+    shared = set.intersection(*(set(folders) for found in several.values() for folders in found)) if several else set()
+    if all(map(_VARIANT.fullmatch, map(str.casefold, names - shared))) or _same_photos(classes, several, roles):
+        return {}
+    return {name: sorted("/".join(folders) or "." for folders in found) for name, found in several.items()}
+
+
+def _same_photos(classes: Mapping[str, str], several: Collection[str], roles: Roles) -> bool:
+    """Returns whether the photos in each of several folders have the same names, and each name is of one class."""
+    stems: dict[tuple[str, ...], dict[str, str]] = {}
+    for path, name in classes.items():
+        if name in several:
+            stem = path.rpartition("/")[2].rpartition(".")[0]
+            if stems.setdefault(_outside(path, name, roles), {}).setdefault(stem, name) != name:
+                return False
+    first, *others = stems.values() or [{}]
+    return all(other == first for other in others)
 
 
 def folder_classes(entries: Sequence[Entry], roles: Roles) -> dict[str, str]:

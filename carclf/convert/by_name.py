@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from carclf.convert.columns import divide_alike
 from carclf.convert.labels import named
 from carclf.convert.photos import Findings, Photo, composed, ids_of
 from carclf.convert.roles import Roles
@@ -14,6 +15,7 @@ from carclf.wording import counted
 
 _WORD_AND_NUMBER = re.compile(r"([A-Za-z]{2,})[._]\d+")
 _WORDS_BEFORE_NUMBER = re.compile(r"(\D+?)[-_. ]?\d+")
+_FIRST_WORDS = (r"^0*(\d+)_", "^([^_]+)_")
 MOST_WORDS = 20  # more are no few classes
 OF_CAMERAS = frozenset(
     (
@@ -79,6 +81,19 @@ def likely_pattern(entries: Sequence[Entry]) -> tuple[str, list[str]]:
     if any(word.lower() in OF_CAMERAS for word in words):
         return "", []
     return (_WORDS_BEFORE_NUMBER.pattern, sorted(words)) if min(words.values()) > 1 else ("", [])
+
+
+def folder_like_pattern(folders: Mapping[str, str]) -> str:
+    """Returns a pattern of names that divides photos as their folders do, such as 00101__7.jpg in 001/01/; or "".
+
+    Args:
+      folders: path of a photo → the folders above it.
+    """
+    for pattern in _FIRST_WORDS:
+        found = [re.match(pattern, PurePosixPath(path).name) for path in folders]
+        if all(found) and divide_alike([match[1] for match in found if match], list(folders.values())):
+            return pattern
+    return ""
 
 
 def usual_pattern(entries: Sequence[Entry]) -> str:

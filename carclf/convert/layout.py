@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from carclf.convert import by_name, refusals
-from carclf.convert.by_folder import by_folder, folder_classes, other_folders
+from carclf.convert.by_folder import by_folder, folder_classes, merged, other_folders
 from carclf.convert.by_list import as_tests, by_label, none_named, rank_for, with_folders
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, named
@@ -218,6 +218,8 @@ class _Reading:
             raise refusals.wrong_names(classes, wrong, self.lists, entries)
         if doubtful := next((one for one in self.lists.unlabelled if one.doubts(classes)), None):
             raise refusals.beside_list(doubtful, classes)
+        if several := merged(classes, self.roles):
+            raise refusals.merged_classes(classes, several, self.roles)
         return train, self._tests(train)
 
     def _apart(self) -> set[str]:

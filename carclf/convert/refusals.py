@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 
 from carclf.advice import argument
-from carclf.convert.by_name import likely_pattern
+from carclf.convert.by_name import folder_like_pattern, likely_pattern
 from carclf.convert.headers import ADD_ONE
 from carclf.convert.labels import named
 from carclf.convert.lists import Lists
 from carclf.convert.photos import Photo, composed
+from carclf.convert.roles import Roles
 from carclf.convert.sources import Entry
 from carclf.convert.unlabelled import Unlabelled
 from carclf.errors import UserError
@@ -58,10 +59,36 @@ def beside_list(one: Unlabelled, classes: Mapping[str, str]) -> UserError:
     )
 
 
-def folder_pattern(path: str, name: str) -> str:
-    """Returns the argument that reads the classes from the folders at the depth of one above a photo."""
-    folders = [composed(folder) for folder in path.split("/")]
-    return f"--label_pattern='([^/]+){'/[^/]+' * (folders[::-1].index(name))}$'"
+def merged_classes(classes: Mapping[str, str], several: Mapping[str, Sequence[str]], roles: Roles) -> UserError:
+    """Returns the error about class folders of the same names that may be different classes.
+
+    Args:
+      classes: path of a photo → its class.
+      several: class → the folders that its folders lie in.
+      roles: of the photos.
+    """
+    name, above = next(iter(several.items()))
+    path = next(path for path, category in classes.items() if category == name)
+    depth = len(above[-1].split("/")) + 1
+    in_names = folder_like_pattern({path: "/".join(roles.below(path)) for path in classes})
+    instead = f" (or --label_pattern='{in_names}', by their names)" if in_names else ""
+    return UserError(
+        f"Class folders of the same names ({named(sorted(several))}) lie in several folders ({named(above)}): give "
+        f"{folder_pattern(path, name, folders=depth)}{instead} if they are different classes, or "
+        f"{folder_pattern(path, name)} if they are the same ones."
+    )
+
+
+def folder_pattern(path: str, name: str, *, folders: int = 1) -> str:
+    """Returns the argument that reads the classes from the folders at the depth of one above a photo.
+
+    Args:
+      path: of the photo.
+      name: of the folder.
+      folders: how many folders make the class; the last one is that of this name.
+    """
+    inside = [composed(folder) for folder in path.split("/")][::-1].index(name)
+    return f"--label_pattern='({'/'.join(['[^/]+'] * folders)}){'/[^/]+' * inside}$'"
 
 
 def one_class(photos: Sequence[Photo], lists: Lists, *, source: str, refused: Sequence[Entry] = ()) -> UserError:

@@ -1,6 +1,7 @@
 """Labels by list, by folder and by name: how other collections lie, and what is refused with what to do instead."""
 
 import json
+import re
 
 import pytest
 
@@ -730,6 +731,47 @@ def test_class_folders_of_the_same_names_in_several_folders_are_told(tmp_path):
     assert (
         "Class folders of the same names lie in color, grey: the photos of all of them were taken." in inventory.notes
     )
+
+
+NESTED = {  # the patterns of different classes, of those in the names if there are any, and of the same classes
+    "numbers": (
+        empty("000/01/00001__0.jpg", "000/02/00002__1.jpg", "001/01/00101__2.jpg", "001/02/00102__3.jpg"),
+        ["([^/]+/[^/]+)/[^/]+$", r"^0*(\d+)_", "([^/]+)/[^/]+$"],
+    ),
+    "words": (
+        classes("apple/{name}/x{n}.jpg") | classes("pear/{name}/x{n}.jpg", 10, 1),
+        ["([^/]+/[^/]+)/[^/]+$", "([^/]+)/[^/]+$"],
+    ),
+    "patients": (
+        empty(*(f"{p}/study_{p % 2}/{n}.jpg" for p in range(4) for n in range(2))),
+        ["([^/]+/[^/]+)/[^/]+$", "([^/]+)/[^/]+$"],
+    ),
+    "a folder inside": (
+        empty(*(f"{above}/{name}/images/{n}.jpg" for n, (above, name) in enumerate(["xy", "xz", "vy", "vz"]))),
+        ["([^/]+/[^/]+)/[^/]+/[^/]+$", "([^/]+)/[^/]+/[^/]+$"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_class_folders_of_the_same_names_in_other_folders_may_be_other_classes(tmp_path, name):
+    files, patterns = NESTED[name]
+    with pytest.raises(UserError, match="Class folders of the same names") as caught:
+        listed(tmp_path, files)
+    assert re.findall("--label_pattern='(.*?)'", str(caught.value)) == patterns
+    found = [set(listed(tmp_path, files, label_pattern=told)[0].values()) for told in patterns]
+    assert [len(names) for names in found] == [4, 4, 2][3 - len(patterns) :]
+    if name == "numbers":
+        assert found[1] == {"1", "2", "101", "102"}
+
+
+@pytest.mark.parametrize("folders", [("batch_1", "batch_2"), ("RGB images", "grayscale"), ("x", "y")])
+def test_class_folders_of_the_same_photos_or_batches_are_the_same_classes(tmp_path, folders):
+    files = {path: b"" for folder in folders for path in classes(f"{folder}/{{name}}/{{n}}.jpg")}
+    assert len(listed(tmp_path / "same", files)[0]) == 8
+    if "x" in folders:
+        with pytest.raises(UserError, match="of the same names"):
+            listed(tmp_path / "more", files | empty("y/dog/7.jpg"))
 
 
 def test_lists_beside_the_photos_of_each_split(tmp_path):

@@ -34,6 +34,7 @@ def empty(*paths: str) -> Files:
 
 
 FOLDERS = empty("cat/0.jpg", "cat/1.jpg", "dog/2.jpg", "dog/3.jpg")
+NESTED = empty("0/1/a.jpg", "0/2/b.jpg", "1/1/c.jpg", "1/2/d.jpg")
 INSIDE = {f"photos/{path}": b"" for path in FOLDERS}
 FLAT = empty("x/0.jpg", "x/1.jpg", "x/2.jpg", "x/3.jpg")
 TRAIN = {path.replace("x/", "train/"): b"" for path in FLAT}
@@ -128,6 +129,8 @@ CASES = [
          None, {"label_pattern": "([^/]+)/[^/]+$"}),
     Case("convert/refusals.py: …: give --labels=CSV, or --label_pattern=REGEX", TRAIN | {LIST: ONE_LIST}, {},
          None, GIVEN),
+    Case("convert/refusals.py: Class folders", NESTED, {}, None, {"label_pattern": "([^/]+/[^/]+)/[^/]+$"}),
+    Case("convert/refusals.py: Class folders", NESTED, {}, None, {"label_pattern": "([^/]+)/[^/]+$"}),
     Case("convert/refusals.py: The folders above the photos (such", FOLDERS | {"styles.csv": STYLES},
          {}, None, {"label_column": "season"}),
     Case("convert/refusals.py: The folders above the photos (such", FOLDERS | {"styles.csv": STYLES},
