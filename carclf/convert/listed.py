@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from carclf.convert.columns import NamedPhoto
+from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LABEL_COLUMNS, LabelFile, named
 from carclf.convert.photos import Findings
 from carclf.convert.roles import TEST, VALIDATION, Roles, role_of, role_of_file
@@ -64,8 +65,14 @@ def split_note(table: Table, *, ids: int, label: int, names: NamedPhoto, roles: 
     return ""
 
 
-def label_list(found: Sequence[Listed], findings: Findings) -> LabelFile | None:
+def label_list(found: Sequence[Listed], findings: Findings, *, lookup: Lookup, roles: Roles) -> LabelFile | None:
     """Returns the labels of the lists; those of validation join those of training. None if no list has any.
+
+    Args:
+      found: the lists.
+      findings: added to.
+      lookup: finds all photos.
+      roles: of the photos.
 
     Raises:
       UserError: several lists could count.
@@ -74,7 +81,45 @@ def label_list(found: Sequence[Listed], findings: Findings) -> LabelFile | None:
     more = [one.labels for one in found if one.has_labels and one.role == VALIDATION]
     if not main:
         main, more = more, []
-    return _joined(_only(main, findings), more) if main else None
+    if not main:
+        return None
+    joined = _of_folders(main)
+    kept = _only(main, findings) if joined is None else joined
+    return _joined(kept, [_of_validation(other, kept, lookup, roles) for other in more])
+
+
+def _of_folders(lists: Sequence[LabelFile]) -> LabelFile | None:
+    """Returns lists of the same columns as one if each lies in a folder of its own and names photos of its own."""
+    first = lists[0]
+    folders = {labels.shown.rpartition("/")[0] for labels in lists}
+    alike = all((one.columns, one.label_column) == (first.columns, first.label_column) for one in lists)
+    ids = [photo_id for labels in lists for photo_id in labels.labels]
+    if len(lists) == 1 or len(folders) < len(lists) or not alike or len(set(ids)) < len(ids):
+        return None
+    return dataclasses.replace(
+        first,
+        shown=f"{first.shown} and {counted(len(lists) - 1, 'list')} like it",
+        labels={photo_id: label for one in lists for photo_id, label in one.labels.items()},
+        repeated=tuple(photo_id for one in lists for photo_id in one.repeated),
+        groups={photo_id: group for one in lists for photo_id, group in one.groups.items()},
+    )
+
+
+def _of_validation(labels: LabelFile, train: LabelFile, lookup: Lookup, roles: Roles) -> LabelFile:
+    """Returns a list of validation photos whose Ids that the training list has, too, are paths of other photos."""
+
+    def rank(entry: Entry) -> int:
+        return roles.role(entry.path) != VALIDATION
+
+    paths: dict[str, str] = {}
+    for photo_id in labels.labels:
+        entry = lookup.get(photo_id, labels.shown, rank=rank) if photo_id in train.labels else None
+        paths[photo_id] = entry.path if entry and not rank(entry) else photo_id
+    return dataclasses.replace(
+        labels,
+        labels={paths[photo_id]: label for photo_id, label in labels.labels.items()},
+        groups={paths[photo_id]: group for photo_id, group in labels.groups.items()},
+    )
 
 
 def _only(lists: Sequence[LabelFile], findings: Findings) -> LabelFile:

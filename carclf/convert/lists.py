@@ -97,7 +97,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
             _check_only_column(given)
         return Lists(given, sample, content, tests)
     found = finder.all_lists()
-    labels = label_list(found, findings)
+    labels = label_list(found, findings, lookup=lookup, roles=roles)
     if labels:
         _check_only_column(labels)
     _check_flags_used(options, labels)
@@ -221,7 +221,24 @@ class _Finder:
         if ids is None:
             self.class_tables.append(table)
             return None
-        return self._with_labels(entry, table, ids)
+        return self._with_labels(entry, self._in_own_folder(entry, table, ids), ids)
+
+    def _in_own_folder(self, entry: Entry, table: Table, ids: int) -> Table:
+        """Returns the table of a list in a folder; Ids of several photos that are to be used alike become paths."""
+        folder, role = entry.path.rpartition("/")[0], self.roles.role(entry.path)
+
+        def written(photo_id: str) -> str:
+            try:
+                self.lookup.get(photo_id, entry.path, rank=lambda photo: self.roles.role(photo.path) != role)
+            except UserError:
+                path = self.lookup.named(f"{folder}/{photo_id}")
+                return path if path.startswith(f"{folder}/") else photo_id
+            return photo_id
+
+        if not folder:
+            return table
+        rows = tuple((*row[:ids], written(row[ids]), *row[ids + 1 :]) for row in table.rows)
+        return dataclasses.replace(table, rows=rows)
 
     @functools.cached_property
     def _class_folders(self) -> set[str]:

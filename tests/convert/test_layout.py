@@ -783,6 +783,42 @@ def test_lists_beside_the_photos_of_each_split(tmp_path):
     assert (train, tests) == ({f"{n}.jpg": "ab"[n % 2] for n in range(4)}, [f"{n}.jpg" for n in range(4)])
 
 
+@pytest.mark.parametrize(
+    ("lists", "column"), [(("train.csv", "val.csv"), "image"), (("train/a.csv", "val/a.csv"), "file_name")]
+)
+def test_photos_of_training_and_validation_may_share_their_names(tmp_path, lists, column):
+    files = numbered("train/{}.jpg", range(6)) | numbered("val/{}.jpg", range(4)) | numbered("test/{}.jpg", range(2))
+    files[lists[0]] = table(f"{column},label", [(f"{n}.jpg", "ab"[n % 2]) for n in range(6)])
+    files[lists[1]] = table(f"{column},label", [(f"{n}.jpg", "ba"[n % 2]) for n in range(4)])
+    train, tests, _ = listed(tmp_path, files)
+    expected = {f"{n}.jpg": "ab"[n % 2] for n in range(6)} | {f"val/{n}.jpg": "ba"[n % 2] for n in range(4)}
+    assert (train, tests) == (expected, ["0.jpg", "1.jpg"])
+
+
+def test_a_photo_with_two_labels_in_the_lists_of_training_and_validation_is_refused(tmp_path):
+    files = numbered("photos/{}.jpg", range(6))
+    files["train.csv"] = table("image,label", [(n, "ab"[n % 2]) for n in range(4)])
+    files["val.csv"] = table("image,label", [(n, "ab"[n % 2]) for n in (1, 4, 5)])
+    assert listed(tmp_path, files)[0] == {str(n): "ab"[n % 2] for n in range(6)}
+    files["val.csv"] = table("image,label", [(1, "a"), (4, "a"), (5, "b")])
+    with pytest.raises(UserError, match=r"train\.csv and val\.csv give 1 different labels: correct one of them"):
+        listed(tmp_path, files)
+
+
+@pytest.mark.parametrize("pattern", ["{kind}_{n}.jpg", "{n}.jpg"])
+def test_lists_that_lie_in_the_class_folders_are_one(tmp_path, pattern):
+    files = {}
+    for kind in range(3):
+        names = [pattern.format(kind=kind, n=n) for n in range(2)]
+        files |= empty(*(f"Images/0{kind}/{name}" for name in names))
+        files[f"Images/0{kind}/GT-0{kind}.csv"] = table("Filename,ClassId", [(n, kind) for n in names])
+    train, _, inventory = listed(tmp_path, files)
+    assert sorted(train.values()) == ["0", "0", "1", "1", "2", "2"]
+    assert [(p.entry.path.split("/")[-2], p.category) for p in inventory.photos] == [
+        (f"0{kind}", str(kind)) for kind in range(3) for _ in range(2)
+    ]
+
+
 def test_archives_in_a_folder_that_holds_no_photo_are_opened(tmp_path):
     train = zipped({f"{n % 2}/{n}.jpg": drawn(n) for n in range(4)})
     files = {"data/train.zip": train, "data/test.zip": zipped({"8.jpg": drawn(8)}), "notes.txt": b"x"}
