@@ -4,7 +4,10 @@ import re
 from pathlib import PurePosixPath
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
-PHOTO_SUFFIXES |= {".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ""}
+PHOTO_SUFFIXES |= {".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ""}
+# Of what a photo was made from, such as a spectrogram: a list may name that file instead.
+SOURCE_SUFFIXES = frozenset((".wav", ".mp3", ".ogg", ".flac", ".m4a", ".mp4", ".avi", ".mov", ".dcm", ".npy", ".npz"))
+SOURCE_SUFFIXES |= {".mat", ".nii", ".svs", ".raw"}
 TEXTS = frozenset(
     ["readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile", "dockerfile"]
 )

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from carclf.convert.file_kinds import PHOTO_SUFFIXES, extension_of
+from carclf.convert.file_kinds import PHOTO_SUFFIXES, SOURCE_SUFFIXES, extension_of
 from carclf.convert.labels import named
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
@@ -28,7 +28,8 @@ class Lookup:
 
     An Id that names no photo this way is compared once more, in Unicode's composed form, with lowercase letters and
     forward slashes on both sides, and without './', spaces around names, the folders that all Ids start with, and the
-    extension. It then means a photo if exactly one matches and no other Id names that one.
+    extension, of a photo or of the recording that it shows. It then means a photo if exactly one matches and no other
+    Id names that one.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
@@ -145,7 +146,7 @@ def _loose(text: str) -> list[str]:
 
 def _stem(key: str) -> str:
     suffix = PurePosixPath(key).suffix
-    return key.removesuffix(suffix) if suffix in PHOTO_SUFFIXES and suffix else key
+    return key.removesuffix(suffix) if suffix and suffix in PHOTO_SUFFIXES | SOURCE_SUFFIXES else key
 
 
 def _common_folders(ids: Iterable[str]) -> int:

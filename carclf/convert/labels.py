@@ -59,7 +59,7 @@ class LabelFile:
 
     def advice(self) -> str:
         """Returns the end of an error about Ids: which column they were read from, and how to choose another."""
-        return _id_advice(self.id_column, self.columns)
+        return _id_advice(self.id_column, [name for name in self.columns if name != self.label_column])
 
 
 def _id_advice(id_column: str, columns: Sequence[str]) -> str:
@@ -88,7 +88,8 @@ def label_file(table: Table, *, ids: int, label: int | None, group: int | None =
     Raises:
       UserError: an Id is empty, has no label, or has two labels or groups.
     """
-    shown, advice = table.shown, _id_advice(table.header[ids], table.header)
+    others = [name for place, name in enumerate(table.header) if place != label]
+    shown, advice = table.shown, _id_advice(table.header[ids], others)
     labels: dict[str, str] = {}
     repeated: dict[str, None] = {}
     for number, row in zip(table.lines, table.rows, strict=True):

@@ -213,7 +213,7 @@ class _Finder:
             self.headless.append(entry.path)
             self.findings.notes.append(f"{entry.path} has no header and was left out.")
             return None
-        if names_classes(table, self._class_folders):
+        if names_classes(table, self._class_folders) and not self._names_photos(table):
             self.findings.notes.append(f"{entry.path} has a row for each class folder, and is no list of photos.")
             self.class_tables.append(table)
             return None
@@ -239,6 +239,10 @@ class _Finder:
             return table
         rows = tuple((*row[:ids], written(row[ids]), *row[ids + 1 :]) for row in table.rows)
         return dataclasses.replace(table, rows=rows)
+
+    def _names_photos(self, table: Table) -> bool:
+        """Returns whether a cell names a photo; numbers do not count, which may be those of classes."""
+        return any(self.lookup.named(cell) for row in table.rows for cell in row if not cell.strip().isdecimal())
 
     @functools.cached_property
     def _class_folders(self) -> set[str]:

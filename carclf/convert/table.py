@@ -3,11 +3,14 @@
 import csv
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable
 
 from carclf.errors import UserError
 from carclf.forms.sample_file import numbered_columns, unzipped
 from carclf.text_file import csv_lines, encoding_of
+
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,8 @@ def read_table(content: bytes, *, shown: str) -> Table:
     """Returns the table in a CSV; every cell stays the string it is.
 
     Args:
-      content: its bytes, in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; separated by commas, semicolons or
-        tabs; or a zip with it.
+      content: its bytes, in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; separated by commas, semicolons,
+        tabs or bars, or by what Excel's line `sep=;` says; or a zip with it.
       shown: its name in messages.
 
     Raises:
@@ -76,7 +79,10 @@ def read_table(content: bytes, *, shown: str) -> Table:
         text = content.decode(encoding_of(content))
     except UnicodeDecodeError as error:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    if told := SEPARATOR_LINE.match(text):
+        delimiter, text = told[1], "\n" + text[told.end() :]  # an empty line keeps the numbers of the others
+    else:
+        delimiter = max(",;\t|", key=text.split("\n", 1)[0].count)
     try:
         rows = csv_lines(text, delimiter=delimiter)
     except csv.Error as error:

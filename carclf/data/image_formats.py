@@ -5,7 +5,15 @@ import importlib
 
 from PIL import Image, features
 
-READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by Pillow alone, in every version that carclf supports
+READABLE = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+)  # by Pillow alone, in every version that carclf supports
 _ADDED = {  # format → (module that lets Pillow read it, what to do if it is missing)
     "AVIF": ("", "AVIF is read by Pillow 11.3 and later: pip install --upgrade pillow"),
     "HEIF": ("pillow_heif", "HEIC is read with pillow-heif: pip install pillow-heif"),
@@ -37,6 +45,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (  # (offset, bytes, format); 
     (0, b"\x1f\x8b", "gzip"),
     (257, b"ustar", "tar"),
     (0, b"BM", "BMP"),
+    # PBM, PGM and PPM, as numbers in text or in bytes; to Pillow all are PPM
+    *((0, b"P%c%c" % (kind, blank), "PPM") for kind in b"123456" for blank in b" \t\r\n#"),
 )
 # Compression → the kind of BMP, in headers of these sizes. Source: Microsoft's BITMAPINFOHEADER and BITMAPV5HEADER.
 _IN_BMP = {4: "a BMP that holds a JPEG", 5: "a BMP that holds a PNG"}

@@ -57,6 +57,8 @@ def filterable(image: Image.Image, *, wide: bool = False, bits: int = 16) -> tup
     if image.mode.startswith("I;16"):
         samples, remark = to_8_bits(np.asarray(image), bits=bits)
         return Image.fromarray(samples), remark
+    if image.mode == "I" and image.format == "PPM":  # Pillow brings its grey of 9 to 16 bits to the whole scale
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), ""
     if image.mode in ("I", "F", "LAB"):
         raise UnusableError(f"samples of kind {image.mode}: only 8 and 16 bits a channel are read")
     if image.format in ("BMP", "TIFF") and is_empty(image):

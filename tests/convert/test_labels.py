@@ -86,7 +86,7 @@ def test_one_column_is_not_both():
 
 
 def test_a_wrong_guess_of_the_id_column_is_named(tmp_path):
-    said = r"or read the Ids from another column than 'width' with --id_column=NAME \(photo, make\)"
+    said = r"or read the Ids from another column than 'width' with --id_column=NAME \(photo\)"
     with pytest.raises(UserError, match=rf"labels.csv gives 640 the labels a and b: correct the file, {said}"):
         read(SAME_WIDTH, label_column="make")
     write_files(tmp_path / "in", {"1.jpg": b"", "2.jpg": b""})
@@ -106,6 +106,8 @@ def test_a_wrong_guess_of_the_id_column_is_named(tmp_path):
     [
         pytest.param("\ufeffId,Category\n1.jpg,a\n2.jpg,b\n", id="BOM"),
         pytest.param("Id;Category\n1.jpg;a\n2.jpg;b\n", id="semicolons"),
+        pytest.param("Id|Category\n1.jpg|a\n2.jpg|b\n", id="bars"),
+        pytest.param("\ufeffsep=;\r\nId;Category\r\n1.jpg;a\r\n2.jpg;b\r\n", id="Excel's line"),
         pytest.param("\ufeffId;Category\r\n1.jpg;a\r\n2.jpg;b\r\n", id="a spreadsheet's export"),
         pytest.param("Id\tCategory\n1.jpg\ta\n2.jpg\tb\n", id="tabs"),
         pytest.param("Id,Category\r\n1.jpg,a\r\n2.jpg,b\r\n", id="CRLF"),

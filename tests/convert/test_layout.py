@@ -357,6 +357,7 @@ def test_of_two_columns_of_labels_that_differ_none_is_chosen(tmp_path):
         ("path,label", "part{part}\\{n}.JPG"),
         ("filepath,label", "/home/me/photos/part{part}/{n}.jpg"),
         ("number,label,filepath", "D:\\photos\\part{part}\\{n}.png"),
+        ("filename,label", "{n}.wav"),  # a recording that the photo shows
     ],
 )
 def test_a_list_of_any_name_counts_that_writes_its_ids_otherwise(tmp_path, name, header, written):

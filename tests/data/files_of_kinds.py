@@ -370,6 +370,7 @@ OTHERS: dict[str, Kind] = {
     "BMP alpha of zeros": Kind(bmp_32(PICTURE, CLEAR), ENCODED, "stored with its colours"),
     "WebP": Kind(encoded(IMAGE, "WEBP", quality=95), ENCODED, tolerance=3),
     "GIF": Kind(encoded(IMAGE, "GIF"), ENCODED, tolerance=9),
+    "PPM": Kind(encoded(IMAGE, "PPM"), ENCODED),
     "JPEG 2000": Kind(b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), REFUSED, "JPEG 2000 is not read"),
     "JPEG in BMP": Kind(
         b"BM" + struct.pack("<IIIIiiHHI", 74, 0, 54, 40, 4, 4, 1, 0, 4) + bytes(40),

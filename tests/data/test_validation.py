@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from carclf.data import validation
 from carclf.data.decoder import decode
+from carclf.data.to_rgb import filterable
 from carclf.data.validation import CORRECTED, ENCODED, KEPT, QUALITY, Stored, UnusableError, validate_photo
 from tests.convert.inputs import decoded, drawn, encoded, opened
 from tests.data.files_of_kinds import IMAGE, KINDS, PICTURE, REFUSED, chunk, frame_only, picture
@@ -197,6 +198,8 @@ def test_a_photo_of_exactly_the_longest_side_is_kept():
         pytest.param(encoded(IMAGE, "WEBP", lossless=True), PICTURE, 2, id="WebP lossless"),
         pytest.param(encoded(IMAGE, "GIF"), PICTURE, 10, id="GIF"),
         pytest.param(encoded(IMAGE, "BMP"), PICTURE, 2, id="BMP"),
+        pytest.param(encoded(IMAGE, "PPM"), PICTURE, 2, id="PPM"),
+        pytest.param(encoded(BLACK_OR_WHITE, "PPM"), rgb(BLACK_OR_WHITE), 4, id="PBM"),
         pytest.param(encoded(IMAGE, "TIFF"), PICTURE, 2, id="TIFF"),
         pytest.param(encoded(IMAGE, "TIFF", compression="tiff_lzw"), PICTURE, 2, id="TIFF LZW"),
         pytest.param(encoded(PALETTE, "PNG"), rgb(PALETTE), 4, id="palette"),
@@ -347,6 +350,25 @@ def test_sixteen_bits_of_three_channels_become_eight():
     assert difference(stored, PICTURE) < 2
 
 
+@pytest.mark.parametrize(
+    ("raw", "levels"),
+    [
+        (b"P5 4 1 255\n" + bytes([0, 100, 200, 255]), [0, 100, 200, 255]),
+        (b"P5\n# a comment\n4 1\n65535\n" + np.array([0, 25700, 51400, 65535], ">u2").tobytes(), [0, 100, 200, 255]),
+        (b"P5 4 1 4095\n" + np.array([0, 1606, 3212, 4095], ">u2").tobytes(), [0, 100, 200, 255]),
+        (b"P2 4 1 15\n0 6 12 15\n", [0, 102, 204, 255]),
+        (b"P1 4 1\n1 0 0 1\n", [0, 255, 255, 0]),
+        (b"P6 4 1 65535\n" + np.repeat(np.array([0, 25700, 51400, 65535], ">u2"), 3).tobytes(), [0, 100, 200, 255]),
+    ],
+)
+def test_netpbm_files_of_every_depth_have_8_bits(raw, levels):
+    image = opened(raw)
+    image.load()
+    plain, _ = filterable(image)
+    assert np.abs(np.asarray(plain.convert("L"), int)[0] - levels).max() <= 1
+    assert validated(raw)[0].how == ENCODED
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_an_animation_the_first_frame_is_stored(kind):
     frames = [Image.new("RGB", (64, 48), colour) for colour in ((255, 0, 0), (0, 0, 255))]
@@ -429,7 +451,7 @@ def test_a_download_that_stopped_is_refused(raw, share, fill):
     assert refused(raw[:length] + fill * (len(raw) - length))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 def test_other_kinds_without_their_end_are_refused(kind, share):
     raw = encoded(opened(drawn(1, size=(320, 240))), kind)
