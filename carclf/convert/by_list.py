@@ -51,11 +51,13 @@ def by_label(
     Raises:
       UserError: an Id matches several photos, or a photo several Ids.
     """
-    matches, note = lookup.match(labels.labels, labels.shown, rank=rank, taken=[*taken, *barred])
+    matches, note = lookup.match(
+        [*map(labels.file_of, labels.labels)], labels.shown, rank=rank, taken=[*taken, *barred]
+    )
     findings.notes += [note] if note else []
     photos: dict[str, Photo] = {}
     for photo_id, category in labels.labels.items():
-        entry = matches.get(photo_id)
+        entry = matches.get(labels.file_of(photo_id))
         if entry is None or entry.path in barred:
             why = "there is no such photo" if entry is None else f"{entry.path} is a training photo"
             reason = f"named in {labels.shown}, but {why}"
@@ -70,6 +72,16 @@ def by_label(
         count = counted(len(labels.repeated), "Id")
         findings.notes.append(f"{labels.shown} names {count} repeatedly: {named(labels.repeated)}.")
     return list(photos.values())
+
+
+def no_tests(tests: LabelFile, entries: Sequence[Entry]) -> UserError:
+    """Returns the error about a sample that names none of the photos that may be test photos."""
+    return UserError(
+        f"None of the {len(tests.labels):,} Ids in the column {tests.id_column!r} of {tests.shown} names a photo "
+        f"(first: {next(iter(tests.labels))}; a photo is {entries[0].path}): add a CSV to the input that has these Ids "
+        "in one column and the names of the photos in another, or give a sample that names the photos with "
+        "--sample=CSV."
+    )
 
 
 def none_named(labels: LabelFile, entries: Sequence[Entry], *, by_folder: bool = False) -> UserError:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from carclf.convert.file_kinds import PHOTO_SUFFIXES
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, named
-from carclf.convert.roles import TRAIN, VALIDATION, Roles
+from carclf.convert.roles import Roles
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.forms import Sample
@@ -96,7 +96,7 @@ def id_column_of_sample(table: Table, lookup: Lookup, roles: Roles, wanted: str)
     others = [c for c, name in enumerate(table.header) if c and (name.lower() in ID_COLUMNS or _are_files(table, c))]
     if not others:
         return 0
-    tests = Lookup(entry for entry in lookup.entries if roles.role(entry.path) not in (TRAIN, VALIDATION))
+    tests = Lookup(entry for entry in lookup.entries if roles.may_test(entry.path))
     found = id_column(table, tests.named, Wanted(), among=[0, *others])
     if found is None:
         return loose_id_column(table, tests, Wanted(), among=[0, *others]) or 0

@@ -43,6 +43,7 @@ class LabelFile:
       columns: every header.
       label_column: header of the column that the labels were read from; "" if there is none.
       groups: Id → what is kept in one fold (--group_column).
+      files: Id → the path of its photo, where the Ids themselves name none.
       sure: whether name or cells of the column of labels say what it is.
       rivals: other columns that are called as labels are, and divide the photos in another way.
     """
@@ -56,6 +57,11 @@ class LabelFile:
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sure: bool = True
     rivals: tuple[str, ...] = ()
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def file_of(self, photo_id: str) -> str:
+        """Returns what names the photo of an Id."""
+        return self.files.get(photo_id, photo_id)
 
     def advice(self) -> str:
         """Returns the end of an error about Ids: which column they were read from, and how to choose another."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from carclf.convert import by_name, refusals
 from carclf.convert.by_folder import by_folder, folder_classes, merged, other_folders
-from carclf.convert.by_list import as_tests, by_label, none_named, rank_for, with_folders
+from carclf.convert.by_list import as_tests, by_label, no_tests, none_named, rank_for, with_folders
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, named
 from carclf.convert.left_out import left_out
@@ -159,7 +159,7 @@ class _Reading:
         if labels is None:
             return []
         rank = rank_for("test", self.roles)
-        found = (self.lookup.get(photo_id, labels.shown, rank=rank) for photo_id in labels.labels)
+        found = (self.lookup.get(name, labels.shown, rank=rank) for name in map(labels.file_of, labels.labels))
         return [entry.path for entry in found if entry and self.roles.role(entry.path) not in (TRAIN, VALIDATION)]
 
     def _tests(self, train: Sequence[Photo]) -> list[Photo]:
@@ -169,7 +169,7 @@ class _Reading:
             entries = [e for e in self.entries if self._is_test(e) and e.path not in taken]
             return [Photo(i, "test", "", e) for i, e in zip(self._ids_of(entries), entries, strict=True)]
         barred = {e.path for e in self._candidates if self._splits} | taken
-        return by_label(
+        tests = by_label(
             self.lookup,
             self.lists.tests,
             split="test",
@@ -177,6 +177,10 @@ class _Reading:
             findings=self.findings,
             barred=barred,
         )
+        apart = [e for e in self.entries if e.path not in barred and self.roles.role(e.path) in (TEST, "")]
+        if apart and not tests and self.options.on_bad == "fail":
+            raise no_tests(self.lists.tests, apart)
+        return tests
 
     def _is_test(self, entry: Entry) -> bool:
         """Returns whether a photo is one to predict: by its folder, or by its record, which has no label."""

@@ -3,11 +3,12 @@
 A list is recognised by its content, a column whose cells name photos, not by its name.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from carclf.convert.class_maps import names_classes
 from carclf.convert.columns import (
@@ -21,6 +22,7 @@ from carclf.convert.columns import (
 )
 from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
+from carclf.convert.joined_ids import joined
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.listed import (
     LABEL_FILE,
@@ -90,7 +92,9 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
     """
     sample, content = _sample(tree, options, lookup, roles, findings)
     finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), lookup, roles, findings)
-    tests = _ids_of(sample) if sample else None
+    tests = None
+    if sample:
+        tests = joined(_ids_of(sample), finder.tables(), lookup=lookup, roles=roles, findings=findings)
     if options.label_pattern or options.labels:
         given = finder.given() if options.labels else None
         if given:
@@ -188,9 +192,19 @@ class _Finder:
         self._note(found, ids)
         return _label_file(found, ids, self.options)
 
+    def _files(self) -> list[Entry]:
+        return [e for e in self.tree.entries if _is_csv(e) and not any(p.search(_name(e)) for p in SAMPLE_FILES)]
+
+    def tables(self) -> Iterator[Table]:
+        """Returns the CSVs that can be read, those at the root first, and those in folders if they are not many."""
+        files = sorted(self._files(), key=lambda entry: "/" in entry.path)
+        for entry in files if len(files) <= MOST_IN_FOLDERS else [e for e in files if "/" not in e.path]:
+            with contextlib.suppress(UserError):
+                yield read_table(self.tree.read(entry), shown=entry.path)
+
     def all_lists(self) -> list[Listed]:
         """Returns the lists at the root of the input, and those in folders if none at the root has labels."""
-        files = [e for e in self.tree.entries if _is_csv(e) and not any(p.search(_name(e)) for p in SAMPLE_FILES)]
+        files = self._files()
         found = self._read_all([entry for entry in files if "/" not in entry.path])
         deeper = [entry for entry in files if "/" in entry.path]
         if not any(one.has_labels for one in found) and len(deeper) <= MOST_IN_FOLDERS:

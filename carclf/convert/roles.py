@@ -59,6 +59,10 @@ class Roles:
         """Returns the folders above a photo that lie below the folder that gives it its role."""
         return self._look(path)[1]
 
+    def may_test(self, path: str) -> bool:
+        """Returns whether a photo may be one to predict: no folder above it holds training photos."""
+        return self.role(path) not in (TRAIN, VALIDATION)
+
     def below_test(self, path: str) -> bool:
         """Returns whether a photo is a test photo, or an annotation below a folder of test photos."""
         role = self.role(path)

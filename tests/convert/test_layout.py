@@ -613,6 +613,49 @@ def test_the_ids_of_a_sample_are_in_the_column_that_names_photos(tmp_path, first
     assert (inventory.sample.id_column, inventory.sample.ids[0]) == ("image", written.format(3))
 
 
+def coded(**columns):
+    """Returns a competition whose sample has codes as Ids, and test.csv with these columns beside the codes."""
+    files = small(("a", "b"), tests=0) | numbered("test/{}.jpg", range(2))  # training photos have these names, too
+    files["sample_submission.csv"] = b"id,label\nT1,a\nT0,a\n"
+    if columns:
+        rows = zip(("T0", "T1"), *columns.values(), strict=True)
+        files["test.csv"] = table(",".join(("code", *columns)), rows)
+    return files
+
+
+@pytest.mark.parametrize("written", ["./test/{}.jpg", "test/{}.jpg", "{}.jpg", "{}"])
+def test_ids_that_name_no_photo_are_looked_up_in_another_csv(tmp_path, written):
+    files = coded(size=(64, 48), where=[written.format(n) for n in range(2)])
+    _, tests, inventory = listed(tmp_path, files)
+    paths = {photo.id: photo.entry.path for photo in inventory.photos if photo.split == "test"}
+    assert (tests, paths) == (["T0", "T1"], {"T0": "test/0.jpg", "T1": "test/1.jpg"})
+    said = "are in the column 'code' of test.csv, and their photos in its column 'where'."
+    assert f"The Ids of sample_submission.csv {said}" in inventory.notes
+    by_name = listed(tmp_path, files, label_pattern=r"(\d)")[2].photos
+    assert {photo.id: photo.entry.path for photo in by_name if photo.split == "test"} == paths
+
+
+def test_an_id_of_several_photos_is_refused_and_those_of_the_photos_are_taken(tmp_path):
+    files = coded() | {"test.csv": b"image,code\n0.jpg,T0\n1.jpg,T0\n2.jpg,T1\n", "test/2.jpg": b""}
+    said = r"^The Id T0 of sample_submission\.csv stands for several photos in test\.csv \(test/0\.jpg, test/1\.jpg\)"
+    with pytest.raises(UserError, match=rf"{said}.*: give a sample whose Ids are those of the column 'image'"):
+        listed(tmp_path, files)
+    (tmp_path / "own.csv").write_text("image,label\n2.jpg,a\n1.jpg,a\n0.jpg,a\n")
+    assert listed(tmp_path, files, sample=str(tmp_path / "own.csv"))[1] == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+def test_a_sample_of_no_photo_is_told_what_to_add(tmp_path):
+    said = (
+        r"^None of the 2 Ids in the column 'id' of sample_submission\.csv names a photo \(first: T1; a photo is test/0"
+    )
+    with pytest.raises(UserError, match=rf"{said}.*: add a CSV to the input that has these Ids"):
+        listed(tmp_path / "none", coded())
+    assert listed(tmp_path / "told", coded(photo=["0.jpg", "1.jpg"]))[1] == ["T0", "T1"]
+    (tmp_path / "own.csv").write_text("id,label\n0.jpg,a\n1.jpg,a\n")
+    assert listed(tmp_path / "none", coded(), sample=str(tmp_path / "own.csv"))[1] == ["0.jpg", "1.jpg"]
+    assert listed(tmp_path / "skipped", coded(), on_bad="skip")[1] == []
+
+
 def test_two_columns_of_a_sample_that_name_other_photos_are_asked_about(tmp_path):
     files = small(("a", "b"), tests=0) | numbered("test/{}.jpg", range(4))
     files["train.csv"] = table("image,label", [(f"train/{n}.jpg", "ab"[n % 2]) for n in range(6)])

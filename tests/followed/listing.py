@@ -21,6 +21,10 @@ FOLLOWED = {
         "tests/convert/test_layout.py::test_row_numbers_that_name_photos_too_are_asked_about",
     "convert/columns.py: … has 1 in":
         "tests/convert/test_layout.py::test_sets_of_columns_that_would_be_one_class_are_refused",
+    "convert/by_list.py: None of the":
+        "tests/convert/test_layout.py::test_a_sample_of_no_photo_is_told_what_to_add",
+    "convert/joined_ids.py: The Id":
+        "tests/convert/test_layout.py::test_an_id_of_several_photos_is_refused_and_those_of_the_photos_are_taken",
     "convert/listed.py: … names the test photos":
         "tests/convert/test_layout.py::test_a_csv_of_test_photos_that_may_hold_answers_is_asked_about",
     "convert/headers.py: … has no header":

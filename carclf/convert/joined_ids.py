@@ -1,0 +1,78 @@
+"""Ids of a sample submission that name no photos themselves, but rows of a CSV that does."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+
+from carclf.convert.columns import RIVAL_FRACTION
+from carclf.convert.id_lookup import Lookup
+from carclf.convert.labels import LabelFile, named
+from carclf.convert.photos import Findings
+from carclf.convert.roles import Roles
+from carclf.convert.sources import Entry
+from carclf.convert.table import Table
+from carclf.errors import UserError
+
+
+def joined(ids: LabelFile, tables: Iterable[Table], *, lookup: Lookup, roles: Roles, findings: Findings) -> LabelFile:
+    """Returns the Ids of a sample with their photos from a CSV that has them in one column and photos in another.
+
+    If Ids name photos themselves, or there is no such CSV, they are returned as they are.
+
+    Args:
+      ids: of the sample.
+      tables: the other CSVs of the input.
+      lookup: finds all photos.
+      roles: of the photos; no training photo is meant.
+      findings: added to.
+
+    Raises:
+      UserError: an Id stands for several photos.
+    """
+    if any((path := lookup.named(photo_id)) and roles.may_test(path) for photo_id in ids.labels):
+        return ids
+    photos = Lookup(entry for entry in lookup.entries if roles.may_test(entry.path))
+    if any(map(photos.named, ids.labels)) or photos.match(ids.labels, ids.shown)[0]:
+        return ids
+    wanted = set(ids.labels)
+    for table in tables:
+        column = next((c for c in range(len(table.header)) if wanted <= set(table.cells(c))), None)
+        if column is None:
+            continue
+        place, found = _photos_in(table, photos)
+        if found:
+            files = _files(ids, table, (column, place), found)
+            findings.notes.append(
+                f"The Ids of {ids.shown} are in the column {table.header[column]!r} of {table.shown}, and their photos "
+                f"in its column {table.header[place]!r}."
+            )
+            return dataclasses.replace(ids, files=files)
+    return ids
+
+
+def _photos_in(table: Table, photos: Lookup) -> tuple[int, dict[str, Entry]]:
+    """Returns the column that names most photos, and cell → photo; nothing if no column names one for half its rows."""
+    best: tuple[int, dict[str, Entry]] = (0, {})
+    for column in range(len(table.header)):
+        with contextlib.suppress(UserError):  # a cell that names several photos is the name of none
+            found, _ = photos.match(dict.fromkeys(table.cells(column)), table.shown)
+            if len(found) > len(best[1]) and len(found) >= RIVAL_FRACTION * len(table.rows):
+                best = column, found
+    return best
+
+
+def _files(ids: LabelFile, table: Table, columns: tuple[int, int], found: dict[str, Entry]) -> dict[str, str]:
+    """Returns Id → path of its photo."""
+    several: dict[str, list[str]] = {photo_id: [] for photo_id in ids.labels}
+    for row in table.rows:
+        photo_id, cell = (row[column] for column in columns)
+        if photo_id in several and cell in found:
+            several[photo_id].append(found[cell].path)
+    for photo_id, paths in several.items():
+        if len(paths) > 1:
+            raise UserError(
+                f"The Id {photo_id} of {ids.shown} stands for several photos in {table.shown} ({named(paths)}), and "
+                f"each photo gets an answer of its own: give a sample whose Ids are those of the column "
+                f"{table.header[columns[1]]!r} with --sample=CSV, and join the answers yourself."
+            )
+    return {photo_id: paths[0] for photo_id, paths in several.items() if paths}
