@@ -2,16 +2,16 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from carclf.convert.archives import file_source
 from carclf.convert.damaged import OnDamaged
 from carclf.convert.file_kinds import is_parquet, is_photo_name, is_record_file, stem_of_records
 from carclf.convert.labels import named
 from carclf.convert.roles import role_of, role_of_file
-from carclf.convert.sources import Entry, name_problem
+from carclf.convert.sources import Entry, Source, name_problem
 from carclf.errors import DamagedFileError
 
 if TYPE_CHECKING:
@@ -44,7 +44,23 @@ class Embedded:
     size: int
 
 
-def expand_embedded(tree: "Tree", *, spool: str, on_damaged: OnDamaged) -> list[Entry]:
+class RecordFile(NamedTuple):
+    """What was read of a file of records.
+
+    Attributes:
+      source: a file with the bytes of the photos.
+      photos: where they are in it, and what the records say.
+      class_names: label → name, if the file has them.
+      label_column: the column or feature that holds the labels; "" if none is known to.
+    """
+
+    source: Source
+    photos: list[Embedded]
+    class_names: Mapping[str, str]
+    label_column: str
+
+
+def expand_embedded(tree: "Tree", *, spool: str, label_column: str, on_damaged: OnDamaged) -> list[Entry]:
     """Returns the photos in the files of records, and removes these files from the tree.
 
     Where photos lie in folders beside them, the records are taken for the same photos, and are left out with a note.
@@ -52,6 +68,7 @@ def expand_embedded(tree: "Tree", *, spool: str, on_damaged: OnDamaged) -> list[
     Args:
       tree: added to: sources, what the records say, names of classes.
       spool: a folder for packed files, created only if it is needed.
+      label_column: the column or feature to read labels from, where a file has it; "" recognises it.
       on_damaged: what is done with a damaged file, or one without photos.
 
     Raises:
@@ -70,7 +87,7 @@ def expand_embedded(tree: "Tree", *, spool: str, on_damaged: OnDamaged) -> list[
     found: list[Entry] = []
     for file in files:
         try:
-            found += _photos_of(tree, file, folder=folders[file.path], spool=spool)
+            found += _photos_of(tree, file, folder=folders[file.path], spool=spool, label_column=label_column)
         except DamagedFileError as error:
             on_damaged.handle(error, file, tree, beside=[*tree.entries, *files])
     tree.class_names.update(_class_names(tree.records.values()))
@@ -82,14 +99,15 @@ def _is_photo_in_folder(path: str) -> bool:
     return "/" in path and bool(PurePosixPath(path).suffix) and is_photo_name(path)
 
 
-def _photos_of(tree: "Tree", file: Entry, *, folder: str, spool: str) -> Iterator[Entry]:
+def _photos_of(tree: "Tree", file: Entry, *, folder: str, spool: str, label_column: str) -> Iterator[Entry]:
     """Yields the photos in a file of records, in a folder of its own; adds its source to the tree."""
     from carclf.convert import parquet, tfrecords
 
     source = file_source(tree.source_of(file), file.name, shown=file.path, spool=spool)
     read = parquet.photos_in if is_parquet(file.name) else tfrecords.photos_in
-    source, found, names = read(source, spool=spool)
+    source, found, names, column = read(source, spool=spool, label_column=label_column)
     tree.class_names.update(names)
+    tree.label_columns.add(column)
     number, ranges, stem = tree.next_source, {}, stem_of_records(PurePosixPath(file.path).name)
     for place, embedded in enumerate(found):
         photo = embedded.photo

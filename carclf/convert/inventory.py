@@ -74,7 +74,12 @@ def take_inventory(options: ConvertOptions, *, spool: str) -> Inventory:
       UserError: nothing is there, the photos have no labels, or labels and photos contradict each other.
     """
     on_damaged = OnDamaged(leaves_out=options.on_bad == "skip")
-    how: dict[str, Any] = {"spool": spool, "zip_encoding": options.zip_encoding, "on_damaged": on_damaged}
+    how: dict[str, Any] = {
+        "spool": spool,
+        "zip_encoding": options.zip_encoding,
+        "label_column": options.label_column,
+        "on_damaged": on_damaged,
+    }
     with contextlib.closing(open_tree(options.input, first_source=0, flag="input", **how)) as tree:
         return _inventory_of(tree, options, how)
 

@@ -104,7 +104,8 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
     labels = label_list(found, findings, lookup=lookup, roles=roles)
     if labels:
         _check_only_column(labels)
-    _check_flags_used(options, labels)
+    if options.label_column not in tree.label_columns:
+        _check_flags_used(options, labels)
     if sample is None and (alike := next((one for one in found if answers_everywhere_alike(one, labels)), None)):
         content = tree.read(alike.entry)
         sample = read_sample(content, shown=alike.entry.path, id_column=alike.labels.id_column)

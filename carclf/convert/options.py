@@ -66,7 +66,9 @@ class ConvertOptions(Options):
         check="carclf.convert.options:check_encoding",
     )
     id_column: str = option("", "Column of the Ids, if it is not recognised.", group=_WHERE)
-    label_column: str = option("", "Column of the labels, if it is not recognised.", group=_WHERE)
+    label_column: str = option(
+        "", "Column of the labels, also in TFRecord and Parquet files, if it is not recognised.", group=_WHERE
+    )
     classes: str = option(
         "", "Names of the classes: a,b,c in the order of the labels, or a file with one name per line.", group=_WHERE
     )

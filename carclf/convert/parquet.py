@@ -4,11 +4,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from carclf.convert.embedded import Embedded, RecordPhoto
+from carclf.convert.embedded import Embedded, RecordFile, RecordPhoto
 from carclf.convert.photo_bytes import is_photo_start
 from carclf.convert.sources import Source, open_window
 from carclf.convert.tfrecords import ID_FEATURES, LABEL_FEATURES, PHOTO_FEATURES
@@ -20,15 +20,17 @@ from carclf.files import replacing
 ROWS_AT_ONCE = 64
 
 
-def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
-    """Returns (a file of the photos one after the other, where they are, the names of the classes).
+def photos_in(source: Source, *, spool: str, label_column: str = "") -> RecordFile:
+    """Returns a file of the photos one after the other, where they are, and the names of the classes.
 
     Args:
       source: the Parquet file.
       spool: a folder for the file of the photos.
+      label_column: of the labels, if the file has it; "" recognises it.
 
     Raises:
-      UserError: pyarrow is missing, the file is damaged, its content is absurdly large, or no column holds photos.
+      UserError: pyarrow is missing, the file is damaged, its content is absurdly large, no column holds photos, or
+        several columns may hold the labels.
     """
     try:
         import pyarrow
@@ -47,13 +49,32 @@ def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], di
             groups = range(table.metadata.num_row_groups)
             unpacked_bytes = sum(table.metadata.row_group(group).total_byte_size for group in groups)
             _check_ratio(unpacked_bytes, packed_bytes=size, shown=source.shown)
-            found, labels = _write_photos(table, path, packed_bytes=size, shown=source.shown)
-            names = _class_names(table.schema_arrow.metadata or {}, labels)
+            features = _features(table.schema_arrow.metadata or {})
+            wanted = _label_columns(table.schema_arrow.names, features, label_column, shown=source.shown)
+            found, labels = _write_photos(table, path, wanted, packed_bytes=size, shown=source.shown)
+            names = _class_names(features, labels)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DamagedFileError(f"{source.shown} cannot be read as Parquet ({error}): download it again.") from None
-    return Source(path, source.shown, True), found, names
+    return RecordFile(Source(path, source.shown, True), found, names, labels)
+
+
+def _label_columns(
+    columns: Sequence[str], features: Mapping[str, Any], label_column: str, *, shown: str
+) -> Sequence[str]:
+    """Returns the columns that may hold the labels, the likeliest first: those of usual names, else that of classes."""
+    if label_column in columns:
+        return [label_column]
+    if usual := [name for name in LABEL_FEATURES if name in columns]:
+        return usual
+    classes = [name for name in columns if _names_of(features, name)]
+    if len(classes) > 1:
+        raise UserError(
+            f"{shown} has several columns of classes ({', '.join(classes)}): say which one counts with "
+            "--label_column=NAME."
+        )
+    return classes
 
 
 def _check_ratio(unpacked_bytes: int, *, packed_bytes: int, shown: str) -> None:
@@ -69,11 +90,13 @@ def _check_ratio(unpacked_bytes: int, *, packed_bytes: int, shown: str) -> None:
         )
 
 
-def _write_photos(table: Any, path: str, *, packed_bytes: int, shown: str) -> tuple[list[Embedded], str]:
+def _write_photos(
+    table: Any, path: str, label_columns: Sequence[str], *, packed_bytes: int, shown: str
+) -> tuple[list[Embedded], str]:
     """Returns (the photos, the column of their labels or ""), after writing the photos one after the other."""
     columns = table.schema_arrow.names
     ids: dict[str, list[str]] = {name: [] for name in ID_FEATURES if name in columns}
-    labels: dict[str, list[str]] = {name: [] for name in LABEL_FEATURES if name in columns}
+    labels: dict[str, list[str]] = {name: [] for name in label_columns}
     places: list[tuple[str, int, int]] = []
     start = 0
     with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
@@ -132,10 +155,22 @@ def _label(value: object) -> str:
     return "" if isinstance(value, (int, float)) and value < 0 else _text(value)
 
 
-def _class_names(metadata: dict[bytes, bytes], column: str) -> dict[str, str]:
-    """Returns label → name from Hugging Face's description of a column. Source: datasets, `ClassLabel`."""
+def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    """Returns Hugging Face's description of the columns; empty without one. Source: datasets, `Features`."""
     try:
-        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
+        return dict(json.loads(metadata[b"huggingface"])["info"]["features"])
     except (KeyError, ValueError, TypeError):
         return {}
-    return {str(label): str(name) for label, name in enumerate(names)} if len(set(names)) == len(names) else {}
+
+
+def _names_of(features: Mapping[str, Any], column: str) -> list[str]:
+    """Returns the names of the classes in a column; none if it is of another kind. Source: datasets, `ClassLabel`."""
+    feature = features.get(column)
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _class_names(features: Mapping[str, Any], column: str) -> dict[str, str]:
+    """Returns label → name of the classes in a column, if no two have the same name."""
+    names = _names_of(features, column)
+    return {str(label): name for label, name in enumerate(names)} if len(set(names)) == len(names) else {}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from carclf.convert import examples
-from carclf.convert.embedded import Embedded, RecordPhoto
+from carclf.convert.embedded import Embedded, RecordFile, RecordPhoto
 from carclf.convert.examples import Values
 from carclf.convert.photo_bytes import is_photo_start
 from carclf.convert.sources import Source, open_window
@@ -23,34 +23,41 @@ LABEL_FEATURES = (
 TEXT_FEATURES = ("image/class/text", "class_name", "class_text", "label_name", "label_text")
 
 
-def photos_in(source: Source, *, spool: str) -> tuple[Source, list[Embedded], dict[str, str]]:
-    """Returns (the unpacked file, its photos, no names of classes).
+def photos_in(source: Source, *, spool: str, label_column: str = "") -> RecordFile:
+    """Returns the unpacked file and its photos, without names of classes.
 
     Args:
       source: the TFRecord file, perhaps packed.
       spool: a folder for packed files, created only if it is needed.
+      label_column: the feature of the labels in records that have it; "" recognises it.
 
     Raises:
       DamagedFileError: the file is damaged, or a record holds no photo.
     """
     source = unpacked(source, spool=spool)
-    found = []
+    found, has_column = [], False
     with open_window(source) as file:
         for start, record in examples.read_records(file, shown=source.shown):
-            embedded = _embedded(record, shown=source.shown)
+            features = _features(record, shown=source.shown)
+            has_column |= label_column in features
+            embedded = _embedded(record, features, label_column=label_column, shown=source.shown)
             found.append(dataclasses.replace(embedded, start=start + embedded.start))
-    return source, found, {}
+    return RecordFile(source, found, {}, label_column if has_column else "")
 
 
-def _embedded(record: bytes, *, shown: str) -> Embedded:
+def _features(record: bytes, *, shown: str) -> dict[str, Values]:
     try:
-        features = examples.parse_example(record)
+        return examples.parse_example(record)
     except ValueError as error:
         raise DamagedFileError(
             f"{shown} holds records that are not tf.train.Example messages ({error}): give other files."
         ) from None
+
+
+def _embedded(record: bytes, features: dict[str, Values], *, label_column: str, shown: str) -> Embedded:
     start, end = _photo(record, features, shown=shown)
-    text, label = _text(record, features, TEXT_FEATURES), _label(record, features, shown=shown)
+    columns = (label_column,) if label_column in features else LABEL_FEATURES
+    text, label = _text(record, features, TEXT_FEATURES), _label(record, features, columns, shown=shown)
     photo = RecordPhoto(id=_text(record, features, ID_FEATURES), label=text if label is None else label, text=text)
     return Embedded(photo, start, end - start)
 
@@ -87,9 +94,9 @@ def _word(record: bytes, value: object) -> str:
     return str(value)
 
 
-def _label(record: bytes, features: dict[str, Values], *, shown: str) -> str | None:
+def _label(record: bytes, features: dict[str, Values], columns: Sequence[str], *, shown: str) -> str | None:
     """Returns the label, also of a one-hot feature; "" if it is negative, as for test photos, or NaN; None without."""
-    for name in LABEL_FEATURES:
+    for name in columns:
         values = features.get(name)
         if not values:
             continue

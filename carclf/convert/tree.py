@@ -32,6 +32,7 @@ class Tree:
       notes: harmless findings, one sentence each.
       records: path → what a file of records says of the photo in it.
       class_names: category → name, of a file of records that names its classes.
+      label_columns: of the files of records.
     """
 
     container: str
@@ -41,6 +42,7 @@ class Tree:
     notes: list[str] = dataclasses.field(default_factory=list)
     records: dict[str, RecordPhoto] = dataclasses.field(default_factory=dict)
     class_names: dict[str, str] = dataclasses.field(default_factory=dict)
+    label_columns: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def next_source(self) -> int:
@@ -80,6 +82,7 @@ def open_tree(
     spool: str,
     flag: str,
     zip_encoding: str = "",
+    label_column: str = "",
     on_damaged: OnDamaged = OnDamaged(),  # noqa: B008 - it is frozen
 ) -> Tree:
     """Lists the input at `path`, reading directories only.
@@ -90,6 +93,7 @@ def open_tree(
       spool: folder for archives that are deflated inside an archive; created only if there are any.
       flag: the flag that named the path, for messages.
       zip_encoding: of the names in zips that are not flagged as UTF-8; "" detects it.
+      label_column: of files of records, if they have it; "" recognises it.
       on_damaged: what is done with a damaged archive, or file of records, inside the input.
 
     Raises:
@@ -110,7 +114,7 @@ def open_tree(
     listed = _without_wrapper(without_copies(listed, tree.notes))
     _add(tree, listed, spool=spool, zip_encoding=zip_encoding, on_damaged=on_damaged)
     tree.entries = largest_only(_without_wrapper(tree.entries), tree.notes)
-    embedded = expand_embedded(tree, spool=spool, on_damaged=on_damaged)
+    embedded = expand_embedded(tree, spool=spool, label_column=label_column, on_damaged=on_damaged)
     tree.entries = [*tree.entries, *embedded]
     return tree
 

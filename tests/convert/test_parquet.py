@@ -77,6 +77,30 @@ def test_the_names_are_those_of_the_column_of_labels(tmp_path):
 
 
 @needs_pyarrow
+def test_a_column_of_classes_of_any_name_has_the_labels_and_of_several_one_is_asked_for(tmp_path):
+    def labelled(columns):
+        content = parquet(range(8), label=None, **{name: lambda n, k=k: (n >> k) % 2 for k, name in enumerate(columns)})
+        table = pyarrow_parquet.read_table(io.BytesIO(content))
+        features = {name: {"names": [f"{name} {k}" for k in range(2)], "_type": "ClassLabel"} for name in columns}
+        buffer = io.BytesIO()
+        described = json.dumps({"info": {"features": features}})
+        pyarrow_parquet.write_table(table.replace_schema_metadata({"huggingface": described}), buffer)
+        return {"train.parquet": buffer.getvalue()}
+
+    pyarrow_parquet = pytest.importorskip("pyarrow.parquet")
+    one = converted(write_files(tmp_path / "one", labelled(["fine"])), tmp_path / "of_one")
+    assert one.class_names == ("fine 0", "fine 1")
+    two = write_files(tmp_path / "two", labelled(["fine", "coarse"]))
+    with pytest.raises(
+        UserError, match=r"has several columns of classes \(fine, coarse\): say which one .*label_column"
+    ):
+        converted(two, tmp_path / "of_two")
+    assert converted(two, tmp_path / "of_two", label_column="coarse").class_names == ("coarse 0", "coarse 1")
+    with pytest.raises(UserError, match="--label_column=other is a column of no CSV"):
+        converted(write_files(tmp_path / "three", labelled(["fine"])), tmp_path / "of_three", label_column="other")
+
+
+@needs_pyarrow
 @pytest.mark.parametrize(
     ("make", "ids"),
     [

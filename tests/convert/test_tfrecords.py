@@ -63,6 +63,14 @@ def test_names_of_classes_and_words_as_labels(tmp_path):
     assert manifest.class_labels == ("rose", "tulip")
 
 
+def test_a_flag_names_the_feature_of_the_labels(tmp_path):
+    files = {"train.tfrec": tfrecord(photos(grade=lambda n: n // 2))}
+    assert made(tmp_path / "flag", files, label_column="grade").class_labels == ("0", "1", "2")
+    assert made(tmp_path / "usual", files).class_labels == ("0", "1")
+    with pytest.raises(UserError, match="--label_column=grades is a column of no CSV"):
+        made(tmp_path / "wrong", files, label_column="grades")
+
+
 @pytest.mark.parametrize("words", [False, True], ids=["labels", "names"])
 def test_external_records_have_the_classes_that_they_say(tmp_path, words):
     own = {f"{NAMES[n % 2] if words else n % 2}/{n}.jpg": drawn(n) for n in range(6)}

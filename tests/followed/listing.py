@@ -34,6 +34,9 @@ FOLLOWED = {
     "convert/existing.py: … holds a data set of other":
         CONVERTED + "test_other_options_are_refused_unless_told_to_overwrite",
     "convert/existing.py: … holds a damaged data set": OVERWRITTEN,
+    "convert/parquet.py: … has several columns":
+        "tests/convert/test_parquet.py::test_a_column_of_classes_of_any_name_has_the_labels_and_of_several_one_is_asked_"
+        "for",
     "convert/refusals.py: The records":
         "tests/convert/test_tfrecords.py::test_records_without_any_label_are_refused_and_get_theirs_as_advised",
     "convert/shards.py: … changed while": CONVERTED + "test_a_photo_that_changes_meanwhile_is_named",
