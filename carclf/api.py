@@ -12,17 +12,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from carclf.arguments import checked
 from carclf.data.manifest import Manifest, load_manifest
-from carclf.device import check_backend
+from carclf.device import building_in, check_backend
 from carclf.errors import UserError
 from carclf.extras import install_command
+from carclf.framing import Framing
 from carclf.storage import is_remote
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from carclf.framing import Framing
     from carclf.inference.run_predictor import Predictor
     from carclf.model.learning_rate import LearningRate
     from carclf.recipe import Recipe, View
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ImageSize = int | tuple[int, int]
 
 
+@checked
 def open_dataset(directory: str | os.PathLike[str]) -> Manifest:
     """Returns the data set in a folder that `carclf make_tfrecords` wrote, as a `carclf.Dataset`; no photo is read yet.
 
@@ -43,16 +45,17 @@ def open_dataset(directory: str | os.PathLike[str]) -> Manifest:
     return load_manifest(path if is_remote(path) else os.path.abspath(path))  # the program may change its folder later
 
 
+@checked
 def training_batches(
     dataset: Manifest,
     *,
-    recipe: "str | Recipe" = "",
+    recipe: "str | Recipe | None" = "",
     image_size: ImageSize = 224,
     batch_size: int = 32,
     val_fold: int | None = 0,
     fit: str = "squash",
     label_smoothing: float = 0.0,
-    class_weights: str = "none",
+    class_weights: str | None = "none",
     seed: int = 42,
     initial_epoch: int = 0,
 ) -> "tf.data.Dataset":
@@ -67,24 +70,25 @@ def training_batches(
 
     Args:
       dataset: from `open_dataset`.
-      recipe: the augmentation, such as "flip|rotate(10)|cutmix(1.0)"; empty for none.
+      recipe: the augmentation, such as "flip|rotate(10)|cutmix(1.0)"; empty or None for none.
       image_size: of the rendered images in pixels, one side of a square or (height, width).
       batch_size: photos per batch; photos that do not fill a batch are left out, different ones in each epoch.
       val_fold: the fold to hold out; None trains on all folds.
       fit: "squash" stretches the whole photo to the image's shape, "crop" uses its centre, "pad" adds borders.
       label_smoothing: fraction of each target spread over all classes, in [0, 1).
-      class_weights: "none", "balanced", or "name:weight,name:weight"; part of the weight of each photo.
+      class_weights: "none" or None, "balanced", or "name:weight,name:weight"; part of the weight of each photo.
       seed: of the order and the random draws.
       initial_epoch: the first epoch to yield, counted from 0, when training is resumed.
 
     Raises:
       UserError: an unknown operation in the recipe, a fold that the data set does not have, a batch larger than the
-        training set, an odd batch size with a recipe that mixes photos, or a number out of range.
+        training set, an odd batch size with a recipe that mixes photos, or a number out of range; as for every
+        function here, an argument of another kind.
     """
-    from carclf.recipe import parse_recipe
+    from carclf.recipe import Recipe, parse_recipe
 
-    parsed = parse_recipe(recipe) if isinstance(recipe, str) else recipe
-    framing = _framing(image_size, batch_size=batch_size, fit=fit)
+    parsed = recipe if isinstance(recipe, Recipe) else parse_recipe(recipe or "")
+    framing = _framing(image_size, fit=fit)
     folds = [fold for fold in dataset.folds if fold != val_fold]
     dataset.shards_of("train", folds=[] if val_fold is None else [val_fold])  # refuses a fold that is not there
     steps = (dataset.photos("train", folds) + dataset.photos("extra")) // batch_size
@@ -93,8 +97,6 @@ def training_batches(
         bool(parsed.mixes and batch_size % 2),
         f"{parsed.spec} mixes pairs and batch_size is {batch_size}: make it even.",
     )
-    _refuse(not 0.0 <= label_smoothing < 1.0, f"label_smoothing is {label_smoothing}: give a fraction in [0, 1).")
-    _refuse(initial_epoch < 0, f"initial_epoch is {initial_epoch}: give 0 or more.")
     _require("tensorflow")
     _leave_gpus_to_jax()
 
@@ -112,11 +114,12 @@ def training_batches(
         start_step=initial_epoch * steps,
         label_smoothing=label_smoothing,
         class_weights=parse_class_weights(
-            class_weights, dataset.class_names, counts=pipeline.photos_per_class(dataset, folds)
+            class_weights or "none", dataset.class_names, counts=pipeline.photos_per_class(dataset, folds)
         ),
     )
 
 
+@checked
 def validation_batches(
     dataset: Manifest,
     *,
@@ -142,7 +145,7 @@ def validation_batches(
     """
     from carclf.recipe import parse_recipe
 
-    framing = _framing(image_size, batch_size=batch_size, fit=fit)
+    framing = _framing(image_size, fit=fit)
     dataset.shards_of("train", folds=[val_fold])  # refuses a fold that is not there
     _require("tensorflow")
     _leave_gpus_to_jax()
@@ -154,10 +157,11 @@ def validation_batches(
     )
 
 
+@checked
 def view_batches(
     dataset: Manifest,
     *,
-    view: "str | View" = "clean",
+    view: "str | View | Sequence[View]" = "clean",
     split: str = "test",
     folds: Sequence[int] | None = None,
     image_size: ImageSize = 224,
@@ -183,13 +187,11 @@ def view_batches(
     Raises:
       UserError: an unknown view, or several views; no such split or fold; a number out of range.
     """
-    from carclf.recipe import parse_views
-
-    views = parse_views(view) if isinstance(view, str) else (view,)
-    _refuse(len(views) != 1, f"{view!r} is {len(views)} views: give one of carclf.parse_views({view!r}) at a time.")
-    size = views[0].image_size or image_size
-    framing = _framing(size, batch_size=batch_size, fit=fit)
-    _refuse(split not in ("train", "test"), f"There is no split {split!r}: choose train or test.")
+    views = _parsed_views(view)
+    _refuse(len(views) != 1, f"view is {len(views)} views: give one of what carclf.parse_views returns at a time.")
+    framing = _framing(views[0].image_size or image_size, fit=fit)
+    wrong = folds is not None and split != "train"
+    _refuse(wrong, f"folds are those of the training photos: give split='train' with folds={folds}, or leave them out.")
     dataset.shards_of(split, folds=folds)  # refuses a fold that is not there
     _require("tensorflow")
     _leave_gpus_to_jax()
@@ -207,12 +209,13 @@ def view_batches(
     )
 
 
+@checked
 def build_classifier(
     backbone: str = "efficientnet_b0",
     *,
     class_count: int,
     image_size: ImageSize | None = None,
-    weights: str = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     head: str = "notebook",
     head_width: int = 128,
     dropout: float = 0.25,
@@ -227,8 +230,8 @@ def build_classifier(
       class_count: K.
       image_size: in pixels, one side of a square or (height, width); None means the size at which the published
         weights were trained.
-      weights: "imagenet" (downloaded once by Keras), "none", or the path of a weights file of the backbone or of a
-        KerasHub preset's folder.
+      weights: "imagenet" (downloaded once by Keras), "none" or None, or the path of a weights file of the backbone or
+        of a KerasHub preset's folder.
       head: one of `list_heads()`.
       head_width: units of the hidden layer, if the head has one.
       dropout: fraction of the last layer's inputs that is dropped in training, in [0, 1).
@@ -244,7 +247,7 @@ def build_classifier(
 
     return classifier.build_classifier(
         backbone=backbone,
-        weights=weights,
+        weights=os.fspath(weights or "none"),
         class_count=class_count,
         image_size=_pair(find_backbone(backbone).default_size if image_size is None else image_size),
         head=head,
@@ -254,6 +257,7 @@ def build_classifier(
     )
 
 
+@checked
 def build_schedule(
     name: str = "cosine",
     *,
@@ -299,9 +303,10 @@ def build_schedule(
     return LearningRate(schedule)
 
 
+@checked
 def load_run(
-    *run: str | os.PathLike[str],
-    views: "str | Sequence[View]" = "clean",
+    *run: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    views: "str | View | Sequence[View]" = "clean",
     tta_mean: str = "probabilities",
     batch_size: int = 8,
     runs: str | os.PathLike[str] = "runs",
@@ -313,8 +318,8 @@ def load_run(
 
     Args:
       *run: a folder that `carclf train` wrote, or its bare name inside `runs`; several are averaged with equal weights.
-        The folder of `--val_fold=all` stands for the mean of the runs of all folds. A text with commas may name
-        several, as in `--run`.
+        The folder of `--val_fold=all` stands for the mean of the runs of all folds. A list, or a text with commas as in
+        `--run`, may name several.
       views: the views of each photo to average, such as "clean|flip"; see `parse_views`.
       tta_mean: what to average over the views: "probabilities" or "logits".
       batch_size: photos per step of `predict`.
@@ -323,14 +328,13 @@ def load_run(
     Raises:
       UserError: there is no such run, or it has no weights yet; the runs have different classes; an unknown view.
     """
-    from carclf.recipe import parse_views
     from carclf.runs import load_members, split_names
 
-    _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
-    _refuse(tta_mean not in ("probabilities", "logits"), f"tta_mean is {tta_mean!r}: give probabilities or logits.")
-    names = [name for each in run for name in split_names(os.fspath(each), runs=os.fspath(runs))]
+    paths = [path for each in run for path in ([each] if isinstance(each, (str, os.PathLike)) else each)]
+    names = [name for path in paths for name in split_names(os.fspath(path), runs=os.fspath(runs))]
+    _refuse(not names, "load_run names no run: give the path of a run's folder, or several.")
     members = load_members(names, runs=os.fspath(runs))
-    parsed = parse_views(views) if isinstance(views, str) else tuple(views)
+    parsed = _parsed_views(views)
     _require("tensorflow", "keras")
     check_backend(_backend())
     _leave_gpus_to_jax()
@@ -339,12 +343,14 @@ def load_run(
     from carclf.inference.run_predictor import Predictor
     from carclf.model.compile import platform
 
-    predictor = PhotoPredictor.of_members(
-        members, views=parsed, tta_mean=tta_mean, batch_size=batch_size, jit=platform() != "cpu"
-    )
+    with building_in(members[0].runs[0].options.precision):
+        predictor = PhotoPredictor.of_members(
+            members, views=parsed, tta_mean=tta_mean, batch_size=batch_size, jit=platform() != "cpu"
+        )
     return Predictor(predictor, name=",".join(names), batch_size=batch_size)
 
 
+@checked
 def list_backbones(pattern: str = "*") -> list[str]:
     """Returns the backbones that `build_classifier` accepts, or those that match a pattern such as "efficientnet*"."""
     from carclf.model.backbones import BACKBONES
@@ -352,6 +358,7 @@ def list_backbones(pattern: str = "*") -> list[str]:
     return _matching(BACKBONES, pattern)
 
 
+@checked
 def list_heads(pattern: str = "*") -> list[str]:
     """Returns the heads that `build_classifier` accepts; docs/stages.md describes each."""
     from carclf.model.heads import HEADS
@@ -359,6 +366,7 @@ def list_heads(pattern: str = "*") -> list[str]:
     return _matching(HEADS, pattern)
 
 
+@checked
 def list_recipes(pattern: str = "*") -> list[str]:
     """Returns the operations and named recipes that a recipe may contain, such as "flip", "rotate" and "notebook".
 
@@ -369,6 +377,7 @@ def list_recipes(pattern: str = "*") -> list[str]:
     return _matching([*NAMED_RECIPES, *RECIPES], pattern)
 
 
+@checked
 def list_schedules(pattern: str = "*") -> list[str]:
     """Returns the names that `build_schedule` accepts."""
     from carclf.model.schedules import SCHEDULES
@@ -381,24 +390,20 @@ def _matching(names: Any, pattern: str) -> list[str]:
 
 
 def _pair(image_size: ImageSize) -> tuple[int, int]:
-    """Returns (height, width) in pixels.
-
-    Raises:
-      UserError: it is neither one side nor two, or a side is below 8 or above 4096.
-    """
-    sides = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
-    possible = len(sides) == 2 and all(isinstance(side, int) and 8 <= side <= 4096 for side in sides)
-    _refuse(not possible, f"image_size is {image_size!r}: give a side, or (height, width), of 8 to 4096 pixels.")
-    return sides[0], sides[1]
+    """Returns (height, width) in pixels."""
+    return image_size if isinstance(image_size, tuple) else (image_size, image_size)
 
 
-def _framing(image_size: ImageSize, *, batch_size: int, fit: str) -> "Framing":
-    from carclf.framing import RESIZE_MODES, Framing
+def _framing(image_size: ImageSize, *, fit: str) -> Framing:
+    return Framing(_pair(image_size), fit)
 
-    size = _pair(image_size)
-    _refuse(batch_size < 1, f"batch_size is {batch_size}: give at least 1.")
-    _refuse(fit not in RESIZE_MODES, f"fit is {fit!r}: give one of {', '.join(RESIZE_MODES)}.")
-    return Framing(size, fit)
+
+def _parsed_views(views: "str | View | Sequence[View]") -> "tuple[View, ...]":
+    from carclf.recipe import View, parse_views
+
+    if isinstance(views, str):
+        return parse_views(views)
+    return (views,) if isinstance(views, View) else tuple(views)
 
 
 def _require(*packages: str) -> None:

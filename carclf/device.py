@@ -7,6 +7,7 @@ import glob
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,23 @@ def check_backend(backend: str) -> None:
     """
     if backend not in ("tensorflow", "jax"):
         raise UserError(f"KERAS_BACKEND={backend} is not supported: unset it, or set it to tensorflow or jax.")
+
+
+@contextlib.contextmanager
+def building_in(precision: str) -> Iterator[None]:
+    """Gives layers that are built in this context a precision, whatever Keras's policy is, which stays as it was.
+
+    Args:
+      precision: one of `PRECISIONS`; 'auto' is float32.
+    """
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "auto" else precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def tpu_present() -> bool:

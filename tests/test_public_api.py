@@ -1,16 +1,19 @@
 """`import carclf` is light and complete, and its functions return what they should."""
 
 import ast
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 import carclf
 from carclf import api
+from carclf.arguments import KINDS
 from carclf.data import pipeline
 from carclf.data.decoder import decode
 from carclf.data.photos import read_photos
@@ -172,19 +175,16 @@ def test_view_batches_show_their_view(dataset):
         (lambda d: carclf.training_batches(d, recipe="flipp"), "flip"),
         (lambda d: carclf.training_batches(d, recipe="mixup(0.2)", batch_size=3), "make it even"),
         (lambda d: carclf.training_batches(d, batch_size=17), "more than the photos to train on"),
-        (lambda d: carclf.training_batches(d, batch_size=0), "batch_size is 0"),
         (lambda d: carclf.training_batches(d, val_fold=3), "has no fold 3"),
-        (lambda d: carclf.training_batches(d, image_size=4), "image_size is 4"),
-        (lambda d: carclf.training_batches(d, image_size=(32, 32, 3)), "give a side"),
-        (lambda d: carclf.training_batches(d, image_size=32.0), "give a side"),
-        (lambda d: carclf.training_batches(d, fit="squeeze"), "squash, crop, pad"),
-        (lambda d: carclf.training_batches(d, batch_size=4, label_smoothing=1.0), r"fraction in \[0, 1\)"),
-        (lambda d: carclf.training_batches(d, batch_size=4, initial_epoch=-1), "initial_epoch is -1"),
-        (lambda d: carclf.training_batches(d, batch_size=4, class_weights="class 9:2"), "names the class 'class 9'"),
+        (
+            lambda d: carclf.training_batches(d, batch_size=4, class_weights="class 9:2"),
+            "^class_weights names the class 'class 9'",
+        ),
+        (lambda d: carclf.training_batches(d, batch_size=4, class_weights="zzz"), "^class_weights has 'zzz'"),
         (lambda d: carclf.validation_batches(d, val_fold=9), "has no fold 9"),
         (lambda d: carclf.view_batches(d, view="five_crop"), "is 5 views"),
         (lambda d: carclf.view_batches(d, view="flop"), "flip"),
-        (lambda d: carclf.view_batches(d, split="val"), "choose train or test"),
+        (lambda d: carclf.view_batches(d, split="test", folds=[0]), "give split='train' with folds="),
         (lambda d: carclf.view_batches(d, split="train", folds=[7]), "has no fold 7"),
         (lambda d: carclf.build_classifier("efficientnet_b9", class_count=3, weights="none"), "efficientnet_b0"),
         (lambda d: carclf.build_classifier("tiny", class_count=3, weights="none", head="attn"), "Known are notebook"),
@@ -192,7 +192,7 @@ def test_view_batches_show_their_view(dataset):
         (lambda d: carclf.build_schedule("plateau", learning_rate=1, steps_per_epoch=1, epochs=1), "ReduceLROnPlateau"),
         (lambda d: carclf.load_run("no_such_run"), "no run folder runs/no_such_run"),
         (lambda d: carclf.load_run(), "names no run"),
-        (lambda d: carclf.load_run("a", tta_mean="mode"), "probabilities or logits"),
+        (lambda d: carclf.load_run([]), "names no run"),
         (lambda d: carclf.open_dataset("no/such/folder"), f"no folder {os.getcwd()}/no/such/folder"),
     ],
 )
@@ -200,6 +200,120 @@ def test_what_cannot_be_is_a_sentence(call, said, dataset):
     with pytest.raises(UserError, match=said) as error:
         call(dataset)
     assert "\n" not in str(error.value)
+
+
+TRAINING = {"image_size": 32, "batch_size": 4}
+WRONG = [
+    ("training_batches", TRAINING, {
+        "dataset": ["data/cars", None],
+        "recipe": [["flip"], 5],
+        "image_size": [4, 5000, "32", 32.0, None, True, (32,), (32, 32, 3), (32, 32.5), [], np.zeros((2, 2), int)],
+        "batch_size": [0, -1, "8", None, 8.0, True, 2.5],
+        "val_fold": [[0], "0", -1, 1.5, True],
+        "fit": ["squeeze", None, ["crop"]],
+        "label_smoothing": ["0.1", 1.0, -0.1, float("nan"), None, True],
+        "class_weights": [{"a": 2.0}, ["balanced"], 2],
+        "seed": [None, 1.5, "1"],
+        "initial_epoch": [1.5, -1, None],
+    }),
+    ("view_batches", TRAINING, {
+        "view": [None, ["flip"], (), 5],
+        "split": ["val", None, ["test"]],
+        "folds": [0, [], "0", [0.5], [None]],
+        "seed": [None],
+    }),
+    ("validation_batches", TRAINING, {"val_fold": [[0], "0"], "image_size": ["32"]}),
+    ("build_classifier", {"backbone": "tiny", "class_count": 3, "weights": "none"}, {
+        "backbone": [None, 5],
+        "class_count": [3.0, "3", None],
+        "image_size": ["32", 32.5],
+        "weights": [5, ""],
+        "head": [None, ["linear"]],
+        "head_width": [0, 1.5],
+        "dropout": [1.0, "0.5", None],
+        "l2": [-0.1, "0"],
+    }),
+    ("build_schedule", {"learning_rate": 0.1, "steps_per_epoch": 3, "epochs": 2}, {
+        "name": [None, 5],
+        "learning_rate": ["0.1", float("inf"), None],
+        "steps_per_epoch": [0, 2.5],
+        "epochs": [0, "2"],
+        "warmup_epochs": [None], "decay": [None], "period_epochs": [None], "lowest_fraction": [None],
+    }),
+    ("load_run", {}, {
+        "run": [None, "", 5, b"a", ["a", None]],
+        "views": [None, (), [], ["flip"], 5],
+        "tta_mean": ["mode", None],
+        "batch_size": [2.5, "8", 0],
+        "runs": [None, "", 5],
+    }),
+    ("open_dataset", {}, {"directory": [None, "", b"data", 5]}),
+    ("list_backbones", {}, {"pattern": [None, 5]}),
+    ("parse_recipe", {}, {"text": [None, ["flip"], 5]}),
+    ("parse_views", {}, {"text": [None, ("flip",)]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "name", "values"),
+    [(function, given, name, values) for function, given, wrong in WRONG for name, values in wrong.items()],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_argument_of_another_kind_is_a_sentence(function, given, name, values, dataset):
+    opened = {"dataset": dataset} if function.endswith("_batches") else {}
+    for value in values:
+        arguments = {**opened, **given, name: value}
+        runs = [arguments.pop("run")] if name == "run" else ["a"] * (function == "load_run")
+        with pytest.raises(UserError, match=rf"^{name} is .*: give .*\.$") as error:
+            getattr(carclf, function)(*runs, **arguments)
+        assert "\n" not in str(error.value)
+
+
+def test_a_long_value_is_shown_in_part():
+    with pytest.raises(UserError, match=r"^text is \['0', '1', .{70,90}…: give a text such as 'flip\|rotate\(10\)'\.$"):
+        carclf.parse_recipe([str(number) for number in range(1000)])
+
+
+def test_every_argument_has_its_kind():
+    functions = [value for name in carclf.__all__ if inspect.isfunction(value := vars(api).get(name))]
+    assert len(functions) == 11
+    taken = {name for function in functions for name in inspect.signature(function).parameters}
+    assert taken | {"text", "fill", "fill_value", "method"} == set(KINDS)
+    assert all(hasattr(function, "__wrapped__") for function in functions)
+
+
+def test_numpys_numbers_sequences_and_none_are_taken(dataset):
+    expected = arrays(carclf.training_batches(dataset, image_size=(32, 40), batch_size=6, val_fold=1, seed=3))
+    batches = carclf.training_batches(
+        dataset, image_size=np.array([32, 40]), batch_size=np.int64(6), val_fold=np.int32(1), seed=np.uint8(3),
+        recipe=None, class_weights=None, label_smoothing=np.float32(0), initial_epoch=np.int8(0),
+    )  # fmt: skip
+    assert same(arrays(batches), expected)
+    sizes = {"image_size": 32, "batch_size": 4, "split": "train"}
+    expected = list(carclf.view_batches(dataset, view="flip", folds=[0, 1], **sizes).as_numpy_iterator())
+    (flip,) = views = carclf.parse_views("flip")
+    for view in (flip, views, list(views)):
+        found = carclf.view_batches(dataset, view=view, folds=np.arange(2), **sizes).as_numpy_iterator()
+        assert all(map(np.array_equal, [one["geometry"] for one in found], [one["geometry"] for one in expected]))
+
+
+def test_no_weights_are_none_and_a_classifier_needs_channels_last():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(UserError, match=r"call keras\.config\.set_image_data_format\('channels_last'\) first"):
+            carclf.build_classifier("tiny", class_count=3, weights=None)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert carclf.build_classifier("tiny", class_count=np.int64(3), weights=None).output_shape == (None, 3)
+
+
+def test_a_list_of_runs_is_several_runs(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b")
+    with pytest.raises(UserError, match=r"There is no run folder .*/c"):
+        carclf.load_run(["a", tmp_path / "b", "c"], runs=tmp_path)
+    with pytest.raises(UserError, match="/a has no best"):
+        carclf.load_run(("a", "b"), runs=tmp_path)
 
 
 def test_a_run_in_a_folder_with_a_comma_is_one_run(tmp_path):

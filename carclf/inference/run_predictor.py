@@ -37,6 +37,9 @@ class Predictor:
         self.class_names = photo_predictor.class_names
         self._photo_predictor, self._name, self._batch_size = photo_predictor, name, batch_size
 
+    def __reduce__(self) -> str:
+        raise UserError("A Predictor cannot be copied to another process: call carclf.load_run there.")
+
     def __repr__(self) -> str:
         return f"<carclf.Predictor of {self._name}: {len(self.class_names)} classes>"
 
@@ -96,17 +99,25 @@ def check_list(photos: Iterable[Photo]) -> None:
     """Checks that these are several photos.
 
     Raises:
-      UserError: they are a single one, or a table.
+      UserError: they are a single one, a table, or nothing to go through.
     """
     axes = getattr(photos, "ndim", None)
     if axes in (2, 3) and np.asarray(photos).dtype.kind not in NUMBERS:
         raise UserError(
             "predict takes a list of photos, and this is a table: give the one column of paths, such as table['path']."
         )
+    shape = list(getattr(photos, "shape", ()))
+    if axes == 3 and shape[2] not in CHANNELS:
+        raise UserError(
+            f"predict takes an array [N, H, W, 3] or [N, H, W, 1], and this is {shape}: give a stack of grey photos as "
+            "photos[..., None], or a list of photos."
+        )
     if isinstance(photos, (str, os.PathLike, bytes, Image.Image)) or axes in (0, 2, 3):
         raise UserError(
             "predict takes a list of photos, and this is a single photo: put it into a list, or call predictor(photo)."
         )
+    if not isinstance(photos, Iterable):
+        raise UserError(f"predict takes a list of photos, and this is {photos!r}: give paths, bytes, images or arrays.")
 
 
 def readable_photo(photo: Photo) -> bytes | Image.Image:

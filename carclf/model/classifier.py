@@ -50,13 +50,18 @@ def build_classifier(
 
     Raises:
       UserError: the backbone or the head is unknown, the image size or the weights do not fit the backbone, there are
-        fewer than two classes, or the dropout is out of range.
+        fewer than two classes, the dropout is out of range, or Keras is set to channels_first.
 
     Source: the head "notebook" is the 2020 notebook's: pooling, Dense 128 without bias, l2 0.01, BatchNorm, ReLU,
       Dropout 0.25.
     """
     if class_count < 2:
         raise UserError(f"A classifier needs at least 2 classes, and the data set has {class_count}: check its labels.")
+    if keras.config.image_data_format() != "channels_last":
+        raise UserError(
+            "Keras is set to channels_first, and carclf's images are [B, H, W, 3]: call "
+            "keras.config.set_image_data_format('channels_last') first, or change ~/.keras/keras.json."
+        )
     if not 0.0 <= dropout < 1.0:
         raise UserError(f"Dropout is {dropout}: give a fraction of at least 0 and below 1.")
     row, head_row = find_backbone(backbone), find_head(head)

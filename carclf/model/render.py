@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.framing import PADDING_MODES, RENDER_METHODS, PaddingMode, RenderMethod
+from carclf.arguments import taken
+from carclf.framing import PaddingMode, RenderMethod
 from carclf.model.compile import compiled_on_jax, gather_rows, xla
 from carclf.model.pixel_map import centres, coverage, is_affine, pixel_map, reflect, sample_step
 from carclf.model.separable import sample_separably
@@ -304,7 +305,8 @@ class Render(keras.layers.Layer):
       branching: see `render`. Turn it off to export the model.
 
     Raises:
-      ValueError: an option is out of range, a key is missing, or `mixing` is on and the batch is odd.
+      UserError: an argument is out of range.
+      ValueError: in a call, a key is missing, or `mixing` is on and the batch is odd.
     """
 
     def __init__(
@@ -323,18 +325,13 @@ class Render(keras.layers.Layer):
     ) -> None:
         """See the class."""
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
-        if fill not in PADDING_MODES:
-            raise ValueError(f"fill must be one of {', '.join(PADDING_MODES)}. Received: fill={fill!r}")
-        if method not in RENDER_METHODS:
-            raise ValueError(f"method must be one of {', '.join(RENDER_METHODS)}. Received: method={method!r}")
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.image_size = (int(height), int(width))
-        self.fill: PaddingMode = fill
-        self.fill_value = float(fill_value)
+        self.image_size: tuple[int, int] = taken("image_size", image_size)
+        self.fill: PaddingMode = taken("fill", fill)
+        self.fill_value: float = taken("fill_value", fill_value)
         self.mixing = mixing
         self.erasing = erasing
         self.stretch = stretch
-        self.method: RenderMethod = method
+        self.method: RenderMethod = taken("method", method)
         self.jit = jit
         self.branching = branching
         self.built = True

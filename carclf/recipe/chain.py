@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from carclf.arguments import checked
 from carclf.errors import UserError
 from carclf.recipe import counter, geometry
 from carclf.recipe.draws import Accumulator, Array, Draws
@@ -174,6 +175,7 @@ class Recipe:
         return blocks, counts, np.repeat([step.operation.kind == "mix" for step in self.steps], counts)
 
 
+@checked
 def parse_recipe(text: str) -> Recipe:
     """Returns the recipe written as `name|name(1, 2)|name(3, p=0.5)`; an empty text is the identity.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from carclf.arguments import checked
 from carclf.errors import UserError
 from carclf.recipe import geometry
 from carclf.recipe.chain import MAX_EPOCH, Recipe, parse_recipe
@@ -180,6 +181,7 @@ class View:
         return dataclasses.replace(draws, geometry=matrix.astype(np.float32))
 
 
+@checked
 def parse_views(text: str) -> tuple[View, ...]:
     """Returns the views written as `clean|flip|zoom(1.1)|flip+zoom(1.1)|five_crop|size(448)|random(10)`.
 

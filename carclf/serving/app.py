@@ -25,6 +25,7 @@ from carclf.workers import usable_cores
 WAIT_SECONDS = 0.025  # for the first photo of a batch, while others are decoded; little compared with the model
 MAX_PENDING = 64  # complete photos in progress; further ones are told to retry
 
+HEAT = {"1": True, "true": True, "0": False, "false": False}  # what the query ?heat= may say
 FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -101,10 +102,11 @@ class _Service:
     async def classify(self, request: Request) -> Response:
         """Answers with the classes of the photo in the field `file`, likeliest first, and with ?heat=1 its heat map."""
         check_same_origin(request, allowed=self._allowed_hosts)
+        with_heat = _wants_heat(request.query_params.get("heat", "0"))
         async with self.uploads.photo(request) as raw:
             if self._pending >= MAX_PENDING:
                 raise busy()
-            return await self._classify(raw, with_heat=request.query_params.get("heat") == "1")
+            return await self._classify(raw, with_heat=with_heat)
 
     async def _classify(self, raw: bytes, *, with_heat: bool) -> Response:
         started = time.perf_counter()
@@ -132,6 +134,12 @@ class _Service:
             values = [[round(float(value), 3) for value in row] for row in answer.heat.values]
             content["heat"] = {"values": values, "box": list(answer.heat.box)}
         return content
+
+
+def _wants_heat(word: str) -> bool:
+    if word not in HEAT:
+        raise HTTPException(422, f"The query says heat={word}: give one of {', '.join(HEAT)}.")
+    return HEAT[word]
 
 
 def _file_endpoint(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:

@@ -84,6 +84,8 @@ class KnownHosts:
             name = host_name(given)
             if name not in self._names:
                 text = f"This server does not answer under the name {name}: start it with --allow_host={name}."
+                if not name:
+                    text = "The request has no valid Host header: send one with the name of this server."
                 await JSONResponse({"error": text}, status_code=400)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

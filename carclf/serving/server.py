@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable
 
@@ -46,6 +47,7 @@ def run_server(app: Starlette, *, opened: socket.socket, announce: Callable[[], 
       opened: the socket from `bind`.
       announce: called when the server accepts requests.
     """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client is told what is wrong with its form
     config = uvicorn.Config(
         app,
         http=_TimedHeads,

@@ -88,11 +88,13 @@ class Uploads:
 
         async def stream() -> AsyncGenerator[bytes, None]:
             yield body
+            if not parser.ended:
+                raise MultiPartException("its last boundary is missing.")
 
         missing = HTTPException(422, "There is no photo: send one in the field `file` of a multipart form.")
         if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise missing
-        parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=8, max_part_size=FORM_EXTRA_BYTES)
+        parser = _Form(request.headers, stream(), max_files=1, max_fields=8, max_part_size=FORM_EXTRA_BYTES)
         parser.spool_max_size = len(body) + 1
         try:
             form = await parser.parse()
@@ -100,6 +102,10 @@ class Uploads:
             raise HTTPException(400, f"The form cannot be read: {getattr(error, 'message', error)}") from None
         try:
             file = form.get("file")
+            if isinstance(file, str):
+                raise HTTPException(
+                    422, "The field `file` has no file name: give it one, as curl does with file=@photo.jpg."
+                )
             if not isinstance(file, UploadFile):
                 raise missing
             raw = await file.read()
@@ -128,6 +134,15 @@ class Uploads:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+class _Form(MultiPartParser):
+    """A parser that knows whether the form has ended, and was not cut off."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
 
 
 class _Upload:

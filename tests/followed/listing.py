@@ -87,6 +87,13 @@ FOLLOWED = {
     "inference/unseen_job.py: --decision": UNSEEN + "test_calibration_needs_the_data_set_and_says_so",
     "lease.py: …":
         "tests/convert/test_output_lock.py::test_a_lease_that_a_killed_process_of_this_host_left_is_taken_over_at_once",
+    "inference/run_predictor.py: A Predictor": PREDICTED + "test_a_predictor_is_loaded_in_each_process",
+    "inference/run_predictor.py: predict takes a list of photos, and this is …":
+        PREDICTED + "test_what_is_no_list_is_a_sentence",
+    "inference/run_predictor.py: predict takes an array":
+        PREDICTED + "test_a_stack_of_grey_photos_is_taken_as_advised",
+    "model/classifier.py: Keras is set":
+        "tests/test_public_api.py::test_no_weights_are_none_and_a_classifier_needs_channels_last",
     "model/hub.py: KerasHub has no preset": "tests/model/test_hub.py::test_a_preset_is_downloaded_by_its_handle",
     "model/hub.py: … cannot be built": "tests/model/test_hub.py::test_the_features_are_those_of_the_network",
     "model/weights.py: The backbone … has no": LOADED,
@@ -108,6 +115,10 @@ FOLLOWED = {
     "runs/run_files.py: … is damaged": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/run_files.py: … cannot be read": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
     "runs/weights_files.py: ": OPENED + "test_a_damaged_run_is_trained_again_with_overwrite",
+    "serving/app.py: The query":
+        "tests/serving/test_web_page.py::test_what_the_query_says_of_heat_is_heeded_or_refused",
+    "serving/uploads.py: The field":
+        "tests/serving/test_web_page.py::test_a_field_without_a_file_name_gets_one_as_advised",
     "serving/guards.py: Another page": WORST + "test_a_photo_from_another_page_is_refused",
     "serving/uploads.py: The server is busy":
         WORST + "test_uploads_that_are_too_large_together_end_the_one_that_is_silent_longest",
@@ -243,7 +254,7 @@ OUTSIDE = {
         "model/weights.py: The weights file … does not fit", "model/weights.py: The weights file … is refused",
         "model/weights.py: … is not an HDF5", "model/weights.py: The weights … of",
     ),
-    "other photos": ("serving/app.py: ", "report/augmentation.py: ", "report/photo_table.py: "),
+    "other photos": ("serving/app.py: The photo", "report/augmentation.py: ", "report/photo_table.py: "),
     "the name of a photo": ("convert/inventory.py: The Id",),
     "unpacking an archive with another program": (
         "convert/parquet.py: … is compressed", "convert/sources.py: … is …, not a zip",

@@ -265,13 +265,15 @@ RECIPE = {"recipe": "flip", "image_size": 32, "batch_size": 4}
     [
         ("api.py: batch_size is …, more", "training_batches", {"batch_size": 25}, {}),
         ("api.py: … mixes pairs", "training_batches", {"recipe": "mixup", "batch_size": 5}, {"recipe": "mixup"}),
-        ("api.py: label_smoothing", "training_batches", {"label_smoothing": 1.0}, {"label_smoothing": 0.0}),
-        ("api.py: initial_epoch", "training_batches", {"initial_epoch": -1}, {"initial_epoch": 0}),
-        ("api.py: batch_size is …: give", "training_batches", {"batch_size": 0}, {"batch_size": 1}),
-        ("api.py: image_size", "training_batches", {"image_size": 7}, {"image_size": (8, 4096)}),
-        ("api.py: fit is", "training_batches", {"fit": "fill"}, {"fit": "crop"}),
-        ("api.py: … is … views", "view_batches", {"view": "clean|flip"}, {"view": parse_views("clean|flip")[1]}),
-        ("api.py: There is no split", "view_batches", {"split": "val"}, {"split": "train"}),
+        ("arguments.py: ", "training_batches", {"label_smoothing": 1.0}, {"label_smoothing": 0.0}),
+        ("arguments.py: ", "training_batches", {"initial_epoch": -1}, {"initial_epoch": 0}),
+        ("arguments.py: ", "training_batches", {"batch_size": 0}, {"batch_size": 1}),
+        ("arguments.py: ", "training_batches", {"image_size": 7}, {"image_size": (8, 4096)}),
+        ("arguments.py: ", "training_batches", {"fit": "fill"}, {"fit": "crop"}),
+        ("api.py: view is", "view_batches", {"view": "clean|flip"}, {"view": parse_views("clean|flip")[1]}),
+        ("api.py: folds are", "view_batches", {"folds": [0]}, {"folds": [0], "split": "train"}),
+        ("api.py: folds are", "view_batches", {"folds": [0]}, {}),
+        ("arguments.py: ", "view_batches", {"split": "val"}, {"split": "train"}),
     ],
 )
 def test_functions_take_what_their_errors_ask_for(text, call, wrong, told, dataset):
@@ -282,9 +284,11 @@ def test_functions_take_what_their_errors_ask_for(text, call, wrong, told, datas
 
 
 def test_predictors_take_what_their_errors_ask_for():
-    with refused("api.py: batch_size is …: give"):
+    with refused("arguments.py: "):
         api.load_run("a", batch_size=0)
-    with refused("api.py: tta_mean"):
+    with refused("arguments.py: "):
         api.load_run("a", tta_mean="mode")
+    with refused("api.py: load_run names"):
+        api.load_run()
     with refused("runs/run.py: There is no run folder"):
         api.load_run("a", tta_mean="logits", batch_size=1)

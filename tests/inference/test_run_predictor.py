@@ -1,7 +1,9 @@
 """A run as a function of photos: paths, bytes, Pillow images and arrays, whatever their colours and size."""
 
 import io
+import pickle
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +78,47 @@ def test_every_kind_of_photo_is_taken_and_kinds_may_be_mixed(predictor, photos, 
 def test_an_array_of_several_photos_is_several_photos(predictor):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
     np.testing.assert_allclose(predictor.predict(pixels)[2], predictor(pixels[2]), atol=1e-6)
+
+
+def test_a_stack_of_grey_photos_is_taken_as_advised(predictor):
+    grey = np.random.default_rng(0).integers(0, 256, (3, 20, 30), np.uint8)
+    with pytest.raises(carclf.UserError, match=r"and this is \[3, 20, 30\]: give a stack of grey photos as photos\["):
+        predictor.predict(grey)
+    expected = predictor.predict(list(grey))
+    np.testing.assert_allclose(predictor.predict(grey[..., None]), expected, atol=1e-6)
+
+
+def test_what_is_no_list_is_a_sentence(predictor):
+    for photos in (None, 5):
+        with pytest.raises(carclf.UserError, match=rf"takes a list of photos, and this is {photos}: give paths, bytes"):
+            predictor.predict(photos)
+
+
+def test_a_predictor_is_loaded_in_each_process(predictor):
+    with pytest.raises(carclf.UserError, match=r"cannot be copied to another process: call carclf\.load_run there"):
+        pickle.dumps(predictor)
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("auto", "float32"), ("float32", "float32"), ("mixed_bfloat16", "mixed_bfloat16")]
+)
+def test_a_run_is_built_in_its_own_precision_and_the_policy_stays(dataset, tmp_path, monkeypatch, precision, expected):
+    make_run(tmp_path / "one", dataset, precision=precision)
+    built = []
+
+    def build(classifier, **how):
+        built.append(classifier.get_layer("head_dense").dtype_policy.name)
+        return colour_classifier(classifier, **how)
+
+    monkeypatch.setattr(programs, "build_photo_classifier", build)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        carclf.load_run(tmp_path / "one")
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert built == [expected]
 
 
 def test_an_image_in_memory_is_validated_as_its_file(photos):

@@ -32,6 +32,7 @@ from rendering import (
     some,
 )
 
+from carclf.errors import UserError
 from carclf.model.render import Render
 from carclf.recipe import parse_recipe
 
@@ -344,7 +345,6 @@ def test_configuration_survives():
 @pytest.mark.parametrize(
     ("options", "change", "message"),
     [
-        ({"fill": "wrap"}, {}, "fill must be one of edge, reflect, constant. Received: fill='wrap'"),
         ({"mixing": True}, {"mix": None}, "Render needs mix. Received: canvas"),
         ({"mixing": True}, {}, "Render mixes photos in pairs. Received: a batch of 3"),
     ],
@@ -354,6 +354,20 @@ def test_refusals(options, change, message):
     inputs = {name: array[:3] for name, array in inputs.items() if name not in change}
     with pytest.raises(ValueError, match=message):
         Render(image_size=(8, 8), **options)(inputs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fill": "wrap"}, r"fill is 'wrap': give edge, reflect or constant\."),
+        ({"fill_value": "black"}, r"fill_value is 'black': give a number\."),
+        ({"image_size": 32.5}, r"image_size is 32\.5: give a side, or \(height, width\), of 8 to 4096 pixels\."),
+        ({"image_size": "32"}, "image_size is '32': give a side"),
+    ],
+)
+def test_an_option_that_is_impossible_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        Render(**{"image_size": 8} | options)
 
 
 # --- other backends and several devices

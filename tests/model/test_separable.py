@@ -138,7 +138,7 @@ def test_separable_is_refused_if_tensorflow_would_round(monkeypatch):
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match=r"method must be one of gather, separable\. Received: method='fast'"):
+    with pytest.raises(UserError, match=r"method is 'fast': give gather or separable\."):
         Render(image_size=(8, 8), method="fast")
 
 

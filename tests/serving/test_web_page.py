@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from carclf.serving.guards import SECURITY_HEADERS, is_loopback
 from carclf.serving.model import ServedModel, Task
 from carclf.serving.server import bind
 from tests.inference.made_runs import make_run
-from tests.serving.clients import BOUNDARY, ask, classify, form, serving
+from tests.serving.clients import BOUNDARY, FORM, ask, classify, form, serving
 
 CLIENTS = 8
 MAX_BYTES = 100_000
@@ -154,6 +155,41 @@ def test_the_error_for_a_missing_file_or_form_is_one_sentence(port, photos):
         assert list(json.loads(answer)) == ["error"]
 
 
+def sent(port: int, body: bytes, query: str = "") -> tuple[int, str]:
+    status, _, answer = ask(port, "POST", f"/api/classify{query}", body, Content_Type=FORM)
+    return status, json.loads(answer).get("error", "")
+
+
+def test_a_form_that_is_cut_off_is_unreadable(port, photos):
+    whole = form(photos[0])
+    end = len(f"\r\n--{BOUNDARY}--\r\n")
+    for cut in (2 + end, end, 4, 3):
+        said = "The form cannot be read: its last boundary is missing."
+        assert sent(port, whole[:-cut]) == (400, said)
+    assert sent(port, whole) == sent(port, whole[:-2]) == (200, "")
+
+
+def test_a_field_without_a_file_name_gets_one_as_advised(port, photos):
+    nameless = form(b"abc").replace(b'; filename="photo.jpg"', b"")
+    assert sent(port, nameless) == (
+        422, "The field `file` has no file name: give it one, as curl does with file=@photo.jpg.",
+    )  # fmt: skip
+    assert sent(port, form(photos[0])) == (200, "")
+
+
+def test_what_the_query_says_of_heat_is_heeded_or_refused(port, photos):
+    for word, with_heat in {"1": True, "true": True, "0": False, "false": False}.items():
+        assert ("heat" in classify(port, photos[0], query=f"?heat={word}")[1]) == with_heat
+    assert sent(port, form(photos[0]), "?heat=yes") == (
+        422, "The query says heat=yes: give one of 1, true, 0, false.",
+    )  # fmt: skip
+
+
+def test_a_parser_of_forms_says_nothing_in_the_log(port, caplog):
+    assert sent(port, b"--wrong\r\n")[0] == 400
+    assert caplog.records == []
+
+
 def test_health_describes_the_served_run(port):
     status, _, answer = ask(port, "GET", "/health")
     assert status == 200
@@ -170,6 +206,16 @@ def test_every_response_has_the_security_headers(port, path):
 def test_no_path_reaches_the_disk(port, path):
     status, _, answer = ask(port, "GET", path)
     assert (status, json.loads(answer)) == (404, {"error": "Not Found"})
+
+
+def test_a_request_without_a_host_is_told_to_name_one(port):
+    for head in (b"", b"Host: [::\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(b"GET /health HTTP/1.0\r\n" + head + b"\r\n")
+            answer = connection.makefile("rb").read()
+        said = "The request has no valid Host header: send one with the name of this server."
+        assert (answer.split()[1], json.loads(answer.partition(b"\r\n\r\n")[2])) == (b"400", {"error": said})
+    assert ask(port, "GET", "/health", Host="localhost")[0] == 200
 
 
 def test_another_host_name_is_refused(port):
