@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from carclf.convert.file_kinds import PHOTO_SUFFIXES
 from carclf.convert.id_lookup import Lookup
-from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, named
+from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, is_group, named
 from carclf.convert.roles import Roles
 from carclf.convert.table import Table
 from carclf.errors import UserError
@@ -43,11 +43,13 @@ class Wanted:
       id_column: the flag, or "".
       label_column: the flag, or "".
       sample: the sample submission, or None.
+      group_column: the flag, or "": it holds no labels.
     """
 
     id_column: str = ""
     label_column: str = ""
     sample: Sample | None = None
+    group_column: str = ""
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -224,8 +226,10 @@ def with_labels(table: Table, ids: int, wanted: Wanted) -> "Labelled | None":
             raise both_columns(table.shown, table.header[ids])
         return None if place is None else Labelled(table, place)
     others = Columns(place for place in range(len(table.header)) if place != ids)
+    group = table.find(wanted.group_column)
     rules = (_named_by_sample, _values_of_sample, _flags_of_sample, _usual_words, _one_hot, _usual_name, _only_other)
-    return next((found for rule in rules if (found := rule(table, others, wanted))), None)
+    fitting = (found for rule in rules if (found := rule(table, others, wanted)))
+    return next((found for found in fitting if found.label != group), None)
 
 
 def _named_by_sample(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
@@ -327,7 +331,7 @@ def _only_other(table: Table, others: Columns, wanted: Wanted) -> "Labelled | No
     if len(others) != 1 or not may_hold_labels(table, others[0]):
         return None
     name = table.header[others[0]]
-    if LIKE_LABELS.search(name):
+    if LIKE_LABELS.search(name) and not is_group(name):
         return Labelled(table, others[0])
     note = f"The labels are those of the column {name!r} of {table.shown}, the only one beside the Ids."
     return Labelled(table, others[0], note, sure=False)

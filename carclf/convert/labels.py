@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,23 @@ LABEL_COLUMNS = (
     "diagnosis",
     "dx",
 )
+_GROUP = re.compile(
+    r"(patient|subject|person|participant|individual|lesion|case|study|series|exam|visit|observation|sequence|seq|"
+    r"burst|session|video|clip|slide|driver|site|location|camera|device|scanner|hospital|cent(er|re)|group)"
+    r"(instance)?(id|uid|uuid|no|nr|num|number|name|key)?"
+)
+_STORAGE = re.compile(r"(batch|folder|directory|dir|part)(id|no|nr|num|number|name)?")
+_NO_LETTERS = re.compile(r"[\W_]+")
+
+
+def is_group(column: str) -> bool:
+    """Returns whether a column is called as what several photos have in common usually is, such as patient_id."""
+    return bool(_GROUP.fullmatch(_NO_LETTERS.sub("", column).casefold()))
+
+
+def is_storage(column: str) -> bool:
+    """Returns whether a column is called as where photos are stored usually is, such as folder."""
+    return bool(_STORAGE.fullmatch(_NO_LETTERS.sub("", column).casefold()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from carclf.convert import by_name, refusals
 from carclf.convert.by_folder import by_folder, folder_classes, merged, other_folders
 from carclf.convert.by_list import as_tests, by_label, no_tests, none_named, rank_for, with_folders
+from carclf.convert.groups import grouped, pair_note
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, named
 from carclf.convert.left_out import left_out
@@ -84,6 +85,18 @@ class _Reading:
         else:
             train, tests = self._by_folder()
             name = self._name_of_folders()
+        if self.options.group_column and train:
+            train = grouped(
+                train,
+                self.options.group_column,
+                tree=self.tree,
+                labels=self.lists.labels,
+                lookup=self.lookup,
+                roles=self.roles,
+                findings=self.findings,
+            )
+        elif note := pair_note(train):
+            self.findings.notes.append(note)
         used = {photo.entry.path for photo in (*train, *tests)}
         left = [entry.path for entry in self.entries if entry.path not in used]
         unlabelled = [path for path, photo in self.tree.records.items() if not photo.label]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from carclf.convert.class_maps import names_classes
 from carclf.convert.columns import (
+    SET_OF,
     Labelled,
     Wanted,
     columns_of_list,
@@ -20,6 +21,7 @@ from carclf.convert.columns import (
     loose_id_column,
     with_labels,
 )
+from carclf.convert.groups import group_note
 from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.joined_ids import joined
@@ -91,7 +93,8 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
       UserError: a list that counts cannot be read, or several lists or columns could count.
     """
     sample, content = _sample(tree, options, lookup, roles, findings)
-    finder = _Finder(tree, options, Wanted(options.id_column, options.label_column, sample), lookup, roles, findings)
+    wanted = Wanted(options.id_column, options.label_column, sample, options.group_column)
+    finder = _Finder(tree, options, wanted, lookup, roles, findings)
     tests = None
     if sample:
         tests = joined(_ids_of(sample), finder.tables(), lookup=lookup, roles=roles, findings=findings)
@@ -291,6 +294,7 @@ class _Finder:
                 f"{table.shown} names photos, but none of its columns is known to hold labels ({named(one.columns)}): "
                 "it was left out; --label_column=NAME takes one."
             )
+            self._note_group(table, [ids])
             return None
         if found is None:
             return Listed(entry, table, label_file(table, ids=ids, label=None), role)
@@ -302,18 +306,19 @@ class _Finder:
     def _note(self, found: Labelled, ids: int) -> None:
         split = split_note(found.table, ids=ids, label=found.label, names=self.lookup.named, roles=self.roles)
         self.findings.notes += filter(None, [found.note, split])
+        self._note_group(found.table, [ids, found.label])
+
+    def _note_group(self, table: Table, taken: Sequence[int]) -> None:
+        note = group_note(table, taken, folds=self.options.folds)
+        self.findings.notes += [note] if note and not self.options.group_column else []
 
 
 def _label_file(found: Labelled, ids: int, options: ConvertOptions) -> LabelFile:
     table = found.table
     group = table.find(options.group_column) if options.group_column else None
-    if options.group_column and group is None:
-        raise UserError(
-            f"{table.shown} has no column {options.group_column!r} for --group_column: its columns are "
-            f"{', '.join(table.header)}."
-        )
     labels = label_file(table, ids=ids, label=found.label, group=group)
-    return dataclasses.replace(labels, sure=found.sure, rivals=found.rivals)
+    columns = tuple(name for name in labels.columns if name != SET_OF)
+    return dataclasses.replace(labels, columns=columns, sure=found.sure, rivals=found.rivals)
 
 
 def _check_only_column(labels: LabelFile) -> None:
@@ -360,7 +365,7 @@ def _check_flags_used(options: ConvertOptions, labels: LabelFile | None) -> None
     Raises:
       UserError: there is none.
     """
-    for flag in ("id_column", "label_column", "group_column"):
+    for flag in ("id_column", "label_column"):
         if labels is None and getattr(options, flag):
             raise UserError(
                 f"--{flag}={getattr(options, flag)} is a column of no CSV that names photos: give the file with "

@@ -1,24 +1,13 @@
 """Lists that name photos and of which no column is known to hold labels, such as tables of what is known of each."""
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 
 from carclf.convert.columns import LIKE_LABELS, divide_alike, may_hold_labels
+from carclf.convert.labels import is_group, is_storage
 from carclf.convert.table import Table
 
 MOST = 0.5  # of the photos of class folders: a list that names more is about all of them
-_NO_LETTERS = re.compile(r"[\W_]+")
-_GROUP = re.compile(
-    r"(patient|subject|person|participant|individual|lesion|case|study|series|exam|visit|observation|sequence|seq|"
-    r"burst|session|video|clip|slide|driver|site|location|camera|device|scanner|hospital|cent(er|re)|group|batch|folder|"
-    r"part)(instance)?(id|uid|uuid|no|nr|num|number|name|key)?"
-)
-
-
-def is_group(name: str) -> bool:
-    """Returns whether a column is called as what several photos have in common usually is, such as patient_id."""
-    return bool(_GROUP.fullmatch(_NO_LETTERS.sub("", name).casefold()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +46,8 @@ class Unlabelled:
         places = [place for place, path in enumerate(self.paths) if path in classes]
         if len({self.paths[place] for place in places}) <= MOST * len(classes):
             return False
-        columns = [c for c, name in enumerate(self.table.header) if c != self.ids and not is_group(name)]
+        header = enumerate(self.table.header)
+        columns = [c for c, name in header if c != self.ids and not (is_group(name) or is_storage(name))]
         folders = [classes[self.paths[place]] for place in places]
         cells = {c: [self.table.rows[place][c].strip() for place in places] for c in columns}
         possible = any(may_hold_labels(self.table, c) and len(set(cells[c])) > 1 for c in columns)

@@ -467,7 +467,8 @@ def test_flags_reach_lists_of_any_name_and_a_missing_column_is_told(tmp_path):
     with pytest.raises(UserError, match="--label_column=nothing is a column of no CSV that names photos"):
         listed(tmp_path, files, label_column="nothing")
     with pytest.raises(
-        UserError, match=r"meta\.csv has no column 'driver' for --group_column: its columns are number, season"
+        UserError,
+        match=r"meta\.csv has no column 'driver' for --group_column, nor .*: its columns are number, season",
     ):
         listed(tmp_path, files, label_column="kind", group_column="driver")
 
@@ -757,6 +758,71 @@ def test_a_group_stays_in_one_fold(tmp_path):
         folds[f"p{int(name.removesuffix('.jpg')) % 4}"].add(fold)
     assert all(len(found) == 1 for found in folds.values())
     assert set(ids["fold"]) == {0, 1}
+
+
+def groups_of(inventory):
+    return {photo.id: photo.group for photo in inventory.photos if photo.split == "train"}
+
+
+def test_groups_are_those_of_another_list_that_names_the_photos(tmp_path):
+    files = numbered("train/{}.jpg", range(4)) | numbered("test/{}.jpg", (90, 91))
+    flags = {"train_labels.csv": table("id,rust,scab", [(n, n % 2, 1 - n % 2) for n in range(4)])}
+    sites = table("id,path,site", [(n, f"train/{n}.jpg", f"s{n // 2}") for n in range(4)])
+    files |= {"test_features.csv": table("id,path,site", [(n, f"test/{n}.jpg", "s9") for n in (90, 91)])}
+    expected = {str(n): f"s{n // 2}" for n in range(4)}
+    found = listed(tmp_path / "flags", files | flags | {"train_features.csv": sites}, group_column="site")
+    assert (found[0], groups_of(found[2])) == ({str(n): ("scab", "rust")[n % 2] for n in range(4)}, expected)
+    with pytest.raises(
+        UserError, match=r"train_labels\.csv has no column 'site' .*: its columns are id, rust, scab\.$"
+    ):
+        listed(tmp_path / "none", files | flags, group_column="site")
+    (tmp_path / "given.csv").write_bytes(flags["train_labels.csv"])
+    given = {"labels": str(tmp_path / "given.csv"), "group_column": "site"}
+    assert groups_of(listed(tmp_path / "given", files | {"train_features.csv": sites}, **given)[2]) == expected
+    only_two = {"groups.csv": table("id,site", [(f"{n}.jpg", f"s{n % 2}") for n in range(3)])}
+    for options in ({}, {"label_pattern": "(cat|dog)/"}):
+        found = listed(tmp_path / "folders", classes("{name}/{n}.jpg") | only_two, group_column="site", **options)
+        assert found[0] == {f"{n}.jpg": TWO[n // 2] for n in range(4)}
+        assert groups_of(found[2]) == {"0.jpg": "s0", "1.jpg": "s1", "2.jpg": "s0", "3.jpg": ""}
+        assert "1 training photo is in no group of the column site (first: dog/3.jpg)." in found[2].notes
+    with pytest.raises(UserError, match=r"more\.csv and another CSV put dog/2\.jpg into the groups 's7' and 's0'"):
+        listed(tmp_path / "folders", {"more.csv": table("id,site,x", [("2.jpg", "s7", "")])}, group_column="site")
+
+
+def test_what_may_be_a_group_is_told_and_grouped_by_as_told(tmp_path):
+    rows = [(f"i{n}", f"p{n // 2}", n // 2, "ab"[n % 2]) for n in range(8)]
+    files = numbered("x/i{}.jpg", range(8)) | {"train.csv": table("image,Patient ID,site,label", rows)}
+    said = (
+        "Several photos of train.csv have the same Patient ID: '--group_column=Patient ID' keeps them in one fold, so"
+    )
+    notes = listed(tmp_path, files, folds=4)[2].notes
+    assert [note for note in notes if "--group_column" in note] == [
+        f"{said} that none is held out while others are trained on."
+    ]
+    told = listed(tmp_path, files, folds=4, group_column="Patient ID")[2]
+    assert (set(groups_of(told).values()), "--group_column" in str(told.notes)) == ({"p0", "p1", "p2", "p3"}, False)
+    assert "--group_column" not in str(listed(tmp_path, files, folds=5)[2].notes)  # fewer patients than folds
+
+
+def test_pairs_of_names_are_told_and_grouped_by_as_told(tmp_path):
+    names = [f"{n}_{side}" for n in range(3) for side in ("left", "right")]
+    files = empty(*(f"x/{name}.jpg" for name in names))
+    files["list.csv"] = table("image,label", [(name, "ab"[n % 2]) for n, name in enumerate(names)])
+    said = (
+        "3 pairs of photos have names such as 0_left and 0_right: a CSV with a column that is the same for both, and "
+        "--group_column=NAME, keep them in one fold."
+    )
+    assert said in listed(tmp_path, files)[2].notes
+    files["pairs.csv"] = table("image,pair", [(name, name[0]) for name in names])
+    told = listed(tmp_path, files, group_column="pair")[2]
+    assert (groups_of(told), said in told.notes) == ({name: name[0] for name in names}, False)
+
+
+def test_a_column_of_patients_beside_class_folders_is_asked_about(tmp_path):
+    files = classes("{name}/{n}.jpg") | {"who.csv": table("image,patient_id", [(f"{n}.jpg", n % 2) for n in range(4)])}
+    with pytest.raises(UserError, match=r"who\.csv and the folders above the photos give different labels"):
+        listed(tmp_path, files)
+    assert set(listed(tmp_path, files, group_column="patient_id")[0].values()) == {*TWO}
 
 
 def test_a_photo_with_two_groups_is_refused(tmp_path):

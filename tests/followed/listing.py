@@ -179,6 +179,7 @@ REMARKS = {
     "convert/archives.py: ": HERE + "test_inputs.py::test_names_of_another_code_page_are_read_with_another_encoding",
     "convert/columns.py: ":
         "tests/convert/test_layout.py::test_columns_of_0_and_1_count_after_a_column_that_is_called_as_labels_are",
+    "convert/groups.py: ": "tests/convert/test_layout.py::test_pairs_of_names_are_told_and_grouped_by_as_told",
     "convert/labels.py: correct the file": "tests/convert/test_labels.py::test_a_wrong_guess_of_the_id_column_is_named",
     "convert/layout.py: … gives every photo":
         HERE + "test_inputs.py::test_a_note_names_the_option_that_takes_another_column",

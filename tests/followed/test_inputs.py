@@ -40,6 +40,7 @@ FLAT = empty("x/0.jpg", "x/1.jpg", "x/2.jpg", "x/3.jpg")
 TRAIN = {path.replace("x/", "train/"): b"" for path in FLAT}
 STYLES = b"id,season,year\n0,a,2011\n1,b,2011\n2,a,2011\n3,b,2012\n"
 DRIVEN = b"id,category,driver,year\n0,b,p,2011\n1,a,p,2012\n"
+DRIVERS = b"image,driver,year\n0,p,2011\n1,p,2011\n2,p,2011\n3,p,2011\n"
 BREEDS = b"image,species,breed\n0,cat,manx\n1,cat,rex\n2,dog,pug\n3,dog,pug\n"
 ONE_LIST = csv_of((f"{n}.jpg", "ab"[n % 2]) for n in range(4))
 OTHER_LIST = csv_of((f"{n}.jpg", "ba"[n % 2]) for n in range(4))
@@ -111,9 +112,14 @@ CASES = [
     Case("convert/lists.py: The input holds",
          FOLDERS | TESTS | SAMPLES, {}, None,
          {"sample": "in/sample_submission.csv"}),
-    Case("convert/lists.py: … has no column", FLAT | {"train.csv": STYLES},
+    Case("convert/groups.py: … has no column", FLAT | {"train.csv": STYLES},
          {"label_column": "season", "group_column": "driver"}, None,
          {"label_column": "season", "group_column": "year"}),
+    Case("convert/groups.py: --group_column", FOLDERS, {"group_column": "driver"},
+         FOLDERS | {"drivers.csv": b"image,driver\n0,p\n1,q\n2,p\n3,q\n"}),
+    Case("convert/groups.py: --group_column", FOLDERS, {"group_column": "driver"}, None, {"group_column": ""}),
+    Case("convert/groups.py: … and another", FOLDERS | {"a.csv": DRIVERS, "b.csv": DRIVERS.replace(b"p", b"q")},
+         {"group_column": "driver"}, FOLDERS | {"a.csv": DRIVERS, "b.csv": DRIVERS}),
     Case("convert/lists.py: --…=… is a column of no CSV", FLAT | {LIST: STYLES}, {"label_column": "season"},
          None, {"label_column": "season", "labels": "list.csv"}),
     Case("convert/id_lookup.py: ", empty("a/1.jpg", "b/1.jpg", "b/2.jpg") | {LIST: b"Id,Category\n1,a\n2,b\n"},
