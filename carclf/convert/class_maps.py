@@ -23,17 +23,19 @@ def names_classes(table: Table, folders: Collection[str]) -> bool:
       table: the CSV.
       folders: the names of the class folders.
     """
+    if len(folders) < 2:
+        return False
     every = [set(table.values(column)) for column in range(len(table.header))]
     single = [cells for cells in every if len(cells) == len(table.rows)]
-    return len(folders) > 1 and len(single) >= min(2, len(every)) and any(cells >= {*folders} for cells in single)
+    return len(single) >= min(2, len(every)) and any(cells >= {*folders} for cells in single)
 
 
 def class_map(tree: Tree, categories: Collection[str], tables: Sequence[Table] = ()) -> tuple[dict[str, str], str]:
     """Returns (category → name, the file), from a JSON object at the root that maps each label to a name of its own.
 
     An object from name to label is turned round. Names that are all numbers are none, but labels or counts beside the
-    classes, as in Keras's class_indices.json. A CSV names classes that are numbers or codes. Both are empty if there is
-    no map.
+    classes, as in Keras's class_indices.json. A CSV with a row for each class names classes that are numbers or codes.
+    Both are empty if there is no map.
 
     Args:
       tree: the files of the input.
@@ -62,7 +64,7 @@ def _names_in(table: Table, categories: Collection[str]) -> dict[str, str]:
     """Returns category → name from the first two columns that have both for each class; else none."""
     columns = [[cell.strip() for cell in table.cells(column)] for column in range(len(table.header))]
     for labels in columns:
-        if len(set(labels)) < len(labels) or not {*categories} <= set(labels):
+        if len(labels) > len(categories) or {*categories} != set(labels):
             continue
         for texts in columns:
             names = {label: name for label, name in zip(labels, texts, strict=True) if label in categories}

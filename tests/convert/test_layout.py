@@ -387,12 +387,8 @@ def test_a_list_that_names_other_photos_is_told(tmp_path):
     [
         (("cat", "dog"), "class_id,class_name", [(0, "cat"), (2, "dog")], {}),  # 0 and 2 are photos, too
         (("cat", "dog"), "name", [("dog",), ("cat",)], {}),
-        (
-            ("00", "01"),
-            "ClassId,Name",
-            [("00", "Stop"), ("01", "Yield"), ("02", "Turn")],
-            {"00": "Stop", "01": "Yield"},
-        ),
+        (("00", "01"), "ClassId,Name", [("00", "Stop"), ("01", "Yield")], {"00": "Stop", "01": "Yield"}),
+        (("00", "01"), "ClassId,Name", [("00", "Stop"), ("01", "Yield"), ("02", "Turn")], {}),
         (
             ("n01", "n02"),
             "order,wnid,words",
