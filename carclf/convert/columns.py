@@ -4,12 +4,9 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Collection, Sequence
-from pathlib import PurePosixPath
 
-from carclf.convert.file_kinds import PHOTO_SUFFIXES
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, is_group, named
-from carclf.convert.roles import Roles
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.forms import Sample
@@ -81,36 +78,6 @@ class Labelled:
     rivals: tuple[str, ...] = ()
 
 
-def id_column_of_sample(table: Table, lookup: Lookup, roles: Roles, wanted: str) -> int:
-    """Returns the column of a sample's Ids: the first one, unless another that cannot hold answers names the photos.
-
-    Args:
-      table: the sample.
-      lookup: finds all photos.
-      roles: of the photos; no training photo is meant.
-      wanted: --id_column, which counts if the sample has it.
-
-    Raises:
-      UserError: two columns name photos, and not the same in each row.
-    """
-    if wanted and (place := table.find(wanted)) is not None:
-        return place
-    others = [c for c, name in enumerate(table.header) if c and (name.lower() in ID_COLUMNS or _are_files(table, c))]
-    if not others:
-        return 0
-    tests = Lookup(entry for entry in lookup.entries if roles.may_test(entry.path))
-    found = id_column(table, tests.named, Wanted(), among=[0, *others])
-    if found is None:
-        return loose_id_column(table, tests, Wanted(), among=[0, *others]) or 0
-    return found if _disagree(table, 0, found, tests.named) else 0
-
-
-def _are_files(table: Table, column: int) -> bool:
-    """Returns whether all cells of a column have the extension of a photo, as no answers have."""
-    suffixes = {PurePosixPath(value).suffix.lower() for value in table.values(column)}
-    return bool(suffixes) and suffixes <= PHOTO_SUFFIXES - {""}
-
-
 def id_column(table: Table, names: NamedPhoto, wanted: Wanted, *, among: Collection[int] | None = None) -> int | None:
     """Returns the column whose cells name most photos, or None if no cell names one.
 
@@ -138,7 +105,7 @@ def id_column(table: Table, names: NamedPhoto, wanted: Wanted, *, among: Collect
     if not candidates:
         return None
     chosen = min(candidates, key=lambda c: (_place(table.header[c], ID_COLUMNS), -counts[c], c))
-    rivals = [c for c in candidates if c != chosen and _disagree(table, chosen, c, names)]
+    rivals = [c for c in candidates if c != chosen and disagree(table, chosen, c, names)]
     if rivals:
         shown = " and ".join(repr(table.header[c]) for c in sorted([chosen, rivals[0]]))
         raise UserError(
@@ -198,7 +165,8 @@ def _may_hold_ids(table: Table, column: int) -> bool:
     return usual or len(table.values(column)) >= DISTINCT_FRACTION * len(table.rows)
 
 
-def _disagree(table: Table, one: int, other: int, names: NamedPhoto) -> bool:
+def disagree(table: Table, one: int, other: int, names: NamedPhoto) -> bool:
+    """Returns whether two columns of a CSV name different photos in a row."""
     paths = ((names(row[one]), names(row[other])) for row in table.rows)
     return any(first != second for first, second in paths if first or second)
 

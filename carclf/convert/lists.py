@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import re
 from collections.abc import Iterator, Sequence
 
 from carclf.convert.class_maps import names_classes
@@ -17,7 +16,6 @@ from carclf.convert.columns import (
     Wanted,
     columns_of_list,
     id_column,
-    id_column_of_sample,
     loose_id_column,
     with_labels,
 )
@@ -38,21 +36,14 @@ from carclf.convert.listed import (
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, composed
 from carclf.convert.roles import ANNOTATION, TEST, Roles, role_of_file
+from carclf.convert.sample_csv import file_bytes, find_sample, ids_of, is_called_sample, is_csv
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table, read_table
 from carclf.convert.tree import Tree
 from carclf.convert.unlabelled import Unlabelled
 from carclf.errors import UserError
 from carclf.forms import Sample, read_sample
-from carclf.storage import copies
 
-SAMPLE_FILES = (  # an earlier pattern counts first
-    re.compile(
-        r"sample[-_ ]?(sub|solution|entry)|sub(mission)?[-_ ]?(sample|format|example|template)|^submission",
-        re.IGNORECASE,
-    ),
-    re.compile(r"(example|random|baseline|dummy)[-_ ]?(sub|solution|entry)|^submit", re.IGNORECASE),
-)
 MOST_IN_FOLDERS = 50  # lists in folders are looked at if there are not more
 
 
@@ -92,12 +83,12 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
     Raises:
       UserError: a list that counts cannot be read, or several lists or columns could count.
     """
-    sample, content = _sample(tree, options, lookup, roles, findings)
+    sample, content = find_sample(tree, options, lookup, roles, findings)
     wanted = Wanted(options.id_column, options.label_column, sample, options.group_column)
     finder = _Finder(tree, options, wanted, lookup, roles, findings)
     tests = None
     if sample:
-        tests = joined(_ids_of(sample), finder.tables(), lookup=lookup, roles=roles, findings=findings)
+        tests = joined(ids_of(sample), finder.tables(), lookup=lookup, roles=roles, findings=findings)
     if options.label_pattern or options.labels:
         given = finder.given() if options.labels else None
         if given:
@@ -113,64 +104,12 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
         content = tree.read(alike.entry)
         sample = read_sample(content, shown=alike.entry.path, id_column=alike.labels.id_column)
         findings.notes.append(f"{alike.entry.path} is the sample submission: its answers are all alike.")
-        tests = _ids_of(sample)
+        tests = ids_of(sample)
     if sample is None:
         check_no_answers(found, labels, tests=sum(roles.role(entry.path) == TEST for entry in lookup.entries))
     tests = tests or test_list(found, findings)
     unlabelled = sorted(finder.unlabelled, key=lambda one: -one.photos)
     return Lists(labels, sample, content, tests, unlabelled, finder.class_tables, finder.headless)
-
-
-def file_bytes(path: str, flag: str) -> bytes:
-    """Returns the bytes of a file that a flag names.
-
-    Raises:
-      UserError: it is not there.
-    """
-    file = copies.local_path(path)
-    if not file.is_file():
-        raise UserError(f"There is no file --{flag}={path}: give an existing CSV.")
-    return file.read_bytes()
-
-
-def _sample(
-    tree: Tree, options: ConvertOptions, lookup: Lookup, roles: Roles, findings: Findings
-) -> tuple[Sample | None, bytes | None]:
-    """Returns the sample submission that a flag names or that lies at the root, and its bytes."""
-    flag = "sample" if options.sample else "test_csv" if options.test_csv else ""
-    if flag:
-        path = str(getattr(options, flag))
-        content, shown = file_bytes(path, flag), os.path.basename(path)
-    else:
-        every = [entry for entry in tree.entries if _is_csv(entry)]
-        so_called = ([e for e in every if pattern.search(_name(e))] for pattern in SAMPLE_FILES)
-        named_so = next(filter(None, so_called), [])
-        found = [entry for entry in named_so if "/" not in entry.path] or named_so
-        if len(found) > 1:
-            names = named([entry.path for entry in found])
-            raise UserError(f"The input holds {names} side by side: say which one counts with --sample=CSV.")
-        if not found:
-            return None, None
-        content, shown = tree.read(found[0]), found[0].path
-    table = read_table(content, shown=shown)
-    has_header = not lacks_header(table, lookup.named)
-    if not has_header:
-        table = table.without_header()
-        findings.notes.append(f"{shown} has no header, so that a submission has none.")
-    ids = table.header[id_column_of_sample(table, lookup, roles, options.id_column)]
-    return read_sample(content, shown=shown, has_header=has_header, id_column=ids), content
-
-
-def _ids_of(sample: Sample) -> LabelFile:
-    return LabelFile(sample.shown, dict.fromkeys(sample.ids, ""), (), sample.id_column, sample.header)
-
-
-def _name(entry: Entry) -> str:
-    return entry.path.rpartition("/")[2]
-
-
-def _is_csv(entry: Entry) -> bool:
-    return entry.path.lower().endswith((".csv", ".tsv"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +136,7 @@ class _Finder:
         return _label_file(found, ids, self.options)
 
     def _files(self) -> list[Entry]:
-        return [e for e in self.tree.entries if _is_csv(e) and not any(p.search(_name(e)) for p in SAMPLE_FILES)]
+        return [e for e in self.tree.entries if is_csv(e) and not is_called_sample(e)]
 
     def tables(self) -> Iterator[Table]:
         """Returns the CSVs that can be read, those at the root first, and those in folders if they are not many."""
