@@ -22,7 +22,7 @@ from carclf.convert.columns import (
 from carclf.convert.groups import group_note
 from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
-from carclf.convert.joined_ids import joined
+from carclf.convert.joined_ids import joined, joined_labels
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.listed import (
     LABEL_FILE,
@@ -98,6 +98,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
     labels = label_list(found, findings, lookup=lookup, roles=roles)
     if labels:
         _check_only_column(labels)
+        labels = joined_labels(labels, finder.tables(), lookup=lookup, roles=roles, findings=findings)
     if options.label_column not in tree.label_columns:
         _check_flags_used(options, labels)
     if sample is None and (alike := next((one for one in found if answers_everywhere_alike(one, labels)), None)):

@@ -632,6 +632,20 @@ def test_ids_that_name_no_photo_are_looked_up_in_another_csv(tmp_path, written):
     assert {photo.id: photo.entry.path for photo in by_name if photo.split == "test"} == paths
 
 
+@pytest.mark.parametrize("photos_of_each", [1, 2])
+def test_labels_whose_ids_name_no_photo_are_those_of_photos_in_another_csv(tmp_path, photos_of_each):
+    names = [f"{chr(ord('a') + n % photos_of_each)}{n // photos_of_each}.jpg" for n in range(4 * photos_of_each)]
+    seen = [(f"O{n // photos_of_each}", 4, f"photos/{name}") for n, name in enumerate(names)]
+    files = empty(*(f"train/photos/{name}" for name in names)) | {"info.csv": table("observation,size,file", seen)}
+    files["train_labels.csv"] = table("observation,species", [(f"O{n}", TWO[n % 2]) for n in range(4)])
+    train, _, inventory = listed(tmp_path, files)
+    assert train == {f"photos/{name}": TWO[n // photos_of_each % 2] for n, name in enumerate(names)}
+    groups = [photo.group for photo in inventory.photos if "0.jpg" in photo.id]
+    assert groups == ([""] if photos_of_each == 1 else ["O0", "O0"])
+    said = "are in the column 'observation' of info.csv, and their photos in its column 'file'."
+    assert f"The Ids of train_labels.csv {said}" in inventory.notes
+
+
 def test_an_id_of_several_photos_is_refused_and_those_of_the_photos_are_taken(tmp_path):
     files = coded() | {"test.csv": b"image,code\n0.jpg,T0\n1.jpg,T0\n2.jpg,T1\n", "test/2.jpg": b""}
     said = r"^The Id T0 of sample_submission\.csv stands for several photos in test\.csv \(test/0\.jpg, test/1\.jpg\)"
