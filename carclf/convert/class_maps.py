@@ -1,8 +1,9 @@
 """Files that name the classes, such as label_num_to_disease_map.json, or a CSV with a row for each class."""
 
+import itertools
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from carclf.convert.table import Table
@@ -12,6 +13,8 @@ from carclf.errors import UserError
 MAX_BYTES = 2**20  # of a map
 CODE, LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
+_PLAIN = {"true": "1", "false": "0"}
+_WHOLE = re.compile(r"0*(\d+)(\.0*)?$")
 
 
 def names_classes(table: Table, folders: Collection[str]) -> bool:
@@ -42,22 +45,58 @@ def class_map(tree: Tree, categories: Collection[str], tables: Sequence[Table] =
       categories: the labels of the training photos.
       tables: CSVs that name no photos.
     """
-    for entry in tree.entries:
-        if "/" in entry.path or not entry.path.lower().endswith(".json") or entry.size > MAX_BYTES:
-            continue
-        try:
-            content = json.loads(tree.read(entry))
-        except (UserError, ValueError, RecursionError):
-            continue
-        for pairs in (_pairs(content), {name: label for label, name in _pairs(content).items()}):
-            names = {category: pairs[category] for category in categories if category in pairs}
-            if len(names) == len(categories) and _are_names(names.values()):
-                return ({}, "") if all(label == name for label, name in names.items()) else (names, entry.path)
+    for pairs, path in _maps(tree):
+        names = {category: pairs[category] for category in categories if category in pairs}
+        if len(names) == len(categories) and _are_names(names.values()):
+            return ({}, "") if all(label == name for label, name in names.items()) else (names, path)
     if all(CODE.search(category) for category in categories):
         for table in tables:
             if names := _names_in(table, categories):
                 return names, table.shown
     return {}, ""
+
+
+def written_labels(
+    tree: Tree, categories: Collection[str], answers: Collection[str], tables: Sequence[Table] = ()
+) -> tuple[dict[str, str], str]:
+    """Returns (category → the label that stands for it in a sample submission, whose answers are numbers, the source).
+
+    The source is a JSON object at the root, a CSV with a row for each class, or the categories themselves, where these
+    are numbers written otherwise, such as 0.0 or False for 0. Both are empty if none of them has all answers.
+
+    Args:
+      tree: the files of the input.
+      categories: the labels of the training photos.
+      answers: the labels in the sample submission.
+      tables: CSVs that name no photos.
+    """
+    columns = (
+        (table, [[cell.strip() for cell in table.cells(c)] for c in range(len(table.header))]) for table in tables
+    )
+    of_tables = (
+        (dict(zip(names, labels, strict=True)), table.shown)
+        for table, every in columns
+        for names, labels in itertools.permutations(every, 2)
+    )
+    plain = {category: _PLAIN.get(category.casefold(), _WHOLE.sub(r"\1", category)) for category in categories}
+    for pairs, source in itertools.chain([(plain, "the categories")], _maps(tree), of_tables):
+        labels = {category: pairs[category] for category in categories if category in pairs}
+        if len(labels) == len(categories) == len(set(labels.values())) and set(answers) <= set(labels.values()):
+            return (labels, source) if all(map(NUMBER.fullmatch, labels.values())) else ({}, "")
+    return {}, ""
+
+
+def _maps(tree: Tree) -> Iterator[tuple[dict[str, str], str]]:
+    """Yields (the entries of a flat JSON object at the root, its path), and then the same turned round."""
+    for entry in tree.entries:
+        if "/" in entry.path or not entry.path.lower().endswith(".json") or entry.size > MAX_BYTES:
+            continue
+        try:
+            pairs = _pairs(json.loads(tree.read(entry)))
+        except (UserError, ValueError, RecursionError):
+            continue
+        yield pairs, entry.path
+        yield {name: label for label, name in pairs.items()}, entry.path
 
 
 def _names_in(table: Table, categories: Collection[str]) -> dict[str, str]:

@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from carclf.convert.by_folder import by_folder
-from carclf.convert.class_maps import class_map
+from carclf.convert.class_maps import class_map, written_labels
 from carclf.convert.copy_names import with_copies
 from carclf.convert.damaged import OnDamaged
 from carclf.convert.file_kinds import holds_files, stem_of_archive
 from carclf.convert.id_lookup import keys_of
-from carclf.convert.labels import named
-from carclf.convert.layout import read_layout
+from carclf.convert.labels import named, order_categories
+from carclf.convert.layout import Layout, read_layout
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, Photo, Rejection, composed
 from carclf.convert.roles import TEST, Roles, role_of, role_of_file
@@ -22,7 +22,7 @@ from carclf.convert.sources import Entry, Source
 from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.convert.unread import not_read
 from carclf.errors import UserError
-from carclf.forms import Sample
+from carclf.forms import Sample, foreign_answers
 from carclf.wording import counted
 
 
@@ -100,6 +100,8 @@ def _inventory_of(tree: Tree, options: ConvertOptions, how: Mapping[str, Any]) -
         photos += _external(trees[1], photos, options, findings)
     categories = {photo.category for photo in photos if photo.split == "train"}
     findings.notes += _twins(categories)
+    written = _as_the_sample_writes(tree, categories, layout, options, findings)
+    categories = {written.get(category, category) for category in categories}
     names, origin = class_map(tree, categories, layout.lists.class_tables)
     if not names and categories <= tree.class_names.keys():
         names, origin = {category: tree.class_names[category] for category in categories}, "the records"
@@ -107,17 +109,36 @@ def _inventory_of(tree: Tree, options: ConvertOptions, how: Mapping[str, Any]) -
     unnamed = {path for one in trees for path, record in one.records.items() if record.is_numbered}
     ordered, copies = with_copies(_in_order(photos), unnamed=unnamed)
     findings.notes += [copies] if copies else []
+    rejected = sorted(_with_refused(findings.rejected, trees, photos), key=lambda r: (r.split, r.id, r.path))
     return Inventory(
         layout=layout.name,
         sources=tuple(source for one in trees for source in one.sources),
-        photos=tuple(ordered),
-        rejected=tuple(sorted(_with_refused(findings.rejected, trees, photos), key=lambda r: (r.split, r.id, r.path))),
+        photos=tuple(dataclasses.replace(p, category=written.get(p.category, p.category)) for p in ordered),
+        rejected=tuple(dataclasses.replace(r, category=written.get(r.category, r.category)) for r in rejected),
         sample_submission=layout.lists.content,
         notes=tuple(findings.notes),
         sample=layout.lists.sample,
         label_column=layout.lists.labels.label_column if layout.lists.labels else "",
         class_names=names,
     )
+
+
+def _as_the_sample_writes(
+    tree: Tree, categories: Collection[str], layout: Layout, options: ConvertOptions, findings: Findings
+) -> dict[str, str]:
+    """Returns category → label, if the answers of the sample submission are numbers that stand for the categories."""
+    sample, labels = layout.lists.sample, layout.lists.labels
+    if sample is None or options.classes:
+        return {}
+    column = labels.label_column if labels else ""
+    answers = foreign_answers(sample, order_categories(categories), form=options.form, label_column=column)
+    written, source = written_labels(tree, categories, answers, layout.lists.class_tables) if answers else ({}, "")
+    if written:
+        name, label = next(iter(sorted(written.items())))
+        findings.notes.append(
+            f"The labels are those of {sample.shown}, according to {source} (such as {label} for {name})."
+        )
+    return written
 
 
 def _twins(categories: Collection[str]) -> list[str]:

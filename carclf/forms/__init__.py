@@ -5,7 +5,7 @@ No framework, and nothing heavy at import: the converter, the commands and the w
 
 from carclf.forms.form import Form
 from carclf.forms.kinds import FORMS, FormKind, kind_of
-from carclf.forms.recognition import check_form, recognise
+from carclf.forms.recognition import check_form, foreign_answers, recognise
 from carclf.forms.sample_file import Sample, read_sample, read_sample_file
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "FormKind",
     "Sample",
     "check_form",
+    "foreign_answers",
     "kind_of",
     "read_sample",
     "read_sample_file",

@@ -61,6 +61,25 @@ def recognise(
     return recognised
 
 
+def foreign_answers(sample: Sample, classes: Sequence[str], *, form: str, label_column: str) -> set[str]:
+    """Returns the labels in the answers of a sample submission if they are none of the classes, else nothing.
+
+    Args:
+      sample: the sample submission.
+      classes: the labels of the classes, in label order.
+      form: as for `recognise`.
+      label_column: as for `recognise`.
+    """
+    kind, k = parse_form(form)
+    evidence = gather(sample, classes, positive="", k=k, label_column=label_column)
+    try:
+        fits = any(row.fits(evidence) for name, row in FORMS.items() if kind in (AUTO, name))
+    except UserError:  # its columns are other classes
+        return set()
+    answers = {label for cell in evidence.cells for label in cell.split()}
+    return set() if fits or answers & set(classes) else answers
+
+
 def _only_fit(evidence: Evidence) -> str:
     """Returns the kind of the one form that fits."""
     fitting = [kind for kind, row in FORMS.items() if row.fits(evidence)]
@@ -78,6 +97,13 @@ def _only_fit(evidence: Evidence) -> str:
     known = set(evidence.classes)
     outside = [cell for cell in evidence.cells if cell not in known]
     count = len(evidence.classes)
+    if all(map(str.isdecimal, evidence.cells)) and not any(map(str.isdecimal, evidence.classes)):
+        raise UserError(
+            f"{evidence.shown} has numbers such as {outside[0]} in the column {evidence.answer}, and the {count} "
+            f"classes have names ({listed(evidence.classes)}): put a JSON file with the number of each name, such as "
+            f'{{"{evidence.classes[0]}": 0}}, directly into the --input of the conversion, or give --form=label to '
+            "answer with the names."
+        )
     raise UserError(
         f"{evidence.shown} has {outside[0]!r} in the column {evidence.answer}, which is none of the {count} classes "
         f"({listed(evidence.classes)}): correct the labels, or say what the column holds with --form=NAME "

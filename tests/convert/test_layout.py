@@ -741,6 +741,56 @@ def test_a_map_names_the_classes_and_the_labels_stay(tmp_path, content):
     assert named.class_names == ("a", "b")
 
 
+def of_sample(folders, answers):
+    """Returns a competition of class folders with a sample submission."""
+    files = {f"train/{folders[n % len(folders)]}/{n}.jpg": drawn(n) for n in range(6)}
+    files |= {f"test/{20 + n}.jpg": drawn(20 + n) for n in range(2)}
+    return files | {"sample_submission.csv": csv_of(((f"{20 + n}.jpg", a) for n, a in enumerate(answers)), "id,label")}
+
+
+@pytest.mark.parametrize(
+    ("folders", "more", "names"),
+    [
+        (("rose", "tulip"), {"class_indices.json": b'{"rose": 1, "tulip": 0}'}, ("tulip", "rose")),
+        (("rose", "tulip"), {"names.json": b'{"1": "rose", "0": "tulip"}'}, ("tulip", "rose")),
+        (("rose", "tulip"), {"classes.csv": b"name,number\nrose,1\ntulip,0\n"}, ("tulip", "rose")),
+        (("0.0", "1.0"), {}, ("0", "1")),
+        (("True", "False"), {}, ("0", "1")),
+        (("00", "01"), {}, ("0", "1")),
+    ],
+    ids=["JSON", "JSON turned round", "CSV", "floats", "booleans", "zeros"],
+)
+def test_numbers_of_the_sample_are_the_labels_of_classes_with_names(tmp_path, folders, more, names):
+    source = write_files(tmp_path / "in", of_sample(folders, (0, 1)) | more)
+    manifest = converted(source, tmp_path / "out", form="label")
+    assert (manifest.class_labels, manifest.class_names) == (("0", "1"), names)
+    photo = next(photo for photo in take_inventory(
+        ConvertOptions(input=str(source), output="out", form="label"), spool=""
+    ).photos if photo.id == "0.jpg")  # fmt: skip
+    assert photo.category == ("0" if folders[0] in ("0.0", "00") else "1")
+
+
+def test_a_number_that_may_be_a_probability_is_asked_about_as_before(tmp_path):
+    source = write_files(tmp_path / "in", of_sample(("rose", "tulip"), (0, 0)) | {"n.json": b'{"rose": 1, "tulip": 0}'})
+    with pytest.raises(UserError, match="say which with --form=label or --form=probability"):
+        converted(source, tmp_path / "out")
+    made = [converted(source, tmp_path / form, form=form) for form in ("label", "probability")]
+    assert [(m.form.kind, m.form.positive, m.class_labels) for m in made] == [
+        ("label", "", ("0", "1")), ("probability", "1", ("0", "1")),
+    ]  # fmt: skip
+
+
+def test_names_without_numbers_are_asked_about_and_given_as_told(tmp_path):
+    names = ("rose", "tulip", "iris")
+    source = write_files(tmp_path / "in", of_sample(names, (0, 2)))
+    with pytest.raises(UserError, match=r'has numbers such as 0 in .* a JSON file .* such as \{"iris": 0\}, directly'):
+        converted(source, tmp_path / "out")
+    assert converted(source, tmp_path / "names", form="label").class_labels == ("iris", "rose", "tulip")
+    write_files(source, {"names.json": json.dumps({name: n for n, name in enumerate(names)}).encode()})
+    manifest = converted(source, tmp_path / "out")
+    assert (manifest.class_labels, manifest.class_names, manifest.form.kind) == (("0", "1", "2"), names, "label")
+
+
 @pytest.mark.parametrize(
     ("folders", "content", "names"),
     [

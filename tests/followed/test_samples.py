@@ -84,6 +84,8 @@ CASES = [
     Case("forms/recognition.py: --positive", ("Id,label", "a"), TWO | {"positive": "b"}, {"positive": ""}),
     Case("forms/recognition.py: Every", ("Id,label", "0"), {"classes": ["0", "1"]}, {"form": "probability"}),
     Case("forms/recognition.py: Every", ("Id,label", "0"), {"classes": ["0", "1"]}, {"form": "label"}),
+    Case("forms/recognition.py: … has numbers", ("Id,label", "0"), TWO, {"form": "label"}),
+    Case("forms/recognition.py: … has numbers", ("Id,label", "0"), TWO, {"classes": ["0", "1", "2"]}),
     Case("forms/recognition.py: … has … in the column", ("Id,label", "z"), TWO, {"form": "label"}),
     Case("forms/recognition.py: … has … in the column", ("Id,label", "z"), TWO, {"classes": ["a", "z"]}),
     Case("forms/evidence.py: ", ("Id,x,y", "0.1,0.2"), TWO, {"sample": ("Id,x", "0.1")}),

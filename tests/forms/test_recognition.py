@@ -127,7 +127,7 @@ def test_columns_that_are_no_probabilities_are_copied_from_the_sample():
         ("id,x,y", ["0.1", "0.2"], ["a", "b"], "columns x, y beside its Ids.* as --sample=FILE"),
         ("id,label", ["z"], ["a", "b"], r"'z' in the column label, which is none of the 2 classes \(a, b\)"),
         ("id,label", ["0.5"], ["a", "b", "c"], "'0.5' in the column label"),
-        ("id,label", ["0"], ["cat", "dog"], r"'0' in the column label.* --form=NAME \(label, probability"),
+        ("id,label", ["0"], ["cat", "dog"], r"numbers such as 0 in the column label.* --form=label to answer with the"),
         ("id,label", ["a z"], ["a", "b"], "'a z' in the column label"),
         ("id,label", ["a b"], ["a", "b", "c d"], "'a b' in the column label"),
     ],
