@@ -31,7 +31,7 @@ LABEL_COLUMNS = (
     "dx",
 )
 _GROUP = re.compile(
-    r"(patient|subject|person|participant|individual|lesion|case|study|series|exam|visit|observation|sequence|seq|"
+    r"(patient|subject|person|participant|individual|lesion|case|study|series|exam|visit|observation|obs|sequence|seq|"
     r"burst|session|video|clip|slide|driver|site|location|camera|device|scanner|hospital|cent(er|re)|group)"
     r"(instance)?(id|uid|uuid|no|nr|num|number|name|key)?"
 )

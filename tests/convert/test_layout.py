@@ -6,6 +6,7 @@ import re
 import pytest
 
 from carclf.convert.inventory import take_inventory
+from carclf.convert.labels import is_group
 from carclf.convert.options import ConvertOptions
 from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
@@ -862,6 +863,12 @@ def test_what_may_be_a_group_is_told_and_grouped_by_as_told(tmp_path):
     told = listed(tmp_path, files, folds=4, group_column="Patient ID")[2]
     assert (set(groups_of(told).values()), "--group_column" in str(told.notes)) == ({"p0", "p1", "p2", "p3"}, False)
     assert "--group_column" not in str(listed(tmp_path, files, folds=5)[2].notes)  # fewer patients than folds
+
+
+@pytest.mark.parametrize("name", ["patient_id", "Patient ID", "observationId", "obs_id", "StudyInstanceUID", "seq_id"])
+def test_a_column_is_called_as_groups_are(name):
+    others = ["turtle_id", "hotel_id", "label", "sex", "anatom_site_general"]
+    assert list(filter(is_group, [name, *others])) == [name]
 
 
 def test_pairs_of_names_are_told_and_grouped_by_as_told(tmp_path):
