@@ -87,11 +87,16 @@ def _path(value: Any) -> str:
     return path
 
 
-def _sides(value: Any) -> tuple[int, int]:
-    height, width = map(operator.index, value if isinstance(value, Iterable) else (value, value))
-    if not (8 <= height <= 4096 and 8 <= width <= 4096):
-        raise ValueError
-    return height, width
+def sides(low: int) -> Kind:
+    """Returns the kind of an image's size, of at least `low` pixels a side."""
+
+    def take(value: Any) -> tuple[int, int]:
+        height, width = map(operator.index, value if isinstance(value, Iterable) else (value, value))
+        if not (low <= height <= 4096 and low <= width <= 4096):
+            raise ValueError
+        return height, width
+
+    return Kind(f"a side, or (height, width), of {low} to 4096 pixels", take)
 
 
 def _folds(value: Any) -> list[int]:
@@ -114,6 +119,7 @@ def _runs(value: Any) -> list[str]:
     return [_path(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
 
 
+ANY_SIZE = sides(1)  # of a layer, which no network follows
 FRACTION = number("a fraction in [0, 1)", allowed=lambda value: 0.0 <= value < 1.0)
 NONE = type(None)
 RECIPE = "a text such as 'flip|rotate(10)'"
@@ -134,7 +140,7 @@ KINDS = {
     "folds": Kind("a list of numbers of folds, such as [0, 1]", _folds),
     "head": instance("one of carclf.list_heads()", str),
     "head_width": whole(1),
-    "image_size": Kind("a side, or (height, width), of 8 to 4096 pixels", _sides),
+    "image_size": sides(8),
     "initial_epoch": whole(0),
     "l2": number("a number of at least 0", allowed=lambda value: 0.0 <= value < math.inf),
     "label_smoothing": FRACTION,
@@ -160,13 +166,18 @@ KINDS = {
 }  # fmt: skip
 
 
-def taken(name: str, value: Any) -> Any:
+def taken(name: str, value: Any, *, kind: Kind | None = None) -> Any:
     """Returns the value of an argument as the functions use it.
 
+    Args:
+      name: of the argument.
+      value: its value.
+      kind: what it must be; None for what KINDS has under its name.
+
     Raises:
-      UserError: it is not of the argument's kind.
+      UserError: it is not of the kind.
     """
-    kind = KINDS[name]
+    kind = kind or KINDS[name]
     try:
         return kind.take(value)
     except (TypeError, ValueError, OverflowError):

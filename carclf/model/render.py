@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from carclf.arguments import taken
+from carclf.arguments import ANY_SIZE, taken
 from carclf.framing import PaddingMode, RenderMethod
 from carclf.model.compile import compiled_on_jax, gather_rows, xla
 from carclf.model.pixel_map import centres, coverage, is_affine, pixel_map, reflect, sample_step
@@ -325,7 +325,7 @@ class Render(keras.layers.Layer):
     ) -> None:
         """See the class."""
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
-        self.image_size: tuple[int, int] = taken("image_size", image_size)
+        self.image_size: tuple[int, int] = taken("image_size", image_size, kind=ANY_SIZE)
         self.fill: PaddingMode = taken("fill", fill)
         self.fill_value: float = taken("fill_value", fill_value)
         self.mixing = mixing

@@ -361,7 +361,7 @@ def test_refusals(options, change, message):
     [
         ({"fill": "wrap"}, r"fill is 'wrap': give edge, reflect or constant\."),
         ({"fill_value": "black"}, r"fill_value is 'black': give a number\."),
-        ({"image_size": 32.5}, r"image_size is 32\.5: give a side, or \(height, width\), of 8 to 4096 pixels\."),
+        ({"image_size": 32.5}, r"image_size is 32\.5: give a side, or \(height, width\), of 1 to 4096 pixels\."),
         ({"image_size": "32"}, "image_size is '32': give a side"),
     ],
 )
