@@ -4,10 +4,13 @@ import codecs
 import csv
 import io
 import os
+import re
 from pathlib import Path
 
 from carclf.errors import UserError
 
+DELIMITERS = ",;\t|"
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
 # UTF-32 before UTF-16, whose mark it begins with.
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -56,6 +59,16 @@ def csv_lines(text: str, *, delimiter: str = ",") -> list[tuple[int, tuple[str, 
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     return [(reader.line_num, tuple(row)) for row in reader if any(map(str.strip, row))]
+
+
+def without_separator_line(text: str) -> tuple[str, str]:
+    """Returns (the text of a CSV, what separates its cells): a comma, semicolon, tab or bar, or what Excel's line says.
+
+    That first line, such as `sep=;`, becomes an empty one, so that the others keep their numbers.
+    """
+    if told := SEPARATOR_LINE.match(text):
+        return f"\n{text[told.end() :]}", told[1]
+    return text, max(DELIMITERS, key=text.split("\n", 1)[0].count)
 
 
 def encoding_of(content: bytes) -> str:

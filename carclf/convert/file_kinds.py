@@ -31,6 +31,11 @@ UNREAD = {  # ending → what to do with such a file
 }
 
 
+def is_csv(name: str) -> bool:
+    """Returns whether a file's name is that of a CSV."""
+    return name.lower().endswith((".csv", ".tsv"))
+
+
 def is_archive(name: str) -> bool:
     """Returns whether a file's name is that of an archive that is read."""
     return name.lower().endswith(ARCHIVES)

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from carclf.advice import argument
 from carclf.convert.by_list import rank_for
 from carclf.convert.columns import Wanted, id_column
+from carclf.convert.file_kinds import is_csv
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, is_group, label_file
 from carclf.convert.photos import Findings, Photo
@@ -49,7 +50,7 @@ def grouped(
         return list(photos)
     groups: dict[str, str] = {}
     for entry in tree.entries:
-        if entry.path.lower().endswith((".csv", ".tsv")) and role_of_file(entry.path.rpartition("/")[2]) != TEST:
+        if is_csv(entry.path) and role_of_file(entry.path.rpartition("/")[2]) != TEST:
             for path, group in _groups_in(tree.read(entry), entry.path, column, lookup, roles).items():
                 if groups.setdefault(path, group) != group:
                     raise UserError(

@@ -137,7 +137,7 @@ class _Finder:
         return _label_file(found, ids, self.options)
 
     def _files(self) -> list[Entry]:
-        return [e for e in self.tree.entries if is_csv(e) and not is_called_sample(e)]
+        return [e for e in self.tree.entries if is_csv(e.path) and not is_called_sample(e)]
 
     def tables(self) -> Iterator[Table]:
         """Returns the CSVs that can be read, those at the root first, and those in folders if they are not many."""

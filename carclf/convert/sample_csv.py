@@ -5,7 +5,7 @@ import re
 from pathlib import PurePosixPath
 
 from carclf.convert.columns import Wanted, disagree, id_column, loose_id_column
-from carclf.convert.file_kinds import PHOTO_SUFFIXES
+from carclf.convert.file_kinds import PHOTO_SUFFIXES, is_csv
 from carclf.convert.headers import lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import ID_COLUMNS, LabelFile, named
@@ -48,7 +48,7 @@ def find_sample(
         path = str(getattr(options, flag))
         content, shown = file_bytes(path, flag), os.path.basename(path)
     else:
-        every = [entry for entry in tree.entries if is_csv(entry)]
+        every = [entry for entry in tree.entries if is_csv(entry.path)]
         so_called = ([e for e in every if pattern.search(_name(e))] for pattern in SAMPLE_FILES)
         named_so = next(filter(None, so_called), [])
         found = [entry for entry in named_so if "/" not in entry.path] or named_so
@@ -79,11 +79,6 @@ def is_called_sample(entry: Entry) -> bool:
 
 def _name(entry: Entry) -> str:
     return entry.path.rpartition("/")[2]
-
-
-def is_csv(entry: Entry) -> bool:
-    """Returns whether a file's name is that of a CSV."""
-    return entry.path.lower().endswith((".csv", ".tsv"))
 
 
 def file_bytes(path: str, flag: str) -> bytes:

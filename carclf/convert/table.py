@@ -3,14 +3,11 @@
 import csv
 import dataclasses
 import functools
-import re
 from collections.abc import Iterable
 
 from carclf.errors import UserError
 from carclf.forms.sample_file import numbered_columns, unzipped
-from carclf.text_file import csv_lines, encoding_of
-
-SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
+from carclf.text_file import csv_lines, encoding_of, without_separator_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +76,7 @@ def read_table(content: bytes, *, shown: str) -> Table:
         text = content.decode(encoding_of(content))
     except UnicodeDecodeError as error:
         raise UserError(f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8 CSV.") from None
-    if told := SEPARATOR_LINE.match(text):
-        delimiter, text = told[1], "\n" + text[told.end() :]  # an empty line keeps the numbers of the others
-    else:
-        delimiter = max(",;\t|", key=text.split("\n", 1)[0].count)
+    text, delimiter = without_separator_line(text)
     try:
         rows = csv_lines(text, delimiter=delimiter)
     except csv.Error as error:

@@ -5,15 +5,8 @@ import importlib
 
 from PIL import Image, features
 
-READABLE = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "PPM",
-)  # by Pillow alone, in every version that carclf supports
+# By Pillow alone, in every version that carclf supports.
+READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _ADDED = {  # format → (module that lets Pillow read it, what to do if it is missing)
     "AVIF": ("", "AVIF is read by Pillow 11.3 and later: pip install --upgrade pillow"),
     "HEIF": ("pillow_heif", "HEIC is read with pillow-heif: pip install pillow-heif"),

@@ -8,9 +8,8 @@ import zipfile
 from pathlib import Path
 
 from carclf.errors import UserError
-from carclf.text_file import csv_lines, encoding_of
+from carclf.text_file import csv_lines, encoding_of, without_separator_line
 
-DELIMITERS = ",;\t"
 MAX_BYTES = 2**30  # of a table that is unpacked
 MAX_RATIO = 200
 RATIO_FREE_BYTES = 2**26  # the same answer in every cell is compressed well
@@ -69,8 +68,7 @@ def read_sample(
     Raises:
       UserError: it is not such a CSV, has no rows, lacks the column, has a column or an Id twice, or an Id is empty.
     """
-    text = _text(unzipped(content, shown, advice), shown, advice)
-    delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
+    text, delimiter = without_separator_line(_text(unzipped(content, shown, advice), shown, advice))
     (_, header), *rows = _rows(text, delimiter, has_header=has_header, shown=shown, advice=advice)
     names = [name.strip() for name in header]
     if id_column and id_column.strip() not in names:

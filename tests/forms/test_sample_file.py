@@ -22,7 +22,7 @@ def zipped(**files):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_every_cell_stays_the_text_it_is(delimiter, mark, end):
@@ -42,6 +42,11 @@ def test_any_ids_are_read_as_they_are(ids):
 def test_every_encoding_with_a_mark_is_read(encoding):
     sample = read_sample("Id\tKind\nä\t0\n".encode(encoding), shown="s.csv")
     assert (sample.header, sample.ids) == (("Id", "Kind"), ("ä",))
+
+
+def test_excels_first_line_says_what_separates_the_cells():
+    sample = read_sample(b"\xef\xbb\xbfsep=;\r\nId;Kind,Size\r\na;0\r\n", shown="s.csv")
+    assert (sample.header, sample.rows, sample.delimiter) == (("Id", "Kind,Size"), (("a", "0"),), ";")
 
 
 @pytest.mark.parametrize("blank", ["", ";", " ;\t"])
