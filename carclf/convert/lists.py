@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from carclf.convert.class_maps import names_classes
 from carclf.convert.columns import (
@@ -93,14 +93,14 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
         given = finder.given() if options.labels else None
         if given:
             _check_only_column(given)
+            given = joined_labels(given, finder.tables(), lookup=lookup, roles=roles, findings=findings)
         return Lists(given, sample, content, tests)
     found = finder.all_lists()
     labels = label_list(found, findings, lookup=lookup, roles=roles)
     if labels:
         _check_only_column(labels)
         labels = joined_labels(labels, finder.tables(), lookup=lookup, roles=roles, findings=findings)
-    if options.label_column not in tree.label_columns:
-        _check_flags_used(options, labels)
+    _check_flags_used(options, labels, of_records=tree.label_columns)
     if sample is None and (alike := next((one for one in found if answers_everywhere_alike(one, labels)), None)):
         content = tree.read(alike.entry)
         sample = read_sample(content, shown=alike.entry.path, id_column=alike.labels.id_column)
@@ -299,14 +299,15 @@ def _paths(table: Table, ids: int, lookup: Lookup) -> list[str]:
     return [matches[cell].path if cell in matches else "" for cell in cells]
 
 
-def _check_flags_used(options: ConvertOptions, labels: LabelFile | None) -> None:
-    """Checks that a list was found where a flag names one of its columns.
+def _check_flags_used(options: ConvertOptions, labels: LabelFile | None, *, of_records: Collection[str]) -> None:
+    """Checks that a list was found where a flag names one of its columns; files of records may have that of labels.
 
     Raises:
       UserError: there is none.
     """
     for flag in ("id_column", "label_column"):
-        if labels is None and getattr(options, flag):
+        used = flag == "label_column" and options.label_column in of_records
+        if labels is None and getattr(options, flag) and not used:
             raise UserError(
                 f"--{flag}={getattr(options, flag)} is a column of no CSV that names photos: give the file with "
                 "--labels=CSV."

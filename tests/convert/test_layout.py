@@ -645,6 +645,9 @@ def test_labels_whose_ids_name_no_photo_are_those_of_photos_in_another_csv(tmp_p
     assert groups == ([""] if photos_of_each == 1 else ["O0", "O0"])
     said = "are in the column 'observation' of info.csv, and their photos in its column 'file'."
     assert f"The Ids of train_labels.csv {said}" in inventory.notes
+    (tmp_path / "given.csv").write_bytes(files.pop("train_labels.csv"))
+    (tmp_path / "in" / "train_labels.csv").unlink()
+    assert listed(tmp_path, files, labels=str(tmp_path / "given.csv"))[0] == train
 
 
 def test_an_id_of_several_photos_is_refused_and_those_of_the_photos_are_taken(tmp_path):

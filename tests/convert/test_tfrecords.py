@@ -69,6 +69,9 @@ def test_a_flag_names_the_feature_of_the_labels(tmp_path):
     assert made(tmp_path / "usual", files).class_labels == ("0", "1")
     with pytest.raises(UserError, match="--label_column=grades is a column of no CSV"):
         made(tmp_path / "wrong", files, label_column="grades")
+    for used in ({}, {"label_column": "grade"}):  # no flag beside it is ignored
+        with pytest.raises(UserError, match="--id_column=x is a column of no CSV"):
+            made(tmp_path / "idle", files, id_column="x", **used)
 
 
 @pytest.mark.parametrize("words", [False, True], ids=["labels", "names"])
