@@ -155,3 +155,15 @@ def other_folders(classes: Mapping[str, str], roles: Roles) -> dict[str, str]:
 def _has_role(name: str) -> bool:
     """Returns whether a folder's name is that of a split, alone or as its last word."""
     return bool(role_of(name) or role_of(name.replace("_", " ").replace("-", " ").rpartition(" ")[2]))
+
+
+def folder_pattern(path: str, name: str, *, folders: int = 1) -> str:
+    """Returns the argument that reads the classes from the folders at the depth of one above a photo.
+
+    Args:
+      path: of the photo.
+      name: of the folder.
+      folders: how many folders make the class; the last one is that of this name.
+    """
+    inside = [composed(folder) for folder in path.split("/")][::-1].index(name)
+    return f"--label_pattern='({'/'.join(['[^/]+'] * folders)}){'/[^/]+' * inside}$'"

@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
+from carclf.convert.by_folder import folder_pattern
 from carclf.convert.id_lookup import ONLY_EXACTLY, Lookup, Rank
 from carclf.convert.labels import LabelFile, named
 from carclf.convert.photos import Findings, Photo, Rejection, composed
@@ -18,7 +19,6 @@ RANKS = {  # split → role of a photo → which of several photos of one Id is 
     "test": {TEST: 0, "": 1, ANNOTATION: ONLY_EXACTLY, VALIDATION: ONLY_EXACTLY + 1, TRAIN: ONLY_EXACTLY + 2},
 }
 NUMBERS = re.compile(r"([ ,;]+[-\d.]+)+")
-BY_FOLDER = "give --label_pattern='([^/]+)/[^/]+$' to go by the folders"
 
 
 def rank_for(split: str, roles: Roles) -> Rank:
@@ -84,16 +84,16 @@ def no_tests(tests: LabelFile, entries: Sequence[Entry]) -> UserError:
     )
 
 
-def none_named(labels: LabelFile, entries: Sequence[Entry], *, by_folder: bool = False) -> UserError:
+def none_named(labels: LabelFile, entries: Sequence[Entry], *, folder: str = "") -> UserError:
     """Returns the error about a list that names none of the photos.
 
     Args:
       labels: the list.
       entries: the photos.
-      by_folder: whether the folders above them could be their classes.
+      folder: the class folder of the first one; "" if it lies in none.
     """
     example, present = next(iter(labels.labels)), entries[0].path
-    instead = f"; or {BY_FOLDER}" if by_folder else ""
+    instead = f"; or {_by_folder(present, folder)}" if folder else ""
     return UserError(
         f"No photo has one of the {len(labels.labels):,} Ids in the column {labels.id_column!r} of {labels.shown} "
         f"(such as {example}; a photo is {present}): {labels.advice()}{instead}."
@@ -123,7 +123,7 @@ def with_folders(
       UserError: the list names no photo, or some photos lie in another class's folder than it says.
     """
     if not listed:
-        raise none_named(labels, [photo.entry for photo in others], by_folder=True)
+        raise none_named(labels, [photo.entry for photo in others], folder=others[0].category if others else "")
     inside = [photo for photo in listed if photo.entry.path in classes]
     wrong = [photo for photo in inside if classes[photo.entry.path] != photo.category]
     if not inside:
@@ -137,10 +137,11 @@ def with_folders(
     if _all_folders_contradict(inside, classes):
         few = len(inside) < len(others) and not {photo.category for photo in inside}.isdisjoint(classes.values())
         if not labels.sure or (few and not by_flag):
+            path = wrong[0].entry.path
             raise UserError(
                 f"{labels.shown} and the folders above the photos give different labels (such as "
-                f"{wrong[0].entry.path}: {wrong[0].category}): give --label_column={labels.label_column} to go by the "
-                f"list, or {BY_FOLDER}."
+                f"{path}: {wrong[0].category}): give --label_column={labels.label_column} to go by the "
+                f"list, or {_by_folder(path, classes[path])}."
             )
         findings.notes.append(
             f"The labels are those of {labels.shown}: the folders above the photos are not its classes (such as "
@@ -159,6 +160,10 @@ def with_folders(
         count = counted(len(others), "photo is", "photos are")
         findings.notes.append(f"{count} not in {labels.shown}, labelled by folder: {names}.")
     return [*listed, *others]
+
+
+def _by_folder(path: str, folder: str) -> str:
+    return f"give {folder_pattern(path, folder)} to go by the folders"
 
 
 def _begins_with(label: str, folder: str) -> bool:

@@ -70,13 +70,10 @@ def written_labels(
       answers: the labels in the sample submission.
       tables: CSVs that name no photos.
     """
-    columns = (
-        (table, [[cell.strip() for cell in table.cells(c)] for c in range(len(table.header))]) for table in tables
-    )
     of_tables = (
         (dict(zip(names, labels, strict=True)), table.shown)
-        for table, every in columns
-        for names, labels in itertools.permutations(every, 2)
+        for table in tables
+        for names, labels in itertools.permutations(_columns(table), 2)
     )
     plain = {category: _PLAIN.get(category.casefold(), _WHOLE.sub(r"\1", category)) for category in categories}
     for pairs, source in itertools.chain([(plain, "the categories")], _maps(tree), of_tables):
@@ -101,7 +98,7 @@ def _maps(tree: Tree) -> Iterator[tuple[dict[str, str], str]]:
 
 def _names_in(table: Table, categories: Collection[str]) -> dict[str, str]:
     """Returns category → name from the first two columns that have both for each class; else none."""
-    columns = [[cell.strip() for cell in table.cells(column)] for column in range(len(table.header))]
+    columns = _columns(table)
     for labels in columns:
         if len(labels) > len(categories) or {*categories} != set(labels):
             continue
@@ -110,6 +107,10 @@ def _names_in(table: Table, categories: Collection[str]) -> dict[str, str]:
             if texts is not labels and all(map(LETTER.search, names.values())) and _are_names(names.values()):
                 return names
     return {}
+
+
+def _columns(table: Table) -> list[list[str]]:
+    return [[cell.strip() for cell in table.cells(column)] for column in range(len(table.header))]
 
 
 def _are_names(texts: Collection[str]) -> bool:

@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 
 from carclf.advice import argument
+from carclf.convert.by_folder import folder_pattern
 from carclf.convert.by_name import folder_like_pattern, likely_pattern
 from carclf.convert.headers import ADD_ONE
 from carclf.convert.labels import named
 from carclf.convert.lists import Lists
-from carclf.convert.photos import Photo, composed
+from carclf.convert.photos import Photo
 from carclf.convert.roles import Roles
 from carclf.convert.sources import Entry
 from carclf.convert.unlabelled import Unlabelled
@@ -77,18 +78,6 @@ def merged_classes(classes: Mapping[str, str], several: Mapping[str, Sequence[st
         f"{folder_pattern(path, name, folders=depth)}{instead} if they are different classes, or "
         f"{folder_pattern(path, name)} if they are the same ones."
     )
-
-
-def folder_pattern(path: str, name: str, *, folders: int = 1) -> str:
-    """Returns the argument that reads the classes from the folders at the depth of one above a photo.
-
-    Args:
-      path: of the photo.
-      name: of the folder.
-      folders: how many folders make the class; the last one is that of this name.
-    """
-    inside = [composed(folder) for folder in path.split("/")][::-1].index(name)
-    return f"--label_pattern='({'/'.join(['[^/]+'] * folders)}){'/[^/]+' * inside}$'"
 
 
 def one_class(photos: Sequence[Photo], lists: Lists, *, source: str, refused: Sequence[Entry] = ()) -> UserError:

@@ -414,13 +414,18 @@ def test_a_list_of_labels_that_names_no_photo_is_refused_and_the_advice_works(tm
     assert set(listed(tmp_path, files, label_pattern="([^/]+)/[^/]+$")[0].values()) == set(TWO)
 
 
-def test_a_list_of_few_photos_that_contradicts_their_class_folders_is_asked_about(tmp_path):
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [("{name}/{n}.jpg", "([^/]+)/[^/]+$"), ("{name}/images/{n}.jpg", "([^/]+)/[^/]+/[^/]+$")],
+)
+def test_a_list_of_few_photos_that_contradicts_their_class_folders_is_asked_about(tmp_path, path, pattern):
     rows = [(0, "dog"), (1, "dog"), (5, "cat"), (6, "cat")]
-    files = classes("{name}/{n}.jpg", each=5) | {"list.csv": table("image,label", rows)}
-    with pytest.raises(UserError, match=r"list\.csv and the folders .* different labels .*: give --label_column=label"):
+    files = classes(path, each=5) | {"list.csv": table("image,label", rows)}
+    with pytest.raises(UserError, match=r"list\.csv and the folders .* labels .*: give --label_column=label") as told:
         listed(tmp_path, files)
+    assert f"or give --label_pattern='{pattern}' to go by the folders." in str(told.value)
     assert listed(tmp_path, files, label_column="label")[0] == {str(n): name for n, name in rows}
-    by_folder = listed(tmp_path, files, label_pattern="([^/]+)/[^/]+$")[0]
+    by_folder = listed(tmp_path, files, label_pattern=pattern)[0]
     assert sorted(by_folder.values()) == ["cat"] * 5 + ["dog"] * 5
 
 
