@@ -17,10 +17,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ROOT / "carclf" / "packing" / "images"
-COMMANDS = (
-    "train", "evaluate", "predict", "explore", "export", "serve", "sample", "tune", "probe", "pack",
-    "make_tfrecords",
-)  # fmt: skip
 TOOLS = (
     "pytest>=8.2,<9",
     "pytest-xdist>=3.6",
@@ -83,7 +79,7 @@ def rebuild(image: str, *, steps: Sequence[str], suite: Sequence[str]) -> None:
         install_from_pack(own, image, added=sorted({"carclf", *after} - set(before)), environment=backend)
         say(image, "a pack installs the same without a network, and predicts the same bytes")
     if "help" in steps:
-        for command in COMMANDS:
+        for command in commands(own, folder=folder):
             run(own, "-m", f"carclf.{command}", "--help", quiet=True, folder=folder)
         say(image, "every command answers --help")
     if "demo" in steps:
@@ -150,6 +146,14 @@ def installed(python: Path) -> dict[str, str]:
     ).stdout
     packages = dict(line.split("==") for line in listed.split())
     return {name: version for name, version in packages.items() if name not in ("carclf", "pip", "setuptools")}
+
+
+def commands(python: Path, *, folder: Path) -> list[str]:
+    """Returns the commands of the installed carclf; `folder` holds no clone of it."""
+    words = [python, "-c", "from carclf.__main__ import commands; print(*commands())"]
+    environment = os.environ | {"PYTHONPATH": ""}
+    found = subprocess.run(words, check=True, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    return found.stdout.split()
 
 
 def kept(folder: Path, packages: dict[str, str]) -> tuple[str, str]:
