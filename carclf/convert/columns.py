@@ -10,6 +10,7 @@ from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, colum
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.forms import Sample
+from carclf.forms.evidence import number_in
 
 LOOK_AT = 1_000  # rows that tell whether a column may hold Ids
 RIVAL_FRACTION = 0.5  # of the photos of the best column: another column that names as many may be meant
@@ -206,16 +207,25 @@ def _named_by_sample(table: Table, others: Columns, wanted: Wanted) -> "Labelled
 
 
 def _values_of_sample(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":
-    """Finds the one column whose values are the sample's class columns, or among whose values its labels are."""
+    """Finds the one column whose values are the sample's class columns, or among whose values its answers are."""
     columns = {_loose(name) for name in wanted.answers}
     fitting = [c for c in others if len(found := {_loose(v) for v in table.values(c)}) >= 2 and found <= columns]
     if len(fitting) == 1:
         return Labelled(table, fitting[0])
-    if len(wanted.answers) != 1 or wanted.sample is None:
-        return None
-    labels = {label for cell in wanted.sample.cells(wanted.answers[0]) for label in cell.split()}
+    labels = _answered_labels(wanted)
     holding = [c for c in others if labels and labels <= set(table.values(c))]
     return Labelled(table, holding[0]) if len(holding) == 1 else None
+
+
+def _answered_labels(wanted: Wanted) -> set[str]:
+    """Returns the labels in the sample's answers; where it has several columns of them, numbers are no labels."""
+    sample, answers = wanted.sample, wanted.answers
+    if sample is None:
+        return set()
+    if len(answers) == 1:
+        return {label for cell in sample.cells(answers[0]) for label in cell.split()}
+    cells = {cell.strip() for name in answers for cell in sample.cells(name)}
+    return {cell for cell in cells if cell and number_in(cell) is None}
 
 
 def _flags_of_sample(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None":

@@ -12,6 +12,7 @@ from carclf.forms.sample_file import Sample
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _IGNORED = re.compile(r"[\s_-]+")
+_NUMBERED = re.compile(r"(.*?)0*(\d+)")
 DEFAULT_COLUMN = "label"  # of answers, where the sample has Ids only
 
 
@@ -144,8 +145,31 @@ def require_answer(evidence: Evidence) -> None:
     Raises:
       UserError: several could.
     """
-    if not evidence.answer:
-        raise UserError(
-            f"{evidence.shown} has the columns {listed(evidence.columns)} beside its Ids, and they are not the "
-            f"classes ({listed(evidence.classes)}): give a copy of it with one column of answers as --sample=FILE."
-        )
+    if evidence.answer:
+        return
+    copy = "a copy of it with one column of answers as --sample=FILE"
+    ranked = f"--form=ranking if they hold the likeliest labels in order, or {copy}"
+    raise UserError(
+        f"{evidence.shown} has the columns {listed(evidence.columns)} beside its Ids, and they are not the classes "
+        f"({listed(evidence.classes)}): give {ranked if rank_columns(evidence) else copy}."
+    )
+
+
+def rank_columns(evidence: Evidence) -> tuple[str, ...]:
+    """Returns the columns that could hold a ranking, such as prediction1, prediction2, prediction3, likeliest first.
+
+    They share a name and are numbered from 1 or 0 on; columns without names have their places' numbers. Returns nothing
+    if one column holds the answers.
+    """
+    numbered: dict[str, list[tuple[int, str]]] = {}
+    for name in () if evidence.answer else evidence.columns:
+        if found := _NUMBERED.fullmatch(name):
+            numbered.setdefault(found[1], []).append((int(found[2]), name))
+    runs = [run for run in numbered.values() if len(run) > 1]
+    if len(runs) != 1:
+        return ()
+    numbers = [number for number, _ in runs[0]]
+    first = numbers[0]
+    starts = first in (0, 1) or not evidence.sample.has_header
+    in_order = numbers == list(range(first, first + len(numbers)))
+    return tuple(name for _, name in runs[0]) if starts and in_order else ()

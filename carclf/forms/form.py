@@ -14,8 +14,8 @@ class Form:
       answer_columns: the columns that hold the answer, in the sample's order; all others are copied from the sample.
       column_classes: for `probabilities`, the class label of each of these columns.
       positive: for `probability`, the class label whose probability the column holds.
-      k: for `ranking`, how many labels a cell holds.
-      separator: for `ranking`, what separates them.
+      k: for `ranking`, how many labels an answer holds.
+      separator: for `ranking` in one column, what separates them.
       id_column: the column of the Ids; "" is the first.
       has_header: whether the submission's first line is `header`.
     """

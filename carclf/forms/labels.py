@@ -1,10 +1,10 @@
-"""The forms that answer with labels: one, or the likeliest ones in a row."""
+"""The forms that answer with labels: one, or the likeliest ones in order."""
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from carclf.errors import UserError
-from carclf.forms.evidence import Evidence, Recognised, require_answer
+from carclf.forms.evidence import Evidence, Recognised, listed, rank_columns, require_answer
 from carclf.forms.form import Form
 from carclf.forms.kind import Cells, FormKind
 
@@ -53,21 +53,31 @@ class Label(FormKind):
 
 
 class Ranking(FormKind):
-    """The k likeliest labels, the likeliest first."""
+    """The k likeliest labels, the likeliest first: in one cell, or each in a column of its own."""
 
-    summary = "the k likeliest labels in a cell, the likeliest first"
+    summary = "the k likeliest labels in a cell or in k columns, the likeliest first"
     says = frozenset({"label", "order"})
 
     def metric(self, form: Form) -> str:
-        """Returns the mean average precision of as many labels as a cell holds."""
+        """Returns the mean average precision of the k labels."""
         return f"map@{form.k}"
 
     def fits(self, evidence: Evidence) -> bool:
-        """Returns whether the cells hold known labels, somewhere several."""
-        return bool(evidence.answer) and _separator(evidence) is not None
+        """Returns whether known labels, somewhere several, are in the cells or in numbered columns."""
+        if evidence.answer:
+            return _separator(evidence) is not None
+        return _ranks_classes(evidence)
 
     def build(self, evidence: Evidence) -> Recognised:
-        """Returns the form, with as many labels as the fullest cell."""
+        """Returns the form, with as many labels as the fullest cell or as there are numbered columns."""
+        columns = rank_columns(evidence)
+        if columns and evidence.k in (0, len(columns)):
+            return Recognised(evidence.form("ranking", columns=columns, k=len(columns)))
+        if columns:
+            raise UserError(
+                f"--form='ranking({evidence.k})' does not fit {evidence.shown}, which has {len(columns)} columns for "
+                f"labels ({listed(columns)}): give --form=ranking."
+            )
         require_answer(evidence)
         separator = _separator(evidence) or " "
         k = evidence.k or max((len(cell.split(separator)) for cell in evidence.cells), default=0)
@@ -85,29 +95,48 @@ class Ranking(FormKind):
     def cells(
         self, form: Form, *, probabilities: "np.ndarray", labels: "np.ndarray", class_labels: Sequence[str]
     ) -> Cells:
-        """Returns the k likeliest labels, all if there are fewer."""
-        order = (-probabilities).argsort(axis=1, kind="stable")[:, : form.k]
-        return [(form.separator.join(class_labels[k] for k in row),) for row in order.tolist()]
+        """Returns the k likeliest labels, all if there are fewer; columns that are left over stay empty."""
+        order = (-probabilities).argsort(axis=1, kind="stable")[:, : form.k].tolist()
+        ranked = [[class_labels[k] for k in row] for row in order]
+        if len(form.answer_columns) == 1:
+            return [(form.separator.join(row),) for row in ranked]
+        return [(*row, *[""] * (form.k - len(row))) for row in ranked]
 
     def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns that a label is no class, comes twice, or is one too many."""
-        found = cells[0].split(form.separator)
+        found = _labels(form, cells)
         if unknown := [label for label in found if label not in class_labels]:
             return f"{unknown[0]!r} is not a class"
         if len(set(found)) != len(found):
-            return f"{cells[0]!r} names a class twice"
+            return f"{form.separator.join(found)!r} names a class twice"
         return "" if len(found) <= form.k else f"{cells[0]!r} holds more than {form.k} labels"
 
     def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns the first label."""
-        return cells[0].strip().split(form.separator)[0]
+        return _labels(form, cells)[0]
 
     def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
         """Returns the fraction of the k places that hold another label."""
-        places = [cells[0].strip().split(form.separator) for cells in (before, after)]
+        places = [_labels(form, cells) for cells in (before, after)]
         most = max(map(len, places))
         same = sum(one == other for one, other in zip(*places, strict=False))
         return 1.0 - same / most
+
+
+def _labels(form: Form, cells: Sequence[str]) -> list[str]:
+    """Returns the labels in a photo's answer, the likeliest first; [""] if it names none."""
+    if len(form.answer_columns) == 1:
+        return cells[0].strip().split(form.separator)
+    return [label for cell in cells if (label := cell.strip())] or [""]
+
+
+def _ranks_classes(evidence: Evidence) -> bool:
+    """Returns whether numbered columns hold classes or nothing, and no row names a class twice."""
+    columns = rank_columns(evidence)
+    known = set(evidence.classes)
+    rows = zip(*(evidence.sample.cells(name) for name in columns), strict=True)
+    named = [[label for cell in row if (label := cell.strip())] for row in rows]
+    return bool(columns) and all(known.issuperset(row) and len(set(row)) == len(row) for row in named)
 
 
 def _separator(evidence: Evidence) -> str | None:

@@ -191,6 +191,12 @@ LISTS = {
             "sampleSubmission.csv": table("file,A_B,c", [(n, 0.5, 0.5) for n in (7, 8)]),
         }, {str(n): ("a b", "c")[n % 2] for n in range(4)}, ["7", "8"],
     ),
+    "values that are the sample's likeliest labels": (
+        numbered("x/{}.jpg", range(4)) | TESTS | {
+            "list.csv": table("n,side,turtle", [(n, "lr"[n > 1], ("a b", "c")[n % 2]) for n in range(4)]),
+            "sampleSubmission.csv": table("file,top1,top2", [(7, "c", "a b"), (8, "a b", "")]),
+        }, {str(n): ("a b", "c")[n % 2] for n in range(4)}, ["7", "8"],
+    ),
     "the column called Id holds labels": (
         numbered("train/{}.jpg", range(4)) | TESTS | {
             "train.csv": table("Image,Id", [(f"{n}.jpg", f"w{n % 2}") for n in range(4)]),

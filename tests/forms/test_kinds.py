@@ -64,6 +64,19 @@ def test_a_ranking_of_few_classes_holds_all_of_them():
     assert cells == [("b,a",), ("a,b",)]
 
 
+def test_a_ranking_over_columns_has_one_label_in_each():
+    form = Form("ranking", ("id", "p1", "p2", "p3"), ("p1", "p2", "p3"), k=3)
+    row, two = FORMS["ranking"], ["a", "b c"]
+    cells = row.cells(form, probabilities=TWO, labels=np.zeros(2, int), class_labels=two)
+    assert cells == [("b c", "a", ""), ("a", "b c", "")]
+    assert [row.problem(form, each, class_labels=two) for each in cells] == ["", ""]
+    assert [row.answer(form, each, class_labels=two) for each in cells] == ["b c", "a"]
+    assert "'b' is not a class" in row.problem(form, ("a", "b", ""), class_labels=two)
+    assert "'a a' names a class twice" in row.problem(form, ("a", "a", ""), class_labels=two)
+    assert row.difference(form, *cells) == 1.0
+    assert row.difference(form, cells[0], ("b c", "", "")) == 0.5
+
+
 def test_every_form_has_words_for_people():
     assert {kind: form.describe() for kind, (form, _, _) in CELLS.items()} == {
         "label": "label, the column x",

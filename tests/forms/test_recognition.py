@@ -11,6 +11,7 @@ TEN = [str(k) for k in range(10)]
 DRIVERS = [f"c{k}" for k in range(10)]
 BREEDS = ["affenpinscher", "african_hunting_dog", "boxer"]
 WHALES = ["new_whale", "w_1287fbc", "w_1eafe46", "w_7554f44", "w_98baff9"]
+TURTLES = ["new_turtle", "t_id_a", "t_id_b", "t_id_c"]
 SPECIES = ["Black-grass", "Maize", "Sugar beet"]
 
 
@@ -40,6 +41,13 @@ COMPETITIONS = {
     "aerial-cactus": ("id,has_cactus", ["0.5"], ["0", "1"], "probability", {"positive": "1"}),
     "hotel-id-2021": ("image,hotel_id", ["3 1 0 9 8"], TEN, "ranking", {"k": 5, "separator": " "}),
     "whale-categorization": ("Image,Id", [" ".join(WHALES)], WHALES, "ranking", {"k": 5}),
+    "turtle-recall": (
+        "image_id,prediction1,prediction2,prediction3",
+        ["t_id_b", "t_id_a", "new_turtle"],
+        TURTLES,
+        "ranking",
+        {"k": 3, "answer_columns": ("prediction1", "prediction2", "prediction3")},
+    ),
     "iwildcam-2019": ("Id,Category", ["0"], [*TEN, "22"], "label", {}),
     "plant-pathology-2021": ("image,labels", ["healthy"], ["healthy", "rust scab", "scab"], "label", {}),
 }
@@ -125,6 +133,11 @@ def test_columns_that_are_no_probabilities_are_copied_from_the_sample():
         ("id,c0,c9", ["0", "0"], ["c0", "c1"], "for 1 of the 2 classes, none for c1, and also c9, which no"),
         ("id,c0,c1,c2", ["0"] * 3, ["c0", "c1"], "for 2 of the 2 classes, and also c2, which no training photo"),
         ("id,x,y", ["0.1", "0.2"], ["a", "b"], "columns x, y beside its Ids.* as --sample=FILE"),
+        ("id,top1,top2", ["z", "a"], ["a", "b"], "columns top1, top2 beside its Ids.*: give --form=ranking if"),
+        ("id,top1,top2", ["a", "a"], ["a", "b"], "give --form=ranking if they hold the likeliest labels in order"),
+        ("id,top2,top3", ["a", "b"], ["a", "b"], "give a copy of it with one column of answers"),
+        ("id,top2,top1", ["a", "b"], ["a", "b"], "give a copy of it with one column of answers"),
+        ("id,x1,x2,y1,y2", ["a", "b"] * 2, ["a", "b"], "give a copy of it with one column of answers"),
         ("id,label", ["z"], ["a", "b"], r"'z' in the column label, which is none of the 2 classes \(a, b\)"),
         ("id,label", ["0.5"], ["a", "b", "c"], "'0.5' in the column label"),
         ("id,label", ["0"], ["cat", "dog"], r"numbers such as 0 in the column label.* --form=label to answer with the"),
@@ -180,3 +193,27 @@ def test_the_fullest_cell_says_how_many_labels():
     sample = read_sample(b"id,label\na,x\nb,x;y;z\nc,\n", shown="s.csv")
     form, _ = recognise(sample, ["x", "y", "z"])
     assert (form.kind, form.k, form.separator) == ("ranking", 3, ";")
+
+
+@pytest.mark.parametrize("header", ["id,top0,top1,Usage", "id,Top-01,Top-02,Usage"])
+def test_numbered_columns_hold_the_labels_of_a_ranking(header):
+    form, notes = recognise(seen(header, "", "", "Public"), ["a", "b", "c"])
+    assert (form.kind, form.k, form.answer_columns, notes) == ("ranking", 2, tuple(header.split(",")[1:3]), ())
+
+
+def test_numbered_columns_of_other_labels_hold_a_ranking_if_the_user_says_so():
+    sample = seen("id,top1,top2", "z", "z")
+    assert recognise(sample, ["a", "b"], form="ranking").form == recognise(sample, ["a", "b"], form="ranking(2)").form
+    with pytest.raises(UserError, match=r"ranking\(5\)' does not fit sample.csv, which has 2 columns for labels"):
+        recognise(sample, ["a", "b"], form="ranking(5)")
+
+
+def test_numbered_columns_of_two_classes_of_these_names_hold_probabilities():
+    form, _ = recognise(seen("id,c0,c1", "0", "1"), ["c0", "c1"])
+    assert form.kind == "probabilities"
+
+
+def test_columns_without_names_hold_a_ranking():
+    sample = read_sample(b"a.jpg,x,y\nb.jpg,y,x\n", shown="s.csv", has_header=False)
+    form, _ = recognise(sample, ["x", "y", "z"])
+    assert (form.kind, form.answer_columns, form.has_header) == ("ranking", ("column 2", "column 3"), False)
