@@ -36,6 +36,11 @@ def is_csv(name: str) -> bool:
     return name.lower().endswith((".csv", ".tsv"))
 
 
+def is_json(name: str) -> bool:
+    """Returns whether a file's name is that of JSON, or of JSON Lines."""
+    return name.lower().endswith((".json", ".jsonl", ".ndjson"))
+
+
 def is_archive(name: str) -> bool:
     """Returns whether a file's name is that of an archive that is read."""
     return name.lower().endswith(ARCHIVES)

@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from carclf.advice import argument
 from carclf.convert.by_list import rank_for
 from carclf.convert.columns import Wanted, id_column
-from carclf.convert.file_kinds import is_csv
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, is_group, label_file
+from carclf.convert.list_files import list_files, read_list
 from carclf.convert.photos import Findings, Photo
 from carclf.convert.roles import TEST, Roles, role_of_file
-from carclf.convert.table import Table, read_table
+from carclf.convert.table import Table
 from carclf.convert.tree import Tree
 from carclf.errors import UserError
 from carclf.wording import counted
@@ -49,8 +49,8 @@ def grouped(
     if all(photo.group for photo in photos):
         return list(photos)
     groups: dict[str, str] = {}
-    for entry in tree.entries:
-        if is_csv(entry.path) and role_of_file(entry.path.rpartition("/")[2]) != TEST:
+    for entry in list_files(tree):
+        if role_of_file(entry.path.rpartition("/")[2]) != TEST:
             for path, group in _groups_in(tree.read(entry), entry.path, column, lookup, roles).items():
                 if groups.setdefault(path, group) != group:
                     raise UserError(
@@ -69,8 +69,10 @@ def grouped(
 def _groups_in(content: bytes, shown: str, column: str, lookup: Lookup, roles: Roles) -> dict[str, str]:
     """Returns path of a photo → its group, of a CSV that may lack the column or be none."""
     try:
-        table = read_table(content, shown=shown)
+        table = read_list(content, shown=shown).photos
     except UserError:  # it is no list
+        return {}
+    if table is None:
         return {}
     place = table.find(column)
     ids = None if place is None else id_column(table, lookup.named, Wanted())

@@ -118,10 +118,10 @@ def label_file(table: Table, *, ids: int, label: int | None, group: int | None =
     repeated: dict[str, None] = {}
     for number, row in zip(table.lines, table.rows, strict=True):
         if not row[ids]:
-            raise UserError(f"{shown} line {number} has no Id in the column {table.header[ids]!r}: {advice}.")
+            raise UserError(f"{shown} {table.unit} {number} has no Id in the column {table.header[ids]!r}: {advice}.")
         text = row[label].strip() if label is not None else ""
         if label is not None and not text:
-            raise UserError(f"{shown} line {number} has no label for {row[ids]}: correct the file.")
+            raise UserError(f"{shown} {table.unit} {number} has no label for {row[ids]}: correct the file.")
         if row[ids] in labels:
             if labels[row[ids]] != text:
                 raise UserError(f"{shown} gives {row[ids]} the labels {labels[row[ids]]} and {text}: {advice}.")

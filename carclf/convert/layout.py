@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from carclf.convert import by_name, refusals
 from carclf.convert.by_folder import by_folder, folder_classes, merged, other_folders
 from carclf.convert.by_list import as_tests, by_label, no_tests, none_named, rank_for, with_folders
-from carclf.convert.file_kinds import is_csv
 from carclf.convert.groups import grouped, pair_note
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.labels import LabelFile, named
 from carclf.convert.left_out import left_out
+from carclf.convert.list_files import list_files
 from carclf.convert.lists import Lists, find_lists
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, Photo, ids_of
@@ -52,7 +52,7 @@ def read_layout(tree: Tree, options: ConvertOptions, findings: Findings) -> Layo
 
 
 def _note_other_files(tree: Tree, findings: Findings) -> None:
-    known = [*tree.records, *(e.path for e in tree.entries if is_photo(e) or is_csv(e.path))]
+    known = [*tree.records, *(e.path for e in tree.entries if is_photo(e)), *(e.path for e in list_files(tree))]
     maps = [e.path for e in tree.entries if "/" not in e.path and e.path.lower().endswith(".json")]
     others = sorted({entry.path for entry in tree.entries} - {*known, *maps})
     if others:

@@ -16,7 +16,7 @@ from carclf.forms.evidence import is_fraction
 from carclf.wording import counted
 
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "data_split", "usage")
-LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]?labels)\.csv$", re.IGNORECASE)
+LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]?labels)\.(csv|jsonl?)$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)

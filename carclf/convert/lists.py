@@ -1,4 +1,4 @@
-"""The CSV files of an input: which one holds the labels, which one is the sample submission, which one the test Ids.
+"""The lists of an input: which one holds the labels, which one is the sample submission, which one the test Ids.
 
 A list is recognised by its content, a column whose cells name photos, not by its name.
 """
@@ -19,11 +19,13 @@ from carclf.convert.columns import (
     loose_id_column,
     with_labels,
 )
+from carclf.convert.file_kinds import is_csv
 from carclf.convert.groups import group_note
 from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.joined_ids import joined, joined_labels
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
+from carclf.convert.list_files import list_files, read_list
 from carclf.convert.listed import (
     LABEL_FILE,
     Listed,
@@ -36,9 +38,9 @@ from carclf.convert.listed import (
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, composed
 from carclf.convert.roles import ANNOTATION, TEST, Roles, role_of_file
-from carclf.convert.sample_csv import file_bytes, find_sample, ids_of, is_called_sample, is_csv
+from carclf.convert.sample_csv import file_bytes, find_sample, ids_of, is_called_sample
 from carclf.convert.sources import Entry
-from carclf.convert.table import Table, read_table
+from carclf.convert.table import Table
 from carclf.convert.tree import Tree
 from carclf.convert.unlabelled import Unlabelled
 from carclf.errors import UserError
@@ -94,7 +96,7 @@ def find_lists(tree: Tree, options: ConvertOptions, *, lookup: Lookup, roles: Ro
         if given:
             _check_only_column(given)
             given = joined_labels(given, finder.tables(), lookup=lookup, roles=roles, findings=findings)
-        return Lists(given, sample, content, tests)
+        return Lists(given, sample, content, tests, class_tables=finder.class_tables)
     found = finder.all_lists()
     labels = label_list(found, findings, lookup=lookup, roles=roles)
     if labels:
@@ -130,21 +132,27 @@ class _Finder:
     def given(self) -> LabelFile:
         """Returns the list that --labels names."""
         path = self.options.labels
-        table = read_table(file_bytes(path, "labels"), shown=os.path.basename(path))
+        shown = os.path.basename(path)
+        lists = read_list(file_bytes(path, "labels"), shown=shown)
+        table = lists.photos
+        if table is None:
+            raise UserError(f"{shown} is no list of photos and labels: give such a list as --labels=FILE.")
+        self.class_tables.extend(filter(None, [lists.classes]))
         check_header(table, self.lookup.named)
         found, ids = columns_of_list(table, self.lookup, self.wanted.of_table(table))
         self._note(found, ids)
         return _label_file(found, ids, self.options)
 
     def _files(self) -> list[Entry]:
-        return [e for e in self.tree.entries if is_csv(e.path) and not is_called_sample(e)]
+        return [entry for entry in list_files(self.tree) if not is_called_sample(entry)]
 
     def tables(self) -> Iterator[Table]:
-        """Returns the CSVs that can be read, those at the root first, and those in folders if they are not many."""
+        """Returns the lists that can be read, those at the root first, and those in folders if they are not many."""
         files = sorted(self._files(), key=lambda entry: "/" in entry.path)
         for entry in files if len(files) <= MOST_IN_FOLDERS else [e for e in files if "/" not in e.path]:
             with contextlib.suppress(UserError):
-                yield read_table(self.tree.read(entry), shown=entry.path)
+                if table := read_list(self.tree.read(entry), shown=entry.path).photos:
+                    yield table
 
     def all_lists(self) -> list[Listed]:
         """Returns the lists at the root of the input, and those in folders if none at the root has labels."""
@@ -161,13 +169,17 @@ class _Finder:
     def _read(self, entry: Entry) -> Listed | None:
         """Returns a list, or None if the file names no photo or has no column of labels."""
         try:
-            table = read_table(self.tree.read(entry), shown=entry.path)
+            table, classes, note = read_list(self.tree.read(entry), shown=entry.path)
         except UserError as error:
             if LABEL_FILE.match(entry.path):
                 raise
             self.findings.notes.append(f"{entry.path} was left out: {error}")
             return None
-        if lacks_header(table, self.lookup.named):
+        self.class_tables.extend(filter(None, [classes]))
+        self.findings.notes.extend(filter(None, [note]))
+        if table is None:
+            return None
+        if is_csv(entry.path) and lacks_header(table, self.lookup.named):
             self.headless.append(entry.path)
             self.findings.notes.append(f"{entry.path} has no header and was left out.")
             return None

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 
+from carclf.convert.file_kinds import is_csv, is_json
 from carclf.errors import DamagedFileError, UserError
 from carclf.storage.range_file import RangeFile
 
 MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
 MAX_LIST_BYTES = 2**30  # lists of millions of photos stay below it
-LISTS = (".csv", ".tsv", ".json")
 OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -209,7 +209,7 @@ def _max_bytes(name: str) -> int:
 
 
 def _is_list(name: str) -> bool:
-    return name.lower().endswith(LISTS)
+    return is_csv(name) or is_json(name)
 
 
 def name_problem(name: str) -> str:

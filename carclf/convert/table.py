@@ -1,4 +1,4 @@
-"""A CSV as it stands: a header and rows of texts."""
+"""A list as it stands: a header and rows of texts."""
 
 import csv
 import dataclasses
@@ -12,19 +12,21 @@ from carclf.text_file import csv_lines, encoding_of, without_separator_line
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A CSV.
+    """A CSV, or a list in JSON.
 
     Attributes:
       shown: its name in messages.
       header: the names of its columns, without spaces around them.
       rows: the cells of every row, as many as the header has.
       lines: of the file, from 1; a row's is its last one if cells hold line breaks.
+      unit: what `lines` counts; 'record' in JSON.
     """
 
     shown: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
+    unit: str = "line"
 
     def cells(self, column: int) -> list[str]:
         """Returns the cells of a column."""
@@ -56,7 +58,7 @@ class Table:
     def with_column(self, name: str, cells: Iterable[str]) -> "Table":
         """Returns the table with one more column at its end."""
         rows = tuple((*row, cell) for row, cell in zip(self.rows, cells, strict=True))
-        return Table(self.shown, (*self.header, name), rows, self.lines)
+        return dataclasses.replace(self, header=(*self.header, name), rows=rows)
 
 
 def read_table(content: bytes, *, shown: str) -> Table:

@@ -147,12 +147,14 @@ def require_answer(evidence: Evidence) -> None:
     """
     if evidence.answer:
         return
-    copy = "a copy of it with one column of answers as --sample=FILE"
-    ranked = f"--form=ranking if they hold the likeliest labels in order, or {copy}"
-    raise UserError(
+    columns = (
         f"{evidence.shown} has the columns {listed(evidence.columns)} beside its Ids, and they are not the classes "
-        f"({listed(evidence.classes)}): give {ranked if rank_columns(evidence) else copy}."
+        f"({listed(evidence.classes)})"
     )
+    copy = "a copy of it with one column of answers as --sample=FILE"
+    if rank_columns(evidence):
+        raise UserError(f"{columns}: give {copy}, or --form=ranking if they hold the likeliest labels in order.")
+    raise UserError(f"{columns}: give {copy}.")
 
 
 def rank_columns(evidence: Evidence) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from carclf import storage
 from carclf.convert.converter import convert
+from carclf.convert.inventory import Inventory, take_inventory
 from carclf.convert.labels import LabelFile, columns_by_name, label_file
 from carclf.convert.options import ConvertOptions
 from carclf.convert.table import read_table
@@ -93,6 +94,30 @@ def converted(source: Path | str, output: Path | str, **options) -> Manifest:
     manifest = convert(ConvertOptions(**given))
     assert manifest is not None
     return manifest
+
+
+def listed(tmp_path: Path, files: Files, **options) -> tuple[dict[str, str], list[str], Inventory]:
+    """Returns (Id → label of the training photos, the test Ids, the notes); no photo is read."""
+    source = write_files(tmp_path / "in", {name: content or b"" for name, content in files.items()})
+    given = ConvertOptions(input=str(source), output=str(tmp_path / "out"), **options)
+    inventory = take_inventory(given, spool=str(tmp_path / "spool"))
+    train = {photo.id: photo.category for photo in inventory.photos if photo.split == "train"}
+    return train, [photo.id for photo in inventory.photos if photo.split == "test"], inventory
+
+
+def empty(*paths: str) -> Files:
+    """Returns empty files."""
+    return dict.fromkeys(paths, b"")
+
+
+def numbered(path: str, numbers: Iterable[int]) -> Files:
+    """Returns empty files whose path has the place {}."""
+    return empty(*(path.format(n) for n in numbers))
+
+
+def table(header: str, rows: Iterable[Iterable[object]]) -> bytes:
+    """Returns a CSV."""
+    return "".join([f"{header}\n", *(",".join(map(str, row)) + "\n" for row in rows)]).encode()
 
 
 def shard_hashes(manifest: Manifest) -> list[str]:

@@ -12,29 +12,19 @@ from carclf.data.manifest import load_manifest
 from carclf.errors import UserError
 from carclf.forms import Form
 from carclf.schema import typed
-from tests.convert.inputs import converted, csv_of, drawn, ids_of, write_files, write_zip, zipped
-
-
-def listed(tmp_path, files, **options):
-    """Returns (Id → label of the training photos, the test Ids, the notes); no photo is read."""
-    source = write_files(tmp_path / "in", {name: content or b"" for name, content in files.items()})
-    given = ConvertOptions(input=str(source), output=str(tmp_path / "out"), **options)
-    inventory = take_inventory(given, spool=str(tmp_path / "spool"))
-    train = {photo.id: photo.category for photo in inventory.photos if photo.split == "train"}
-    return train, [photo.id for photo in inventory.photos if photo.split == "test"], inventory
-
-
-def empty(*paths):
-    return dict.fromkeys(paths, b"")
-
-
-def numbered(path, numbers):
-    return empty(*(path.format(n) for n in numbers))
-
-
-def table(header, rows):
-    return "".join([f"{header}\n", *(",".join(map(str, row)) + "\n" for row in rows)]).encode()
-
+from tests.convert.inputs import (
+    converted,
+    csv_of,
+    drawn,
+    empty,
+    ids_of,
+    listed,
+    numbered,
+    table,
+    write_files,
+    write_zip,
+    zipped,
+)
 
 TWO = ("cat", "dog")
 

@@ -75,6 +75,7 @@ CASES = [
     Case("forms/labels.py: … does not show", ("Id,label", ""), TWO | {"form": "ranking"}, {"form": "ranking(5)"}),
     Case("forms/labels.py: A cell of several", ("Id,label", ""), {"classes": ["a b", "c"], "form": "ranking(2)"},
          {"form": "label"}),
+    Case("forms/labels.py: --form", ("Id,top1,top2", "a,b"), TWO | {"form": "ranking(5)"}, {"form": "ranking"}),
     Case("forms/probabilities.py: The form probability", ("Id,p", "0.5"),
          {"classes": ["a", "b", "c"], "form": "probability"}, {"form": "label"}),
     Case("forms/probabilities.py: --positive", ("Id,p", "0.5"), TWO | {"positive": "x"}, {"positive": "b"}),
@@ -89,6 +90,7 @@ CASES = [
     Case("forms/recognition.py: … has … in the column", ("Id,label", "z"), TWO, {"form": "label"}),
     Case("forms/recognition.py: … has … in the column", ("Id,label", "z"), TWO, {"classes": ["a", "z"]}),
     Case("forms/evidence.py: ", ("Id,x,y", "0.1,0.2"), TWO, {"sample": ("Id,x", "0.1")}),
+    Case("forms/evidence.py: ", ("Id,x1,x2", "z,a"), TWO, {"form": "ranking"}),
 ]  # fmt: skip
 
 
