@@ -195,7 +195,7 @@ CELLS_RIGHT = {
     "label": lambda cells, labels: len(cells) == 1 and cells[0] in labels,
     "probability": lambda cells, labels: len(cells) == 1 and _fractions(cells),
     "probabilities": lambda cells, labels: _fractions(cells) and abs(sum(map(float, cells)) - 1) < 1e-3,
-    "ranking": lambda cells, labels: len(set(found := cells[0].split(" "))) == 5 and set(found) <= set(labels),
+    "ranking": lambda cells, labels: len(set(found := " ".join(cells).split(" "))) == 5 and set(found) <= set(labels),
 }
 
 

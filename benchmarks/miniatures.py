@@ -399,6 +399,55 @@ def birds() -> Files:
     return photos | texts | {"CUB_200_2011/attributes/attributes.txt": b"1 x\n", "CUB_200_2011/README": b"Birds"}
 
 
+PLANTS = ("Abies amabilis", "Acer rubrum", "Zinnia peruviana")
+
+
+def plants() -> Files:
+    """herbarium-2022: COCO's JSON names photos, categories and the Ids of the sample, in keys of its own."""
+    labels = mixed(3)
+    files = {f"train_images/{k:03}/00/{k:05}__{n:03}.jpg": photo(k, n) for n, k in enumerate(labels)}
+    kinds = [
+        {"category_id": k, "scientificName": name, "family": name.split()[0], "genus": name.split()[0]}
+        for k, name in enumerate(PLANTS)
+    ]
+    images = [
+        {"image_id": f"{n:05}__{n:03}", "file_name": path.removeprefix("train_images/"), "license": 0}
+        for n, path in enumerate(files)
+    ]
+    marks = [
+        {"genus_id": k + 5, "institution_id": n % 2, "category_id": k, "image_id": images[n]["image_id"]}
+        for n, k in enumerate(labels)
+    ]
+    tests = [(str(n), f"000/{n:03}.jpg") for n in range(4)]
+    listed = [{"file_name": path, "image_id": i, "license": 0} for i, path in tests]
+    return {
+        **files,
+        **{f"test_images/{path}": photo(k, 900 + k) for k, (_, path) in enumerate(tests)},
+        "train_metadata.json": json.dumps({"annotations": marks, "images": images, "categories": kinds}).encode(),
+        "test_metadata.json": json.dumps(listed).encode(),
+        "sample_submission.csv": table("Id,Predicted", [(i, 42 % 3) for i, _ in tests]),
+    }
+
+
+TURTLES = ("t_id_2E08mwQx", "t_id_4ZfTUmwL", "t_id_9GFmcOd5", "t_id_Kf59bmAJ", "t_id_ip6COKHB", "t_id_m2JvEcsg")
+
+
+def turtles() -> Files:
+    """Turtle Recall: a column for each of the five likeliest labels; the sample names neither of two columns."""
+    labels = mixed(6)
+    rows = [(f"ID_{n:04}", ("left", "top", "right")[n % 5 % 3], TURTLES[k]) for n, k in enumerate(labels)]
+    tests = ids("ID_{number:04}", 4, first=900)
+    return {
+        **flat("images/ID_{number:04}.JPG", labels),
+        **flat("images/ID_{number:04}.JPG", TEST_LABELS, first=900),
+        "train.csv": table("image_id,image_location,turtle_id", rows),
+        "test.csv": table("image_id,image_location", [(i, "left") for i in tests]),
+        "sample_submission.csv": table(
+            ",".join(["image_id", *(f"prediction{n}" for n in range(1, 6))]), [(i, *TURTLES[:5]) for i in tests]
+        ),
+    }
+
+
 MODELS = ("AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Audi TT RS Coupe 2012")
 
 
@@ -451,6 +500,8 @@ COMPETITIONS: tuple[Competition, ...] = (
         "whale-categorization", whales, evenly(sorted(WHALES)), ids("{number:08x}.jpg", 4, first=900), "ranking"
     ),
     Competition("iwildcam-2019", wildcam, evenly(ANIMALS), ids("{number:04x}-51f0", 4, first=900), "label"),
+    Competition("herbarium-2022", plants, evenly(range(3)), ["0", "1", "2", "3"], "label", names=PLANTS),
+    Competition("Turtle Recall", turtles, evenly(TURTLES), ids("ID_{number:04}", 4, first=900), "ranking"),
     Competition("plant-pathology-2021", apples, evenly(LEAVES), ids("{number:06x}.jpg", 4, first=900), "label"),
     Competition("10-monkey-species", monkeys, evenly([f"n{n}" for n in range(10)], PER_CLASS + 2)),
     Competition("intel-scenes", scenes, evenly(SCENES), ids("{number}.jpg", 6, first=500)),

@@ -30,6 +30,8 @@ HALF = (
     "hotel-id-2021",
     "whale-categorization",
     "iwildcam-2019",
+    "herbarium-2022",
+    "Turtle Recall",
     "intel-scenes",
     "malaria",
     "Stanford Cars",
