@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from carclf import runs
 from tests.inference.made_runs import make_run
 from tests.test_soup import move_statistics
@@ -14,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
+@pytest.mark.slow
 def test_three_devices_renew_the_statistics_of_runs_that_mix_photos(dataset, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         move_statistics(make_run(tmp_path / name, dataset, seed=seed, augment="mixup(0.2)"), 100.0 * seed)

@@ -4,7 +4,7 @@ import zipfile
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carclf.errors import UserError
@@ -33,6 +33,7 @@ def test_every_cell_stays_the_text_it_is(delimiter, mark, end):
     assert sample.cells("Kind") == (" NA", "")
 
 
+@settings(max_examples=40)
 @given(st.lists(TEXTS.filter(str.strip), min_size=1, unique=True))
 def test_any_ids_are_read_as_they_are(ids):
     assert read_sample("\n".join(["Id", *ids]).encode(), shown="s.csv").ids == tuple(ids)

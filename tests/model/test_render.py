@@ -84,7 +84,7 @@ TEXTS = ["rotate(180)", "shift(0.5)", "zoom(0.3,0.2)", "zoom(0.8,0.8)", "shear(3
 TEXTS += ["flip|rotate(30)|shift(0.2)", "hue(90)", "saturation(0,2)|rotate(9)", "contrast(0.5)|brightness(0.5,1.5,20)"]
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(TEXTS),
     st.sampled_from(FILLS),

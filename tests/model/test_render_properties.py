@@ -29,7 +29,7 @@ from rendering import (
 from carclf.model.render import Render
 from carclf.recipe import VIEWS, geometry, parse_recipe, parse_views
 
-many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+many = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 extents = st.tuples(st.integers(1, CANVAS), st.integers(1, CANVAS))
 fills = st.sampled_from(FILLS)
 seeds = st.integers(0, 2**31)

@@ -15,7 +15,7 @@ from carclf.model import separable
 from carclf.model.render import Render
 from carclf.recipe import RECIPES, parse_recipe, parse_views
 
-many = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+many = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 TEXTS = ["", "flip|vflip|shift(1)", "zoom(0.9,0.9)", "crop(0.02,0.3)|vflip", "zoom(0.3)|hue(90)|contrast(0.5)"]
 SIZES = {"enlarged": (50, 64), "reduced": (12, 17)}
 ALL = {"mixing": True, "erasing": True, "stretch": True}

@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WRITTEN = Path(__file__).with_name("written_before_0_1.zip")
 COMMANDS = ROOT / "tests" / "training" / "commands_in_one_process.py"

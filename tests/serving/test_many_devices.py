@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.inference.made_runs import make_run
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
+@pytest.mark.slow
 def test_on_eight_devices_of_jax_a_server_takes_one_and_three_share_the_heat_maps(dataset, tmp_path):
     run = make_run(tmp_path / "run", dataset)
     environment = {

@@ -92,12 +92,14 @@ def disturbed(dataset, tmp_path_factory):
     return folder, codes["disturbed"], f"killed first {step} steps after the last SIGTERM"
 
 
+@pytest.mark.slow
 def test_killed_three_times_a_run_ends_as_if_it_had_not_been(disturbed):
     folder, codes, moment = disturbed
     assert codes[3:] == [-KILL, -KILL, -KILL, 0], moment
     assert_same_run(folder / "disturbed", folder / "golden")
 
 
+@pytest.mark.slow
 def test_sigterm_saves_the_step_exits_75_and_says_where(disturbed):
     folder, codes, _ = disturbed
     assert codes[:3] == [75, 75, 75]
@@ -111,6 +113,7 @@ def test_sigterm_saves_the_step_exits_75_and_says_where(disturbed):
     )
 
 
+@pytest.mark.slow
 def test_going_on_is_said(disturbed):
     folder, _, _ = disturbed
     said = (folder / "disturbed.log").read_text()
