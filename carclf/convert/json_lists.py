@@ -1,11 +1,13 @@
-"""Lists in JSON: COCO's images, annotations and categories, records, JSON Lines, or an object from photo to label."""
+"""Lists in JSON: COCO's images, annotations and categories, records, columns, or an object from photo to label."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from carclf.convert.file_kinds import PHOTO_SUFFIXES
+from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.text_file import encoding_of
@@ -54,7 +56,7 @@ def read_json(content: bytes, *, shown: str) -> Found:
     lists = [records for value in data.values() if (records := _records(value))]
     if len(lists) == 1:
         return Found(_table(lists[0], shown))
-    return Found(_by_photo(data, shown))
+    return Found(_by_photo(data, shown) or _by_column(data, shown))
 
 
 def _parsed(content: bytes, shown: str) -> Any:
@@ -102,6 +104,22 @@ def _by_photo(data: Mapping[str, Any], shown: str) -> Table | None:
     return _table(records, shown)
 
 
+def _by_column(data: Mapping[str, Any], shown: str) -> Table | None:
+    """Returns the table of an object from column to its cells, a list or, as pandas writes them, by row."""
+    usual = {key.strip().lower() for key in data} & {*ID_COLUMNS, *LABEL_COLUMNS}
+    columns = [value if isinstance(value, dict) else _numbered(value) for value in data.values()]
+    if not usual or len(columns) < 2 or any(column.keys() != columns[0].keys() for column in columns):
+        return None
+    return _table(
+        [{name: column[row] for name, column in zip(data, columns, strict=True)} for row in columns[0]], shown
+    )
+
+
+def _numbered(value: Any) -> dict[Any, Any]:
+    """Returns number → item of a list; nothing for what is none."""
+    return dict(enumerate(value)) if isinstance(value, list) else {}
+
+
 def _table(records: Iterable[Any], shown: str, *, drop: Sequence[str] = ()) -> Table | None:
     """Returns a table with a column for each key that has texts or numbers; None if nothing is in it."""
     rows = [record for record in records if isinstance(record, dict)]
@@ -128,6 +146,8 @@ def _text(value: Any) -> str:
     """Returns a cell: true is 1 as in a CSV of 0 and 1, a whole number has no fraction, and all else is empty."""
     if isinstance(value, bool):
         return str(int(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return ""
+        return str(int(value)) if value.is_integer() else str(value)
     return str(value) if _is_plain(value) else ""

@@ -19,7 +19,7 @@ class ConvertOptions(Options):
 
     input: str = option(
         "",
-        "Photos: the competition's archive or folder, class folders, or photos with a CSV of labels. The command "
+        "Photos: the competition's archive or folder, class folders, or photos with a list of labels. The command "
         "prints the layout that it recognised.",
         group=_WHERE,
         path=True,
@@ -34,7 +34,7 @@ class ConvertOptions(Options):
         urls=True,
     )
     labels: str = option(
-        "", "CSV file with the Id and the label of every training photo.", group=_WHERE, path=True, urls=True
+        "", "CSV or JSON file with the Id and the label of every training photo.", group=_WHERE, path=True, urls=True
     )
     sample: str = option(
         "",

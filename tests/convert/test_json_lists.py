@@ -68,6 +68,14 @@ LISTS = {
         {"train/metadata.jsonl": b"\n".join(map(written, RECORDS)) + b"\n"},
         {f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
     ),
+    "columns of cells": (
+        {"labels.json": written({key: [record[key] for record in RECORDS] for key in ("file_name", "label")})},
+        {f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
+    ),
+    "columns as pandas writes them": (
+        {"labels.json": written({key: {n: r[key] for n, r in enumerate(RECORDS)} for key in ("file_name", "label")})},
+        {f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
+    ),
     "an object from photo to label": (
         {"labels.json": written({f"{n}.jpg": n % 2 == 1 for n in range(4)})},
         {f"{n}.jpg": str(n % 2) for n in range(4)}, ["7.jpg", "8.jpg"],
@@ -151,8 +159,11 @@ def test_files_beside_each_photo_are_no_lists(tmp_path):
     assert any(note.startswith("60 files are not photos, left out: cat/0.json") for note in inventory.notes)
 
 
+CLASSES = {"apple_pie": ["apple_pie/1", "apple_pie/2"], "waffles": ["waffles/3", "waffles/4"]}  # as Food-101 has them
+
+
 def test_other_json_is_no_list(tmp_path):
-    for value in ({}, [], 3, {"a": 1}, {"images": ["a.jpg"]}, [1, 2], {"a": [{"b": []}]}, {"x.jpg": [1]}):
+    for value in ({}, [], 3, {"a": 1}, {"images": ["a.jpg"]}, [1, 2], {"a": [{"b": []}]}, {"x.jpg": [1]}, CLASSES):
         assert read_json(written(value), shown="x.json").photos is None, value
 
 
@@ -173,5 +184,6 @@ def test_a_record_without_label_is_told_by_its_number(tmp_path):
 
 
 def test_cells_are_written_as_a_csv_writes_them():
-    table = read_json(written([{"a": True, "b": 2.0, "c": 0.5, "d": None, "e": {}, "f": "x "}]), shown="x.json").photos
-    assert (table.header, table.rows) == (("a", "b", "c", "f"), (("1", "2", "0.5", "x "),))
+    record = {"a": True, "b": 2.0, "c": 0.5, "d": None, "e": {}, "f": "x ", "g": float("nan"), "h": 2**70}
+    table = read_json(written([record]), shown="x.json").photos
+    assert (table.header, table.rows) == (("a", "b", "c", "f", "g", "h"), (("1", "2", "0.5", "x ", "", str(2**70)),))
