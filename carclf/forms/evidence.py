@@ -134,6 +134,11 @@ def is_fraction(text: str) -> bool:
     return number is not None and 0.0 <= number <= 1.0
 
 
+def digits(value: float) -> str:
+    """Returns a probability with 7 significant digits, so that a small one does not become 0."""
+    return f"{value:.7g}"
+
+
 def listed(items: Sequence[str]) -> str:
     """Returns the first five of `items`, for a message."""
     return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")

@@ -3,7 +3,7 @@
 from carclf.errors import UserError
 from carclf.forms.form import Form
 from carclf.forms.kind import FormKind
-from carclf.forms.labels import Label, Ranking
+from carclf.forms.labels import Label, Ranking, ScoredLabel
 from carclf.forms.probabilities import Probabilities, Probability
 
 FORMS: dict[str, FormKind] = {
@@ -11,6 +11,7 @@ FORMS: dict[str, FormKind] = {
     "probability": Probability(),
     "probabilities": Probabilities(),
     "ranking": Ranking(),
+    "scored_label": ScoredLabel(),
 }
 
 

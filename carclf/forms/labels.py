@@ -1,10 +1,10 @@
-"""The forms that answer with labels: one, or the likeliest ones in order."""
+"""The forms that answer with labels: one, one with its probability, or the likeliest ones in order."""
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from carclf.errors import UserError
-from carclf.forms.evidence import Evidence, Recognised, listed, rank_columns, require_answer
+from carclf.forms.evidence import Evidence, Recognised, digits, is_fraction, listed, rank_columns, require_answer
 from carclf.forms.form import Form
 from carclf.forms.kind import Cells, FormKind
 
@@ -50,6 +50,57 @@ class Label(FormKind):
     def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
         """Returns 1 for another label."""
         return float(before[0] != after[0])
+
+
+class ScoredLabel(FormKind):
+    """The label of one class, a blank, and its probability."""
+
+    summary = "the label of one class and its probability"
+    says = frozenset({"label"})
+
+    def metric(self, form: Form) -> str:
+        """Returns the accuracy."""
+        return "accuracy"
+
+    def fits(self, evidence: Evidence) -> bool:
+        """Returns whether every cell that is not empty holds a class and a decimal fraction."""
+        pairs = [_scored(cell) for cell in evidence.cells]
+        known = set(evidence.classes)
+        return bool(pairs) and all(label in known and "." in score and is_fraction(score) for label, score in pairs)
+
+    def build(self, evidence: Evidence) -> Recognised:
+        """Returns the form."""
+        require_answer(evidence)
+        return Recognised(evidence.form("scored_label"))
+
+    def cells(
+        self, form: Form, *, probabilities: "np.ndarray", labels: "np.ndarray", class_labels: Sequence[str]
+    ) -> Cells:
+        """Returns the label that was decided on, and its probability."""
+        pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
+        return [(f"{class_labels[label]} {digits(row[label])}",) for label, row in pairs]
+
+    def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
+        """Returns that the cell has no class, or no probability."""
+        label, score = _scored(cells[0])
+        if label not in class_labels:
+            return f"{label!r} is not a class"
+        return "" if is_fraction(score) else f"{score!r} is not a number between 0 and 1"
+
+    def answer(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
+        """Returns the label."""
+        return _scored(cells[0])[0]
+
+    def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
+        """Returns 1 for another label, else the distance of the two probabilities."""
+        (label, score), (other, other_score) = _scored(before[0]), _scored(after[0])
+        return abs(float(other_score) - float(score)) if label == other else 1.0
+
+
+def _scored(cell: str) -> tuple[str, str]:
+    """Returns (label, its probability) of a cell."""
+    label, _, score = cell.strip().rpartition(" ")
+    return label.strip(), score
 
 
 class Ranking(FormKind):

@@ -7,6 +7,7 @@ from carclf.errors import UserError
 from carclf.forms.evidence import (
     Evidence,
     Recognised,
+    digits,
     is_fraction,
     listed,
     loose_matches,
@@ -60,7 +61,7 @@ class Probability(FormKind):
     ) -> Cells:
         """Returns the probability of the positive class."""
         column = probabilities[:, list(class_labels).index(form.positive)]
-        return [(_digits(value),) for value in column.tolist()]
+        return [(digits(value),) for value in column.tolist()]
 
     def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns that the cell is no probability."""
@@ -116,7 +117,7 @@ class Probabilities(FormKind):
         """Returns the probabilities in the order of the columns."""
         number_of = {label: number for number, label in enumerate(class_labels)}
         order = [number_of[label] for label in form.column_classes]
-        return [tuple(_digits(value) for value in row) for row in probabilities[:, order].tolist()]
+        return [tuple(digits(value) for value in row) for row in probabilities[:, order].tolist()]
 
     def problem(self, form: Form, cells: Sequence[str], *, class_labels: Collection[str]) -> str:
         """Returns that a cell is no probability, or that the row does not sum to 1."""
@@ -134,11 +135,6 @@ class Probabilities(FormKind):
     def difference(self, form: Form, before: Sequence[str], after: Sequence[str]) -> float:
         """Returns the probability that moves to another class, half the sum of the distances."""
         return sum(abs(float(new) - float(old)) for old, new in zip(before, after, strict=True)) / 2
-
-
-def _digits(value: float) -> str:
-    """Returns a probability with 7 significant digits, so that a small one does not become 0."""
-    return f"{value:.7g}"
 
 
 def _positive_class(evidence: Evidence) -> tuple[str, tuple[str, ...]]:

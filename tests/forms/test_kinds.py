@@ -17,6 +17,11 @@ CELLS = {
         [("0.3", "0.2", "0.5"), ("0", "1", "0"), ("0.3333333",) * 3],
         "bac",
     ),
+    "scored_label": (
+        Form("scored_label", ("id", "x"), ("x",)),
+        [("b 0.5",), ("a 1",), ("a 0.3333333",)],
+        "baa",
+    ),
     "ranking": (Form("ranking", ("id", "x"), ("x",), k=2), [("b c",), ("a b",), ("a b",)], "baa"),
 }
 
@@ -42,6 +47,9 @@ def test_each_form_writes_cells_that_it_accepts_and_reads_back(kind):
         ("probability", ("1_0",), "'1_0' is not a number"),
         ("probabilities", ("0.3", "0.2", "inf"), "'inf' is not a number"),
         ("probabilities", ("0.3", "0.2", "0.6"), "its probabilities sum to 1.1000"),
+        ("scored_label", ("z 0.5",), "'z' is not a class"),
+        ("scored_label", ("b",), "'' is not a class"),
+        ("scored_label", ("b 1.5",), "'1.5' is not a number between 0 and 1"),
         ("ranking", ("a z",), "'z' is not a class"),
         ("ranking", ("a a",), "'a a' names a class twice"),
         ("ranking", ("a b c",), "'a b c' holds more than 2 labels"),
@@ -56,6 +64,12 @@ def test_a_label_that_was_decided_on_is_written_instead_of_the_likeliest():
     form = CELLS["label"][0]
     cells = FORMS["label"].cells(form, probabilities=PROBABILITIES, labels=np.array([2, 2, 0]), class_labels=CLASSES)
     assert cells == [("c",), ("c",), ("a",)]
+
+
+def test_two_scored_labels_differ_by_their_probability_or_as_labels_do():
+    row, form = FORMS["scored_label"], CELLS["scored_label"][0]
+    assert row.difference(form, ("a 0.75",), ("a 0.5",)) == 0.25
+    assert row.difference(form, ("a 0.75",), ("b 0.75",)) == 1.0
 
 
 def test_a_ranking_of_few_classes_holds_all_of_them():
@@ -83,6 +97,7 @@ def test_every_form_has_words_for_people():
         "probability": "probability of b, the column x",
         "probabilities": "probabilities, 3 columns",
         "ranking": "ranking(2), the column x",
+        "scored_label": "scored_label, the column x",
     }
     assert all(row.summary for row in FORMS.values())
 

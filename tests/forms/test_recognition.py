@@ -41,6 +41,7 @@ COMPETITIONS = {
     "aerial-cactus": ("id,has_cactus", ["0.5"], ["0", "1"], "probability", {"positive": "1"}),
     "hotel-id-2021": ("image,hotel_id", ["3 1 0 9 8"], TEN, "ranking", {"k": 5, "separator": " "}),
     "whale-categorization": ("Image,Id", [" ".join(WHALES)], WHALES, "ranking", {"k": 5}),
+    "landmark-recognition-2020": ("id,landmarks", ["9 0.1"], TEN, "scored_label", {"answer_columns": ("landmarks",)}),
     "turtle-recall": (
         "image_id,prediction1,prediction2,prediction3",
         ["t_id_b", "t_id_a", "new_turtle"],

@@ -155,7 +155,13 @@ def test_another_name_is_refused_with_those_there_are(name):
         find_metric(name)
 
 
-SHAPES = {"label": "accuracy", "probability": "log_loss", "probabilities": "log_loss", "ranking": "map@4"}
+SHAPES = {
+    "label": "accuracy",
+    "probability": "log_loss",
+    "probabilities": "log_loss",
+    "ranking": "map@4",
+    "scored_label": "accuracy",
+}
 
 
 @pytest.mark.parametrize("kind", FORMS)
