@@ -93,7 +93,8 @@ def _maps(tree: Tree) -> Iterator[tuple[dict[str, str], str]]:
         except (UserError, ValueError, RecursionError):
             continue
         yield pairs, entry.path
-        yield {name: label for label, name in pairs.items()}, entry.path
+        if len(set(pairs.values())) == len(pairs):  # else they may be photos and their labels
+            yield {name: label for label, name in pairs.items()}, entry.path
 
 
 def _names_in(table: Table, categories: Collection[str]) -> dict[str, str]:

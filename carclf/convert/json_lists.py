@@ -56,7 +56,7 @@ def read_json(content: bytes, *, shown: str) -> Found:
     lists = [records for value in data.values() if (records := _records(value))]
     if len(lists) == 1:
         return Found(_table(lists[0], shown))
-    return Found(_by_photo(data, shown) or _by_column(data, shown))
+    return Found(_by_column(data, shown) or _by_photo(data, shown))
 
 
 def _parsed(content: bytes, shown: str) -> Any:
@@ -96,12 +96,21 @@ def _coco(images: Records, boxes: Records, categories: Records, shown: str) -> F
 
 
 def _by_photo(data: Mapping[str, Any], shown: str) -> Table | None:
-    """Returns the table of an object whose keys are the names of photos, and whose values their labels or records."""
-    are_photos = all(PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES - {""} for name in data)
-    if not are_photos or not all(isinstance(value, dict) or _is_plain(value) for value in data.values()):
+    """Returns the table of an object whose keys are the Ids of photos, and whose values their labels or records.
+
+    Where the Ids have no extension, labels must repeat themselves: in an object from label to name none does.
+    """
+    values = data.values()
+    are_files = all(PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES - {""} for name in data)
+    if all(map(_is_plain, values)):
+        known = are_files or len(set(values)) < len(values)
+        records = [{FILE: name, LABEL: value} for name, value in data.items()]
+    elif all(isinstance(value, dict) for value in values):
+        known = are_files or all(LABEL in value for value in values)
+        records = [{FILE: name, **value} for name, value in data.items()]
+    else:
         return None
-    records = [{FILE: name, **(value if isinstance(value, dict) else {LABEL: value})} for name, value in data.items()]
-    return _table(records, shown)
+    return _table(records, shown) if known else None
 
 
 def _by_column(data: Mapping[str, Any], shown: str) -> Table | None:

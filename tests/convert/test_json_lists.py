@@ -80,6 +80,14 @@ LISTS = {
         {"labels.json": written({f"{n}.jpg": n % 2 == 1 for n in range(4)})},
         {f"{n}.jpg": str(n % 2) for n in range(4)}, ["7.jpg", "8.jpg"],
     ),
+    "an object from Id to label": (
+        {"labels.json": written({str(n): "ab"[n % 2] for n in range(4)})},
+        {str(n): "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
+    ),
+    "an object from Id to record": (
+        {"labels.json": written({str(n): {"label": "ab"[n % 2], "year": n} for n in range(4)})},
+        {str(n): "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
+    ),
     "an object from photo to record": (
         {"labels.json": written({f"{n}.jpg": {"label": "ab"[n % 2]} for n in range(4)})},
         {f"{n}.jpg": "ab"[n % 2] for n in range(4)}, ["7.jpg", "8.jpg"],
@@ -104,6 +112,12 @@ def test_categories_name_the_classes_and_the_sample_gets_their_numbers(tmp_path)
     assert [(one.category, one.name) for one in manifest.classes] == list(NAMES.items())
     assert set(ids_of(manifest, "test")) == {"107", "108"}
     assert manifest.form.kind == "label"
+
+
+def test_ids_of_photos_are_no_names_of_classes(tmp_path):
+    files = {f"train/p{n}.jpg": drawn(n) for n in range(4)}
+    source = write_files(tmp_path / "in", files | {"labels.json": written({f"p{n}": f"c{n % 2}" for n in range(4)})})
+    assert converted(source, tmp_path / "out").class_names == ("c0", "c1")
 
 
 def test_a_given_list_may_be_json(tmp_path):
@@ -163,7 +177,8 @@ CLASSES = {"apple_pie": ["apple_pie/1", "apple_pie/2"], "waffles": ["waffles/3",
 
 
 def test_other_json_is_no_list(tmp_path):
-    for value in ({}, [], 3, {"a": 1}, {"images": ["a.jpg"]}, [1, 2], {"a": [{"b": []}]}, {"x.jpg": [1]}, CLASSES):
+    others = ({}, [], 3, {"a": 1}, {"images": ["a.jpg"]}, [1, 2], {"a": [{"b": []}]}, {"x.jpg": [1]}, CLASSES, NAMES)
+    for value in others:
         assert read_json(written(value), shown="x.json").photos is None, value
 
 
