@@ -35,19 +35,19 @@ class Effect:
 
 
 NONE = Effect(1.0, 1.0, 1.0)
-STUDIO = "1,760 studio photos of 8 models, MobileNetV2, 96 px"
+STUDIO = "1,760 studio photos of 8 models, MobileNetV2, 128 and 224 px"
 DRAWN = "1,600 drawn photos, tiny"
 
 # Epochs of training every layer after the head, against the head alone.
 FINE_TUNING: Mapping[int, Effect] = {
-    2: Effect(0.95, 0.75, 1.10),
-    4: Effect(0.80, 0.60, 1.05),
-    6: Effect(0.65, 0.48, 0.90),
-    8: Effect(0.53, 0.43, 0.66, STUDIO),
-    10: Effect(0.51, 0.40, 0.68),
-    14: Effect(0.48, 0.36, 0.68),
-    20: Effect(0.46, 0.33, 0.68),
-    30: Effect(0.45, 0.31, 0.70),
+    2: Effect(0.94, 0.75, 1.15, STUDIO),
+    4: Effect(0.63, 0.42, 0.95),
+    6: Effect(0.42, 0.27, 0.65),
+    8: Effect(0.28, 0.19, 0.42, STUDIO),
+    10: Effect(0.27, 0.17, 0.43),
+    14: Effect(0.25, 0.15, 0.43),
+    20: Effect(0.24, 0.13, 0.43),
+    30: Effect(0.23, 0.12, 0.44),
 }
 # Epochs of training from random weights, against 20 of them (stage scratch_96).
 SCRATCH: Mapping[int, Effect] = {
@@ -63,10 +63,10 @@ SCRATCH: Mapping[int, Effect] = {
 }
 # Side of the image, as a share of the size of the backbone's own weights.
 SIZES: Mapping[float, Effect] = {
-    0.57: Effect(1.30, 1.05, 1.70),
-    0.71: Effect(1.15, 0.98, 1.40),
+    0.57: Effect(1.60, 1.30, 2.40, STUDIO),
+    0.71: Effect(1.30, 1.05, 1.80),
     1.0: NONE,
-    1.29: Effect(0.93, 0.80, 1.08),
+    1.29: Effect(0.85, 0.65, 1.05),
 }
 # Epochs at a second, larger size, against as many more at that size from the start.
 GROWN: Mapping[int, Effect] = {
