@@ -24,6 +24,7 @@ from carclf.convert.groups import group_note
 from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.joined_ids import joined, joined_labels
+from carclf.convert.json_lists import Found
 from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
 from carclf.convert.list_files import list_files, read_list
 from carclf.convert.listed import (
@@ -128,6 +129,7 @@ class _Finder:
     unlabelled: list[Unlabelled] = dataclasses.field(default_factory=list)
     class_tables: list[Table] = dataclasses.field(default_factory=list)
     headless: list[str] = dataclasses.field(default_factory=list)
+    _known: dict[str, Found] = dataclasses.field(default_factory=dict)
 
     def given(self) -> LabelFile:
         """Returns the list that --labels names."""
@@ -146,12 +148,18 @@ class _Finder:
     def _files(self) -> list[Entry]:
         return [entry for entry in list_files(self.tree) if not is_called_sample(entry)]
 
+    def _found(self, entry: Entry) -> Found:
+        """Returns the lists in a file, which is read once: JSON of a million photos takes many seconds."""
+        if entry.path not in self._known:
+            self._known[entry.path] = read_list(self.tree.read(entry), shown=entry.path)
+        return self._known[entry.path]
+
     def tables(self) -> Iterator[Table]:
         """Returns the lists that can be read, those at the root first, and those in folders if they are not many."""
         files = sorted(self._files(), key=lambda entry: "/" in entry.path)
         for entry in files if len(files) <= MOST_IN_FOLDERS else [e for e in files if "/" not in e.path]:
             with contextlib.suppress(UserError):
-                if table := read_list(self.tree.read(entry), shown=entry.path).photos:
+                if table := self._found(entry).photos:
                     yield table
 
     def all_lists(self) -> list[Listed]:
@@ -169,7 +177,7 @@ class _Finder:
     def _read(self, entry: Entry) -> Listed | None:
         """Returns a list, or None if the file names no photo or has no column of labels."""
         try:
-            table, classes, note = read_list(self.tree.read(entry), shown=entry.path)
+            table, classes, note = self._found(entry)
         except UserError as error:
             if LABEL_FILE.match(entry.path):
                 raise

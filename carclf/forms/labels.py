@@ -52,15 +52,10 @@ class Label(FormKind):
         return float(before[0] != after[0])
 
 
-class ScoredLabel(FormKind):
+class ScoredLabel(Label):
     """The label of one class, a blank, and its probability."""
 
     summary = "the label of one class and its probability"
-    says = frozenset({"label"})
-
-    def metric(self, form: Form) -> str:
-        """Returns the accuracy."""
-        return "accuracy"
 
     def fits(self, evidence: Evidence) -> bool:
         """Returns whether every cell that is not empty holds a class and a decimal fraction."""

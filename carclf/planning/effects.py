@@ -38,7 +38,8 @@ NONE = Effect(1.0, 1.0, 1.0)
 STUDIO = "1,760 studio photos of 8 models, MobileNetV2, 128 and 224 px"
 DRAWN = "1,600 drawn photos, tiny"
 
-# Epochs of training every layer after the head, against the head alone.
+# Epochs of training every layer after the head, against the head alone: on one fold at 224 px the regression, with
+# which a head starts, was wrong 107 times, 2 more epochs 101 times and 8 epochs 30 times.
 FINE_TUNING: Mapping[int, Effect] = {
     2: Effect(0.94, 0.75, 1.15, STUDIO),
     4: Effect(0.63, 0.42, 0.95),
@@ -61,7 +62,8 @@ SCRATCH: Mapping[int, Effect] = {
     45: Effect(0.78, 0.55, 1.1),
     60: Effect(0.75, 0.50, 1.1),
 }
-# Side of the image, as a share of the size of the backbone's own weights.
+# Side of the image, as a share of the size of the backbone's own weights: at 128 px the notebook's recipe makes 1.6
+# times the errors that it makes at 224 px, the best one 2.4 times.
 SIZES: Mapping[float, Effect] = {
     0.57: Effect(1.60, 1.30, 2.40, STUDIO),
     0.71: Effect(1.30, 1.05, 1.80),

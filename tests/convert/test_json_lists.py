@@ -2,7 +2,9 @@ import json
 
 import pytest
 
+from carclf.convert import lists
 from carclf.convert.json_lists import read_json
+from carclf.convert.list_files import read_list
 from carclf.errors import UserError
 from tests.convert.inputs import converted, drawn, empty, ids_of, listed, numbered, table, write_files
 
@@ -101,6 +103,18 @@ def test_json_gives_labels_and_test_ids(tmp_path, name):
     assert listed(tmp_path, PHOTOS | files)[:2] == (labels, tests)
 
 
+def test_a_list_is_read_once_though_the_sample_is_looked_up_in_it(tmp_path, monkeypatch):
+    read = []
+
+    def counted(content, *, shown):
+        read.append(shown)
+        return read_list(content, shown=shown)
+
+    monkeypatch.setattr(lists, "read_list", counted)
+    listed(tmp_path, PHOTOS | LISTS["COCO, Ids of the sample in another file"][0])
+    assert sorted(read) == ["test2019.json", "train2019.json"]
+
+
 def test_categories_name_the_classes_and_the_sample_gets_their_numbers(tmp_path):
     source = write_files(
         tmp_path / "in",
@@ -176,7 +190,7 @@ def test_files_beside_each_photo_are_no_lists(tmp_path):
 CLASSES = {"apple_pie": ["apple_pie/1", "apple_pie/2"], "waffles": ["waffles/3", "waffles/4"]}  # as Food-101 has them
 
 
-def test_other_json_is_no_list(tmp_path):
+def test_other_json_is_no_list():
     others = ({}, [], 3, {"a": 1}, {"images": ["a.jpg"]}, [1, 2], {"a": [{"b": []}]}, {"x.jpg": [1]}, CLASSES, NAMES)
     for value in others:
         assert read_json(written(value), shown="x.json").photos is None, value
