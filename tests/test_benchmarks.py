@@ -271,6 +271,51 @@ def test_runs_by_stages_are_the_last_of_them(load, tmp_path, monkeypatch):
     assert not any(word.startswith(("--epochs", "--augment", "--unfreeze", "--run=")) for word in calls[0])
 
 
+def test_a_third_of_the_photos_is_external_in_each_of_its_kinds(load, tmp_path):
+    external = load("external_photos")
+    source, lines = tmp_path / "photos", ["id,label,class_name,fold,source"]
+    for number in range(12):
+        name = f"class{number % 2}/{number // 2}.jpg"
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (96, 72), (200, 60, 60)).save(source / name)
+        lines.append(f"{number},{number % 2},class{number % 2},{number // 2 % 3},{name}")
+    (tmp_path / "ids-train.csv").write_text("\n".join(lines) + "\n")
+    own, extra = external.divide(source, tmp_path)
+    assert extra == {f"class{label}/{number}.jpg": f"class{label}" for number in (0, 3) for label in (0, 1)}
+    assert len(own) == 8
+    assert not own.keys() & extra.keys()
+    hundred = {f"{number}.jpg": f"class{number % 4}" for number in range(100)}
+    wrong = external.with_wrong_classes(hundred, 42)
+    assert sum(wrong[name] != hundred[name] for name in hundred) == 20
+    assert set(wrong.values()) == set(hundred.values())
+    external.copy(extra, source, tmp_path / "small", write=external.write_small)
+    with Image.open(tmp_path / "small" / "class1" / "class1__3.jpg") as photo:
+        assert (photo.mode, photo.size) == ("L", (64, 48))
+    assert len(list((tmp_path / "small").rglob("*.jpg"))) == 4
+
+
+def test_the_table_of_external_photos_compares_with_those_without(load):
+    external = load("external_photos")
+    names = (external.WITHOUT, "like the others")
+    pooled = external.compared(names, [[[1, 0, 0], [1, 1, 0]], [[1, 1], [0, 1]]])
+    table = external.report(pooled, {external.WITHOUT: 10.0, "like the others": 15.0})
+    assert table.splitlines() == [
+        "5 held-out photos:",
+        "  without external photos         0.600 (0.231–0.882), 10 s",
+        "  like the others                 0.600 (0.231–0.882), +1 −1 against without, p = 1, 15 s",
+    ]
+
+
+@pytest.mark.slow
+def test_external_photos_of_each_kind_are_trained_on(tmp_path):
+    photos = draw_noise(tmp_path / "photos", count=30)
+    flags = ("--backbone=tiny", "--image_size=32", "--epochs=4", "--batch_size=8", "--unfreeze=all", "--folds=2")
+    said, figures = run("external_photos.py", photos, tmp_path, *flags)
+    assert len(figures["pooled"]) == 4
+    assert {own["photos"] for own in figures["pooled"].values()} <= set(range(24, 37))
+    assert "small grey copies of them" in said
+
+
 @pytest.mark.slow
 def test_pseudo_labels_are_made_and_trained_on(tmp_path):
     photos = draw_noise(tmp_path / "photos", count=30)
