@@ -47,17 +47,26 @@ def table(figures: Sequence[Mapping[str, Any]], *, rows: Sequence[Row] = ROWS) -
     photos = max(sum(len(one["right"]) for one in cases) for cases in measured.values())
     folds = sorted({one["fold"] for one in figures})
     said = f"{photos} held-out photos, folds {', '.join(map(str, folds))}.\n\n"
-    return said + COLUMNS + "".join(lines(measured, rows))
+    return said + COLUMNS + "".join(lines(measured, rows, folds=folds))
 
 
-def lines(measured: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[Row]) -> Iterator[str]:
-    """Yields the line of each row that was measured."""
+def lines(
+    measured: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[Row], *, folds: Sequence[int]
+) -> Iterator[str]:
+    """Yields the line of each row that was measured; one that was not on all of the folds says on which."""
     for row in rows:
         if cases := measured[row.name]:
+            own = sorted({one["fold"] for one in cases})
+            where = "" if own == folds else f" (only fold{'s' * (len(own) > 1)} {', '.join(map(str, own))})"
             right = "".join(one["right"] for one in cases)
             low, high = wilson_interval(right.count("1"), len(right))
             seconds = sum(one["seconds"] for one in cases) / len(cases)
-            cells = [f"`{row.name}`", row.change, f"{right.count('1') / len(right):.3f}", f"{low:.2f}–{high:.2f}"]
+            cells = [
+                f"`{row.name}`",
+                f"{row.change}{where}",
+                f"{right.count('1') / len(right):.3f}",
+                f"{low:.2f}–{high:.2f}",
+            ]
             cells += [*comparison(row, measured), f"{seconds:.0f}"]
             yield f"| {' | '.join(cells)} |\n"
 

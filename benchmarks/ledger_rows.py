@@ -94,12 +94,12 @@ ROWS = (
     Row("with_probe", "the mean with the probe", ("milder", PROBE), against="views", views="clean|flip"),
     Row(
         "ensemble",
-        "the mean of two runs, linear and milder, each of photos and their mirror images",
-        ("linear", "milder"),
+        "the mean of milder and linear, each of photos and their mirror images",
+        ("milder", "linear"),
         against="views",
         views="clean|flip",
     ),
-    Row("whole", "that mean", ("linear", "milder"), against="notebook", views="clean|flip"),
+    Row("whole", "that mean", ("milder", "linear"), against="notebook", views="clean|flip"),
 )
 
 
