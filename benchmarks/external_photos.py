@@ -63,7 +63,8 @@ def data_sets(options: ExternalBenchmarkOptions, scratch: Path) -> dict[str, Pat
     for number, (name, (classes, write)) in enumerate(kinds.items(), 1):
         copy(classes, Path(options.photos), scratch / f"external{number}", write=write)
         data[name] = scratch / f"data{number}"
-        convert(options, scratch, data[name], f"--external={scratch / f'external{number}'}")
+        same = f"--keep_folds={data[WITHOUT] / 'dataset.json'}"
+        convert(options, scratch, data[name], f"--external={scratch / f'external{number}'}", same)
     folds = [folds_of(folder) for folder in data.values()]
     assert all(one == folds[0] for one in folds), "external photos changed the folds of the others"
     return data

@@ -13,6 +13,7 @@ from carclf.convert import dataset, duplicates, folds, labels, rare_classes, sca
 from carclf.convert.duplicates import Group
 from carclf.convert.encoded_photos import folder_in, room_in
 from carclf.convert.existing import find_existing, finished
+from carclf.convert.external_copies import without_copies
 from carclf.convert.fingerprint import byte_options, fingerprint_of
 from carclf.convert.fold_choice import check_choice, choose_folds
 from carclf.convert.inventory import Inventory, take_inventory
@@ -180,7 +181,7 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
     """
     classes = _classes(options, validated)
     _form(options, validated.inventory, validated.photos, verbose=True)
-    groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
+    validated, groups = _grouped(options, validated, workers)
     choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     if options.output:
         stored_bytes = sum(check.stored_bytes for check in validated.checks)
@@ -204,6 +205,15 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
     print(f"{counted(len(classes), 'class', 'classes')}; nothing was written (--dry_run).")
 
 
+def _grouped(options: ConvertOptions, validated: Validated, workers: Pool) -> tuple[Validated, list[Group]]:
+    """Returns the photos without external copies of training photos, and the groups of those that belong together."""
+    groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
+    left, groups = without_copies(validated, groups)
+    for note in left.notes[len(validated.notes) :]:
+        print(f"Note: {note}", file=sys.stderr)
+    return left, groups
+
+
 def _classes(options: ConvertOptions, validated: Validated) -> list[tuple[str, str]]:
     """Returns (category, name) of every class in label order; --classes may also name classes that were left out.
 
@@ -211,8 +221,7 @@ def _classes(options: ConvertOptions, validated: Validated) -> list[tuple[str, s
       UserError: the names do not fit the categories, or an external photo has a class without training photos.
     """
     stored = [photo.category for photo in validated.photos if photo.split == "train"]
-    bad = set(validated.bad)
-    left_out = {rejection.category for rejection in validated.rejected if rejection not in bad}
+    left_out = validated.left_out_classes
     named = _named_classes(options, stored, left_out)
     names = {} if options.classes else validated.inventory.class_names
     classes = [(category, names.get(category, name)) for category, name in named if category not in left_out]
@@ -255,7 +264,7 @@ def _write(options: ConvertOptions, validated: Validated, fingerprint: str, work
     folder, directory = fingerprint[: dataset.FOLDER_DIGITS], options.output
     classes = _classes(options, validated)
     form = _form(options, validated.inventory, validated.photos, verbose=True)
-    groups = duplicates.find_groups(validated.photos, validated.checks, near=options.near_duplicates, workers=workers)
+    validated, groups = _grouped(options, validated, workers)
     fold_of = choose_folds(options, validated, categories=[category for category, _ in classes], groups=groups)
     records = _records(validated, fold_of, classes)
     written = dataset.write_shards(

@@ -221,7 +221,6 @@ def note_on(group: Group, photos: Sequence[Photo]) -> str:
     labels = {photos[i].category for i in group.members if photos[i].split != "test"}
     found = {
         "train/test leak": "test" in splits and len(splits) > 1,
-        "external and training": {"train", "extra"} <= splits,
         "different labels": len(labels) > 1,
         "too large to keep together": len(group.members) > LARGEST_GROUP,
     }

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from carclf import storage
@@ -18,6 +18,8 @@ from carclf.data import manifest as manifests
 from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from carclf.errors import UserError
 from carclf.wording import counted
+
+COPY_OF = "is a copy of the training photo "  # why an external photo is left out, before the Id of that photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +63,40 @@ class Validated:
         good = [(p, v) for p, v in good if p.split == "test" or p.category not in rare]
         single = rare_classes.rare_classes([p for p, _ in good], least=2)
         said = rare_classes.notes(rare, single, least=least)
-        rejected = tuple(sorted([*inventory.rejected, *bad, *small], key=lambda r: (r.split, r.id, r.path)))
+        rejected = _in_order([*inventory.rejected, *bad, *small])
         return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected, least, tuple(said))
+
+    def without(self, reasons: Mapping[int, str], *, note: str) -> "Validated":
+        """Returns the input without some of its photos, which are rejected for these reasons, and with a note more.
+
+        Args:
+          reasons: by index into `photos`.
+          note: for people.
+        """
+        photos = [self.photos[index] for index in reasons]
+        rejected = [
+            Rejection(photo.id, photo.split, photo.category, reason, self.shown(photo))
+            for photo, reason in zip(photos, reasons.values(), strict=True)
+        ]
+        left = [index for index in range(len(self.photos)) if index not in reasons]
+        return dataclasses.replace(
+            self,
+            photos=tuple(self.photos[index] for index in left),
+            checks=tuple(self.checks[index] for index in left),
+            rejected=_in_order([*self.rejected, *rejected]),
+            notes=(*self.notes, note),
+        )
 
     @property
     def bad(self) -> list[Rejection]:
         """Returns the photos that could not be used, as opposed to those left out on purpose."""
-        return [r for r in self.rejected if r.reason != rare_classes.reason(self.least)]
+        on_purpose = (rare_classes.reason(self.least), COPY_OF)
+        return [r for r in self.rejected if not r.reason.startswith(on_purpose)]
+
+    @property
+    def left_out_classes(self) -> set[str]:
+        """Returns the categories that --min_photos_per_class leaves out."""
+        return {r.category for r in self.rejected if r.reason == rare_classes.reason(self.least)}
 
     def shown(self, photo: Photo) -> str:
         """Returns where the photo lies, for people: the source and the name in it."""
@@ -132,6 +161,10 @@ def stop_if_bad(options: ConvertOptions, validated: Validated) -> None:
 def rejected_csv(rejected: Iterable[Rejection]) -> bytes:
     """Returns the bytes of rejected.csv."""
     return lists.to_csv(lists.REJECTED_COLUMNS, [(r.id, r.split, r.category, r.reason, r.path) for r in rejected])
+
+
+def _in_order(rejected: Iterable[Rejection]) -> tuple[Rejection, ...]:
+    return tuple(sorted(rejected, key=lambda r: (r.split, r.id, r.path)))
 
 
 def _counted(stored: int, rejected: int) -> dict[str, int]:

@@ -76,7 +76,7 @@ def test_a_flag_names_the_feature_of_the_labels(tmp_path):
 
 @pytest.mark.parametrize("words", [False, True], ids=["labels", "names"])
 def test_external_records_have_the_classes_that_they_say(tmp_path, words):
-    own = {f"{NAMES[n % 2] if words else n % 2}/{n}.jpg": drawn(n) for n in range(6)}
+    own = {f"{NAMES[n % 2] if words else n % 2}/{n}.jpg": drawn(100 + n) for n in range(6)}
     texts = {"image/class/text": lambda n: NAMES[n % 2].encode()}
     more = [
         *photos(4, first=4, **texts),
