@@ -8,7 +8,7 @@ Example: python benchmarks/external_photos.py --photos=photos --weights=mobilene
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 from measuring import run_python, scratch_folder
 from PIL import Image
-from pseudo_labels import PARTS, TOOL, PseudoBenchmarkOptions, compared, hits, train
+from pseudo_labels import PARTS, TOOL, PseudoBenchmarkOptions, accuracy_lines, compared, hits, train
 
 from carclf.command import run_command
-from carclf.inference.metrics import wilson_interval
 
 WITHOUT = "without external photos"
 WRONG = 0.2  # of the classes
@@ -131,14 +130,11 @@ def one_fold(options: ExternalBenchmarkOptions, data: Mapping[str, Path], folder
 
 
 def report(pooled: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float]) -> str:
-    """Returns a line for each data set: accuracy with Wilson's 95 % interval, McNemar's exact test, and the seconds."""
-    lines: Sequence[str] = [f"{pooled[WITHOUT]['photos']} held-out photos:"]
-    for name, own in pooled.items():
-        low, high = wilson_interval(own["right"], own["photos"])
-        against = f", +{own['fixed']} −{own['broken']} against without, p = {own['p_value']:.2g}"
-        accuracy = f"{own['right'] / own['photos']:.3f} ({low:.3f}–{high:.3f})"
-        lines = [*lines, f"  {name:<32}{accuracy}{'' if name == WITHOUT else against}, {seconds[name]:.0f} s"]
-    return "\n".join(lines)
+    """Returns a line for each data set: accuracy and McNemar's test, as `accuracy_lines`, and the seconds."""
+    lines = zip(accuracy_lines(pooled), seconds.values(), strict=True)
+    return "\n".join(
+        [f"{pooled[WITHOUT]['photos']} held-out photos:", *(f"{line}, {took:.0f} s" for line, took in lines)]
+    )
 
 
 if __name__ == "__main__":

@@ -201,6 +201,17 @@ def compared(names: Sequence[str], hits: Sequence[Sequence[Sequence[int]]]) -> d
     }
 
 
+def accuracy_lines(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns a line for each run of `compared`: its accuracy with Wilson's 95 % interval, and McNemar's exact test."""
+    lines: list[str] = []
+    for name, own in figures.items():
+        low, high = wilson_interval(own["right"], own["photos"])
+        against = f", +{own['fixed']} −{own['broken']} against without, p = {own['p_value']:.2g}"
+        accuracy = f"{own['right'] / own['photos']:.3f} ({low:.3f}–{high:.3f})"
+        lines.append(f"  {name:<32}{accuracy}{against if lines else ''}")
+    return lines
+
+
 def report(figures: Mapping[str, Any]) -> str:
     """Returns the tables: accuracies with Wilson's 95 % interval, McNemar's exact test, and the pseudo-labels' own."""
     lines = [
@@ -208,12 +219,7 @@ def report(figures: Mapping[str, Any]) -> str:
         f"{figures['right'] / max(figures['pseudo'], 1):.1%} of these are right"
     ]
     for title, key in (("held-out photos", "held_out"), ("hidden photos", "test")):
-        lines.append(f"{figures[key][TEACHER]['photos']} {title}:")
-        for name, own in figures[key].items():
-            low, high = wilson_interval(own["right"], own["photos"])
-            against = f", +{own['fixed']} −{own['broken']} against without, p = {own['p_value']:.2g}"
-            accuracy = f"{own['right'] / own['photos']:.3f} ({low:.3f}–{high:.3f})"
-            lines.append(f"  {name:<32}{accuracy}{'' if name == TEACHER else against}")
+        lines += [f"{figures[key][TEACHER]['photos']} {title}:", *accuracy_lines(figures[key])]
     lines += [f"{name}: {seconds:.1f} s" for name, seconds in figures["seconds"].items()]
     return "\n".join(lines)
 

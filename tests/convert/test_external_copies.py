@@ -56,7 +56,7 @@ def test_a_copy_is_left_out_whatever_its_class(tmp_path, capsys, change):
 
 
 def test_what_is_listed_as_duplicates_is_in_the_data_set(tmp_path):
-    twins = {"0/x.jpg": photo(100), "0/y.jpg": photo(100), "1/copy.jpg": photo(3)}
+    twins = {"0/a copy.jpg": photo(3), "0/x.jpg": photo(100), "0/y.jpg": photo(100)}
     manifest = made(tmp_path, twins)
     assert sorted(stored_ids(manifest)) == ["x.jpg", "y.jpg"]
     listed = (tmp_path / "data" / "duplicates.csv").read_text().splitlines()
