@@ -19,6 +19,7 @@ from PIL import Image
 from pseudo_labels import PARTS, TOOL, PseudoBenchmarkOptions, accuracy_lines, compared, hits, train
 
 from carclf.command import run_command
+from carclf.flags import refuse_inherited
 
 WITHOUT = "without external photos"
 WRONG = 0.2  # of the classes
@@ -30,6 +31,11 @@ class ExternalBenchmarkOptions(PseudoBenchmarkOptions):
     """Every option of this benchmark."""
 
     refused = ("tta", "pseudo_confidence")
+
+    def __post_init__(self) -> None:
+        """Checks each option, and that none is given which only pseudo-labels have."""
+        super().__post_init__()
+        refuse_inherited(self, "no photo is predicted for labels here")
 
 
 def main(options: ExternalBenchmarkOptions) -> None:

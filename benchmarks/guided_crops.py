@@ -20,7 +20,7 @@ from PIL import Image
 from carclf import runs
 from carclf.command import parse_command_line, run_command
 from carclf.data.manifest import Manifest, load_manifest
-from carclf.flags import option
+from carclf.flags import option, refuse_inherited
 from carclf.framing import parse_image_size
 from carclf.recipe import Draws, Recipe, counter, geometry, mixing
 from carclf.train_options import TrainOptions
@@ -50,6 +50,11 @@ class GuidedOptions(ledger.LedgerOptions):
 
     rows: str = option("", "Rows to measure beside the control, separated by commas; by default all.")
     work: str = option("bench/guided_crops", "Folder of the runs and figures, kept for the next call.")
+
+    def __post_init__(self) -> None:
+        """Checks each option, and that none is given which only the ledger has."""
+        super().__post_init__()
+        refuse_inherited(self, "all rows are measured and printed, and no page is written")
 
 
 @dataclasses.dataclass(frozen=True)

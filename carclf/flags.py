@@ -314,6 +314,18 @@ def refuse(condition: bool, name: str, value: object, rule: str) -> None:
         raise UserError(f"--{name}={value} is not possible: {rule}.")
 
 
+def refuse_inherited(options: Options, rule: str) -> None:
+    """Checks that no option is given which the command inherits and refuses (`Options.refused`).
+
+    Raises:
+      UserError: one of them has another value than its default; the error says the rule.
+    """
+    known = options_of(type(options))
+    for name in options.refused:
+        value = getattr(options, name)
+        refuse(value != known[name].default, name, value, rule)
+
+
 def refuse_idle(options: Sequence[Options], *, given: Collection[str]) -> None:
     """Checks that what the user has given changes something.
 

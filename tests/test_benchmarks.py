@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from carclf.errors import UserError
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -292,6 +294,22 @@ def test_a_third_of_the_photos_is_external_in_each_of_its_kinds(load, tmp_path):
     with Image.open(tmp_path / "small" / "class1" / "class1__3.jpg") as photo:
         assert (photo.mode, photo.size) == ("L", (64, 48))
     assert len(list((tmp_path / "small").rglob("*.jpg"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "flag", "value"),
+    [
+        ("external_photos", {"photos": "p"}, "pseudo_confidence", 0.5),
+        ("external_photos", {"photos": "p"}, "tta", "clean"),
+        ("guided_crops", {"data": "d"}, "minutes", 3.0),
+    ],
+)
+def test_an_inherited_option_that_does_nothing_is_refused(load, name, options, flag, value):
+    kind = {"external_photos": "ExternalBenchmarkOptions", "guided_crops": "GuidedOptions"}[name]
+    benchmark = getattr(load(name), kind)
+    benchmark(**options)
+    with pytest.raises(UserError, match=f"--{flag}={value} is not possible: "):
+        benchmark(**options, **{flag: value})
 
 
 def test_the_table_of_external_photos_compares_with_those_without(load):
