@@ -15,7 +15,7 @@ from typing import Any
 
 from held_out import correct
 from ledger_page import write_page
-from ledger_rows import PROBE, ROWS, Row, find_rows
+from ledger_rows import PROBE, ROWS, STAGE_SIZES, Row, find_rows
 from measuring import run_python
 
 from carclf.command import parse_command_line, run_command
@@ -140,7 +140,7 @@ def measure(options: LedgerOptions, row: Row, case: Case, work: Path) -> dict[st
         if name == PROBE:
             probe(options, case, folder, seconds)
         else:
-            train(options, name, case, folder, seconds, sizes=row.sizes)
+            train(options, name, case, folder, seconds)
     runs = make_soup(options, row, case, folder) if row.soup else ",".join(row.runs)
     return {"right": predict(options, row, runs, case, folder), "seconds": round(sum(seconds.values()), 1)}
 
@@ -154,17 +154,9 @@ def predict(options: LedgerOptions, row: Row, runs: str, case: Case, folder: Pat
     return "".join(str(int(one)) for one in correct(case.data, answers))
 
 
-def train(
-    options: LedgerOptions,
-    name: str,
-    case: Case,
-    folder: Path,
-    seconds: dict[str, float],
-    *,
-    sizes: str = "{size}",
-) -> None:
+def train(options: LedgerOptions, name: str, case: Case, folder: Path, seconds: dict[str, float]) -> None:
     """Trains the stage of a flag file after the stages that it starts from, and notes the seconds of each."""
-    flags = stage_flags(name, case, folder, sizes=sizes)
+    flags = stage_flags(name, case, folder)
     stage = parse_command_line(TrainOptions, flags, description="")
     assert stage is not None, "a flag file asks for no help"
     if stage.init_from:
@@ -174,10 +166,11 @@ def train(
     seconds[name] = seconds_of(folder / name)
 
 
-def stage_flags(name: str, case: Case, folder: Path, *, sizes: str = "{size}") -> list[str]:
+def stage_flags(name: str, case: Case, folder: Path) -> list[str]:
     """Returns the flags of a stage, except its run's name, its device, and the weights if it has no parent."""
     own = [f"--flagfile={FLAG_FILES / name}.flags", f"--runs={folder}", f"--data={case.data}", "--notensorboard"]
-    image_size = sizes.format(size=case.image_size, smaller=case.scaled(2 / 3))
+    named = {"size": case.image_size, "smaller": case.scaled(2 / 3), "finer": case.scaled(9 / 7)}
+    image_size = STAGE_SIZES.get(name, "{size}").format(**named)
     shared = [f"--backbone={case.backbone}", f"--image_size={image_size}", f"--seed={case.seed}", "--cache=ram"]
     return [*own, *shared, f"--val_fold={case.fold}"]
 
