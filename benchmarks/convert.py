@@ -1,5 +1,7 @@
 """Measures the speed of conversion against bare reading and decoding, and against a plain script without checks.
 
+Photos of more than 640 pixels are also reduced and encoded, which neither of the others does.
+
 Example: python benchmarks/convert.py --photos=data/cars --json=convert.json"""
 
 import dataclasses
@@ -7,6 +9,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import shutil
 import statistics
@@ -38,6 +41,7 @@ class BenchmarkOptions(Options):
 
     photos: str = option("", "Folder of JPEG photos, at any depth.")
     count: int = option(6000, "Number of photos to convert: those of the folder, then parts of them.", low=1)
+    size: str = option("640x480", "Their width and height in pixels; '' keeps those of the folder.")
     workers: int = option(2, "Number of processes of the parallel runs; every way also runs with one.", low=0)
     repeats: int = option(3, "Number of runs of each way, alternating; the median counts.", low=1)
     json: str = option("", "Also write the figures to this file.")
@@ -47,6 +51,14 @@ class BenchmarkOptions(Options):
         super().__post_init__()
         if not self.photos:
             raise UserError("--photos is missing: give a folder of JPEG photos.")
+        if not re.fullmatch(r"([1-9]\d{0,4}x[1-9]\d{0,4})?", self.size):
+            raise UserError(f"--size={self.size} is not possible: give a width and height in pixels, such as 640x480.")
+
+    @property
+    def extent(self) -> tuple[int, int] | None:
+        """Width and height of the photos, pixels; None keeps those of the folder."""
+        width, _, height = self.size.partition("x")
+        return (int(width), int(height)) if self.size else None
 
 
 def main(options: BenchmarkOptions) -> None:
@@ -55,41 +67,46 @@ def main(options: BenchmarkOptions) -> None:
     if not found:
         raise UserError(f"There is no JPEG photo under --photos={options.photos}: give another folder.")
     with scratch_folder() as scratch:
-        folder = prepare_photos(found, scratch / "photos", count=options.count)
-        few = prepare_photos(found, scratch / "few", count=FEW)
+        folder = prepare_photos(found, scratch / "photos", count=options.count, extent=options.extent)
+        few = prepare_photos(found, scratch / "few", count=FEW, extent=options.extent)
         figures = measure(folder, few, scratch, workers=options.workers, repeats=options.repeats)
     print(table(figures))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def prepare_photos(found: Sequence[Path], folder: Path, *, count: int) -> Path:
+def prepare_photos(found: Sequence[Path], folder: Path, *, count: int, extent: tuple[int, int] | None) -> Path:
     """Returns a folder of `count` photos in ten classes: those found, then random parts of them, no two similar."""
     tasks = []
     for number in range(count):
         path = folder / str(number % 10) / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if number < len(found):
-            shutil.copy(found[number], path)
-        else:
-            tasks.append((str(found[number % len(found)]), str(path), number))
-    if tasks:
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(draw_part, tasks, chunksize=PHOTOS_PER_TASK))
+        tasks.append((found[number % len(found)], path, number if number >= len(found) else None, extent))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(draw_photo, tasks, chunksize=PHOTOS_PER_TASK))
     return folder
 
 
-def draw_part(task: tuple[str, str, int]) -> None:
-    """Writes a part of a photo, half to nine tenths of its sides and mirrored every other time, at the photo's size."""
+def draw_photo(task: tuple[Path, Path, int | None, tuple[int, int] | None]) -> None:
+    """Writes a photo, or a part of it: half to nine tenths of its sides, and mirrored if the seed is odd.
+
+    Args:
+      task: the photo, the file to write, the seed of the part or None, and the size, by default that of the photo.
+    """
     from PIL import Image, ImageOps
 
-    source, path, number = task
-    rng = random.Random(number)
+    source, path, seed, extent = task
+    if seed is None and extent is None:
+        shutil.copy(source, path)
+        return
     with Image.open(source) as photo:
-        width, height = (round(side * rng.uniform(0.5, 0.9)) for side in photo.size)
-        left, top = rng.randint(0, photo.width - width), rng.randint(0, photo.height - height)
-        part = photo.convert("RGB").resize(photo.size, box=(left, top, left + width, top + height))
-        (ImageOps.mirror(part) if number % 2 else part).save(path, "JPEG", quality=90)
+        width, height, left, top = *photo.size, 0, 0
+        if seed is not None:
+            rng = random.Random(seed)
+            width, height = (round(side * rng.uniform(0.5, 0.9)) for side in photo.size)
+            left, top = rng.randint(0, photo.width - width), rng.randint(0, photo.height - height)
+        part = photo.convert("RGB").resize(extent or photo.size, box=(left, top, left + width, top + height))
+        (ImageOps.mirror(part) if seed is not None and seed % 2 else part).save(path, "JPEG", quality=90)
 
 
 def measure(folder: Path, few: Path, scratch: Path, *, workers: int, repeats: int) -> dict[str, Any]:

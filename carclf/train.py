@@ -22,6 +22,7 @@ from carclf.model.hub_preset import read_preset
 from carclf.runs.parent import check_chain, describe_changes
 from carclf.storage import copies
 from carclf.train_options import ALL_FOLDS, TrainOptions
+from carclf.wording import counted
 
 if TYPE_CHECKING:
     from carclf.data.manifest import Manifest
@@ -207,7 +208,7 @@ def train_run(options: TrainOptions, *, directory: Path) -> None:
 
     preemption.check()
     manifest = apply_label_patch(options.label_patch, load_manifest(options.data))
-    manifest = apply_pseudo_labels(options.pseudo_labels, manifest)
+    manifest = apply_pseudo_labels(options.pseudo_labels, manifest, val_fold=options.val_fold)
     for line in label_notes(options, manifest):
         print(line)
     choose_metric(options.metric, manifest.form)  # refuses a wrong one now, before the device is chosen
@@ -245,12 +246,15 @@ def train_run(options: TrainOptions, *, directory: Path) -> None:
 
 
 def label_notes(options: TrainOptions, manifest: "Manifest") -> list[str]:
-    """Returns a line about the label patch, and one or two about pseudo-labels."""
+    """Returns a line about the label patch, and one or more about pseudo-labels."""
     lines = []
     if manifest.label_patch:
         lines.append(f"Labels: {len(manifest.label_patch.labels)} corrected by {options.label_patch}.")
     if pseudo := manifest.pseudo_labels:
         lines.append(f"Pseudo-labels: {len(pseudo.labels)} test photos are trained on, too ({options.pseudo_labels}).")
+        if pseudo.copies:
+            left_out = counted(pseudo.copies, "more is left out, a copy", "more are left out, copies")
+            lines.append(f"Note: {left_out} of held-out photos (fold {options.val_fold}).")
         if pseudo.teacher_folds != (options.val_fold,):
             lines.append(
                 f"Note: runs that predicted them have trained on photos of fold {options.val_fold}, so the validation "

@@ -86,7 +86,7 @@ def test_they_say_where_they_come_from_and_can_be_trained_on(options, larger, tm
         }
     ]
     assert (beside["views"], beside["confidence"], beside["data_fingerprint"]) == ("clean", 0.36, larger.fingerprint)
-    pseudo = apply_pseudo_labels(options.pseudo_labels, larger).pseudo_labels
+    pseudo = apply_pseudo_labels(options.pseudo_labels, larger, val_fold=0).pseudo_labels
     assert len(pseudo.labels) == len(pd.read_csv(options.pseudo_labels))
 
 

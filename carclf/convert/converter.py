@@ -186,8 +186,8 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
     if options.output:
         stored_bytes = sum(check.stored_bytes for check in validated.checks)
         dataset.check_space(options.output, stored_bytes + dataset.RECORD_BYTES * len(validated.photos))
-    scenes = [group for group in groups if group.kind == "scene"]
-    groups = [group for group in groups if group.kind != "scene"]
+    scenes = [group for group in groups if group.kind == lists.SCENE]
+    groups = [group for group in groups if group.kind != lists.SCENE]
     copies = len({member for group in groups for member in group.members})
     found = f"{counted(copies, 'photo')} are duplicates, in {counted(len(groups), 'group')}"
     print(f"{found if copies else 'There are no duplicates'}.")
@@ -329,7 +329,7 @@ def _lists(
     content = {
         "rejected": (rejected_csv(validated.rejected), len(validated.rejected)),
         "remarks": (lists.to_csv(lists.REMARK_COLUMNS, remarks), len(remarks)),
-        "duplicates": (lists.to_csv(lists.DUPLICATE_COLUMNS, rows), len(rows)),
+        lists.DUPLICATES: (lists.to_csv(lists.DUPLICATE_COLUMNS, rows), len(rows)),
     }
     if validated.inventory.sample_submission is not None:
         tests = sum(photo.split == "test" for photo in validated.photos)

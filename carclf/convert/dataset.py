@@ -29,7 +29,7 @@ SPARE_BYTES = 64 * 2**20  # for lists, receipts and the file system's own needs
 HEADERS = {  # list beside dataset.json → the columns that carclf gives it
     "rejected": lists.REJECTED_COLUMNS,
     "remarks": lists.REMARK_COLUMNS,
-    "duplicates": lists.DUPLICATE_COLUMNS,
+    lists.DUPLICATES: lists.DUPLICATE_COLUMNS,
     **{f"ids-{split}": lists.ID_COLUMNS for split in ID_SPLITS},
 }
 

@@ -16,6 +16,7 @@ from carclf.convert.linkage import Compare, Pair, alike_groups, picture_groups, 
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, Picture, likeness, read_picture
 from carclf.convert.scan import Context, PhotoCheck
+from carclf.data import lists
 from carclf.data.image_formats import UnusableError
 from carclf.data.validation import KEPT
 from carclf.progress import Progress
@@ -142,7 +143,7 @@ def _near_groups(
     scenes += [list(pair) for pair in partners if pair not in together]
     return [
         Group(kind, tuple(sorted(i for index in members for i in copies.get(index, (index,)))))
-        for kind, groups in (("near", pictures), ("scene", scenes))
+        for kind, groups in (("near", pictures), (lists.SCENE, scenes))
         for members in groups
     ]
 
@@ -215,7 +216,7 @@ def duplicate_rows(
 
 def note_on(group: Group, photos: Sequence[Photo]) -> str:
     """Returns what a reader should know about a group ('train/test leak', 'different labels', …), or ""."""
-    if group.kind == "scene":
+    if group.kind == lists.SCENE:
         return ""
     splits = {photos[i].split for i in group.members}
     labels = {photos[i].category for i in group.members if photos[i].split != "test"}

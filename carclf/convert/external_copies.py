@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from carclf.convert.duplicates import Group
 from carclf.convert.labels import named
 from carclf.convert.validated import COPY_OF, Validated
+from carclf.data.lists import SCENE
 from carclf.wording import counted
 
 
@@ -22,7 +23,7 @@ def without_copies(validated: Validated, groups: Sequence[Group]) -> tuple[Valid
     for group in groups:
         splits = {index: validated.photos[index].split for index in group.members}
         trained = [index for index, split in splits.items() if split == "train"]
-        if trained and group.kind != "scene":
+        if trained and group.kind != SCENE:
             originals |= {index: trained[0] for index, split in splits.items() if split == "extra"}
     if not originals:
         return validated, list(groups)

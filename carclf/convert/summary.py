@@ -1,13 +1,14 @@
 """What a conversion prints at its end."""
 
 from carclf import advice
+from carclf.data.lists import DUPLICATES
 from carclf.data.manifest import Manifest
 from carclf.wording import counted
 
 LISTED = {  # list → what its photos are, for one and for several
     "rejected": ("photo was left out", "photos were left out"),
     "remarks": ("photo is worth a look", "photos are worth a look"),
-    "duplicates": ("photo looks like another", "photos look like another"),
+    DUPLICATES: ("photo looks like another", "photos look like another"),
 }
 
 

@@ -8,6 +8,8 @@ ID_COLUMNS = ("id", "label", "class_name", "fold", "height", "width", "sha256", 
 REJECTED_COLUMNS = ("id", "split", "category", "reason", "source")
 REMARK_COLUMNS = ("id", "split", "category", "remark", "source")
 DUPLICATE_COLUMNS = ("group", "kind", "split", "id", "category", "fold", "note")
+DUPLICATES = "duplicates"  # the name of the list in a data set
+SCENE = "scene"  # the kind of a group of different pictures
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

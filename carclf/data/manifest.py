@@ -101,6 +101,7 @@ class PseudoLabels:
       content: the bytes of the file.
       provenance: the bytes of the file beside it, which says what predicted them.
       teacher_folds: the folds that the runs which predicted them held out.
+      copies: number of further ones that are left out, because their photos are copies of held-out photos.
     """
 
     labels: Mapping[int, int]
@@ -108,6 +109,7 @@ class PseudoLabels:
     content: bytes
     provenance: bytes
     teacher_folds: tuple[int, ...] = ()
+    copies: int = 0
 
     @property
     def sha256(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carclf import hashed_json
+from carclf.data.lists import DUPLICATES, SCENE
 from carclf.data.manifest import PSEUDO, Manifest, PseudoLabels, Shard
 from carclf.errors import UserError
 from carclf.files import write_atomically
@@ -93,18 +94,55 @@ def write_pseudo_labels(
     hashed_json.write(provenance_file(path), dataclasses.asdict(whole))
 
 
-def apply_pseudo_labels(path: str, manifest: Manifest) -> Manifest:
+def apply_pseudo_labels(path: str, manifest: Manifest, *, val_fold: int) -> Manifest:
     """Returns the data set with the pseudo-labelled test photos in the split 'pseudo', or unchanged if `path` is empty.
 
+    Args:
+      path: of the CSV, or "".
+      manifest: the data set.
+      val_fold: the fold that is held out; a test photo that is a copy of one of its photos is left out.
+
     Raises:
-      UserError: see `read_pseudo_labels`.
+      UserError: see `read_pseudo_labels`; or every photo is such a copy.
     """
     if not path:
         return manifest
     file, _ = (copies.local_path(f"{path}{ending}") for ending in ("", ".json"))  # fetched if they are at a URL
-    labels = read_pseudo_labels(file, manifest)
+    labels = _without_copies(read_pseudo_labels(file, manifest), manifest, path=path, val_fold=val_fold)
     shards = (*manifest.shards, *_shards_of(labels.labels, manifest))
     return dataclasses.replace(manifest, shards=shards, pseudo_labels=labels)
+
+
+def _without_copies(labels: PseudoLabels, manifest: Manifest, *, path: str, val_fold: int) -> PseudoLabels:
+    """Returns the labels without those of photos that show the same picture as a held-out photo."""
+    leaking = _test_copies(manifest, val_fold)
+    kept = [row for row in labels.labels if row not in leaking]
+    if not kept:
+        raise UserError(
+            f"Every photo of the pseudo-labels {path} is a copy of a photo that is held out (fold {val_fold}): train "
+            "without --pseudo_labels, or with another --val_fold."
+        )
+    return dataclasses.replace(
+        labels,
+        labels={row: labels.labels[row] for row in kept},
+        confidences={row: labels.confidences[row] for row in kept},
+        copies=len(labels.labels) - len(kept),
+    )
+
+
+def _test_copies(manifest: Manifest, fold: int) -> set[int]:
+    """Returns the rows of the test photos that show the same picture as a training photo of the fold."""
+    import pandas as pd
+
+    if DUPLICATES not in manifest.lists:
+        return set()
+    content = manifest.read_list(manifest.lists[DUPLICATES])
+    table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    table = table[table["kind"] != SCENE]
+    held_out = table["group"][(table["split"] == "train") & (table["fold"] == str(fold))]
+    tests = table["id"][(table["split"] == "test") & table["group"].isin(held_out)]
+    row_of = {name: row for row, name in enumerate(manifest.read_ids("test")["id"])} if len(tests) else {}
+    return {row_of[name] for name in tests}
 
 
 def read_pseudo_labels(path: Path, manifest: Manifest) -> PseudoLabels:

@@ -53,7 +53,9 @@ def make_plan(options: TrainOptions, arguments: Sequence[str]) -> None:
     given = given_options(arguments, options)
     data = load_manifest(options.data)
     check_split(data, val_fold=options.val_fold, parent=None)
-    labelled = apply_pseudo_labels(options.pseudo_labels, apply_label_patch(options.label_patch, data))
+    labelled = apply_pseudo_labels(
+        options.pseudo_labels, apply_label_patch(options.label_patch, data), val_fold=options.val_fold
+    )
     photos = photo_counts(labelled, val_fold=options.val_fold)
     timed_photos = photos.train - labelled.photos(PSEUDO)
     found = candidates(given, train_photos=timed_photos)

@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from carclf.data.lists import SCENE
 from carclf.data.manifest import Manifest
 from carclf.data.survey import Survey, survey_photos
 from carclf.errors import UserError
@@ -31,7 +32,6 @@ from carclf.report.thumbnails import THUMBNAIL_PX, read_thumbnails, to_jpeg
 
 # The page stays below a few MB for any data set: it shows this many photos and lists the rest.
 SAMPLE_PHOTOS, SAMPLES_PER_CLASS = 400, 7
-SCENE = "scene"  # the kind of a group
 GROUPS_PICTURED, MEMBERS_PICTURED = 24, 6  # of each kind of duplicates
 GROUPS_LISTED, MEMBERS_LISTED = 500, 30
 GROUPS_COMPARED = 500  # to show the most similar of them

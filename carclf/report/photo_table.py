@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pandas as pd
 
-from carclf.data.lists import DUPLICATE_COLUMNS, REJECTED_COLUMNS, REMARK_COLUMNS
+from carclf.data.lists import DUPLICATE_COLUMNS, DUPLICATES, REJECTED_COLUMNS, REMARK_COLUMNS
 from carclf.data.manifest import Manifest
 from carclf.data.survey import Survey
 from carclf.errors import UserError
@@ -79,7 +79,7 @@ def remarked_photos(manifest: Manifest, photos: pd.DataFrame) -> list[tuple[int,
 
 def duplicate_groups(manifest: Manifest, photos: pd.DataFrame) -> list[Group]:
     """Returns the groups of duplicates.csv, in its order."""
-    rows = _read_list(manifest, "duplicates", DUPLICATE_COLUMNS)
+    rows = _read_list(manifest, DUPLICATES, DUPLICATE_COLUMNS)
     in_test = photos["split"] == "test"
     number_of = {
         (bool(test), photo_id): number

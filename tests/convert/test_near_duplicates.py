@@ -409,10 +409,10 @@ def test_the_detail_of_a_coarse_window_is_what_its_blocks_lack(down, across):
     window = _cut(*STARTS[down], 32, samples=64) @ halved @ _cut(*STARTS[across], 32, samples=64).T
     detail = window - window.reshape(8, 4, 8, 4).mean(axis=(1, 3)).repeat(4, axis=0).repeat(4, axis=1)
     inside = detail[3:-3, 3:-3] - detail[3:-3, 3:-3].mean()
-    found = Picture(pixels).details[down, across]
+    found = Picture(pixels).coarse_windows[down, across]
     np.testing.assert_allclose(found, inside / np.linalg.norm(inside), atol=1e-5)
     if down == across == 0:
-        np.testing.assert_allclose(Picture(pixels).detail, found, atol=1e-5)
+        np.testing.assert_allclose(Picture(pixels).coarse, found, atol=1e-5)
 
 
 def test_likeness_is_that_of_the_best_place_and_scale(originals):

@@ -2,16 +2,17 @@
 
 import dataclasses
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from carclf import hashed_json
-from carclf.data import loaded_batches, loader, pipeline, view_batches
+from carclf.data import lists, loaded_batches, loader, pipeline, view_batches
 from carclf.data.batches import HostSlice
 from carclf.data.index import photo_weights, read_index, read_photo, select
-from carclf.data.manifest import PSEUDO, load_manifest
+from carclf.data.manifest import PSEUDO, ListFile, load_manifest
 from carclf.data.pseudo_labels import (
     Provenance,
     Teacher,
@@ -23,6 +24,8 @@ from carclf.data.pseudo_labels import (
 from carclf.errors import DamagedShardError, UserError
 from carclf.framing import Framing
 from carclf.recipe import parse_recipe, parse_views
+from carclf.train import label_notes
+from carclf.train_options import TrainOptions
 
 FRAMING = Framing(image_size=(32, 32))
 SURE = {"test001.jpg": ("class 2", 0.75), "test004.jpg": ("class 0", 1.0), "test003.jpg": ("class 1", 0.5)}
@@ -44,7 +47,9 @@ def written(path, dataset, sure=SURE, **changes):
 
 @pytest.fixture(scope="module")
 def labelled(dataset, tmp_path_factory):
-    return apply_pseudo_labels(str(written(tmp_path_factory.mktemp("pseudo") / "pseudo.csv", dataset)), dataset)
+    return apply_pseudo_labels(
+        str(written(tmp_path_factory.mktemp("pseudo") / "pseudo.csv", dataset)), dataset, val_fold=0
+    )
 
 
 def training(manifest, **changes):
@@ -103,7 +108,7 @@ def test_nothing_else_changes(dataset, labelled):
     tf.nest.map_structure(np.testing.assert_array_equal, validation(labelled), validation(dataset))
     tf.nest.map_structure(np.testing.assert_array_equal, tests(labelled), tests(dataset))
     assert labelled.read_ids("test").equals(dataset.read_ids("test"))
-    assert apply_pseudo_labels("", dataset) is dataset
+    assert apply_pseudo_labels("", dataset, val_fold=0) is dataset
     assert dataset.shards_of(PSEUDO) == ()
 
 
@@ -176,7 +181,7 @@ def test_they_are_identified_by_both_files(dataset, tmp_path):
 )  # fmt: skip
 def test_labels_that_do_not_belong_here_are_one_sentence(dataset, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        apply_pseudo_labels(str(written(tmp_path / "pseudo.csv", dataset, **changes)), dataset)
+        apply_pseudo_labels(str(written(tmp_path / "pseudo.csv", dataset, **changes)), dataset, val_fold=0)
 
 
 def test_a_photo_named_twice_is_one_sentence(dataset, tmp_path):
@@ -189,7 +194,7 @@ def test_a_photo_named_twice_is_one_sentence(dataset, tmp_path):
         provenance=provenance(dataset),
     )
     with pytest.raises(UserError, match=r"line 3: the photo 'test001.jpg' has an earlier line"):
-        apply_pseudo_labels(str(path), dataset)
+        apply_pseudo_labels(str(path), dataset, val_fold=0)
 
 
 def test_damage_is_one_sentence(dataset, tmp_path):
@@ -197,21 +202,63 @@ def test_damage_is_one_sentence(dataset, tmp_path):
     content, beside = path.read_bytes(), provenance_file(path).read_bytes()
     path.write_bytes(content.replace(b"class 2", b"class 1"))
     with pytest.raises(UserError, match=r"pseudo.csv were changed after carclf.predict wrote them: write them again"):
-        apply_pseudo_labels(str(path), dataset)
-    assert apply_pseudo_labels(str(written(tmp_path / "pseudo.csv", dataset)), dataset).pseudo_labels
+        apply_pseudo_labels(str(path), dataset, val_fold=0)
+    assert apply_pseudo_labels(str(written(tmp_path / "pseudo.csv", dataset)), dataset, val_fold=0).pseudo_labels
     path.write_bytes(content)
     for changed in (beside.replace(b"1.5", b"2.5"), beside[:-9], b"{}", beside.replace(b'"views"', b'"vistas"')):
         provenance_file(path).write_bytes(changed)
         with pytest.raises(UserError, match=r"pseudo.csv.json is damaged \(.*\): copy it again, or write them again"):
-            apply_pseudo_labels(str(path), dataset)
+            apply_pseudo_labels(str(path), dataset, val_fold=0)
     provenance_file(path).unlink()
     with pytest.raises(
         UserError, match=r"pseudo.csv.json of the pseudo-labels cannot be read .*: keep the CSV and its"
     ):
-        apply_pseudo_labels(str(path), dataset)
+        apply_pseudo_labels(str(path), dataset, val_fold=0)
     empty = b"id,class,confidence\n"
     path.write_bytes(empty)
     whole = dataclasses.asdict(provenance(dataset, csv_sha256=hashlib.sha256(empty).hexdigest()))
     hashed_json.write(provenance_file(path), whole)
     with pytest.raises(UserError, match=r"name no photo: .* and a lower --pseudo_confidence"):
-        apply_pseudo_labels(str(path), load_manifest(dataset.directory))
+        apply_pseudo_labels(str(path), load_manifest(dataset.directory), val_fold=0)
+
+
+@pytest.fixture
+def with_copies(dataset, tmp_path):
+    """The data set in which test001.jpg is a copy of a photo of fold 0, and test004.jpg shows the scene of another."""
+    rows = [
+        (0, "near", "train", "train002.jpg", "class 2", 0, "train/test leak"),
+        (0, "near", "test", "test001.jpg", "", "", "train/test leak"),
+        (1, "scene", "train", "train003.jpg", "class 0", 0, ""),
+        (1, "scene", "test", "test004.jpg", "", "", ""),
+        (2, "exact", "train", "train010.jpg", "class 1", 1, "train/test leak"),
+        (2, "exact", "test", "test003.jpg", "", "", "train/test leak"),
+    ]
+    folder = shutil.copytree(dataset.directory, tmp_path / "copied")
+    content = lists.to_csv(lists.DUPLICATE_COLUMNS, rows)
+    (folder / "duplicates.csv").write_bytes(content)
+    entry = ListFile("duplicates.csv", len(rows), hashlib.sha256(content).hexdigest())
+    return dataclasses.replace(load_manifest(str(folder)), lists={lists.DUPLICATES: entry})
+
+
+@pytest.mark.parametrize(
+    ("val_fold", "kept"), [(0, ["test003.jpg", "test004.jpg"]), (1, ["test001.jpg", "test004.jpg"]), (2, list(SURE))]
+)
+def test_copies_of_held_out_photos_are_not_trained_on(with_copies, tmp_path, val_fold, kept):
+    path = written(tmp_path / "pseudo.csv", with_copies)
+    labelled = apply_pseudo_labels(str(path), with_copies, val_fold=val_fold)
+    names = with_copies.read_ids("test")["id"]
+    expected = {names.tolist().index(name): SURE[name] for name in kept}
+    pseudo = labelled.pseudo_labels
+    assert pseudo.labels == {row: int(name[-1]) for row, (name, _) in expected.items()}
+    assert pseudo.confidences == {row: confidence for row, (_, confidence) in expected.items()}
+    assert pseudo.copies == 3 - len(kept)
+    assert labelled.photos(PSEUDO) == len(kept)
+    options = TrainOptions(data=with_copies.directory, pseudo_labels=str(path), val_fold=val_fold)
+    said = f"Note: 1 more is left out, a copy of held-out photos (fold {val_fold})."
+    assert (said in label_notes(options, labelled)) == (len(kept) < 3)
+
+
+def test_pseudo_labels_of_copies_alone_are_refused(with_copies, tmp_path):
+    path = written(tmp_path / "pseudo.csv", with_copies, sure={"test001.jpg": ("class 2", 0.75)})
+    with pytest.raises(UserError, match=r"pseudo.csv is a copy of a photo that is held out \(fold 0\): train without"):
+        apply_pseudo_labels(str(path), with_copies, val_fold=0)
