@@ -20,6 +20,7 @@ def decode(
     out: np.ndarray | None = None,
     size: tuple[int, int] | None = None,
     strict: bool = False,
+    accurate: bool = False,
 ) -> np.ndarray:
     """Returns the RGB photo as uint8 [h, w, 3], h = ⌈H / ratio⌉ and w = ⌈W / ratio⌉ for a full size of H x W.
 
@@ -33,6 +34,7 @@ def decode(
       out: array for the pixels, contiguous uint8 [h, w, 3]; None creates one.
       size: (H, W), where it is known; None reads it from the header.
       strict: whether to refuse HARMLESS slips, too.
+      accurate: whether to use the slower transform, as `tf.io.decode_jpeg` with INTEGER_ACCURATE and Pillow do.
 
     Raises:
       ValueError: the bytes are not a JPEG, or it is damaged.
@@ -43,7 +45,7 @@ def decode(
             if ratio > 1:
                 min_size = _min_size(size or _full_size(encoded, strict=warnings_fail), ratio)
             return simplejpeg.decode_jpeg(
-                encoded, fastdct=True, fastupsample=False, buffer=out, strict=warnings_fail, **min_size
+                encoded, fastdct=not accurate, fastupsample=False, buffer=out, strict=warnings_fail, **min_size
             )
         except ValueError as error:
             if strict or not warnings_fail or HARMLESS not in str(error):

@@ -83,35 +83,37 @@ def _validate_jpeg(raw: bytes, *, max_side: int) -> Stored:
     if reason := header.problem():
         raise UnusableError(reason)
     _check_size(header.width, header.height)
-    reduced: np.ndarray | None = None
+    decoded: np.ndarray | None = None
     remarks: list[str] = []
+    is_clean = _is_clean(header, max_side=max_side)
+    is_reduced = not is_clean and len(header.sampling) == 3  # from the pixels that are decoded to check it
     if header.is_fast():  # before Pillow, which accepts files with a zeroed tail
-        reduced, remark = _checked(header)
+        look, draft = _look_ratio(header.height, header.width), _draft_ratio(header, max_side=max_side)
+        decoded, remark = _checked(header, ratio=draft if is_reduced else look, accurate=is_reduced)
         remarks.append(remark)
     elif not header.end:
         raise UnusableError("damaged: the picture has no end")
-    is_clean = _is_clean(header, max_side=max_side)
-    if reduced is not None and is_clean and not header.has_tags:
-        return _as_it_is(header, remarks, reduced)
+    if decoded is not None and is_clean and not header.has_tags:
+        return _as_it_is(header, remarks, decoded)
     with _errors_named(), _opened(header.corrected, "JPEG") as image:
         _check_size(*image.size)
         turn, remark = to_rgb.orientation(image)
         remarks.append(remark)
-        if reduced is not None and is_clean and turn not in to_rgb.UPRIGHT:
-            return _as_it_is(header, remarks, reduced)
-        small, remark = _upright(image, max_side=max_side)
+        if decoded is not None and is_clean and turn not in to_rgb.UPRIGHT:
+            return _as_it_is(header, remarks, decoded)
+        small, remark = _upright(image, max_side=max_side, decoded=decoded if is_reduced else None)
         return _encoded(small, [*remarks, remark])
 
 
-def _checked(header: JpegHeader) -> tuple[np.ndarray, str]:
-    """Returns (a JPEG as the training decoder decodes it at a fraction of its size, a remark or "").
+def _checked(header: JpegHeader, *, ratio: int, accurate: bool) -> tuple[np.ndarray, str]:
+    """Returns (a JPEG as `carclf.data.decoder.decode` decodes it, a remark or "").
 
     Raises:
       UnusableError: it is damaged; left-over bytes of a scan only cause a remark if the picture has its end.
     """
-    encoded, ratio = header.corrected, _look_ratio(header.height, header.width)
+    encoded = header.corrected
     try:
-        return decode(encoded, ratio=ratio, size=(header.height, header.width), strict=True), ""
+        return decode(encoded, ratio=ratio, size=(header.height, header.width), strict=True, accurate=accurate), ""
     except ValueError as error:
         found = LEFT_OVER.search(str(error))
         if not found or not header.end:
@@ -119,7 +121,7 @@ def _checked(header: JpegHeader) -> tuple[np.ndarray, str]:
     count, before_end = int(found[1]), found[2] == "d9"
     padding = before_end and count <= PADDING_BYTES and not encoded[:-2][-count:].strip(b"\0")
     remark = "" if padding else f"{count:,} bytes of its scan are left over: it may show damage"
-    return _decoded(encoded, height=header.height, width=header.width), remark
+    return _decoded(encoded, ratio=ratio, accurate=accurate), remark
 
 
 def _is_clean(header: JpegHeader, *, max_side: int) -> bool:
@@ -165,11 +167,24 @@ def _read_tiff(raw: bytes, *, max_side: int) -> tuple[Image.Image, list[str]]:
         return small, [remark, illegible, further]
 
 
-def _upright(image: Image.Image, *, max_side: int, wide: bool = False, bits: int = 16) -> tuple[Image.Image, str]:
-    """Returns (an opened image as upright RGB of at most `max_side` pixels, a remark or "")."""
-    image.draft(None, (2 * max_side, 2 * max_side))  # decodes a far larger JPEG at a fraction of its size
-    image.load()
+def _upright(
+    image: Image.Image, *, max_side: int, wide: bool = False, bits: int = 16, decoded: np.ndarray | None = None
+) -> tuple[Image.Image, str]:
+    """Returns (an opened image as upright RGB of at most `max_side` pixels, a remark or "").
+
+    Args:
+      image: opened.
+      max_side: longest side of the result in pixels.
+      wide: of `to_rgb.filterable`.
+      bits: of `to_rgb.filterable`.
+      decoded: the RGB pixels that Pillow would decode, if they are known.
+    """
     turn = to_rgb.UPRIGHT.get(to_rgb.orientation(image)[0])
+    if decoded is not None and image.mode == "RGB":
+        image = Image.fromarray(decoded)
+    else:
+        image.draft(None, (2 * max_side, 2 * max_side))  # decodes a far larger JPEG at a fraction of its size
+        image.load()
     plain, remark = to_rgb.filterable(image, wide=wide, bits=bits)
     small = to_rgb.reduced(plain, max_side=max_side)
     return to_rgb.rgb(small if turn is None else small.transpose(turn)), remark
@@ -179,7 +194,7 @@ def _encoded(image: Image.Image, remarks: list[str]) -> Stored:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY)
     encoded = buffer.getvalue()
-    reduced = _decoded(encoded, height=image.height, width=image.width)
+    reduced = _decoded(encoded, ratio=_look_ratio(image.height, image.width))
     return Stored(encoded, image.height, image.width, ENCODED, _joined(remarks), reduced)
 
 
@@ -222,11 +237,17 @@ def _kind_named(page: TiffHeader | None) -> Iterator[None]:
         raise
 
 
-def _decoded(encoded: bytes, *, height: int, width: int) -> np.ndarray:
+def _decoded(encoded: bytes, *, ratio: int, accurate: bool = False) -> np.ndarray:
     try:
-        return decode(encoded, ratio=_look_ratio(height, width))
+        return decode(encoded, ratio=ratio, accurate=accurate)
     except ValueError as error:
         raise UnusableError(f"refused by the decoder: {error}") from None
+
+
+def _draft_ratio(header: JpegHeader, *, max_side: int) -> int:
+    """Returns the DCT reduction that Pillow's `draft` takes for twice `max_side`."""
+    least = min(header.height, header.width) // (2 * max_side)
+    return max((ratio for ratio in DCT_RATIOS if ratio <= least), default=1)
 
 
 def _look_ratio(height: int, width: int) -> int:

@@ -595,3 +595,35 @@ def test_the_same_bytes_are_always_stored_the_same():
     raw = io.BytesIO()
     Image.fromarray(picture(90, 120)).save(raw, "WEBP")
     assert len({validate_photo(raw.getvalue(), max_side=64).encoded for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((700, 500), {}),
+        ((1500, 1300), {"subsampling": "4:4:4"}),
+        ((1281, 2600), {"subsampling": "4:2:2", "quality": 60}),
+        ((2600, 2560), {"progressive": True}),
+        ((5200, 1290), {"exif": 6}),
+        ((300, 200), {"progressive": True, "exif": 3}),
+        ((300, 200), {"exif": 8}),
+        ((700, 500), {"keep_rgb": True}),
+        ((5130, 5120), {"restart_marker_blocks": 8}),
+    ],
+    ids=str,
+)
+def test_a_jpeg_is_stored_as_pillow_alone_would_reduce_it(size, options):
+    rng, options = np.random.default_rng(size[0]), dict(options)
+    if orientation := options.pop("exif", 0):
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = orientation
+    coarse = rng.integers(0, 256, (size[1] // 10 + 1, size[0] // 10 + 1, 3), dtype=np.uint8)
+    raw = encoded(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), **options)
+    image = Image.open(io.BytesIO(raw))
+    image.draft(None, (1280, 1280))
+    scale = min(1, 640 / max(size))
+    reduced = image.resize([round(side * scale) for side in size], Image.Resampling.LANCZOS) if scale < 1 else image
+    turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
+    expected = reduced.transpose(turn[orientation]) if orientation else reduced
+    expected.save(wanted := io.BytesIO(), "JPEG", quality=QUALITY)
+    assert validate_photo(raw, max_side=640).encoded == wanted.getvalue()
