@@ -46,7 +46,7 @@ def test_every_row_has_its_flag_files_and_every_file_a_row(modules):
     assert all(not row.against or row.against in names[:number] for number, row in enumerate(rows.ROWS))
 
 
-EPOCHS = {"head": 0, "longer": 2, "third": 1 / 2}  # of a row, in those of the notebook; of others 1
+EPOCHS = {"regression_head": 0, "longer": 2, "third": 0.5, "finer": 1.5}  # in those of the notebook; of others 1
 
 
 def epochs_of(name: str) -> int:
@@ -59,7 +59,7 @@ def test_a_row_trains_as_long_as_the_row_it_is_compared_with(modules):
     _, _, rows = modules
     for row in rows.ROWS:
         for name in set(row.runs) - {rows.PROBE}:
-            assert epochs_of(name) == EPOCHS.get(row.name, 1) * epochs_of("notebook")
+            assert epochs_of(name) == EPOCHS.get(name, 1) * epochs_of("notebook")
             assert options_of(name).batch_size == (16 if name == "batch16" else 32)
 
 
@@ -76,6 +76,12 @@ def test_a_row_changes_what_its_file_says():
     assert differing("batch16", "milder") == {"batch_size"}
     assert differing("higher", "milder") == {"learning_rate"}
     assert differing("batch_norm", "higher") == {"train_batch_norm"}
+    assert differing("statistics", "batch_norm") == {"swa_epochs"}
+    assert differing("less_l2", "milder") == {"l2"}
+    assert differing("wider", "milder") == {"init_from", "head_width"}
+    assert differing("wider_head", "regression_head") == {"head_width"}
+    finer = {"init_from", "head_temperature", "epochs", "warmup_epochs", "learning_rate"}
+    assert differing("finer", "milder") == finer
     assert differing("layers", "milder") == {"learning_rate", "lr_decay_by_block"}
     for name in ("mixup", "cutmix", "erase", "trivial"):
         assert differing(name, "milder") == {"augment"}
@@ -106,17 +112,26 @@ def test_a_larger_view_has_an_eighth_more_pixels_a_side(modules, monkeypatch, tm
         assert f"--tta={views}" in calls.pop()
 
 
-def test_a_growing_row_ends_at_the_size_of_the_others(modules, monkeypatch, tmp_path):
-    ledger, _, rows = modules
+@pytest.mark.parametrize(
+    ("stage", "size", "sizes"),
+    [
+        ("growing", "96", "64-96"),
+        ("growing", "96x128", "64x85-96x128"),
+        ("finer", "224", "288"),
+        ("finer", "96x128", "123x165"),
+        ("milder", "96", "96"),
+    ],
+)
+def test_a_stage_has_its_size_and_its_parents_that_of_the_others(modules, monkeypatch, tmp_path, stage, size, sizes):
+    ledger, _, _ = modules
     calls = []
     monkeypatch.setattr(ledger, "run_python", lambda *words: calls.append(words))
     monkeypatch.setattr(ledger, "seconds_of", lambda directory: 1.0)
-    (row,) = rows.find_rows("growing")
-    for size, sizes in (("96", "64-96"), ("96x128", "64x85-96x128")):
-        case = ledger.Case(Path("cars"), "tiny", size, 0, 42)
-        ledger.train(ledger.LedgerOptions(data="cars"), "growing", case, tmp_path, {}, sizes=row.sizes)
-        assert f"--image_size={sizes}" in calls.pop()
-        assert f"--image_size={size}" in calls.pop(), "its head is trained at one size, once for all rows"
+    case = ledger.Case(Path("cars"), "tiny", size, 0, 42)
+    ledger.train(ledger.LedgerOptions(data="cars"), stage, case, tmp_path, {})
+    assert f"--image_size={sizes}" in calls.pop()
+    assert calls
+    assert all(f"--image_size={size}" in call for call in calls), "its parents are trained once for all rows"
 
 
 def test_a_soup_is_one_run_of_all_its_row_names(modules, monkeypatch, tmp_path):
