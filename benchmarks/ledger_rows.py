@@ -90,6 +90,13 @@ ROWS = (
     ),
     Row("views", "the mean of each photo and its mirror image", ("milder",), against="milder", views="clean|flip"),
     Row(
+        "finer_views",
+        "the mean of each photo and its mirror image, after those four epochs",
+        ("finer",),
+        against="finer",
+        views="clean|flip",
+    ),
+    Row(
         "larger",
         "photos rendered an eighth larger than in training",
         ("milder",),
