@@ -73,8 +73,8 @@ class Picture:
     def coarse_windows(self) -> np.ndarray:
         """The details of its coarse windows, float32 [15, 15, 26, 26], by STARTS down and across."""
         inside, blocks = _start_maps()
-        windows = inside @ self.half @ inside.T
-        windows -= blocks @ self.half @ blocks.T
+        rows = np.concatenate([inside @ self.half, blocks @ self.half], axis=1)
+        windows = rows @ np.concatenate([inside, -blocks], axis=1).T  # inside less blocks, on both axes
         side = len(windows) // len(STARTS)
         return _normalised(windows.reshape(len(STARTS), side, len(STARTS), side).swapaxes(1, 2))
 
@@ -189,7 +189,7 @@ def _block_means(side: int) -> np.ndarray:
 
 
 def _normalised(details: np.ndarray) -> np.ndarray:
-    """Returns details [..., i, i] with mean 0 and length 1."""
+    """Returns details [..., i, i] with mean 0 and length 1; the array is overwritten."""
     centred = _centred(details)
     length = np.sqrt(np.einsum("...ij,...ij->...", centred, centred))
     centred /= np.maximum(length, LEAST_LENGTH)[..., None, None]
@@ -197,6 +197,7 @@ def _normalised(details: np.ndarray) -> np.ndarray:
 
 
 def _centred(details: np.ndarray) -> np.ndarray:
-    """Returns details [..., i, i] less their means."""
+    """Returns details [..., i, i] less their means; the array is overwritten."""
     flat = details.reshape(*details.shape[:-2], -1)
-    return np.asarray(flat - flat.mean(axis=-1, keepdims=True)).reshape(details.shape)
+    flat -= flat.mean(axis=-1, keepdims=True)
+    return flat.reshape(details.shape)
