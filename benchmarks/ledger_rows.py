@@ -91,7 +91,7 @@ ROWS = (
     Row("views", "the mean of each photo and its mirror image", ("milder",), against="milder", views="clean|flip"),
     Row(
         "finer_views",
-        "the mean of each photo and its mirror image, after those four epochs",
+        "the mean of each photo and its mirror image, after finer",
         ("finer",),
         against="finer",
         views="clean|flip",
@@ -111,7 +111,13 @@ ROWS = (
         against="views",
         views="clean|flip",
     ),
-    Row("whole", "that mean", ("milder", "finer"), against="notebook", views="clean|flip"),
+    Row(
+        "whole",
+        "milder, then finer, with mirror images",
+        ("finer",),
+        against="notebook",
+        views="clean|flip",
+    ),
 )
 
 

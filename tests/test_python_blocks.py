@@ -52,7 +52,7 @@ def home(dataset, tmp_path, monkeypatch) -> Path:
     (tmp_path / "data" / "cars" / "fingerprint").symlink_to(dataset.directory)  # shards have their own folder
     for path in Path(dataset.directory).iterdir():
         (tmp_path / "data" / "cars" / path.name).symlink_to(path)
-    for name in ("b3_512", "lite0_224_all"):
+    for name in ("b3_512", "lite0_288_all"):
         make_run(tmp_path / "runs" / name, dataset)
     (tmp_path / "car.jpg").write_bytes(read_photos(dataset, split="test", rows=[0])[0])
     monkeypatch.chdir(tmp_path)

@@ -24,7 +24,7 @@ def options_of(path: Path) -> TrainOptions:
     return command.parse_command_line(TrainOptions, [f"--flagfile={path}"], description="")
 
 
-BASES = {"base.flags", "best_base.flags", "notebook_base.flags"}
+BASES = {"base.flags", "best_base.flags", "finer_base.flags", "notebook_base.flags"}
 # A stage names its run; stages share bases; all.flags and similar files run several stages.
 STAGES = {path: options for path in FILES if (options := options_of(path)).run}
 SCHEDULES = {path: options for path in FILES if (options := options_of(path)).stages}

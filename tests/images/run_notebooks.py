@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from notebook_run import execute  # noqa: E402
 
 STAGES = "best"
-RUN, BACKBONE = "lite0_224_all", "efficientnet_lite0"
+RUN, BACKBONE = "lite0_288_all", "efficientnet_lite0"
 QUICK = "--image_size=64 --batch_size=8 --epochs=2 --steps=2 --notensorboard"
 PHOTOS = ("--photos=60", "--width=96", "--height=64")
 
