@@ -9,7 +9,13 @@ from carclf.stage_lists import runs_of_stages, split_stages
 
 def test_a_schedule_makes_the_runs_of_its_stages():
     assert runs_of_stages("best") == ["lite0_224_head", "lite0_224_all", "lite0_288_all"]
-    assert runs_of_stages(" b0_112, best ,b3_512") == ["b0_112", "lite0_224_head", "lite0_224_all", "lite0_288_all", "b3_512"]
+    assert runs_of_stages(" b0_112, best ,b3_512") == [
+        "b0_112",
+        "lite0_224_head",
+        "lite0_224_all",
+        "lite0_288_all",
+        "b3_512",
+    ]
     assert runs_of_stages("") == []
 
 
