@@ -111,13 +111,7 @@ ROWS = (
         against="views",
         views="clean|flip",
     ),
-    Row(
-        "whole",
-        "milder, then finer, with mirror images",
-        ("finer",),
-        against="notebook",
-        views="clean|flip",
-    ),
+    Row("whole", "milder, then finer, with mirror images", ("finer",), against="notebook", views="clean|flip"),
 )
 
 

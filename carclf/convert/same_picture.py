@@ -76,7 +76,7 @@ class Picture:
         rows = np.concatenate([inside @ self.half, blocks @ self.half], axis=1)
         windows = rows @ np.concatenate([inside, -blocks], axis=1).T  # inside less blocks, on both axes
         side = len(windows) // len(STARTS)
-        return _normalised(windows.reshape(len(STARTS), side, len(STARTS), side).swapaxes(1, 2))
+        return _normalised(_centred(windows.reshape(len(STARTS), side, len(STARTS), side).swapaxes(1, 2)))
 
 
 def likeness(one: Picture, other: Picture) -> float:
@@ -189,11 +189,10 @@ def _block_means(side: int) -> np.ndarray:
 
 
 def _normalised(details: np.ndarray) -> np.ndarray:
-    """Returns details [..., i, i] with mean 0 and length 1; the array is overwritten."""
-    centred = _centred(details)
-    length = np.sqrt(np.einsum("...ij,...ij->...", centred, centred))
-    centred /= np.maximum(length, LEAST_LENGTH)[..., None, None]
-    return centred
+    """Returns details [..., i, i] of mean 0 with length 1; the array is overwritten."""
+    length = np.sqrt(np.einsum("...ij,...ij->...", details, details))
+    details /= np.maximum(length, LEAST_LENGTH)[..., None, None]
+    return details
 
 
 def _centred(details: np.ndarray) -> np.ndarray:
