@@ -3,10 +3,11 @@
 The control is the row `milder` of the ledger. Each other row trains the same stage, from the same head and with equal
 steps, on batches that differ; nothing differs in validation and prediction. Boxes are found in the training photos
 alone, for their true classes. What was cut off resumes by the same command.
-Example: python benchmarks/guided_crops.py --data=data/porsche --weights=mobilenet.h5 --image_size=96 --folds=1"""
+Example: python benchmarks/guided_crops.py --data=data/porsche --backbones=mobilenet_v2@96=FILE --folds=1"""
 
 import contextlib
 import dataclasses
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from carclf.command import parse_command_line, run_command
 from carclf.data.manifest import Manifest, load_manifest
 from carclf.flags import option, refuse_inherited
 from carclf.framing import parse_image_size
+from carclf.probing.extractors import parse_extractors
 from carclf.recipe import Draws, Recipe, counter, geometry, mixing
 from carclf.train_options import TrainOptions
 
@@ -46,7 +48,7 @@ SECOND_SEED = 1 << 32  # added to the seed of a photo's second draw
 class GuidedOptions(ledger.LedgerOptions):
     """Every option of this benchmark."""
 
-    refused = ("minutes", "output", "note")
+    refused = ("screen_size", "minutes", "output", "note")
 
     rows: str = option("", "Rows to measure beside the control, separated by commas; by default all.")
     work: str = option("bench/guided_crops", "Folder of the runs and figures, kept for the next call.")
@@ -242,16 +244,17 @@ def kept_boxes(source: str, folder: Path, manifest: Manifest) -> tuple[np.ndarra
 def main(options: GuidedOptions) -> None:
     """Measures what is missing, prints each row as it comes, and at last a table for each data set."""
     work = Path(options.work)
-    figures = ledger.read_figures(work)
+    figures = ledger.read_figures(work / ledger.FIGURES)
+    backbones = parse_extractors(options.backbones)
     rows = (CONTROL, *(find_rows(options.rows, among=ROWS) if options.rows else ROWS))
-    for case in ledger.cases(options):
+    for case in ledger.cases(options, backbones):
         for row in rows:
             if not ledger.is_measured(row, case, figures):
                 figures.append({"row": row.name, **case.key, **measure(options, row, case, work)})
-                ledger.write_figures(work, figures)
+                ledger.write_figures(work / ledger.FIGURES, figures)
                 print(ledger.describe(figures[-1]), flush=True)
-    for name in options.data.split(","):
-        asked = {"data": Path(name).name, "backbone": options.backbone, "image_size": options.image_size}
+    for name, backbone in itertools.product(options.data.split(","), backbones):
+        asked = {"data": Path(name).name, "backbone": backbone.backbone, "image_size": backbone.size}
         found = [figure for figure in figures if asked.items() <= figure.items()]
         print(f"\n{', '.join(asked.values())} px: {table(found, rows=rows)}")
 

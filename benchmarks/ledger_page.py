@@ -8,6 +8,7 @@ from held_out import compare_right
 from ledger_rows import ROWS, Row
 
 from carclf.files import write_atomically
+from carclf.framing import parse_image_size
 from carclf.inference.metrics import wilson_interval
 
 SIGNIFICANT = 0.05
@@ -15,19 +16,23 @@ LEFT_OUT = "## Tried and left out\n"  # the last section, written by hand
 HEAD = """# What wins accuracy, and what it costs
 
 `benchmarks/ledger.py` trains one row after the other on the same folds, and wrote this page. Each row repeats the row
-it is compared with and changes one thing: a flag file of `stages/ledger`. The interval is Wilson's, at 95 %, over the
-pooled held-out photos; `p` is McNemar's exact test on the same photos, and an effect with p above 0.05 is called noise.
-The seconds of a row are those of all its stages, means over the folds, on the machine that measured it.
+it is compared with and changes one thing: a flag file of `stages/ledger`. All rows are screened on one fold of small
+images; those that matter are confirmed at the backbone's own size. The interval is Wilson's, at 95 %, over the pooled
+held-out photos; `p` is McNemar's exact test on the same photos, and an effect with p above 0.05 is called noise. The
+seconds of a row are those of all its stages, means over the folds, on the machine that measured it.
 
 """
 COLUMNS = "| row | change | accuracy | 95 % | against | photos fixed, broken | p | seconds |\n" + "| --- " * 8 + "|\n"
 
 
 def write_page(path: Path, figures: Sequence[Mapping[str, Any]], *, note: str = "") -> None:
-    """Writes a table for each data set, backbone and size, after the note; a last section written by hand is kept."""
+    """Writes a table for each data set, backbone and size, after the note; a last section written by hand is kept.
+
+    Tables of large images come first.
+    """
     keys = ("data", "backbone", "image_size")
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for figure in figures:
+    for figure in sorted(figures, key=lambda one: parse_image_size(one["image_size"]), reverse=True):
         groups.setdefault(tuple(figure[key] for key in keys), []).append(figure)
     parts = [f"## {data}, {backbone}, {size} px\n\n{table(rows)}" for (data, backbone, size), rows in groups.items()]
     parts += [left_out] if (left_out := by_hand(path)) else []
@@ -58,17 +63,22 @@ def lines(
         if cases := measured[row.name]:
             own = sorted({one["fold"] for one in cases})
             where = "" if own == folds else f" (only fold{'s' * (len(own) > 1)} {', '.join(map(str, own))})"
-            right = "".join(one["right"] for one in cases)
-            low, high = wilson_interval(right.count("1"), len(right))
+            accuracy, low, high = pooled(cases)
             seconds = sum(one["seconds"] for one in cases) / len(cases)
             cells = [
                 f"`{row.name}`",
                 f"{row.change}{where}",
-                f"{right.count('1') / len(right):.3f}",
+                f"{accuracy:.3f}",
                 f"{low:.2f}–{high:.2f}",
             ]
             cells += [*comparison(row, measured), f"{seconds:.0f}"]
             yield f"| {' | '.join(cells)} |\n"
+
+
+def pooled(cases: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
+    """Returns the accuracy over the photos of all cases, and its 95 % interval."""
+    right = "".join(one["right"] for one in cases)
+    return right.count("1") / len(right), *wilson_interval(right.count("1"), len(right))
 
 
 def comparison(row: Row, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, str, str]:

@@ -102,6 +102,8 @@ class Rendering:
       method: how photos are interpolated, see `carclf.model.render.render`.
       mixing: whether photos are mixed; False saves the cost.
       erasing: whether boxes are erased; False saves the cost.
+      affine: whether no geometry has a perspective; True saves the compilation of what only those need.
+      per_channel: whether colour multiplies each channel by itself alone, and adds to it; True saves as much.
     """
 
     fill: PaddingMode = "edge"
@@ -109,6 +111,8 @@ class Rendering:
     method: RenderMethod = "gather"
     mixing: bool = False
     erasing: bool = False
+    affine: bool = False
+    per_channel: bool = False
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

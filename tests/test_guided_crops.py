@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from carclf.probing.extractors import parse_extractors
 from carclf.recipe import parse_recipe
 from tests.conftest import write_dataset
 
@@ -159,10 +160,8 @@ def test_each_row_is_measured_once_and_compared_with_the_control(guided, monkeyp
 def test_without_crops_the_training_is_that_of_the_control(guided, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     data, work = write_dataset(tmp_path / "cars", photos_a_fold=32), tmp_path / "work"
-    options = guided.GuidedOptions(
-        data=data.directory, backbone="tiny", weights="none", image_size="32", device="cpu", folds=1, work=str(work)
-    )
-    (case,) = guided.ledger.cases(options)
+    options = guided.GuidedOptions(data=data.directory, backbones="tiny@32=none", device="cpu", folds=1, work=str(work))
+    (case,) = guided.ledger.cases(options, parse_extractors(options.backbones))
     guided.measure(options, guided.CONTROL, case, work)
     crop, repeated, *_ = guided.ROWS
     for row in (dataclasses.replace(crop, name="nothing", cropped=0.0), repeated):

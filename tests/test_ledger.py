@@ -186,8 +186,63 @@ def test_what_is_measured_is_not_measured_again(modules, monkeypatch, tmp_path, 
     ledger.main(options)
     ledger.main(ledger.dataclasses.replace(options, folds=2, output=str(tmp_path / "page.md"), note="Two cores."))
     assert measured == [("notebook", 0), ("regression", 0), ("notebook", 1), ("regression", 1)]
-    assert "cars mobilenet_v2 128 px fold 1, regression: 0.500 in 1 s" in capsys.readouterr().out
-    assert "\n\nTwo cores.\n\n## cars, mobilenet_v2, 128 px" in (tmp_path / "page.md").read_text()
+    assert "cars mobilenet_v2 224 px fold 1, regression: 0.500 in 1 s\n" in capsys.readouterr().out
+    assert "\n\nTwo cores.\n\n## cars, mobilenet_v2, 224 px" in (tmp_path / "page.md").read_text()
+    assert ledger.read_figures(tmp_path / "page.json") == ledger.read_figures(tmp_path / "figures.json")
+
+
+@pytest.mark.parametrize(("right", "said"), [("1110", "as"), ("1000", "as"), ("0000", "not")])
+def test_a_figure_is_compared_with_the_one_shown(modules, monkeypatch, tmp_path, capsys, right, said):
+    ledger, *_ = modules
+    monkeypatch.setattr(ledger, "load_manifest", lambda path: None)
+    monkeypatch.setattr(ledger, "measure", lambda *arguments: {"right": right, "seconds": 1.0})
+    shown = [figure("notebook", "1111", fold=1), figure("milder", "1111"), figure("notebook", "1100")]
+    ledger.write_figures(tmp_path / "page.json", shown)
+    ledger.main(
+        ledger.LedgerOptions(
+            data="cars",
+            backbones="tiny@32=none",
+            rows="notebook",
+            folds=1,
+            work=str(tmp_path),
+            output=str(tmp_path / "page.md"),
+        )
+    )
+    assert f"in 1 s; {said} on the page, 0.500 (0.15–0.85)\n" in capsys.readouterr().out
+
+
+def test_all_rows_are_screened_and_some_confirmed_with_every_backbone(modules, monkeypatch):
+    ledger, _, rows = modules
+    monkeypatch.setattr(ledger, "load_manifest", lambda path: None)
+    options = ledger.LedgerOptions(data="a/cars,a/adverts", backbones="tiny@32=none,mobilenet_v2=imagenet", folds=2)
+    planned = [(row.name, *case.key.values()) for row, case in ledger.plan(options)]
+    screened = [(row.name, data, "tiny", "96", 0, 42) for data in ("cars", "adverts") for row in rows.ROWS]
+    confirmed = [
+        (row.name, data, *backbone, fold, 42)
+        for fold in (0, 1)
+        for backbone in (("tiny", "32"), ("mobilenet_v2", "224"))
+        for data in ("cars", "adverts")
+        for row in rows.ROWS
+        if row.confirmed
+    ]
+    assert planned == screened + confirmed
+    assert list(ledger.plan(ledger.dataclasses.replace(options, screen_size=""))) == [
+        one for one in ledger.plan(options) if one[1].image_size != "96"
+    ]
+    only = ledger.dataclasses.replace(options, rows="longer", folds=1, data="cars")
+    assert [(row.name, case.image_size, case.weights) for row, case in ledger.plan(only)] == [
+        ("longer", "32", "none"),
+        ("longer", "224", "imagenet"),
+    ]
+
+
+def test_the_page_shows_the_figures_kept_beside_it(modules, tmp_path):
+    ledger, page, _ = modules
+    text = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
+    figures = ledger.read_figures(ROOT / "docs" / "ledger.json")
+    page.write_page(tmp_path / "page.md", figures)
+    tables = (tmp_path / "page.md").read_text(encoding="utf-8").split("\n\n", maxsplit=2)[2]
+    assert tables in text
 
 
 def test_what_was_left_out_is_written_by_hand_and_kept(modules, tmp_path):

@@ -67,7 +67,7 @@ def build_network(run: Run, *, jit: bool) -> Network:
     """Returns the network of a run, at its image size and with its weights; `jit`: whether XLA compiles it."""
     classifier, framing = load_classifier(run)
     method = choose_method(run.options.render, not_axis_aligned=parse_recipe(run.options.augment).not_axis_aligned)
-    rendering = dataclasses.replace(run.rendering, method=method)
+    rendering = dataclasses.replace(run.rendering, method=method, affine=True, per_channel=True)
     model = build_photo_classifier(classifier, framing=framing, rendering=rendering)
     return Network(classifier, Program(model, ViewSet(CLEAN, framing, run.options.seed), (0,), jit))
 
@@ -168,7 +168,14 @@ class Averager:
         recipe = parse_recipe(leader.options.augment)
         method = choose_method(leader.options.render, not_axis_aligned=recipe.not_axis_aligned)
         # A model of its own: one that mixes photos takes no odd batch, of which the held-out photos may have some.
-        rendering = dataclasses.replace(leader.rendering, method=method, mixing=recipe.mixes, erasing=recipe.erases)
+        rendering = dataclasses.replace(
+            leader.rendering,
+            method=method,
+            mixing=recipe.mixes,
+            erasing=recipe.erases,
+            affine=recipe.affine,
+            per_channel=recipe.per_channel,
+        )
         model = build_photo_classifier(self._network.classifier, framing=framing, rendering=rendering)
         return StatisticsPass(model, jit=self._device.jit)
 

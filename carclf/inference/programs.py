@@ -152,6 +152,8 @@ def build_programs(run: Run, *, views: Sequence[View], jit: bool) -> list[Progra
             # A gather gives the same image as the run's own method, and renders views that are not axis-aligned.
             method=choose_method(run.options.render, not_axis_aligned=()) if axis_aligned else "gather",
             erasing=any(view.recipe is not None and view.recipe.erases for view in of_size),
+            affine=all(view.affine for view in of_size),
+            per_channel=all(view.per_channel for view in of_size),
         )
         photo_classifier = build_photo_classifier(classifier, framing=framing, rendering=rendering)
         view_set = ViewSet(of_size, framing=framing, seed=run.options.seed)

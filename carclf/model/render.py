@@ -31,6 +31,8 @@ def render(
     fill_value: float = 0.0,
     stretch: bool = False,
     method: RenderMethod = "gather",
+    affine: bool = False,
+    per_channel: bool = False,
     branching: bool = True,
 ) -> Tensor:
     """Returns the images rendered from the photos: float32 [B, H, W, 3] in 0..255.
@@ -54,6 +56,8 @@ def render(
         ImageDataGenerator does silently when it changes the brightness.
       method: how to interpolate: `gather` the neighbours, or multiply `separable` matrices, which gives the same image
         to 0.01 of 255 if all geometry is axis-aligned (`carclf.model.separable`).
+      affine: no geometry has a perspective, so the branches for those are left out. A photo that has one becomes NaN.
+      per_channel: every colour matrix is diagonal, likewise.
       branching: take the cheapest branch that can render the batch. False always takes the general one, for runtimes
         without conditionals.
     """
@@ -70,6 +74,8 @@ def render(
             image_size=image_size,
             fill=fill,
             fill_value=fill_value,
+            affine=affine,
+            per_channel=per_channel or stretch,
             branching=branching,
         )
     if stretch:
@@ -91,6 +97,8 @@ def _sample(
     image_size: tuple[int, int],
     fill: PaddingMode,
     fill_value: float,
+    affine: bool,
+    per_channel: bool,
     branching: bool,
 ) -> Tensor:
     """Returns the interpolated and recoloured photos before the clip, float32 [B, H, W, 3].
@@ -116,23 +124,33 @@ def _sample(
     if not branching:
         return _recolour(four(affine=False) * 0.25, colour)
 
-    averaged = ops.any(step > 0.0)
-    projective = ops.logical_not(ops.all(is_affine(pixels)))
-    mixes_channels = ops.any(colour[:, :, :3] * np.float32(1.0 - np.eye(3)) != 0.0)
-    of_one_sample = 2 + 2 * ops.cast(projective, "int32") + ops.cast(mixes_channels, "int32")
-    of_four = ops.cast(ops.logical_or(projective, mixes_channels), "int32")
-    # One choice among six, because a GPU waits for the host at every choice, and nested ones would make up to three.
-    return ops.switch(
-        ops.where(averaged, of_four, of_one_sample),
-        [
-            lambda: _scale_channels(four(affine=True) * 0.25, colour),
-            lambda: _recolour(_divide(four(affine=False), 4.0, extent), colour),
-            lambda: _scale_channels(once(affine=True), colour),
-            lambda: _recolour(_divide(once(affine=True), 1.0, extent), colour),
-            lambda: _scale_channels(once(affine=False), colour),
-            lambda: _recolour(_divide(once(affine=False), 1.0, extent), colour),
-        ],
+    projective = ops.logical_not(is_affine(pixels))
+    mixing_channels = ops.any(colour[:, :, :3] * np.float32(1.0 - np.eye(3)) != 0.0, axis=(1, 2))
+    projects, mixes = (ops.cast(ops.any(found), "int32") for found in (projective, mixing_channels))
+    if affine:
+        colour, projects = _nan_where(projective, colour), 0
+    if per_channel:
+        colour, mixes = _nan_where(mixing_channels, colour), 0
+    of_four = [lambda: _scale_channels(four(affine=True) * 0.25, colour)]
+    if not (affine and per_channel):
+        of_four.append(lambda: _recolour(_divide(four(affine=False), 4.0, extent), colour))
+    of_one = []
+    for straight in [True] if affine else [True, False]:
+        of_one.append(lambda straight=straight: _scale_channels(once(affine=straight), colour))
+        if not per_channel:
+            of_one.append(lambda straight=straight: _recolour(_divide(once(affine=straight), 1.0, extent), colour))
+    # One choice among all, because a GPU waits for the host at every choice, and nested ones would make up to three.
+    chosen = ops.where(
+        ops.any(step > 0.0),
+        ops.minimum(projects + mixes, 1),
+        len(of_four) + mixes + projects * (1 if per_channel else 2),
     )
+    return ops.switch(chosen, [*of_four, *of_one])
+
+
+def _nan_where(wrong: Tensor, colour: Tensor) -> Tensor:
+    """Returns colour [B, 3, 4] with NaN for the photos where `wrong` [B]: they become NaN, which training refuses."""
+    return colour + ops.where(wrong, np.float32(np.nan), np.float32(0.0))[:, None, None]
 
 
 def _divide(image: Tensor, count: float, extent: Tensor) -> Tensor:
@@ -301,6 +319,8 @@ class Render(keras.layers.Layer):
       erasing: apply `erase`; None applies it if the mapping has it.
       stretch: map each image's values to 0..255 before colour.
       method: `gather`, or `separable` for axis-aligned geometries.
+      affine, per_channel: what all geometries and colours of the photos are, see `render`; with fewer branches the
+        layer compiles in half of the time.
       jit: compile with XLA, even inside code that is not compiled. Turn it off to export the model.
       branching: see `render`. Turn it off to export the model.
 
@@ -319,6 +339,8 @@ class Render(keras.layers.Layer):
         erasing: bool | None = None,
         stretch: bool = False,
         method: RenderMethod = "gather",
+        affine: bool = False,
+        per_channel: bool = False,
         jit: bool = True,
         branching: bool = True,
         name: str | None = None,
@@ -332,6 +354,8 @@ class Render(keras.layers.Layer):
         self.erasing = erasing
         self.stretch = stretch
         self.method: RenderMethod = taken("method", method)
+        self.affine = affine
+        self.per_channel = per_channel
         self.jit = jit
         self.branching = branching
         self.built = True
@@ -371,6 +395,8 @@ class Render(keras.layers.Layer):
             fill_value=self.fill_value,
             stretch=self.stretch,
             method=self.method,
+            affine=self.affine,
+            per_channel=self.per_channel,
             branching=self.branching,
         )
 
@@ -389,6 +415,8 @@ class Render(keras.layers.Layer):
             "erasing": self.erasing,
             "stretch": self.stretch,
             "method": self.method,
+            "affine": self.affine,
+            "per_channel": self.per_channel,
             "jit": self.jit,
             "branching": self.branching,
         }

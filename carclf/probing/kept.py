@@ -156,7 +156,7 @@ def _model(extractor: Extractor, *, class_count: int, fit: str) -> keras.Model:
         )
     pooled = keras.Model(classifier.input, classifier.get_layer("head_pool").output)
     framing = Framing(image_size=extractor.image_size, fit=fit)
-    return build_photo_classifier(pooled, framing=framing, rendering=Rendering())
+    return build_photo_classifier(pooled, framing=framing, rendering=Rendering(affine=True, per_channel=True))
 
 
 def _compute(

@@ -89,6 +89,17 @@ class Recipe:
             step.name for step in self.steps if step.operation.is_geometric and not step.operation.axis_aligned
         )
 
+    @property
+    def affine(self) -> bool:
+        """True if no draw has a perspective."""
+        geometric = (step.operation for step in self.steps if step.operation.is_geometric)
+        return all(operation.axis_aligned or operation.affine for operation in geometric)
+
+    @property
+    def per_channel(self) -> bool:
+        """True if every draw multiplies each channel of colour by itself alone, and adds to it."""
+        return all(step.operation.per_channel for step in self.steps if step.operation.is_chromatic)
+
     def draw(
         self,
         *,

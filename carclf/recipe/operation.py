@@ -68,6 +68,8 @@ class Operation:
       scales_chance: True if the strength scales `p`, because the operation has no size to scale.
       axis_aligned: for geometry: True if every draw only scales and shifts along each axis, so that rows stay rows
           and columns stay columns.
+      affine: for geometry: True if no draw has a perspective; all that is axis-aligned is affine as well.
+      per_channel: for colour: True if every draw multiplies each channel by itself alone, and adds to it.
     """
 
     kind: str
@@ -78,11 +80,18 @@ class Operation:
     chance: float = 1.0
     scales_chance: bool = False
     axis_aligned: bool = False
+    affine: bool = False
+    per_channel: bool = False
 
     @property
     def is_geometric(self) -> bool:
         """True if it moves pixels."""
         return self.kind in ("geometry", "both")
+
+    @property
+    def is_chromatic(self) -> bool:
+        """True if it changes colours."""
+        return self.kind in ("colour", "both")
 
     @property
     def summary(self) -> str:

@@ -200,6 +200,7 @@ RECIPES: dict[str, Operation] = {
         draw=rotate,
         example="rotate(30)",
         uniforms=1,
+        affine=True,
         arguments={"degrees": Argument(low=0.0, high=180.0)},
     ),
     "shift": Operation(
@@ -223,6 +224,7 @@ RECIPES: dict[str, Operation] = {
         draw=shear,
         example="shear(20)",
         uniforms=2,
+        affine=True,
         arguments={"x": Argument(low=0.0, high=60.0), "y": Argument(low=0.0, high=60.0, default=0.0)},
     ),
     "perspective": Operation(
@@ -249,13 +251,16 @@ RECIPES: dict[str, Operation] = {
         draw=brightness,
         example="brightness(0.4,1.6)",
         uniforms=2,
+        per_channel=True,
         arguments={
             "low": Argument(low=0.0, high=10.0, default=None),
             "high": _HIGH,
             "add": Argument(low=0.0, high=255.0, default=0.0),
         },
     ),
-    "contrast": Operation(kind="colour", draw=contrast, example="contrast(0.3,1.7)", uniforms=1, arguments=_FACTORS),
+    "contrast": Operation(
+        kind="colour", draw=contrast, example="contrast(0.3,1.7)", uniforms=1, per_channel=True, arguments=_FACTORS
+    ),
     "saturation": Operation(kind="colour", draw=saturation, example="saturation(0,2)", uniforms=1, arguments=_FACTORS),
     "hue": Operation(
         kind="colour", draw=hue, example="hue(60)", uniforms=1, arguments={"degrees": Argument(low=0.0, high=180.0)}
@@ -266,6 +271,7 @@ RECIPES: dict[str, Operation] = {
         draw=channel_shift,
         example="channel_shift(50)",
         uniforms=3,
+        per_channel=True,
         arguments={"add": Argument(low=0.0, high=255.0)},
     ),
     "erase": Operation(
@@ -312,12 +318,13 @@ RECIPES: dict[str, Operation] = {
         draw=randaugment,
         example="randaugment(2,9)",
         uniforms=2 * MAX_POLICY_STEPS,
+        affine=True,
         arguments={
             "n": Argument(low=0.0, high=MAX_POLICY_STEPS, default=2.0),
             "m": Argument(low=0.0, high=10.0, default=9.0),
         },
     ),
-    "trivial": Operation(kind="both", draw=trivial, example="trivial", uniforms=2),
+    "trivial": Operation(kind="both", draw=trivial, example="trivial", uniforms=2, affine=True),
 }
 
 # Recipes with a name of their own, usable alone and inside a chain.

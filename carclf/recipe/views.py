@@ -146,9 +146,23 @@ class View:
     @property
     def axis_aligned(self) -> bool:
         """True if it maps every row of pixels to a row and every column to a column."""
-        matrix = functools.reduce(np.matmul, (step(1.0) for step in self.maps), geometry.identity(1))[0]
-        off_axis = np.any(matrix[~np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]], bool)])
+        off_axis = np.any(self._fixed_map[~np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]], bool)])
         return not off_axis and (self.recipe is None or not self.recipe.not_axis_aligned)
+
+    @property
+    def affine(self) -> bool:
+        """True if it has no perspective."""
+        return not np.any(self._fixed_map[2, :2]) and (self.recipe is None or self.recipe.affine)
+
+    @property
+    def per_channel(self) -> bool:
+        """True if it multiplies each channel of colour by itself alone, and adds to it."""
+        return self.recipe is None or self.recipe.per_channel
+
+    @property
+    def _fixed_map(self) -> Array:
+        """The map of its fixed parts, [3, 3], for a square photo."""
+        return functools.reduce(np.matmul, (step(1.0) for step in self.maps), geometry.identity(1))[0]
 
     def draw(
         self,

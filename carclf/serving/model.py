@@ -135,5 +135,6 @@ class ServedModel:
 
 def _grad_cam_program(run: Run, *, jit: bool) -> Program:
     classifier, framing = load_classifier(run)
-    model = build_photo_classifier(build_grad_cam(classifier), framing=framing, rendering=run.rendering)
+    rendering = dataclasses.replace(run.rendering, affine=True, per_channel=True)
+    model = build_photo_classifier(build_grad_cam(classifier), framing=framing, rendering=rendering)
     return Program(model, ViewSet(CLEAN, framing=framing, seed=run.options.seed), (0,), jit)

@@ -125,6 +125,8 @@ class Stage:
             method=self.method,
             mixing=self.recipe.mixes,
             erasing=self.recipe.erases,
+            affine=self.recipe.affine,
+            per_channel=self.recipe.per_channel,
         )
 
     @property

@@ -224,6 +224,36 @@ def test_every_kind_of_photo_in_one_batch_equals_the_reference(kinds):
         np.testing.assert_allclose(images[index], expected, atol=0.05)
 
 
+@pytest.mark.parametrize("image_size", [(32, 40), (12, 16)], ids=["one sample", "four"])
+@pytest.mark.parametrize(
+    "text",
+    ["rotate(20)|brightness(0.5,1.5)", "shear(9)|hue(40)", "perspective(0.3)|contrast(0.3)", "perspective(0.3)|hue(9)"],
+)
+def test_a_layer_without_the_branches_that_its_recipe_needs_not_gives_the_same_image(text, image_size):
+    layer, inputs = batch(text, count=3, image_size=image_size, jit=False)
+    recipe = parse_recipe(text)
+    fewer = Render(**(layer.get_config() | {"affine": recipe.affine, "per_channel": recipe.per_channel}))
+    np.testing.assert_array_equal(np.asarray(fewer(inputs)), np.asarray(layer(inputs)))
+
+
+@pytest.mark.parametrize("image_size", [(32, 40), (12, 16)], ids=["one sample", "four"])
+@pytest.mark.parametrize(
+    ("text", "left_out"),
+    [
+        ("perspective(0.3)", {"affine": True}),
+        ("hue(40)", {"per_channel": True}),
+        ("perspective(0.3)|hue(40)", {"affine": True}),
+        ("perspective(0.3)|hue(40)", {"affine": True, "per_channel": True}),
+    ],
+)
+def test_a_photo_that_needs_a_branch_that_was_left_out_becomes_nan_instead_of_wrong(text, left_out, image_size):
+    layer, inputs = batch(text, count=3, image_size=image_size, jit=False)
+    inputs["geometry"][1:], inputs["colour"][1:] = IDENTITY, PLAIN
+    images = np.asarray(Render(**(layer.get_config() | left_out))(inputs))
+    assert np.isnan(images[0]).all()
+    np.testing.assert_allclose(images[1:], np.asarray(layer(inputs))[1:], atol=1e-3)
+
+
 def test_mixing_and_erasing_equal_numpy():
     layer, inputs = batch("rotate(20)|cutmix(1,p=0.5)|erase(0.1,0.4)", count=8)
     inputs["mix"][4:6] = [0.3, 0, 0, 0, 0]
@@ -337,7 +367,11 @@ def test_a_batch_of_unknown_size_is_mixed_as_one_of_known_size(count):
 
 
 def test_configuration_survives():
-    layer = Render(image_size=(8, 9), fill="constant", fill_value=7, mixing=True, erasing=True, jit=False, name="r")
+    layer = Render(
+        image_size=(8, 9), fill="constant", fill_value=7, mixing=True, erasing=True, affine=True, jit=False, name="r"
+    )
+    assert layer.get_config()["affine"]
+    assert not layer.get_config()["per_channel"]
     assert Render.from_config(layer.get_config()).get_config() == layer.get_config()
     assert layer.weights == []
 

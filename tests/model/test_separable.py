@@ -165,6 +165,21 @@ def test_views_know_whether_they_are_axis_aligned(text, axis_aligned):
     assert {view.axis_aligned for view in parse_views(text)} == {axis_aligned}
 
 
+@pytest.mark.parametrize(
+    ("text", "affine", "per_channel"),
+    [
+        ("clean|flip|zoom(2)|rotate(5)|flip+rotate(-3)|five_crop|random(1,rotate(9)|brightness(0.2))", True, True),
+        ("random(1,perspective(0.1))", False, True),
+        ("random(2,flip|hue(9))", True, False),
+        ("random(1,perspective(0.1)|saturation(0.5))", False, False),
+    ],
+)
+def test_views_know_whether_they_have_perspectives_and_mix_channels(text, affine, per_channel):
+    views = parse_views(text)
+    assert {view.affine for view in views} == {affine}
+    assert {view.per_channel for view in views} == {per_channel}
+
+
 # --- costs
 
 

@@ -57,6 +57,19 @@ def test_the_identity_recipe():
     np.testing.assert_array_equal(draws.erase, np.zeros((3, 7)))
 
 
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_knows_whether_it_has_perspectives_and_mixes_channels(name, fit):
+    """What a recipe says of itself holds exactly: Render leaves out what it then does not need."""
+    recipe = parse_recipe(f"rotate(30)|shear(20)|zoom(0.2)|{WITH_SIZES.get(name, name)}|contrast(0.3)|shift(0.3)")
+    draws = draw(recipe.spec, row=np.arange(64), fit=fit)
+    projective = np.any(draws.geometry[:, 2, :2] != 0.0)
+    mixing = np.any(draws.colour[:, :, :3] * (1.0 - np.eye(3)) != 0.0)
+    assert (recipe.affine, recipe.per_channel) == (not projective, not mixing)
+    assert (name == "perspective") is not recipe.affine
+    assert (name in ("saturation", "hue", "grayscale", "randaugment", "trivial")) is not recipe.per_channel
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(0, 2**31 - 2), min_size=1, max_size=24, unique=True),

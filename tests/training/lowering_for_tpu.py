@@ -88,7 +88,7 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
         framing=framing,
         rendering=dataclasses.replace(
             rendering, method=separable.choose_method(options.render, not_axis_aligned=recipe.not_axis_aligned),
-            mixing=recipe.mixes, erasing=recipe.erases,
+            mixing=recipe.mixes, erasing=recipe.erases, affine=recipe.affine, per_channel=recipe.per_channel,
         ),
         optimizer=build_optimizer(
             options.optimizer, schedule=schedule, amsgrad=options.amsgrad, weight_decay=options.weight_decay,
@@ -110,7 +110,8 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
         predictor = build_photo_classifier(
             classifier, framing=framing,
             rendering=dataclasses.replace(
-                rendering, method=separable.choose_method("auto", not_axis_aligned=not_axis_aligned)
+                rendering, method=separable.choose_method("auto", not_axis_aligned=not_axis_aligned),
+                affine=all(view.affine for view in views), per_channel=all(view.per_channel for view in views),
             ),
         )  # fmt: skip
         state = abstract(values(predictor.trainable_variables, predictor.non_trainable_variables))
