@@ -55,6 +55,9 @@ ROWS = (
     Row("batch_norm", "BatchNorm is trained, too", ("batch_norm",), against="higher"),
     Row("statistics", "its statistics are recomputed at the end", ("statistics",), against="batch_norm"),
     Row("layers", "1e-3 for the head, 0.8 of the rate in each block below", ("layers",), against="milder"),
+    Row("clipped", "each gradient is clipped to a norm of 1", ("clipped",), against="milder"),
+    Row("warmer", "a warm-up of two epochs instead of one", ("warmer",), against="milder"),
+    Row("momentum", "SGD with momentum at a rate of 0.01 instead of Adam", ("momentum",), against="milder"),
     Row("batch16", "16 photos per step instead of 32, so twice the steps", ("batch16",), against="milder"),
     Row("longer", "twice the epochs", ("longer",), against="milder"),
     Row(

@@ -75,6 +75,9 @@ def test_a_row_changes_what_its_file_says():
     assert differing("smoothing", "milder") == {"label_smoothing"}
     assert differing("batch16", "milder") == {"batch_size"}
     assert differing("higher", "milder") == {"learning_rate"}
+    assert differing("clipped", "milder") == {"clip_norm"}
+    assert differing("warmer", "milder") == {"warmup_epochs"}
+    assert differing("momentum", "milder") == {"optimizer", "learning_rate"}
     assert differing("batch_norm", "higher") == {"train_batch_norm"}
     assert differing("statistics", "batch_norm") == {"swa_epochs"}
     assert differing("less_l2", "milder") == {"l2"}
