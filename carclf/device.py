@@ -71,6 +71,11 @@ class Device:
         """Returns the context in which to create variables."""
         return self.strategy.scope() if self.strategy is not None else contextlib.nullcontext()
 
+    @property
+    def fuses_steps(self) -> bool:
+        """Whether an optimizer's step may be a kernel of TensorFlow's own: XLA and strategies need Keras's."""
+        return self.backend == "tensorflow" and self.replicas == 1 and not self.jit
+
     def prefetched(self, dataset: Any) -> Any:
         """Returns the batches of a `tf.data.Dataset`, copying the next one to the GPU while the GPU computes.
 

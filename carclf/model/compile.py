@@ -1,4 +1,4 @@
-"""XLA on any Keras backend. The only module below the commands that may import TensorFlow."""
+"""XLA on any Keras backend. With `fused_adam` the only module below the commands that may import TensorFlow."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +24,29 @@ class OptimizerRow:
       builder: the class in `keras.optimizers`.
       has_amsgrad: whether it has the AMSGrad variant.
       weight_decay: default decoupled decay; None for no decay.
+      has_fused_step: whether its step is one kernel of TensorFlow.
       batch_exponent: the power of the batch size with which its best learning rate grows, see `scaled_learning_rate`.
       arguments: further fixed arguments of the class.
     """
 
     builder: str
     has_amsgrad: bool = False
+    has_fused_step: bool = False
     weight_decay: float | None = None
     batch_exponent: float = 0.5
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 OPTIMIZERS: dict[str, OptimizerRow] = {
-    "adam": OptimizerRow(builder="Adam", has_amsgrad=True),
+    "adam": OptimizerRow(builder="Adam", has_amsgrad=True, has_fused_step=True),
     "nadam": OptimizerRow(builder="Nadam"),
     "adamax": OptimizerRow(builder="Adamax"),
-    "adamw": OptimizerRow(builder="AdamW", has_amsgrad=True, weight_decay=0.004),  # Keras's own default
+    "adamw": OptimizerRow(
+        builder="AdamW",
+        has_amsgrad=True,
+        has_fused_step=True,
+        weight_decay=0.004,  # Keras's own default
+    ),
     "sgd": OptimizerRow(builder="SGD", batch_exponent=1.0, arguments={"momentum": 0.9, "nesterov": True}),
 }
 
@@ -54,6 +62,7 @@ def build_optimizer(
     accumulation_steps: int = 1,
     factors: Mapping[str, Factor] | None = None,
     replicas: int = 1,
+    fused: bool = False,
 ) -> "keras.optimizers.Optimizer":
     """Returns a new, unbuilt Keras optimizer, extended by `layer_rates` and `clipping` if the options need them.
 
@@ -71,6 +80,8 @@ def build_optimizer(
       factors: how each variable follows the learning rate, by its `path`; a variable without a factor follows it
         exactly. See `carclf.model.unfreezing.learning_factors`.
       replicas: devices that share a batch.
+      fused: use TensorFlow's own kernel where the optimizer has one, for one device without XLA: see
+        `carclf.model.fused_adam`. The optimizer has the same variables without it.
 
     Raises:
       UserError: the name is unknown, a value is out of range, the optimizer has no AMSGrad, or gradients are to be
@@ -90,7 +101,14 @@ def build_optimizer(
         arguments["gradient_accumulation_steps"] = accumulation_steps
     optimizer_class: Any = getattr(keras.optimizers, row.builder)
     follows_metric = isinstance(schedule, Schedule) and schedule.follows_metric
-    if factors or follows_metric or (ema_momentum and accumulation_steps > 1):
+    paced = bool(factors or follows_metric or (ema_momentum and accumulation_steps > 1))
+    if fused and row.has_fused_step:
+        from carclf.model.fused_adam import with_fused_step
+
+        optimizer_class = with_fused_step(optimizer_class)
+        # The paths of the variables, which checkpoints hold, begin with the name that Keras gives the plain class.
+        arguments["name"] = re.sub(r"(?<!^)(?=[A-Z])", "_", "Paced" * paced + row.builder).lower()
+    if paced:
         from carclf.model.layer_rates import with_layer_rates
 
         optimizer_class = with_layer_rates(optimizer_class)

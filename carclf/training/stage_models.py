@@ -100,6 +100,7 @@ def _make_optimizer(stage: Stage, classifier: keras.Model) -> keras.optimizers.O
             lr_decay_by_block=options.lr_decay_by_block,
         ),
         replicas=stage.device.replicas,
+        fused=stage.device.fuses_steps,
     )
 
 

@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 
 import keras
@@ -47,6 +48,11 @@ class Bench:
         return {v.name.split(name)[1]: numbers(v.value).copy() for v in own}
 
 
+def paths(optimizer):
+    """The paths of its variables without the numbers that Keras appends to repeated names."""
+    return [re.sub(r"_\d+(?=/)", "", variable.path) for variable in optimizer.variables]
+
+
 def assert_same(one, two, name, **tolerance):
     tolerance = tolerance or {"rtol": 0.0, "atol": 0.0}
     np.testing.assert_allclose(one.values(name), two.values(name), **tolerance)
@@ -54,6 +60,40 @@ def assert_same(one, two, name, **tolerance):
     assert one.slots(name).keys() == theirs.keys()
     for slot, values in one.slots(name).items():
         np.testing.assert_allclose(values, theirs[slot], **tolerance)
+
+
+# The fused step -------------------------------------------------------------------------------------------------------
+
+FACTORS = {"kernel_a": Factor(0.5), "kernel_b": Factor(1.0, 2), "bias_c": Factor(0.0)}
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="the kernel is TensorFlow's")
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"amsgrad": True}, EVERYTHING, {"factors": FACTORS} | EVERYTHING, {"accumulation_steps": 2}],
+    ids=["plain", "amsgrad", "everything", "layer rates", "accumulated"],
+)
+def test_the_fused_step_equals_that_of_keras(name, options):
+    keras_own, fused = Bench(name, **options), Bench(name, fused=True, **options)
+    for step in range(6):
+        keras_own.step(step)
+        fused.step(step)
+    for variable in Bench.NAMES:
+        assert_same(keras_own, fused, variable, rtol=1e-5, atol=1e-7)
+    assert paths(fused.optimizer) == paths(keras_own.optimizer)
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="the kernel is TensorFlow's")
+def test_a_fused_step_is_one_operation_for_each_variable():
+    import tensorflow as tf
+
+    for amsgrad, kernel in ((False, "ResourceApplyAdam"), (True, "ResourceApplyAdamWithAmsgrad")):
+        bench = Bench("adam", fused=True, amsgrad=amsgrad)
+        graph = tf.function(lambda bench=bench: bench.step(0)).get_concrete_function().graph
+        kinds = [operation.type for operation in graph.get_operations()]
+        assert kinds.count(kernel) == 3
+        assert kinds.count("Pow") == 2, "the betas' powers are shared"
 
 
 # Layer-wise learning rates --------------------------------------------------------------------------------------------
