@@ -13,7 +13,7 @@ from carclf.inference.metrics import wilson_interval
 
 SIGNIFICANT = 0.05
 LEFT_OUT = "## Tried and left out\n"  # the last section, written by hand
-HEAD = """# What wins accuracy, and what it costs
+HEAD = """# What improves accuracy, and what it costs
 
 `benchmarks/ledger.py` trains one row after the other on the same folds, and wrote this page. Each row repeats the row
 it is compared with and changes one thing: a flag file of `stages/ledger`. All rows are screened on one fold of small
@@ -22,6 +22,14 @@ held-out photos; `p` is McNemar's exact test on the same photos, and an effect w
 seconds of a row are those of all its stages, means over the folds, on the machine that measured it.
 
 """
+# The rows of the summary, with what a reader calls them who has not read the tables.
+SUMMARY = {
+    "probe": "logistic regression on frozen features",
+    "notebook": "recipe of the 2020 notebook",
+    "third": "a third of its time",
+    "best": "the same time",
+    "whole": "and four epochs on larger images, predicting mirror images too",
+}
 COLUMNS = "| row | change | accuracy | 95 % | against | photos fixed, broken | p | seconds |\n" + "| --- " * 8 + "|\n"
 
 
@@ -34,9 +42,22 @@ def write_page(path: Path, figures: Sequence[Mapping[str, Any]], *, note: str = 
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for figure in sorted(figures, key=lambda one: parse_image_size(one["image_size"]), reverse=True):
         groups.setdefault(tuple(figure[key] for key in keys), []).append(figure)
-    parts = [f"## {data}, {backbone}, {size} px\n\n{table(rows)}" for (data, backbone, size), rows in groups.items()]
+    parts = [summary(groups)]
+    parts += [f"## {data}, {backbone}, {size} px\n\n{table(rows)}" for (data, backbone, size), rows in groups.items()]
     parts += [left_out] if (left_out := by_hand(path)) else []
     write_atomically(path, (HEAD + f"{note}\n\n" * bool(note) + "\n".join(parts)).encode())
+
+
+def summary(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]) -> str:
+    """Returns a table of a few rows of each data set, backbone and size: their accuracy and seconds."""
+    lines = ["## In short", "", f"| | {' | '.join(SUMMARY.values())} |", "| --- " * (1 + len(SUMMARY)) + "|"]
+    for (data, backbone, size), figures in groups.items():
+        cells = [f"{data}, {backbone}, {size} px"]
+        for name in SUMMARY:
+            cases = [one for one in figures if one["row"] == name]
+            cells.append(f"{pooled(cases)[0]:.3f} in {mean_seconds(cases):.0f} s" if cases else "–")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def by_hand(path: Path) -> str:
@@ -64,14 +85,13 @@ def lines(
             own = sorted({one["fold"] for one in cases})
             where = "" if own == folds else f" (only fold{'s' * (len(own) > 1)} {', '.join(map(str, own))})"
             accuracy, low, high = pooled(cases)
-            seconds = sum(one["seconds"] for one in cases) / len(cases)
             cells = [
                 f"`{row.name}`",
                 f"{row.change}{where}",
                 f"{accuracy:.3f}",
                 f"{low:.2f}–{high:.2f}",
             ]
-            cells += [*comparison(row, measured), f"{seconds:.0f}"]
+            cells += [*comparison(row, measured), f"{mean_seconds(cases):.0f}"]
             yield f"| {' | '.join(cells)} |\n"
 
 
@@ -79,6 +99,11 @@ def pooled(cases: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
     """Returns the accuracy over the photos of all cases, and its 95 % interval."""
     right = "".join(one["right"] for one in cases)
     return right.count("1") / len(right), *wilson_interval(right.count("1"), len(right))
+
+
+def mean_seconds(cases: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the mean duration of a row's trainings."""
+    return float(sum(one["seconds"] for one in cases)) / len(cases)
 
 
 def comparison(row: Row, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, str, str]:

@@ -190,7 +190,9 @@ def test_what_is_measured_is_not_measured_again(modules, monkeypatch, tmp_path, 
     ledger.main(ledger.dataclasses.replace(options, folds=2, output=str(tmp_path / "page.md"), note="Two cores."))
     assert measured == [("notebook", 0), ("regression", 0), ("notebook", 1), ("regression", 1)]
     assert "cars mobilenet_v2 224 px fold 1, regression: 0.500 in 1 s\n" in capsys.readouterr().out
-    assert "\n\nTwo cores.\n\n## cars, mobilenet_v2, 224 px" in (tmp_path / "page.md").read_text()
+    text = (tmp_path / "page.md").read_text()
+    assert "\n\nTwo cores.\n\n## In short\n\n| | logistic" in text
+    assert "\n| cars, mobilenet_v2, 224 px | – | 0.500 in 1 s | – | – | – |\n\n## cars, mobilenet_v2, 224 px" in text
     assert ledger.read_figures(tmp_path / "page.json") == ledger.read_figures(tmp_path / "figures.json")
 
 

@@ -42,6 +42,43 @@ def test_the_files_that_a_page_names_are_there(name):
     assert [path for path in named if not list(ROOT.glob(path))] == []
 
 
+# `python benchmarks/x.py --flag=value`, or in a later row of the table the same with `--flag=value`.
+BENCHMARK = re.compile(r"`(?:\w+=\w+ )?python benchmarks/(\w+)\.py([^`]*)`|the same with `([^`]*)`")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_flags_of_a_benchmark_that_a_page_names_exist(name):
+    script, unknown = "", []
+    for named, flags, more in BENCHMARK.findall(PAGES[name]):
+        script = named or script
+        shown = re.findall(r"--(\w+)", flags or more)
+        known = benchmark_flags(script)
+        unknown += [
+            f"{script} --{flag}" for flag in shown if flag not in known and flag.removeprefix("no") not in known
+        ]
+    assert unknown == []
+
+
+def benchmark_flags(script: str) -> set[str]:
+    """Returns the names of the options of a script of benchmarks/, those that it inherits from another included."""
+    classes = {}
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        nodes = ast.parse(path.read_text(encoding="utf-8")).body
+        classes |= {node.name: node for node in nodes if isinstance(node, ast.ClassDef) and "Options" in node.name}
+
+    def fields(node: ast.ClassDef) -> set[str]:
+        bases = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+        inherited = [fields(classes[base]) for base in bases if base in classes]
+        own = {item.target.id for item in node.body if isinstance(item, ast.AnnAssign)}
+        refused = [item for item in node.body if isinstance(item, ast.Assign) and item.targets[0].id == "refused"]
+        return set().union(own, *inherited) - {name for item in refused for name in ast.literal_eval(item.value)}
+
+    (own,) = re.findall(
+        r"^class (\w*Options)\(", (ROOT / "benchmarks" / f"{script}.py").read_text(), flags=re.MULTILINE
+    )
+    return fields(classes[own])
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_the_objects_that_a_page_names_are_there(name):
     assert [named for named in NAMED_OBJECT.findall(PAGES[name]) if not is_there(named)] == []
