@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from carclf.convert.embedded import Embedded, RecordFile, RecordPhoto
-from carclf.convert.photo_bytes import is_photo_start
 from carclf.convert.sources import Source, open_window
 from carclf.convert.tfrecords import ID_FEATURES, LABEL_FEATURES, PHOTO_FEATURES
 from carclf.convert.zips import MAX_RATIO, RATIO_FREE_BYTES, check_room
+from carclf.data.image_formats import HEAD_BYTES, is_photo
 from carclf.errors import DamagedFileError, UserError
 from carclf.extras import install_command
 from carclf.files import replacing
@@ -129,7 +129,7 @@ def _photo(row: dict[str, Any], *, shown: str) -> tuple[bytes, str]:
     for name in names:
         cell = row[name]
         content = cell.get("bytes") if isinstance(cell, dict) else cell
-        if isinstance(content, bytes) and is_photo_start(content[:32]):
+        if isinstance(content, bytes) and is_photo(content[:HEAD_BYTES]):
             path = str(cell.get("path") or "") if isinstance(cell, dict) else ""
             return content, path.replace("\\", "/").rpartition("/")[2]
     raise DamagedFileError(

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from carclf.convert.file_kinds import is_csv, is_json
+from carclf.data.image_formats import RAR, SEVEN_ZIP
 from carclf.errors import DamagedFileError, UserError
 from carclf.storage.range_file import RangeFile
 
@@ -17,8 +18,8 @@ MAX_PHOTO_BYTES = 100 * 2**20  # no photo that fits MAX_PIXELS comes near it
 MAX_LIST_BYTES = 2**30  # lists of millions of photos stay below it
 OTHER_ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, SEVEN_ZIP, "a 7z archive"),
+    (0, RAR, "a RAR archive"),
 )
 CLUTTER = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 # Folders that programs and file systems leave beside photos. They hold copies, thumbnails or deleted files.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from carclf.convert import examples
 from carclf.convert.embedded import Embedded, RecordFile, RecordPhoto
 from carclf.convert.examples import Values
-from carclf.convert.photo_bytes import is_photo_start
 from carclf.convert.sources import Source, open_window
 from carclf.convert.tars import unpacked
+from carclf.data.image_formats import HEAD_BYTES, is_photo
 from carclf.errors import DamagedFileError, UserError
 
 PHOTO_FEATURES = ("image/encoded", "image", "image_raw", "image_bytes", "encoded", "jpeg", "img", "picture", "photo")
@@ -67,7 +67,7 @@ def _photo(record: bytes, features: dict[str, Values], *, shown: str) -> tuple[i
     names = [name for name in PHOTO_FEATURES if name in features] + sorted(set(features) - set(PHOTO_FEATURES))
     for name in names:
         for value in features[name]:
-            if isinstance(value, tuple) and is_photo_start(record[value[0] : value[0] + 32]):
+            if isinstance(value, tuple) and is_photo(record[value[0] : min(value[1], value[0] + HEAD_BYTES)]):
                 return value
     raise DamagedFileError(
         f"{shown} holds a record without a photo (its features: {', '.join(sorted(features)) or 'none'}): give "
@@ -88,7 +88,7 @@ def _word(record: bytes, value: object) -> str:
     """Returns a value as a text; "" if it is none."""
     if isinstance(value, tuple):
         content = record[value[0] : value[1]]
-        return "" if is_photo_start(content[:32]) else content.decode("utf-8", errors="replace").strip()
+        return "" if is_photo(content[:HEAD_BYTES]) else content.decode("utf-8", errors="replace").strip()
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
     return str(value)

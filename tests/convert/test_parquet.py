@@ -6,11 +6,13 @@ import io
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from carclf.convert import parquet as parquet_files
 from carclf.errors import UserError
-from tests.convert.inputs import converted, drawn, ids_of, write_files
+from tests.convert.inputs import converted, drawn, encoded, ids_of, opened, write_files
+from tests.data.tiff_writer import Page, tiff
 
 needs_pyarrow = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
 
@@ -38,6 +40,21 @@ def test_the_splits_of_a_hub_data_set_are_read(tmp_path):
     assert (manifest.class_labels, manifest.class_names) == (("0", "1"), ("rose", "tulip"))
     assert ids_of(manifest) == {f"p{n}.jpg": ("rose", "tulip")[n % 2] for n in range(8)}
     assert sorted(ids_of(manifest, "test")) == ["p8.jpg", "p9.jpg"]
+
+
+@needs_pyarrow
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: encoded(opened(drawn(n)), "PPM"),
+        lambda n: tiff(Page(np.asarray(opened(drawn(n)))), big=True, order=">"),
+    ],
+    ids=["PPM", "BigTIFF"],
+)
+def test_photos_may_have_any_format_that_is_read(tmp_path, make):
+    content = parquet(range(6), image=lambda n: {"bytes": make(n), "path": f"p{n}"})
+    manifest = converted(write_files(tmp_path / "in", {"train.parquet": content}), tmp_path / "out")
+    assert list(ids_of(manifest)) == [f"p{n}" for n in range(6)]
 
 
 @needs_pyarrow

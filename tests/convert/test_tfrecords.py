@@ -3,6 +3,7 @@
 import gzip
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from carclf.convert.examples import parse_example
 from carclf.data.records import frame, serialize_example
 from carclf.errors import UserError
 from tests.convert.inputs import converted, csv_of, drawn, encoded, ids_of, opened, reasons, write_files, zipped
+from tests.data.tiff_writer import Page, tiff
 
 NAMES = ["rose", "tulip"]
 
@@ -43,9 +45,15 @@ LABELLED = {f"p{n}": str(n % 2) for n in range(6)}
         {"class": None, "label": lambda n: b"%d" % (n % 2)},
         {"image": None, "anything": drawn},
         {"image": lambda n: encoded(opened(drawn(n)), "PNG")},
+        {"image": lambda n: encoded(opened(drawn(n)), "PPM")},
+        {"image": lambda n: tiff(Page(np.asarray(opened(drawn(n)))), big=True, order=">")},
         {"width": lambda n: 64, "source": lambda n: b"web"},
+        {"about": lambda n: b"BM in gold, GIF89a"},
     ],
-    ids=["usual", "TF-Slim", "raw", "target", "class/label", "text", "any name", "PNG", "more"],
+    ids=[
+        *("usual", "TF-Slim", "raw", "target", "class/label", "text", "any name", "PNG", "PPM", "BigTIFF", "more"),
+        "like a photo",
+    ],
 )
 def test_features_are_known_by_their_names_and_photos_by_their_bytes(tmp_path, features):
     manifest = made(tmp_path, {"train.tfrec": tfrecord(photos(**features))})
@@ -61,6 +69,12 @@ def test_names_of_classes_and_words_as_labels(tmp_path):
         tmp_path / "words", {"train.tfrec": tfrecord(photos(label=texts["image/class/text"], **{"class": None}))}
     )
     assert manifest.class_labels == ("rose", "tulip")
+
+
+def test_a_label_that_begins_as_a_photo_does_is_a_label(tmp_path):
+    cars = ["BMW X5 with four doors and a roof", "P1 911 991"]
+    manifest = made(tmp_path, {"a.tfrec": tfrecord(photos(**{"class": lambda n: cars[n % 2].encode()}))})
+    assert list(manifest.class_labels) == cars
 
 
 def test_a_flag_names_the_feature_of_the_labels(tmp_path):
