@@ -61,7 +61,7 @@ def by_label(
         if entry is None or entry.path in barred:
             why = "there is no such photo" if entry is None else f"{entry.path} is a training photo"
             reason = f"named in {labels.shown}, but {why}"
-            findings.rejected.append(Rejection(photo_id, split, category, reason, ""))
+            findings.rejected.append(Rejection(photo_id, split, category, reason, "", "unusable"))
         elif entry.path in photos:
             raise UserError(
                 f"{labels.shown} names {entry.path} as {photos[entry.path].id} and as {photo_id}: {labels.advice()}."

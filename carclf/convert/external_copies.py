@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from carclf.convert.duplicates import Group
 from carclf.convert.labels import named
-from carclf.convert.validated import COPY_OF, Validated
+from carclf.convert.validated import Validated
 from carclf.data.lists import SCENE
 from carclf.wording import counted
 
@@ -33,8 +33,8 @@ def without_copies(validated: Validated, groups: Sequence[Group]) -> tuple[Valid
         "left out, since training would see photos that are held out: "
         f"{named([validated.shown(validated.photos[copy]) for copy in copies])}."
     )
-    reasons = {copy: f"{COPY_OF}{original.id}" for copy, original in copies.items()}
+    reasons = {copy: f"is a copy of the training photo {original.id}" for copy, original in copies.items()}
     stored = [index for index in range(len(validated.photos)) if index not in copies]
     number_of = {index: number for number, index in enumerate(stored)}
     left = [Group(group.kind, tuple(number_of[i] for i in group.members if i in number_of)) for group in groups]
-    return validated.without(reasons, note=note), [group for group in left if len(group.members) > 1]
+    return validated.without(reasons, kind="copy", note=note), [group for group in left if len(group.members) > 1]

@@ -225,9 +225,9 @@ def _refused(entry: Entry, categories: set[str], *, external: bool) -> Rejection
     if holds_files(name):
         roles.add(role_of_file(stem_of_archive(name)))
     if not external and TEST in roles:
-        return Rejection(name, "test", "", entry.problem, entry.path)
+        return Rejection(name, "test", "", entry.problem, entry.path, "unusable")
     category = next((composed(folder) for folder in folders if composed(folder) in categories), "")
-    return Rejection(name, "extra" if external else "train", category, entry.problem, entry.path)
+    return Rejection(name, "extra" if external else "train", category, entry.problem, entry.path, "unusable")
 
 
 def _in_order(photos: list[Photo]) -> tuple[Photo, ...]:

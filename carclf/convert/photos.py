@@ -5,9 +5,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Literal
 
 from carclf.convert.roles import Roles
 from carclf.convert.sources import Entry
+
+RejectionKind = Literal["unusable", "rare class", "copy"]
+"""Why a photo was not stored: it cannot be used, its class is small, or it copies a training photo."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Rejection:
       category: as in `Photo`.
       reason: in words.
       path: in the input; "" if there is no file.
+      kind: what the reason is about.
     """
 
     id: str
@@ -46,6 +51,7 @@ class Rejection:
     category: str
     reason: str
     path: str
+    kind: RejectionKind
 
 
 @dataclasses.dataclass

@@ -11,15 +11,13 @@ from carclf import storage
 from carclf.convert import labels, rare_classes
 from carclf.convert.inventory import Inventory
 from carclf.convert.options import ConvertOptions
-from carclf.convert.photos import Photo, Rejection
+from carclf.convert.photos import Photo, Rejection, RejectionKind
 from carclf.convert.scan import PhotoCheck
 from carclf.data import lists
 from carclf.data import manifest as manifests
 from carclf.data.validation import CORRECTED, ENCODED, KEPT
 from carclf.errors import UserError
 from carclf.wording import counted
-
-COPY_OF = "is a copy of the training photo "  # why an external photo is left out, before the Id of that photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +28,6 @@ class Validated:
     photos: tuple[Photo, ...]
     checks: tuple[PhotoCheck, ...]
     rejected: tuple[Rejection, ...]
-    least: int = 0
-    """Photos that a class must have; those of smaller classes are among the rejected, too."""
     notes: tuple[str, ...] = ()
     """Notes of the validation, in addition to the inventory's own."""
 
@@ -45,7 +41,7 @@ class Validated:
         pairs = list(zip(inventory.photos, checks, strict=True))
         shown = [source.shown for source in inventory.sources]
         bad = [
-            Rejection(p.id, p.split, p.category, v.reason, _shown(shown[p.entry.source], p.entry.name))
+            Rejection(p.id, p.split, p.category, v.reason, _shown(shown[p.entry.source], p.entry.name), "unusable")
             for p, v in pairs
             if v.reason
         ]
@@ -53,10 +49,9 @@ class Validated:
         usable = [p for p, _ in good]
         rare = rare_classes.rare_classes(usable, least=least)
         rare_classes.check_left_out(rare, usable, least=least, sample=inventory.sample)
+        why_rare = rare_classes.reason(least)
         small = [
-            Rejection(
-                p.id, p.split, p.category, rare_classes.reason(least), _shown(shown[p.entry.source], p.entry.name)
-            )
+            Rejection(p.id, p.split, p.category, why_rare, _shown(shown[p.entry.source], p.entry.name), "rare class")
             for p in usable
             if p.split != "test" and p.category in rare
         ]
@@ -64,18 +59,19 @@ class Validated:
         single = rare_classes.rare_classes([p for p, _ in good], least=2)
         said = rare_classes.notes(rare, single, least=least)
         rejected = _in_order([*inventory.rejected, *bad, *small])
-        return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected, least, tuple(said))
+        return cls(inventory, tuple(p for p, _ in good), tuple(v for _, v in good), rejected, tuple(said))
 
-    def without(self, reasons: Mapping[int, str], *, note: str) -> "Validated":
+    def without(self, reasons: Mapping[int, str], *, kind: RejectionKind, note: str) -> "Validated":
         """Returns the input without some of its photos, which are rejected for these reasons, and with a note more.
 
         Args:
           reasons: by index into `photos`.
+          kind: of all of them.
           note: for people.
         """
         photos = [self.photos[index] for index in reasons]
         rejected = [
-            Rejection(photo.id, photo.split, photo.category, reason, self.shown(photo))
+            Rejection(photo.id, photo.split, photo.category, reason, self.shown(photo), kind)
             for photo, reason in zip(photos, reasons.values(), strict=True)
         ]
         left = [index for index in range(len(self.photos)) if index not in reasons]
@@ -90,13 +86,12 @@ class Validated:
     @property
     def bad(self) -> list[Rejection]:
         """Returns the photos that could not be used, as opposed to those left out on purpose."""
-        on_purpose = (rare_classes.reason(self.least), COPY_OF)
-        return [r for r in self.rejected if not r.reason.startswith(on_purpose)]
+        return [r for r in self.rejected if r.kind == "unusable"]
 
     @property
     def left_out_classes(self) -> set[str]:
         """Returns the categories that --min_photos_per_class leaves out."""
-        return {r.category for r in self.rejected if r.reason == rare_classes.reason(self.least)}
+        return {r.category for r in self.rejected if r.kind == "rare class"}
 
     def shown(self, photo: Photo) -> str:
         """Returns where the photo lies, for people: the source and the name in it."""

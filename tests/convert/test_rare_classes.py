@@ -2,6 +2,7 @@
 
 import pytest
 
+from carclf.convert import rare_classes
 from carclf.convert.converter import convert
 from carclf.convert.options import ConvertOptions
 from carclf.errors import UserError
@@ -30,6 +31,17 @@ def test_small_classes_are_left_out_with_a_note_and_their_photos_are_listed(tmp_
     )
     assert "truck (1), van (2). " in note
     assert f"Note: {note}" in capsys.readouterr().err
+
+
+def test_the_words_of_the_reason_do_not_make_it_one_of_these(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rare_classes, "reason", lambda least: "too few")
+    files = uneven(sizes=SIZES) | {"van/9.jpg": b"its class has fewer than 3 training photos"}
+    source = write_files(tmp_path / "in", files)
+    manifest = converted(source, tmp_path / "out", min_photos_per_class=3, on_bad="skip")
+    assert [entry.name for entry in manifest.classes] == ["coupe", "sedan"]
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("rejected: ")] == [
+        "rejected: van/9.jpg: not an image (begins with b'its class has fe')"
+    ]
 
 
 def test_a_class_with_one_photo_is_named(tmp_path, capsys):
