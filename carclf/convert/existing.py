@@ -1,5 +1,6 @@
 """The data set that an output holds already: it is kept, repaired or replaced."""
 
+import dataclasses
 import sys
 
 from carclf import storage
@@ -9,13 +10,20 @@ from carclf.convert.inventory import Inventory
 from carclf.convert.options import ConvertOptions
 from carclf.convert.verify import verify
 from carclf.data import manifest as manifests
-from carclf.data.manifest import ListFile, Manifest
+from carclf.data.manifest import Manifest
 from carclf.errors import UserError
 from carclf.workers import Pool
 
 
-def find_existing(options: ConvertOptions) -> Manifest | None:
-    """Returns the data set in the output, without a fingerprint if it is damaged; None if there is none.
+@dataclasses.dataclass(frozen=True)
+class Existing:
+    """What an output holds already: its data set, or None if that is damaged."""
+
+    manifest: Manifest | None
+
+
+def find_existing(options: ConvertOptions) -> Existing | None:
+    """Returns the data set in the output, or None if there is none.
 
     With --overwrite only dataset.json is read: what it names is compared later.
     """
@@ -25,14 +33,14 @@ def find_existing(options: ConvertOptions) -> Manifest | None:
         return None
     try:
         if options.overwrite:
-            return manifests.from_json(manifests.read_file(path), directory=directory)
-        return manifests.load_manifest(directory)
+            return Existing(manifests.from_json(manifests.read_file(path), directory=directory))
+        return Existing(manifests.load_manifest(directory))
     except UserError as error:
         print(f"Note: the data set found there cannot be used: {error}", file=sys.stderr)
-        return Manifest(directory, "", (), (), {}, {}, ListFile("", 0, ""), {}, {})
+        return Existing(None)
 
 
-def finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
+def finished(existing: Existing, options: ConvertOptions, inventory: Inventory, workers: Pool) -> Manifest | None:
     """Returns the existing data set if it is this one, after completing what a kill after its commit left undone.
 
     With --overwrite it is verified first, and None is returned if something of it is not whole.
@@ -40,18 +48,19 @@ def finished(existing: Manifest, options: ConvertOptions, inventory: Inventory, 
     Raises:
       UserError: it is another data set, or a damaged one, and --overwrite is not given.
     """
+    manifest = existing.manifest
     digests = scan.hash_photos(workers, inventory.photos)
-    if existing.fingerprint == fingerprint_of(options, inventory, digests):
-        if options.overwrite and not options.dry_run and not _whole(existing, options, workers):
+    if manifest and manifest.fingerprint == fingerprint_of(options, inventory, digests):
+        if options.overwrite and not options.dry_run and not _whole(manifest, options, workers):
             return None
         if not options.dry_run:
-            dataset.copy_lists(existing)
-            dataset.remove_leftovers(existing)
+            dataset.copy_lists(manifest)
+            dataset.remove_leftovers(manifest)
         checked = ", every hash and every photo was checked" if options.overwrite and not options.dry_run else ""
         print(f"{options.output} holds this data set already{checked}: nothing to do.")
-        return existing
+        return manifest
     if not options.overwrite:
-        if not existing.fingerprint:
+        if manifest is None:
             raise UserError(
                 f"{options.output} holds a damaged data set: add --overwrite to replace it, or choose another --output."
             )
