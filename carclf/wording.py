@@ -14,6 +14,6 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-def first_of(names: Sequence[str], *, most: int = 10) -> str:
+def first_of(names: Sequence[str], *, most: int = 5) -> str:
     """Returns the first names separated by commas, with … if there are more than `most`."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -108,7 +108,7 @@ GROUND = {
     "advice": {"command", "device", "extras", "stage_lists"},
     "stage_lists": {"command", "errors", "path_lists"},
     "recipe": {"arguments", "errors", "framing"},
-    "forms": {"errors", "storage", "text_file"},
+    "forms": {"errors", "storage", "text_file", "wording"},
     "metrics": {"errors", "forms"},
 }
 # The converter writes shards in the record format of the data room.

@@ -3,12 +3,11 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from carclf.convert.labels import named
 from carclf.convert.photos import Findings, Photo, composed, ids_of
 from carclf.convert.roles import VALIDATION, Roles, role_of
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 NO_CLASSES = frozenset(("images", "imgs", "photos", "pictures", "annotations", "masks", "jpg", "jpeg", "jpegs", "png"))
 _VARIANT = re.compile(  # a folder that holds the classes of the folders beside it once more
@@ -38,7 +37,7 @@ def by_folder(entries: Sequence[Entry], roles: Roles, *, split: str, findings: F
     loose = [entry.path for entry in entries if entry.path not in classes]
     if loose:
         count = counted(len(loose), "photo lies", "photos lie")
-        findings.notes.append(f"{count} in no class folder, left out: {named(loose)}.")
+        findings.notes.append(f"{count} in no class folder, left out: {first_of(loose)}.")
     usable = [entry for entry in entries if entry.path in classes]
     _note_several(classes, roles, findings)
     return [
@@ -51,7 +50,7 @@ def _note_several(classes: Mapping[str, str], roles: Roles, findings: Findings) 
     """Notes that class folders of the same names lie in several folders, such as color/ and grayscale/."""
     several = {folders for found in _above(classes, roles).values() if len(found) > 1 for folders in found}
     if several:
-        names = named(sorted("/".join(folders) or "." for folders in several))
+        names = first_of(sorted("/".join(folders) or "." for folders in several))
         findings.notes.append(f"Class folders of the same names lie in {names}: the photos of all of them were taken.")
 
 

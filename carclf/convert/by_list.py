@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from carclf.convert.by_folder import folder_pattern
 from carclf.convert.id_lookup import ONLY_EXACTLY, Lookup, Rank
-from carclf.convert.labels import LabelFile, named
+from carclf.convert.labels import LabelFile
 from carclf.convert.photos import Findings, Photo, Rejection, composed
 from carclf.convert.roles import ANNOTATION, TEST, TRAIN, VALIDATION, Roles
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 RANKS = {  # split → role of a photo → which of several photos of one Id is meant
     "train": {TRAIN: 0, VALIDATION: 1, "": 2, ANNOTATION: ONLY_EXACTLY, TEST: ONLY_EXACTLY + 1},
@@ -70,7 +70,7 @@ def by_label(
             photos[entry.path] = Photo(photo_id, split, composed(category), entry, labels.groups.get(photo_id, ""))
     if labels.repeated:
         count = counted(len(labels.repeated), "Id")
-        findings.notes.append(f"{labels.shown} names {count} repeatedly: {named(labels.repeated)}.")
+        findings.notes.append(f"{labels.shown} names {count} repeatedly: {first_of(labels.repeated)}.")
     return list(photos.values())
 
 
@@ -149,14 +149,14 @@ def with_folders(
         )
         return listed
     if wrong:
-        paths = named([f"{photo.entry.path} ({labels.shown}: {photo.category})" for photo in wrong])
+        paths = first_of([f"{photo.entry.path} ({labels.shown}: {photo.category})" for photo in wrong])
         count = counted(len(wrong), "photo lies", "photos lie")
         raise UserError(
             f"{count} in another class's folder than {labels.shown} says: {paths}; correct the one or the other, or "
             "give the list as --labels=CSV to go by it alone."
         )
     if others:
-        names = named([photo.entry.path for photo in others])
+        names = first_of([photo.entry.path for photo in others])
         count = counted(len(others), "photo is", "photos are")
         findings.notes.append(f"{count} not in {labels.shown}, labelled by folder: {names}.")
     return [*listed, *others]

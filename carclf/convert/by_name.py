@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from carclf.convert.columns import divide_alike
-from carclf.convert.labels import named
 from carclf.convert.photos import Findings, Photo, composed, ids_of
 from carclf.convert.roles import Roles
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 _WORD_AND_NUMBER = re.compile(r"([A-Za-z]{2,})[._]\d+")
 _WORDS_BEFORE_NUMBER = re.compile(r"(\D+?)[-_. ]?\d+")
@@ -61,7 +60,7 @@ def by_pattern(entries: Sequence[Entry], roles: Roles, pattern: str, *, split: s
     left = [path for path in texts if path not in classes]
     if left:
         count = counted(len(left), "photo does", "photos do")
-        findings.notes.append(f"{count} not fit --label_pattern, left out: {named(left)}.")
+        findings.notes.append(f"{count} not fit --label_pattern, left out: {first_of(left)}.")
     usable = [entry for entry in entries if entry.path in classes]
     return [
         Photo(photo_id, split, composed(classes[entry.path]), entry)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 from carclf.convert.id_lookup import Lookup
-from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, is_group, named
+from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, both_columns, columns_by_name, is_group
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.forms import Sample
 from carclf.forms.evidence import number_in
+from carclf.wording import first_of
 
 LOOK_AT = 1_000  # rows that tell whether a column may hold Ids
 RIVAL_FRACTION = 0.5  # of the photos of the best column: another column that names as many may be meant
@@ -243,7 +244,7 @@ def _one_hot(table: Table, others: Columns, wanted: Wanted) -> "Labelled | None"
     found = _from_flags(table, hot, several=False) if len(hot) > 1 and not by_sample else None
     if found is None:
         return None
-    names = named([table.header[c] for c in hot])
+    names = first_of([table.header[c] for c in hot])
     note = f"The labels of {table.shown} are its columns of 0 and 1 ({names}): --label_column=NAME takes another."
     return dataclasses.replace(found, note=note)
 
@@ -347,7 +348,7 @@ def columns_of_list(table: Table, lookup: Lookup, wanted: Wanted) -> "tuple[Labe
     found = with_labels(table, ids, wanted)
     if found is None:
         raise UserError(
-            f"{table.shown} has the columns {named(table.header)}: say which one holds the labels with "
+            f"{table.shown} has the columns {first_of(table.header)}: say which one holds the labels with "
             "--label_column=NAME."
         )
     return found, ids

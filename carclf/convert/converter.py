@@ -30,7 +30,7 @@ from carclf.extras import install_command
 from carclf.forms import Form, recognise
 from carclf.progress import Progress
 from carclf.scratch import scratch_folder
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 from carclf.workers import Pool, Workers, worker_count
 
 if TYPE_CHECKING:
@@ -199,9 +199,7 @@ def _rehearse(options: ConvertOptions, validated: Validated, workers: Pool) -> N
     for remark, count in remarks.items():
         print(f"  {counted(count, 'group')}: {remark}")
     for group in groups[:5]:
-        print(
-            f"  {group.kind}: {labels.named([validated.shown(validated.photos[member]) for member in group.members])}"
-        )
+        print(f"  {group.kind}: {first_of([validated.shown(validated.photos[member]) for member in group.members])}")
     print(f"{counted(len(classes), 'class', 'classes')}; nothing was written (--dry_run).")
 
 
@@ -341,6 +339,6 @@ def _check_external(validated: Validated, categories: Sequence[str]) -> None:
     lost = sorted({p.category for p in validated.photos if p.split == "extra"} - set(categories))
     if lost:
         raise UserError(
-            f"No training photo of {labels.named(lost)} can be used, and --external has some: fix the training "
+            f"No training photo of {first_of(lost)} can be used, and --external has some: fix the training "
             "photos, or remove that class."
         )

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from carclf.convert.file_kinds import holds_files
-from carclf.convert.labels import named
 from carclf.convert.sources import Entry
+from carclf.wording import first_of
 
 _RESOLUTION = re.compile(r"(?<!\d)(\d{2,4})x(\d{2,4})(?!\d)")
 _ANY = "*x*"
@@ -30,7 +30,7 @@ def without_copies(entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
     if not copies:
         return list(entries)
     notes.append(
-        f"{named([f'{folder}/' for folder in copies])} holds the same files as the folder above it and was left out."
+        f"{first_of([f'{folder}/' for folder in copies])} holds the same files as the folder above it and was left out."
     )
     inside = tuple(f"{folder}/" for folder in copies)
     return [entry for entry in entries if not entry.path.startswith(inside)]
@@ -51,7 +51,8 @@ def largest_only(entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
         whole = any("/" in path or holds_files(path) for path in sizes[largest])  # more than a class folder
         smaller = [folder for folder in sizes if whole and folder != largest and sizes[folder] == sizes[largest]]
         if smaller:
-            notes.append(f"Of the same files in several sizes {largest}/ was taken, the largest; not {named(smaller)}.")
+            not_taken = first_of(smaller)
+            notes.append(f"Of the same files in several sizes {largest}/ was taken, the largest; not {not_taken}.")
             left += [f"{folder}/" for folder in smaller]
     return [entry for entry in entries if not entry.path.startswith(tuple(left))] if left else list(entries)
 

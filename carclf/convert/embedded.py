@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from carclf.convert.archives import file_source
 from carclf.convert.damaged import OnDamaged
 from carclf.convert.file_kinds import is_parquet, is_photo_name, is_record_file, stem_of_records
-from carclf.convert.labels import named
 from carclf.convert.roles import role_of, role_of_file
 from carclf.convert.sources import Entry, Source, name_problem
 from carclf.errors import DamagedFileError
+from carclf.wording import first_of
 
 if TYPE_CHECKING:
     from carclf.convert.tree import Tree
@@ -80,7 +80,7 @@ def expand_embedded(tree: "Tree", *, spool: str, label_column: str, on_damaged: 
     paths = {entry.path for entry in files}
     tree.entries = [entry for entry in tree.entries if entry.path not in paths]
     if any(_is_photo_in_folder(entry.path) for entry in tree.entries):
-        names = named([entry.path for entry in files])
+        names = first_of([entry.path for entry in files])
         tree.notes.append(f"{len(files)} files of records were left out, since photos lie beside them: {names}.")
         return []
     folders = _folders([file.path for file in files])

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from carclf.convert.duplicates import Group
-from carclf.convert.labels import named
 from carclf.convert.validated import Validated
 from carclf.data.lists import SCENE
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 
 def without_copies(validated: Validated, groups: Sequence[Group]) -> tuple[Validated, list[Group]]:
@@ -31,7 +30,7 @@ def without_copies(validated: Validated, groups: Sequence[Group]) -> tuple[Valid
     note = (
         f"{counted(len(copies), 'external photo is a copy', 'external photos are copies')} of a training photo and "
         "left out, since training would see photos that are held out: "
-        f"{named([validated.shown(validated.photos[copy]) for copy in copies])}."
+        f"{first_of([validated.shown(validated.photos[copy]) for copy in copies])}."
     )
     reasons = {copy: f"is a copy of the training photo {original.id}" for copy, original in copies.items()}
     stored = [index for index in range(len(validated.photos)) if index not in copies]

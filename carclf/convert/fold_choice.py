@@ -5,13 +5,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from carclf.convert import duplicates, folds, labels
+from carclf.convert import duplicates, folds
 from carclf.convert.duplicates import Group
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
 from carclf.convert.validated import Validated
 from carclf.data import manifest as manifests
 from carclf.errors import UserError
+from carclf.wording import first_of
 
 
 def choose_folds(
@@ -83,7 +84,7 @@ def _stratified(
         for photo_id, label, fold in zip(ids, labels_of, dealt, strict=True)
     ]
     if None in result:
-        names = labels.named([categories[label] for label in sorted(lone)])
+        names = first_of([categories[label] for label in sorted(lone)])
         print(
             f"Note: the classes of one picture only ({len(lone):,}: {names}) are in no fold: their photos are always "
             "trained on, never held out.",

@@ -5,10 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from carclf.convert.file_kinds import PHOTO_SUFFIXES, SOURCE_SUFFIXES, extension_of
-from carclf.convert.labels import named
 from carclf.convert.sources import Entry
 from carclf.errors import UserError
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 Rank = Callable[[Entry], int]
 Advice = Callable[[Sequence[Entry]], str]
@@ -68,7 +67,7 @@ class Lookup:
             lowest = min(map(rank, found))
             found = [e for e in found if rank(e) == lowest]
         if len(found) > 1:
-            paths = named([entry.path for entry in found])
+            paths = first_of([entry.path for entry in found])
             raise UserError(f"{shown} names {photo_id} and there are {paths}: {advice(found)}.")
         return found[0]
 

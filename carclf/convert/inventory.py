@@ -13,7 +13,7 @@ from carclf.convert.copy_names import with_copies
 from carclf.convert.damaged import OnDamaged
 from carclf.convert.file_kinds import holds_files, stem_of_archive
 from carclf.convert.id_lookup import keys_of
-from carclf.convert.labels import named, order_categories
+from carclf.convert.labels import order_categories
 from carclf.convert.layout import Layout, read_layout
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings, Photo, Rejection, composed
@@ -23,7 +23,7 @@ from carclf.convert.tree import Tree, is_photo, open_tree
 from carclf.convert.unread import not_read
 from carclf.errors import UserError
 from carclf.forms import Sample, foreign_answers
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _twins(categories: Collection[str]) -> list[str]:
         name = " ".join(category.split()).casefold()
         alike.setdefault(name.lstrip("0") if name.isdecimal() else name, []).append(category)
     found = [" and ".join(map(repr, twins)) for twins in alike.values() if len(twins) > 1]
-    return [f"Classes are told apart by letter case, spaces or zeros alone: {named(found)}."] if found else []
+    return [f"Classes are told apart by letter case, spaces or zeros alone: {first_of(found)}."] if found else []
 
 
 def _why_none(tree: Tree, findings: Findings, tests: list[Photo]) -> str:
@@ -174,7 +174,7 @@ def _external(tree: Tree, photos: list[Photo], options: ConvertOptions, findings
     foreign = sorted({photo.category for photo in extra} - known)
     if foreign:
         raise UserError(
-            f"--external={options.external} has classes that the training photos lack ({named(foreign)}): rename or "
+            f"--external={options.external} has classes that the training photos lack ({first_of(foreign)}): rename or "
             "remove them."
         )
     taken = {photo.id for photo in photos if photo.split == "train"}
@@ -195,7 +195,7 @@ def _external_records(tree: Tree, known: Collection[str], findings: Findings) ->
             extra.append(Photo(photo_id, "extra", name if label not in known and name in known else label, entry))
     if unlabelled:
         count = counted(len(unlabelled), "external photo has", "external photos have")
-        findings.notes.append(f"{count} no label in the records, left out: {named(unlabelled)}.")
+        findings.notes.append(f"{count} no label in the records, left out: {first_of(unlabelled)}.")
     return extra
 
 

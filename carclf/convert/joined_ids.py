@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from carclf.convert.columns import RIVAL_FRACTION
 from carclf.convert.id_lookup import Lookup
-from carclf.convert.labels import LabelFile, named
+from carclf.convert.labels import LabelFile
 from carclf.convert.photos import Findings
 from carclf.convert.roles import TEST, Roles
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table
 from carclf.errors import UserError
+from carclf.wording import first_of
 
 
 def joined(ids: LabelFile, tables: Iterable[Table], *, lookup: Lookup, roles: Roles, findings: Findings) -> LabelFile:
@@ -132,7 +133,7 @@ def _files(ids: LabelFile, table: Table, columns: tuple[int, int], found: dict[s
     for photo_id, paths in several.items():
         if len(paths) > 1:
             raise UserError(
-                f"The Id {photo_id} of {ids.shown} stands for several photos in {table.shown} ({named(paths)}), and "
+                f"The Id {photo_id} of {ids.shown} stands for several photos in {table.shown} ({first_of(paths)}), and "
                 f"each photo gets an answer of its own: give a sample whose Ids are those of the column "
                 f"{table.header[columns[1]]!r} with --sample=CSV, and join the answers yourself."
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.text_file import read_text
+from carclf.wording import first_of
 
 ID_COLUMNS = ("id", "image_id", "imageid", "image/filename", "filename", "file_name", "file", "image", "img", "path")
 LABEL_COLUMNS = (
@@ -91,13 +92,8 @@ def _id_advice(id_column: str, columns: Sequence[str]) -> str:
     if not others:
         return "correct the file"
     return f"correct the file, or read the Ids from another column than {id_column!r} with --id_column=NAME " + (
-        f"({named(others)})"
+        f"({first_of(others)})"
     )
-
-
-def named(items: Sequence[str]) -> str:
-    """Returns the first five of `items`, for a message."""
-    return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")
 
 
 def label_file(table: Table, *, ids: int, label: int | None, group: int | None = None) -> LabelFile:
@@ -244,9 +240,9 @@ def name_classes(categories: Iterable[str], classes: str) -> list[tuple[str, str
         return list(zip(ordered, names, strict=True))
     found = f"--classes names {len(names)} classes and there are {len(ordered)}"
     if numbers:
-        raise UserError(f"{found}, {named(ordered)}: give as many names, in the order of these numbers.")
+        raise UserError(f"{found}, {first_of(ordered)}: give as many names, in the order of these numbers.")
     outside = [category for category in ordered if category not in names]
-    raise UserError(f"{found}; not among the names: {named(outside)}: give every class by its name.")
+    raise UserError(f"{found}; not among the names: {first_of(outside)}: give every class by its name.")
 
 
 def class_names(classes: str) -> list[str]:

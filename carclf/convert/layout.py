@@ -10,7 +10,7 @@ from carclf.convert.by_folder import by_folder, folder_classes, merged, other_fo
 from carclf.convert.by_list import as_tests, by_label, no_tests, none_named, rank_for, with_folders
 from carclf.convert.groups import grouped, pair_note
 from carclf.convert.id_lookup import Lookup
-from carclf.convert.labels import LabelFile, named
+from carclf.convert.labels import LabelFile
 from carclf.convert.left_out import left_out
 from carclf.convert.list_files import list_files
 from carclf.convert.lists import Lists, find_lists
@@ -20,7 +20,7 @@ from carclf.convert.roles import ANNOTATION, TEST, TRAIN, VALIDATION, Roles
 from carclf.convert.sources import Entry
 from carclf.convert.tree import Tree, is_photo
 from carclf.errors import UserError
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _note_other_files(tree: Tree, findings: Findings) -> None:
     others = sorted({entry.path for entry in tree.entries} - {*known, *maps})
     if others:
         count = counted(len(others), "file is not a photo", "files are not photos")
-        findings.notes.append(f"{count}, left out: {named(others)}.")
+        findings.notes.append(f"{count}, left out: {first_of(others)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ class _Reading:
         if inside:
             self.findings.notes.append(
                 f"{len(inside):,} photos of {labels.shown} lie below a folder of test photos, so they are not training "
-                f"photos: {named([photo.entry.path for photo in inside])}."
+                f"photos: {first_of([photo.entry.path for photo in inside])}."
             )
         return train, tests
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from carclf.convert.labels import named
 from carclf.convert.lists import Lists
 from carclf.convert.roles import ANNOTATION, TEST, Roles
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 
 def left_out(
@@ -32,17 +31,17 @@ def left_out(
     notes = []
     if without_label:
         count = counted(len(without_label), "photo has", "photos have")
-        notes.append(f"{count} no label in the records, left out: {named(without_label)}.")
+        notes.append(f"{count} no label in the records, left out: {first_of(without_label)}.")
     if left := by_role.pop(ANNOTATION, []):
         are = counted(len(left), "photo is an annotation such as a mask", "photos are annotations such as masks")
-        notes.append(f"{are}, left out: {named(left)}.")
+        notes.append(f"{are}, left out: {first_of(left)}.")
     if (left := by_role.pop(TEST, [])) and lists.tests:
-        notes.append(f"{_are(left)} not in {lists.tests.shown}, left out: {named(left)}.")
+        notes.append(f"{_are(left)} not in {lists.tests.shown}, left out: {first_of(left)}.")
     if lists.labels and (left := [path for found in by_role.values() for path in found]):
-        notes.append(f"{_are(left)} not in {lists.labels.shown}, left out: {named(left)}.")
+        notes.append(f"{_are(left)} not in {lists.labels.shown}, left out: {first_of(left)}.")
     elif splits and (left := by_role.pop("", [])):
         folders = sorted({path.split("/")[0] for path in left if "/" in path})
-        where = f", in {named(folders)}" if folders else ""
+        where = f", in {first_of(folders)}" if folders else ""
         notes.append(f"{counted(len(left), 'photo')} beside train/, left out{where}.")
     return notes
 

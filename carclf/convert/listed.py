@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from carclf.convert.columns import NamedPhoto
 from carclf.convert.id_lookup import Lookup
-from carclf.convert.labels import LABEL_COLUMNS, LabelFile, named
+from carclf.convert.labels import LABEL_COLUMNS, LabelFile
 from carclf.convert.photos import Findings
 from carclf.convert.roles import TEST, VALIDATION, Roles, role_of, role_of_file
 from carclf.convert.sources import Entry
 from carclf.convert.table import Table
 from carclf.errors import UserError
 from carclf.forms.evidence import is_fraction
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "data_split", "usage")
 LABEL_FILE = re.compile(r"^(train|training|labels|train[-_ ]?labels)\.(csv|jsonl?)$", re.IGNORECASE)
@@ -57,7 +57,7 @@ def split_note(table: Table, *, ids: int, label: int, names: NamedPhoto, roles: 
         held = {value: role_of(value) in (TEST, VALIDATION) for value in table.values(place)}
         rows = [row for row in table.rows if held.get(row[place].strip()) and roles.role(names(row[ids])) != TEST]
         if rows and not all(held.values()):
-            values = named(sorted({row[place].strip() for row in rows}))
+            values = first_of(sorted({row[place].strip() for row in rows}))
             return (
                 f"The column {name} of {table.shown} is not read: {counted(len(rows), 'row')} with {values} in it "
                 f"{'is' if len(rows) == 1 else 'are'} trained on, too; remove such rows to leave their photos out."
@@ -129,11 +129,11 @@ def _only(lists: Sequence[LabelFile], findings: Findings) -> LabelFile:
     usual = [labels for labels in lists if LABEL_FILE.match(labels.shown)]
     if len(usual) != 1 and any(labels.labels != lists[0].labels for labels in lists):
         raise UserError(
-            f"The input holds {named([labels.shown for labels in lists])} side by side, which give labels to photos: "
-            "say which one counts with --labels=CSV."
+            f"The input holds {first_of([labels.shown for labels in lists])} side by side, which give labels to "
+            "photos: say which one counts with --labels=CSV."
         )
     kept = usual[0] if len(usual) == 1 else lists[0]
-    left = named([labels.shown for labels in lists if labels is not kept])
+    left = first_of([labels.shown for labels in lists if labels is not kept])
     findings.notes.append(f"The labels are those of {kept.shown}; {left} was left out.")
     return kept
 
@@ -192,8 +192,8 @@ def check_no_answers(found: Sequence[Listed], labels: LabelFile | None, *, tests
             continue
         if answers := [name for place, name in enumerate(one.table.header) if _may_answer(one, place, labels)]:
             raise UserError(
-                f"{one.entry.path} names the test photos and may hold answers ({named(answers)}), and no CSV is called "
-                "as sample submissions are: give it as --sample=CSV if it is one, else remove it."
+                f"{one.entry.path} names the test photos and may hold answers ({first_of(answers)}), and no CSV is "
+                "called as sample submissions are: give it as --sample=CSV if it is one, else remove it."
             )
 
 

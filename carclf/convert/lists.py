@@ -25,7 +25,7 @@ from carclf.convert.headers import check_header, lacks_header
 from carclf.convert.id_lookup import Lookup
 from carclf.convert.joined_ids import joined, joined_labels
 from carclf.convert.json_lists import Found
-from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file, named
+from carclf.convert.labels import ID_COLUMNS, LABEL_COLUMNS, LabelFile, columns_by_name, label_file
 from carclf.convert.list_files import list_files, read_list
 from carclf.convert.listed import (
     LABEL_FILE,
@@ -46,6 +46,7 @@ from carclf.convert.tree import Tree
 from carclf.convert.unlabelled import Unlabelled
 from carclf.errors import UserError
 from carclf.forms import Sample, read_sample
+from carclf.wording import first_of
 
 MOST_IN_FOLDERS = 50  # lists in folders are looked at if there are not more
 
@@ -251,8 +252,8 @@ class _Finder:
             one = Unlabelled(table, ids, _paths(table, ids, self.lookup))
             self.unlabelled.append(one)
             self.findings.notes.append(
-                f"{table.shown} names photos, but none of its columns is known to hold labels ({named(one.columns)}): "
-                "it was left out; --label_column=NAME takes one."
+                f"{table.shown} names photos, but none of its columns is known to hold labels "
+                f"({first_of(one.columns)}): it was left out; --label_column=NAME takes one."
             )
             self._note_group(table, [ids])
             return None
@@ -291,7 +292,7 @@ def _check_only_column(labels: LabelFile) -> None:
         columns = [labels.label_column, *labels.rivals]
         raise UserError(
             f"{labels.shown} has {len(columns)} columns that may hold the labels and that divide the photos in "
-            f"different ways ({named(columns)}): say which one counts with --label_column=NAME."
+            f"different ways ({first_of(columns)}): say which one counts with --label_column=NAME."
         )
 
 

@@ -7,14 +7,13 @@ from carclf.advice import argument
 from carclf.convert.by_folder import folder_pattern
 from carclf.convert.by_name import folder_like_pattern, likely_pattern
 from carclf.convert.headers import ADD_ONE
-from carclf.convert.labels import named
 from carclf.convert.lists import Lists
 from carclf.convert.photos import Photo
 from carclf.convert.roles import Roles
 from carclf.convert.sources import Entry
 from carclf.convert.unlabelled import Unlabelled
 from carclf.errors import UserError
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 NO_CLASSES = "no class folders and no train.csv is beside it"
 
@@ -33,7 +32,7 @@ def advice(entries: Sequence[Entry], lists: Lists, *, folder: str) -> str:
         return f"{ADD_ONE}, to {lists.headless[0]}"
     pattern, words = likely_pattern(entries)
     if pattern:
-        names = f"if the names of the photos hold the classes ({named(words)})"
+        names = f"if the names of the photos hold the classes ({first_of(words)})"
         return f"give --label_pattern='{pattern}' {names}, or {folder}"
     return (
         f"give {folder}, a CSV of labels with --labels=CSV, or --label_pattern=REGEX if the names of the photos hold "
@@ -42,7 +41,7 @@ def advice(entries: Sequence[Entry], lists: Lists, *, folder: str) -> str:
 
 
 def _say_which(one: Unlabelled) -> str:
-    return f"say which column of {one.table.shown} holds the labels with --label_column=NAME ({named(one.columns)})"
+    return f"say which column of {one.table.shown} holds the labels with --label_column=NAME ({first_of(one.columns)})"
 
 
 def beside_list(one: Unlabelled, classes: Mapping[str, str]) -> UserError:
@@ -74,8 +73,8 @@ def merged_classes(classes: Mapping[str, str], several: Mapping[str, Sequence[st
     in_names = folder_like_pattern({path: "/".join(roles.below(path)) for path in classes})
     instead = f" (or --label_pattern='{in_names}', by their names)" if in_names else ""
     return UserError(
-        f"Class folders of the same names ({named(sorted(several))}) lie in several folders ({named(above)}): give "
-        f"{folder_pattern(path, name, folders=depth)}{instead} if they are different classes, or "
+        f"Class folders of the same names ({first_of(sorted(several))}) lie in several folders ({first_of(above)}): "
+        f"give {folder_pattern(path, name, folders=depth)}{instead} if they are different classes, or "
         f"{folder_pattern(path, name)} if they are the same ones."
     )
 
@@ -124,14 +123,14 @@ def flat_training(entries: Sequence[Entry], lists: Lists, *, beside: Sequence[st
     where = f"The photos of train/ lie in {NO_CLASSES}"
     if beside:
         return UserError(
-            f"{where}: give --labels=CSV, or if train is a class such as {named(beside)}, "
+            f"{where}: give --labels=CSV, or if train is a class such as {first_of(beside)}, "
             "--label_pattern='([^/]+)/[^/]+$'."
         )
     pattern, words = likely_pattern(entries)
     if pattern:
         return UserError(
             f"{where}: give --labels=CSV, or --label_pattern='{pattern}' if the names of the photos hold the classes "
-            f"({named(words)})."
+            f"({first_of(words)})."
         )
     return UserError(
         f"{where}: give --labels=CSV, or --label_pattern=REGEX if the paths of the photos hold the classes."
@@ -168,6 +167,6 @@ def wrong_names(
     folder = f"the folder {above}/ alone" if above not in ("", ".") else "the folder directly above the class folders"
     are = "is none" if len(names) == 1 else "are none"
     return UserError(
-        f"The folders above the photos would be the classes, and {named(names)} {are} (such as {path}): "
+        f"The folders above the photos would be the classes, and {first_of(names)} {are} (such as {path}): "
         f"{f'give {folder}' if others else advice(entries, lists, folder=folder)}."
     )

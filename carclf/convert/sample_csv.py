@@ -8,7 +8,7 @@ from carclf.convert.columns import Wanted, disagree, id_column, loose_id_column
 from carclf.convert.file_kinds import PHOTO_SUFFIXES, is_csv
 from carclf.convert.headers import lacks_header
 from carclf.convert.id_lookup import Lookup
-from carclf.convert.labels import ID_COLUMNS, LabelFile, named
+from carclf.convert.labels import ID_COLUMNS, LabelFile
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Findings
 from carclf.convert.roles import Roles
@@ -18,6 +18,7 @@ from carclf.convert.tree import Tree
 from carclf.errors import UserError
 from carclf.forms import Sample, read_sample
 from carclf.storage import copies
+from carclf.wording import first_of
 
 SAMPLE_FILES = (  # an earlier pattern counts first
     re.compile(
@@ -53,7 +54,7 @@ def find_sample(
         named_so = next(filter(None, so_called), [])
         found = [entry for entry in named_so if "/" not in entry.path] or named_so
         if len(found) > 1:
-            names = named([entry.path for entry in found])
+            names = first_of([entry.path for entry in found])
             raise UserError(f"The input holds {names} side by side: say which one counts with --sample=CSV.")
         if not found:
             return None, None

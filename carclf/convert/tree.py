@@ -12,12 +12,11 @@ from carclf.convert.damaged import OnDamaged
 from carclf.convert.embedded import RecordPhoto, expand_embedded
 from carclf.convert.file_kinds import is_archive, is_parquet, is_photo_name, is_record_file, stem_of_archive
 from carclf.convert.folders import folder_entries
-from carclf.convert.labels import named
 from carclf.convert.roles import TEST, TRAIN, role_of
 from carclf.convert.sources import Entry, Reader, Source
 from carclf.errors import DamagedFileError, UserError
 from carclf.storage import copies
-from carclf.wording import counted
+from carclf.wording import counted, first_of
 
 
 @dataclasses.dataclass
@@ -184,14 +183,14 @@ def _readable(tree: Tree, listed: Sequence[Entry], *, shown: Callable[[str], str
     """
     if clutter := sorted({entry.clutter for entry in listed if entry.clutter}):
         count, verb = counted(len(clutter), "folder"), "was" if len(clutter) == 1 else "were"
-        names = named(list(map(shown, clutter)))
+        names = first_of(list(map(shown, clutter)))
         tree.notes.append(f"{count} of programs or the file system {verb} left out: {names}.")
     if empty := [shown(entry.path) for entry in listed if entry.empty]:
-        tree.notes.append(f"{counted(len(empty), 'folder is', 'folders are')} empty: {named(empty)}.")
+        tree.notes.append(f"{counted(len(empty), 'folder is', 'folders are')} empty: {first_of(empty)}.")
     listed = [entry for entry in listed if not entry.clutter and not entry.empty]
     if links := [entry.path for entry in listed if entry.link and not entry.problem]:
         followed = counted(len(links), "symbolic link was", "symbolic links were")
-        tree.notes.append(f"{followed} followed: {named(links)}.")
+        tree.notes.append(f"{followed} followed: {first_of(links)}.")
     tree.refused += [dataclasses.replace(e, path=shown(e.path)) for e in listed if e.problem]
     return [entry for entry in listed if not entry.problem]
 

@@ -41,7 +41,8 @@ def read_label_patch(path: Path, manifest: Manifest) -> LabelPatch:
             raise UserError(f"{path}, line {line}: the data set has no training photo {photo!r}: remove the line.")
         if name not in known:
             raise UserError(
-                f"{path}, line {line}: there is no class {name!r}: write one of {first_of(manifest.class_names)}."
+                f"{path}, line {line}: there is no class {name!r}: write one of "
+                f"{first_of(manifest.class_names, most=10)}."
             )
         if rows[photo] in labels:
             raise UserError(f"{path}, line {line}: the photo {photo!r} has an earlier line: keep one of the two.")

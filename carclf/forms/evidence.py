@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from carclf.errors import UserError
 from carclf.forms.form import Form
 from carclf.forms.sample_file import Sample
+from carclf.wording import first_of
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _IGNORED = re.compile(r"[\s_-]+")
@@ -139,11 +140,6 @@ def digits(value: float) -> str:
     return f"{value:.7g}"
 
 
-def listed(items: Sequence[str]) -> str:
-    """Returns the first five of `items`, for a message."""
-    return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")
-
-
 def require_answer(evidence: Evidence) -> None:
     """Checks that one column holds the answers.
 
@@ -153,8 +149,8 @@ def require_answer(evidence: Evidence) -> None:
     if evidence.answer:
         return
     columns = (
-        f"{evidence.shown} has the columns {listed(evidence.columns)} beside its Ids, and they are not the classes "
-        f"({listed(evidence.classes)})"
+        f"{evidence.shown} has the columns {first_of(evidence.columns)} beside its Ids, and they are not the classes "
+        f"({first_of(evidence.classes)})"
     )
     copy = "a copy of it with one column of answers as --sample=FILE"
     if rank_columns(evidence):

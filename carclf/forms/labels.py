@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from carclf.errors import UserError
-from carclf.forms.evidence import Evidence, Recognised, digits, is_fraction, listed, rank_columns, require_answer
+from carclf.forms.evidence import Evidence, Recognised, digits, is_fraction, rank_columns, require_answer
 from carclf.forms.form import Form
 from carclf.forms.kind import Cells, FormKind
+from carclf.wording import first_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,7 +123,7 @@ class Ranking(FormKind):
         if columns:
             raise UserError(
                 f"--form='ranking({evidence.k})' does not fit {evidence.shown}, which has {len(columns)} columns for "
-                f"labels ({listed(columns)}): give --form=ranking."
+                f"labels ({first_of(columns)}): give --form=ranking."
             )
         require_answer(evidence)
         separator = _separator(evidence) or " "

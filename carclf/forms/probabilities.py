@@ -9,7 +9,6 @@ from carclf.forms.evidence import (
     Recognised,
     digits,
     is_fraction,
-    listed,
     loose_matches,
     number_in,
     require_answer,
@@ -17,6 +16,7 @@ from carclf.forms.evidence import (
 )
 from carclf.forms.form import Form
 from carclf.forms.kind import Cells, FormKind
+from carclf.wording import first_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,7 @@ def _positive_class(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
         if label := loose_matches(evidence.classes, [evidence.positive]).get(evidence.positive):
             return label, ()
         raise UserError(
-            f"--positive={evidence.positive} is none of the classes: choose one of {listed(evidence.classes)}."
+            f"--positive={evidence.positive} is none of the classes: choose one of {first_of(evidence.classes)}."
         )
     first, second = evidence.classes
     for label, other in ((second, first), (first, second)):
@@ -174,8 +174,8 @@ def _check_columns(evidence: Evidence, found: dict[str, str]) -> None:
     extra = [name for name in _fraction_columns(evidence) if name not in taken]
     if not missing and not extra:
         return
-    lacks = f", none for {listed(missing)}" if missing else ""
-    has = f", and also {listed(extra)}, which no training photo shows" if extra else ""
+    lacks = f", none for {first_of(missing)}" if missing else ""
+    has = f", and also {first_of(extra)}, which no training photo shows" if extra else ""
     raise UserError(
         f"{evidence.shown} has columns for {len(found)} of the {len(evidence.classes)} classes{lacks}{has}: give the "
         "sample of these photos, or correct the classes."

@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 
 from carclf.errors import UserError
-from carclf.forms.evidence import Evidence, Recognised, gather, listed, require_answer
+from carclf.forms.evidence import Evidence, Recognised, gather, require_answer
 from carclf.forms.kinds import FORMS
 from carclf.forms.sample_file import Sample
+from carclf.wording import first_of
 
 AUTO = "auto"
 _NAME = re.compile(r"(\w+)(?:\((\d+)\))?")
@@ -100,12 +101,12 @@ def _only_fit(evidence: Evidence) -> str:
     if all(map(str.isdecimal, evidence.cells)) and not any(map(str.isdecimal, evidence.classes)):
         raise UserError(
             f"{evidence.shown} has numbers such as {outside[0]} in the column {evidence.answer}, and the {count} "
-            f"classes have names ({listed(evidence.classes)}): put a JSON file with the number of each name, such as "
+            f"classes have names ({first_of(evidence.classes)}): put a JSON file with the number of each name, such as "
             f'{{"{evidence.classes[0]}": 0}}, directly into the --input of the conversion, or give --form=label to '
             "answer with the names."
         )
     raise UserError(
         f"{evidence.shown} has {outside[0]!r} in the column {evidence.answer}, which is none of the {count} classes "
-        f"({listed(evidence.classes)}): correct the labels, or say what the column holds with --form=NAME "
+        f"({first_of(evidence.classes)}): correct the labels, or say what the column holds with --form=NAME "
         f"({', '.join(FORMS)})."
     )

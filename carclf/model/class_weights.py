@@ -57,7 +57,8 @@ def parse_class_weights(text: str, class_names: Sequence[str], *, counts: Counts
     for name, weight in _parse_items(word).items():
         if name not in label_of:
             hint = did_you_mean(name, class_names)
-            raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {first_of(class_names)}.")
+            known = first_of(class_names, most=10)
+            raise UserError(f"--class_weights names the class {name!r}: {hint}Known are {known}.")
         weights[label_of[name]] = weight
     if not weights.any():
         raise UserError("--class_weights gives every class weight 0, so nothing would be learnt: raise at least one.")
