@@ -132,7 +132,7 @@ def _near_groups(
     thumbnails = np.frombuffer(b"".join(checks[index].thumbnail for index in shown), np.uint8).reshape(len(shown), -1)
     shapes = np.array([checks[index].width / checks[index].height for index in shown], np.float32)
     with Progress("Searching near-duplicates"):
-        similar, turned = _similar_pairs(thumbnails, shapes, workers)
+        similar, turned = similar_pairs(thumbnails, shapes, workers)
         pairs = [(shown[one], shown[other]) for one, other in _most_similar_first(*similar)]
         alike = alike_groups(pairs)
     most = max(LEAST_COMPARED, len(checks) // PHOTOS_PER_COMPARISON)
@@ -154,8 +154,14 @@ def _most_similar_first(pairs: np.ndarray, correlations: np.ndarray) -> list[Pai
     return [(one, other) for one, other in pairs[order].tolist()]
 
 
-def _similar_pairs(thumbnails: np.ndarray, shapes: np.ndarray, workers: Pool | None) -> tuple[Scored, Scored]:
-    """Returns the pairs of `near_duplicates` and of `turned_copies`; workers read the thumbnails from a file."""
+def similar_pairs(thumbnails: np.ndarray, shapes: np.ndarray, workers: Pool | None) -> tuple[Scored, Scored]:
+    """Returns the pairs of `near_duplicates` and of `turned_copies`; workers read the thumbnails from a file.
+
+    Args:
+      thumbnails: uint8 [N, 256], from `near_duplicates.thumbnail_of`.
+      shapes: width / height of the photos, float32 [N].
+      workers: that share the search; None searches here.
+    """
     starts = near_duplicates.search_starts(len(thumbnails))
     if workers is None or workers.count < 2 or len(thumbnails) < LEAST_SHARED:
         index = near_duplicates.build_index(thumbnails)

@@ -1,4 +1,10 @@
-"""Finds near-duplicates: a perceptual hash proposes pairs, and a comparison of thumbnails decides."""
+"""Finds near-duplicates: a perceptual hash proposes pairs, and a comparison of thumbnails decides.
+
+They are recompressed, resized, brightened, darkened and mirrored copies, and crops of up to about 6 % per side. Work
+and memory grow linearly with the number of photos: hashes are sorted in BANDS different orders and compared with their
+neighbours there. A photo without the margins that a crop would remove (25 combinations) is compared with the other
+photo.
+"""
 
 import dataclasses
 import functools
@@ -59,24 +65,8 @@ Found = tuple[np.ndarray, np.ndarray]
 """(keys, scores) of pairs: smaller · N + larger number, int64 [P]; correlation, float32 [P]."""
 
 
-def similar_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (pairs, correlations) of near-duplicates: int64 [P, 2], rows ascending, and float32 [P] in 0.94..1.
-
-    It finds recompressed, resized, brightened, darkened and mirrored copies, and crops of up to about 6 % per side.
-    Work and memory grow linearly with the number of photos: hashes are sorted in BANDS different orders and compared
-    with their neighbours there. A photo without the margins that a crop would remove (25 combinations) is compared with
-    the other photo.
-
-    Args:
-      thumbnails: uint8 [N, 256], from `thumbnail_of`.
-    """
-    index = build_index(thumbnails)
-    starts = search_starts(len(thumbnails))
-    return merge_pairs([search_part(index, start) for start in starts], photos=len(thumbnails))
-
-
 def build_index(thumbnails: np.ndarray) -> ThumbnailIndex:
-    """Returns the index of `thumbnails`, uint8 [N, 256]."""
+    """Returns the index of `thumbnails`, uint8 [N, 256], from `thumbnail_of`."""
     thumbnails = thumbnails.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     hashes = np.concatenate([np.zeros(0, np.uint64), *(perceptual_hash(part) for part in _chunks(thumbnails))])
     orders = [np.random.default_rng(band).permutation(64) for band in range(BANDS)]
@@ -90,7 +80,7 @@ def search_starts(photos: int) -> range:
 
 
 def search_part(index: ThumbnailIndex, start: int) -> Found:
-    """Returns the pairs of the CHUNK photos from `start` on; the parts are independent of each other."""
+    """Returns the near-duplicates of the CHUNK photos from `start` on; the parts are independent of each other."""
     photos = index.thumbnails[start : start + CHUNK]
     parts = [_window_hashes(photos[first : first + HASHED]) for first in range(0, len(photos), HASHED)]
     queries = np.concatenate(parts)
@@ -102,7 +92,10 @@ def search_part(index: ThumbnailIndex, start: int) -> Found:
 
 
 def merge_pairs(parts: Iterable[Found], *, photos: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the result of `similar_pairs` from all parts of the search; a pair found twice gets its best score."""
+    """Returns (pairs, scores) of all parts of the search: int64 [P, 2], rows ascending, and float32 [P].
+
+    A pair that was found twice gets its best score.
+    """
     keys, scores = zip((np.zeros(0, np.int64), np.zeros(0, np.float32)), *parts, strict=True)
     key, where = np.unique(np.concatenate(keys), return_inverse=True)
     best = np.zeros(len(key), np.float32)

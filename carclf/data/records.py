@@ -8,7 +8,6 @@ starts in a tenth of the time of TensorFlow's import, and a photo can be read fr
 import functools
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 import google_crc32c
 
@@ -104,11 +103,3 @@ def masked_crc(content: bytes) -> int:
 def matches_checksum(record: bytes, checksum: bytes) -> bool:
     """Returns whether the record matches its checksum, which follows it in the file."""
     return len(checksum) == CHECKSUM_BYTES and masked_crc(record) == _CHECKSUM.unpack(checksum)[0]
-
-
-def features() -> dict[str, Any]:
-    """Returns the specification for `tf.io.parse_single_example`: every feature is a scalar int64 or string."""
-    import tensorflow as tf
-
-    spec = {name: tf.io.FixedLenFeature([], tf.int64) for name in INTEGER_FEATURES}
-    return spec | {name: tf.io.FixedLenFeature([], tf.string) for name in STRING_FEATURES}

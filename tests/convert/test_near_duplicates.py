@@ -17,9 +17,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from carclf.convert import scan
 from carclf.convert.converter import convert
-from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on
+from carclf.convert.duplicates import LARGEST_GROUP, Group, find_groups, fold_groups, note_on, similar_pairs
 from carclf.convert.linkage import alike_groups, picture_groups, scenes_among
-from carclf.convert.near_duplicates import perceptual_hash, similar_pairs, thumbnail_of
+from carclf.convert.near_duplicates import perceptual_hash, thumbnail_of
 from carclf.convert.options import ConvertOptions
 from carclf.convert.photos import Photo
 from carclf.convert.same_picture import SAME_PICTURE, STARTS, Picture, _cut, likeness, read_picture
@@ -86,7 +86,8 @@ def thumbnails_of(raws: list[bytes]) -> np.ndarray:
 
 
 def pairs_in(thumbnails: np.ndarray) -> set[tuple[int, int]]:
-    return {(int(one), int(other)) for one, other in similar_pairs(thumbnails)[0]}
+    (pairs, _), _ = similar_pairs(thumbnails, np.ones(len(thumbnails), np.float32), None)
+    return {(int(one), int(other)) for one, other in pairs}
 
 
 @pytest.fixture(scope="module")
@@ -457,7 +458,6 @@ def test_the_folds_of_real_photos_are_even(tmp_path):
 
 
 def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
-    from carclf.convert import duplicates, scan
     from carclf.workers import Workers
 
     rng = np.random.default_rng(5)
@@ -467,14 +467,13 @@ def test_the_search_shared_among_processes_finds_the_same(monkeypatch):
     thumbnails[640:650] = turn(thumbnails[100:110].reshape(-1, 16, 16), shapes[100:110], np.full(10, TURNS[1])).reshape(
         10, 256
     )
-    alone = similar_pairs(thumbnails)
+    alone, turned = similar_pairs(thumbnails, shapes, None)
     assert {tuple(pair) for pair in alone[0].tolist()} == {(n, 600 + n) for n in range(40)}
-    both = duplicates._similar_pairs(thumbnails, shapes, None)
-    assert {tuple(pair) for pair in both[1][0].tolist()} == {(100 + n, 640 + n) for n in range(10)}
-    monkeypatch.setattr(duplicates, "LEAST_SHARED", 1)
+    assert {tuple(pair) for pair in turned[0].tolist()} == {(100 + n, 640 + n) for n in range(10)}
+    monkeypatch.setattr("carclf.convert.duplicates.LEAST_SHARED", 1)
     with Workers(2, scan.prepare, (), 640, True) as workers:
-        shared = duplicates._similar_pairs(thumbnails, shapes, workers)
-    for one, other in zip([*alone, *both[1]], [*shared[0], *shared[1]], strict=True):
+        shared = similar_pairs(thumbnails, shapes, workers)
+    for one, other in zip([*alone, *turned], [*shared[0], *shared[1]], strict=True):
         np.testing.assert_array_equal(one, other)
 
 

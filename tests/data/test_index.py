@@ -11,11 +11,13 @@ from tests.conftest import write_dataset
 
 def parsed(dataset) -> dict[tuple[str, int], dict]:
     """Returns every photo as TensorFlow reads it, by shard and index."""
+    spec = {name: tf.io.FixedLenFeature([], tf.int64) for name in records.INTEGER_FEATURES}
+    spec |= {name: tf.io.FixedLenFeature([], tf.string) for name in records.STRING_FEATURES}
     found = {}
     for shard in dataset.shards:
         data = tf.data.TFRecordDataset(storage.join(dataset.directory, shard.file))
         for position, record in enumerate(data):
-            fields = tf.io.parse_single_example(record, records.features())
+            fields = tf.io.parse_single_example(record, spec)
             found[shard.file, position] = {name: value.numpy() for name, value in fields.items()}
     return found
 
