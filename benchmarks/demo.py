@@ -91,9 +91,9 @@ def steps(output: Path, options: DemoOptions) -> dict[str, list[str]]:
 
 def has_pretrained() -> bool:
     """Returns whether the extra lite is installed, with ImageNet weights of a small network."""
-    from carclf.model.at_hand import backbones_at_hand
+    from carclf.model.local_weights import backbones_with_local_weights
 
-    return any(backbone.name == PRETRAINED for backbone in backbones_at_hand())
+    return any(backbone.name == PRETRAINED for backbone in backbones_with_local_weights())
 
 
 def run(command: list[str]) -> None:

@@ -64,12 +64,12 @@ def main(options: ProbeOptions) -> None:
     """Probes, prints the table and writes the files."""
     from carclf.data.manifest import load_manifest
     from carclf.metrics import choose_metric
-    from carclf.probing.extractors import extractors_at_hand, parse_extractors
+    from carclf.probing.extractors import local_extractors, parse_extractors
 
     manifest = load_manifest(options.data)
     metric = choose_metric(options.metric, manifest.form)
     check_folds(options, manifest)
-    extractors = parse_extractors(options.backbones) or extractors_at_hand()
+    extractors = parse_extractors(options.backbones) or local_extractors()
 
     from carclf.device import select_device
 

@@ -66,7 +66,9 @@ def test_the_last_lines_name_accuracy_control_submission_and_report(demo, tmp_pa
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_a_pretrained_network_is_trained_where_its_weights_are(demo, tmp_path, monkeypatch, installed):
-    monkeypatch.setattr("carclf.model.at_hand._at_hand", lambda row: installed and row.name == "efficientnet_lite0")
+    monkeypatch.setattr(
+        "carclf.model.local_weights._has_local_weights", lambda row: installed and row.name == "efficientnet_lite0"
+    )
     command = demo.steps(tmp_path, demo.DemoOptions()).get("pretrained", [])
     assert ("--flagfile=stages/lite0_224_head.flags" in command) == installed
     assert (f"--data={tmp_path / 'data'}" in command) == installed

@@ -35,6 +35,7 @@ class Backbone:
       input_range: lowest and highest value that the network expects; (0, 255) if it rescales inside.
       has_imagenet_weights: whether `--weights=imagenet` is available.
       learned_normalization: the network begins with a Normalization layer whose state is part of its weights files.
+      keras_file: what Keras calls its download of the ImageNet weights without the top; empty if it has none.
       weights_package: the package on the Python index whose torch file holds the ImageNet weights; empty if Keras
         downloads them.
       aliases: other names that users may type.
@@ -48,6 +49,7 @@ class Backbone:
     input_range: tuple[float, float] = RAW
     has_imagenet_weights: bool = True
     learned_normalization: bool = False
+    keras_file: str = ""
     weights_package: str = ""
     aliases: tuple[str, ...] = ()
 
@@ -65,6 +67,7 @@ def _efficientnet(variant: str, default_size: int) -> Backbone:
         default_size=default_size,
         blocks=("stem", *(f"block{n}" for n in range(1, 8)), "top"),
         learned_normalization=True,
+        keras_file=f"efficientnet{variant}_notop.h5",
         aliases=(variant,),
     )
 
@@ -75,6 +78,7 @@ def _efficientnet_v2(variant: str, default_size: int, block_count: int = 6) -> B
         builder=f"keras.applications:EfficientNetV2{variant.upper()}",
         default_size=default_size,
         blocks=("stem", *(f"block{n}" for n in range(1, block_count + 1)), "top"),
+        keras_file=f"efficientnetv2-{variant}_notop.h5",
         aliases=(f"v2{variant}",),
     )
 
@@ -87,6 +91,7 @@ def _convnext(variant: str) -> Backbone:
         builder=f"keras.applications:ConvNeXt{variant.title()}",
         default_size=224,
         blocks=(f"{prefix}_stem", *stages),
+        keras_file=f"{prefix}_notop.h5",
     )
 
 
@@ -128,6 +133,7 @@ BACKBONES: dict[str, Backbone] = {
         minimal_size=71,
         blocks=tuple(f"block{n}_" for n in range(1, 15)),
         input_range=PLUS_MINUS_ONE,
+        keras_file="xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
     ),
     "mobilenet_v2": Backbone(
         name="mobilenet_v2",
@@ -135,6 +141,7 @@ BACKBONES: dict[str, Backbone] = {
         default_size=224,
         blocks=("Conv1", "expanded_conv_", *(f"block_{n}_" for n in range(1, 17)), "Conv_1"),
         input_range=PLUS_MINUS_ONE,
+        keras_file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     ),
     "resnet50_v2": Backbone(
         name="resnet50_v2",
@@ -142,6 +149,7 @@ BACKBONES: dict[str, Backbone] = {
         default_size=224,
         blocks=("conv1_", "conv2_", "conv3_", "conv4_", "conv5_"),
         input_range=PLUS_MINUS_ONE,
+        keras_file="resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
     ),
     "convnext_tiny": _convnext("tiny"),
     "convnext_small": _convnext("small"),

