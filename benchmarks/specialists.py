@@ -21,7 +21,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option, same_option
 from carclf.inference.ensemble import softmax
 from carclf.inference.metrics import wilson_interval
-from carclf.model.regression import STRENGTHS, FeatureSet, Regression, choose_strength, fit_regression
+from carclf.model.regression import C_VALUES, FeatureSet, Regression, choose_c, fit_regression
 from carclf.probe import ProbeOptions
 from carclf.train_options import TrainOptions
 
@@ -61,7 +61,7 @@ class Pair(NamedTuple):
 
     Attributes:
       classes: two labels, ascending.
-      strength: of its regression.
+      strength: C of its regression; the name is that in stored figures.
       fixed: inner photos that it alone gets right.
       broken: inner photos that the regression of all classes alone gets right.
     """
@@ -150,7 +150,7 @@ def measure(known: FeatureSet, photos: "TrainingPhotos", *, most: int) -> dict[s
         answers = {GENERAL: probabilities.argmax(axis=1)}
         for way, own in used.items():
             specialists = {
-                pair.classes: specialist(known, photos, pair.classes, frozenset({fold}), strength=pair.strength)
+                pair.classes: specialist(known, photos, pair.classes, frozenset({fold}), c=pair.strength)
                 for pair in own
             }
             answers[way] = with_specialists(probabilities, specialists, known, rows)
@@ -168,11 +168,11 @@ def folds_of(photos: "TrainingPhotos") -> list[int]:
 def general(
     known: FeatureSet, photos: "TrainingPhotos", without: frozenset[int], found: dict[frozenset[int], Regression]
 ) -> Regression:
-    """Returns the regression of all classes without some folds, fitted once; another fold chooses its strength."""
+    """Returns the regression of all classes without some folds, fitted once; another fold chooses its C."""
     if without not in found:
         fitted, folds = seen(known, photos, without)
         inner = min(set(folds_of(photos)) - without)
-        found[without] = fit_regression(fitted, strength=choose_strength(fitted, held_out=folds == inner))
+        found[without] = fit_regression(fitted, c=choose_c(fitted, held_out=folds == inner))
     return found[without]
 
 
@@ -182,13 +182,13 @@ def specialist(
     classes: tuple[int, int],
     without: frozenset[int],
     *,
-    strength: float,
+    c: float,
     start: Regression | None = None,
 ) -> Regression:
     """Returns the regression of two classes, fitted to their photos in the other folds; `start` makes that faster."""
     fitted, _ = seen(known, photos, without, classes)
     two = dataclasses.replace(fitted, labels=(fitted.labels == classes[1]).astype(np.int64), class_count=2)
-    return fit_regression(two, strength=strength, start=start)
+    return fit_regression(two, c=c, start=start)
 
 
 def seen(
@@ -247,7 +247,7 @@ def choose_pairs(
         probabilities[other], labels[other] = mean_probabilities(regression, known, rows), photos.labels[rows]
     predicted = np.concatenate([probabilities[other].argmax(axis=1) for other in inner])
     pairs = worst_pairs(predicted, np.concatenate([labels[other] for other in inner]), most=most)
-    return [choose_strength_of(classes, known, photos, fold, probabilities) for classes in pairs]
+    return [choose_c_of(classes, known, photos, fold, probabilities) for classes in pairs]
 
 
 def worst_pairs(predicted: np.ndarray, labels: np.ndarray, *, most: int) -> list[tuple[int, int]]:
@@ -258,14 +258,14 @@ def worst_pairs(predicted: np.ndarray, labels: np.ndarray, *, most: int) -> list
     return sorted(counts, key=lambda pair: (-counts[pair], pair))[:most]
 
 
-def choose_strength_of(
+def choose_c_of(
     classes: tuple[int, int],
     known: FeatureSet,
     photos: "TrainingPhotos",
     fold: int,
     probabilities: Mapping[int, np.ndarray],
 ) -> Pair:
-    """Returns the specialist with the strength that wins most inner photos; of equal ones the smallest.
+    """Returns the specialist with the C that wins most inner photos; of equal ones the smallest.
 
     Args:
       classes: its pair.
@@ -274,19 +274,17 @@ def choose_strength_of(
       fold: that must not be seen.
       probabilities: of each inner fold, by a regression of all classes that has seen neither.
     """
-    ours: dict[float, list[bool]] = {strength: [] for strength in STRENGTHS}
+    ours: dict[float, list[bool]] = {c: [] for c in C_VALUES}
     theirs: list[bool] = []
     for other, found in probabilities.items():
         rows, regression = photos.folds == other, None
         theirs += (found.argmax(axis=1) == photos.labels[rows]).tolist()
-        for strength in STRENGTHS:
-            regression = specialist(
-                known, photos, classes, frozenset({fold, other}), strength=strength, start=regression
-            )
+        for c in C_VALUES:
+            regression = specialist(known, photos, classes, frozenset({fold, other}), c=c, start=regression)
             labels = with_specialists(found, {classes: regression}, known, rows)
-            ours[strength] += (labels == photos.labels[rows]).tolist()
-    differences = {strength: compare_right(right, theirs) for strength, right in ours.items()}
-    tried = [Pair(classes, strength, one.fixed, one.broken) for strength, one in differences.items()]
+            ours[c] += (labels == photos.labels[rows]).tolist()
+    differences = {c: compare_right(right, theirs) for c, right in ours.items()}
+    tried = [Pair(classes, c, one.fixed, one.broken) for c, one in differences.items()]
     return max(tried, key=lambda pair: pair.fixed - pair.broken)
 
 

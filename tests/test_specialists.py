@@ -60,7 +60,7 @@ def test_an_inner_fold_is_predicted_without_its_own_labels(specialists):
     without = frozenset({1, 2})
     for fitted in (
         lambda known, photos: specialists.general(known, photos, without, {}),
-        lambda known, photos: specialists.specialist(known, photos, (1, 3), without, strength=0.1),
+        lambda known, photos: specialists.specialist(known, photos, (1, 3), without, c=0.1),
     ):
         np.testing.assert_array_equal(fitted(known, photos).kernel, fitted(other_known, other_photos).kernel)
 
@@ -97,12 +97,12 @@ def test_pairs_are_counted_in_both_directions(specialists):
 @pytest.mark.parametrize("limit", [1 << 30, 0])
 def test_features_that_are_not_copied_give_the_same_regressions(specialists, monkeypatch, limit):
     known, photos = noisy_photos()
-    expected = specialists.specialist(known, photos, (1, 3), frozenset({0}), strength=0.1).kernel
-    usual = specialists.general(known, photos, frozenset({0}), {}).strength
+    expected = specialists.specialist(known, photos, (1, 3), frozenset({0}), c=0.1).kernel
+    usual = specialists.general(known, photos, frozenset({0}), {}).c
     monkeypatch.setattr("carclf.model.regression.GATHERED_BYTES", limit)
-    found = specialists.specialist(known, photos, (1, 3), frozenset({0}), strength=0.1).kernel
+    found = specialists.specialist(known, photos, (1, 3), frozenset({0}), c=0.1).kernel
     np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert specialists.general(known, photos, frozenset({0}), {}).strength == usual
+    assert specialists.general(known, photos, frozenset({0}), {}).c == usual
 
 
 def test_the_table_compares_with_the_regression_of_all_classes(specialists):

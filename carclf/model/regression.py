@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 
 BLOCK_ROWS = 8192  # of features in memory at a time
 GATHERED_BYTES = 1 << 30  # of features that are held in memory instead, for speed
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # that `choose_strength` tries: scikit-learn's C
-USUAL_STRENGTH = 0.01  # where there is nothing to choose by: best or near it on studio photos and on adverts of cars
+C_VALUES = (0.001, 0.01, 0.1, 1.0)  # that `choose_c` tries
+DEFAULT_C = 0.01  # where there is nothing to choose by: best or near it on studio photos and on adverts of cars
 # Tighter ones change no accuracy that was measured, and take twice the time.
 STOPPING = {"maxiter": 200, "gtol": 1e-3, "ftol": 1e-7}
 LEAST_STDDEV = 1e-6
@@ -25,12 +25,12 @@ class Regression:
     Attributes:
       kernel: float64 [D, K].
       bias: float64 [K].
-      strength: what it was fitted with.
+      c: inverse of the regularization strength that it was fitted with, as in scikit-learn.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
-    strength: float
+    c: float
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Returns the logits float64 [N, K] of features float [N, D]."""
@@ -73,16 +73,14 @@ class FeatureSet:
                 yield np.asarray(view[rows]), self.labels[rows], self.weight[rows]
 
 
-def fit_regression(
-    features: FeatureSet, *, strength: float = USUAL_STRENGTH, start: Regression | None = None
-) -> Regression:
+def fit_regression(features: FeatureSet, *, c: float = DEFAULT_C, start: Regression | None = None) -> Regression:
     """Returns the regression with the least loss: mean cross-entropy over photos and views, and a penalty.
 
-    Features are standardised for the fit. The penalty is ½ |kernel|² / (strength · N), as scikit-learn's with C.
+    Features are standardised for the fit. The penalty is ½ |kernel|² / (c · N).
 
     Args:
       features: of the training photos.
-      strength: C; smaller keeps the kernel smaller.
+      c: inverse of the regularization strength, as in scikit-learn; a smaller one keeps the kernel smaller.
       start: a regression on the same features from which to begin.
 
     Raises:
@@ -96,33 +94,33 @@ def fit_regression(
     found = minimize(
         _loss_and_gradient,
         first.ravel(),
-        args=(features, mean, stddev, strength),
+        args=(features, mean, stddev, c),
         jac=True,
         method="L-BFGS-B",
         options=STOPPING,
     )
     scaled = found.x.reshape(shape)
     kernel = scaled[:-1] / stddev[:, None]
-    return Regression(kernel, scaled[-1] - mean @ kernel, strength)
+    return Regression(kernel, scaled[-1] - mean @ kernel, c)
 
 
-def choose_strength(features: FeatureSet, *, held_out: np.ndarray, strengths: Sequence[float] = STRENGTHS) -> float:
-    """Returns the strength with the least cross-entropy on photos that the fit has not seen.
+def choose_c(features: FeatureSet, *, held_out: np.ndarray, c_values: Sequence[float] = C_VALUES) -> float:
+    """Returns the c with the least cross-entropy on photos that the fit has not seen.
 
     Args:
       features: of the training photos.
-      held_out: bool [N], the photos that choose the strength; near-duplicates should be on one side.
-      strengths: to choose from; each fit begins where the one before ended.
+      held_out: bool [N], the photos that choose c; near-duplicates should be on one side.
+      c_values: to choose from; each fit begins where the one before ended.
     """
     validation, fitted = features.rows(held_out), features.rows(~held_out)
     if not (validation.weight.any() and fitted.weight.any()):
-        return USUAL_STRENGTH
+        return DEFAULT_C
     found: Regression | None = None
     losses = {}
-    for strength in strengths:
-        found = fit_regression(fitted, strength=strength, start=found)
-        losses[strength] = _mean_cross_entropy(found, validation)
-    return min(losses, key=lambda strength: losses[strength])
+    for c in c_values:
+        found = fit_regression(fitted, c=c, start=found)
+        losses[c] = _mean_cross_entropy(found, validation)
+    return min(losses, key=lambda c: losses[c])
 
 
 def _standardisation(features: FeatureSet) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +136,7 @@ def _standardisation(features: FeatureSet) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _loss_and_gradient(
-    flat: np.ndarray, features: FeatureSet, mean: np.ndarray, stddev: np.ndarray, strength: float
+    flat: np.ndarray, features: FeatureSet, mean: np.ndarray, stddev: np.ndarray, c: float
 ) -> tuple[float, np.ndarray]:
     """Returns the loss and its gradient by the kernel of standardised features and the bias, float64 [(D + 1)·K]."""
     scaled = flat.reshape(features.width + 1, -1)
@@ -156,7 +154,7 @@ def _loss_and_gradient(
         gradient[-1] += error.sum(axis=0)
         total += float(weight.sum())
     gradient[:-1] = (gradient[:-1] - np.outer(mean, gradient[-1])) / stddev[:, None]
-    penalty = len(features.views) / (strength * total)
+    penalty = len(features.views) / (c * total)
     gradient /= total
     gradient[:-1] += penalty * scaled[:-1]
     return loss / total + 0.5 * penalty * float((scaled[:-1] ** 2).sum()), gradient.ravel()

@@ -9,7 +9,7 @@ import numpy as np
 from carclf.inference.ensemble import softmax
 from carclf.inference.ranking import RankedRow, ranked_row
 from carclf.metrics import Metric
-from carclf.model.regression import BLOCK_ROWS, FeatureSet, Regression, choose_strength, fit_regression
+from carclf.model.regression import BLOCK_ROWS, FeatureSet, Regression, choose_c, fit_regression
 from carclf.probing.extractors import Extractor
 from carclf.probing.kept import KeptFeatures
 from carclf.probing.photos import TrainingPhotos
@@ -70,13 +70,13 @@ def labelled(features: KeptFeatures, photos: TrainingPhotos) -> FeatureSet:
 
 
 def _without(fold: int, known: FeatureSet, photos: TrainingPhotos) -> Regression:
-    """Returns the regression fitted without a fold; its strength is chosen on one of the other folds."""
+    """Returns the regression fitted without a fold; its C is chosen on one of the other folds."""
     others = photos.folds != fold
     trained, their_folds = known.rows(others), photos.folds[others]
     if len(trained.weight) != len(their_folds):  # the features were not copied
         their_folds = np.where(others, photos.folds, -1)
     inner = min((other for other in set(their_folds.tolist()) if other >= 0), default=-1)
-    return fit_regression(trained, strength=choose_strength(trained, held_out=their_folds == inner))
+    return fit_regression(trained, c=choose_c(trained, held_out=their_folds == inner))
 
 
 def score(probabilities: np.ndarray, photos: TrainingPhotos, metric: Metric) -> float:

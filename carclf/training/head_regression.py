@@ -5,26 +5,25 @@ import numpy as np
 
 from carclf.data.index import photo_weights, read_index, select
 from carclf.model.head_start import start_head
-from carclf.model.regression import FeatureSet, choose_strength, fit_regression
+from carclf.model.regression import FeatureSet, choose_c, fit_regression
 from carclf.progress import Progress
 from carclf.training.stage import Stage
 from carclf.training.stage_data import StageFeatures
 
 
 def start_from_regression(stage: Stage, classifier: keras.Model, features: StageFeatures) -> None:
-    """Sets the classifier's head to a regression on the kept training features, and prints its strength.
+    """Sets the classifier's head to a regression on the kept training features, and prints its C.
 
-    The strength is chosen on one of the training folds, so that near-duplicates stay on one side.
+    C is chosen on one of the training folds, so that near-duplicates stay on one side.
     """
     photos, folds = _labelled(stage, features)
     with Progress("Fitting the regression that the head starts from"):
-        strength = choose_strength(photos, held_out=folds == min(stage.train_folds, default=-1))
-        regression = fit_regression(photos, strength=strength)
+        c = choose_c(photos, held_out=folds == min(stage.train_folds, default=-1))
+        regression = fit_regression(photos, c=c)
         with stage.device.scope():
             start_head(classifier, regression, photos)
     print(
-        f"Head: starts from a regression on {photos.width} features of {len(photos.weight):,} photos, "
-        f"C = {strength:g}.",
+        f"Head: starts from a regression on {photos.width} features of {len(photos.weight):,} photos, C = {c:g}.",
         flush=True,
     )
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from carclf.model import regression
 from carclf.model.classifier import build_classifier
 from carclf.model.head_start import start_head
-from carclf.model.regression import FeatureSet, Regression, choose_strength, fit_regression
+from carclf.model.regression import FeatureSet, Regression, choose_c, fit_regression
 from tests.memory import peak_memory
 
 PHOTOS, WIDTH, CLASSES = 90, 12, 4
@@ -32,7 +32,7 @@ def test_it_is_the_regression_of_scikit_learn(features, monkeypatch):
     one = dataclasses.replace(features, views=[view])
     scaler = StandardScaler().fit(view)
     theirs = LogisticRegression(C=0.1, tol=1e-8, max_iter=1000).fit(scaler.transform(view), labels)
-    ours = fit_regression(one, strength=0.1).logits(view)
+    ours = fit_regression(one, c=0.1).logits(view)
     wanted = theirs.decision_function(scaler.transform(view))
     np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), wanted - wanted.mean(1, keepdims=True), atol=1e-3)
 
@@ -51,7 +51,7 @@ def test_memory_does_not_grow_with_photos_times_classes(monkeypatch):
     views = [rng.normal(size=(8_000, 3)).astype(np.float32)]
     many = FeatureSet(views, rng.integers(1_000, size=8_000), 1_000, np.ones(8_000, np.float32))
     with peak_memory() as peak:
-        choose_strength(many, held_out=np.arange(8_000) % 4 == 0, strengths=[0.01])
+        choose_c(many, held_out=np.arange(8_000) % 4 == 0, c_values=[0.01])
         fit_regression(many.rows(np.arange(8_000) > 0))
     assert peak.bytes < 4e6
 
@@ -65,15 +65,15 @@ def test_a_photo_of_weight_0_does_not_count(features, monkeypatch):
         fit_regression(features.rows(chosen & ~chosen))
 
 
-def test_the_strength_that_says_most_of_unseen_photos_is_chosen(features):
+def test_the_c_that_says_most_of_unseen_photos_is_chosen(features):
     held_out = np.arange(PHOTOS) < 30
     losses = {}
-    for strength in regression.STRENGTHS:
-        logits = fit_regression(features.rows(~held_out), strength=strength).logits(np.concatenate(features.views))
+    for c in regression.C_VALUES:
+        logits = fit_regression(features.rows(~held_out), c=c).logits(np.concatenate(features.views))
         log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-        losses[strength] = -log[np.arange(2 * PHOTOS), np.tile(features.labels, 2)][np.tile(held_out, 2)].sum()
-    assert choose_strength(features, held_out=held_out) == min(losses, key=losses.get)
-    assert choose_strength(features, held_out=~held_out & held_out) == regression.USUAL_STRENGTH
+        losses[c] = -log[np.arange(2 * PHOTOS), np.tile(features.labels, 2)][np.tile(held_out, 2)].sum()
+    assert choose_c(features, held_out=held_out) == min(losses, key=losses.get)
+    assert choose_c(features, held_out=~held_out & held_out) == regression.DEFAULT_C
 
 
 @pytest.mark.parametrize("head_width", [128, 7])

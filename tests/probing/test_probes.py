@@ -10,7 +10,7 @@ from carclf.errors import UserError
 from carclf.inference.ensemble import softmax
 from carclf.metrics import find_metric
 from carclf.model import local_weights
-from carclf.model.regression import FeatureSet, choose_strength, fit_regression
+from carclf.model.regression import FeatureSet, choose_c, fit_regression
 from carclf.probing import extractors, probes
 from carclf.probing.extractors import Extractor, parse_extractors
 from carclf.probing.kept import KeptFeatures
@@ -43,8 +43,8 @@ def test_a_photo_is_judged_by_what_has_not_seen_its_fold(photos, features):
         3,
         np.ones(rest.sum(), np.float32),
     )
-    strength = choose_strength(known, held_out=photos.folds[rest] == 0)
-    wanted = fit_regression(known, strength=strength)
+    c = choose_c(known, held_out=photos.folds[rest] == 0)
+    wanted = fit_regression(known, c=c)
     each = [softmax(wanted.logits(view[rows])) for view in features.views]
     np.testing.assert_allclose(probe.undrawn[rows], each[0], atol=1e-6)
     np.testing.assert_allclose(probe.probabilities[rows], np.mean(each, axis=0), atol=1e-6)
