@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 POSITIVE_NAMES = ("1", "true", "yes", "positive")
-SUM_TOLERANCE = 1e-3  # of the probabilities in a row
+SUM_TOLERANCE = 1e-3  # of the sum of a row's probabilities, which may come from a 16-bit softmax
 
 
 class Probability(FormKind):

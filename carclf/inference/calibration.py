@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from carclf.metrics.tallies import MIN_PROBABILITY, cross_entropy
+
 BINS = 15  # Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4
 TEMPERATURES = (0.05, 20.0)  # range of the search
-MIN_PROBABILITY = 1e-12
 
 
 class ReliabilityBin(NamedTuple):
@@ -71,8 +72,8 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    of_label = probabilities[np.arange(len(labels)), labels]
-    return -float(np.log(np.maximum(of_label, MIN_PROBABILITY)).mean())
+    total, photos = cross_entropy(probabilities, labels)
+    return float(total / photos)
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:

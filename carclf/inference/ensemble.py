@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 
 from carclf.errors import UserError
 from carclf.metrics import Metric
+from carclf.metrics.tallies import MIN_PROBABILITY
 from carclf.recipe import View
 
 FITTED = "fitted"
@@ -14,7 +15,6 @@ SMOOTH = ("log_loss", "accuracy")  # metrics whose weights are those of the leas
 FIRST_SHARE, LAST_SHARE = 0.4, 0.02  # that move to a run at a time
 UNSEEN, DISPUTED = -2, -1  # in place of the class on which the views of a photo agree
 MEANS = ("probabilities", "logits")  # the values that a mean over views can average
-MIN_PROBABILITY = 1e-12  # so that the loss of a run that excludes the true class is large, but finite
 
 
 class ViewMean:

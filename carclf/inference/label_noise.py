@@ -23,8 +23,9 @@ import dataclasses
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from carclf.inference.calibration import MIN_PROBABILITY, TEMPERATURES, tempered
+from carclf.inference.calibration import TEMPERATURES, tempered
 from carclf.inference.metrics import wilson_interval
+from carclf.metrics.tallies import MIN_PROBABILITY
 
 MIN_VIEWS = 2
 MIN_ACCURACY = 0.75

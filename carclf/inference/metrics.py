@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from carclf.errors import UserError
+from carclf.forms.probabilities import SUM_TOLERANCE
 from carclf.inference.audit import Audit
 from carclf.inference.calibration import Calibration, calibrate
 from carclf.inference.confusion import Confusion, count_confusion
@@ -27,7 +28,6 @@ CONFUSED_PAIRS = 10
 MATRIX_CLASSES = 200  # with more, nobody reads a matrix: pictures and pages have the most confused pairs instead
 MANY_CONFUSED_PAIRS = 30  # of that many classes
 Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
-SUM_TOLERANCE = 1e-3  # of the sum of probabilities from a 16-bit softmax
 
 
 class ClassScore(NamedTuple):
