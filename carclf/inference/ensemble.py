@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy import special
 from scipy.optimize import minimize
 
 from carclf.errors import UserError
@@ -68,8 +69,7 @@ class ViewMean:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns probabilities float64 [..., K] of logits [..., K]."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    return np.asarray(special.softmax(logits.astype(np.float64), axis=-1))
 
 
 def parse_run_weights(text: str, *, count: int) -> np.ndarray | None:

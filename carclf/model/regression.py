@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 BLOCK_ROWS = 8192  # of features in memory at a time
 GATHERED_BYTES = 1 << 30  # of features that are held in memory instead, for speed
@@ -144,7 +145,7 @@ def _loss_and_gradient(
     bias = scaled[-1] - mean @ kernel
     loss, total, gradient = 0.0, 0.0, np.zeros_like(scaled)
     for block, labels, weight in features.blocks():
-        log_probabilities = _log_softmax(block @ kernel.astype(np.float32) + bias.astype(np.float32))
+        log_probabilities = log_softmax(block @ kernel.astype(np.float32) + bias.astype(np.float32), axis=1)
         of_label = np.arange(len(labels)), labels
         loss -= float(weight @ log_probabilities[of_label])
         error = np.exp(log_probabilities)
@@ -163,12 +164,7 @@ def _loss_and_gradient(
 def _mean_cross_entropy(found: Regression, features: FeatureSet) -> float:
     loss = total = 0.0
     for block, labels, weight in features.blocks():
-        log_probabilities = _log_softmax(found.logits(block))
+        log_probabilities = log_softmax(found.logits(block), axis=1)
         loss -= float(weight @ log_probabilities[np.arange(len(labels)), labels])
         total += float(weight.sum())
     return loss / total
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
