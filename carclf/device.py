@@ -83,9 +83,7 @@ class Device:
         """
         if self.kind != "gpu" or self.backend != "tensorflow" or self.strategy is not None:
             return dataset
-        import tensorflow as tf
-
-        return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
+        return copied_to_gpu(dataset)
 
     def padded_batch_size(self, batch_size: int) -> int:
         """Returns the smallest number ≥ `batch_size` of photos that all replicas share evenly; padding fills it."""
@@ -150,6 +148,13 @@ def select_device(
         keras.config.set_dtype_policy(chosen.precision)
     gc.freeze()  # a million objects that stay: looking for garbage among them again and again takes seconds
     return dataclasses.replace(chosen, onednn=kernels) if chosen.kind == "cpu" else chosen
+
+
+def copied_to_gpu(dataset: Any) -> Any:
+    """Returns the batches of a `tf.data.Dataset` on the first GPU; each is copied while the one before runs."""
+    import tensorflow as tf
+
+    return dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
 
 
 def check_backend(backend: str) -> None:

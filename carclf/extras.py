@@ -1,13 +1,23 @@
-"""How to install an extra: carclf is on no package index, so the advice names the source of this copy."""
+"""Which packages are missing, and how to install an extra.
+
+carclf is on no package index, so the advice names the source of this copy.
+"""
 
 import importlib.metadata
+import importlib.util
 import json
 import shlex
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+
+
+def missing_packages(packages: Mapping[str, str]) -> list[str]:
+    """Returns the packages that are not installed, by their names on pip; given module → its package's name there."""
+    return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
 
 
 def install_command(extra: str) -> str:

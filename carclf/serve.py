@@ -1,14 +1,13 @@
 """`python -m carclf.serve`: serves a page on this machine that classifies the photos dropped on it."""
 
 import dataclasses
-import importlib.util
 import sys
 import time
 
 from carclf import runs
 from carclf.command import run_command
 from carclf.errors import UserError
-from carclf.extras import install_command
+from carclf.extras import install_command, missing_packages
 from carclf.flags import Options, option, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
 from carclf.progress import Progress
@@ -55,7 +54,7 @@ class ServeOptions(Options):
 def main(options: ServeOptions) -> None:
     """Loads the runs, warms up and serves."""
     members = runs.load_members(options.run, runs=options.runs)
-    if missing := [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]:
+    if missing := missing_packages(PACKAGES):
         raise UserError(
             f"The page needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
             f"{install_command('serve')}."

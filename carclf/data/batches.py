@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from carclf.recipe import DRAW_SHAPES
+
 BATCHES_AT_ONCE = 3  # so that no core waits for the last photo of a batch, nor for its draws
 PREFETCH_BATCHES = 1  # memory that is reused sooner is still in the CPU's cache
-
-DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
 
 Shape = tuple[int | None, ...]
 Shapes = Mapping[str, tuple[tf.DType, Shape]]

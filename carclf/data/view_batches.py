@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from carclf.data.batches import DRAW_SHAPES, canvas_shapes
+from carclf.data.batches import canvas_shapes
 from carclf.data.loaded_batches import batch_numbers, entries_at, loaded_batches, open_loader, padded_indices
 from carclf.data.manifest import Manifest
 from carclf.framing import Framing
-from carclf.recipe import View
+from carclf.recipe import DRAW_SHAPES, View
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """A network that Keras computes at first, timed, and another engine once that pays off."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,17 +39,36 @@ class Switch:
         self._seconds: list[float] = []
         self._decided = not engines.candidates
 
-    @property
-    def taken_over(self) -> bool:
-        """Whether an engine computes the network now."""
-        return self._taken is not None
+    def run_batch(
+        self,
+        by_keras: Callable[[], Sequence[Any]],
+        images: Callable[[int], np.ndarray],
+        *,
+        views: int = 1,
+        to_numpy: Callable[[Any], np.ndarray] = np.asarray,
+    ) -> Sequence[Any]:
+        """Returns the outputs for each view of a batch, float32 [B, …], by the engine that has taken over or by Keras.
 
-    @property
-    def decided(self) -> bool:
-        """Whether Keras's batches need no timing any more."""
-        return self._decided
+        Args:
+          by_keras: returns what Keras computes for each view; once it is timed no more, that need not be ready.
+          images: returns those of a view, float32 [B, H, W, 3].
+          views: how many the batch has.
+          to_numpy: waits for the outputs of Keras for a view.
+        """
+        if self._taken is not None:
+            return [self._compute(images(view)) for view in range(views)]
+        if self._decided:  # Keras's batches need no timing any more
+            self._engines.note(KERAS)
+            return by_keras()
+        started = time.perf_counter()
+        outputs = [to_numpy(one) for one in by_keras()]
+        seconds = time.perf_counter() - started
+        if self._record_batch(sum(map(len, outputs)), seconds, images=lambda: images(0), expected=outputs[0]):
+            return [self._compute(images(view)) for view in range(views)]
+        self._engines.note(KERAS)
+        return outputs
 
-    def compute(self, images: np.ndarray) -> np.ndarray:
+    def _compute(self, images: np.ndarray) -> np.ndarray:
         """Returns the outputs of the engine that has taken over, float32 [B, …].
 
         If it took over while rehearsing, Keras computes the first photos, too.
@@ -69,7 +90,9 @@ class Switch:
         self._engines.note(name)
         return found
 
-    def answered(self, count: int, seconds: float, *, images: Callable[[], np.ndarray], expected: np.ndarray) -> bool:
+    def _record_batch(
+        self, count: int, seconds: float, *, images: Callable[[], np.ndarray], expected: np.ndarray
+    ) -> bool:
         """Records a batch that Keras has computed; after a few of them an engine is chosen.
 
         Returns whether the engine was asked for and has taken over, so that this batch is its own, too.

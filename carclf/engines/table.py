@@ -1,13 +1,13 @@
 """The table of engines: the packages of each, and how it is made from a network's frozen graph."""
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from carclf.engines.frozen import FrozenGraph, quiet_converters
 from carclf.engines.onnx_graph import to_onnx
+from carclf.extras import missing_packages
 from carclf.scratch import scratch_folder
 
 Forward = Callable[[np.ndarray], np.ndarray]  # images float32 [B, H, W, 3] in 0..255 → outputs float32 [B, …]
@@ -32,7 +32,7 @@ class Engine:
     @property
     def missing(self) -> list[str]:
         """The packages that are not installed, by their names on pip."""
-        return [name for module, name in self.packages.items() if importlib.util.find_spec(module) is None]
+        return missing_packages(self.packages)
 
 
 def load_onnxruntime(graph: FrozenGraph, threads: int) -> Forward:

@@ -1,7 +1,6 @@
 """The table of export formats: how to write each from a SavedModel, and how to run it in its own runtime."""
 
 import dataclasses
-import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from carclf.engines.frozen import quiet_converters
 from carclf.errors import UserError
 from carclf.exporting.onnx_files import write_onnx
-from carclf.extras import install_command
+from carclf.extras import install_command, missing_packages
 from carclf.start_messages import without_start_messages
 
 Predict = Callable[[np.ndarray], np.ndarray]  # pixels uint8 [B, h, w, 3] → probabilities float32 [B, K]
@@ -58,8 +57,7 @@ def check_packages(form: Format) -> None:
     Raises:
       UserError: one is missing.
     """
-    missing = [name for module, name in form.packages.items() if importlib.util.find_spec(module) is None]
-    if missing:
+    if missing := missing_packages(form.packages):
         raise UserError(
             f"{form.title} needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
             f"{install_command('export')}."

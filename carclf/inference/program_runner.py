@@ -1,9 +1,8 @@
 """Runs a program batch by batch, by Keras or by an engine that takes over from it."""
 
-import time
 from collections.abc import Mapping, Sequence
 
-from carclf.engines.choice import KERAS, Engines
+from carclf.engines.choice import Engines
 from carclf.engines.switch import Switch
 from carclf.inference.programs import Program, Tensor, to_numpy
 from carclf.model.photo_classifier import network_of
@@ -21,7 +20,6 @@ class ProgramRunner:
           photos: how many will be predicted.
         """
         self.program = program
-        self._engines = engines
         self._switch = Switch(engines, network_of(program.photo_classifier), images=photos * len(program.view_indices))
 
     def logits(self, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor]) -> Sequence[Tensor]:
@@ -29,24 +27,9 @@ class ProgramRunner:
 
         Images are always rendered by the same program, so an engine sees the pixels that Keras sees.
         """
-        if self._switch.taken_over:
-            return self._by_engine(photos, draws)
-        if self._switch.decided:
-            self._engines.note(KERAS)
-            return self.program.logits(photos, draws)
-        started = time.perf_counter()
-        logits = [to_numpy(one) for one in self.program.logits(photos, draws)]
-        again = self._switch.answered(
-            sum(map(len, logits)),
-            time.perf_counter() - started,
-            images=lambda: self.program.images(photos, draws, 0),
-            expected=logits[0],
+        return self._switch.run_batch(
+            lambda: self.program.logits(photos, draws),
+            lambda view: self.program.images(photos, draws, view),
+            views=len(self.program.view_set.views),
+            to_numpy=to_numpy,
         )
-        if again:
-            return self._by_engine(photos, draws)
-        self._engines.note(KERAS)
-        return logits
-
-    def _by_engine(self, photos: Mapping[str, Tensor], draws: Mapping[str, Tensor]) -> Sequence[Tensor]:
-        views = range(len(self.program.view_set.views))
-        return [self._switch.compute(self.program.images(photos, draws, view)) for view in views]

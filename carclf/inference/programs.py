@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from carclf.data.view_batches import ViewSet
+from carclf.device import copied_to_gpu
 from carclf.framing import Framing, parse_image_size
 from carclf.model.classifier import build_classifier
 from carclf.model.compile import compiled_prediction
@@ -73,7 +74,7 @@ def on_device(batches: tf.data.Dataset) -> Iterable[Any]:
     if tf.distribute.has_strategy():
         return strategy.experimental_distribute_dataset(batches)
     if tf.config.list_logical_devices("GPU"):
-        return batches.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
+        return copied_to_gpu(batches)
     return batches
 
 

@@ -8,8 +8,9 @@ import keras
 
 from carclf.framing import Framing, Rendering
 from carclf.model.render import Render
+from carclf.recipe import DRAW_SHAPES
 
-INPUT_SHAPES = {"extent": (2,), "geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}
+INPUT_SHAPES = {"extent": (2,), **DRAW_SHAPES}  # of one photo beside its canvas, all float32
 
 
 def build_photo_classifier(classifier: keras.Model, *, framing: Framing, rendering: Rendering) -> keras.Model:

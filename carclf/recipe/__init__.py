@@ -4,13 +4,14 @@ NumPy only: this package touches no pixels and imports neither TensorFlow nor Ke
 """
 
 from carclf.recipe.chain import Recipe, parse_recipe
-from carclf.recipe.draws import Draws
+from carclf.recipe.draws import DRAW_SHAPES, Draws
 from carclf.recipe.mixing import mix_targets
 from carclf.recipe.operation import signature
 from carclf.recipe.operations import NAMED_RECIPES, RECIPES
 from carclf.recipe.views import VIEWS, View, parse_views
 
 __all__ = [
+    "DRAW_SHAPES",
     "NAMED_RECIPES",
     "RECIPES",
     "VIEWS",

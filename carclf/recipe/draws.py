@@ -12,6 +12,8 @@ from carclf.recipe import colour, geometry
 Float32 = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 
+DRAW_SHAPES = {"geometry": (3, 3), "colour": (3, 4), "mix": (5,), "erase": (7,)}  # of one photo, all float32
+
 
 @dataclasses.dataclass(frozen=True)
 class Draws:

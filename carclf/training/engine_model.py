@@ -1,13 +1,12 @@
 """Computes features with a backbone behind Render: by Keras, or by an engine that takes over from it."""
 
-import time
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from carclf.engines.agreement import feature_difference
-from carclf.engines.choice import KERAS, Engines
+from carclf.engines.choice import Engines
 from carclf.engines.switch import Switch
 from carclf.model.compile import compiled_prediction
 from carclf.model.photo_classifier import network_of, renderer_of
@@ -37,20 +36,10 @@ class EngineModel:
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the features, float32 [B, …], of the pipeline's arrays."""
-        if self._switch.taken_over:
-            return self._by_engine(inputs)
-        started = time.perf_counter()
-        features = np.asarray(self._model.predict_on_batch(inputs))
-        seconds = time.perf_counter() - started
-        if not self._switch.decided and self._switch.answered(
-            len(features), seconds, images=lambda: np.asarray(self._render(inputs)), expected=features
-        ):
-            return self._by_engine(inputs)
-        self._engines.note(KERAS)
-        return features
-
-    def _by_engine(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._switch.compute(np.asarray(self._render(inputs)))
+        (features,) = self._switch.run_batch(
+            lambda: [np.asarray(self._model.predict_on_batch(inputs))], lambda view: np.asarray(self._render(inputs))
+        )
+        return np.asarray(features)
 
     def used(self) -> tuple[str, ...]:
         """Returns the engines that have computed features since the last call, by their names in `ENGINES`."""

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 
 from carclf import command
-from carclf.data.batches import DRAW_SHAPES
 from carclf.data.decoder import decode_sizes
 from carclf.device import Device
 from carclf.framing import Framing, Rendering, parse_image_size
@@ -27,7 +26,7 @@ from carclf.model.optimizers import build_optimizer
 from carclf.model.photo_classifier import build_photo_classifier, view_inputs
 from carclf.model.schedules import build_schedule
 from carclf.model.unfreezing import learning_factors
-from carclf.recipe import parse_recipe, parse_views
+from carclf.recipe import DRAW_SHAPES, parse_recipe, parse_views
 from carclf.train_options import TrainOptions
 from carclf.training.stage_models import build_training_model
 
