@@ -22,7 +22,7 @@ from carclf.errors import UserError
 from carclf.flags import Options, option, same_option
 from carclf.inference.metrics import wilson_interval
 from carclf.predict import PredictOptions
-from carclf.stage_lists import runs_of_stages
+from carclf.stage_lists import listed_stages
 from carclf.train_options import TrainOptions
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_tfrecords.py"
@@ -151,7 +151,7 @@ def train(
     flags |= {"data": data, "val_fold": fold, "patience": 0, "device": "cpu", **changes}
     flags |= {"stages": options.stages, "runs": directory} if options.stages else {"run": directory}
     run_python("-m", "carclf.train", *(f"--{name}={value}" for name, value in flags.items()))
-    runs = [directory / name for name in runs_of_stages(options.stages)] or [directory]
+    runs = [directory / stage.run for stage in listed_stages(options.stages)] or [directory]
     return runs[-1], sum(json.loads((run / "metrics.json").read_text())["train_seconds"] for run in runs)
 
 

@@ -86,12 +86,3 @@ def without_stages(arguments: Sequence[str]) -> list[str]:
         elif not argument.lstrip("-").startswith("stages="):
             kept.append(argument)
     return kept
-
-
-def runs_of_stages(stages: str) -> list[str]:
-    """Returns the names of the runs that `carclf.train --stages` makes, in its order.
-
-    Raises:
-      UserError: as for `listed_stages`.
-    """
-    return [stage.run for stage in listed_stages(stages)]

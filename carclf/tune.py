@@ -10,7 +10,16 @@ from carclf import advice, preemption, runs, storage
 from carclf.command import expand_flagfiles, given_names, parse_command_line, run_command
 from carclf.errors import UserError
 from carclf.extras import install_command
-from carclf.flags import identity_options, option, options_of, refuse, require_flags, result_options, to_dict
+from carclf.flags import (
+    identity_options,
+    option,
+    options_of,
+    refuse,
+    refuse_inherited,
+    require_flags,
+    result_options,
+    to_dict,
+)
 from carclf.train_options import ALL_FOLDS, TrainOptions
 
 if TYPE_CHECKING:
@@ -63,11 +72,10 @@ class TuneOptions(TrainOptions):
         """Checks each option, then the rules between options."""
         require_flags(self, *self.required)
         super().__post_init__()
-        for name in ("stages", "plan", "find_lr", "resume_from"):
-            refuse(bool(getattr(self, name)), name, getattr(self, name), "a trial trains one stage from its start")
+        refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
+        refuse_inherited(self, "a trial trains one stage from its start")
         refuse(self.val_fold == ALL_FOLDS, "val_fold", "all", "a trial is evaluated on one fold")
         refuse(storage.is_remote(self.runs), "runs", self.runs, "the study and its trials need a folder here")
-        refuse(self.num_hosts > 1, "num_hosts", self.num_hosts, "a trial trains on one host; start more processes")
 
 
 def main(options: TuneOptions) -> None:

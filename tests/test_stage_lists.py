@@ -4,7 +4,11 @@ import pytest
 
 from carclf import command
 from carclf.errors import UserError
-from carclf.stage_lists import runs_of_stages, split_stages
+from carclf.stage_lists import listed_stages, split_stages
+
+
+def runs_of_stages(stages: str) -> list[str]:
+    return [stage.run for stage in listed_stages(stages)]
 
 
 def test_a_schedule_makes_the_runs_of_its_stages():

@@ -45,7 +45,7 @@ class Measuring(Protocol):
         """Returns the mean with its statistics and, where photos are held out, its score."""
 
 
-def average_all(averager: Measuring, alphas: Sequence[float]) -> list[WeightedMean]:
+def average_all(averager: Measuring) -> list[WeightedMean]:
     """Returns the mean of all ingredients, in equal shares."""
     mean = None
     for number in range(averager.count):
@@ -54,12 +54,11 @@ def average_all(averager: Measuring, alphas: Sequence[float]) -> list[WeightedMe
     return [averager.measured(mean, shares=_equal(range(averager.count), averager.count))]
 
 
-def add_greedily(averager: Measuring, alphas: Sequence[float]) -> list[WeightedMean]:
+def add_greedily(averager: Measuring) -> list[WeightedMean]:
     """Returns the means that were tried, the soup last: an ingredient stays if the score does not fall with it.
 
     Args:
       averager: of ingredients in falling order of their own scores.
-      alphas: not used.
 
     Source: Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy
       without increasing inference time", recipe 1.
@@ -133,7 +132,11 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "greedy": Method("the runs that do not lower the score, the best first", chooses=True, average=add_greedily),
-    "uniform": Method("all runs", chooses=False, average=average_all),
+    "greedy": Method(
+        "the runs that do not lower the score, the best first",
+        chooses=True,
+        average=lambda averager, alphas: add_greedily(averager),
+    ),
+    "uniform": Method("all runs", chooses=False, average=lambda averager, alphas: average_all(averager)),
     "wise": Method("a run and its parent (WiSE-FT)", chooses=True, average=interpolate_pair),
 }

@@ -34,7 +34,7 @@ def sample_separably(
 
     A photo whose geometry rotates, shears or projects becomes NaN, which training refuses: never a wrong image.
 
-    Cost per photo, next to the gather and the model's train step (counted, not timed; `costs` has the formulas):
+    Cost per photo, next to the gather and the model's train step (counted, not timed: `tests/model/test_separable.py`):
 
     ====================  ======  ======  =====  ========  =========  =========  ==========
     network, px           canvas  GFLOP   MB     gather's  gather's   gather's   train step
@@ -81,26 +81,6 @@ def sample_separably(
         covered = ops.sum(rows, axis=2)[:, :, None] * ops.sum(columns, axis=2)[:, None, :]
         image = image + fill_value * (1.0 - covered)[..., None]
     return image
-
-
-def costs(*, image_size: int, canvas_size: int, samples: int) -> dict[str, tuple[float, float, int]]:
-    """Returns the minimal FLOPs, memory traffic in bytes and gathered rows per photo, by method.
-
-    Separable: two products; it reads the canvas and both weights, writes and reads the intermediate product, and writes
-    the image. Gather: per sample, 4 neighbours of 3 channels with a multiplication and an addition each, and the
-    position.
-
-    Args:
-      image_size: side of the image in pixels.
-      canvas_size: side of the canvas in pixels.
-      samples: 1, or 4 if the photo is reduced by more than 1.5.
-    """
-    size, side, image_bytes = image_size, canvas_size, 12 * image_size**2
-    products = 2 * 3 * size * side * (side + size)
-    multiplied = 3 * side**2 + 2 * 4 * size * side + 2 * 12 * size * side + image_bytes
-    rows = 4 * samples * size**2
-    gathered = (2 * 3 * rows + 20 * samples * size**2, 3 * rows + image_bytes, rows)
-    return {"separable": (products, multiplied, 0), "gather": gathered}
 
 
 def choose_method(render: str, *, not_axis_aligned: Sequence[str]) -> RenderMethod:

@@ -298,7 +298,6 @@ CASES = [
          "--data=d --output=s.csv --uncertain=u.csv"),
     Case("predict.py: --probabilities", PREDICT, "--data=d --output=s.csv --probabilities=p.txt",
          "--data=d --output=s.csv --probabilities=p.parquet"),
-    Case("tune.py: --…=… is not possible", TUNE, "--find_lr", ""),
     Case("tune.py: --val_fold", TUNE, "--val_fold=all", "--val_fold=0"),
     Case("tune.py: --runs", TUNE, "--runs=s3://b/runs", "--runs=runs"),
     Case("tune.py: --num_hosts", TUNE, "--num_hosts=2 --coordinator=a:1", "--num_hosts=1"),
