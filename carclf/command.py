@@ -257,7 +257,7 @@ def _value(known: Option, kind: type) -> str:
         return NUMBERS[kind]
     names = "|".join(name for name in known.known if name)
     if known.path:
-        return "|".join(filter(None, [names, "PATH", "URL" * known.urls]))
+        return "|".join(filter(None, [names, "PATH", "URL" if known.urls else ""]))
     if known.check or not names:
         return "TEXT"
     return names if len(names) <= WIDEST_NAMES else "NAME"

@@ -133,7 +133,7 @@ def grace_seconds() -> float:
         own = float(os.environ[GRACE_VARIABLE])
     except (KeyError, ValueError):
         own = GRACE_SECONDS
-    return own + CHILD_SECONDS * bool(_children)
+    return own + CHILD_SECONDS if _children else own
 
 
 class _Watchdog:

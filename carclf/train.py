@@ -69,7 +69,10 @@ def check_files(options: TrainOptions) -> None:
     if from_file and isinstance(row, HubBackbone):
         read_preset(Path(options.weights).expanduser(), row)
         from_file = False
-    for name in ("label_patch", "pseudo_labels", *["weights"] * from_file):
+    names = ["label_patch", "pseudo_labels"]
+    if from_file:
+        names.append("weights")
+    for name in names:
         if (path := getattr(options, name)) and not copies.local_path(path).is_file():
             raise UserError(f"--{name}={path} is not there: give the path of an existing file.")
 

@@ -146,7 +146,8 @@ def _inside(run: Run, *, resize: Resizing | None) -> str:
             f"a photo is halved by averaging while {LEAST_DETAIL} of its pixels remain for each of the network's",
             f"{RESIZE_MODES[run.options.fit].summary} by one interpolation",
         ]
-    steps += ["its values stretched to 0–255"] * run.options.stretch
+    if run.options.stretch:
+        steps.append("its values stretched to 0–255")
     return ", ".join([*steps, "and the range that the backbone expects"])
 
 

@@ -50,7 +50,7 @@ class Audit(NamedTuple):
 
     def lines(self) -> list[str]:
         """Returns the lines to print: one per view, and one for the mean."""
-        ending = f"{self.view_count} views = {self.enough_views} view{'s' * (self.enough_views > 1)}"
+        ending = f"{self.view_count} views = {self.enough_views} view{'s' if self.enough_views > 1 else ''}"
         return [*map(str, self.views), f"{self.mean}; {ending}"]
 
 

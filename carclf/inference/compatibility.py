@@ -110,4 +110,4 @@ def metric_of(name: str, *, members: Sequence[Member], form: Form | None) -> Met
 
 
 def _folds(member: Member) -> str:
-    return f"fold{'s' * (len(member.folds) > 1)} {', '.join(map(str, member.folds))}"
+    return f"fold{'s' if len(member.folds) > 1 else ''} {', '.join(map(str, member.folds))}"

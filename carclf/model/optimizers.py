@@ -107,7 +107,8 @@ def build_optimizer(
 
         optimizer_class = with_fused_step(optimizer_class)
         # The paths of the variables, which checkpoints hold, begin with the name that Keras gives the plain class.
-        arguments["name"] = re.sub(r"(?<!^)(?=[A-Z])", "_", "Paced" * paced + row.builder).lower()
+        plain_name = f"Paced{row.builder}" if paced else row.builder
+        arguments["name"] = re.sub(r"(?<!^)(?=[A-Z])", "_", plain_name).lower()
     if paced:
         from carclf.model.layer_rates import with_layer_rates
 

@@ -156,7 +156,8 @@ def _draws(photos: Sequence[StoredPhoto], *, recipe: Recipe, settings: DrawSetti
     Training decodes a photo much larger than the image at a DCT ratio, so its pixels may be slightly smoother.
     """
     extent = np.array([photo.pixels.shape[:2] for photo in photos], np.float32)
-    canvas = np.zeros((len(photos), *[int(np.max(extent))] * 2, 3), np.uint8)
+    side = int(np.max(extent))
+    canvas = np.zeros((len(photos), side, side, 3), np.uint8)
     for target, photo in zip(canvas, photos, strict=True):
         height, width, _ = photo.pixels.shape
         target[:height, :width] = photo.pixels
