@@ -13,9 +13,9 @@ from keras import layers
 
 from carclf.errors import UserError
 from carclf.extras import install_command
+from carclf.model.hub_adapters import ADAPTERS, AdaptedNetwork, pair
 from carclf.model.hub_families import HubBackbone
 from carclf.model.hub_preset import WEIGHTS_FILE, Preset, read_preset
-from carclf.model.hub_walks import WALKS, Walk, pair
 from carclf.model.weights import load_weights_file
 
 INSTALL = "pip install --no-deps keras-hub regex tokenizers"
@@ -97,9 +97,9 @@ def build_hub_backbone(
         load_weights_file(whole(), path, model_name=f"the network {row.name}", extra=True)
     images = keras.Input((*image_size, 3), dtype="float32", name="images")
     rescaling = layers.Rescaling(list(known.scale), list(known.offset), dtype="float32", name="rescaling")
-    walk = WALKS[row.family.walk](tower(), rescaling(images), row=row, preset=known)
-    backbone = keras.Model(images, walk.features, name="backbone")
-    backbone.row, backbone.grouped = row, Grouped(_in_blocks(walk, row.family.parts))
+    adapted = ADAPTERS[row.family.adapter](tower(), rescaling(images), row=row, preset=known)
+    backbone = keras.Model(images, adapted.features, name="backbone")
+    backbone.row, backbone.grouped = row, Grouped(_in_blocks(adapted, row.family.parts))
     return backbone
 
 
@@ -111,7 +111,7 @@ def check_hub_image_size(row: HubBackbone, preset: Preset, image_size: tuple[int
     """
     arguments = _tower_arguments(row, preset)
     patch, least = pair(arguments.get("patch_size", 1)), 1
-    if row.family.walk == "walk_swin":
+    if row.family.adapter == "adapt_swin":
         reduction = patch[0] * 2 ** (len(arguments["depths"]) - 1)
         patch, least = (reduction, reduction), reduction * int(arguments["window_size"])
     for side, part in zip(image_size, patch, strict=True):
@@ -189,10 +189,10 @@ def _tower_arguments(row: HubBackbone, preset: Preset) -> Mapping[str, Any]:
     return preset.arguments[row.family.tower[0]] if row.family.tower else preset.arguments
 
 
-def _in_blocks(walk: Walk, parts: int) -> list[list[layers.Layer]]:
+def _in_blocks(adapted: AdaptedNetwork, parts: int) -> list[list[layers.Layer]]:
     """Returns the stem and `parts` blocks, among which the body is divided evenly; the top belongs to the last."""
-    body = [list(one) if isinstance(one, (list, tuple)) else [one] for one in walk.body]
+    body = [list(one) if isinstance(one, (list, tuple)) else [one] for one in adapted.body]
     edges = [round(len(body) * number / parts) for number in range(parts + 1)]
     blocks = [[layer for one in body[start:end] for layer in one] for start, end in itertools.pairwise(edges)]
-    blocks[-1] = [*blocks[-1], *walk.top]
-    return [list(walk.stem), *blocks]
+    blocks[-1] = [*blocks[-1], *adapted.top]
+    return [list(adapted.stem), *blocks]

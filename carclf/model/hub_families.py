@@ -26,7 +26,7 @@ class Family:
     Attributes:
       network: the class in `keras_hub.models`, as a preset's config.json names it.
       tower: the attribute of a network of images and text that holds its image tower, with the class of each tower.
-      walk: the function of `carclf.model.hub_walks` that applies the network.
+      adapter: the function of `carclf.model.hub_adapters` that applies the network.
       parts: number of blocks after the stem, for unfreezing and layer-wise rates.
       size_key: the argument of the class for (height, width, 3); empty for a network whose learned positions are
         interpolated by `carclf.model.tokens.PatchTokens` instead.
@@ -39,7 +39,7 @@ class Family:
 
     network: str
     tower: tuple[str, str, str, str] | None = None
-    walk: str
+    adapter: str
     parts: int
     size_key: str = ""
     tokens: TokenPooling = "mean"
@@ -52,29 +52,29 @@ _SIGLIP = ("vision_encoder", "SigLIPVisionEncoder", "text_encoder", "SigLIPTextE
 _CLIP = ("vision_encoder", "CLIPVisionEncoder", "text_encoder", "CLIPTextEncoder")
 
 FAMILIES: dict[str, Family] = {
-    "hgnetv2": Family(network="HGNetV2Backbone", walk="walk_hgnetv2", parts=4, size_key="image_shape"),
-    "efficientnet": Family(network="EfficientNetBackbone", walk="walk_layers", parts=7, size_key="input_shape"),
-    "mobilenet": Family(network="MobileNetBackbone", walk="walk_layers", parts=6, size_key="image_shape"),
+    "hgnetv2": Family(network="HGNetV2Backbone", adapter="adapt_hgnetv2", parts=4, size_key="image_shape"),
+    "efficientnet": Family(network="EfficientNetBackbone", adapter="adapt_layers", parts=7, size_key="input_shape"),
+    "mobilenet": Family(network="MobileNetBackbone", adapter="adapt_layers", parts=6, size_key="image_shape"),
     "mobilenetv5": Family(
         network="MobileNetV5Backbone",
-        walk="walk_layers",
+        adapter="adapt_layers",
         parts=4,
         size_key="image_shape",
         mean=(0.0, 0.0, 0.0),
         stddev=(1.0, 1.0, 1.0),
     ),
-    "swin": Family(network="SwinTransformerBackbone", walk="walk_swin", parts=4, size_key="image_shape"),
-    "vit": Family(network="ViTBackbone", walk="walk_vit", parts=12, tokens="both", mean=HALF, stddev=HALF),
-    "deit": Family(network="DeiTBackbone", walk="walk_deit", parts=12, tokens="both"),
+    "swin": Family(network="SwinTransformerBackbone", adapter="adapt_swin", parts=4, size_key="image_shape"),
+    "vit": Family(network="ViTBackbone", adapter="adapt_vit", parts=12, tokens="both", mean=HALF, stddev=HALF),
+    "deit": Family(network="DeiTBackbone", adapter="adapt_deit", parts=12, tokens="both"),
     "dinov2": Family(
         network="DINOV2Backbone",
-        walk="walk_dinov2",
+        adapter="adapt_dinov2",
         parts=12,
         tokens="both",
     ),
     "dinov3": Family(
         network="DINOV3Backbone",
-        walk="walk_dinov3",
+        adapter="adapt_dinov3",
         parts=12,
         size_key="image_shape",
         tokens="both",
@@ -82,7 +82,7 @@ FAMILIES: dict[str, Family] = {
     "siglip": Family(
         network="SigLIPBackbone",
         tower=_SIGLIP,
-        walk="walk_siglip",
+        adapter="adapt_siglip",
         parts=12,
         mean=HALF,
         stddev=HALF,
@@ -91,7 +91,7 @@ FAMILIES: dict[str, Family] = {
     "clip": Family(
         network="CLIPBackbone",
         tower=_CLIP,
-        walk="walk_clip",
+        adapter="adapt_clip",
         parts=12,
         tokens="both",
         mean=CLIP_MEAN,

@@ -16,7 +16,7 @@ Tensor = Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Walk:
+class AdaptedNetwork:
     """A network applied to images.
 
     Attributes:
@@ -32,7 +32,7 @@ class Walk:
     top: Sequence[layers.Layer] = ()
 
 
-def walk_layers(network: keras.Model, images: Tensor, **_: Any) -> Walk:
+def adapt_layers(network: keras.Model, images: Tensor, **_: Any) -> AdaptedNetwork:
     """A convolutional network that is a graph of layers; layers of a block share the beginning of their names."""
     stages: dict[str, list[layers.Layer]] = {}
     for layer in network.layers:
@@ -41,7 +41,7 @@ def walk_layers(network: keras.Model, images: Tensor, **_: Any) -> Walk:
     first, *rest = stages.values()
     tops = [key for key in stages if key.startswith("top")]
     body = rest[: len(rest) - len(tops)]
-    return Walk(network(images), first, body, [layer for key in tops for layer in stages[key]])
+    return AdaptedNetwork(network(images), first, body, [layer for key in tops for layer in stages[key]])
 
 
 def _stage_of(name: str) -> str:
@@ -53,21 +53,21 @@ def _stage_of(name: str) -> str:
     return f"block{digits}" if name.startswith("block") and digits.isdigit() else name
 
 
-def walk_hgnetv2(network: keras.Model, images: Tensor, **_: Any) -> Walk:
+def adapt_hgnetv2(network: keras.Model, images: Tensor, **_: Any) -> AdaptedNetwork:
     """The last stage is the feature map."""
     outputs = network(images)
-    return Walk(outputs[network.stage_names[-1]], [network.embedder_layer], network.encoder_layer.stages_list)
+    return AdaptedNetwork(outputs[network.stage_names[-1]], [network.embedder_layer], network.encoder_layer.stages_list)
 
 
-def walk_swin(network: keras.Model, images: Tensor, **_: Any) -> Walk:
+def adapt_swin(network: keras.Model, images: Tensor, **_: Any) -> AdaptedNetwork:
     """Windows: no positions, no token in front."""
     side = network.patch_size * 2 ** (len(network.depths) - 1)
     grid = (images.shape[1] // side, images.shape[2] // side)
     features = TokenMap(grid=grid, prefix=0, with_first=False, name="feature_map")(network(images))
-    return Walk(features, [network.patch_embedding], network.stages, [network.norm])
+    return AdaptedNetwork(features, [network.patch_embedding], network.stages, [network.norm])
 
 
-def walk_vit(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> Walk:
+def adapt_vit(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> AdaptedNetwork:
     """Source: Dosovitskiy et al. 2021."""
     embedding, encoder = network.get_layer("vit_patching_and_embedding"), network.get_layer("vit_encoder")
     positions = _array(embedding.position_embedding.embeddings)
@@ -78,7 +78,7 @@ def walk_vit(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: 
     return _encoded(patches, images, encoder, encoder.encoder_layers, [encoder.layer_norm], row=row)
 
 
-def walk_deit(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> Walk:
+def adapt_deit(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> AdaptedNetwork:
     """Source: Touvron et al. 2021: a class token and a distillation token."""
     embedding, encoder = network.get_layer("deit_patching_and_embedding"), network.get_layer("deit_encoder")
     positions = _array(embedding.position_embedding)[0]
@@ -91,7 +91,7 @@ def walk_deit(network: keras.Model, images: Tensor, *, row: HubBackbone, preset:
     return _encoded(patches, images, run, encoder.encoder_layers, [encoder.layer_norm], row=row)
 
 
-def walk_dinov2(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> Walk:
+def adapt_dinov2(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> AdaptedNetwork:
     """Source: Oquab et al. 2024; registers: Darcet et al. 2024. Registers have no positions."""
     embedding = network.embeddings
     positions = _array(embedding.position_embeddings)[0]
@@ -107,14 +107,14 @@ def walk_dinov2(network: keras.Model, images: Tensor, *, row: HubBackbone, prese
     return _encoded(patches, images, run, network.encoder.layers, [network.layernorm], row=row)
 
 
-def walk_dinov3(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> Walk:
+def adapt_dinov3(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> AdaptedNetwork:
     """Positions are rotations of queries and keys, at any size."""
     prefix = 1 + network.num_register_tokens
     features = _token_map(network({"pixel_values": images}), images, network.patch_size, prefix=prefix, row=row)
-    return Walk(features, [network.embeddings], network.encoder.layers, [network.layernorm])
+    return AdaptedNetwork(features, [network.embeddings], network.encoder.layers, [network.layernorm])
 
 
-def walk_siglip(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> Walk:
+def adapt_siglip(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> AdaptedNetwork:
     """Source: Zhai et al. 2023. Its own attentive pooling is left out: `--head=attention` learns one."""
     embedding = network.embedding
     positions = _array(embedding.position_embedding.embeddings)[_array(embedding.position_ids)[0].astype(int)]
@@ -126,7 +126,7 @@ def walk_siglip(network: keras.Model, images: Tensor, *, row: HubBackbone, prese
     return _encoded(patches, images, run, network.encoder_layers, [network.post_layer_norm], row=row)
 
 
-def walk_clip(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> Walk:
+def adapt_clip(network: keras.Model, images: Tensor, *, row: HubBackbone, preset: Preset) -> AdaptedNetwork:
     """Source: Radford et al. 2021. Its projection to the space of texts is left out."""
     embedding = network.embedding
     positions = _array(embedding.position_embedding.embeddings)[_array(embedding.position_ids)[0].astype(int)]
@@ -140,16 +140,16 @@ def walk_clip(network: keras.Model, images: Tensor, *, row: HubBackbone, preset:
     return dataclasses.replace(found, stem=[*found.stem, network.pre_layer_norm])
 
 
-WALKS: dict[str, Callable[..., Walk]] = {
-    "walk_layers": walk_layers,
-    "walk_hgnetv2": walk_hgnetv2,
-    "walk_swin": walk_swin,
-    "walk_vit": walk_vit,
-    "walk_deit": walk_deit,
-    "walk_dinov2": walk_dinov2,
-    "walk_dinov3": walk_dinov3,
-    "walk_siglip": walk_siglip,
-    "walk_clip": walk_clip,
+ADAPTERS: dict[str, Callable[..., AdaptedNetwork]] = {
+    "adapt_layers": adapt_layers,
+    "adapt_hgnetv2": adapt_hgnetv2,
+    "adapt_swin": adapt_swin,
+    "adapt_vit": adapt_vit,
+    "adapt_deit": adapt_deit,
+    "adapt_dinov2": adapt_dinov2,
+    "adapt_dinov3": adapt_dinov3,
+    "adapt_siglip": adapt_siglip,
+    "adapt_clip": adapt_clip,
 }
 
 
@@ -175,10 +175,10 @@ def _encoded(
     top: Sequence[layers.Layer],
     *,
     row: HubBackbone,
-) -> Walk:
+) -> AdaptedNetwork:
     tokens = encoder(patches(images))
     features = _token_map(tokens, images, patches.patch, prefix=patches.prefix, row=row)
-    return Walk(features, [patches], body, top)
+    return AdaptedNetwork(features, [patches], body, top)
 
 
 def _token_map(
