@@ -103,7 +103,7 @@ def log_loss_rows(drawn: Drawn, folder: Path) -> list[tuple[str, str, float]]:
     label = Form("label", ("Id", "label"), ("label",))
     form = Form("probability", ("Id", "label"), ("label",), positive="1")
     fitted = fit_decision("temperature", held_out.probabilities, held_out.labels, metric=metric, folds=1)
-    print(fitted.said)
+    print(fitted.summary)
 
     def scored(cells: list[tuple[str, ...]]) -> float:
         positive = np.array([float(cell) for (cell,) in cells])
@@ -139,7 +139,7 @@ def grade_rows(drawn: Drawn, folder: Path) -> list[tuple[str, str, float]]:
     metric, (held_out, test) = find_metric("qwk"), (drawn.half(0), drawn.half(1))
     form = Form("label", ("Id", "grade"), ("grade",))
     fitted = fit_decision("thresholds", held_out.probabilities, held_out.labels, metric=metric, folds=1)
-    print(fitted.said)
+    print(fitted.summary)
 
     def scored(cells: list[tuple[str, ...]]) -> float:
         decided = np.array([test.classes.index(cell) for (cell,) in cells])

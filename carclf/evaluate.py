@@ -73,7 +73,7 @@ class EvaluationPlan:
     weights: "np.ndarray | None"
 
     @property
-    def audits(self) -> bool:
+    def compares_views(self) -> bool:
         """Whether there are views to compare with the clean one."""
         return [view.name for view in self.asked] != ["clean"]
 
@@ -103,7 +103,7 @@ def main(options: EvaluateOptions) -> None:
             batch_size=device.padded_batch_size(options.batch_size),
             jit=device.jit,
             engines=engines,
-            keep_views=plan.audits,
+            keep_views=plan.compares_views,
         )
     weights = run_weights(plan, predictions)
     audit = audit_views(plan, predictions, run_weights=weights, tta_mean=options.tta_mean)
@@ -135,7 +135,7 @@ def plan_evaluation(options: EvaluateOptions, members: list[Member]) -> Evaluati
     asked = parse_views(options.tta)
     weights = parse_run_weights(options.run_weights, count=len(members))
     plan = EvaluationPlan(manifest, folds, metric, asked, views=asked, weights=weights)
-    return dataclasses.replace(plan, views=with_clean(asked)) if plan.audits else plan
+    return dataclasses.replace(plan, views=with_clean(asked)) if plan.compares_views else plan
 
 
 def run_weights(plan: EvaluationPlan, predictions: "list[Predictions]") -> "np.ndarray":
@@ -157,7 +157,7 @@ def audit_views(
     """Returns the effect of the views; None if the clean view is the only one."""
     from carclf.inference.evaluation import audit_predictions
 
-    if not plan.audits:
+    if not plan.compares_views:
         return None
     with Progress("Auditing the views"):
         return audit_predictions(
@@ -174,8 +174,8 @@ def print_decision(mean: "Predictions", plan: EvaluationPlan) -> None:
     kind = wanted_decision(AUTO, metric=plan.metric, form=plan.manifest.form or default_form())
     labels = labels_of(mean, plan.manifest)
     decision = fit_decision(kind, mean.probabilities, labels, metric=plan.metric, folds=len(plan.folds))
-    if decision.said:
-        print(decision.said)
+    if decision.summary:
+        print(decision.summary)
 
 
 def write_into_run(

@@ -169,8 +169,8 @@ def main(options: PredictOptions) -> int:
     """Predicts and writes the submission, or prints the classes of single photos."""
     members = runs.load_members(options.run, runs=options.runs)
     if options.photo:
-        return predict_files(options, members)
-    return predict_photos(options, members) if options.photos else predict_dataset(options, members)
+        return print_photo_classes(options, members)
+    return predict_unseen_photos(options, members) if options.photos else predict_dataset(options, members)
 
 
 def check_outputs(options: PredictOptions) -> None:
@@ -357,10 +357,10 @@ def write_calibrated(
             path=copies.local_path(options.uncertain, fetched=False),
         )
     if options.pseudo_labels:
-        from carclf.inference.pseudo_labels import write_sure
+        from carclf.inference.pseudo_labels import write_confident
 
         print(
-            write_sure(
+            write_confident(
                 predictions,
                 copies.local_path(options.pseudo_labels, fetched=False),
                 members=members,
@@ -372,7 +372,7 @@ def write_calibrated(
         )
 
 
-def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
+def predict_unseen_photos(options: PredictOptions, members: Sequence[Member]) -> int:
     """Writes the submission for photos that are in no data set, and returns 0.
 
     Raises:
@@ -432,7 +432,7 @@ def predict_photos(options: PredictOptions, members: Sequence[Member]) -> int:
     return 0
 
 
-def predict_files(options: PredictOptions, members: Sequence[Member]) -> int:
+def print_photo_classes(options: PredictOptions, members: Sequence[Member]) -> int:
     """Prints the most likely classes of every photo; returns 0, or 2 if some could not be read.
 
     Raises:

@@ -183,7 +183,7 @@ def train_one_stage(options: TrainOptions) -> int:
 
 
 def _train_in(directory: Path, options: TrainOptions) -> int:
-    from carclf.runs.opening import where_it_stands
+    from carclf.runs.opening import describe_resume
     from carclf.training.hosts import folder_of_host
 
     if runs.fold_paths(directory):
@@ -194,13 +194,13 @@ def _train_in(directory: Path, options: TrainOptions) -> int:
         return 0
     try:
         with (
-            preemption.watching(lambda: where_it_stands(directory)),
+            preemption.watching(lambda: describe_resume(directory)),
             folder_of_host(options, directory) as (mine, folder),
         ):
             train_run(mine, directory=folder)
     except (Preempted, KeyboardInterrupt) as error:
         name = preemption.cause() if isinstance(error, Preempted) else "Ctrl-C"
-        raise type(error)(f"Stopped by {name}: {where_it_stands(directory)}.") from None
+        raise type(error)(f"Stopped by {name}: {describe_resume(directory)}.") from None
     return 0
 
 

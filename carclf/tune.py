@@ -97,7 +97,7 @@ def main(options: TuneOptions) -> None:
     space = read_space(options.space, base=base)
     manifest = load_manifest(options.data)
     metric = choose_metric(options.metric, manifest.form)
-    result = _Result(output, base, begins_with(sys.argv[1:]), manifest.fingerprint, metric.name)
+    result = _Result(output, base, base_flags(sys.argv[1:]), manifest.fingerprint, metric.name)
     name = options.study or output.stem
     folder = runs.run_path(f"{name}_trials", runs=options.runs)
     study = open_study(
@@ -161,7 +161,7 @@ def base_arguments(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def begins_with(arguments: Sequence[str]) -> "Beginning":
+def base_flags(arguments: Sequence[str]) -> "BaseFlags":
     """Returns what the flag file of the best trial begins with.
 
     Args:
@@ -174,13 +174,13 @@ def begins_with(arguments: Sequence[str]) -> "Beginning":
     named = given_names(TuneOptions, expand_flagfiles(found))
     known = options_of(TrainOptions)
     if named <= set(known):
-        return Beginning(found, to_dict(parse_command_line(TrainOptions, found, description="")))
+        return BaseFlags(found, to_dict(parse_command_line(TrainOptions, found, description="")))
     kept = {name for name in named & set(known) if not known[name].path and not known[name].changes_result}
-    return Beginning([], to_dict(TrainOptions()), frozenset(kept))
+    return BaseFlags([], to_dict(TrainOptions()), frozenset(kept))
 
 
 @dataclasses.dataclass(frozen=True)
-class Beginning:
+class BaseFlags:
     """What the flag file of the best trial begins with.
 
     Attributes:
@@ -208,7 +208,7 @@ class _Result:
 
     output: Path
     base: TrainOptions
-    beginning: Beginning
+    base_flags: BaseFlags
     fingerprint: str
     metric: str
 
@@ -218,19 +218,19 @@ class _Result:
         from carclf.tuning.search import Tally, rounded
 
         best = study.best_trial
-        begin, every = self.beginning, to_dict(self.base)
-        options: dict[str, Any] = {name: every[name] for name in sorted(begin.kept)}
+        base, every = self.base_flags, to_dict(self.base)
+        options: dict[str, Any] = {name: every[name] for name in sorted(base.kept)}
         options |= result_options(self.base) | rounded(best.params)
         write_flags(
             self.output,
-            base=begin.arguments,
-            options={k: v for k, v in options.items() if k in best.params or v != begin.options[k]},
+            base=base.arguments,
+            options={k: v for k, v in options.items() if k in best.params or v != base.options[k]},
             provenance=[
                 f"trial {best.number} of the study {study.study_name}, val_{self.metric} {best.value:.4f} on fold "
                 f"{self.base.val_fold}.",
                 f"The best of {Tally.of(study)}.",
                 f"Data set {self.fingerprint}.",
-                f"Changes of {' '.join(begin.arguments) or 'the default options'}.",
+                f"Changes of {' '.join(base.arguments) or 'the default options'}.",
             ],
         )
 

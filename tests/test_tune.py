@@ -202,7 +202,7 @@ def test_a_flag_file_may_hold_options_of_the_search(home, monkeypatch):
     distributions = {"learning_rate": optuna.distributions.FloatDistribution(1e-4, 1.0)}
     study.add_trial(optuna.create_trial(params={"learning_rate": 0.5}, distributions=distributions, value=0.75))
     result = tune._Result(
-        Path("best.flags"), tune.trained_options(options), tune.begins_with(arguments), "f" * 8, "accuracy"
+        Path("best.flags"), tune.trained_options(options), tune.base_flags(arguments), "f" * 8, "accuracy"
     )
     result.write(study)
     written = options_of(Path("best.flags"))
@@ -213,6 +213,6 @@ def test_a_flag_file_may_hold_options_of_the_search(home, monkeypatch):
 
 def test_a_flag_file_of_a_stage_stays_the_beginning(home, monkeypatch):
     monkeypatch.chdir(home)
-    begin = tune.begins_with(["--flagfile=base.flags", "--data=data", "--trials=3"])
+    begin = tune.base_flags(["--flagfile=base.flags", "--data=data", "--trials=3"])
     assert begin.arguments == ["--flagfile=base.flags"]
     assert (begin.options["backbone"], begin.options["epochs"]) == ("tiny", TrainOptions().epochs)

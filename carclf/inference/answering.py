@@ -116,8 +116,8 @@ def fit_on_held_out(
     weights = _weights(predictions, labels, weights=weights, wanted=wanted)
     mean = mean_predictions(predictions, weights=weights).probabilities
     decision = fit_decision(wanted.kind, mean, labels, metric=wanted.metric, folds=len(folds))
-    if decision.said:
-        print(decision.said, flush=True)
+    if decision.summary:
+        print(decision.summary, flush=True)
     return predictions, weights, decision
 
 

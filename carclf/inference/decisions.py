@@ -27,12 +27,12 @@ class Decision:
     Attributes:
       kind: a key of `DECISIONS`, or 'plain'.
       parameters: float64 [P].
-      said: what was fitted and how much it gains, in a sentence; '' if nothing was fitted.
+      summary: what was fitted and how much it gains, in a sentence; '' if nothing was fitted.
     """
 
     kind: str = PLAIN
     parameters: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
-    said: str = ""
+    summary: str = ""
 
     def apply(self, probabilities: np.ndarray, *, prior_rows: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Returns (probabilities float64 [N, K], labels int64 [N]) to answer with, from probabilities [N, K].
@@ -160,12 +160,12 @@ def fit_decision(kind: str, probabilities: np.ndarray, labels: np.ndarray, *, me
         )
     title = f"{row.summary[0].upper()}{row.summary[1:]}"
     if photos < LEAST_PHOTOS:
-        return Decision(said=f"{title}: not fitted, since only {photos} photos were held out.")
+        return Decision(summary=f"{title}: not fitted, since only {photos} photos were held out.")
     before = metric.compute(probabilities, labels)
     after = _cross_fitted(row, probabilities, labels, metric=metric)
     figures = f"{metric.title} {before:.4f} → {after:.4f} on {photos} held-out photos"
     if metric.rank(after) <= metric.rank(before) + GAIN:
-        return Decision(said=f"{title}: {figures}, which is no better, so it is left out.")
+        return Decision(summary=f"{title}: {figures}, which is no better, so it is left out.")
     parameters = row.fit(probabilities, labels, metric)
     return Decision(kind, parameters, f"{title} ({row.describe(parameters)}): {figures}.")
 

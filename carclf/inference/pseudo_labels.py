@@ -33,7 +33,7 @@ class SelectedPhotos(NamedTuple):
     surplus: int
 
 
-def choose_sure(
+def select_confident(
     probabilities: np.ndarray, agreed: np.ndarray, *, temperature: float, confidence: float, class_photos: Sequence[int]
 ) -> SelectedPhotos:
     """Returns the photos whose calibrated confidence is high enough and on whose class all views and runs agree.
@@ -68,7 +68,7 @@ def choose_sure(
     )
 
 
-def write_sure(
+def write_confident(
     predictions: Predictions,
     path: Path,
     *,
@@ -93,7 +93,7 @@ def write_sure(
       UserError: no photo is sure.
     """
     assert predictions.agreed is not None
-    chosen = choose_sure(
+    chosen = select_confident(
         predictions.probabilities,
         predictions.agreed,
         temperature=temperature,

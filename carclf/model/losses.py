@@ -10,8 +10,8 @@ from keras import ops
 from carclf.errors import UserError
 from carclf.flags import did_you_mean
 
-# Lower limit of the doubt 1 − p: powers below 1 have no finite slope at 0.
-SMALLEST_DOUBT = 1e-7
+# Lower limit of the complement 1 − p: powers below 1 have no finite slope at 0.
+SMALLEST_COMPLEMENT = 1e-7
 
 
 @keras.saving.register_keras_serializable(package="carclf")
@@ -36,8 +36,8 @@ class FocalCrossEntropy(keras.losses.Loss):
           y_pred: logits, [B, K].
         """
         log_probability = ops.log_softmax(y_pred, axis=-1)
-        doubt = ops.maximum(-ops.expm1(log_probability), SMALLEST_DOUBT)
-        return -ops.sum(y_true * ops.power(doubt, self.gamma) * log_probability, axis=-1)
+        complement = ops.maximum(-ops.expm1(log_probability), SMALLEST_COMPLEMENT)
+        return -ops.sum(y_true * ops.power(complement, self.gamma) * log_probability, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the loss's argument."""

@@ -115,7 +115,7 @@ def published(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
     return xp.exp(PUBLISHED_DECAY_RATE * xp.maximum(epoch - (PUBLISHED_CONSTANT_EPOCHS - 1.0), 0.0))
 
 
-def step(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
+def step_decay(step: Any, epoch: Any, schedule: Schedule, xp: Any) -> Any:
     """Returns 1, multiplied by `decay` after every `period_epochs`."""
     return xp.power(schedule.decay, xp.floor(epoch / schedule.period_epochs))
 
@@ -165,7 +165,7 @@ SCHEDULES: dict[str, Curve] = {
     "plateau": plateau,
     "exponential": exponential,
     "published": published,
-    "step": step,
+    "step": step_decay,
     "cosine": cosine,
     "one_cycle": one_cycle,
     "cyclic_triangular": cyclic_triangular,

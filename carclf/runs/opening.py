@@ -233,7 +233,7 @@ def check_other(directory: Path, *, parent: Path) -> None:
         )
 
 
-def where_it_stands(directory: Path) -> str:
+def describe_resume(directory: Path) -> str:
     """Returns the end of an interrupted run's last sentence: how to resume it."""
     if stored := stored_checkpoints(directory / runs.CHECKPOINTS_FOLDER):
         step = int(stored[0].stem.removeprefix("step-"))

@@ -21,7 +21,7 @@ from carclf.model.weights import weights_in_memory
 from carclf.runs.opening import AFRESH
 from carclf.runs.weights_files import write_weights
 from carclf.training.checkpointing import Position
-from carclf.training.ema import AverageWeights
+from carclf.training.ema import EmaWeights
 
 HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
@@ -189,7 +189,7 @@ class BestWeights(keras.callbacks.Callback):
         classifier: keras.Model,
         path: Path,
         *,
-        average: AverageWeights | None = None,
+        average: EmaWeights | None = None,
         first_epoch: int = 0,
         metric: Metric = ACCURACY,
     ) -> None:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 
-class AverageWeights(keras.callbacks.Callback):
+class EmaWeights(keras.callbacks.Callback):
     """Validates with the averaged weights, then restores the weights bit for bit.
 
     Keras's own SwapEMAWeights swaps by adding and subtracting, which changes the weights in their last bits.

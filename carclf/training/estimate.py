@@ -30,7 +30,7 @@ class StageEstimate:
         self._last: float | None = None
         self._trained = 0.0
         self._validation_seconds: float | None = None
-        self._told: float | None = None  # when the stage will end, as last reported
+        self._reported_end: float | None = None  # when the stage will end, as last reported
 
     def epoch_began(self, now: float) -> None:
         """Records when an epoch began; the first step of the first epoch compiles and does not count."""
@@ -71,7 +71,7 @@ class StageEstimate:
         last = self._later[-1] if self._later else phase
         return left + validation * _pixels(last) / _pixels(phase)
 
-    def news(self, step: int, now: float, *, epoch_over: bool = False) -> str | None:
+    def report(self, step: int, now: float, *, epoch_over: bool = False) -> str | None:
         """Returns a line with the remaining time: after the first steps, and again when an epoch shows it was far off.
 
         Args:
@@ -83,14 +83,14 @@ class StageEstimate:
         seconds, steps = (sum(column) for column in zip(*self._timed, strict=True))
         if left is None or not (epoch_over or (steps >= FIRST_STEPS and seconds >= FIRST_TIMED_SECONDS)):
             return None
-        if self._told is None:
-            self._told = now + left
+        if self._reported_end is None:
+            self._reported_end = now + left
             return (
                 f"Time: about {describe_seconds(left)} for the rest of the stage, validation included "
                 f"({self.step_seconds:.2g} s per step); less if it stops early."
             )
-        if epoch_over and abs(now + left - self._told) > CHANGE * max(self._told - now, 0.0):
-            self._told = now + left
+        if epoch_over and abs(now + left - self._reported_end) > CHANGE * max(self._reported_end - now, 0.0):
+            self._reported_end = now + left
             return f"Time: now about {describe_seconds(left)} for the rest of the stage."
         return None
 

@@ -71,7 +71,7 @@ class FitPlan:
       schedule: the learning rate by step.
       metric: what weights, patience and plateau follow.
       patience: epochs of the last phase without a better metric before stopping; 0 never stops.
-      averaged: whether the optimizer averages the weights (EMA); then the averages are validated and kept.
+      uses_ema: whether the optimizer averages the weights (EMA); then the averages are validated and kept.
       starts_trained: whether the weights are validated before the first step, and kept if no epoch is better.
       head_temperature: what the logits are divided by before the first step, once the start is validated.
       kept_epochs: number of last epochs whose weights are kept, for their average (SWA).
@@ -82,7 +82,7 @@ class FitPlan:
     schedule: Schedule
     metric: Metric = dataclasses.field(default_factory=lambda: find_metric("accuracy"))
     patience: int = 0
-    averaged: bool = False
+    uses_ema: bool = False
     kept_epochs: int = 0
     starts_trained: bool = False
     head_temperature: float = 1.0

@@ -23,14 +23,14 @@ from carclf.training.callbacks import (
     save_weights,
 )
 from carclf.training.checkpointing import CheckpointSaver, HandOver, ModelState, Position, Resumable, run_epoch_end
-from carclf.training.ema import AverageWeights
+from carclf.training.ema import EmaWeights
 from carclf.training.failures import reporting_failures
 from carclf.training.fit_plan import Display, FitData, FitPlan, FitResult, Saving
 from carclf.training.hosts import check_same_step
 from carclf.training.monitoring import ProfileSteps, ProgressBar, TensorBoardScalars
 from carclf.training.phases import Phase
 from carclf.training.stopping import StopWhenPreempted
-from carclf.training.swa import KeepEpochWeights
+from carclf.training.swa import SaveEpochWeights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,12 +47,12 @@ class _Callbacks:
     position: Position
     timing: TimingCallback
     guard: StopOnNonFiniteLoss
-    average: AverageWeights | None
+    average: EmaWeights | None
     history: HistoryFile
     scalars: TensorBoardScalars | None
     plateau: FollowPlateau | None
     best: BestWeights
-    keeping: KeepEpochWeights | None
+    keeping: SaveEpochWeights | None
     stopping: StopWithoutProgress | None
     saver: CheckpointSaver
     profile: ProfileSteps | None
@@ -150,7 +150,7 @@ def _callbacks(
         learning_rate_at=lambda epoch: learning_rate_at(epoch * phase.steps_per_epoch),
         input_clock=data.input_clock,
     )
-    average = AverageWeights() if plan.averaged else None
+    average = EmaWeights() if plan.uses_ema else None
     best = BestWeights(
         classifier, directory / runs.BEST_WEIGHTS, average=average, first_epoch=phase.first_epoch, metric=metric
     )
@@ -176,7 +176,7 @@ def _callbacks(
         scalars=TensorBoardScalars(board, newest_row=lambda: history.rows[-1]) if display.tensorboard else None,
         plateau=plateau,
         best=best,
-        keeping=KeepEpochWeights(classifier, directory, first_epoch=plan.epochs - plan.kept_epochs)
+        keeping=SaveEpochWeights(classifier, directory, first_epoch=plan.epochs - plan.kept_epochs)
         if plan.kept_epochs
         else None,
         stopping=stopping,

@@ -111,7 +111,7 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
         if self._estimate:
             self._estimate.step_ended(now)
         if self.verbose != 1:
-            self._tell(now)
+            self._report(now)
             return
         shown = _shown(logs) | {"lr": self._learning_rate_at(self._position.step - 1)}
         if batch:  # the first step compiles
@@ -129,16 +129,16 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
             self._estimate.epoch_ended(now)
         super().on_epoch_end(epoch, _shown(logs))
         if self.verbose == 2:
-            self._tell(now, epoch_over=True)
+            self._report(now, epoch_over=True)
 
     def _seconds_left(self) -> float | None:
         return self._estimate.seconds_left(self._position.step) if self._estimate else None
 
-    def _tell(self, now: float, *, epoch_over: bool = False) -> None:
+    def _report(self, now: float, *, epoch_over: bool = False) -> None:
         left = self._seconds_left()
         if not (self._estimate and self.verbose) or left is None or left < LEAST_LEFT * progress.FIRST_SECONDS:
             return
-        if line := self._estimate.news(self._position.step, now, epoch_over=epoch_over):
+        if line := self._estimate.report(self._position.step, now, epoch_over=epoch_over):
             print(line, file=sys.stderr, flush=True)
 
 

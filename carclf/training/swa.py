@@ -18,7 +18,7 @@ from carclf.training.stage import Stage
 from carclf.training.stopping import StopWhenPreempted
 
 
-class KeepEpochWeights(keras.callbacks.Callback):
+class SaveEpochWeights(keras.callbacks.Callback):
     """Saves the classifier after `first_epoch` (counted from 0) and every later one; a repeated epoch writes the same.
 
     It saves to files, not memory, so that a resumed run finds them.

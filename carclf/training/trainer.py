@@ -200,7 +200,7 @@ def _fit_plan(stage: Stage) -> FitPlan:
         schedule=stage.schedule,
         metric=stage.metric,
         patience=options.patience,
-        averaged=options.ema_momentum > 0,
+        uses_ema=options.ema_momentum > 0,
         kept_epochs=options.swa_epochs,
         starts_trained=stage.starts_trained,
         head_temperature=stage.head_temperature,

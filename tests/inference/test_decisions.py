@@ -74,8 +74,8 @@ def test_the_temperature_takes_overconfidence_back():
     np.testing.assert_array_equal(decided, probabilities.argmax(axis=1))
     before, after = metric.compute(probabilities, labels), metric.compute(changed, labels)
     assert after < 0.75 * before
-    assert decision.said.startswith("Calibrated probabilities (temperature ")
-    assert f": Log loss {before:.4f} → " in decision.said
+    assert decision.summary.startswith("Calibrated probabilities (temperature ")
+    assert f": Log loss {before:.4f} → " in decision.summary
 
 
 def test_calibrated_probabilities_are_never_0_or_1():
@@ -138,7 +138,7 @@ def test_what_does_not_help_is_left_out_and_said():
     probabilities, labels = graded()
     decision = fit_decision("thresholds", np.eye(5)[labels], labels, metric=find_metric("qwk"), folds=1)
     assert decision.kind == "plain"
-    assert decision.said == (
+    assert decision.summary == (
         "Thresholds on the expected grade: Quadratic weighted kappa 1.0000 → 1.0000 on 900 held-out photos, which is "
         "no better, so it is left out."
     )
@@ -148,7 +148,7 @@ def test_what_does_not_help_is_left_out_and_said():
 def test_few_photos_fit_nothing():
     probabilities, labels = overconfident(photos=19)
     decision = fit_decision("temperature", probabilities, labels, metric=find_metric("log_loss"), folds=1)
-    assert (decision.kind, "only 19 photos were held out" in decision.said) == ("plain", True)
+    assert (decision.kind, "only 19 photos were held out" in decision.summary) == ("plain", True)
     probabilities, labels = overconfident(photos=199)
     with pytest.raises(UserError, match=r"--decision=offsets needs 200 held-out photos or several folds.* 199 of one"):
         fit_decision("offsets", probabilities, labels, metric=find_metric("macro_f1"), folds=1)

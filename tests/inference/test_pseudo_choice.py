@@ -8,15 +8,17 @@ from hypothesis import strategies as st
 from carclf.inference.calibration import tempered
 from carclf.inference.dataset_predictions import Predictions, concatenate_predictions, mean_predictions
 from carclf.inference.ensemble import ViewMean
-from carclf.inference.pseudo_labels import choose_sure
+from carclf.inference.pseudo_labels import select_confident
 from carclf.recipe import parse_views
 
 
 def test_a_photo_is_sure_by_its_calibrated_confidence_and_undisputed():
     probabilities = np.array([[0.99, 0.01], [0.9, 0.1], [0.02, 0.98], [0.03, 0.97]])
-    sharper = choose_sure(probabilities, np.array([0, 0, 1, -1]), temperature=1.0, confidence=0.95, class_photos=[5, 5])
+    agreed = np.array([0, 0, 1, -1])
+    sharper = select_confident(probabilities, agreed, temperature=1.0, confidence=0.95, class_photos=[5, 5])
     assert (sharper.photos.tolist(), sharper.labels.tolist(), sharper.disputed) == ([0, 2], [0, 1], 1)
-    cooler = choose_sure(probabilities, np.array([0, 0, 1, 1]), temperature=2.0, confidence=0.9, class_photos=[5, 5])
+    agreed = np.array([0, 0, 1, 1])
+    cooler = select_confident(probabilities, agreed, temperature=2.0, confidence=0.9, class_photos=[5, 5])
     assert cooler.photos.tolist() == [0]
     assert cooler.confidences == pytest.approx(tempered(probabilities[:1], 2.0).max(axis=1))
 
@@ -24,7 +26,7 @@ def test_a_photo_is_sure_by_its_calibrated_confidence_and_undisputed():
 def test_an_easy_class_does_not_crowd_out_the_others():
     probabilities = np.array([[0.96 + 0.001 * n, 0.04 - 0.001 * n] for n in range(8)] + [[0.01, 0.99]] * 2)
     labels = probabilities.argmax(axis=1)
-    chosen = choose_sure(probabilities, labels, temperature=1.0, confidence=0.95, class_photos=[30, 30])
+    chosen = select_confident(probabilities, labels, temperature=1.0, confidence=0.95, class_photos=[30, 30])
     assert chosen.photos.tolist() == [3, 4, 5, 6, 7, 8, 9]  # half of 10 sure photos, the surest of class 0
     assert chosen.surplus == 3
 
@@ -39,7 +41,7 @@ def test_no_class_exceeds_its_share_and_the_surest_stay(seed, confidence, temper
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet([0.2] * 3, 40)
     agreed = np.where(rng.uniform(size=40) < 0.8, probabilities.argmax(axis=1), -1)
-    chosen = choose_sure(
+    chosen = select_confident(
         probabilities, agreed, temperature=temperature, confidence=confidence, class_photos=class_photos
     )
     calibrated = tempered(probabilities, temperature)

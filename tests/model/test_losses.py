@@ -15,12 +15,12 @@ def numbers(tensor):
 
 
 def reference(target, logits, gamma):
-    """float64, by the formula step by step, with the doubt as the sum of the other probabilities."""
+    """float64, by the formula step by step, with the complement as the sum of the other probabilities."""
     logits = logits.astype(np.float64)
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     p = np.exp(log_p)
-    doubt = np.stack([np.delete(p, k, axis=1).sum(axis=1) for k in range(p.shape[1])], axis=1)
-    return -(target * doubt**gamma * log_p).sum(axis=1)
+    complement = np.stack([np.delete(p, k, axis=1).sum(axis=1) for k in range(p.shape[1])], axis=1)
+    return -(target * complement**gamma * log_p).sum(axis=1)
 
 
 @pytest.mark.parametrize("logits", [LOGITS, EXTREME], ids=["moderate", "extreme"])

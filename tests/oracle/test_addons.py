@@ -174,7 +174,7 @@ def test_focal_loss(gamma, goldens):
     """Addons' one output with a sigmoid is two classes with a softmax, the other logit being 0.
 
     With more outputs, or soft targets, Addons has another loss: it adds up one-against-the-rest. The losses
-    of certain answers, below 1e-4, are compared absolutely: Addons takes the doubt 1 − p from a rounded p.
+    of certain answers, below 1e-4, are compared absolutely: Addons takes the complement 1 − p from a rounded p.
     """
     logits = np.stack([np.zeros(len(FOCAL_LOGITS)), FOCAL_LOGITS], axis=1).astype(np.float32)
     loss = build_loss("focal", focal_gamma=gamma)

@@ -103,7 +103,7 @@ def train(
             epochs=EPOCHS,
             schedule=build_schedule("constant", learning_rate=0.1, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS),
             patience=patience,
-            averaged=getattr(model.optimizer, "use_ema", False),
+            uses_ema=getattr(model.optimizer, "use_ema", False),
         ),
         saving=Saving(
             directory=directory,

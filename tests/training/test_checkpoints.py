@@ -443,11 +443,11 @@ def test_only_numbers_are_written(tmp_path):
 
 
 def test_the_average_is_what_is_validated_and_the_weights_come_back_bit_for_bit():
-    from carclf.training.ema import AverageWeights
+    from carclf.training.ema import EmaWeights
 
     model = small.small_model()
     model.fit(small.data_from(0).take(small.STEPS_PER_EPOCH), shuffle=False, verbose=0)
-    callback = AverageWeights()
+    callback = EmaWeights()
     callback.set_model(model)
     averages = [np.array(keras.ops.convert_to_numpy(v)) for v in model.optimizer._model_variables_moving_average]
     for variable, average in zip(model.trainable_variables, averages, strict=True):

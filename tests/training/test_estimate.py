@@ -35,7 +35,7 @@ def test_nothing_is_known_before_the_second_step():
     estimate = StageEstimate([ONLY], ONLY, val_photos=VAL_PHOTOS)
     now = trained(estimate, until=1)
     assert estimate.seconds_left(1) is None
-    assert estimate.news(1, now) is None
+    assert estimate.report(1, now) is None
 
 
 def test_the_step_that_compiles_does_not_count_and_validations_do():
@@ -80,19 +80,19 @@ def test_epochs_of_one_step_are_timed_from_the_second_on():
 def test_the_line_comes_once_and_again_where_an_epoch_was_far_off():
     estimate = StageEstimate([ONLY], ONLY, val_photos=VAL_PHOTOS)
     now = trained(estimate, until=4)
-    said = estimate.news(4, now)
+    said = estimate.report(4, now)
     assert said is not None
     assert "about 3 min for the rest of the stage, validation included (2 s per step)" in said
-    assert estimate.news(4, now) is None
+    assert estimate.report(4, now) is None
     for step in range(5, 21):
         now += 3 * STEP
         estimate.step_ended(now)
-        assert estimate.news(step, now) is None
+        assert estimate.report(step, now) is None
     estimate.epoch_ended(now + 3 * VALIDATION)
     assert (
-        estimate.news(20, now + 3 * VALIDATION, epoch_over=True) == "Time: now about 7 min for the rest of the stage."
+        estimate.report(20, now + 3 * VALIDATION, epoch_over=True) == "Time: now about 7 min for the rest of the stage."
     )
-    assert estimate.news(20, now + 3 * VALIDATION, epoch_over=True) is None
+    assert estimate.report(20, now + 3 * VALIDATION, epoch_over=True) is None
 
 
 @pytest.mark.parametrize("verbose", [1, 2])
