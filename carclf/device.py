@@ -254,7 +254,7 @@ def _tensorflow_device(device: str, *, cpu_devices: int, precision: str, hosts: 
 
 
 def _check_cpu_devices(cpu_devices: int, *, device: str, kind: str) -> None:
-    """Checks that it is a CPU that shall be split.
+    """Checks that --cpu_devices is given for a CPU.
 
     Raises:
       UserError: it is not.
@@ -311,7 +311,7 @@ def _jax_device(device: str, *, cpu_devices: int, precision: str, hosts: Hosts) 
 
 
 def _jax_capability(devices: list[Any]) -> tuple[int, ...]:
-    """Returns the least capability of NVIDIA GPUs; that of bfloat16 for other devices, which do not say theirs."""
+    """Returns the least capability of NVIDIA GPUs; that of bfloat16 for other devices, which report none."""
     try:
         return min(tuple(int(part) for part in one.compute_capability.split(".")) for one in devices)
     except (AttributeError, ValueError):

@@ -54,7 +54,7 @@ class EvaluateOptions(PredictionOptions):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationPlan:
-    """What is evaluated, and how.
+    """What is evaluated, by which metric and in which views.
 
     Attributes:
       manifest: the data set, with the labels to score by.
@@ -202,7 +202,7 @@ def print_summary(
     plan: EvaluationPlan,
     predictions: "list[Predictions]",
 ) -> None:
-    """Prints the figures that people look at first; for several runs, each one's, too."""
+    """Prints the most important figures; for several runs, those of each run, too."""
     from carclf.inference.evaluation import labels_of
     from carclf.metrics import find_metric, grades_note
 

@@ -329,7 +329,7 @@ def refuse_inherited(options: Options, rule: str) -> None:
 def refuse_idle(options: Sequence[Options], *, given: Collection[str]) -> None:
     """Checks that what the user has given changes something.
 
-    A default that is given is no wish. Flag files are not checked, because stages share them.
+    An option given with its default value counts as not given. Flag files are not checked, because stages share them.
 
     Args:
       options: of a command, or of each of several commands that get what was given.

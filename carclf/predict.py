@@ -189,7 +189,7 @@ def check_outputs(options: PredictOptions) -> None:
 
 
 def written_files(options: PredictOptions) -> dict[str, str]:
-    """Returns what people call each file to write → its path or URL; "" is none."""
+    """Returns the path or URL of each file to write, by its name in error messages; "" if there is none."""
     stem, _ = os.path.splitext(options.output)
     compares, labels, uncertain = bool(options.compare), options.pseudo_labels, options.uncertain
     return {
@@ -205,7 +205,7 @@ def written_files(options: PredictOptions) -> dict[str, str]:
 
 
 def read_files(options: PredictOptions) -> dict[str, str]:
-    """Returns what people call each file to read → its path or URL; "" is none."""
+    """Returns the path or URL of each file to read, by its name in error messages; "" if there is none."""
     from carclf.data.manifest import SAMPLE_LIST
 
     own = storage.join(options.data, f"{SAMPLE_LIST}.csv") if options.data else ""

@@ -107,7 +107,7 @@ def main(options: ServeOptions) -> None:
 
 
 def host_names(text: str) -> list[str]:
-    """Returns the names in a list with commas; of an address the name alone counts."""
+    """Returns the names in a list separated by commas; for an address, only the host name is used."""
     from carclf.serving.guards import host_name
 
     return [host_name(part.split("//")[-1].split("/")[0].strip()) for part in text.split(",") if part.strip()]

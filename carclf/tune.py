@@ -152,7 +152,7 @@ def trained_options(options: TuneOptions) -> TrainOptions:
 
 
 def base_arguments(arguments: Sequence[str]) -> list[str]:
-    """Returns the `--flagfile=PATH` and `--stage=NAME` of a command line, each as one word."""
+    """Returns the `--flagfile=PATH` and `--stage=NAME` of a command line, each joined by '='."""
     found, pending = [], list(arguments)
     while pending:
         name, separator, value = pending.pop(0).lstrip("-").partition("=")
@@ -162,13 +162,13 @@ def base_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def base_flags(arguments: Sequence[str]) -> "BaseFlags":
-    """Returns what the flag file of the best trial begins with.
+    """Returns the flags at the start of the flag file of the best trial.
 
     Args:
       arguments: the command line of the search.
 
     Raises:
-      UserError: the flag files on it are none that carclf.train takes.
+      UserError: carclf.train does not take its flag files.
     """
     found = base_arguments(arguments)
     named = given_names(TuneOptions, expand_flagfiles(found))
@@ -181,13 +181,13 @@ def base_flags(arguments: Sequence[str]) -> "BaseFlags":
 
 @dataclasses.dataclass(frozen=True)
 class BaseFlags:
-    """What the flag file of the best trial begins with.
+    """The flags at the start of the flag file of the best trial.
 
     Attributes:
       arguments: the flag files and stages of the command line; none if they give options of the search, which
         carclf.train does not take.
       options: what they give.
-      kept: other options that only flag files give which are left out, and that change no result.
+      kept: options that change no result, from flag files that are left out.
     """
 
     arguments: list[str]
@@ -204,7 +204,7 @@ def _local_storage(folder: Path) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
-    """Where and how to store the best trial."""
+    """The flag file of the best trial, and what is written into it."""
 
     output: Path
     base: TrainOptions

@@ -48,7 +48,7 @@ class Network:
         load_weights_file(self.classifier, run.best_weights, model_name=f"the classifier of {run.directory}")
 
     def statistics(self) -> list[np.ndarray]:
-        """Returns mean and variance of each BatchNorm layer, as they are stored."""
+        """Returns the stored mean and variance of each BatchNorm layer, each float32 [C], in turn."""
         norms = batch_norm_layers(self.classifier)
         both = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
         return [keras.ops.convert_to_numpy(variable).copy() for variable in both]

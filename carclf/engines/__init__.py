@@ -1,1 +1,1 @@
-"""What computes a network on a CPU: Keras, or a runtime that is faster at nothing but forward passes."""
+"""What computes a network on a CPU: Keras, or a runtime that only speeds up forward passes."""

@@ -203,7 +203,15 @@ def load_checked(
     expected: np.ndarray,
     difference: Callable[[np.ndarray, np.ndarray], float],
 ) -> Forward | None:
-    """Returns the network in an engine that agrees with Keras on real photos; else says on stderr why not."""
+    """Returns the network in an engine; None, with a warning on stderr, if it fails or disagrees with Keras.
+
+    Args:
+      row: the engine.
+      graph: the network.
+      images: float32 [B, H, W, 3], rendered from photos.
+      expected: float32 [B, …], the outputs of Keras for them.
+      difference: of found and expected outputs (`carclf.engines.agreement`).
+    """
     assert row.load is not None
     try:
         forward = row.load(graph, usable_cores())
@@ -236,7 +244,14 @@ def agrees(apart: float, row: Engine) -> bool:
 def fastest(
     graph: FrozenGraph, loaded: Mapping[str, Forward], costs: Mapping[str, float], *, images: np.ndarray
 ) -> EngineChoice:
-    """Returns the fastest of Keras and the loaded engines, timed in turn on the same images; prints their rates."""
+    """Returns the fastest of Keras and the loaded engines, timed in turn on the same images; prints their rates.
+
+    Args:
+      graph: the network, for Keras.
+      loaded: the network in each engine, by name.
+      costs: seconds that loading took, by name.
+      images: float32 [B, H, W, 3]; the first `TRIAL_IMAGES` are used.
+    """
     if not loaded:
         return EngineChoice(KERAS)
     images = images[:TRIAL_IMAGES]

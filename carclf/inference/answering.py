@@ -47,7 +47,7 @@ def predict_answers(
     device: Device,
     engines: Engines,
 ) -> Answered:
-    """Returns the members' weighted mean, and what was fitted on held-out photos, which is printed.
+    """Returns the members' weighted mean, and the values fitted on held-out photos, which it prints.
 
     Args:
       members: the runs.

@@ -77,14 +77,19 @@ def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Returns float64 [N, K]: probabilities [N, K] with each row ∝ p^(1/temperature) and summing to 1."""
+    """Returns probabilities float [N, K], of the same dtype, with each row ∝ p^(1/temperature) and summing to 1."""
     logarithms = np.log(np.maximum(probabilities, MIN_PROBABILITY))
     powers = np.exp((logarithms - logarithms.max(axis=1, keepdims=True)) / temperature)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    """Returns the photos in BINS bins of equal width, by their top probability."""
+    """Returns the photos in BINS bins of equal width, by their top probability.
+
+    Args:
+      probabilities: float [N, K], each row summing to 1.
+      labels: int [N].
+    """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     which = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     photos = np.bincount(which, minlength=BINS)

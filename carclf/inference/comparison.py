@@ -48,7 +48,7 @@ def labels_in(answers: Mapping[str, Sequence[str]], *, form: Form, class_labels:
 
 
 def mean_difference(older: Mapping[str, Sequence[str]], newer: Mapping[str, Sequence[str]], *, form: Form) -> float:
-    """Returns how far the answers of the same photos are apart on average, 0..1 (`FormKind.difference`)."""
+    """Returns the mean difference between two answers for each photo, 0..1 (`FormKind.difference`)."""
     kind = kind_of(form)
     return sum(kind.difference(form, older[name], cells) for name, cells in newer.items()) / len(newer)
 

@@ -99,7 +99,7 @@ def _on_jax_devices(batches: tf.data.Dataset) -> Iterator[Any]:
 
 
 def to_numpy(value: Tensor) -> np.ndarray:
-    """Returns a step's result for the whole batch, from all replicas, on the host."""
+    """Returns a step's result for the whole batch, from all replicas, on the host: [B, …] of the same dtype."""
     if keras.backend.backend() == "jax":
         return np.asarray(value)
     parts = tf.distribute.get_strategy().experimental_local_results(value)

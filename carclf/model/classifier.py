@@ -100,7 +100,7 @@ def number_names(network: keras.Model) -> None:
     networks, and its files would differ.
     """
     counts: collections.Counter[str] = collections.Counter()
-    for layer in network._flatten_layers(include_self=False):  # Keras has no public walk through nested models
+    for layer in network._flatten_layers(include_self=False):  # Keras has no public method that lists nested layers
         stem = re.sub(r"_\d+$", "", layer.name)
         if stem.replace("_", "") == type(layer).__name__.lower():
             layer.name = f"{stem}_{counts[stem]}" if counts[stem] else stem
@@ -182,7 +182,7 @@ def set_trainable(model: keras.Model, *, unfreeze: str, train_batch_norm: bool) 
 
 def batch_norm_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.BatchNormalization]:
     """Yields every BatchNorm layer in `layer`, at any depth, including `layer` itself."""
-    for inner in layer._flatten_layers():  # Keras says nowhere else what a layer of KerasHub is made of
+    for inner in layer._flatten_layers():  # Keras has no public method that lists nested layers
         if isinstance(inner, keras.layers.BatchNormalization):
             yield inner
 

@@ -105,6 +105,10 @@ def _scaled(width: int, factor: float) -> int:
 def set_torch_weights(network: keras.Model, tensors: Mapping[str, np.ndarray]) -> None:
     """Sets every weight of the network from the tensors of the PyTorch port, without its classifier `_fc`.
 
+    Args:
+      network: from `efficientnet_lite0` or its siblings.
+      tensors: name in the port → float32, in PyTorch's order of axes.
+
     Raises:
       UserError: a tensor is missing, left over or of another shape; the network's values are then undefined.
     """

@@ -69,7 +69,7 @@ def parse_unfreeze(text: str, row: Backbone) -> Unfreezing:
 
 
 def check_unfreeze(text: str, *, backbone: str) -> None:
-    """Checks that `text` says what of the backbone learns.
+    """Checks that `text` is a strategy of `--unfreeze`.
 
     Raises:
       UserError: as for `parse_unfreeze` and `find_backbone`.

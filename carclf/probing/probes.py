@@ -80,7 +80,7 @@ def _without(fold: int, known: FeatureSet, photos: TrainingPhotos) -> Regression
 
 
 def score(probabilities: np.ndarray, photos: TrainingPhotos, metric: Metric) -> float:
-    """Returns the metric of the evaluated photos."""
+    """Returns the metric of the evaluated photos, given probabilities float [N, K] of all photos."""
     return metric.compute(probabilities[photos.evaluated], photos.labels[photos.evaluated])
 
 
@@ -132,7 +132,7 @@ def mean_of(probes: Sequence[Probe]) -> np.ndarray:
 
 
 def missed_by_all(probes: Sequence[Probe], photos: TrainingPhotos) -> np.ndarray:
-    """Returns the rows of the photos that no probe gets right, the one that the probes' mean is surest of first."""
+    """Returns int64 [n]: rows of photos that no probe gets right, the most confident in the probes' mean first."""
     right = [probe.probabilities.argmax(axis=1) == photos.labels for probe in probes]
     rows = np.flatnonzero(photos.evaluated & ~np.any(right, axis=0))
     return rows[np.argsort(-mean_of(probes)[rows].max(axis=1), kind="stable")]

@@ -146,7 +146,12 @@ class Recipe:
         fit: str,
         strength: float = 1.0,
     ) -> Draws:
-        """Returns the draws for a stream: the epoch, or a number from 2^31 on for random views."""
+        """Returns the draws for a stream: the epoch, or a number from 2^31 on for random views.
+
+        Raises:
+          UserError: the recipe mixes and B is odd.
+          ValueError: strength is out of range, or fit is unknown.
+        """
         if not 0.0 <= strength <= 1.0:
             raise ValueError(f"strength must lie in 0..1. Received: strength={strength}")
         if self.mixes and len(row) % 2:

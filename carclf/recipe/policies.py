@@ -54,6 +54,9 @@ def randaugment(uniform: Array, frame: Frame, *, n: float, m: float) -> tuple[Ar
     """Applies n operations in a row, each uniform among 9 matrix operations, at magnitude m of 10 and a random sign.
 
     The operations: identity, rotate, shear x and y, shift x and y, brightness, contrast, saturation.
+
+    Raises:
+      ValueError: n is not whole.
     """
     if n != int(n):
         raise ValueError(f"n counts operations, so it must be whole, not {n:g}")

@@ -87,17 +87,25 @@ def checked_file(path: Path, *, recorded: Mapping[str, str] | None = None) -> Pa
 
     Args:
       path: the file.
-      recorded: file name → hash, from metrics.json; without an entry, the file beside it counts.
+      recorded: file name → hash, from metrics.json; without an entry, the hash in the file beside it counts.
 
     Raises:
-      UserError: it is not the file that was written.
+      UserError: it is not the file that was written, or cannot be read.
     """
     verified_sha256(path, recorded=recorded)
     return path
 
 
 def verified_sha256(path: Path, *, recorded: Mapping[str, str] | None = None) -> str:
-    """Returns the hash of a file of a run; arguments and errors are those of `checked_file`."""
+    """Returns the SHA-256 of a file of a run, in hexadecimal, after comparing it.
+
+    Args:
+      path: the file.
+      recorded: file name → hash, from metrics.json; without an entry, the hash in the file beside it counts.
+
+    Raises:
+      UserError: it is not the file that was written, or cannot be read.
+    """
     known = (recorded or {}).get(path.name)
     allowed = (known,) if known else stored_hashes(path)
     try:

@@ -99,13 +99,13 @@ class ModelState:
         ]
 
     def read(self) -> dict[str, np.ndarray]:
-        """Returns a copy of every variable by name."""
+        """Returns a copy of every variable by name, with the dtypes and shapes of `specs`."""
         if hasattr(self._model, "jax_state_sync"):
             self._model.jax_state_sync()  # inside `fit` Keras on JAX holds the newest values elsewhere
         return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in self._variables.items()}
 
     def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets variables by name."""
+        """Sets variables by name to arrays with the dtypes and shapes of `specs`."""
         for name, array in arrays.items():
             self._variables[name].assign(array)
 
@@ -201,7 +201,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         )
 
     def take_over(self, handed_over: HandOver, *, step: int) -> int:
-        """Restores what another model has handed over, and returns `step`, the first one of an epoch."""
+        """Restores the state that another model has handed over, and returns `step`, the first step of an epoch."""
         self._folder = handed_over.folder
         self._restore(handed_over.state)
         self._position.move(step)

@@ -118,7 +118,7 @@ class Saving:
 
 @dataclasses.dataclass(frozen=True)
 class Display:
-    """What people see of the training; none of it changes a result.
+    """The output for people; it changes no result.
 
     Attributes:
       verbose: 1 draws a progress bar, 2 prints a line per epoch, 0 is silent.

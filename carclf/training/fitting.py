@@ -245,7 +245,7 @@ def _saver(
 
 
 def setting_of(device: Device) -> dict[str, Any]:
-    """Returns what determines the exact result of the training besides a checkpoint."""
+    """Returns everything but a checkpoint that determines the exact result of the training."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS lacks it
     threads = tf.config.threading.get_intra_op_parallelism_threads() or cores
     return {
