@@ -128,7 +128,6 @@ ALLOWED_LAZY = {
     ("carclf/model/compile.py", "tensorflow"),
     ("carclf/model/compile.py", "jax"),
     ("carclf/model/fused_adam.py", "tensorflow"),
-    ("carclf/convert/verify.py", "tensorflow"),
 }
 HEAVY = {"tensorflow", "keras", "jax", "pandas", "matplotlib", "numpy", "PIL"}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from carclf import storage
+from carclf.convert import examples
 from carclf.convert.scan import PHOTOS_PER_WORKER
 from carclf.data import manifest as manifests
 from carclf.data import records
@@ -230,25 +231,26 @@ def _name_difference(record: bytes, row: int, photos: ListedPhotos, *, manifest:
 
 def _differences(record: bytes, row: int, photos: ListedPhotos, *, manifest: Manifest) -> dict[str, tuple[Any, Any]]:
     """Returns what a record says and what it should say, by name; nothing of one that cannot be read."""
-    import tensorflow as tf  # only needed to read a record that carclf did not write
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
     try:
-        feature: dict[str, Any] = dict(tf.train.Example.FromString(record).features.feature)
-        encoded = feature["image/encoded"].bytes_list.value[0]
-        label = feature["image/class/label"].int64_list.value[0]
-        size = [feature[name].int64_list.value[0] for name in ("image/height", "image/width")]
+        values: dict[str, Any] = {name: found[0] for name, found in examples.parse_example(record).items() if found}
+        encoded, photo_id, sha256, class_name = (
+            record[slice(*values[name])]
+            for name in ("image/encoded", "image/filename", "image/key/sha256", "image/class/text")
+        )
+        at_row, label, height, width = (
+            int(values[name]) for name in ("image/row", "image/class/label", "image/height", "image/width")
+        )
         return {
-            "row": (feature["image/row"].int64_list.value[0], row),
-            "Id": (feature["image/filename"].bytes_list.value[0].decode(), photos.id[row]),
-            "SHA-256": (feature["image/key/sha256"].bytes_list.value[0].decode(), photos.sha256[row]),
+            "row": (at_row, row),
+            "Id": (photo_id.decode(), photos.id[row]),
+            "SHA-256": (sha256.decode(), photos.sha256[row]),
             "photo": (hashlib.sha256(encoded).hexdigest(), photos.sha256[row]),
             "label": (label, photos.label[row]),
-            "size": (size, photos.size[row].tolist()),
+            "size": ([height, width], photos.size[row].tolist()),
             "class name": (
-                feature["image/class/text"].bytes_list.value[0].decode(),
+                class_name.decode(),
                 manifest.classes[label].name if 0 <= label < manifest.class_count else "",
             ),
         }
-    except (DecodeError, LookupError, UnicodeDecodeError):
+    except (ValueError, LookupError, TypeError):  # no Example, or one whose features are missing or of other types
         return {}

@@ -154,6 +154,14 @@ def break_a_photo(manifest) -> None:
     edit_list(manifest, "train", old, storage.sha256(encoded[0]))
 
 
+def change_bytes(manifest, old: bytes, new: bytes) -> None:
+    path = first_shard(manifest)
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    rehash(manifest)
+
+
 def exchange_labels(manifest):
     """Exchanges the labels of two photos in the list, so that the number of photos of each class stays."""
     edit_list(manifest, "train", "train001.jpg,1", "train001.jpg,2")
@@ -167,6 +175,12 @@ def exchange_labels(manifest):
         (lambda m: edit_list(m, "train", "train001.jpg,1", "train001.jpg,2"), "says 4 photos of the class class 1 and"),
         (exchange_labels, "has the label 1 instead of 2"),
         (lambda m: edit_list(m, "train", ",48,64,", ",48,63,"), r"has the size \[48, 64\] instead of \[48, 63\]"),
+        (
+            lambda m: change_bytes(m, b"class 0", b"class 1"),
+            "record 0 of .* has the class name class 1 instead of class 0",
+        ),
+        (lambda m: change_bytes(m, b"image/row", b"image/raw"), "record 0 of .* is not the record that photos.npy"),
+        (lambda m: change_bytes(m, b"image/row", b"image\xff\xfe\xfd\xfc"), "record 0 of .* is not the record that"),
         (lose_a_record, "has 2 records instead of 3"),
         (break_a_photo, r"record 0 of .*\(train000.jpg\) does not decode"),
     ],
