@@ -245,6 +245,7 @@ def test_the_page_shows_the_figures_kept_beside_it(modules, tmp_path):
     ledger, page, _ = modules
     text = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
     figures = ledger.read_figures(ROOT / "docs" / "ledger.json")
+    assert len(figures) > 100
     page.write_page(tmp_path / "page.md", figures)
     tables = (tmp_path / "page.md").read_text(encoding="utf-8").split("\n\n", maxsplit=2)[2]
     assert tables in text

@@ -10,12 +10,15 @@ from keras import ops
 
 @functools.cache
 def with_fused_step(optimizer: type[keras.optimizers.Adam]) -> type[keras.optimizers.Adam]:
-    """Returns the subclass of Keras's Adam, or of one of its own subclasses, that updates as `FusedStep` does."""
-    made = type(f"Fused{optimizer.__name__}", (FusedStep, optimizer), {})
-    return keras.saving.register_keras_serializable(package="carclf")(made)
+    """Returns the subclass of Keras's Adam, or of a subclass of that, that updates as `FusedStep` does.
+
+    It cannot be loaded from a saved model: another backend could not train with it.
+    """
+    bases = (FusedStep,) if optimizer is keras.optimizers.Adam else (optimizer, FusedStep)
+    return type(f"Fused{optimizer.__name__}", bases, {})
 
 
-class FusedStep(keras.optimizers.Optimizer):
+class FusedStep(keras.optimizers.Adam):
     """The step of Adam in one operation; `with_fused_step` mixes it into an optimizer class. Only for TensorFlow.
 
     The numbers are Keras's up to rounding, and so are the variables. The network's train step has thousands of

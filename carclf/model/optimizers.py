@@ -101,19 +101,17 @@ def build_optimizer(
         arguments["gradient_accumulation_steps"] = accumulation_steps
     optimizer_class: Any = getattr(keras.optimizers, row.builder)
     follows_metric = isinstance(schedule, Schedule) and schedule.follows_metric
-    paced = bool(factors or follows_metric or (ema_momentum and accumulation_steps > 1))
-    if fused and row.has_fused_step:
-        from carclf.model.fused_adam import with_fused_step
-
-        optimizer_class = with_fused_step(optimizer_class)
-        # The paths of the variables, which checkpoints hold, begin with the name that Keras gives the plain class.
-        plain_name = f"Paced{row.builder}" if paced else row.builder
-        arguments["name"] = re.sub(r"(?<!^)(?=[A-Z])", "_", plain_name).lower()
-    if paced:
+    if factors or follows_metric or (ema_momentum and accumulation_steps > 1):
         from carclf.model.layer_rates import with_layer_rates
 
         optimizer_class = with_layer_rates(optimizer_class)
         arguments["factors"] = factors or {}
+    if fused and row.has_fused_step:
+        from carclf.model.fused_adam import with_fused_step
+
+        # The paths of the variables, which checkpoints hold, begin with the name that Keras gives the plain class.
+        arguments["name"] = re.sub(r"(?<!^)(?=[A-Z])", "_", optimizer_class.__name__).lower()
+        optimizer_class = with_fused_step(optimizer_class)
     if clip_norm and replicas > 1 and keras.backend.backend() == "tensorflow":
         from carclf.model.clipping import clipping_the_sum
 

@@ -62,8 +62,8 @@ SCRATCH: Mapping[int, Effect] = {
     45: Effect(0.78, 0.55, 1.1),
     60: Effect(0.75, 0.50, 1.1),
 }
-# Side of the image, as a share of the size of the backbone's own weights: at 128 px the notebook's recipe makes 1.6
-# times the errors that it makes at 224 px, the best one twice as many. Four more epochs at 288 px left 80 of its 119.
+# Side of the image, as a share of the size of the backbone's own weights: at 128 px the notebook's recipe makes 1.5
+# times the errors that it makes at 224 px, the best one 1.9 times. Four more epochs at 288 px left 80 of its 119.
 SIZES: Mapping[float, Effect] = {
     0.57: Effect(1.60, 1.30, 2.40, STUDIO),
     0.71: Effect(1.30, 1.05, 1.80),
