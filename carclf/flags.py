@@ -6,6 +6,7 @@ import math
 import os
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from absl import flags
@@ -312,6 +313,18 @@ def refuse(condition: bool, name: str, value: object, rule: str) -> None:
     """Raises a UserError that names the option, its value and the broken rule, if the condition holds."""
     if condition:
         raise UserError(f"--{name}={value} is not possible: {rule}.")
+
+
+def refuse_below_a_file(name: str, path: str | Path) -> None:
+    """Checks, before hours of work, that a folder to write can be made.
+
+    Raises:
+      UserError: the folder is, or lies below, a file.
+    """
+    folder = Path(path).expanduser()
+    found = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
+    is_file = not is_remote(str(path)) and found is not None and not found.is_dir()
+    refuse(is_file, name, path, f"{found} is a file, and a folder is needed there: choose another")
 
 
 def refuse_inherited(options: Options, rule: str) -> None:

@@ -13,7 +13,7 @@ bytes each time.
 
 The input is the competition's zip, a folder with train.zip and test.zip, the unpacked competition, class folders, or a
 folder of photos with --labels=CSV. The command prints what it recognised.
-Example: python tools/make_tfrecords.py --input=cars.zip --output=data/cars"""
+Example: python -m carclf.make_tfrecords --input=cars.zip --output=data/cars"""
 
 
 def main(options: ConvertOptions) -> None:

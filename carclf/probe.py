@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from carclf.command import run_command
 from carclf.errors import UserError
-from carclf.flags import Options, option, require_flags, same_option
+from carclf.flags import Options, option, refuse_below_a_file, require_flags, same_option
 from carclf.prediction_options import PredictionOptions
 from carclf.train_options import TrainOptions
 from carclf.wording import counted
@@ -66,6 +66,7 @@ def main(options: ProbeOptions) -> None:
     from carclf.metrics import choose_metric
     from carclf.probing.extractors import local_extractors, parse_extractors
 
+    refuse_below_a_file("output", options.output)
     manifest = load_manifest(options.data)
     metric = choose_metric(options.metric, manifest.form)
     check_folds(options, manifest)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from carclf.training.stage import Stage
     from carclf.training.trainer import Trainer
 
-DESCRIPTION = """Trains a stage, or several with --stages, on the shards that tools/make_tfrecords.py wrote.
+DESCRIPTION = """Trains a stage, or several with --stages, on the shards that carclf.make_tfrecords wrote.
 
 --flagfile=PATH reads options from a file, --stage=NAME from an installed stage; options after them override those.
 --plan --budget=9h times this machine and writes stages that fit into the budget.

@@ -68,7 +68,7 @@ class TrainOptions(Options):
 
     data: str = option(
         "",
-        "Data set: a folder that tools/make_tfrecords.py wrote.",
+        "Data set: a folder that carclf.make_tfrecords wrote.",
         group=_DATA,
         path=True,
         urls=True,

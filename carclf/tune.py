@@ -15,6 +15,7 @@ from carclf.flags import (
     option,
     options_of,
     refuse,
+    refuse_below_a_file,
     refuse_inherited,
     require_flags,
     result_options,
@@ -93,6 +94,8 @@ def main(options: TuneOptions) -> None:
     output, read = Path(options.output).expanduser(), list[Path]()
     expand_flagfiles(sys.argv[1:], files=read)
     check_output(output, read=read)
+    refuse_below_a_file("output", output.parent)
+    refuse_below_a_file("runs", options.runs)
     base = trained_options(options)
     space = read_space(options.space, base=base)
     manifest = load_manifest(options.data)

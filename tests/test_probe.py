@@ -175,3 +175,10 @@ def test_what_cannot_be_probed_is_refused(dataset, tmp_path):
         probe.ProbeOptions(data=dataset.directory, backbones="tinny")
     with pytest.raises(UserError, match=r"--val_fold=7 is not a fold of .*, whose folds are 0 to 2"):
         probe.main(probe.ProbeOptions(data=dataset.directory, output=str(tmp_path), backbones="tiny", val_fold=7))
+
+
+def test_a_folder_below_a_file_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    options = probe.ProbeOptions(data="nowhere", output=str(tmp_path / "file" / "probe"))
+    with pytest.raises(UserError, match="file is a file, and a folder is needed there: choose another"):
+        probe.main(options)

@@ -216,3 +216,15 @@ def test_a_flag_file_of_a_stage_stays_the_beginning(home, monkeypatch):
     begin = tune.base_flags(["--flagfile=base.flags", "--data=data", "--trials=3"])
     assert begin.arguments == ["--flagfile=base.flags"]
     assert (begin.options["backbone"], begin.options["epochs"]) == ("tiny", TrainOptions().epochs)
+
+
+@pytest.mark.parametrize(
+    ("output", "runs", "named"), [("file/best.flags", "runs", "output"), ("b.flags", "file", "runs")]
+)
+def test_a_folder_below_a_file_is_refused_before_the_first_trial(home, monkeypatch, output, runs, named):
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("sys.argv", ["tune"])
+    (home / "file").write_text("not a folder")
+    options = TuneOptions(data="data", output=output, runs=runs, trials=1)
+    with pytest.raises(UserError, match=f"--{named}=file is not possible: file is a file, and a folder is needed"):
+        tune.main(options)

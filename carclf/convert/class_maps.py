@@ -62,7 +62,7 @@ def written_labels(
     """Returns (category → the label that stands for it in a sample submission, whose answers are numbers, the source).
 
     The source is a JSON object at the root, a CSV with a row for each class, or the categories themselves, where these
-    are numbers written otherwise, such as 0.0 or False for 0. Both are empty if none of them has all answers.
+    are numbers written differently, such as 0.0 or False for 0. Both are empty if none of them has all answers.
 
     Args:
       tree: the files of the input.

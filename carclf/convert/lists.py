@@ -233,7 +233,7 @@ class _Finder:
     def _id_column(self, table: Table) -> int | None:
         wanted = self.wanted.of_table(table)
         ids = id_column(table, self.lookup.named, wanted)
-        if ids is None:  # Ids written otherwise
+        if ids is None:  # Ids written differently
             ids = loose_id_column(table, self.lookup, wanted)
         if ids is None and LABEL_FILE.match(table.shown) and not wanted.id_column:
             columns = columns_by_name(table, id_column="", label_column=wanted.label_column, with_labels=False)

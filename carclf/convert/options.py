@@ -15,7 +15,7 @@ STRATIFIED, FIRST_FILES = "stratified", "first_files"
 
 @dataclasses.dataclass(frozen=True)
 class ConvertOptions(Options):
-    """Every option of `tools/make_tfrecords.py`."""
+    """Every option of `python -m carclf.make_tfrecords`."""
 
     input: str = option(
         "",

@@ -79,7 +79,7 @@ def sniff(raw: bytes) -> str:
         length = min(int.from_bytes(raw[:4]), 256)
         brands = [raw[at : at + 4] for at in (8, *range(16, length, 4))]
         return next(
-            (kind for kind, known in _BRANDS.items() if any(one in known for one in brands)), "a film (MP4, MOV)"
+            (kind for kind, known in _BRANDS.items() if any(one in known for one in brands)), "a video (MP4, MOV)"
         )
     return next((kind for at, signature, kind in _SIGNATURES if raw[at : at + len(signature)] == signature), "")
 

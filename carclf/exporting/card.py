@@ -47,8 +47,8 @@ def evaluation_of(run: Run) -> Mapping[str, Any]:
 
 
 def labels_text(class_names: Sequence[str]) -> str:
-    """Returns one class name per line, in the order of the labels; white space within a name becomes one blank."""
-    return "".join(f"{' '.join(name.split())}\n" for name in class_names)
+    """Returns one class name per line, in the order of the labels; a line break within a name becomes a blank."""
+    return "".join(f"{' '.join(name.splitlines())}\n" for name in class_names)
 
 
 def card_text(

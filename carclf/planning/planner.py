@@ -14,7 +14,7 @@ from carclf.data.manifest import PSEUDO, Manifest, load_manifest
 from carclf.data.pseudo_labels import apply_pseudo_labels
 from carclf.errors import UserError
 from carclf.files import write_atomically
-from carclf.flags import define_flags, refuse, to_dict
+from carclf.flags import define_flags, refuse, refuse_below_a_file, to_dict
 from carclf.framing import Framing, parse_image_size
 from carclf.planning import costs
 from carclf.planning.budget import parse_budget
@@ -63,6 +63,7 @@ def make_plan(options: TrainOptions, arguments: Sequence[str]) -> None:
     if all(candidate.part == SCRATCH for candidate in found) and "weights" not in given:
         print(f"No pretrained weights are at hand, so the plan trains {found[0].backbone} from random ones.")
     budget_seconds = parse_budget(options.budget)
+    refuse_below_a_file("plan_output", options.plan_output)
     with preemption.watching(lambda: "nothing was written, and the same command starts again"):
         timings = time_here(found, given, data, options=options, budget_seconds=budget_seconds)
     proposal = propose(timings, photos, data, options=options)

@@ -379,7 +379,7 @@ OTHERS: dict[str, Kind] = {
     ),
     "CR2": Kind(b"II*\0\x10\0\0\0CR\x02\0" + bytes(40), REFUSED, "a camera's raw file (CR2) is not read"),
     "CR3": Kind(b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + bytes(40), REFUSED, "a camera's raw file (CR3)"),
-    "MP4": Kind(b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", REFUSED, "a film (MP4, MOV) is not read"),
+    "MP4": Kind(b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", REFUSED, "a video (MP4, MOV) is not read"),
     "PDF": Kind(b"%PDF-1.7 and so on", REFUSED, "PDF is not read"),
     "PSD": Kind(b"8BPS\0\x01" + bytes(40), REFUSED, "a Photoshop document is not read"),
     "tar": Kind(bytes(257) + b"ustar\0" + bytes(249), REFUSED, "tar is not read"),

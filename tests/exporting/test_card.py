@@ -10,7 +10,7 @@ from PIL import Image
 
 from carclf import runs
 from carclf.data.validation import MAX_PIXELS
-from carclf.exporting.card import card_text
+from carclf.exporting.card import card_text, labels_text
 from carclf.exporting.checking import Deviation, ValidationSample, enlarged_photos
 from carclf.exporting.formats import FORMATS
 from carclf.runs.run_files import DataEntry, EvaluationEntry
@@ -53,3 +53,7 @@ def test_photos_are_enlarged_to_what_a_photo_may_have(height, width, max_side, e
     (photo,) = enlarged_photos(ValidationSample([buffer.getvalue()], np.zeros(1, np.int64)), max_side=max_side)
     assert photo.shape == (*expected, 3)
     assert photo.shape[0] * photo.shape[1] <= MAX_PIXELS
+
+
+def test_a_class_keeps_its_blanks_in_the_list_of_labels():
+    assert labels_text(["two  words", " x", "two\nlines"]) == "two  words\n x\ntwo lines\n"

@@ -18,7 +18,7 @@ from carclf.convert.labels import name_classes
 from carclf.convert.options import ConvertOptions, check_encoding, parse_split
 from carclf.explore import ExploreOptions
 from carclf.export import ExportOptions
-from carclf.flags import Options, require_flags
+from carclf.flags import Options, refuse_below_a_file, require_flags
 from carclf.forms import Form
 from carclf.forms.recognition import check_form
 from carclf.framing import parse_image_size
@@ -245,6 +245,8 @@ CASES = [
     Case("planning/planner.py: --val_fold", planned, "--val_fold=all", "--val_fold=1"),
     Case("planning/planner.py: --image_size", planned, "--image_size=64-96", "--image_size=96"),
     # Options of the other commands
+    Case("flags.py: --…=… is not possible: … is a file, and a folder",
+         lambda folder: refuse_below_a_file("output", folder), f"{__file__}/probe", f"{Path(__file__).parent}/probe"),
     Case("flags.py: --…=… is not possible: it takes a path", TRAIN, "--cache=s3://b/c", "--cache=/tmp/c"),
     Case("flags.py: --… is missing", lambda options: require_flags(options, "data"), TrainOptions(),
          TrainOptions(data="d")),
