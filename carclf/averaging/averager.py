@@ -168,14 +168,7 @@ class Averager:
         recipe = parse_recipe(leader.options.augment)
         method = choose_method(leader.options.render, not_axis_aligned=recipe.not_axis_aligned)
         # A model of its own: one that mixes photos takes no odd batch, of which the held-out photos may have some.
-        rendering = dataclasses.replace(
-            leader.rendering,
-            method=method,
-            mixing=recipe.mixes,
-            erasing=recipe.erases,
-            affine=recipe.affine,
-            per_channel=recipe.per_channel,
-        )
+        rendering = recipe.fitted(dataclasses.replace(leader.rendering, method=method))
         model = build_photo_classifier(self._network.classifier, framing=framing, rendering=rendering)
         return StatisticsPass(model, jit=self._device.jit)
 

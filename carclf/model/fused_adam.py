@@ -21,9 +21,9 @@ def with_fused_step(optimizer: type[keras.optimizers.Adam]) -> type[keras.optimi
 class FusedStep(keras.optimizers.Adam):
     """The step of Adam in one operation; `with_fused_step` mixes it into an optimizer class. Only for TensorFlow.
 
-    The numbers are Keras's up to rounding, and so are the variables. The network's train step has thousands of
-    operations fewer, so that tracing, optimising and running it takes less time. For a single device without XLA, which
-    fuses Keras's operations itself.
+    The numbers are Keras's up to rounding, and the variables are the same. The train step of a network has thousands
+    fewer operations, so tracing, optimising and running it takes less time. It is for a single device without XLA,
+    which fuses Keras's operations itself.
 
     Source: the functor ApplyAdamNonCuda of TensorFlow, tensorflow/core/kernels/training_ops.cc.
     """

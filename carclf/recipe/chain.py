@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from carclf.arguments import checked
 from carclf.errors import UserError
+from carclf.framing import Rendering
 from carclf.recipe import counter, geometry
 from carclf.recipe.draws import Accumulator, Array, Draws
 from carclf.recipe.grammar import Term, parse_terms, unknown_name
@@ -99,6 +100,12 @@ class Recipe:
     def per_channel(self) -> bool:
         """True if every draw multiplies each channel of colour by itself alone, and adds to it."""
         return all(step.operation.per_channel for step in self.steps if step.operation.is_chromatic)
+
+    def fitted(self, rendering: Rendering) -> Rendering:
+        """Returns the rendering with what the layer Render must do for this recipe, and no more."""
+        return dataclasses.replace(
+            rendering, mixing=self.mixes, erasing=self.erases, affine=self.affine, per_channel=self.per_channel
+        )
 
     def draw(
         self,

@@ -119,15 +119,7 @@ class Stage:
     @property
     def rendering(self) -> Rendering:
         """How the images are computed, in training and in the validation between its epochs."""
-        return Rendering(
-            fill=self.options.fill,
-            stretch=self.options.stretch,
-            method=self.method,
-            mixing=self.recipe.mixes,
-            erasing=self.recipe.erases,
-            affine=self.recipe.affine,
-            per_channel=self.recipe.per_channel,
-        )
+        return self.recipe.fitted(Rendering(fill=self.options.fill, stretch=self.options.stretch, method=self.method))
 
     @property
     def schedule(self) -> Schedule:

@@ -229,7 +229,7 @@ def test_every_kind_of_photo_in_one_batch_equals_the_reference(kinds):
     "text",
     ["rotate(20)|brightness(0.5,1.5)", "shear(9)|hue(40)", "perspective(0.3)|contrast(0.3)", "perspective(0.3)|hue(9)"],
 )
-def test_a_layer_without_the_branches_that_its_recipe_needs_not_gives_the_same_image(text, image_size):
+def test_a_layer_without_the_branches_that_its_recipe_cannot_need_gives_the_same_image(text, image_size):
     layer, inputs = batch(text, count=3, image_size=image_size, jit=False)
     recipe = parse_recipe(text)
     fewer = Render(**(layer.get_config() | {"affine": recipe.affine, "per_channel": recipe.per_channel}))

@@ -85,9 +85,10 @@ def programs(options: TrainOptions) -> Iterator[tuple[str, Callable[..., Any], t
     model = build_training_model(
         classifier,
         framing=framing,
-        rendering=dataclasses.replace(
-            rendering, method=separable.choose_method(options.render, not_axis_aligned=recipe.not_axis_aligned),
-            mixing=recipe.mixes, erasing=recipe.erases, affine=recipe.affine, per_channel=recipe.per_channel,
+        rendering=recipe.fitted(
+            dataclasses.replace(
+                rendering, method=separable.choose_method(options.render, not_axis_aligned=recipe.not_axis_aligned)
+            )
         ),
         optimizer=build_optimizer(
             options.optimizer, schedule=schedule, amsgrad=options.amsgrad, weight_decay=options.weight_decay,
